@@ -1,0 +1,58 @@
+//! A call: a computed function with arguments, and how fresh its reader wants it.
+
+use std::{fmt, time::Duration};
+
+use super::Computed;
+use crate::ChangeToken;
+
+/// A computed function applied to arguments; nothing runs until a verb of the system takes it.
+#[must_use = "a call does nothing until it is passed to a verb such as `get`"]
+pub struct Call<F: Computed> {
+    pub(crate) args: F::Args,
+    pub(crate) want: Want,
+}
+
+/// How fresh a reader wants a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Want {
+    pub(crate) fresh: bool,
+    pub(crate) max_stale: Option<Duration>,
+    pub(crate) at_least: Option<u64>,
+}
+
+impl<F: Computed> Call<F> {
+    /// A call of the function that takes whatever value is stored.
+    pub fn new(args: F::Args) -> Self {
+        Self { args, want: Want::default() }
+    }
+
+    /// Accepts only a fresh value: a stale or unvouched one is computed again, and the reader waits.
+    pub fn fresh(mut self) -> Self {
+        self.want.fresh = true;
+        self
+    }
+
+    /// Accepts a value that is stale for at most that long; an older one is computed again, and the reader waits.
+    pub fn max_stale(mut self, at_most: Duration) -> Self {
+        self.want.max_stale = Some(at_most);
+        self
+    }
+
+    /// Accepts only a value that reflects one's own change, by the token that `changed` answered.
+    pub fn at_least(mut self, token: ChangeToken) -> Self {
+        self.want.at_least = Some(self.want.at_least.map_or(token.0, |other| other.max(token.0)));
+        self
+    }
+}
+
+impl<F: Computed<Args: Clone>> Clone for Call<F> {
+    fn clone(&self) -> Self {
+        Self { args: self.args.clone(), want: self.want }
+    }
+}
+
+impl<F: Computed<Args: fmt::Debug>> fmt::Debug for Call<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("args", &self.args).field("want", &self.want).finish()
+    }
+}

@@ -1,0 +1,176 @@
+//! What a computed function says about itself.
+
+use std::{any::type_name, time::Duration};
+
+use crate::{EntityType, FunctionId, FunctionKey, Result, SourceId};
+
+/// What a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// Part of the key as it is.
+    Raw,
+    /// An entity, by its id.
+    Entity,
+    /// The application's state, not part of the key.
+    State,
+    /// The tracking context.
+    Context,
+}
+
+/// The declaration of a computed function: its identity and what it reads.
+///
+/// Its fingerprint is part of every key, so that a changed declaration neither serves a value of another shape nor
+/// keeps dependencies of old code.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    pub(crate) id: &'static str,
+    pub(crate) version: u32,
+    pub(crate) params: Vec<(Role, &'static str)>,
+    pub(crate) output: &'static str,
+    pub(crate) entities: Vec<&'static str>,
+    pub(crate) sources: Vec<&'static str>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) write_through: bool,
+}
+
+impl Declaration {
+    /// A declaration with the persisted id of the function. Version 1, kept until it changes, recomputed by workers.
+    #[must_use]
+    pub fn new(id: &'static str) -> Self {
+        Self {
+            id,
+            version: 1,
+            params: Vec::new(),
+            output: "",
+            entities: Vec::new(),
+            sources: Vec::new(),
+            ttl: None,
+            timeout: None,
+            write_through: true,
+        }
+    }
+
+    /// The version of its meaning: a new one when the same arguments give other results than before.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// A parameter, in order: its role and its type as written.
+    #[must_use]
+    pub fn param(mut self, role: Role, written: &'static str) -> Self {
+        self.params.push((role, written));
+        self
+    }
+
+    /// The result type as written.
+    #[must_use]
+    pub fn output(mut self, written: &'static str) -> Self {
+        self.output = written;
+        self
+    }
+
+    /// A parameter that is an entity: the function reads its source by id.
+    #[must_use]
+    pub fn entity<T: EntityType>(mut self) -> Self {
+        self.entities.push(T::SOURCE);
+        self.param(Role::Entity, type_name::<T>())
+    }
+
+    /// A source that the function reads as a whole: anything that changes in it makes every result stale.
+    #[must_use]
+    pub fn source<T: EntityType>(mut self) -> Self {
+        self.sources.push(T::SOURCE);
+        self
+    }
+
+    /// How long a result lives at most; then it is removed, and the next reader waits.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How long one run may take; then it counts as failed. Five minutes by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether workers recompute a stale result (the default), or the next reader does, and waits.
+    #[must_use]
+    pub fn write_through(mut self, on: bool) -> Self {
+        self.write_through = on;
+        self
+    }
+
+    /// The checked names: the function's and those of all sources that it declares.
+    pub(crate) fn names(&self) -> Result<(FunctionId, Vec<SourceId>)> {
+        let all = self.entities.iter().chain(&self.sources).map(SourceId::new);
+        let mut sources = all.collect::<Result<Vec<_>>>()?;
+        sources.sort();
+        sources.dedup();
+        Ok((FunctionId::new(self.id)?, sources))
+    }
+
+    /// The hash of id, version and shape. Lifetimes of results and runs are not part of the shape.
+    #[must_use]
+    pub fn key(&self) -> FunctionKey {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        part(b"smache function 1");
+        part(self.id.as_bytes());
+        part(&self.version.to_le_bytes());
+        part(&(self.params.len() as u64).to_le_bytes());
+        for (role, written) in &self.params {
+            part(&[match role {
+                Role::Raw => 0,
+                Role::Entity => 1,
+                Role::State => 2,
+                Role::Context => 3,
+            }]);
+            part(written.as_bytes());
+        }
+        part(self.output.as_bytes());
+        for list in [&self.entities, &self.sources] {
+            let mut sorted = list.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            part(&(sorted.len() as u64).to_le_bytes());
+            sorted.iter().for_each(|source| part(source.as_bytes()));
+        }
+        let mut key = [0; FunctionKey::LEN];
+        key.copy_from_slice(&hasher.finalize().as_bytes()[..FunctionKey::LEN]);
+        FunctionKey::from_bytes(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_the_shape_changes_the_key_and_lifetimes_do_not() {
+        let base = || Declaration::new("f").param(Role::Raw, "u64").output("u64");
+        let others = [
+            Declaration::new("g").param(Role::Raw, "u64").output("u64"),
+            base().version(2),
+            base().param(Role::Raw, "u8"),
+            Declaration::new("f").param(Role::Raw, "u32").output("u64"),
+            Declaration::new("f").param(Role::State, "u64").output("u64"),
+            Declaration::new("f").param(Role::Raw, "u64").output("u32"),
+        ];
+        for other in others {
+            assert_ne!(base().key(), other.key(), "{other:?}");
+        }
+        let same = base().ttl(Duration::from_secs(1)).timeout(Duration::from_secs(1)).write_through(false);
+        assert_eq!(base().key(), same.key());
+    }
+}

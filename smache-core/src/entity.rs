@@ -1,0 +1,96 @@
+//! Entities: the things of the application whose changes make results stale.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A type of entities with an id and a source. Usually derived: `#[derive(Entity)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an entity",
+    label = "not an entity",
+    note = "derive it: `#[derive(smache::Entity)]` with `#[entity(source = \"…\")]` on the type and `#[entity(id)]` on its id"
+)]
+pub trait EntityType: Send + Sync + 'static {
+    /// The type of its ids.
+    type Id: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static;
+
+    /// The persisted name of its source.
+    const SOURCE: &'static str;
+
+    /// Its id.
+    fn id(&self) -> &Self::Id;
+}
+
+/// A loaded entity, as a computed function takes it. Derefs to `T`, cheap to clone.
+///
+/// As a parameter of a computed function it makes the call take the entity's id; the function gets the entity as it is
+/// in the source *after* the computation began, and is recomputed whenever it changes.
+pub struct Entity<T>(Arc<T>);
+
+impl<T: EntityType> Entity<T> {
+    /// Wraps an entity, for calling a computed function's body by hand, for example in a unit test.
+    #[must_use]
+    pub fn new(entity: T) -> Self {
+        Self(Arc::new(entity))
+    }
+
+    pub(crate) fn shared(entity: Arc<T>) -> Self {
+        Self(entity)
+    }
+}
+
+impl<T> Deref for Entity<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Clone for Entity<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Entity<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Something of the application that a computed function needs and that is not part of the key: a client, a setting.
+/// Registered with `.state(value)`. Derefs to `T`, cheap to clone.
+pub struct State<T>(Arc<T>);
+
+impl<T> State<T> {
+    /// Wraps a value, for calling a computed function's body by hand.
+    #[must_use]
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+
+    pub(crate) fn shared(value: Arc<T>) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,242 @@
+//! The one error type: what failed ([`ErrorKind`]) apart from what to do now ([`Retry`]).
+//!
+//! The split follows `opendal` and `redis`: callers match on the kind, loops look at the retry advice, people read the
+//! message. A source is kept as a source, never turned into text.
+
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
+
+/// A boxed error of any origin.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// The result of every fallible operation of the framework.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting, name or declaration is not valid.
+    Config,
+    /// A function, source or state that a call needs is not registered in this program.
+    Unregistered,
+    /// An argument cannot be part of a key: not a number, too long, too deep, or it does not survive serialization.
+    Argument,
+    /// A backend cannot be reached or the connection was lost.
+    Unavailable,
+    /// An operation did not finish within its bound.
+    Timeout,
+    /// The server refused the credentials or the permission.
+    Permission,
+    /// The server is not of the kind, version, role or setting that the backend needs.
+    WrongServer,
+    /// Stored bytes cannot be decoded.
+    Corrupt,
+    /// A value is above the configured size.
+    TooLarge,
+    /// The computed function returned an error; [`Error::function_error`] gives it back.
+    Function,
+    /// The computed function panicked.
+    Panicked,
+    /// The computation was given up: its lease was lost or the system shuts down.
+    Cancelled,
+    /// An entity that the call names does not exist (any more); the entry was removed.
+    Gone,
+    /// Another process computes the value and did not finish within the bound.
+    Busy,
+    /// The data changes faster than the function computes: no fresh value within the tries.
+    Contended,
+    /// A newer leader of the feed exists.
+    Fenced,
+    /// The store behind the connection is another one than before: restarted, failed over, restored.
+    IncarnationChanged,
+    /// The history of a source is lost: its feed cannot continue where it was.
+    HistoryLost,
+    /// The backend does not have that capability.
+    Unsupported,
+    /// A bug in the framework or a backend that breaks its contract.
+    Internal,
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Retry {
+    /// The same call may succeed later, with nothing changed by a person.
+    Transient,
+    /// Somebody has to change something first.
+    Never,
+}
+
+/// The error of the framework. Cheap to clone: everybody who waited for one computation gets the same error.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    retry: Retry,
+    message: Cow<'static, str>,
+    context: Vec<(&'static str, String)>,
+    source: Option<Arc<dyn StdError + Send + Sync + 'static>>,
+    backend: bool,
+}
+
+impl Error {
+    /// An error of a kind. The message is lower case, without a full stop, and names the thing and the fix.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let retry = match kind {
+            ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Busy
+            | ErrorKind::Contended
+            | ErrorKind::Fenced
+            | ErrorKind::Cancelled
+            | ErrorKind::IncarnationChanged => Retry::Transient,
+            _ => Retry::Never,
+        };
+        Self(Arc::new(Inner { kind, retry, message: message.into(), context: Vec::new(), source: None, backend: false }))
+    }
+
+    /// The same error with the error that caused it.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<BoxError>) -> Self {
+        let source: BoxError = source.into();
+        self.edit(|inner| inner.source = Some(Arc::from(source)))
+    }
+
+    /// The same error with one more fact about where it happened, for example the function or the server.
+    #[must_use]
+    pub fn with_context(self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.edit(|inner| inner.context.push((key, value.to_string())))
+    }
+
+    /// The same error with another retry advice than its kind has by default.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        self.edit(|inner| inner.retry = retry)
+    }
+
+    /// The same error, known to come from a step of the store or the queue and not from the function or its sources.
+    pub(crate) fn of_backend(self, step: &'static str) -> Self {
+        self.with_context("step", step).edit(|inner| inner.backend = true)
+    }
+
+    pub(crate) fn is_of_backend(&self) -> bool {
+        self.0.backend
+    }
+
+    fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// What failed.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.0.retry == Retry::Transient
+    }
+
+    /// The message without context and source.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The error that the computed function itself returned, if that is its type.
+    ///
+    /// Works on errors of kind [`ErrorKind::Function`].
+    #[must_use]
+    pub fn function_error<E: StdError + 'static>(&self) -> Option<&E> {
+        match (self.0.kind, &self.0.source) {
+            (ErrorKind::Function, Some(source)) => source.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The whole chain of causes in one line, as it is recorded on an entry or a dead job.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = self.source();
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        for (index, (key, value)) in self.0.context.iter().enumerate() {
+            let open = if index == 0 { " (" } else { ", " };
+            write!(f, "{open}{key}: {value}")?;
+        }
+        if !self.0.context.is_empty() {
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug.field("kind", &self.0.kind).field("retry", &self.0.retry).field("message", &self.0.message);
+        for (key, value) in &self.0.context {
+            debug.field(key, value);
+        }
+        debug.field("source", &self.0.source).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error, PartialEq)]
+    #[error("out of paper")]
+    struct Paper;
+
+    #[test]
+    fn display_never_repeats_the_source() {
+        let error = Error::new(ErrorKind::Function, "function `print` failed").with_source(Paper).with_context("call", 7);
+        assert_eq!(error.to_string(), "function `print` failed (call: 7)");
+        assert_eq!(error.report(), "function `print` failed (call: 7): out of paper");
+    }
+
+    #[test]
+    fn the_functions_own_error_comes_back_typed() {
+        let error = Error::new(ErrorKind::Function, "failed").with_source(Paper);
+        assert_eq!(error.clone().function_error::<Paper>(), Some(&Paper));
+        assert!(error.function_error::<std::io::Error>().is_none());
+    }
+
+    #[test]
+    fn only_known_transient_kinds_are_retryable() {
+        assert!(Error::new(ErrorKind::Unavailable, "x").is_transient());
+        assert!(!Error::new(ErrorKind::Permission, "x").is_transient());
+        assert!(!Error::new(ErrorKind::Internal, "x").is_transient());
+    }
+}

@@ -1,0 +1,47 @@
+//! The traits, the protocol and the engine of SMache.
+//!
+//! Applications use the `smache` package; backends depend on this one. See the crate `smache` for a guide.
+
+mod backend;
+mod cached;
+pub mod canonical;
+mod codec;
+mod computed;
+mod cx;
+mod dependency;
+mod entity;
+mod error;
+mod ids;
+mod names;
+mod queue;
+mod source;
+mod store;
+mod system;
+mod time;
+mod worker;
+
+pub use self::{
+    backend::Backend,
+    cached::{Cached, ChangeToken},
+    codec::Codec,
+    computed::{Call, Computed, Declaration, Failure, FunctionResult, Role},
+    cx::Cx,
+    dependency::{Dependency, Hit, Used, Via},
+    entity::{Entity, EntityType, State},
+    error::{BoxError, Error, ErrorKind, Result, Retry},
+    ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},
+    names::{FeedId, FunctionId, Namespace, SourceId},
+    queue::{
+        Enqueued, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Settled,
+        Settlement,
+    },
+    source::{Batch, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image, Snapshot, Start, Topic},
+    store::{
+        Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Epochs, FeedStep, Freshness, Invalidated,
+        Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record, RunFailure, Scanned, SourceVouch,
+        Staleness, StoreStats, StoredEntry, Vouch,
+    },
+    system::{Builder, Counters, DeadJob, Smache, Stats, StoreFailure},
+    time::{Clock, ManualClock, SystemClock, Timestamp},
+    worker::{Worker, WorkerBuilder},
+};

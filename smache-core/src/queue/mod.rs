@@ -1,0 +1,258 @@
+//! The seam to a job queue: unique jobs that carry nothing but the id of an entry.
+//!
+//! What to run, with which arguments, is in the store; the queue only says *that* an entry wants a worker.
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{EntryId, Result, Timestamp, Token};
+
+/// Which line a job stands in. Lanes are reserved separately, so that neither waits behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// Cheap work on the graph: an entry that is stale only through nested calls.
+    Propagation,
+    /// Running functions.
+    Recompute,
+}
+
+impl Lane {
+    /// Both lanes, the urgent one first.
+    pub const ALL: [Self; 2] = [Self::Propagation, Self::Recompute];
+}
+
+/// A job queue.
+///
+/// A job is unique by its entry. Queued: one more request merges. Running: it runs once more after the present run.
+/// Delivered at least once: a reservation that is not settled in time is given to another worker.
+///
+/// # Errors
+/// Every method: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the queue cannot be reached.
+///
+/// # Cancel safety
+/// Every method may be dropped at any await point. A dropped [`reserve`](Self::reserve) may have reserved jobs that
+/// nobody knows of: their leases lapse and they are delivered again.
+#[async_trait]
+pub trait JobQueue: Debug + Send + Sync + 'static {
+    /// Adds jobs.
+    ///
+    /// # Contract
+    /// - MUST merge with a queued job; the earlier due time and the more urgent lane win `queued_job_is_merged`
+    /// - MUST make a running job run once more `running_job_runs_once_more`
+    /// - MUST leave a buried job alone unless `revive` is set `buried_job_is_revived_only_on_request`
+    /// - MUST change nothing without `revive` where there is a job in any state: neither its due time nor its lane, nor
+    ///   may a running one run once more `safety_net_changes_nothing_where_a_job_is`
+    /// - MUST NOT deliver before the delay is over `delayed_job_waits`
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>>;
+
+    /// Takes due jobs of one lane under a lease.
+    ///
+    /// # Contract
+    /// - MUST NOT give a job to two workers while a lease holds `no_job_is_delivered_twice_while_reserved`
+    /// - MUST deliver again, with one more crash counted, what was not settled in time `lapsed_reservation_is_delivered_again`
+    /// - MUST deliver the most urgent priority first, then the earliest due time `urgent_job_comes_first`
+    /// - MUST keep lanes apart `lanes_are_reserved_apart`
+    /// - MUST say when the next job of the lane becomes due `next_due_is_reported`
+    async fn reserve(&self, reserve: Reserve) -> Result<Reservation>;
+
+    /// Extends reservations, from now. Says for each whether the token still holds it.
+    ///
+    /// # Contract
+    /// - MUST NOT extend a reservation under another token `extend_needs_the_token`
+    async fn extend(&self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>>;
+
+    /// Ends reservations.
+    ///
+    /// # Contract
+    /// - MUST do nothing without the token `settle_needs_the_token`
+    /// - MUST queue a job that is to run once more, whatever the settlement `running_job_runs_once_more`
+    /// - MUST count errors on retry and forget them when done `errors_are_counted_until_done`
+    /// - MUST keep a buried job with its error until it is requeued or discarded `buried_job_keeps_its_error`
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
+
+    /// Puts buried jobs back, with their counters at zero. Says how many there were.
+    async fn requeue(&self, ids: &[EntryId]) -> Result<u64>;
+
+    /// Forgets jobs that are not running. Says how many there were.
+    async fn discard(&self, ids: &[EntryId]) -> Result<u64>;
+
+    /// How many jobs there are in each state.
+    async fn counts(&self) -> Result<JobCounts>;
+
+    /// The jobs of a state, page by page.
+    ///
+    /// # Contract
+    /// - MUST list every job that stays in the state `jobs_are_listed`
+    async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage>;
+
+    /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
+    /// lost, which is why the timeout bounds it.
+    ///
+    /// # Contract
+    /// - MUST return soon after an enqueue without delay `enqueue_wakes_a_waiting_worker`
+    async fn wait(&self, timeout: Duration) -> Result<()>;
+}
+
+/// A job to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// The entry.
+    pub id: EntryId,
+    /// Its lane.
+    pub lane: Lane,
+    /// 0 is the most urgent; 4 is usual.
+    pub priority: u8,
+    /// Not before.
+    pub delay: Duration,
+    /// Whether something happened: a queued job may become due earlier, a running one runs once more, a buried one comes
+    /// back. Without it the request is a safety net that adds a job only where there is none.
+    pub revive: bool,
+}
+
+impl NewJob {
+    /// A job that is due now.
+    #[must_use]
+    pub fn now(id: EntryId, lane: Lane) -> Self {
+        Self { id, lane, priority: 4, delay: Duration::ZERO, revive: true }
+    }
+}
+
+/// What became of a [`NewJob`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is queued.
+    Queued,
+    /// One was queued already.
+    Merged,
+    /// One is running, and runs once more.
+    Again,
+    /// One is buried, and stays so.
+    Buried,
+}
+
+/// Asks for jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// Of this lane.
+    pub lane: Lane,
+    /// At most.
+    pub max: usize,
+    /// How long each reservation holds unless it is extended.
+    pub lease: Duration,
+}
+
+/// Reserved jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reservation {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// When the next one of the lane becomes due, from now; `None` when there is none.
+    pub next_due: Option<Duration>,
+}
+
+/// A reserved job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The entry.
+    pub id: EntryId,
+    /// Its lane.
+    pub lane: Lane,
+    /// Needed to extend and settle it.
+    pub token: Token,
+    /// Runs in a row that ended in an error.
+    pub errors: u32,
+    /// Runs in a row whose worker vanished.
+    pub crashes: u32,
+}
+
+/// Ends a reservation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The entry.
+    pub id: EntryId,
+    /// The token of the reservation.
+    pub token: Token,
+    /// How it went.
+    pub end: JobEnd,
+}
+
+/// How a job went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobEnd {
+    /// Done; the counters are forgotten.
+    Done,
+    /// Handed back without blame.
+    Release {
+        /// Not before.
+        delay: Duration,
+    },
+    /// It failed and is tried again.
+    Retry {
+        /// Not before.
+        delay: Duration,
+        /// The error in one line; queues keep the first 2,000 bytes.
+        error: String,
+    },
+    /// It failed for the last time: parked with its error.
+    Bury {
+        /// The error in one line.
+        error: String,
+    },
+}
+
+/// What became of a [`Settlement`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// As asked.
+    Settled,
+    /// Queued once more, since it was requested while it ran.
+    Again,
+    /// The token did not hold it any more.
+    Lost,
+}
+
+/// The states of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Waits for a worker or for its time.
+    Queued,
+    /// Reserved.
+    Running,
+    /// Parked after its last attempt.
+    Buried,
+}
+
+/// Numbers of jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobCounts {
+    /// Queued in the propagation lane.
+    pub propagation: u64,
+    /// Queued in the recompute lane.
+    pub recompute: u64,
+    /// Running.
+    pub running: u64,
+    /// Buried.
+    pub buried: u64,
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<ListedJob>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<Bytes>,
+}
+
+/// A job in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedJob {
+    /// The entry.
+    pub id: EntryId,
+    /// Due (queued), lease ends (running) or buried at.
+    pub at: Timestamp,
+    /// The last error, if there was one.
+    pub error: Option<String>,
+}

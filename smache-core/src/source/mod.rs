@@ -1,0 +1,138 @@
+//! The seam to the application's data: loading entities, and hearing of their changes.
+
+mod change;
+mod image;
+mod key;
+
+use std::{
+    any::Any,
+    fmt::{self, Debug},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+
+pub use self::{
+    change::{Batch, Change, ChangeKind, Snapshot},
+    image::{EntityKind, Image},
+    key::EntityKey,
+};
+use crate::{FeedId, Position, Result, SourceId};
+
+/// Where entities of one type come from.
+///
+/// A source must keep four promises; its documentation says how: a read sees every change that was delivered before
+/// the read began (read from the primary), a change is visible before it is delivered, deliveries carry the ids of old
+/// and new images, and ids are stable.
+#[async_trait]
+pub trait DataSource: Debug + Send + Sync + 'static {
+    /// The persisted name, equal to [`EntityType::SOURCE`](crate::EntityType::SOURCE) of its entities.
+    fn id(&self) -> &SourceId;
+
+    /// The type that its images hold.
+    fn kind(&self) -> EntityKind;
+
+    /// Loads entities by id.
+    ///
+    /// # Contract
+    /// - MUST answer one element a key, in order, `None` where it does not exist `load_answers_in_order`
+    /// - MUST see every change that was delivered or acknowledged before the call `load_sees_delivered_changes`
+    ///
+    /// # Cancel safety
+    /// MAY be dropped at any time.
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>>;
+
+    /// Loads all entities, in any order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the source cannot list.
+    async fn list(&self) -> Result<Vec<Image>>;
+
+    /// The stream that tells of its changes and the name by which that stream knows the source; `None` when only the
+    /// application itself reports changes, by `changed`.
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)>;
+}
+
+/// A source as its feed knows it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Topic {
+    /// The source.
+    pub source: SourceId,
+    /// Its name on the feed, for example the collection.
+    pub name: String,
+    /// What the feed needs to read the changes of this source, which may be of a type that the feed does not know: a
+    /// feed is opened once for sources of several types. Only the backend that made it looks inside.
+    pub reader: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Topic {
+    /// A source by its name on the feed.
+    #[must_use]
+    pub fn new(source: SourceId, name: impl Into<String>) -> Self {
+        Self { source, name: name.into(), reader: None }
+    }
+
+    /// The same topic with what its feed needs to read its changes.
+    #[must_use]
+    pub fn with_reader(mut self, reader: Arc<dyn Any + Send + Sync>) -> Self {
+        self.reader = Some(reader);
+        self
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topic").field("source", &self.source).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A history of changes that one or several sources share.
+#[async_trait]
+pub trait ChangeFeed: Debug + Send + Sync + 'static {
+    /// The persisted name. Feeds of the same name are opened once for all their sources.
+    fn id(&self) -> &FeedId;
+
+    /// Opens the history for some of its sources.
+    ///
+    /// # Contract
+    /// - MUST deliver every change after the position, in order, at least once `feed_resumes_after_a_position`
+    /// - MUST fail with [`ErrorKind::HistoryLost`](crate::ErrorKind::HistoryLost) when the position is not in the
+    ///   history any more, instead of skipping `lost_history_is_an_error`
+    ///
+    /// # Errors
+    /// `HistoryLost`; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable); `WrongServer`; `Permission`.
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>>;
+
+    /// Where the history ends at the moment, where the feed can tell without reading it: it lets
+    /// [`run_until_idle`](crate::Smache::run_until_idle) return as soon as everything was delivered. `None` is always right.
+    async fn head(&self) -> Result<Option<Position>> {
+        Ok(None)
+    }
+}
+
+/// Where a feed starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// At the present: what changes after `open` returned is delivered.
+    Now,
+    /// After a saved position.
+    After(Position),
+}
+
+/// An open feed.
+#[async_trait]
+pub trait ChangeStream: Send + Debug {
+    /// Where it stands: everything before was delivered, or was before the start.
+    fn position(&self) -> Position;
+
+    /// The next changes. Returns an empty batch after at most about 500 ms without any, so that its reader can renew
+    /// the lease of the feed.
+    ///
+    /// # Errors
+    /// As [`ChangeFeed::open`]; after an error the stream is not used any more.
+    ///
+    /// # Cancel safety
+    /// A dropped call may lose changes: the reader then opens the feed again from the saved position.
+    async fn next(&mut self) -> Result<Batch>;
+}

@@ -1,0 +1,178 @@
+//! The seam to a cache store: entries, their dependency edges, and everything that vouches for them.
+//!
+//! A store is a state machine with one atomic step per transition; `DESIGN.md` of the repository has the model. Traits
+//! speak bytes and plain ids; types, codecs and the functions themselves live above.
+
+mod feed;
+mod record;
+mod request;
+mod vouch;
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+
+pub use self::{
+    feed::{FeedStep, Leadership, Position, Positions},
+    record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
+    request::{
+        Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Invalidated, Invalidation, JobWrites, Lookup, Maintained,
+        Page, Scanned,
+    },
+    vouch::{Epochs, Freshness, SourceVouch, Vouch},
+};
+use crate::{EntryId, Epoch, FeedId, Result, SourceId, Token};
+
+/// A cache store.
+///
+/// Every method is one atomic step unless it says otherwise: nobody observes a half of it. `now` is always the store's
+/// own clock. A store never interprets `value`, `meta` and `call`.
+///
+/// # Contract
+/// The bullets of each method name the case of `smache-testkit` that checks them.
+///
+/// # Errors
+/// Every method: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached,
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when its own bookkeeping cannot be read.
+///
+/// # Cancel safety
+/// Every method may be dropped at any await point: the step then happened or did not happen as a whole, and all steps
+/// are idempotent, so that the caller may ask again.
+#[async_trait]
+pub trait CacheStore: Debug + Send + Sync + 'static {
+    /// Whether [`invalidate`](Self::invalidate), [`commit`](Self::commit), [`abort`](Self::abort) and
+    /// [`maintain`](Self::maintain) write the jobs themselves, in the same step, or report the entries that need one.
+    fn job_writes(&self) -> JobWrites;
+
+    /// Reads entries and what vouches for them. One round trip, no write.
+    ///
+    /// # Contract
+    /// - MUST answer one element an id, in order, `None` where there is no record `lookup_answers_in_order`
+    /// - MUST take time, vouch and entries so that a vouch is never newer than an invalidation that an entry misses
+    ///   `lookup_never_mixes_an_old_entry_with_a_new_vouch`
+    /// - MUST NOT write, and MUST NOT hide stale or expired entries `lookup_shows_stale_and_expired_entries`
+    async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup>;
+
+    /// Starts a computation: takes the entry's lease under a new token, and reads the clock *before* any data is read.
+    ///
+    /// # Contract
+    /// - MUST refuse with `Busy` while another run's lease has not lapsed `begin_is_exclusive_while_the_lease_holds`
+    /// - MUST take over a lapsed lease; the earlier token is lost then `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
+    /// - MUST work for an entry without a record `begin_needs_no_record`
+    /// - MUST NOT change the stored value `begin_keeps_the_value_readable`
+    /// - MUST say whether an invalidation of one of the recorded dependencies is under way
+    ///   `begin_hints_at_an_invalidation_in_progress` (stores whose invalidation is one step never have one)
+    async fn begin(&self, begin: Begin) -> Result<BeginOutcome>;
+
+    /// Stores a value, validated against everything that changed since [`begin`](Self::begin).
+    ///
+    /// # Contract
+    /// - MUST store nothing without the token of the present run `lapsed_lease_is_taken_over_and_the_zombie_is_refused`,
+    ///   `removed_entry_is_not_resurrected`
+    /// - MUST accept a lapsed lease that nobody took `lapsed_lease_that_nobody_took_still_commits`
+    /// - MUST store as stale, with a job, when a used dependency was invalidated since `started`
+    ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
+    /// - MUST compare the epochs of begin with the present ones `epoch_taken_at_begin_is_compared_at_commit`
+    /// - MUST write the edges also of a stale value, and drop edges no longer used
+    ///   `edges_are_written_for_stale_values_too`, `edges_no_longer_used_are_dropped`
+    /// - MUST store nothing on another incarnation than begin's `commit_on_another_incarnation_stores_nothing`
+    /// - MUST take back the job of a value that it stores fresh `fresh_commit_takes_back_the_job`
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome>;
+
+    /// Gives a run up: the lease ends, the stored value stays, the failure (if any) is recorded on it.
+    ///
+    /// # Contract
+    /// - MUST do nothing without the token; says whether it was held `abort_needs_the_token`
+    /// - MUST keep the value `failure_keeps_the_stored_value`
+    /// - MUST leave a stale entry with a job `aborted_stale_entry_has_a_job`
+    async fn abort(&self, abort: Abort) -> Result<bool>;
+
+    /// Extends the leases of runs, from now. Says for each whether the token still holds it.
+    ///
+    /// # Contract
+    /// - MUST NOT extend a lease under another token `extend_needs_the_token`
+    async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>>;
+
+    /// Removes an entry with its edges, run and job; with a token only if that run is the present one. Says whether it
+    /// removed something.
+    ///
+    /// # Contract
+    /// - MUST leave nothing of the entry `removed_entry_leaves_nothing`
+    /// - MUST make the commit of a present run fail `removed_entry_is_not_resurrected`
+    async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool>;
+
+    /// Marks every dependant of what changed stale, and ticks the clock. When it returns, nobody is told `Fresh` with a
+    /// value from before any more.
+    ///
+    /// It may take several steps when there are many dependants; the changes are then announced before the first and
+    /// the clock ticks after the last, so that a computation that runs meanwhile cannot commit as fresh.
+    ///
+    /// # Contract
+    /// - MUST mark all dependants, direct ones as hard `dependants_go_stale`, `hardness_follows_the_edge`
+    /// - MUST NOT skip what is stale already `stale_entry_is_invalidated_again`
+    /// - MUST remember the clock of a dependency that nobody has yet `dynamic_dependency_unknown_when_it_changed`
+    /// - MUST give every stale entry a job unless it is lazy `every_stale_entry_has_a_job`, `lazy_entry_gets_no_job`
+    /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
+    /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
+    /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
+    /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`
+    async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated>;
+
+    /// Everything at once, in one step: a new epoch. [`maintain`](Self::maintain) then marks the entries, page by page.
+    ///
+    /// # Contract
+    /// - MUST make every stored value stale `new_epoch_makes_everything_stale`
+    async fn new_epoch(&self) -> Result<Epoch>;
+
+    /// Lets the store vouch for sources that only the application itself changes. Called by every process at start.
+    ///
+    /// # Contract
+    /// - MUST start a new epoch for a source that another incarnation vouched for, since invalidations that were
+    ///   acknowledged there may be lost `attach_on_a_new_incarnation_starts_an_epoch`
+    /// - MUST keep the epoch otherwise `attach_is_idempotent`
+    async fn attach(&self, sources: &[SourceId]) -> Result<()>;
+
+    /// Takes or keeps the leadership of a feed.
+    ///
+    /// # Contract
+    /// - MUST have one leader at a time, by server time `one_leader_at_a_time`
+    /// - MUST give every new leader a higher fence, and the same one on renewal `fence_grows_with_every_leader`
+    async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership>;
+
+    /// Gives the leadership up at once, if it is still held under that fence.
+    async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()>;
+
+    /// The saved positions of sources, in order, with the incarnation that they were read on.
+    async fn positions(&self, sources: &[SourceId]) -> Result<Positions>;
+
+    /// Lost history, or the first start: disarms the sources, starts a new epoch for them and saves the positions.
+    /// The caller took the positions *before*.
+    ///
+    /// # Contract
+    /// - MUST make every value that depends on the sources stale, and only those `restart_makes_the_source_stale`
+    /// - MUST leave the sources unvouched until they are armed `restarted_source_vouches_after_it_is_armed`
+    async fn restart(&self, step: FeedStep) -> Result<()>;
+
+    /// One bounded piece of upkeep: removes expired entries with their edges, reaps lapsed runs, trims the clocks of
+    /// old invalidations, redoes invalidations whose author died, and marks the entries of old epochs stale.
+    /// Idempotent; any number of processes may do it.
+    ///
+    /// # Contract
+    /// - MUST remove expired entries and everything of theirs `expired_entries_leave_nothing`
+    /// - MUST give a stale entry whose run lapsed a job `lapsed_run_gets_a_job`
+    /// - MUST keep what a present run compares with `trim_spares_what_a_run_needs`
+    /// - MUST mark entries of old epochs and give them jobs `old_epoch_entries_get_jobs`
+    async fn maintain(&self, limit: usize) -> Result<Maintained>;
+
+    /// The stale entries, page by page, for the reconciler. An entry that is stale all the time is seen at least once.
+    ///
+    /// # Contract
+    /// - MUST list stale, non-lazy entries with the time since when `stale_entries_are_listed`
+    async fn stale(&self, page: Page) -> Result<Scanned>;
+
+    /// The whole record of an entry, for people.
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>>;
+
+    /// Numbers of the namespace.
+    async fn stats(&self) -> Result<StoreStats>;
+}

@@ -1,0 +1,103 @@
+//! What a store keeps of an entry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Epochs;
+use crate::{Timestamp, Used};
+
+/// Whether a change has hit an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Staleness {
+    /// Nothing has.
+    Fresh,
+    /// Only through nested calls: it is re-validated without running when their values come out equal.
+    Child,
+    /// Something that the function itself read: it must run again.
+    Hard,
+}
+
+/// An entry as a look-up gives it: all that a hit needs, nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// The encoded result.
+    pub value: Bytes,
+    /// The engine's own notes on the value; opaque to stores.
+    pub meta: Bytes,
+    /// The clock before its computation read any data.
+    pub version: u64,
+    /// The epochs that its computation began in.
+    pub epochs: Epochs,
+    /// Whether a change has hit it.
+    pub staleness: Staleness,
+    /// Since when it is stale.
+    pub since: Option<Timestamp>,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+    /// When it ends. From then on it counts as absent, and upkeep removes it.
+    pub expires: Option<Timestamp>,
+}
+
+impl StoredEntry {
+    /// Whether its time is over. The one definition of expiry.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// Everything that is known of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// What a look-up gives.
+    pub entry: StoredEntry,
+    /// The canonical call, from which a worker computes it again.
+    pub call: Bytes,
+    /// What it depends on.
+    pub used: Vec<Used>,
+    /// The changes that made it stale, the newest last, at most 8.
+    pub causes: Vec<Arc<str>>,
+    /// Whether it waits for a reader instead of a worker.
+    pub lazy: bool,
+    /// Runs in a row that a change overtook.
+    pub conflicts: u32,
+    /// Runs in a row that failed.
+    pub failures: u32,
+    /// The last failure since the last success.
+    pub last_failure: Option<RunFailure>,
+}
+
+impl Record {
+    /// A record of an entry; the rest is set by its public fields.
+    #[must_use]
+    pub fn new(entry: StoredEntry, call: Bytes, used: Vec<Used>) -> Self {
+        Self { entry, call, used, causes: Vec::new(), lazy: false, conflicts: 0, failures: 0, last_failure: None }
+    }
+}
+
+/// A failed run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFailure {
+    /// The error in one line; stores keep the first 2,000 bytes.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Numbers of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Entries with a value.
+    pub entries: u64,
+    /// Stale ones among them.
+    pub stale: u64,
+    /// Computations under way.
+    pub running: u64,
+    /// The invalidation clock.
+    pub clock: u64,
+    /// Remembered invalidations, which the next upkeep trims.
+    pub invalidations: u64,
+}

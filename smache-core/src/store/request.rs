@@ -1,0 +1,208 @@
+//! What the methods of a store take and answer.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Epochs, FeedStep, StoredEntry, Vouch};
+use crate::{Dependency, EntryId, Hit, Incarnation, Timestamp, Token, Used};
+
+/// Who writes the jobs of stale entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobWrites {
+    /// The store, in the same step, into the queue that it shares its server with.
+    SameStep,
+    /// Nobody: the store answers the ids, the engine enqueues them, and the reconciler catches what a crash lost.
+    Reported,
+}
+
+/// The answer of a look-up.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The store's time.
+    pub now: Timestamp,
+    /// Which life of the store answered.
+    pub incarnation: Incarnation,
+    /// What vouches for the entries.
+    pub vouch: Arc<Vouch>,
+    /// The entries, in the order of the ids.
+    pub entries: Vec<Option<StoredEntry>>,
+}
+
+/// Starts a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// Of which entry.
+    pub id: EntryId,
+    /// The token of the run, new for every attempt.
+    pub token: Token,
+    /// How long the lease holds unless it is extended.
+    pub lease: Duration,
+}
+
+/// The answer to [`Begin`].
+#[derive(Debug, Clone)]
+pub enum BeginOutcome {
+    /// The run holds the lease.
+    Begun(Box<Begun>),
+    /// Another run holds it for at most that long, unless it extends.
+    Busy {
+        /// Until its lease lapses.
+        remaining: Duration,
+    },
+}
+
+/// What a run knows of the store when it begins.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// The clock: what changed later conflicts.
+    pub started: u64,
+    /// The store's time.
+    pub now: Timestamp,
+    /// Which life of the store.
+    pub incarnation: Incarnation,
+    /// What vouches, with the epochs.
+    pub vouch: Arc<Vouch>,
+    /// The stored value, if any, expired or not.
+    pub entry: Option<StoredEntry>,
+    /// The canonical call of the stored record.
+    pub call: Option<Bytes>,
+    /// Runs in a row that a change overtook.
+    pub conflicts: u32,
+    /// Whether a dependency of the record is being invalidated right now: better wait a little.
+    pub pending: bool,
+}
+
+/// Stores the result of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Of which entry.
+    pub id: EntryId,
+    /// The run's token.
+    pub token: Token,
+    /// The clock of begin.
+    pub started: u64,
+    /// The incarnation of begin.
+    pub incarnation: Incarnation,
+    /// The epochs of begin, of the used sources.
+    pub epochs: Epochs,
+    /// The canonical call.
+    pub call: Bytes,
+    /// The encoded result.
+    pub value: Bytes,
+    /// The engine's notes.
+    pub meta: Bytes,
+    /// Everything that the run used.
+    pub used: Vec<Used>,
+    /// How long the entry lives from now.
+    pub ttl: Option<Duration>,
+    /// The earliest end of what it was made of; the sooner of both counts.
+    pub not_after: Option<Timestamp>,
+    /// Stored as hard stale in any case: the run could not read everything fresh.
+    pub tainted: bool,
+    /// Whether a stale value waits for a reader instead of a worker.
+    pub lazy: bool,
+    /// How long the job of a value stored as stale waits, so that a hot entity leaves room for others.
+    pub conflict_delay: Duration,
+}
+
+/// The answer to [`Commit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Stored, fresh as of the store's time.
+    Fresh {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// Stored as stale: something that it used changed meanwhile.
+    Conflicted {
+        /// The store's time.
+        now: Timestamp,
+        /// What changed, at most 8; empty when the epoch did, or the run was tainted.
+        dependencies: Vec<Dependency>,
+    },
+    /// Not stored: another run has the entry, or it was removed.
+    Lost,
+    /// Not stored: the store is another incarnation than at begin.
+    OtherIncarnation,
+}
+
+/// Gives a run up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abort {
+    /// Of which entry.
+    pub id: EntryId,
+    /// The run's token.
+    pub token: Token,
+    /// What went wrong, if it failed by itself; recorded on the entry.
+    pub failure: Option<String>,
+    /// How long the job of a stale entry waits.
+    pub delay: Duration,
+}
+
+/// A change, as stores see it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invalidation {
+    /// The dependencies that it hit.
+    pub hits: Vec<Hit>,
+    /// Entries that are invalidated themselves (hard), with [`Dependency::entry`] of each among the hits.
+    pub entries: Vec<EntryId>,
+    /// The progress of the feed that it came from.
+    pub step: Option<FeedStep>,
+}
+
+/// The answer to [`Invalidation`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Invalidated {
+    /// The clock after the tick. A computation that starts now starts at this clock or later.
+    pub clock: u64,
+    /// How many entries were marked, those that were stale already included.
+    pub marked: u64,
+    /// The entries that need a job, with [`JobWrites::Reported`].
+    pub jobs: Vec<EntryId>,
+}
+
+/// What a piece of upkeep did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Maintained {
+    /// Expired entries removed.
+    pub expired: u64,
+    /// Lapsed runs reaped.
+    pub reaped: u64,
+    /// Clocks of old invalidations dropped.
+    pub trimmed: u64,
+    /// Unfinished invalidations done again.
+    pub redone: u64,
+    /// Entries of old epochs marked stale.
+    pub marked: u64,
+    /// The entries that need a job, with [`JobWrites::Reported`].
+    pub jobs: Vec<EntryId>,
+    /// Whether the limit ended it, so that there is more to do at once.
+    pub more: bool,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Where the last page ended; `None` starts.
+    pub cursor: Option<Bytes>,
+    /// At most about that many.
+    pub limit: usize,
+}
+
+impl Page {
+    /// The first page.
+    #[must_use]
+    pub fn first(limit: usize) -> Self {
+        Self { cursor: None, limit }
+    }
+}
+
+/// Entries of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scanned {
+    /// The entries with the time since when.
+    pub entries: Vec<(EntryId, Timestamp)>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<Bytes>,
+}

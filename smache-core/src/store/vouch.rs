@@ -1,0 +1,187 @@
+//! What vouches for freshness, and the one place that judges it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Staleness, StoredEntry};
+use crate::{Epoch, Incarnation, SourceId, Timestamp};
+
+/// What a store says about the histories behind its entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Vouch {
+    /// The epoch of the whole namespace.
+    pub epoch: Epoch,
+    /// Each source that a feed or the application vouches for.
+    pub sources: BTreeMap<SourceId, SourceVouch>,
+}
+
+/// What a store says about one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceVouch {
+    /// The epoch of its history.
+    pub epoch: Epoch,
+    /// The incarnation of the store that has replayed everything and may vouch.
+    pub armed: Option<Incarnation>,
+    /// Until when the feed vouches; `None` for a source that only the application changes, which needs no lease.
+    pub lease: Option<Timestamp>,
+}
+
+impl Vouch {
+    /// A vouch of a namespace without sources.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Self {
+        Self { epoch, sources: BTreeMap::new() }
+    }
+
+    /// The present epochs of some sources. A source that the store does not know gets an epoch that never is the present
+    /// one, so that an entry of it is not fresh before something vouches for it.
+    #[must_use]
+    pub fn epochs<'a>(&self, sources: impl IntoIterator<Item = &'a SourceId>) -> Epochs {
+        let epoch = |source| self.sources.get(source).map_or(Epoch::from_bytes([0; Epoch::LEN]), |vouch| vouch.epoch);
+        Epochs { global: self.epoch, sources: sources.into_iter().map(|source| (source.clone(), epoch(source))).collect() }
+    }
+
+    /// Whether the epochs that an entry was computed in are the present ones.
+    #[must_use]
+    pub fn has_epochs(&self, epochs: &Epochs) -> bool {
+        self.epoch == epochs.global
+            && epochs.sources.iter().all(|(source, epoch)| self.sources.get(source).is_some_and(|now| now.epoch == *epoch))
+    }
+
+    /// How fresh an entry is. The definition of freshness of `PROTOCOL.md`, in one place for all stores.
+    #[must_use]
+    pub fn judge(&self, entry: &StoredEntry, now: Timestamp, incarnation: &Incarnation) -> Freshness {
+        if entry.staleness != Staleness::Fresh || !self.has_epochs(&entry.epochs) {
+            return Freshness::Stale { since: entry.since.unwrap_or(entry.stored_at) };
+        }
+        let vouched = entry.epochs.sources.iter().all(|(source, _)| {
+            self.sources.get(source).is_some_and(|vouch| {
+                vouch.armed.as_ref() == Some(incarnation) && vouch.lease.is_none_or(|until| now < until)
+            })
+        });
+        if vouched { Freshness::Fresh { as_of: now } } else { Freshness::Unvouched }
+    }
+}
+
+impl SourceVouch {
+    /// A source that nothing vouches for yet.
+    #[must_use]
+    pub fn unarmed(epoch: Epoch) -> Self {
+        Self { epoch, armed: None, lease: Some(Timestamp::from_millis(0)) }
+    }
+
+    /// A source that only the application changes, armed on an incarnation.
+    #[must_use]
+    pub fn application(epoch: Epoch, armed: Option<Incarnation>) -> Self {
+        Self { epoch, armed, lease: None }
+    }
+
+    /// A source behind a feed.
+    #[must_use]
+    pub fn feed(epoch: Epoch, armed: Option<Incarnation>, lease: Timestamp) -> Self {
+        Self { epoch, armed, lease: Some(lease) }
+    }
+}
+
+/// The epochs that a computation began in: the namespace's, and those of the sources that it used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epochs {
+    /// The namespace's.
+    pub global: Epoch,
+    /// Those of the used sources, sorted by source.
+    pub sources: Vec<(SourceId, Epoch)>,
+}
+
+/// How fresh a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// The value reflects every change that was acknowledged before `as_of`.
+    Fresh {
+        /// The store's time of the look-up.
+        as_of: Timestamp,
+    },
+    /// Something that it depends on changed; a worker recomputes it.
+    Stale {
+        /// Since when it is known to be stale.
+        since: Timestamp,
+    },
+    /// Nothing is known against the value, but nobody vouches for it at the moment: its feed is behind or not running,
+    /// or the store was replaced.
+    Unvouched,
+}
+
+impl Freshness {
+    /// Whether the value is vouched for.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        matches!(self, Self::Fresh { .. })
+    }
+
+    /// For how long it has been stale at a time of the store's clock; `None` if it is not known to be.
+    #[must_use]
+    pub fn stale_for(&self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::Stale { since } => Some(now.since(*since)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn world() -> (Vouch, StoredEntry, Incarnation, SourceId) {
+        let source = SourceId::new("users").expect("a good name");
+        let here = Incarnation::new("one");
+        let mut vouch = Vouch::new(Epoch::from_bytes([1; 16]));
+        let until = Timestamp::from_millis(2_000);
+        vouch.sources.insert(source.clone(), SourceVouch::feed(Epoch::from_bytes([2; 16]), Some(here.clone()), until));
+        let entry = StoredEntry {
+            value: Bytes::new(),
+            meta: Bytes::new(),
+            version: 1,
+            epochs: vouch.epochs([&source]),
+            staleness: Staleness::Fresh,
+            since: None,
+            stored_at: Timestamp::from_millis(500),
+            expires: None,
+        };
+        (vouch, entry, here, source)
+    }
+
+    #[test]
+    fn a_vouched_entry_is_fresh_until_the_feeds_lease_ends() {
+        let (vouch, entry, here, _) = world();
+        let now = Timestamp::from_millis(1_999);
+        assert_eq!(vouch.judge(&entry, now, &here), Freshness::Fresh { as_of: now });
+        assert_eq!(vouch.judge(&entry, Timestamp::from_millis(2_000), &here), Freshness::Unvouched);
+    }
+
+    #[test]
+    fn another_incarnation_vouches_for_nothing() {
+        let (vouch, entry, _, _) = world();
+        assert_eq!(vouch.judge(&entry, Timestamp::from_millis(1), &Incarnation::new("two")), Freshness::Unvouched);
+    }
+
+    #[test]
+    fn a_new_epoch_of_a_used_source_or_of_everything_makes_stale() {
+        let (mut vouch, entry, here, source) = world();
+        let stale = Freshness::Stale { since: Timestamp::from_millis(500) };
+        vouch.sources.get_mut(&source).expect("there").epoch = Epoch::from_bytes([3; 16]);
+        assert_eq!(vouch.judge(&entry, Timestamp::from_millis(1), &here), stale);
+        let (mut vouch, entry, here, _) = world();
+        vouch.epoch = Epoch::from_bytes([3; 16]);
+        assert_eq!(vouch.judge(&entry, Timestamp::from_millis(1), &here), stale);
+    }
+
+    #[test]
+    fn an_unknown_source_is_never_fresh() {
+        let (mut vouch, entry, here, source) = world();
+        vouch.sources.remove(&source);
+        assert!(!vouch.judge(&entry, Timestamp::from_millis(1), &here).is_fresh());
+    }
+}

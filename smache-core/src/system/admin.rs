@@ -1,0 +1,95 @@
+//! What people ask a system.
+
+use bytes::Bytes;
+
+use super::{Counters, Smache, call_key};
+use crate::{Call, Computed, EntryId, JobCounts, JobState, Record, Result, StoreStats, Timestamp};
+
+/// Numbers of the namespace and of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Of the store: all processes.
+    pub store: StoreStats,
+    /// Of the queue: all processes.
+    pub jobs: JobCounts,
+    /// Of this process.
+    pub process: Counters,
+}
+
+/// A job that failed for the last time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadJob {
+    /// The entry.
+    pub id: EntryId,
+    /// The call, readable: `greeting@1("anna")`.
+    pub call: String,
+    /// The last error.
+    pub error: String,
+    /// When it was buried.
+    pub at: Timestamp,
+}
+
+impl Smache {
+    /// The identity of a call's entry, as it appears in logs and listings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument).
+    pub fn key<F: Computed>(&self, call: &Call<F>) -> Result<EntryId> {
+        self.inner.key(call).map(|(_, key)| key.id)
+    }
+
+    /// Everything that is stored of an entry.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.inner.timed("inspect", self.inner.store.inspect(id)).await
+    }
+
+    /// Numbers of the namespace and of this process.
+    ///
+    /// # Errors
+    /// The store's and the queue's errors.
+    pub async fn stats(&self) -> Result<Stats> {
+        Ok(Stats {
+            store: self.inner.timed("stats", self.inner.store.stats()).await?,
+            jobs: self.inner.timed("counts", self.inner.queue.counts()).await?,
+            process: self.inner.tally.read(),
+        })
+    }
+
+    /// The jobs that failed for the last time, at most `limit`. Their entries keep their last good values, stale.
+    ///
+    /// # Errors
+    /// The store's and the queue's errors.
+    pub async fn dead_jobs(&self, limit: usize) -> Result<Vec<DeadJob>> {
+        let mut dead = Vec::new();
+        let mut cursor: Option<Bytes> = None;
+        loop {
+            let list = self.inner.queue.list(JobState::Buried, cursor, limit.clamp(1, 500));
+            let page = self.inner.timed("list", list).await?;
+            for job in page.jobs {
+                let record = self.inspect(&job.id).await?;
+                let call = record.map_or_else(|| format!("the entry {}", job.id), |record| call_key::describe(&job.id, &record.call));
+                dead.push(DeadJob { id: job.id, call, error: job.error.unwrap_or_default(), at: job.at });
+                if dead.len() == limit {
+                    return Ok(dead);
+                }
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(dead),
+            }
+        }
+    }
+
+    /// Puts dead jobs back into the queue, with their attempts at zero. Says how many there were.
+    ///
+    /// # Errors
+    /// The queue's errors.
+    pub async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
+        self.inner.timed("requeue", self.inner.queue.requeue(ids)).await
+    }
+}

@@ -1,0 +1,265 @@
+//! How a system is put together.
+
+use std::{
+    any::TypeId,
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{Function, Inner, Registry, Settings, Smache, Tasks, feed, upkeep};
+use crate::{
+    Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId, cx::States,
+};
+
+/// What `get` does while the store fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// Computes directly, once for all readers in this process; the value is `Unvouched` and not stored.
+    #[default]
+    Compute,
+    /// Answers the store's error.
+    Error,
+}
+
+/// The description of a system. Mistakes are reported by [`build`](Self::build).
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    namespace: Result<Namespace>,
+    store: Option<Box<dyn Backend>>,
+    queue: Option<Box<dyn Backend>>,
+    joined: bool,
+    functions: Vec<(TypeId, fn(&Settings) -> Result<Function>)>,
+    sources: Vec<Arc<dyn DataSource>>,
+    states: States,
+    settings: Settings,
+    feeds: bool,
+    upkeep: bool,
+}
+
+impl Builder {
+    pub(super) fn new(namespace: &str) -> Self {
+        Self {
+            namespace: Namespace::new(namespace),
+            store: None,
+            queue: None,
+            joined: false,
+            functions: Vec::new(),
+            sources: Vec::new(),
+            states: States::new(),
+            settings: Settings {
+                store_timeout: Duration::from_secs(5),
+                wait_timeout: None,
+                run_lease: Duration::from_secs(10),
+                max_argument_bytes: 4 << 20,
+                max_value_bytes: 16 << 20,
+                codec: Codec::default(),
+                store_failure: StoreFailure::default(),
+            },
+            feeds: true,
+            upkeep: true,
+        }
+    }
+
+    /// The backend for the store and the queue: jobs are written in the same step as the invalidation.
+    pub fn backend(mut self, backend: impl Backend) -> Self {
+        self.store = Some(Box::new(backend));
+        self.joined = true;
+        self
+    }
+
+    /// A backend for the store alone; the queue is another one's. The reconciler joins them.
+    pub fn store(mut self, backend: impl Backend) -> Self {
+        self.store = Some(Box::new(backend));
+        self.joined = false;
+        self
+    }
+
+    /// A backend for the queue alone.
+    pub fn queue(mut self, backend: impl Backend) -> Self {
+        self.queue = Some(Box::new(backend));
+        self.joined = false;
+        self
+    }
+
+    /// A source of entities.
+    pub fn source(mut self, source: impl DataSource) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+
+    /// A computed function. Readers and workers know only the functions that are registered.
+    pub fn register<F: Computed>(mut self) -> Self {
+        self.functions.push((TypeId::of::<F>(), Function::of::<F>));
+        self
+    }
+
+    /// Something that computed functions take as [`State<T>`](crate::State). One of each type; a later one replaces it.
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states.insert(TypeId::of::<T>(), Arc::new(state));
+        self
+    }
+
+    /// What `get` does while the store fails. Computes directly by default.
+    pub fn on_store_failure(mut self, failure: StoreFailure) -> Self {
+        self.settings.store_failure = failure;
+        self
+    }
+
+    /// How long one step of the store or queue may take. 5 seconds by default.
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.store_timeout = timeout;
+        self
+    }
+
+    /// How long a reader waits for a computation, its own or another process's. By default as long as the function may
+    /// run, and 10 seconds.
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.wait_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a computation is still taken to be running after its process was last heard of. 10 seconds by default.
+    pub fn run_lease(mut self, lease: Duration) -> Self {
+        self.settings.run_lease = lease;
+        self
+    }
+
+    /// How many bytes the arguments of a call may have. 4 MiB by default.
+    pub fn max_argument_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_argument_bytes = bytes;
+        self
+    }
+
+    /// How many bytes an encoded result may have. 16 MiB by default.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_value_bytes = bytes;
+        self
+    }
+
+    /// The format of stored results. JSON by default; what it cannot say is stored in another one.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.settings.codec = codec;
+        self
+    }
+
+    /// Whether this process may lead the feeds of its sources (the default). At least one process must.
+    pub fn feeds(mut self, on: bool) -> Self {
+        self.feeds = on;
+        self
+    }
+
+    /// Whether this process may do the upkeep of the store (the default): at least one process must.
+    pub fn upkeep(mut self, on: bool) -> Self {
+        self.upkeep = on;
+        self
+    }
+
+    /// Checks the description, connects the parts and starts the feeds.
+    ///
+    /// Returns when every source is vouched for, by this process or by another one that leads its feed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero.
+    /// [`ErrorKind::Unregistered`]: a function reads a source that is not registered. The errors of the store and of the
+    /// feeds: unreachable, refused, of the wrong kind.
+    pub async fn build(self) -> Result<Smache> {
+        let namespace = self.namespace?;
+        check_bounds(&self.settings)?;
+        let (store, queue) = open(self.store, self.queue, self.joined, &namespace)?;
+        let mut registry = Registry::default();
+        for (of, function) in self.functions {
+            registry.add(of, function(&self.settings)?)?;
+        }
+        let sources = index(self.sources)?;
+        for function in registry.iter() {
+            if let Some(missing) = function.sources.iter().find(|source| !sources.contains_key(*source)) {
+                let name = function.name;
+                let fix = "give it to the builder with `.source(…)`";
+                let message = format!("the computed function `{name}` reads the source `{missing}`, which is not registered: {fix}");
+                return Err(Error::new(ErrorKind::Unregistered, message));
+            }
+        }
+        let inner = Arc::new(Inner {
+            namespace,
+            store,
+            queue,
+            registry,
+            sources,
+            states: self.states,
+            settings: self.settings,
+            flights: Default::default(),
+            leases: Default::default(),
+            tally: Default::default(),
+        });
+        inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
+        let (stop, stopping) = watch::channel(false);
+        let (mut handles, mut feeds) = (Vec::new(), Vec::new());
+        if self.feeds {
+            for (handle, feed) in feed::start(&inner, &stopping) {
+                handles.push(handle);
+                feeds.push(feed);
+            }
+        }
+        if self.upkeep {
+            handles.push(tokio::spawn(upkeep::run(Arc::downgrade(&inner), stopping)));
+        }
+        let tasks = Arc::new(Tasks::new(stop, handles, feeds));
+        let smache = Smache { inner, tasks };
+        feed::wait_until_vouched(&smache).await?;
+        Ok(smache)
+    }
+}
+
+type Opened = (Arc<dyn CacheStore>, Arc<dyn JobQueue>);
+
+fn open(store: Option<Box<dyn Backend>>, queue: Option<Box<dyn Backend>>, joined: bool, namespace: &Namespace) -> Result<Opened> {
+    let missing = |role: &str| {
+        let fix = "call `.backend(…)`, for example with `Memory::new()`";
+        Error::new(ErrorKind::Config, format!("the system has no {role}: {fix}"))
+    };
+    match (store, queue) {
+        (Some(both), None) if joined => both.both(namespace),
+        (Some(store), Some(queue)) => Ok((store.store(namespace)?, queue.queue(namespace)?)),
+        (None, _) => Err(missing("store")),
+        (Some(_), None) => Err(missing("queue")),
+    }
+}
+
+fn index(sources: Vec<Arc<dyn DataSource>>) -> Result<BTreeMap<SourceId, Arc<dyn DataSource>>> {
+    let mut index = BTreeMap::new();
+    for source in sources {
+        if let Some(other) = index.insert(source.id().clone(), source) {
+            let message = format!("two sources have the id `{}`: register one of them", other.id());
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(index)
+}
+
+fn check_bounds(settings: &Settings) -> Result<()> {
+    let bounds = [
+        ("store_timeout", settings.store_timeout),
+        ("wait_timeout", settings.wait_timeout.unwrap_or(Duration::MAX)),
+        ("run_lease", settings.run_lease),
+    ];
+    match bounds.into_iter().find(|(_, bound)| bound.as_millis() == 0) {
+        Some((name, _)) => Err(Error::new(ErrorKind::Config, format!("`{name}` is below a millisecond: give it more"))),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("namespace", &self.namespace)
+            .field("store", &self.store)
+            .field("queue", &self.queue)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,63 @@
+//! What this process did, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Numbers of this process since its start.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The counters while they count.
+        #[derive(Debug, Default)]
+        pub(crate) struct Tally {
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        impl Tally {
+            pub(crate) fn read(&self) -> Counters {
+                Counters { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Reads that were answered from the store with a fresh value.
+    fresh_hits,
+    /// Reads that were answered from the store with a stale value.
+    stale_hits,
+    /// Reads that were answered from the store with an unvouched value.
+    unvouched_hits,
+    /// Reads that had to compute or to wait for a computation.
+    misses,
+    /// Runs of functions, successful or not.
+    runs,
+    /// Runs that ended in an error, a panic or a timeout.
+    failures,
+    /// Runs whose result was stored as stale, since something changed meanwhile.
+    conflicts,
+    /// Runs whose result was not stored, since the lease was lost.
+    lost,
+    /// Reads that computed without the store, since it failed.
+    bypasses,
+    /// Stored entries that could not be decoded and were treated as absent.
+    undecodable,
+    /// Jobs that were left to other programs, since this one does not know their function.
+    unknown_jobs,
+    /// Changes that were handed to the store, by feeds and by the application.
+    changes,
+}
+
+/// Counts one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// Counts several.
+pub(crate) fn add(counter: &AtomicU64, many: usize) {
+    counter.fetch_add(many as u64, Relaxed);
+}

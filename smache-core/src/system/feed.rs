@@ -1,0 +1,239 @@
+//! Feeds: one leader a feed turns its changes into invalidations and vouches for its sources while it keeps up.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{Inner, Smache, read::jittered};
+use crate::{
+    Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership, Position,
+    Result, SourceId, Start, Token, Topic,
+};
+
+/// How long a leader is taken to be alive after its last step.
+const LEADERSHIP: Duration = Duration::from_secs(5);
+/// For how long a batch vouches: Δ of the protocol. A dead or lagging feed makes values unvouched after it, never wrong.
+const VOUCH: Duration = Duration::from_secs(2);
+/// A stream that is silent for so long, even of empty batches, is broken.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Pauses after an error.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// How long `build` waits for the sources to be vouched for.
+const START: Duration = Duration::from_secs(15);
+
+/// What a running feed tells the rest of its process.
+pub(crate) struct FeedHandle {
+    pub(crate) feed: Arc<dyn ChangeFeed>,
+    pub(crate) progress: watch::Receiver<Progress>,
+}
+
+/// How far a feed is in this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) leading: bool,
+    /// Everything before this instant was handed to the store.
+    pub(crate) as_of: Option<Instant>,
+    pub(crate) position: Option<Position>,
+    pub(crate) error: Option<Error>,
+}
+
+/// Starts every feed of the system's sources once, however many sources share it.
+pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(JoinHandle<()>, FeedHandle)> {
+    let mut feeds: BTreeMap<FeedId, (Arc<dyn ChangeFeed>, Vec<Topic>)> = BTreeMap::new();
+    for (feed, topic) in inner.sources.values().filter_map(|source| source.feed()) {
+        feeds.entry(feed.id().clone()).or_insert_with(|| (feed, Vec::new())).1.push(topic);
+    }
+    let start = |(id, (feed, topics)): (FeedId, (Arc<dyn ChangeFeed>, Vec<Topic>))| {
+        let (sender, progress) = watch::channel(Progress::default());
+        let leader = Leader { inner: Arc::clone(inner), id, feed: Arc::clone(&feed), topics, progress: sender, holder: Token::random() };
+        (tokio::spawn(leader.run(stop.clone())), FeedHandle { feed, progress })
+    };
+    feeds.into_iter().map(start).collect()
+}
+
+/// Waits until every source behind a feed is vouched for, by whoever leads it.
+pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
+    let inner = &smache.inner;
+    let behind_feeds: Vec<&SourceId> = inner.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
+    let deadline = Instant::now() + START;
+    loop {
+        let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
+        let vouched = |source: &&SourceId| {
+            lookup.vouch.sources.get(*source).is_some_and(|vouch| {
+                vouch.armed.as_ref() == Some(&lookup.incarnation) && vouch.lease.is_none_or(|until| until > lookup.now)
+            })
+        };
+        let Some(waiting) = behind_feeds.iter().find(|source| !vouched(source)) else { return Ok(()) };
+        let failed = smache.tasks().feeds().iter().find_map(|feed| {
+            let progress = feed.progress.borrow();
+            progress.error.clone().map(|error| error.with_context("feed", feed.feed.id()))
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if smache.tasks().feeds().is_empty() || Instant::now() > deadline {
+            // Another process leads, or should: reads are unvouched until it does, which is no reason not to start.
+            tracing::warn!(source = %waiting, "nobody vouches for the source yet: its values are unvouched until a feed runs");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+struct Leader {
+    inner: Arc<Inner>,
+    id: FeedId,
+    feed: Arc<dyn ChangeFeed>,
+    topics: Vec<Topic>,
+    progress: watch::Sender<Progress>,
+    holder: Token,
+}
+
+impl Leader {
+    async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut stopped = stop.clone();
+        let work = async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let began = Instant::now();
+                let error = match self.lead_once().await {
+                    Ok(()) => {
+                        pause = FIRST_PAUSE;
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                if began.elapsed() > LAST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                let expected = matches!(error.kind(), ErrorKind::Fenced | ErrorKind::IncarnationChanged);
+                tracing::warn!(feed = %self.id, error = %error.report(), "the feed starts again from its stored position");
+                self.progress.send_modify(|progress| {
+                    progress.leading = false;
+                    progress.error = (!expected).then_some(error);
+                });
+                tokio::time::sleep(jittered(pause)).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        let _ = stop.borrow_and_update();
+        self.resign().await;
+    }
+
+    /// Becomes the leader, or waits a while for the present one to end.
+    async fn lead_once(&self) -> Result<()> {
+        match self.inner.timed("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await? {
+            Leadership::Leader { fence } => {
+                self.progress.send_modify(|progress| progress.leading = true);
+                self.feed(fence).await
+            }
+            Leadership::Follower { retry_after } => {
+                self.progress.send_modify(|progress| {
+                    progress.leading = false;
+                    progress.error = None;
+                });
+                tokio::time::sleep(retry_after.clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the feed from the stored positions until something breaks.
+    async fn feed(&self, fence: u64) -> Result<()> {
+        let sources: Vec<SourceId> = self.topics.iter().map(|topic| topic.source.clone()).collect();
+        let saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
+        let step = |positions| FeedStep {
+            feed: self.id.clone(),
+            fence,
+            leadership: LEADERSHIP,
+            incarnation: saved.incarnation.clone(),
+            positions,
+            lease: None,
+            arm: false,
+        };
+        let known = saved.positions.iter().flatten().min().cloned();
+        let mut unknown: Vec<SourceId> =
+            sources.iter().zip(&saved.positions).filter(|(_, position)| position.is_none()).map(|(id, _)| id.clone()).collect();
+        let start = known.map_or(Start::Now, Start::After);
+        let mut stream = match self.feed.open(&self.topics, start).await {
+            Err(error) if error.kind() == ErrorKind::HistoryLost => {
+                tracing::warn!(feed = %self.id, error = %error.report(), "history is lost: everything from the feed goes stale");
+                unknown.clone_from(&sources);
+                self.feed.open(&self.topics, Start::Now).await?
+            }
+            opened => opened?,
+        };
+        if !unknown.is_empty() {
+            // The position was taken by opening, before the epoch: a change in between is in the replay.
+            let at = stream.position();
+            let positions = unknown.into_iter().map(|source| (source, at.clone())).collect();
+            self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
+        }
+        self.progress.send_modify(|progress| progress.error = None);
+        loop {
+            let batch = self.next(stream.as_mut()).await?;
+            self.hand_over(batch, &sources, &step).await?;
+        }
+    }
+
+    async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
+        tokio::time::timeout(SILENCE, stream.next()).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` gave no batch for {SILENCE:?}", self.id)))
+        })
+    }
+
+    /// Hands a batch to the store: first what it hits, with the last step the position and the lease.
+    async fn hand_over(
+        &self,
+        batch: Batch,
+        sources: &[SourceId],
+        step: &impl Fn(Vec<(SourceId, Position)>) -> FeedStep,
+    ) -> Result<()> {
+        let mut reset: Vec<SourceId> = Vec::new();
+        for change in batch.changes.iter().filter(|change| change.kind == ChangeKind::Reset) {
+            if !reset.contains(&change.source) {
+                reset.push(change.source.clone());
+            }
+        }
+        if !reset.is_empty() {
+            tracing::warn!(feed = %self.id, sources = ?reset, "sources were dropped, renamed or truncated: they start a new epoch");
+            let positions = reset.into_iter().map(|source| (source, batch.position.clone())).collect();
+            self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
+        }
+        let mut changes = batch.changes;
+        changes.retain(|change| change.kind != ChangeKind::Reset);
+        let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
+        let lease = batch.as_of.map(|as_of| VOUCH.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
+        let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
+        let hits = self.inner.hits(&changes);
+        self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
+        self.progress.send_modify(|progress| {
+            progress.as_of = batch.as_of.or(progress.as_of);
+            progress.position = Some(batch.position);
+        });
+        Ok(())
+    }
+
+    /// Lets the next leader start at once.
+    async fn resign(&self) {
+        let leading = self.progress.borrow().leading;
+        if !leading {
+            return;
+        }
+        let lead = self.inner.timed("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await;
+        if let Ok(Leadership::Leader { fence }) = lead
+            && let Err(error) = self.inner.timed("resign", self.inner.store.resign(&self.id, fence)).await
+        {
+            tracing::debug!(feed = %self.id, error = %error.report(), "the feed passes on with its lease");
+        }
+    }
+}

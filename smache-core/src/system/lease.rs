@@ -1,0 +1,104 @@
+//! The leases of the runs of this process, kept alive by one task however many runs there are.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use tokio::sync::oneshot;
+
+use super::Inner;
+use crate::{Abort, EntryId, Token};
+
+/// The runs of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Leases(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    runs: HashMap<Token, (EntryId, oneshot::Sender<()>)>,
+    beating: bool,
+}
+
+/// Holds the lease of a run until it is given back; a dropped one gives it back in the background.
+pub(crate) struct Lease {
+    inner: Arc<Inner>,
+    id: EntryId,
+    token: Token,
+    settled: bool,
+}
+
+impl Lease {
+    /// Keeps the lease of a run alive. The receiver fires when it is lost.
+    pub(crate) fn hold(inner: &Arc<Inner>, id: EntryId, token: Token) -> (Self, oneshot::Receiver<()>) {
+        let (lost, receiver) = oneshot::channel();
+        let mut running = inner.leases.lock();
+        running.runs.insert(token, (id, lost));
+        if !running.beating {
+            running.beating = true;
+            tokio::spawn(beat(Arc::downgrade(inner)));
+        }
+        drop(running);
+        (Self { inner: Arc::clone(inner), id, token, settled: false }, receiver)
+    }
+
+    /// The store has ended the run: there is nothing to give back.
+    pub(crate) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.inner.leases.lock().runs.remove(&self.token);
+        if self.settled {
+            return;
+        }
+        let (inner, id, token) = (Arc::clone(&self.inner), self.id, self.token);
+        // Without a runtime nobody can tell the store: the lease lapses by itself.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
+                if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await {
+                    tracing::warn!(error = %error.report(), "a dropped run ends with its lease: it could not be given back");
+                }
+            });
+        }
+    }
+}
+
+impl Leases {
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        // Insertions and removals only: whole after a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Extends all leases three times in their length. Ends when there are none, or with the system.
+async fn beat(inner: Weak<Inner>) {
+    loop {
+        let Some(period) = inner.upgrade().map(|inner| inner.settings.run_lease / 3) else { return };
+        tokio::time::sleep(period).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let runs: Vec<(EntryId, Token)> = {
+            let mut running = inner.leases.lock();
+            running.beating = !running.runs.is_empty();
+            running.runs.iter().map(|(token, (id, _))| (*id, *token)).collect()
+        };
+        if runs.is_empty() {
+            return;
+        }
+        match inner.timed("extend", inner.store.extend(&runs, inner.settings.run_lease)).await {
+            Ok(held) => {
+                for ((_, token), _) in runs.iter().zip(held).filter(|(_, held)| !held) {
+                    if let Some((_, lost)) = inner.leases.lock().runs.remove(token) {
+                        // A run that ended meanwhile does not listen any more.
+                        let _ = lost.send(());
+                    }
+                }
+            }
+            // The next beat tries again; a lease that lapses meanwhile is found out at commit.
+            Err(error) => tracing::warn!(error = %error.report(), "the leases of running computations could not be extended"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The system: everything that a program needs to read, change and recompute.
+
+mod admin;
+mod builder;
+mod call_key;
+mod change;
+mod counters;
+mod feed;
+mod flight;
+mod idle;
+mod lease;
+mod read;
+mod registry;
+mod run;
+mod task;
+mod upkeep;
+
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
+
+pub use self::{
+    admin::{DeadJob, Stats},
+    builder::{Builder, StoreFailure},
+    counters::Counters,
+};
+pub(crate) use self::{
+    call_key::CallKey,
+    counters::{Tally, count},
+    read::jittered,
+    registry::{Function, Registry},
+    run::{Attempt, Mode, Stored, attempt},
+    task::Tasks,
+};
+use crate::{
+    CacheStore, DataSource, EntityKind, EntityType, Error, ErrorKind, JobQueue, JobWrites, Lane, Namespace, NewJob, Result,
+    SourceId, cx::States, worker::WorkerBuilder,
+};
+
+/// The handle of an application: reads results, reports changes, starts workers. Cheap to clone.
+///
+/// The background tasks (feeds and upkeep) end when the last clone is dropped, or at [`shutdown`](Self::shutdown).
+#[derive(Clone)]
+pub struct Smache {
+    pub(crate) inner: Arc<Inner>,
+    tasks: Arc<Tasks>,
+}
+
+/// What all parts of a system share.
+pub(crate) struct Inner {
+    pub(crate) namespace: Namespace,
+    pub(crate) store: Arc<dyn CacheStore>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) registry: Registry,
+    pub(crate) sources: BTreeMap<SourceId, Arc<dyn DataSource>>,
+    pub(crate) states: States,
+    pub(crate) settings: Settings,
+    pub(crate) flights: flight::Flights,
+    pub(crate) leases: lease::Leases,
+    pub(crate) tally: Tally,
+}
+
+/// Bounds and choices of a system.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) store_timeout: Duration,
+    pub(crate) wait_timeout: Option<Duration>,
+    pub(crate) run_lease: Duration,
+    pub(crate) max_argument_bytes: usize,
+    pub(crate) max_value_bytes: usize,
+    pub(crate) codec: crate::Codec,
+    pub(crate) store_failure: StoreFailure,
+}
+
+impl Smache {
+    /// Starts the description of a system. The namespace separates applications that share a server.
+    #[must_use]
+    pub fn builder(namespace: impl AsRef<str>) -> Builder {
+        Builder::new(namespace.as_ref())
+    }
+
+    /// A worker of this program: it recomputes what goes stale, here or in another process than the readers.
+    #[must_use]
+    pub fn worker(&self) -> WorkerBuilder {
+        WorkerBuilder::new(Arc::clone(&self.inner))
+    }
+
+    /// Ends the feeds and the upkeep of this handle and of all its clones, and hands their leadership to other
+    /// processes at once instead of after its lease. Workers are shut down by their own handles.
+    pub async fn shutdown(&self) {
+        self.tasks.shutdown().await;
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
+impl Inner {
+    /// Bounds a step of the store or the queue, so that nothing ever hangs.
+    pub(crate) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.settings.store_timeout, work).await {
+            Ok(result) => result.map_err(|error| error.of_backend(step)),
+            Err(_) => {
+                let bound = self.settings.store_timeout;
+                Err(Error::new(ErrorKind::Timeout, format!("the backend took longer than {bound:?}")).of_backend(step))
+            }
+        }
+    }
+
+    pub(crate) fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
+        let source = self.sources.iter().find(|(id, _)| id.as_str() == T::SOURCE).map(|(_, source)| source);
+        let source = source.ok_or_else(|| {
+            let fix = "give it to the builder with `.source(…)`";
+            Error::new(ErrorKind::Unregistered, format!("the source `{}` is not registered: {fix}", T::SOURCE))
+        })?;
+        if source.kind() != EntityKind::of::<T>() {
+            let (held, asked) = (source.kind().name(), EntityKind::of::<T>().name());
+            let message = format!("the source `{}` holds `{held}` and was asked for `{asked}`", T::SOURCE);
+            return Err(Error::new(ErrorKind::Unregistered, message));
+        }
+        Ok(source)
+    }
+
+    /// Enqueues what a store reported instead of writing the jobs itself.
+    ///
+    /// A failure here loses nothing: the entries are stale, and the reconciler enqueues what is stale without a job.
+    pub(crate) async fn enqueue_reported(&self, ids: &[crate::EntryId], delay: Duration) {
+        if ids.is_empty() || self.store.job_writes() == JobWrites::SameStep {
+            return;
+        }
+        let job = |&id| NewJob { delay, ..NewJob::now(id, Lane::Recompute) };
+        for chunk in ids.chunks(500) {
+            let jobs: Vec<NewJob> = chunk.iter().map(job).collect();
+            if let Err(error) = self.timed("enqueue", self.queue.enqueue(&jobs)).await {
+                tracing::warn!(error = %error.report(), "stale entries wait for the reconciler: they could not be enqueued");
+                return;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Smache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smache")
+            .field("namespace", &self.namespace)
+            .field("store", &self.store)
+            .field("queue", &self.queue)
+            .field("functions", &self.registry)
+            .field("sources", &self.sources.keys())
+            .finish_non_exhaustive()
+    }
+}

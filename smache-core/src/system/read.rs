@@ -1,0 +1,324 @@
+//! Reading: one look-up for a hit; one computation for all who miss.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::{
+    Attempt, CallKey, Function, Inner, Mode, Smache, StoreFailure,
+    counters::count,
+    run::{self, Meta},
+};
+use crate::{
+    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec,
+    computed::Want,
+};
+
+/// How often a reader who wants a fresh value computes again because a change came in between.
+const MAX_TRIES: u32 = 10;
+/// Between two looks at what another process computes.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+/// What a reader waits beyond the timeout of the function, for the steps around it.
+const COMMIT_GRACE: Duration = Duration::from_secs(10);
+
+impl Smache {
+    /// The result of a call: the stored one at once, or, the first time, the computed one.
+    ///
+    /// One round trip for a stored value, also a stale one, unless the call asks for more ([`Call::fresh`],
+    /// [`Call::max_stale`], [`Call::at_least`]). Many readers of a missing value, in this process and in others, wait
+    /// for one computation.
+    ///
+    /// # Errors
+    /// The function's own error ([`Error::function_error`]), its panic or its timeout, if there is no stored value that
+    /// the call accepts; [`ErrorKind::Gone`] when an entity of the call does not exist; [`ErrorKind::Unregistered`],
+    /// [`ErrorKind::Argument`], [`ErrorKind::TooLarge`]; [`ErrorKind::Busy`] when another process does not finish in
+    /// time; [`ErrorKind::Contended`] when a fresh value was asked for and the data changes faster than the function
+    /// runs; the store's errors, if the builder was told to answer them.
+    ///
+    /// # Cancel safety
+    /// A dropped `get` leaves the computation running for the others, and its result is stored.
+    pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
+        let (function, key) = self.inner.key(&call)?;
+        self.inner.read::<F>(function, key, call.want).await
+    }
+
+    /// The results of many calls of a function, in order: one look-up for all, then the missing ones at the same time.
+    ///
+    /// # Errors
+    /// Each call has its own result; see [`get`](Self::get).
+    pub async fn get_many<F: Computed>(&self, calls: impl IntoIterator<Item = Call<F>>) -> Vec<Result<Cached<F::Output>>> {
+        let keyed = calls.into_iter().map(|call| self.inner.key(&call).map(|(function, key)| (function, key, call.want)));
+        let keyed: Vec<_> = keyed.collect();
+        let ids: Vec<_> = keyed.iter().filter_map(|call| call.as_ref().ok()).map(|(_, key, _)| key.id).collect();
+        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&ids)).await;
+        let mut entries = lookup.as_ref().map(|lookup| lookup.entries.iter()).ok();
+        let each = keyed.into_iter().map(|call| {
+            let entry = call.is_ok().then(|| entries.as_mut().and_then(Iterator::next).cloned().flatten()).flatten();
+            let lookup = &lookup;
+            async move {
+                let (function, key, want) = call?;
+                if let (Ok(lookup), Some(entry)) = (lookup, entry)
+                    && let Some(found) = self.inner.judge::<F>(function, &key, lookup, &entry)
+                    && suffices(function, want, &found)
+                {
+                    self.inner.count_hit(found.freshness());
+                    return Ok(found);
+                }
+                self.inner.read::<F>(function, key, want).await
+            }
+        });
+        join_all(each).await
+    }
+
+    /// The stored result, in whatever state; never computes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
+    pub async fn peek<F: Computed>(&self, call: Call<F>) -> Result<Option<Cached<F::Output>>> {
+        let (function, key) = self.inner.key(&call)?;
+        self.inner.look::<F>(function, &key).await
+    }
+
+    /// Whether a result is stored and vouched for.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub async fn is_fresh<F: Computed>(&self, call: Call<F>) -> Result<bool> {
+        Ok(self.peek(call).await?.is_some_and(|found| found.is_fresh()))
+    }
+
+    /// Computes the result anew, whatever is stored, and waits for it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); the stored value stays when the function fails.
+    pub async fn refresh<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
+        let (function, key) = self.inner.key(&call)?;
+        let deadline = self.inner.deadline(function);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let flight = self.inner.fly(function, &key);
+            let mine = flight.mine;
+            match within(deadline, function, flight.land()).await {
+                // One that began before this call may have read before what the caller knows of.
+                Ok(Attempt::Ran(ran)) if mine => return ran.cached(),
+                Err(error) if mine => return Err(error),
+                _ => wait(deadline, function, &mut pause).await?,
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn key<F: Computed>(&self, call: &Call<F>) -> Result<(&Arc<Function>, CallKey)> {
+        let function = self.registry.get::<F>()?;
+        Ok((function, CallKey::of(function, call, self.settings.max_argument_bytes)?))
+    }
+
+    /// A bound for everything that a reader waits for: the builder's, or that of one run.
+    fn deadline(&self, function: &Function) -> Instant {
+        Instant::now() + self.settings.wait_timeout.unwrap_or(function.timeout + COMMIT_GRACE)
+    }
+
+    async fn read<F: Computed>(
+        self: &Arc<Self>,
+        function: &Arc<Function>,
+        key: CallKey,
+        want: Want,
+    ) -> Result<Cached<F::Output>> {
+        let mut waiting: Option<(Instant, Duration, u32)> = None;
+        loop {
+            let found = match self.look::<F>(function, &key).await {
+                Ok(found) => found,
+                Err(error) if self.may_bypass(&error) => return self.read_around(function, key, want, error).await,
+                Err(error) => return Err(error),
+            };
+            if let Some(found) = found.as_ref().filter(|found| suffices(function, want, found)) {
+                self.count_hit(found.freshness());
+                return Ok(found.clone());
+            }
+            let (deadline, pause, tries) = waiting.get_or_insert_with(|| {
+                count(&self.tally.misses);
+                (self.deadline(function), FIRST_PAUSE, 0)
+            });
+            match within(*deadline, function, self.fly(function, &key).land()).await {
+                Ok(Attempt::Ran(ran)) => {
+                    let ran = ran.cached()?;
+                    if want.accepts(&ran) {
+                        return Ok(ran);
+                    }
+                    *tries += 1;
+                    if *tries == MAX_TRIES {
+                        return Err(contended(function));
+                    }
+                }
+                Ok(Attempt::Busy(_) | Attempt::Idle | Attempt::Pending) => {}
+                Err(error) if error.kind() == ErrorKind::Cancelled => {}
+                // The last good value is better than the error, where the call accepts it.
+                Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
+                    Some(found) => {
+                        tracing::warn!(function = function.name, error = %error.report(), "a stale value is served: its function fails");
+                        return Ok(found);
+                    }
+                    None if self.may_bypass(&error) => return self.read_around(function, key, want, error).await,
+                    None => return Err(error),
+                },
+            }
+            wait(*deadline, function, pause).await?;
+        }
+    }
+
+    /// Computes without the store, if the caller takes a value that nobody vouches for.
+    async fn read_around<T: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        function: &Arc<Function>,
+        key: CallKey,
+        want: Want,
+        error: Error,
+    ) -> Result<Cached<T>> {
+        if want != Want::default() {
+            return Err(error);
+        }
+        tracing::warn!(function = function.name, error = %error.report(), "computing without the store: it fails");
+        let (inner, deadline) = (Arc::clone(self), self.deadline(function));
+        let flight = self.flights.join(key.id, {
+            let function = Arc::clone(function);
+            || run::bypass(inner, function, key)
+        });
+        match within(deadline, function, flight.land()).await? {
+            Attempt::Ran(ran) => ran.cached(),
+            _ => Err(error),
+        }
+    }
+
+    fn may_bypass(&self, error: &Error) -> bool {
+        error.is_of_backend() && error.is_transient() && self.settings.store_failure == StoreFailure::Compute
+    }
+
+    /// Starts a computation for a reader, or joins the one under way.
+    fn fly(self: &Arc<Self>, function: &Arc<Function>, key: &CallKey) -> super::flight::Flight {
+        let (inner, function) = (Arc::clone(self), Arc::clone(function));
+        let key = key.clone();
+        self.flights.join(key.id, || run::attempt(inner, function, key.id, Mode::Reader(key)))
+    }
+
+    async fn look<F: Computed>(self: &Arc<Self>, function: &Function, key: &CallKey) -> Result<Option<Cached<F::Output>>> {
+        let lookup = self.timed("lookup", self.store.lookup(std::slice::from_ref(&key.id))).await?;
+        let entry = lookup.entries.first().and_then(Option::as_ref);
+        Ok(entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry)))
+    }
+
+    /// The value of an entry with its freshness; nothing when it is expired, of another call or not readable.
+    fn judge<F: Computed>(
+        self: &Arc<Self>,
+        function: &Function,
+        key: &CallKey,
+        lookup: &Lookup,
+        entry: &StoredEntry,
+    ) -> Option<Cached<F::Output>> {
+        if entry.is_expired(lookup.now) {
+            return None;
+        }
+        let of_this_call = Meta::read(&entry.meta).is_some_and(|meta| meta.check == key.check);
+        let value = if of_this_call {
+            codec::decode::<F::Output>(&entry.value)
+        } else {
+            Err(Error::new(ErrorKind::Corrupt, "the notes of a stored value are not of this call"))
+        };
+        match value {
+            Ok(value) => {
+                let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
+                if freshness == Freshness::Unvouched {
+                    self.attach_again(lookup);
+                }
+                Some(Cached::new(Arc::new(value), freshness, entry.stored_at, lookup.now, entry.version))
+            }
+            Err(error) => {
+                count(&self.tally.undecodable);
+                tracing::warn!(function = function.name, entry = %key.id, error = %error.report(), "a stored entry is treated as absent");
+                None
+            }
+        }
+    }
+
+    /// The store is another one than the application sources were attached on: they start anew on it.
+    pub(crate) fn attach_again(self: &Arc<Self>, lookup: &Lookup) {
+        let application = lookup.vouch.sources.get(&SourceId::application());
+        if application.is_some_and(|vouch| vouch.armed.as_ref() == Some(&lookup.incarnation)) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            let sources = inner.application_sources();
+            if let Err(error) = inner.timed("attach", inner.store.attach(&sources)).await {
+                tracing::warn!(error = %error.report(), "the replaced store does not vouch yet");
+            }
+        });
+    }
+
+    /// The sources that only the application itself changes.
+    pub(crate) fn application_sources(&self) -> Vec<SourceId> {
+        let feedless = self.sources.iter().filter(|(_, source)| source.feed().is_none()).map(|(id, _)| id.clone());
+        std::iter::once(SourceId::application()).chain(feedless).collect()
+    }
+
+    fn count_hit(&self, freshness: Freshness) {
+        let counter = match freshness {
+            Freshness::Fresh { .. } => &self.tally.fresh_hits,
+            Freshness::Stale { .. } => &self.tally.stale_hits,
+            Freshness::Unvouched => &self.tally.unvouched_hits,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Want {
+    /// Whether a value in its state is good enough for the reader.
+    fn accepts<T>(&self, found: &Cached<T>) -> bool {
+        if found.is_fresh() {
+            return true;
+        }
+        let recent = self.at_least.is_none_or(|clock| found.version() >= clock);
+        let bounded = self.max_stale.is_none_or(|bound| found.stale_for().is_some_and(|stale| stale <= bound));
+        !self.fresh && recent && bounded
+    }
+}
+
+/// A stale value of a function that no worker recomputes is what its next reader recomputes.
+fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
+    want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
+}
+
+async fn within(deadline: Instant, function: &Function, flight: impl Future<Output = Result<Attempt>>) -> Result<Attempt> {
+    tokio::time::timeout_at(deadline, flight).await.unwrap_or_else(|_| Err(busy(function)))
+}
+
+/// Waits a little longer than last time, with jitter so that waiting processes spread out.
+async fn wait(deadline: Instant, function: &Function, pause: &mut Duration) -> Result<()> {
+    if Instant::now() + *pause > deadline {
+        return Err(busy(function));
+    }
+    tokio::time::sleep(jittered(*pause)).await;
+    *pause = (*pause * 2).min(LAST_PAUSE);
+    Ok(())
+}
+
+/// Between half and all of a duration.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    let [random] = crate::ids::random();
+    duration / 2 + duration / 2 * u32::from(random) / 255
+}
+
+fn busy(function: &Function) -> Error {
+    let fix = "ask again later, or raise `wait_timeout` of the builder";
+    Error::new(ErrorKind::Busy, format!("the computation of `{}` did not finish in time: {fix}", function.name))
+}
+
+fn contended(function: &Function) -> Error {
+    let fix = "read without `.fresh()`, or make the function faster";
+    Error::new(ErrorKind::Contended, format!("the data of `{}` changed during {MAX_TRIES} runs in a row: {fix}", function.name))
+}

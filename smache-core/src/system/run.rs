@@ -1,0 +1,341 @@
+//! One run of a function: begin, run, commit. Two round trips, whatever the number of dependencies.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+use super::{CallKey, Function, Inner, counters::count, lease::Lease, registry::Output};
+use crate::{
+    Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind, Freshness,
+    Result, SourceId, Timestamp, Token, Used, Via, computed::panic_text,
+};
+
+/// The longest that the job of a hot entry waits after a conflict.
+const MAX_CONFLICT_DELAY: Duration = Duration::from_secs(60);
+/// How long the job of a stale entry waits after a reader's run of it failed.
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
+
+/// Why a run is attempted.
+pub(crate) enum Mode {
+    /// Somebody wants the value: the call is known.
+    Reader(CallKey),
+    /// A job: the call is in the record, and there is nothing to do if the value is fresh.
+    Job {
+        /// Becomes true when the worker wants its jobs back.
+        stop: watch::Receiver<bool>,
+    },
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) enum Attempt {
+    /// The function ran.
+    Ran(Ran),
+    /// Another process runs it, for at most that long unless it extends.
+    Busy(Duration),
+    /// There is nothing to run: no record, expired, or fresh already.
+    Idle,
+    /// A change of a dependency is just being written: a run now would be overtaken.
+    Pending,
+}
+
+/// A value from a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Ran {
+    pub(crate) value: Arc<dyn Any + Send + Sync>,
+    pub(crate) freshness: Freshness,
+    pub(crate) at: Timestamp,
+    pub(crate) version: u64,
+    pub(crate) stored: Stored,
+}
+
+/// Whether the value of a run is in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Fresh,
+    /// As stale; the next run had better wait that long.
+    Stale(Duration),
+    /// Not: the lease was lost, or the store is another one or cannot be reached.
+    No,
+}
+
+impl Ran {
+    pub(crate) fn cached<T: Send + Sync + 'static>(self) -> Result<Cached<T>> {
+        let value = self.value.downcast().map_err(|_| {
+            Error::new(ErrorKind::Internal, "a computation gave a value of another type than its function's")
+        })?;
+        Ok(Cached::new(value, self.freshness, self.at, self.at, self.version))
+    }
+}
+
+/// Tries to compute an entry. Never waits for another process.
+pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
+    let token = Token::random();
+    // Held before the store knows of it: if the answer gets lost, the drop gives the lease back all the same.
+    let (lease, lost) = Lease::hold(&inner, id, token);
+    let begin = Begin { id, token, lease: inner.settings.run_lease };
+    let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
+        BeginOutcome::Begun(begun) => begun,
+        BeginOutcome::Busy { remaining } => {
+            lease.settle();
+            return Ok(Attempt::Busy(remaining));
+        }
+    };
+    let run = Run { inner: &inner, function: &function, id, token };
+    let (key, stop) = match mode {
+        Mode::Reader(key) => (key, None),
+        Mode::Job { stop } => match run.job(&begun) {
+            Ok(key) => (key, Some(stop)),
+            Err(outcome) => {
+                run.abort(lease, None, Duration::ZERO).await;
+                return Ok(outcome);
+            }
+        },
+    };
+    let cx = Cx::new(Arc::clone(&inner));
+    run.declare(&cx);
+    let clock = Instant::now();
+    let work = tokio::time::timeout(function.timeout, function.run(cx.clone(), key.args.clone()));
+    let outcome = tokio::select! {
+        outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
+        Ok(()) = lost => Err(Error::new(ErrorKind::Cancelled, format!("the run of `{}` lost its lease", function.name))),
+        () = stopped(stop) => Err(Error::new(ErrorKind::Cancelled, "the worker shuts down")),
+    };
+    count(&inner.tally.runs);
+    match outcome {
+        Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),
+        Err(error) => Err(run.fail(lease, error).await),
+    }
+}
+
+/// Runs a function without the store, since the store fails.
+pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey) -> Result<Attempt> {
+    count(&inner.tally.bypasses);
+    let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
+    let cx = Cx::new(Arc::clone(&inner));
+    let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
+    let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
+    let now = crate::Clock::now(&crate::SystemClock);
+    Ok(Attempt::Ran(Ran { value: output.value, freshness: Freshness::Unvouched, at: now, version: 0, stored: Stored::No }))
+}
+
+async fn stopped(stop: Option<watch::Receiver<bool>>) {
+    match stop {
+        Some(mut stop) => {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                // The worker is gone without a word: its runs go on.
+                std::future::pending::<()>().await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+struct Run<'a> {
+    inner: &'a Arc<Inner>,
+    function: &'a Function,
+    id: EntryId,
+    token: Token,
+}
+
+type Outcome = std::result::Result<Result<Result<Output>, tokio::time::error::Elapsed>, Box<dyn Any + Send>>;
+
+impl Run<'_> {
+    /// The call of a job, or why there is nothing to run.
+    fn job(&self, begun: &Begun) -> std::result::Result<CallKey, Attempt> {
+        let (Some(entry), Some(call)) = (&begun.entry, &begun.call) else { return Err(Attempt::Idle) };
+        let fresh = begun.vouch.judge(entry, begun.now, &begun.incarnation).is_fresh();
+        if fresh || entry.is_expired(begun.now) {
+            return Err(Attempt::Idle);
+        }
+        if begun.pending {
+            return Err(Attempt::Pending);
+        }
+        CallKey::read(self.id, call).map_err(|error| {
+            tracing::error!(error = %error.report(), "a job without a readable call is dropped");
+            Attempt::Idle
+        })
+    }
+
+    /// What the result depends on before the function has read anything.
+    fn declare(&self, cx: &Cx) {
+        let mut tracked = cx.tracked();
+        tracked.source(&SourceId::application());
+        tracked.direct(Dependency::function(self.function.key));
+        for source in &self.function.whole {
+            tracked.source(source);
+            tracked.direct(Dependency::source(source));
+        }
+    }
+
+    fn outcome(&self, outcome: Outcome) -> Result<Output> {
+        let name = self.function.name;
+        match outcome {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                let (bound, fix) = (self.function.timeout, "raise its `timeout` or make it faster");
+                Err(Error::new(ErrorKind::Timeout, format!("the computed function `{name}` took longer than {bound:?}: {fix}")))
+            }
+            Err(panic) => {
+                let text = panic_text(panic.as_ref());
+                Err(Error::new(ErrorKind::Panicked, format!("the computed function `{name}` panicked: {text}")))
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        lease: Lease,
+        begun: &Begun,
+        key: &CallKey,
+        cx: &Cx,
+        output: Output,
+        elapsed: Duration,
+    ) -> Result<Ran> {
+        let (mut used, epochs) = {
+            let tracked = cx.tracked();
+            (tracked.used(), begun.vouch.epochs(tracked.sources()))
+        };
+        used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
+        let doublings = begun.conflicts.min(10);
+        let conflict_delay = (elapsed * 2).max(Duration::from_millis(10)).saturating_mul(1 << doublings).min(MAX_CONFLICT_DELAY);
+        let commit = Commit {
+            id: self.id,
+            token: self.token,
+            started: begun.started,
+            incarnation: begun.incarnation.clone(),
+            epochs,
+            call: key.stored(self.function),
+            value: output.encoded.bytes,
+            meta: Meta { check: key.check, hash: output.encoded.hash, cost: elapsed }.write(),
+            used,
+            ttl: self.function.ttl,
+            not_after: None,
+            tainted: false,
+            lazy: self.function.lazy,
+            conflict_delay,
+        };
+        let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version: begun.started, stored };
+        Ok(match self.commit_surely(commit).await {
+            Ok(CommitOutcome::Fresh { now }) => {
+                lease.settle();
+                ran(Freshness::Fresh { as_of: now }, now, Stored::Fresh)
+            }
+            Ok(CommitOutcome::Conflicted { now, .. }) => {
+                lease.settle();
+                count(&self.inner.tally.conflicts);
+                if !self.function.lazy {
+                    self.inner.enqueue_reported(&[self.id], conflict_delay).await;
+                }
+                ran(Freshness::Stale { since: now }, now, Stored::Stale(conflict_delay))
+            }
+            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation) => {
+                lease.settle();
+                count(&self.inner.tally.lost);
+                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
+            }
+            // The caller has its value; only the store does not.
+            Err(error) if error.is_transient() => {
+                tracing::warn!(function = self.function.name, error = %error.report(), "a result could not be stored");
+                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
+            }
+            Err(error) => return Err(self.fail(lease, error).await),
+        })
+    }
+
+    /// Commits, again if the answer was lost: a second try that lost its token may have succeeded the first time.
+    async fn commit_surely(&self, commit: Commit) -> Result<CommitOutcome> {
+        let mut pause = Duration::from_millis(20);
+        let mut ambiguous = false;
+        loop {
+            match self.inner.timed("commit", self.inner.store.commit(commit.clone())).await {
+                Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(&commit).await,
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is_transient() && pause < Duration::from_millis(200) => ambiguous = true,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 3;
+        }
+    }
+
+    async fn was_it_stored(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await?;
+        let now = lookup.now;
+        match lookup.entries.first() {
+            Some(Some(entry)) if entry.version == commit.started && entry.meta == commit.meta => {
+                match lookup.vouch.judge(entry, now, &lookup.incarnation) {
+                    Freshness::Fresh { .. } => Ok(CommitOutcome::Fresh { now }),
+                    _ => Ok(CommitOutcome::Conflicted { now, dependencies: Vec::new() }),
+                }
+            }
+            _ => Ok(CommitOutcome::Lost),
+        }
+    }
+
+    /// Gives the run up after an error; an entity that is gone takes its entry along.
+    async fn fail(&self, lease: Lease, error: Error) -> Error {
+        let error = error.with_context("function", self.function.name);
+        match error.kind() {
+            ErrorKind::Gone => {
+                match self.inner.timed("remove", self.inner.store.remove(&self.id, Some(self.token))).await {
+                    Ok(_) => lease.settle(),
+                    Err(failed) => return failed,
+                }
+            }
+            ErrorKind::Cancelled => self.abort(lease, None, Duration::ZERO).await,
+            _ => {
+                count(&self.inner.tally.failures);
+                self.abort(lease, Some(error.report()), FAILURE_DELAY).await;
+            }
+        }
+        error
+    }
+
+    async fn abort(&self, lease: Lease, failure: Option<String>, delay: Duration) {
+        let abort = Abort { id: self.id, token: self.token, failure, delay };
+        match self.inner.timed("abort", self.inner.store.abort(abort)).await {
+            Ok(_) => lease.settle(),
+            // Dropping the lease tries once more; then it lapses by itself.
+            Err(error) => tracing::warn!(error = %error.report(), "a run could not be given back"),
+        }
+    }
+}
+
+/// The engine's notes on a stored value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) check: [u8; 16],
+    pub(crate) hash: [u8; 16],
+    pub(crate) cost: Duration,
+}
+
+impl Meta {
+    /// The first byte of the notes: their version.
+    const VERSION: u8 = 1;
+
+    fn write(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(41);
+        bytes.put_u8(Self::VERSION);
+        bytes.put_slice(&self.check);
+        bytes.put_slice(&self.hash);
+        bytes.put_u64_le(u64::try_from(self.cost.as_micros()).unwrap_or(u64::MAX));
+        bytes.freeze()
+    }
+
+    /// Reads the notes; `None` when they are not of this version.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let (&[version], rest) = bytes.split_first_chunk()?;
+        let (&check, rest) = rest.split_first_chunk()?;
+        let (&hash, rest) = rest.split_first_chunk()?;
+        let (&cost, _) = rest.split_first_chunk()?;
+        (version == Self::VERSION).then(|| Self { check, hash, cost: Duration::from_micros(u64::from_le_bytes(cost)) })
+    }
+}

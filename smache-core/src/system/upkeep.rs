@@ -1,0 +1,95 @@
+//! Upkeep: one process of a namespace removes what is over, reaps what died, and enqueues what was lost.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{Inner, read::jittered};
+use crate::{FeedId, Lane, Leadership, NewJob, Page, Result, Token};
+
+/// Between two rounds.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long the leader is taken to be alive.
+const LEASE: Duration = Duration::from_secs(5);
+/// Between two rounds of the reconciler.
+const RECONCILE: Duration = Duration::from_secs(10);
+/// How much one step does at most: small enough not to hold up a single-threaded store.
+const STEP: usize = 500;
+
+/// Runs until it is told to stop or the system is gone.
+pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
+    let name = FeedId::new("smache:upkeep").expect("a good name");
+    let holder = Token::random();
+    let mut fence = None;
+    let mut reconciled = Instant::now();
+    loop {
+        {
+            let Some(inner) = inner.upgrade() else { return };
+            match inner.timed("lead", inner.store.lead(&name, holder, LEASE)).await {
+                Ok(Leadership::Leader { fence: mine }) => {
+                    fence = Some(mine);
+                    let reconcile = reconciled.elapsed() >= RECONCILE;
+                    if reconcile {
+                        reconciled = Instant::now();
+                    }
+                    if let Err(error) = round(&inner, reconcile).await {
+                        tracing::warn!(error = %error.report(), "a round of upkeep failed; the next one tries again");
+                    }
+                }
+                Ok(Leadership::Follower { .. }) => fence = None,
+                Err(error) => tracing::warn!(error = %error.report(), "upkeep cannot reach the store"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(jittered(PERIOD)) => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    if let (Some(inner), Some(fence)) = (inner.upgrade(), fence)
+        && let Err(error) = inner.timed("resign", inner.store.resign(&name, fence)).await
+    {
+        tracing::debug!(error = %error.report(), "the upkeep passes on with its lease");
+    }
+}
+
+async fn round(inner: &Arc<Inner>, reconcile: bool) -> Result<()> {
+    let began = Instant::now();
+    // Bounded, so that the leadership is renewed in time whatever there is to do.
+    while inner.maintain().await? && began.elapsed() < LEASE / 2 {}
+    if reconcile {
+        inner.reconcile().await?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// One step of upkeep. Says whether there is more to do at once.
+    pub(crate) async fn maintain(&self) -> Result<bool> {
+        let maintained = self.timed("maintain", self.store.maintain(STEP)).await?;
+        self.enqueue_reported(&maintained.jobs, Duration::ZERO).await;
+        if maintained.reaped > 0 {
+            tracing::warn!(runs = maintained.reaped, "runs ended without a word; their entries are queued again");
+        }
+        Ok(maintained.more)
+    }
+
+    /// Enqueues every stale entry that has no job, whatever lost it. A job that is queued or buried stays as it is.
+    pub(crate) async fn reconcile(&self) -> Result<()> {
+        let mut page = Page::first(STEP);
+        loop {
+            let scanned = self.timed("stale", self.store.stale(page)).await?;
+            let job = |&(id, _): &_| NewJob { revive: false, ..NewJob::now(id, Lane::Recompute) };
+            let jobs: Vec<NewJob> = scanned.entries.iter().map(job).collect();
+            if !jobs.is_empty() {
+                self.timed("enqueue", self.queue.enqueue(&jobs)).await?;
+            }
+            match scanned.next {
+                Some(next) => page = Page { cursor: Some(next), limit: STEP },
+                None => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One job: what to do with an entry, and how the job ends.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+
+use super::Policy;
+use crate::{
+    Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
+    system::{Attempt, Inner, Mode, Stored, attempt, count, jittered},
+};
+
+/// How long a job of an unknown function is left to other programs.
+const UNKNOWN: Duration = Duration::from_secs(5);
+/// How long a job waits after its backend failed.
+const BACKEND_FAILED: Duration = Duration::from_secs(1);
+
+/// Runs a job and says how it ends.
+pub(crate) async fn run(inner: &Arc<Inner>, policy: &Policy, job: &Job, cancelled: watch::Receiver<bool>) -> JobEnd {
+    let Some(function) = inner.registry.by_key(job.id.function()) else {
+        count(&inner.tally.unknown_jobs);
+        tracing::warn!(
+            entry = %job.id,
+            "a job of a function, version or declaration that this program does not have is left to other programs"
+        );
+        return JobEnd::Release { delay: jittered(UNKNOWN) };
+    };
+    if job.crashes >= policy.max_crashes {
+        let error = format!("the worker that ran `{}` vanished {} times in a row", function.name, job.crashes);
+        tracing::error!(entry = %job.id, error, "a job is buried");
+        return JobEnd::Bury { error };
+    }
+    let function = Arc::clone(function);
+    let flight = inner.flights.join(job.id, {
+        let inner = Arc::clone(inner);
+        let id = job.id;
+        move || attempt(inner, function, id, Mode::Job { stop: cancelled })
+    });
+    let mine = flight.mine;
+    match flight.land().await {
+        // A reader's run that this job only joined began before the job did: look again.
+        _ if !mine => JobEnd::Release { delay: Duration::ZERO },
+        Ok(Attempt::Ran(ran)) => match ran.stored {
+            Stored::Fresh => JobEnd::Done,
+            Stored::Stale(delay) => JobEnd::Release { delay: jittered(delay) },
+            Stored::No => JobEnd::Release { delay: jittered(Duration::from_millis(200)) },
+        },
+        Ok(Attempt::Idle) => JobEnd::Done,
+        Ok(Attempt::Pending) => JobEnd::Release { delay: jittered(Duration::from_millis(40)) },
+        Ok(Attempt::Busy(remaining)) => {
+            JobEnd::Release { delay: remaining.clamp(Duration::from_millis(10), Duration::from_millis(250)) }
+        }
+        Err(error) => failed(policy, job, &error),
+    }
+}
+
+fn failed(policy: &Policy, job: &Job, error: &Error) -> JobEnd {
+    match error.kind() {
+        // The entry went with its entity.
+        ErrorKind::Gone => JobEnd::Done,
+        ErrorKind::Cancelled => JobEnd::Release { delay: Duration::ZERO },
+        _ if error.is_of_backend() && error.is_transient() => {
+            tracing::warn!(entry = %job.id, error = %error.report(), "a job waits for its backend");
+            JobEnd::Release { delay: jittered(BACKEND_FAILED) }
+        }
+        _ if job.errors + 1 >= policy.max_errors => {
+            tracing::error!(entry = %job.id, error = %error.report(), "a job failed for the last time and is buried");
+            JobEnd::Bury { error: error.report() }
+        }
+        _ => {
+            let delay = policy.backoff.saturating_mul(1 << job.errors.min(20)).min(policy.max_backoff);
+            tracing::warn!(entry = %job.id, error = %error.report(), ?delay, "a job failed and is tried again");
+            JobEnd::Retry { delay: jittered(delay), error: error.report() }
+        }
+    }
+}
+
+/// Runs every due job of both lanes once, in this task. Says how many there were.
+pub(crate) async fn run_due(inner: &Arc<Inner>) -> Result<u64> {
+    let policy = Policy::default();
+    let (_never, cancelled) = watch::channel(false);
+    let mut ran = 0;
+    for lane in Lane::ALL {
+        loop {
+            let reserve = Reserve { lane, max: policy.batch, lease: policy.lease };
+            let reservation = inner.timed("reserve", inner.queue.reserve(reserve)).await?;
+            if reservation.jobs.is_empty() {
+                break;
+            }
+            let one = |job: Job| {
+                let (policy, cancelled) = (&policy, cancelled.clone());
+                async move {
+                    let end = run(inner, policy, &job, cancelled).await;
+                    Settlement { id: job.id, token: job.token, end }
+                }
+            };
+            let settlements = join_all(reservation.jobs.into_iter().map(one)).await;
+            ran += settlements.len() as u64;
+            inner.timed("settle", inner.queue.settle(&settlements)).await?;
+        }
+    }
+    Ok(ran)
+}

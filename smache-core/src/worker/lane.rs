@@ -1,0 +1,116 @@
+//! One lane of a worker: reserves jobs for its free places and starts them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{Policy, Stop, job, settle::Settler, until};
+use crate::{Lane, Reserve, system::Inner};
+
+pub(crate) struct LaneLoop {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) lane: Lane,
+    pub(crate) settler: Settler,
+    pub(crate) stop: watch::Receiver<Stop>,
+    pub(crate) bell: watch::Receiver<()>,
+}
+
+impl LaneLoop {
+    pub(crate) async fn run(mut self) {
+        let places = Arc::new(Semaphore::new(self.policy.concurrency));
+        let (cancel, cancelled) = watch::channel(false);
+        let mut running = JoinSet::new();
+        loop {
+            // Seen before the queue is asked: a bell that rings in between is heard in the wait below.
+            self.bell.mark_unchanged();
+            let place = tokio::select! {
+                biased;
+                () = until(&mut self.stop, Stop::Drain) => break,
+                place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+            };
+            while running.try_join_next().is_some() {}
+            let mut free = vec![place];
+            while free.len() < self.policy.batch
+                && let Ok(place) = Arc::clone(&places).try_acquire_owned()
+            {
+                free.push(place);
+            }
+            let reserve = Reserve { lane: self.lane, max: free.len(), lease: self.policy.lease };
+            let (jobs, next) = match self.inner.timed("reserve", self.inner.queue.reserve(reserve)).await {
+                Ok(reservation) => (reservation.jobs, reservation.next_due.unwrap_or(self.policy.poll)),
+                Err(error) => {
+                    tracing::warn!(error = %error.report(), "the worker cannot reserve jobs and tries again");
+                    (Vec::new(), self.policy.poll)
+                }
+            };
+            let all_free = free.len();
+            let got = jobs.len();
+            for job in jobs {
+                let place = free.pop();
+                let (inner, policy, settler) = (Arc::clone(&self.inner), Arc::clone(&self.policy), self.settler.clone());
+                let cancelled = cancelled.clone();
+                settler.watch(&job);
+                running.spawn(async move {
+                    let end = job::run(&inner, &policy, &job, cancelled).await;
+                    drop(place);
+                    settler.settle(&job, end).await;
+                });
+            }
+            drop(free);
+            if got < all_free {
+                self.pause(next.min(self.policy.poll)).await;
+            }
+        }
+        self.drain(running, &cancel).await;
+    }
+
+    /// Until a job may be due, a hint comes or the worker stops.
+    async fn pause(&mut self, at_most: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(at_most) => {}
+            _ = self.bell.changed() => {}
+            () = until(&mut self.stop, Stop::Drain) => {}
+        }
+    }
+
+    /// Lets the running jobs finish, or hands them back when the grace is over.
+    async fn drain(&mut self, mut running: JoinSet<()>, cancel: &watch::Sender<bool>) {
+        let mut handed_back = false;
+        loop {
+            tokio::select! {
+                next = running.join_next() => match next {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => tracing::error!(%error, "a job ended in a panic outside of its function"),
+                    None => return,
+                },
+                () = until(&mut self.stop, Stop::Now), if !handed_back => {
+                    handed_back = true;
+                    // Every run listens; none of them is left when there are no listeners.
+                    let _ = cancel.send(true);
+                }
+            }
+        }
+    }
+}
+
+/// Turns the hints of the queue into a bell that keeps ringing until it is heard.
+pub(crate) async fn listen(inner: Arc<Inner>, poll: Duration, bell: watch::Sender<()>, mut stop: watch::Receiver<Stop>) {
+    loop {
+        tokio::select! {
+            waited = inner.queue.wait(poll) => match waited {
+                Ok(()) => {
+                    bell.send_replace(());
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error.report(), "no hints from the queue: the worker polls");
+                    tokio::time::sleep(poll).await;
+                }
+            },
+            () = until(&mut stop, Stop::Drain) => return,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Workers: they recompute what went stale, in the readers' process or in any other.
+
+mod handle;
+mod job;
+mod lane;
+mod settle;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+pub use self::handle::Worker;
+pub(crate) use self::job::run_due;
+use crate::{Lane, system::Inner};
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) concurrency: usize,
+    pub(crate) batch: usize,
+    pub(crate) lease: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) max_errors: u32,
+    pub(crate) max_crashes: u32,
+    pub(crate) backoff: Duration,
+    pub(crate) max_backoff: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            batch: 64,
+            lease: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            max_errors: 5,
+            max_crashes: 3,
+            backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The description of a worker.
+#[derive(Debug)]
+#[must_use = "a worker does nothing until `start`"]
+pub struct WorkerBuilder {
+    inner: Arc<Inner>,
+    policy: Policy,
+}
+
+impl WorkerBuilder {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, policy: Policy::default() }
+    }
+
+    /// How many functions run at a time. 8 by default, at least 1. Propagation has as many places of its own, so that it
+    /// never waits behind slow functions.
+    pub fn concurrency(mut self, functions: usize) -> Self {
+        self.policy.concurrency = functions.max(1);
+        self
+    }
+
+    /// How many jobs are reserved in one round trip at most. 64 by default, at least 1.
+    pub fn batch(mut self, jobs: usize) -> Self {
+        self.policy.batch = jobs.max(1);
+        self
+    }
+
+    /// After what silence of a worker its jobs go to others. 30 seconds by default; heartbeats extend it.
+    pub fn job_lease(mut self, lease: Duration) -> Self {
+        self.policy.lease = lease.max(Duration::from_millis(10));
+        self
+    }
+
+    /// How often the queue is asked when no hint comes. A second by default.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.policy.poll = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// After how many errors in a row a job is buried (dead letter). 5 by default, at least 1.
+    pub fn max_attempts(mut self, errors: u32) -> Self {
+        self.policy.max_errors = errors.max(1);
+        self
+    }
+
+    /// After how many crashes of its worker in a row a job is buried. 3 by default, at least 1.
+    pub fn max_crashes(mut self, crashes: u32) -> Self {
+        self.policy.max_crashes = crashes.max(1);
+        self
+    }
+
+    /// The pause after the first error, doubled with each further one up to `most`, with jitter. A second and five
+    /// minutes by default.
+    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.policy.backoff = first;
+        self.policy.max_backoff = most.max(first);
+        self
+    }
+
+    /// Starts the worker on the present runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use = "a worker stops when its handle is dropped"]
+    pub fn start(self) -> Worker {
+        let (stop, stopping) = watch::channel(Stop::No);
+        let policy = Arc::new(self.policy);
+        let (settler, settling) = settle::start(Arc::clone(&self.inner), policy.lease);
+        let (bell, ringing) = watch::channel(());
+        let mut tasks = vec![tokio::spawn(lane::listen(Arc::clone(&self.inner), policy.poll, bell, stopping.clone()))];
+        for lane in Lane::ALL {
+            let lane = lane::LaneLoop {
+                inner: Arc::clone(&self.inner),
+                policy: Arc::clone(&policy),
+                lane,
+                settler: settler.clone(),
+                stop: stopping.clone(),
+                bell: ringing.clone(),
+            };
+            tasks.push(tokio::spawn(lane.run()));
+        }
+        drop(settler);
+        Worker::new(stop, tasks, settling)
+    }
+}
+
+/// Waits until a shutdown is at least that far; a handle that is gone counts as the end.
+pub(crate) async fn until(stop: &mut watch::Receiver<Stop>, least: Stop) {
+    // The guard that it answers must not live across an await, so it ends here.
+    drop(stop.wait_for(|stop| *stop >= least).await);
+}
+
+/// How far a shutdown is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    No,
+    /// Take no new jobs.
+    Drain,
+    /// Hand back what still runs.
+    Now,
+}

@@ -1,0 +1,38 @@
+#![doc = include_str!("../README.md")]
+
+pub use smache_core::{
+    Backend, Builder, Cached, Call, ChangeToken, Codec, Computed, Counters, Cx, DeadJob, Declaration, Entity, EntityType,
+    EntryId, Error, ErrorKind, Failure, Freshness, Result, Retry, Smache, SourceId, State, Stats, StoreFailure, Timestamp,
+    Worker, WorkerBuilder,
+};
+#[cfg(feature = "macros")]
+pub use smache_macros::{Entity, computed};
+
+/// The seams to backends: what to implement for a store, a queue or a source of one's own.
+pub mod backend {
+    pub use smache_core::*;
+}
+
+/// The in-process backend, for programs without a server and for the unit tests of applications.
+#[cfg(feature = "memory")]
+pub mod memory {
+    pub use smache_memory::*;
+}
+
+/// MongoDB as a source: change streams.
+#[cfg(feature = "mongo")]
+pub mod mongo {
+    pub use smache_mongo::*;
+}
+
+/// Redis as a store and a queue.
+#[cfg(feature = "redis")]
+pub mod redis {
+    pub use smache_redis::*;
+}
+
+/// What the macros write; not part of the public interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use smache_core::*;
+}
