@@ -1,0 +1,264 @@
+# Sourced by scripts/test and scripts/with-servers: installs the servers that the tests need, starts private ones and stops
+# them again. Everything that is started lives in $work, a temporary folder, and is ended by pid.
+# shellcheck shell=bash
+
+readonly SECANTUS_VERSION=0.7.0b3
+readonly START_TRIES=10 START_SECONDS=30 STOP_SECONDS=10 INSTALL_SECONDS=900
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+program=scripts/$(basename "$0")
+work=           # the temporary folder, once begin_work has made it
+job=            # leader of the process group that run_group waits for
+server_pids=()  # what start_* has started and stop_servers has to end
+server_names=()
+starting=()     # pid of a server that is not accepted yet
+
+# The script may be killed without a chance to clean up: the kernel then ends what was started by `tether`,
+# which replaces the (sub)shell that it is called in.
+tether() {
+    local signal=$1
+    shift
+    ! command -v setpriv >/dev/null || exec setpriv --pdeathsig "$signal" "$@"
+    exec "$@"
+}
+
+say() { printf '%s\n' "$@"; }
+warn() { printf '%s: %s\n' "$program" "$*" >&2; }
+fail() { warn "error: $*"; exit 1; }
+alive() { kill -0 "$1" 2>/dev/null; }
+
+# ---------------------------------------------------------------------------------------------------------- installing
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif [ -n "${CI:-}" ]; then
+        sudo -n "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# Installs Debian packages and sees to it that no service of theirs is running afterwards.
+apt_install() {
+    local new_redis='' policy=/usr/sbin/policy-rc.d own_policy='' status=0
+    command -v apt-get >/dev/null || fail "missing: $* (no apt-get here: install it by other means)"
+    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+        fail "missing: $* (neither root nor sudo: run \`apt-get install $*\` as root)"
+    fi
+    dpkg-query -W -f '${db:Status-Status}' redis-server 2>/dev/null | grep -qx installed || new_redis=yes
+    say "installing: $*"
+    # A third-party source that cannot be read must not stop the install: the packages come from Debian.
+    as_root timeout 300 apt-get -o DPkg::Lock::Timeout=120 update -qq </dev/null || warn "apt-get update failed, going on"
+    # 101 forbids package scripts to start services. An existing policy is the machine's own and stays.
+    if [ ! -e "$policy" ]; then
+        own_policy=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive timeout "$INSTALL_SECONDS" \
+        apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "$@" </dev/null || status=$?
+    [ -z "$own_policy" ] || as_root rm -f "$policy"
+    [ "$status" -eq 0 ] || fail "apt-get could not install: $*"
+    # Only a service that came with this very install is stopped, never one that somebody runs.
+    if [ -n "$new_redis" ] && [ -d /run/systemd/system ]; then
+        as_root systemctl disable --now redis-server.service >/dev/null 2>&1 || true
+    fi
+}
+
+# The first Python that can make virtual environments, or nothing.
+venv_python() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            printf '%s\n' "$python"
+            return
+        fi
+    done
+}
+
+secantus_works() {
+    "$1/bin/python" - "$SECANTUS_VERSION" >/dev/null 2>&1 <<'PYTHON' && "$1/bin/secantusd-py" --help >/dev/null 2>&1
+import sys
+from importlib.metadata import version
+sys.exit(version("SecantusDB") != sys.argv[1])
+PYTHON
+}
+
+install_missing() {
+    local venv=$1 packages=() python need_secantus=
+    [ -n "${SMACHE_SECANTUSD:-}" ] || secantus_works "$venv" || need_secantus=yes
+    [ -n "${SMACHE_REDIS_SERVER:-}" ] || command -v redis-server >/dev/null || packages+=(redis-server)
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    [ -z "$need_secantus" ] || [ -n "$(venv_python)" ] || packages+=(python3-venv)
+    [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
+
+    [ -n "$need_secantus" ] || return 0
+    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
+        fail "$venv is not a virtual environment: point SMACHE_TOOLS at a folder that is empty or absent"
+    fi
+    python=$(venv_python)
+    [ -n "$python" ] || fail "no Python 3.11 with venv: install the Debian package python3-venv"
+    say "installing: SecantusDB $SECANTUS_VERSION into $venv"
+    timeout 300 "$python" -m venv "$venv" </dev/null || fail "could not make a virtual environment in $venv"
+    # Forced: the scripts of an environment that was copied here name the interpreter of the old place.
+    timeout "$INSTALL_SECONDS" "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+        --force-reinstall "SecantusDB==$SECANTUS_VERSION" </dev/null || fail "pip could not install SecantusDB $SECANTUS_VERSION"
+    secantus_works "$venv" || fail "SecantusDB $SECANTUS_VERSION was installed into $venv and does not run"
+}
+
+# Sets and exports SMACHE_REDIS_SERVER and SMACHE_SECANTUSD, installing what is missing. Once all is there it changes nothing.
+ensure_servers() {
+    local target=${CARGO_TARGET_DIR:-$root/target} venv
+    venv=${SMACHE_TOOLS:-$target/test-servers/venv}
+    mkdir -p "$target/test-servers"
+    # Two runs side by side must not install into the same place.
+    (
+        flock -w "$INSTALL_SECONDS" 9 || fail "another run holds $target/test-servers/install.lock"
+        install_missing "$venv"
+    ) 9>"$target/test-servers/install.lock"
+    export SMACHE_REDIS_SERVER=${SMACHE_REDIS_SERVER:-$(command -v redis-server)}
+    export SMACHE_SECANTUSD=${SMACHE_SECANTUSD:-$(cd "$venv/bin" && pwd)/secantusd-py}
+    [ -x "$SMACHE_REDIS_SERVER" ] || fail "SMACHE_REDIS_SERVER=$SMACHE_REDIS_SERVER is not a program"
+    [ -x "$SMACHE_SECANTUSD" ] || fail "SMACHE_SECANTUSD=$SMACHE_SECANTUSD is not a program"
+}
+
+# ------------------------------------------------------------------------------------------------------------ starting
+
+begin_work() {
+    work=$(mktemp -d "${TMPDIR:-/tmp}/smache.XXXXXX")
+    mkdir "$work/tmp"
+    # Everything that a test leaves in a temporary folder goes with $work, and a process that it leaves is found by this path.
+    export TMPDIR=$work/tmp
+}
+
+# start_server NAME READY COMMAND…: the word PORT in the command becomes a free port, left in $port.
+# READY is the line of its own log with which the server says that it listens: no other server on the port can fake it.
+start_server() {
+    local name=$1 ready=$2 log=$work/$1.log try word argv deadline pid
+    shift 2
+    for ((try = 1; try <= START_TRIES; try++)); do
+        port=$((20000 + RANDOM % 10000)) # below the ports that Linux hands out to clients
+        argv=()
+        for word in "$@"; do argv+=("${word//PORT/$port}"); done
+        # The current folder is private because servers look for configuration there.
+        (cd "$work" && tether KILL "${argv[@]}") </dev/null >"$log" 2>&1 &
+        pid=$!
+        starting=("$pid")
+        deadline=$((SECONDS + START_SECONDS))
+        while alive "$pid" && ((SECONDS < deadline)); do
+            if grep -qs "$ready" "$log" && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+                server_pids+=("$pid")
+                server_names+=("$name")
+                starting=()
+                return 0
+            fi
+            sleep 0.05
+        done
+        end_pids "$pid"
+        starting=()
+    done
+    warn "$name does not start; its log ends with:"
+    tail -n 20 "$log" >&2
+    exit 1
+}
+
+# Starts what REDIS_URL and MONGODB_URI do not name already, and exports both.
+start_servers() {
+    local port
+    if [ -z "${REDIS_URL:-}" ]; then
+        mkdir "$work/redis"
+        start_server redis-server 'Ready to accept connections' "$SMACHE_REDIS_SERVER" --port PORT --bind 127.0.0.1 \
+            --dir "$work/redis" --save '' --appendonly no --daemonize no
+        export REDIS_URL=redis://127.0.0.1:$port
+    fi
+    if [ -z "${MONGODB_URI:-}" ]; then
+        : >"$work/secantusd.toml"
+        start_server secantusd-py 'listening on 127.0.0.1' "$SMACHE_SECANTUSD" --host 127.0.0.1 --port PORT \
+            --config "$work/secantusd.toml" --storage-path "$work/mongo"
+        export MONGODB_URI="mongodb://127.0.0.1:$port/?directConnection=true"
+    fi
+}
+
+# ------------------------------------------------------------------------------------------------------------ stopping
+
+# TERM, a bounded wait, KILL. Also reaps those that are children of this shell.
+end_pids() {
+    local pid deadline=$((SECONDS + STOP_SECONDS))
+    for pid in "$@"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "$@"; do
+        while alive "$pid" && ((SECONDS < deadline)); do sleep 0.05; done
+        ! alive "$pid" || kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+}
+
+# Runs a command in a process group of its own, at most $1 seconds (0: no bound). In the background and waited for, because
+# bash runs a trap only when no foreground command is in the way.
+run_group() {
+    local seconds=$1 status=0
+    shift
+    tether TERM timeout --kill-after=20 "$seconds" "$@" <&0 &
+    job=$!
+    wait "$job" || status=$?
+    job=
+    return "$status"
+}
+
+stop_group() {
+    local leader=$job deadline=$((SECONDS + STOP_SECONDS))
+    job=
+    [ -n "$leader" ] || return 0
+    kill -TERM "$leader" 2>/dev/null || true # timeout passes it on to the group
+    while alive "$leader" && ((SECONDS < deadline)); do sleep 0.05; done
+    kill -KILL -- "-$leader" 2>/dev/null || true
+    wait "$leader" 2>/dev/null || true
+}
+
+# Prints "pid command line" of every process that was given a path inside $work.
+strays() {
+    local file line
+    for file in /proc/[0-9]*/cmdline; do
+        line=$(tr '\0' ' ' 2>/dev/null <"$file") || continue
+        [[ $line != *"$work/"* ]] || printf '%s %s\n' "$(basename "$(dirname "$file")")" "$line"
+    done
+}
+
+# Ends all that was started. Sets $leftovers to what had to be ended although it should have been gone.
+leftovers=
+stop_everything() {
+    local pid line deadline
+    trap '' INT TERM HUP # an impatient second Ctrl-C must not leave half of it running
+    stop_group
+    [ -n "$work" ] || return 0
+    end_pids "${server_pids[@]}" "${starting[@]}"
+    deadline=$((SECONDS + 5))
+    while leftovers=$(strays) && [ -n "$leftovers" ] && ((SECONDS < deadline)); do sleep 0.1; done
+    while read -r pid line; do
+        [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true
+    done <<<"$leftovers"
+    for pid in "${server_pids[@]}"; do
+        ! alive "$pid" || leftovers+=$'\n'"$pid cannot be killed"
+    done
+    rm -rf "$work"
+    work=
+}
+
+# Says which server died on its own, with the end of its log; false if one did.
+servers_are_up() {
+    local i ok=0
+    for i in "${!server_pids[@]}"; do
+        alive "${server_pids[i]}" && continue
+        ok=1
+        warn "${server_names[i]} has died; its log ends with:"
+        tail -n 20 "$work/${server_names[i]}.log" >&2
+    done
+    return "$ok"
+}
+
+clean_up_at_exit() {
+    trap stop_everything EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+}
