@@ -152,7 +152,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     fn is_human_readable(&self) -> bool {
-        false
+        true
     }
 
     forward_to_deserialize_any! {
@@ -308,7 +308,7 @@ impl<'de> Deserializer<'de> for Content<'_, 'de> {
     }
 
     fn is_human_readable(&self) -> bool {
-        false
+        true
     }
 
     forward_to_deserialize_any! {

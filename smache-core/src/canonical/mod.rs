@@ -73,9 +73,9 @@
 //! lie about (and serde need not know the length of an iterator up front).
 //!
 //! Serde buffers what is in a flattened field or in an internally tagged, adjacently tagged or untagged enum, and its
-//! buffer falls short in two ways. It has no place for 128-bit integers. And it calls itself human readable, which this
-//! format is not: a type that serialises differently then (`IpAddr`, `SocketAddr`) does not decode out of it. Neither
-//! affects keys: the decoder reports an error, or an untagged enum goes on to its next variant.
+//! buffer has no place for 128-bit integers: the decoder reports an error, or an untagged enum goes on to its next
+//! variant. That buffer always calls itself human readable, and so does this format, although it is not: a type that
+//! writes itself differently for people (`IpAddr`, uuids) would otherwise not decode out of it.
 //!
 //! # Why not an existing format
 //!

@@ -188,7 +188,7 @@ impl<'a> Serializer for &'a mut Encoder {
     }
 
     fn is_human_readable(&self) -> bool {
-        false
+        true
     }
 }
 

@@ -81,7 +81,7 @@ impl Topic {
     }
 }
 
-impl fmt::Debug for Topic {
+impl Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topic").field("source", &self.source).field("name", &self.name).finish_non_exhaustive()
     }

@@ -27,7 +27,7 @@ pub(crate) use self::{
     counters::{Tally, count},
     read::jittered,
     registry::{Function, Registry},
-    run::{Attempt, Mode, Stored, attempt},
+    run::{Attempt, Mode, Seen, Stored, attempt},
     task::Tasks,
 };
 use crate::{

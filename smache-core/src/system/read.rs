@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    Attempt, CallKey, Function, Inner, Mode, Smache, StoreFailure,
+    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure,
     counters::count,
     run::{self, Meta},
 };
@@ -81,7 +81,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
     pub async fn peek<F: Computed>(&self, call: Call<F>) -> Result<Option<Cached<F::Output>>> {
         let (function, key) = self.inner.key(&call)?;
-        self.inner.look::<F>(function, &key).await
+        self.inner.look::<F>(function, &key).await.map(|(found, _)| found)
     }
 
     /// Whether a result is stored and vouched for.
@@ -101,7 +101,7 @@ impl Smache {
         let deadline = self.inner.deadline(function);
         let mut pause = FIRST_PAUSE;
         loop {
-            let flight = self.inner.fly(function, &key);
+            let flight = self.inner.fly(function, &key, Seen::Any);
             let mine = flight.mine;
             match within(deadline, function, flight.land()).await {
                 // One that began before this call may have read before what the caller knows of.
@@ -132,8 +132,8 @@ impl Inner {
     ) -> Result<Cached<F::Output>> {
         let mut waiting: Option<(Instant, Duration, u32)> = None;
         loop {
-            let found = match self.look::<F>(function, &key).await {
-                Ok(found) => found,
+            let (found, seen) = match self.look::<F>(function, &key).await {
+                Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => return self.read_around(function, key, want, error).await,
                 Err(error) => return Err(error),
             };
@@ -145,7 +145,7 @@ impl Inner {
                 count(&self.tally.misses);
                 (self.deadline(function), FIRST_PAUSE, 0)
             });
-            match within(*deadline, function, self.fly(function, &key).land()).await {
+            match within(*deadline, function, self.fly(function, &key, seen).land()).await {
                 Ok(Attempt::Ran(ran)) => {
                     let ran = ran.cached()?;
                     if want.accepts(&ran) {
@@ -200,16 +200,21 @@ impl Inner {
     }
 
     /// Starts a computation for a reader, or joins the one under way.
-    fn fly(self: &Arc<Self>, function: &Arc<Function>, key: &CallKey) -> super::flight::Flight {
+    fn fly(self: &Arc<Self>, function: &Arc<Function>, key: &CallKey, seen: Seen) -> super::flight::Flight {
         let (inner, function) = (Arc::clone(self), Arc::clone(function));
         let key = key.clone();
-        self.flights.join(key.id, || run::attempt(inner, function, key.id, Mode::Reader(key)))
+        self.flights.join(key.id, || run::attempt(inner, function, key.id, Mode::Reader { key, seen }))
     }
 
-    async fn look<F: Computed>(self: &Arc<Self>, function: &Function, key: &CallKey) -> Result<Option<Cached<F::Output>>> {
+    async fn look<F: Computed>(
+        self: &Arc<Self>,
+        function: &Function,
+        key: &CallKey,
+    ) -> Result<(Option<Cached<F::Output>>, Seen)> {
         let lookup = self.timed("lookup", self.store.lookup(std::slice::from_ref(&key.id))).await?;
         let entry = lookup.entries.first().and_then(Option::as_ref);
-        Ok(entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry)))
+        let seen = Seen::Version(entry.map(|entry| entry.version));
+        Ok((entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry)), seen))
     }
 
     /// The value of an entry with its freshness; nothing when it is expired, of another call or not readable.

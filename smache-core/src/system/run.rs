@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{CallKey, Function, Inner, counters::count, lease::Lease, registry::Output};
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind, Freshness,
-    Result, SourceId, Timestamp, Token, Used, Via, computed::panic_text,
+    Result, Timestamp, Token, Used, Via, computed::panic_text,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.
@@ -25,12 +25,39 @@ const FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// Why a run is attempted.
 pub(crate) enum Mode {
     /// Somebody wants the value: the call is known.
-    Reader(CallKey),
+    Reader {
+        /// The call.
+        key: CallKey,
+        /// What was stored when the reader looked. If there is something else now, another process has computed it in
+        /// between, and nothing is run: N processes that miss together compute once.
+        seen: Seen,
+    },
     /// A job: the call is in the record, and there is nothing to do if the value is fresh.
     Job {
         /// Becomes true when the worker wants its jobs back.
         stop: watch::Receiver<bool>,
     },
+}
+
+/// What a reader found in the store before it computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It computes whatever is there.
+    Any,
+    /// No value, or one of that version.
+    Version(Option<u64>),
+}
+
+impl Seen {
+    fn is_outdated_by(self, begun: &Begun) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Version(seen) => begun.entry.as_ref().is_some_and(|entry| {
+                let fresh = begun.vouch.judge(entry, begun.now, &begun.incarnation).is_fresh();
+                Some(entry.version) != seen && fresh && !entry.is_expired(begun.now)
+            }),
+        }
+    }
 }
 
 /// What came of an attempt.
@@ -90,7 +117,13 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     };
     let run = Run { inner: &inner, function: &function, id, token };
     let (key, stop) = match mode {
-        Mode::Reader(key) => (key, None),
+        Mode::Reader { key, seen } => {
+            if seen.is_outdated_by(&begun) {
+                run.abort(lease, None, Duration::ZERO).await;
+                return Ok(Attempt::Idle);
+            }
+            (key, None)
+        }
         Mode::Job { stop } => match run.job(&begun) {
             Ok(key) => (key, Some(stop)),
             Err(outcome) => {
@@ -167,7 +200,6 @@ impl Run<'_> {
     /// What the result depends on before the function has read anything.
     fn declare(&self, cx: &Cx) {
         let mut tracked = cx.tracked();
-        tracked.source(&SourceId::application());
         tracked.direct(Dependency::function(self.function.key));
         for source in &self.function.whole {
             tracked.source(source);

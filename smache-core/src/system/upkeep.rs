@@ -57,6 +57,7 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
 
 async fn round(inner: &Arc<Inner>, reconcile: bool) -> Result<()> {
     let began = Instant::now();
+    inner.attach_again(&inner.timed("lookup", inner.store.lookup(&[])).await?);
     // Bounded, so that the leadership is renewed in time whatever there is to do.
     while inner.maintain().await? && began.elapsed() < LEASE / 2 {}
     if reconcile {
