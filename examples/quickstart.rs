@@ -28,7 +28,7 @@ async fn greeting(user: Entity<User>) -> String {
 #[tokio::main]
 async fn main() -> Result<(), smache::Error> {
     let users = MemorySource::<User>::new();
-    users.put(User { id: 1, name: "John".into() });
+    users.insert(User { id: 1, name: "John".into() })?;
 
     let smache = Smache::builder("quickstart")
         .backend(Memory::new())
@@ -45,7 +45,7 @@ async fn main() -> Result<(), smache::Error> {
     show(&hello);
 
     println!("\n   the user is renamed; nobody tells the cache\n");
-    users.put(User { id: 1, name: "Johnny".into() });
+    users.insert(User { id: 1, name: "Johnny".into() })?;
     while smache.is_fresh(greeting(1u64)).await? {
         tokio::task::yield_now().await;
     }
