@@ -14,7 +14,13 @@ pub struct Cached<T> {
 }
 
 impl<T> Cached<T> {
-    pub(crate) fn new(value: Arc<T>, freshness: Freshness, computed_at: Timestamp, read_at: Timestamp, version: u64) -> Self {
+    pub(crate) fn new(
+        value: Arc<T>,
+        freshness: Freshness,
+        computed_at: Timestamp,
+        read_at: Timestamp,
+        version: u64,
+    ) -> Self {
         Self { value, freshness, computed_at, read_at, version }
     }
 

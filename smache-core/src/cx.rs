@@ -93,7 +93,8 @@ impl Cx {
         }
         let images = source.load(&keys).await.map_err(|error| error.with_context("source", T::SOURCE))?;
         if images.len() != keys.len() {
-            let message = format!("the source `{}` answered {} entities for {} ids", T::SOURCE, images.len(), keys.len());
+            let message =
+                format!("the source `{}` answered {} entities for {} ids", T::SOURCE, images.len(), keys.len());
             return Err(Error::new(ErrorKind::Internal, message));
         }
         images.into_iter().map(|image| image.map(|image| entity(&image)).transpose()).collect()

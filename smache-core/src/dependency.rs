@@ -27,7 +27,10 @@ impl Dependency {
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when the length is another.
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         bytes.try_into().map(Self).map_err(|_| {
-            Error::new(crate::ErrorKind::Corrupt, format!("a stored dependency has {} bytes instead of 16", bytes.len()))
+            Error::new(
+                crate::ErrorKind::Corrupt,
+                format!("a stored dependency has {} bytes instead of 16", bytes.len()),
+            )
         })
     }
 

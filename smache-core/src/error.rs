@@ -94,7 +94,14 @@ impl Error {
             | ErrorKind::IncarnationChanged => Retry::Transient,
             _ => Retry::Never,
         };
-        Self(Arc::new(Inner { kind, retry, message: message.into(), context: Vec::new(), source: None, backend: false }))
+        Self(Arc::new(Inner {
+            kind,
+            retry,
+            message: message.into(),
+            context: Vec::new(),
+            source: None,
+            backend: false,
+        }))
     }
 
     /// The same error with the error that caused it.
@@ -221,7 +228,8 @@ mod tests {
 
     #[test]
     fn display_never_repeats_the_source() {
-        let error = Error::new(ErrorKind::Function, "function `print` failed").with_source(Paper).with_context("call", 7);
+        let error =
+            Error::new(ErrorKind::Function, "function `print` failed").with_source(Paper).with_context("call", 7);
         assert_eq!(error.to_string(), "function `print` failed (call: 7)");
         assert_eq!(error.report(), "function `print` failed (call: 7): out of paper");
     }

@@ -32,14 +32,17 @@ pub use self::{
     ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},
     names::{FeedId, FunctionId, Namespace, SourceId},
     queue::{
-        Enqueued, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Settled,
-        Settlement,
+        Enqueued, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
+        Settled, Settlement,
     },
-    source::{Batch, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image, Snapshot, Start, Topic},
+    source::{
+        Batch, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image, Snapshot, Start,
+        Topic,
+    },
     store::{
         Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Epochs, FeedStep, Freshness, Invalidated,
-        Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record, RunFailure, Scanned, SourceVouch,
-        Staleness, StoreStats, StoredEntry, Vouch,
+        Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record, RunFailure,
+        Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Vouch,
     },
     system::{Builder, Counters, DeadJob, Smache, Stats, StoreFailure},
     time::{Clock, ManualClock, SystemClock, Timestamp},

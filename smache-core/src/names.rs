@@ -18,7 +18,9 @@ fn check(what: &str, name: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::Config, format!("the {what} has {} bytes: {fix}", name.len())));
     }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || "_-.:/".contains(*c))) {
-        Some(bad) => Err(Error::new(ErrorKind::Config, format!("the {what} `{}` contains {bad:?}: {fix}", name.escape_debug()))),
+        Some(bad) => {
+            Err(Error::new(ErrorKind::Config, format!("the {what} `{}` contains {bad:?}: {fix}", name.escape_debug())))
+        }
         None => Ok(()),
     }
 }

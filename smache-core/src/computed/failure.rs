@@ -23,7 +23,9 @@ impl Failure {
     pub(crate) fn into_error(self, function: &str) -> Error {
         match self.0.downcast::<Error>() {
             Ok(error) => *error,
-            Err(error) => Error::new(ErrorKind::Function, format!("the computed function `{function}` failed")).with_source(error),
+            Err(error) => {
+                Error::new(ErrorKind::Function, format!("the computed function `{function}` failed")).with_source(error)
+            }
         }
     }
 }

@@ -8,12 +8,12 @@ use std::future::Future;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use self::{call::Want, failure::panic_text};
 pub use self::{
     call::Call,
     declaration::{Declaration, Role},
     failure::{Failure, FunctionResult},
 };
+pub(crate) use self::{call::Want, failure::panic_text};
 use crate::Cx;
 
 /// A function whose results are cached and kept up to date.

@@ -31,8 +31,9 @@ impl EntityKey {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the bytes are not an id of that type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        canonical::from_slice(&self.0)
-            .map_err(|error| Error::new(ErrorKind::Corrupt, format!("the entity id {self} cannot be decoded")).with_source(error))
+        canonical::from_slice(&self.0).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, format!("the entity id {self} cannot be decoded")).with_source(error)
+        })
     }
 
     /// The key of nothing, for changes of a whole source.

@@ -16,8 +16,8 @@ pub use self::{
     feed::{FeedStep, Leadership, Position, Positions},
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
-        Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Invalidated, Invalidation, JobWrites, Lookup, Maintained,
-        Page, Scanned,
+        Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Invalidated, Invalidation, JobWrites, Lookup,
+        Maintained, Page, Scanned,
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
 };

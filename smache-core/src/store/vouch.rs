@@ -39,14 +39,20 @@ impl Vouch {
     #[must_use]
     pub fn epochs<'a>(&self, sources: impl IntoIterator<Item = &'a SourceId>) -> Epochs {
         let epoch = |source| self.sources.get(source).map_or(Epoch::from_bytes([0; Epoch::LEN]), |vouch| vouch.epoch);
-        Epochs { global: self.epoch, sources: sources.into_iter().map(|source| (source.clone(), epoch(source))).collect() }
+        Epochs {
+            global: self.epoch,
+            sources: sources.into_iter().map(|source| (source.clone(), epoch(source))).collect(),
+        }
     }
 
     /// Whether the epochs that an entry was computed in are the present ones.
     #[must_use]
     pub fn has_epochs(&self, epochs: &Epochs) -> bool {
         self.epoch == epochs.global
-            && epochs.sources.iter().all(|(source, epoch)| self.sources.get(source).is_some_and(|now| now.epoch == *epoch))
+            && epochs
+                .sources
+                .iter()
+                .all(|(source, epoch)| self.sources.get(source).is_some_and(|now| now.epoch == *epoch))
     }
 
     /// How fresh an entry is. The definition of freshness of `PROTOCOL.md`, in one place for all stores.

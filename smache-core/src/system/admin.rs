@@ -72,7 +72,10 @@ impl Smache {
             let page = self.inner.timed("list", list).await?;
             for job in page.jobs {
                 let record = self.inspect(&job.id).await?;
-                let call = record.map_or_else(|| format!("the entry {}", job.id), |record| call_key::describe(&job.id, &record.call));
+                let call = record.map_or_else(
+                    || format!("the entry {}", job.id),
+                    |record| call_key::describe(&job.id, &record.call),
+                );
                 dead.push(DeadJob { id: job.id, call, error: job.error.unwrap_or_default(), at: job.at });
                 if dead.len() == limit {
                     return Ok(dead);

@@ -1,18 +1,13 @@
 //! How a system is put together.
 
-use std::{
-    any::TypeId,
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{any::TypeId, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use super::{Function, Inner, Registry, Settings, Smache, Tasks, feed, upkeep};
 use crate::{
-    Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId, cx::States,
+    Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId,
+    cx::States,
 };
 
 /// What `get` does while the store fails.
@@ -26,6 +21,9 @@ pub enum StoreFailure {
     Error,
 }
 
+/// Makes the untyped form of a function, once the settings are known.
+type Register = fn(&Settings) -> Result<Function>;
+
 /// The description of a system. Mistakes are reported by [`build`](Self::build).
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
@@ -33,7 +31,7 @@ pub struct Builder {
     store: Option<Box<dyn Backend>>,
     queue: Option<Box<dyn Backend>>,
     joined: bool,
-    functions: Vec<(TypeId, fn(&Settings) -> Result<Function>)>,
+    functions: Vec<(TypeId, Register)>,
     sources: Vec<Arc<dyn DataSource>>,
     states: States,
     settings: Settings,
@@ -180,7 +178,9 @@ impl Builder {
             if let Some(missing) = function.sources.iter().find(|source| !sources.contains_key(*source)) {
                 let name = function.name;
                 let fix = "give it to the builder with `.source(…)`";
-                let message = format!("the computed function `{name}` reads the source `{missing}`, which is not registered: {fix}");
+                let message = format!(
+                    "the computed function `{name}` reads the source `{missing}`, which is not registered: {fix}"
+                );
                 return Err(Error::new(ErrorKind::Unregistered, message));
             }
         }
@@ -217,7 +217,12 @@ impl Builder {
 
 type Opened = (Arc<dyn CacheStore>, Arc<dyn JobQueue>);
 
-fn open(store: Option<Box<dyn Backend>>, queue: Option<Box<dyn Backend>>, joined: bool, namespace: &Namespace) -> Result<Opened> {
+fn open(
+    store: Option<Box<dyn Backend>>,
+    queue: Option<Box<dyn Backend>>,
+    joined: bool,
+    namespace: &Namespace,
+) -> Result<Opened> {
     let missing = |role: &str| {
         let fix = "call `.backend(…)`, for example with `Memory::new()`";
         Error::new(ErrorKind::Config, format!("the system has no {role}: {fix}"))

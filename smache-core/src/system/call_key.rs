@@ -20,8 +20,12 @@ impl CallKey {
     pub(crate) fn of<F: Computed>(function: &Function, call: &Call<F>, limit: usize) -> Result<Self> {
         let args = canonical::to_vec(&call.args, limit).map_err(|error| {
             let fix = match error {
-                canonical::EncodeError::TooLong { .. } => "pass an id instead, or raise `max_argument_bytes` of the builder",
-                canonical::EncodeError::NotANumber => "it equals nothing, so that its result could never be found again",
+                canonical::EncodeError::TooLong { .. } => {
+                    "pass an id instead, or raise `max_argument_bytes` of the builder"
+                }
+                canonical::EncodeError::NotANumber => {
+                    "it equals nothing, so that its result could never be found again"
+                }
                 _ => "arguments must be plain data",
             };
             let message = format!("an argument of `{}` cannot be part of a key: {fix}", function.name);

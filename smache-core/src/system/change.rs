@@ -31,7 +31,10 @@ impl Smache {
     ///
     /// # Errors
     /// As [`changed`](Self::changed).
-    pub async fn changed_many<'a, T: EntityType>(&self, ids: impl IntoIterator<Item = &'a T::Id>) -> Result<ChangeToken> {
+    pub async fn changed_many<'a, T: EntityType>(
+        &self,
+        ids: impl IntoIterator<Item = &'a T::Id>,
+    ) -> Result<ChangeToken> {
         let source = self.inner.source_of::<T>()?.id().clone();
         let change = |id| Ok(Change::new(source.clone(), EntityKey::encode(id)?, ChangeKind::Update));
         let changes = ids.into_iter().map(change).collect::<Result<Vec<_>>>()?;
@@ -85,9 +88,10 @@ impl Inner {
     }
 
     async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
-        let invalidated = self.invalidate(invalidation).await.map_err(|error| {
-            error.with_context("effect", "the change is not acknowledged: report it again")
-        })?;
+        let invalidated = self
+            .invalidate(invalidation)
+            .await
+            .map_err(|error| error.with_context("effect", "the change is not acknowledged: report it again"))?;
         Ok(ChangeToken(invalidated.clock))
     }
 

@@ -10,8 +10,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Inner, Smache, read::jittered};
 use crate::{
-    Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership, Position,
-    Result, SourceId, Start, Token, Topic,
+    Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
+    Position, Result, SourceId, Start, Token, Topic,
 };
 
 /// How long a leader is taken to be alive after its last step.
@@ -50,7 +50,14 @@ pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(Jo
     }
     let start = |(id, (feed, topics)): (FeedId, (Arc<dyn ChangeFeed>, Vec<Topic>))| {
         let (sender, progress) = watch::channel(Progress::default());
-        let leader = Leader { inner: Arc::clone(inner), id, feed: Arc::clone(&feed), topics, progress: sender, holder: Token::random() };
+        let leader = Leader {
+            inner: Arc::clone(inner),
+            id,
+            feed: Arc::clone(&feed),
+            topics,
+            progress: sender,
+            holder: Token::random(),
+        };
         (tokio::spawn(leader.run(stop.clone())), FeedHandle { feed, progress })
     };
     feeds.into_iter().map(start).collect()
@@ -59,7 +66,8 @@ pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(Jo
 /// Waits until every source behind a feed is vouched for, by whoever leads it.
 pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
     let inner = &smache.inner;
-    let behind_feeds: Vec<&SourceId> = inner.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
+    let behind_feeds: Vec<&SourceId> =
+        inner.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
     let deadline = Instant::now() + START;
     loop {
         let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
@@ -161,8 +169,12 @@ impl Leader {
             arm: false,
         };
         let known = saved.positions.iter().flatten().min().cloned();
-        let mut unknown: Vec<SourceId> =
-            sources.iter().zip(&saved.positions).filter(|(_, position)| position.is_none()).map(|(id, _)| id.clone()).collect();
+        let mut unknown: Vec<SourceId> = sources
+            .iter()
+            .zip(&saved.positions)
+            .filter(|(_, position)| position.is_none())
+            .map(|(id, _)| id.clone())
+            .collect();
         let start = known.map_or(Start::Now, Start::After);
         let mut stream = match self.feed.open(&self.topics, start).await {
             Err(error) if error.kind() == ErrorKind::HistoryLost => {

@@ -39,7 +39,8 @@ async fn catch_up(handle: &FeedHandle) -> Result<()> {
     let head = handle.feed.head().await?;
     let mut progress = handle.progress.clone();
     let reached = progress.wait_for(|progress| {
-        let by_position = head.as_ref().is_some_and(|head| progress.position.as_ref().is_some_and(|at| at.order >= head.order));
+        let by_position =
+            head.as_ref().is_some_and(|head| progress.position.as_ref().is_some_and(|at| at.order >= head.order));
         by_position || progress.as_of.is_some_and(|as_of| as_of >= begin)
     });
     match tokio::time::timeout(CATCH_UP, reached).await {
@@ -47,7 +48,9 @@ async fn catch_up(handle: &FeedHandle) -> Result<()> {
         _ => {
             let error = handle.progress.borrow().error.clone();
             let id = handle.feed.id();
-            Err(error.unwrap_or_else(|| Error::new(ErrorKind::Timeout, format!("the feed `{id}` did not catch up within {CATCH_UP:?}"))))
+            Err(error.unwrap_or_else(|| {
+                Error::new(ErrorKind::Timeout, format!("the feed `{id}` did not catch up within {CATCH_UP:?}"))
+            }))
         }
     }
 }

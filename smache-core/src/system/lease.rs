@@ -98,7 +98,9 @@ async fn beat(inner: Weak<Inner>) {
                 }
             }
             // The next beat tries again; a lease that lapses meanwhile is found out at commit.
-            Err(error) => tracing::warn!(error = %error.report(), "the leases of running computations could not be extended"),
+            Err(error) => {
+                tracing::warn!(error = %error.report(), "the leases of running computations could not be extended")
+            }
         }
     }
 }

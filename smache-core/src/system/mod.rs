@@ -31,8 +31,8 @@ pub(crate) use self::{
     task::Tasks,
 };
 use crate::{
-    CacheStore, DataSource, EntityKind, EntityType, Error, ErrorKind, JobQueue, JobWrites, Lane, Namespace, NewJob, Result,
-    SourceId, cx::States, worker::WorkerBuilder,
+    CacheStore, DataSource, EntityKind, EntityType, Error, ErrorKind, JobQueue, JobWrites, Lane, Namespace, NewJob,
+    Result, SourceId, cx::States, worker::WorkerBuilder,
 };
 
 /// The handle of an application: reads results, reports changes, starts workers. Cheap to clone.
@@ -72,13 +72,11 @@ pub(crate) struct Settings {
 
 impl Smache {
     /// Starts the description of a system. The namespace separates applications that share a server.
-    #[must_use]
     pub fn builder(namespace: impl AsRef<str>) -> Builder {
         Builder::new(namespace.as_ref())
     }
 
     /// A worker of this program: it recomputes what goes stale, here or in another process than the readers.
-    #[must_use]
     pub fn worker(&self) -> WorkerBuilder {
         WorkerBuilder::new(Arc::clone(&self.inner))
     }

@@ -14,8 +14,7 @@ use super::{
     run::{self, Meta},
 };
 use crate::{
-    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec,
-    computed::Want,
+    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec, computed::Want,
 };
 
 /// How often a reader who wants a fresh value computes again because a change came in between.
@@ -51,8 +50,12 @@ impl Smache {
     ///
     /// # Errors
     /// Each call has its own result; see [`get`](Self::get).
-    pub async fn get_many<F: Computed>(&self, calls: impl IntoIterator<Item = Call<F>>) -> Vec<Result<Cached<F::Output>>> {
-        let keyed = calls.into_iter().map(|call| self.inner.key(&call).map(|(function, key)| (function, key, call.want)));
+    pub async fn get_many<F: Computed>(
+        &self,
+        calls: impl IntoIterator<Item = Call<F>>,
+    ) -> Vec<Result<Cached<F::Output>>> {
+        let keyed =
+            calls.into_iter().map(|call| self.inner.key(&call).map(|(function, key)| (function, key, call.want)));
         let keyed: Vec<_> = keyed.collect();
         let ids: Vec<_> = keyed.iter().filter_map(|call| call.as_ref().ok()).map(|(_, key, _)| key.id).collect();
         let lookup = self.inner.timed("lookup", self.inner.store.lookup(&ids)).await;
@@ -298,7 +301,11 @@ fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
     want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
 }
 
-async fn within(deadline: Instant, function: &Function, flight: impl Future<Output = Result<Attempt>>) -> Result<Attempt> {
+async fn within(
+    deadline: Instant,
+    function: &Function,
+    flight: impl Future<Output = Result<Attempt>>,
+) -> Result<Attempt> {
     tokio::time::timeout_at(deadline, flight).await.unwrap_or_else(|_| Err(busy(function)))
 }
 
@@ -325,5 +332,8 @@ fn busy(function: &Function) -> Error {
 
 fn contended(function: &Function) -> Error {
     let fix = "read without `.fresh()`, or make the function faster";
-    Error::new(ErrorKind::Contended, format!("the data of `{}` changed during {MAX_TRIES} runs in a row: {fix}", function.name))
+    Error::new(
+        ErrorKind::Contended,
+        format!("the data of `{}` changed during {MAX_TRIES} runs in a row: {fix}", function.name),
+    )
 }

@@ -41,7 +41,8 @@ impl Function {
         let name = declaration.id;
         for (what, duration) in [("ttl", declaration.ttl), ("timeout", declaration.timeout)] {
             if duration.is_some_and(|duration| duration.as_millis() == 0) {
-                let message = format!("the {what} of the function `{name}` is below a millisecond: give it more, or none");
+                let message =
+                    format!("the {what} of the function `{name}` is below a millisecond: give it more, or none");
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
@@ -106,7 +107,8 @@ impl Registry {
             return Err(Error::new(ErrorKind::Config, message));
         }
         if let Some(other) = self.by_key.get(&function.key) {
-            let message = format!("the functions `{}` and `{}` hash alike: give one another `id`", function.name, other.name);
+            let message =
+                format!("the functions `{}` and `{}` hash alike: give one another `id`", function.name, other.name);
             return Err(Error::new(ErrorKind::Config, message));
         }
         let function = Arc::new(function);

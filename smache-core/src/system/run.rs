@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::{CallKey, Function, Inner, counters::count, lease::Lease, registry::Output};
 use crate::{
-    Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind, Freshness,
-    Result, Timestamp, Token, Used, Via, computed::panic_text,
+    Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind,
+    Freshness, Result, Timestamp, Token, Used, Via, computed::panic_text,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.
@@ -156,7 +156,13 @@ pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: Call
     let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
     let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
     let now = crate::Clock::now(&crate::SystemClock);
-    Ok(Attempt::Ran(Ran { value: output.value, freshness: Freshness::Unvouched, at: now, version: 0, stored: Stored::No }))
+    Ok(Attempt::Ran(Ran {
+        value: output.value,
+        freshness: Freshness::Unvouched,
+        at: now,
+        version: 0,
+        stored: Stored::No,
+    }))
 }
 
 async fn stopped(stop: Option<watch::Receiver<bool>>) {
@@ -213,7 +219,10 @@ impl Run<'_> {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
                 let (bound, fix) = (self.function.timeout, "raise its `timeout` or make it faster");
-                Err(Error::new(ErrorKind::Timeout, format!("the computed function `{name}` took longer than {bound:?}: {fix}")))
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("the computed function `{name}` took longer than {bound:?}: {fix}"),
+                ))
             }
             Err(panic) => {
                 let text = panic_text(panic.as_ref());
@@ -237,7 +246,8 @@ impl Run<'_> {
         };
         used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
         let doublings = begun.conflicts.min(10);
-        let conflict_delay = (elapsed * 2).max(Duration::from_millis(10)).saturating_mul(1 << doublings).min(MAX_CONFLICT_DELAY);
+        let conflict_delay =
+            (elapsed * 2).max(Duration::from_millis(10)).saturating_mul(1 << doublings).min(MAX_CONFLICT_DELAY);
         let commit = Commit {
             id: self.id,
             token: self.token,

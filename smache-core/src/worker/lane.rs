@@ -51,7 +51,8 @@ impl LaneLoop {
             let got = jobs.len();
             for job in jobs {
                 let place = free.pop();
-                let (inner, policy, settler) = (Arc::clone(&self.inner), Arc::clone(&self.policy), self.settler.clone());
+                let (inner, policy, settler) =
+                    (Arc::clone(&self.inner), Arc::clone(&self.policy), self.settler.clone());
                 let cancelled = cancelled.clone();
                 settler.watch(&job);
                 running.spawn(async move {
@@ -98,7 +99,12 @@ impl LaneLoop {
 }
 
 /// Turns the hints of the queue into a bell that keeps ringing until it is heard.
-pub(crate) async fn listen(inner: Arc<Inner>, poll: Duration, bell: watch::Sender<()>, mut stop: watch::Receiver<Stop>) {
+pub(crate) async fn listen(
+    inner: Arc<Inner>,
+    poll: Duration,
+    bell: watch::Sender<()>,
+    mut stop: watch::Receiver<Stop>,
+) {
     loop {
         tokio::select! {
             waited = inner.queue.wait(poll) => match waited {
