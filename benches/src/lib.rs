@@ -1,0 +1,136 @@
+//! What the benchmarks share: a system on a backend, trivial functions, and the raw client beside it.
+
+use std::{
+    env,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use smache::{
+    Cx, Entity, Smache,
+    backend::Backend,
+    computed,
+    memory::{Memory, MemorySource},
+    redis::Redis,
+};
+
+/// An entity that only the benchmark itself changes.
+#[derive(Clone, Debug, Serialize, Deserialize, Entity)]
+#[entity(source = "items")]
+pub struct Item {
+    /// Its id.
+    #[entity(id)]
+    pub id: u64,
+    /// Something to change.
+    pub size: u64,
+}
+
+/// A trivial function of one item.
+#[computed]
+pub async fn size(item: Entity<Item>) -> u64 {
+    item.size
+}
+
+/// One of many results that depend on one item.
+#[computed]
+pub async fn share(item: Entity<Item>, part: u64) -> u64 {
+    item.size + part
+}
+
+/// Depends on as many items as it is told to, dynamically.
+#[computed]
+pub async fn total(cx: &Cx, items: u64) -> Result<u64, smache::Failure> {
+    let ids: Vec<u64> = (0..items).collect();
+    let loaded = cx.load_many::<Item>(&ids).await?;
+    Ok(loaded.iter().flatten().map(|item| item.size).sum())
+}
+
+/// A system with its items.
+#[derive(Debug)]
+pub struct World {
+    /// The system.
+    pub smache: Smache,
+    /// Its data, without a feed: changes are reported by `changed`.
+    pub items: MemorySource<Item>,
+    namespace: String,
+}
+
+impl World {
+    /// A system on a backend, with as many items.
+    ///
+    /// # Panics
+    /// When the backend cannot be used.
+    pub async fn on(backend: impl Backend, items: u64) -> Self {
+        let source = MemorySource::<Item>::without_feed();
+        for id in 0..items {
+            source.insert(Item { id, size: id }).expect("a number is an id");
+        }
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
+        let namespace = format!("bench-{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
+        let smache = Smache::builder(&namespace)
+            .backend(backend)
+            .source(source.clone())
+            .register::<size>()
+            .register::<share>()
+            .register::<total>()
+            .store_timeout(Duration::from_secs(30))
+            .build()
+            .await
+            .expect("the backend works");
+        Self { smache, items: source, namespace }
+    }
+
+    /// The key of a record on Redis, for the raw client.
+    ///
+    /// # Panics
+    /// When the function is not registered.
+    pub fn record<F: smache::Computed>(&self, call: &smache::Call<F>) -> Vec<u8> {
+        let id = self.smache.key(call).expect("registered");
+        [format!("{{{}}}:r:", self.namespace).as_bytes(), id.as_bytes()].concat()
+    }
+
+    /// A system in this process.
+    ///
+    /// # Panics
+    /// Never: memory works.
+    pub async fn memory(items: u64) -> Self {
+        Self::on(Memory::new(), items).await
+    }
+
+    /// A system on the Redis of `REDIS_URL`.
+    ///
+    /// # Panics
+    /// When `REDIS_URL` is not set or there is no Redis.
+    pub async fn redis(items: u64) -> Self {
+        Self::on(Redis::connect(&redis_url()).await.expect("REDIS_URL is a Redis"), items).await
+    }
+}
+
+/// The server to measure.
+///
+/// # Panics
+/// When `REDIS_URL` is not set.
+#[must_use]
+pub fn redis_url() -> String {
+    env::var("REDIS_URL").expect("set REDIS_URL, or run the benchmarks by `scripts/with-servers cargo bench -p smache-benches`")
+}
+
+/// The raw client, connected to the same server.
+///
+/// # Panics
+/// When there is no Redis.
+pub async fn raw() -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(redis_url()).expect("a good URL");
+    client.get_multiplexed_async_connection().await.expect("REDIS_URL is a Redis")
+}
+
+/// Calls a server has processed, by its own count.
+///
+/// # Panics
+/// When there is no Redis.
+pub async fn commands(raw: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("stats").query_async(raw).await.expect("INFO answers");
+    let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+    line.and_then(|number| number.trim().parse().ok()).expect("Redis counts its commands")
+}
