@@ -1,0 +1,38 @@
+//! `#[computed]`: parse (`ast`, `attr`), validate (`valid`), expand (`expand`), degrade (`fallback`).
+
+mod ast;
+mod attr;
+mod expand;
+mod fallback;
+mod valid;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+
+use self::{ast::Function, attr::Options};
+use crate::errors::Errors;
+
+/// The item that replaces the function.
+pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let mut options = Options::parse(options, &mut errors);
+    let function = match syn::parse2::<Function>(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            errors.push(error);
+            return fallback::keep(item, &errors);
+        }
+    };
+    // A bad option is left away and the rest is right; a bad signature leaves nothing to compute.
+    options.default_id(&function.sig.ident, &mut errors);
+    let of_options = errors.len();
+    valid::check(&function, &mut errors);
+    if errors.len() > of_options {
+        return fallback::expand(&function, &options, &errors);
+    }
+    let expanded = expand::expand(&function, &options);
+    let errors = errors.to_tokens();
+    quote::quote!(#errors #expanded)
+}

@@ -1,0 +1,57 @@
+//! Where generated code finds the facade.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote_spanned};
+use syn::Path;
+
+use crate::{
+    errors::Errors,
+    options::{Known, Opt},
+};
+
+/// The option for an application that renames or re-exports the facade.
+pub(crate) const OPTION: Known = ("crate", "crate = \"::smache\"");
+
+/// The value of the option.
+pub(crate) fn path(option: &Opt, errors: &mut Errors) -> Option<Path> {
+    let text = option.string(errors)?;
+    let path = text.parse_with(Path::parse_mod_style);
+    if path.is_err() {
+        errors.at(&text, format!("`{}` is not the path of a module: write `{}`", text.value(), OPTION.1));
+    }
+    path.ok()
+}
+
+/// The hidden module with everything that generated code names, at a place where its errors shall point.
+pub(crate) fn private(facade: Option<&Path>, span: Span) -> TokenStream {
+    match facade {
+        // Without the hygiene of the macro: a path such as `crate::cache` is one of the user's.
+        Some(path) => {
+            let located = path.to_token_stream().into_iter().map(|mut token| {
+                token.set_span(token.span().located_at(span));
+                token
+            });
+            let path: TokenStream = located.collect();
+            quote_spanned!(span=> #path::__private)
+        }
+        None => quote_spanned!(span=> ::smache::__private),
+    }
+}
+
+/// The hygiene of the macro at the place of a token of the user: nothing in the user's scope gets in its way, lints leave
+/// it alone, and errors point at what the user wrote.
+pub(crate) fn laid_over(span: Span) -> Span {
+    Span::mixed_site().located_at(span)
+}
+
+/// An identifier of the user, laid over itself.
+pub(crate) fn relaid(ident: &Ident) -> Ident {
+    let mut ident = ident.clone();
+    ident.set_span(laid_over(ident.span()));
+    ident
+}
+
+/// The first token: errors at a type cannot point at all of its tokens, for joining spans is not stable.
+pub(crate) fn first_token(tokens: impl ToTokens) -> Span {
+    tokens.to_token_stream().into_iter().next().map_or_else(Span::call_site, |token: TokenTree| token.span())
+}
