@@ -1,0 +1,148 @@
+//! The backend and its settings.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use smache_core::{
+    Backend, CacheStore, Clock, Incarnation, JobQueue, JobWrites, Namespace, Result, SystemClock, Token,
+};
+
+use crate::{MemoryQueue, MemoryStore, space::Space};
+
+/// How many entries a namespace holds unless it is told otherwise.
+const DEFAULT_CAPACITY: usize = 100_000;
+
+/// A backend in the memory of this process.
+///
+/// The same value gives the same data for the same namespace, and clones share it: [`store`](Backend::store) and
+/// [`both`](Backend::both) show one store, which writes jobs only through the latter. [`queue`](Backend::queue) alone is
+/// a queue of its own. Two values share nothing.
+///
+/// Jobs are bounded by the entries that they are of; a queue alone holds what it is given.
+#[derive(Debug, Clone)]
+pub struct Memory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    capacity: usize,
+    clock: Arc<dyn Clock>,
+    spaces: Mutex<Spaces>,
+}
+
+#[derive(Debug)]
+struct Spaces {
+    incarnation: Incarnation,
+    joined: HashMap<Namespace, Arc<Space>>,
+    queues: HashMap<Namespace, Arc<Space>>,
+}
+
+/// What a simulated restart loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// All data is still there, but nobody knows whether the last of it is: what a failover looks like.
+    Nothing,
+    /// Entries, jobs, positions and everything that vouched for them are gone.
+    Everything,
+}
+
+impl Memory {
+    /// A backend with the default settings: the system's clock, 100,000 entries a namespace.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A backend with other settings.
+    pub fn builder() -> MemoryBuilder {
+        MemoryBuilder { capacity: DEFAULT_CAPACITY, clock: Arc::new(SystemClock) }
+    }
+
+    /// Becomes another incarnation, as a server does that was restarted or replaced: nothing is vouched for until feeds
+    /// have replayed, and runs that began before cannot commit. For tests of what an application does then.
+    pub fn simulate_restart(&self, loss: Loss) {
+        let mut spaces = self.spaces();
+        spaces.incarnation = random_incarnation();
+        for space in spaces.joined.values().chain(spaces.queues.values()) {
+            space.restart(&spaces.incarnation, loss);
+        }
+    }
+
+    fn spaces(&self) -> std::sync::MutexGuard<'_, Spaces> {
+        // Nothing that can panic half-way happens under this lock.
+        self.0.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn joined(&self, namespace: &Namespace) -> Arc<Space> {
+        let Spaces { incarnation, joined, .. } = &mut *self.spaces();
+        Arc::clone(joined.entry(namespace.clone()).or_insert_with(|| self.new_space(incarnation)))
+    }
+
+    fn alone(&self, namespace: &Namespace) -> Arc<Space> {
+        let Spaces { incarnation, queues, .. } = &mut *self.spaces();
+        Arc::clone(queues.entry(namespace.clone()).or_insert_with(|| self.new_space(incarnation)))
+    }
+
+    fn new_space(&self, incarnation: &Incarnation) -> Arc<Space> {
+        Arc::new(Space::new(Arc::clone(&self.0.clock), self.0.capacity, incarnation.clone()))
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backend for Memory {
+    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
+        Ok(Arc::new(MemoryStore::new(self.joined(namespace), JobWrites::Reported)))
+    }
+
+    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
+        Ok(Arc::new(MemoryQueue::new(self.alone(namespace))))
+    }
+
+    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
+        let space = self.joined(namespace);
+        let store = MemoryStore::new(Arc::clone(&space), JobWrites::SameStep);
+        Ok((Arc::new(store), Arc::new(MemoryQueue::new(space))))
+    }
+}
+
+/// The settings of a [`Memory`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MemoryBuilder {
+    capacity: usize,
+    clock: Arc<dyn Clock>,
+}
+
+impl MemoryBuilder {
+    /// How many entries a namespace holds at most, at least one. Above it, those that were stored or read least recently
+    /// are removed with everything of theirs, which costs their next reader a computation.
+    pub fn capacity(mut self, entries: usize) -> Self {
+        self.capacity = entries.max(1);
+        self
+    }
+
+    /// Where the time comes from, for example a [`ManualClock`](smache_core::ManualClock) for tests without sleeps.
+    ///
+    /// Moving such a clock does not wake [`JobQueue::wait`], which sleeps in real time.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The backend.
+    #[must_use]
+    pub fn build(self) -> Memory {
+        let spaces = Spaces { incarnation: random_incarnation(), joined: HashMap::new(), queues: HashMap::new() };
+        Memory(Arc::new(Inner { capacity: self.capacity, clock: self.clock, spaces: Mutex::new(spaces) }))
+    }
+}
+
+fn random_incarnation() -> Incarnation {
+    Incarnation::new(format!("memory-{}", Token::random()))
+}

@@ -1,0 +1,267 @@
+//! The jobs of a namespace.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    time::Duration,
+};
+
+use smache_core::{
+    Enqueued, EntryId, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Result,
+    Timestamp, Token,
+};
+
+use crate::store::cursor_id;
+
+/// How urgent the jobs are that the store itself writes.
+const USUAL_PRIORITY: u8 = 4;
+
+/// How many jobs of other states a listing passes in one page.
+const PASSED_JOBS: usize = 10_000;
+
+/// A job that is queued, running or buried; one that is done is forgotten.
+pub(super) struct Kept {
+    pub(super) lane: Lane,
+    pub(super) priority: u8,
+    pub(super) errors: u32,
+    pub(super) crashes: u32,
+    pub(super) error: Option<String>,
+    pub(super) state: State,
+}
+
+pub(super) enum State {
+    Queued { due: Timestamp, place: u64 },
+    Running { token: Token, until: Timestamp, again: Option<Again> },
+    Buried { at: Timestamp },
+}
+
+/// A request that came while the job ran.
+#[derive(Clone, Copy)]
+pub(super) struct Again {
+    pub(super) due: Timestamp,
+    pub(super) lane: Lane,
+    pub(super) priority: u8,
+}
+
+/// Every job, and what finds the next one without a walk.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    pub(super) all: BTreeMap<EntryId, Kept>,
+    lanes: [LaneIndex; 2],
+    leases: BTreeSet<(Timestamp, EntryId)>,
+    buried: u64,
+    added: u64,
+}
+
+/// The queued jobs of a lane. One that became due goes over to `ready` when somebody asks.
+#[derive(Default)]
+struct LaneIndex {
+    waiting: BTreeSet<(Timestamp, EntryId)>,
+    ready: BTreeSet<(u8, Timestamp, u64, EntryId)>,
+}
+
+impl Jobs {
+    /// How often a job was added, ever.
+    pub(crate) fn added(&self) -> u64 {
+        self.added
+    }
+
+    pub(crate) fn enqueue(&mut self, new: &NewJob, now: Timestamp) -> Enqueued {
+        let request = Again { due: now.after(new.delay), lane: new.lane, priority: new.priority };
+        if new.revive { self.request(new.id, request) } else { self.ensure(new.id, request) }
+    }
+
+    /// A change needs the entry to be computed.
+    pub(crate) fn need(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
+        self.request(id, Again { due, lane, priority: USUAL_PRIORITY });
+    }
+
+    /// A run of a stale entry was given up. Nothing changed: whoever has the job knows better when to try again, and
+    /// whether.
+    pub(crate) fn need_after_abort(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
+        self.ensure(id, Again { due, lane, priority: USUAL_PRIORITY });
+    }
+
+    /// Adds a job where there is none in any state.
+    fn ensure(&mut self, id: EntryId, request: Again) -> Enqueued {
+        match self.all.get(&id).map(|kept| &kept.state) {
+            None => self.request(id, request),
+            Some(State::Queued { .. } | State::Running { .. }) => Enqueued::Merged,
+            Some(State::Buried { .. }) => Enqueued::Buried,
+        }
+    }
+
+    fn request(&mut self, id: EntryId, request: Again) -> Enqueued {
+        let Again { due, lane, priority } = request;
+        let fresh = Kept { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due, place: 0 } };
+        let Some(kept) = self.all.get_mut(&id) else {
+            self.insert(id, fresh);
+            return Enqueued::Queued;
+        };
+        match &mut kept.state {
+            State::Queued { due: before, .. } => {
+                let due = due.min(*before);
+                let mut kept = self.take(&id).expect("it was found above, under the same lock");
+                kept.lane = kept.lane.min(lane);
+                kept.priority = kept.priority.min(priority);
+                kept.state = State::Queued { due, place: 0 };
+                self.insert(id, kept);
+                Enqueued::Merged
+            }
+            State::Running { again, .. } => {
+                *again = Some(again.map_or(request, |before| Again {
+                    due: before.due.min(due),
+                    lane: before.lane.min(lane),
+                    priority: before.priority.min(priority),
+                }));
+                Enqueued::Again
+            }
+            State::Buried { .. } => {
+                self.take(&id);
+                self.insert(id, fresh);
+                Enqueued::Queued
+            }
+        }
+    }
+
+    /// Puts a job in, with its place in the index of its state.
+    pub(super) fn insert(&mut self, id: EntryId, mut kept: Kept) {
+        match &mut kept.state {
+            State::Queued { due, place } => {
+                self.added += 1;
+                *place = self.added;
+                self.lanes[kept.lane as usize].waiting.insert((*due, id));
+            }
+            State::Running { until, .. } => {
+                self.leases.insert((*until, id));
+            }
+            State::Buried { .. } => self.buried += 1,
+        }
+        self.all.insert(id, kept);
+    }
+
+    /// Takes a job out, with its place in the index of its state.
+    pub(super) fn take(&mut self, id: &EntryId) -> Option<Kept> {
+        let kept = self.all.remove(id)?;
+        match &kept.state {
+            State::Queued { due, place } => {
+                let lane = &mut self.lanes[kept.lane as usize];
+                if !lane.waiting.remove(&(*due, *id)) {
+                    lane.ready.remove(&(kept.priority, *due, *place, *id));
+                }
+            }
+            State::Running { until, .. } => {
+                self.leases.remove(&(*until, *id));
+            }
+            State::Buried { .. } => self.buried -= 1,
+        }
+        Some(kept)
+    }
+
+    pub(crate) fn reserve(&mut self, reserve: &Reserve, now: Timestamp) -> Reservation {
+        self.put_back_lapsed(now);
+        self.ripen(reserve.lane, now);
+        let until = now.after(reserve.lease);
+        let mut jobs = Vec::new();
+        while jobs.len() < reserve.max {
+            let Some((.., id)) = self.lanes[reserve.lane as usize].ready.first().copied() else { break };
+            let mut kept = self.take(&id).expect("every ready job is kept");
+            let token = Token::random();
+            jobs.push(Job { id, lane: kept.lane, token, errors: kept.errors, crashes: kept.crashes });
+            kept.state = State::Running { token, until, again: None };
+            self.insert(id, kept);
+        }
+        let LaneIndex { ready, waiting } = &self.lanes[reserve.lane as usize];
+        let next_due = match ready.first() {
+            Some(_) => Some(Duration::ZERO),
+            None => waiting.first().map(|(due, _)| due.since(now)),
+        };
+        Reservation { jobs, next_due }
+    }
+
+    /// Queues the jobs again whose worker vanished.
+    fn put_back_lapsed(&mut self, now: Timestamp) {
+        while let Some((until, id)) = self.leases.first().copied() {
+            if until > now {
+                break;
+            }
+            let mut kept = self.take(&id).expect("every lease is of a kept job");
+            kept.crashes = kept.crashes.saturating_add(1);
+            if let State::Running { again: Some(again), .. } = kept.state {
+                kept.lane = kept.lane.min(again.lane);
+                kept.priority = kept.priority.min(again.priority);
+            }
+            kept.state = State::Queued { due: now, place: 0 };
+            self.insert(id, kept);
+        }
+    }
+
+    fn ripen(&mut self, lane: Lane, now: Timestamp) {
+        let index = &mut self.lanes[lane as usize];
+        while let Some((due, id)) = index.waiting.first().copied() {
+            if due > now {
+                break;
+            }
+            index.waiting.pop_first();
+            if let Some(Kept { priority, state: State::Queued { place, .. }, .. }) = self.all.get(&id) {
+                index.ready.insert((*priority, due, *place, id));
+            }
+        }
+    }
+
+    pub(crate) fn extend(&mut self, id: &EntryId, token: Token, to: Timestamp) -> bool {
+        match self.all.get_mut(id).map(|kept| &mut kept.state) {
+            Some(State::Running { token: held, until, .. }) if *held == token => {
+                self.leases.remove(&(*until, *id));
+                *until = to;
+                self.leases.insert((to, *id));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How long until a job becomes due or a reservation lapses, of those that have not yet.
+    pub(crate) fn next_event(&self, now: Timestamp) -> Option<Duration> {
+        let later = |set: &BTreeSet<(Timestamp, EntryId)>| {
+            let after = Bound::Excluded((now, EntryId::from_bytes([u8::MAX; EntryId::LEN])));
+            set.range((after, Bound::Unbounded)).next().map(|(at, _)| at.since(now))
+        };
+        self.lanes.iter().map(|lane| &lane.waiting).chain([&self.leases]).filter_map(later).min()
+    }
+
+    pub(crate) fn counts(&self) -> JobCounts {
+        let queued = |lane: Lane| {
+            let LaneIndex { waiting, ready } = &self.lanes[lane as usize];
+            (waiting.len() + ready.len()) as u64
+        };
+        JobCounts {
+            propagation: queued(Lane::Propagation),
+            recompute: queued(Lane::Recompute),
+            running: self.leases.len() as u64,
+            buried: self.buried,
+        }
+    }
+
+    pub(crate) fn list(&self, state: JobState, cursor: Option<&[u8]>, limit: usize) -> Result<JobPage> {
+        let after = cursor.map(cursor_id).transpose()?.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut walk = self.all.range((after, Bound::Unbounded));
+        let mut jobs = Vec::new();
+        let mut last = None;
+        for (id, kept) in walk.by_ref().take(limit.saturating_add(PASSED_JOBS)) {
+            last = Some(id);
+            let at = match (&kept.state, state) {
+                (State::Queued { due, .. }, JobState::Queued) => *due,
+                (State::Running { until, .. }, JobState::Running) => *until,
+                (State::Buried { at }, JobState::Buried) => *at,
+                _ => continue,
+            };
+            jobs.push(ListedJob { id: *id, at, error: kept.error.clone() });
+            if jobs.len() >= limit.max(1) {
+                break;
+            }
+        }
+        let next = if walk.next().is_some() { last.map(|id| id.as_bytes().to_vec().into()) } else { None };
+        Ok(JobPage { jobs, next })
+    }
+}

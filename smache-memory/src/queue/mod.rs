@@ -1,0 +1,100 @@
+//! The queue.
+
+mod jobs;
+mod settle;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use smache_core::{
+    Enqueued, EntryId, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve, Result, Settled,
+    Settlement, Token,
+};
+
+pub(crate) use self::jobs::Jobs;
+use crate::space::Space;
+
+/// A queue in the memory of this process. [`Memory`](crate::Memory) gives it.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    space: Arc<Space>,
+    /// How many jobs had been added when this queue's workers last looked.
+    seen: AtomicU64,
+}
+
+impl MemoryQueue {
+    pub(crate) fn new(space: Arc<Space>) -> Self {
+        Self { space, seen: AtomicU64::new(0) }
+    }
+}
+
+#[async_trait]
+impl JobQueue for MemoryQueue {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        self.space.step(|state, now| jobs.iter().map(|job| state.jobs.enqueue(job, now)).collect())
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
+        self.space.step(|state, now| {
+            let reservation = state.jobs.reserve(&reserve, now);
+            self.seen.store(state.jobs.added(), Ordering::Relaxed);
+            reservation
+        })
+    }
+
+    async fn extend(&self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        self.space.step(|state, now| {
+            let until = now.after(lease);
+            jobs.iter().map(|(id, token)| state.jobs.extend(id, *token, until)).collect()
+        })
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.space.step(|state, now| settlements.iter().map(|settlement| state.jobs.settle(settlement, now)).collect())
+    }
+
+    async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
+        self.space.step(|state, now| ids.iter().map(|id| u64::from(state.jobs.requeue(id, now))).sum())
+    }
+
+    async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
+        self.space.step(|state, _| ids.iter().map(|id| u64::from(state.jobs.discard(id))).sum())
+    }
+
+    async fn counts(&self) -> Result<JobCounts> {
+        self.space.step(|state, _| state.jobs.counts())
+    }
+
+    async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
+        self.space.step(|space, _| space.jobs.list(state, cursor.as_deref(), limit))?
+    }
+
+    async fn wait(&self, timeout: Duration) -> Result<()> {
+        // Enabled before the look, so that a job that is added in between is heard of.
+        let mut added = pin!(self.space.jobs_added().notified());
+        added.as_mut().enable();
+        let (new, next) = self.space.step(|state, now| {
+            let added = state.jobs.added();
+            // Only what nobody of this queue has looked at: a job that stays due since no worker wants it must not turn
+            // the loop of the others into a busy one.
+            (self.seen.swap(added, Ordering::Relaxed) != added, state.jobs.next_event(now))
+        })?;
+        if !new {
+            let timeout = next.map_or(timeout, |next| next.min(timeout));
+            // Both ends mean the same: have a look.
+            let _ = tokio::time::timeout(timeout, added).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The ends of jobs.
+
+use smache_core::{EntryId, JobEnd, Settled, Settlement, Timestamp};
+
+use super::jobs::{Again, Jobs, State};
+use crate::space::shortened;
+
+/// How many bytes of an error are kept.
+const KEPT_ERROR: usize = 2_000;
+
+impl Jobs {
+    pub(crate) fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Settled {
+        let Settlement { id, token, end } = settlement;
+        let again = match self.all.get(id).map(|kept| &kept.state) {
+            Some(State::Running { token: held, again, .. }) if held == token => *again,
+            _ => return Settled::Lost,
+        };
+        let mut kept = self.take(id).expect("it was found above, under the same lock");
+        let own_due = match end {
+            JobEnd::Done => {
+                if again.is_none() {
+                    return Settled::Settled;
+                }
+                (kept.errors, kept.crashes, kept.error) = (0, 0, None);
+                None
+            }
+            JobEnd::Release { delay } => Some(now.after(*delay)),
+            JobEnd::Retry { delay, error } => {
+                kept.errors = kept.errors.saturating_add(1);
+                kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
+                Some(now.after(*delay))
+            }
+            JobEnd::Bury { error } => {
+                if again.is_none() {
+                    kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
+                    kept.state = State::Buried { at: now };
+                    self.insert(*id, kept);
+                    return Settled::Settled;
+                }
+                // What a change does to a buried job: it starts anew.
+                (kept.errors, kept.crashes, kept.error) = (0, 0, None);
+                None
+            }
+        };
+        let due = match (again, own_due) {
+            (Some(again), None) => again.due,
+            (None, Some(own)) => own,
+            // A job that fails backs off although its data changed; one that was handed back need not wait.
+            (Some(again), Some(own)) if matches!(end, JobEnd::Retry { .. }) => again.due.max(own),
+            (Some(again), Some(own)) => again.due.min(own),
+            (None, None) => return Settled::Settled,
+        };
+        if let Some(Again { lane, priority, .. }) = again {
+            kept.lane = if own_due.is_some() { kept.lane.min(lane) } else { lane };
+            kept.priority = priority.min(kept.priority);
+        }
+        kept.state = State::Queued { due, place: 0 };
+        self.insert(*id, kept);
+        if again.is_some() { Settled::Again } else { Settled::Settled }
+    }
+
+    pub(crate) fn requeue(&mut self, id: &EntryId, now: Timestamp) -> bool {
+        if !matches!(self.all.get(id).map(|kept| &kept.state), Some(State::Buried { .. })) {
+            return false;
+        }
+        let mut kept = self.take(id).expect("it was found above, under the same lock");
+        (kept.errors, kept.crashes, kept.error) = (0, 0, None);
+        kept.state = State::Queued { due: now, place: 0 };
+        self.insert(*id, kept);
+        true
+    }
+
+    pub(crate) fn discard(&mut self, id: &EntryId) -> bool {
+        let running = matches!(self.all.get(id).map(|kept| &kept.state), Some(State::Running { .. }));
+        !running && self.take(id).is_some()
+    }
+
+    /// The entry is fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+    pub(crate) fn take_back(&mut self, id: &EntryId) {
+        match self.all.get_mut(id).map(|kept| &mut kept.state) {
+            Some(State::Running { again, .. }) => *again = None,
+            Some(_) => {
+                self.take(id);
+            }
+            None => {}
+        }
+    }
+}

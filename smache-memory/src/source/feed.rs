@@ -1,0 +1,110 @@
+//! The feed of a table.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use smache_core::{
+    Batch, ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, SourceId, Start, Topic,
+};
+
+use super::Shared;
+
+/// The longest that a reader waits for a change.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The most changes of a batch.
+const BATCH: usize = 1_000;
+
+#[derive(Debug)]
+pub(super) struct MemoryFeed(Arc<Shared>);
+
+impl MemoryFeed {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for MemoryFeed {
+    fn id(&self) -> &FeedId {
+        &self.0.feed
+    }
+
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        let known = |topic: &&Topic| topic.name == self.0.source.as_str();
+        let Some(topic) = topics.iter().find(known) else {
+            let message = "the feed of a memory source is opened without its topic: use the one that the source gives";
+            return Err(Error::new(ErrorKind::Config, message).with_context("feed", &self.0.feed));
+        };
+        let table = self.0.table();
+        let number = match start {
+            Start::Now => table.last(),
+            Start::After(position) => {
+                let number = table.number(&position)?;
+                table.after(number, 0)?;
+                number
+            }
+        };
+        Ok(Box::new(MemoryStream {
+            source: topic.source.clone(),
+            position: table.position(number),
+            number,
+            shared: Arc::clone(&self.0),
+        }))
+    }
+
+    async fn head(&self) -> Result<Option<Position>> {
+        let table = self.0.table();
+        Ok(Some(table.position(table.last())))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryStream {
+    shared: Arc<Shared>,
+    source: SourceId,
+    number: u64,
+    position: Position,
+}
+
+impl MemoryStream {
+    /// What there is, and whether that is everything.
+    fn take(&mut self) -> Result<Batch> {
+        let table = self.shared.table();
+        // Under the lock: whatever is written later is written after this instant.
+        let now = Instant::now();
+        let mut changes = table.after(self.number, BATCH)?;
+        self.number += changes.len() as u64;
+        self.position = table.position(self.number);
+        for change in &mut changes {
+            change.source = self.source.clone();
+        }
+        let as_of = (self.number == table.last()).then_some(now);
+        Ok(Batch::new(changes, self.position.clone(), as_of))
+    }
+}
+
+#[async_trait]
+impl ChangeStream for MemoryStream {
+    fn position(&self) -> Position {
+        self.position.clone()
+    }
+
+    async fn next(&mut self) -> Result<Batch> {
+        let shared = Arc::clone(&self.shared);
+        // Enabled before the look, so that a write in between is heard of.
+        let mut written = pin!(shared.written.notified());
+        written.as_mut().enable();
+        let batch = self.take()?;
+        if !batch.changes.is_empty() {
+            return Ok(batch);
+        }
+        // Both ends mean the same: have a look.
+        let _ = tokio::time::timeout(PATIENCE, written).await;
+        self.take()
+    }
+}

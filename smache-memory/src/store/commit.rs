@@ -1,0 +1,135 @@
+//! The ends of a run.
+
+use std::collections::HashMap;
+
+use smache_core::{
+    Abort, Commit, CommitOutcome, Dependency, Incarnation, Lane, Record, RunFailure, Staleness, StoredEntry, Timestamp,
+    Used, Via,
+};
+
+use super::{sink::JobSink, state::Cache};
+use crate::space::shortened;
+
+/// How many dependencies a conflict names.
+const NAMED_CONFLICTS: usize = 8;
+
+/// How many bytes of an error are kept.
+const KEPT_ERROR: usize = 2_000;
+
+impl Cache {
+    pub(crate) fn commit(
+        &mut self,
+        commit: Commit,
+        incarnation: &Incarnation,
+        now: Timestamp,
+        sink: &mut JobSink<'_>,
+    ) -> CommitOutcome {
+        if commit.incarnation != *incarnation {
+            return CommitOutcome::OtherIncarnation;
+        }
+        match self.runs.get(&commit.id) {
+            Some(run) if run.token == commit.token && run.started == commit.started => {}
+            _ => return CommitOutcome::Lost,
+        }
+        self.runs.remove(&commit.id);
+
+        let conflicts: Vec<Used> =
+            commit.used.iter().filter(|used| self.changed_since(used, commit.started)).copied().collect();
+        let staleness = if commit.tainted
+            || !self.vouch.has_epochs(&commit.epochs)
+            || conflicts.iter().any(|used| used.via != Via::Child)
+        {
+            Staleness::Hard
+        } else if !conflicts.is_empty() {
+            Staleness::Child
+        } else {
+            Staleness::Fresh
+        };
+        let Commit { id, lazy, conflict_delay, .. } = commit;
+        let record = self.record_of(commit, staleness, now);
+        self.put(id, record, sink);
+
+        let lane = match staleness {
+            Staleness::Fresh => {
+                sink.take_back(&id);
+                return CommitOutcome::Fresh { now };
+            }
+            Staleness::Child => Lane::Propagation,
+            Staleness::Hard => Lane::Recompute,
+        };
+        if !lazy {
+            sink.need(id, lane, conflict_delay);
+        }
+        CommitOutcome::Conflicted { now, dependencies: named(&conflicts) }
+    }
+
+    /// Whether a dependency was invalidated since a run started, or may have been.
+    fn changed_since(&self, used: &Used, started: u64) -> bool {
+        started < self.floor || self.changed.get(&used.dependency).is_some_and(|changed| *changed > started)
+    }
+
+    fn record_of(&self, commit: Commit, staleness: Staleness, now: Timestamp) -> Record {
+        let fresh = staleness == Staleness::Fresh;
+        let old = self.records.get(&commit.id).map(|slot| &slot.record).filter(|_| !fresh);
+        let since = old.filter(|old| old.entry.staleness != Staleness::Fresh).and_then(|old| old.entry.since);
+        let lives_until = commit.ttl.map(|ttl| now.after(ttl));
+        let entry = StoredEntry {
+            value: commit.value,
+            meta: commit.meta,
+            version: commit.started,
+            epochs: commit.epochs,
+            staleness,
+            since: if fresh { None } else { since.or(Some(now)) },
+            stored_at: now,
+            expires: lives_until.into_iter().chain(commit.not_after).min(),
+        };
+        let mut record = Record::new(entry, commit.call, edges(&commit.used));
+        record.causes = old.map(|old| old.causes.clone()).unwrap_or_default();
+        record.conflicts = if fresh { 0 } else { old.map_or(0, |old| old.conflicts).saturating_add(1) };
+        record.lazy = commit.lazy;
+        record
+    }
+
+    pub(crate) fn abort(&mut self, abort: Abort, now: Timestamp, sink: &mut JobSink<'_>) -> bool {
+        if !self.holds(&abort.id, abort.token) {
+            return false;
+        }
+        self.runs.remove(&abort.id);
+        if let (Some(slot), Some(message)) = (self.records.get_mut(&abort.id), abort.failure) {
+            slot.record.failures = slot.record.failures.saturating_add(1);
+            slot.record.last_failure =
+                Some(RunFailure { message: shortened(&message, KEPT_ERROR).to_owned(), at: now });
+        }
+        if let Some(lane) = self.records.get(&abort.id).and_then(|slot| self.lane_of_need(&slot.record)) {
+            sink.need_after_abort(abort.id, lane, abort.delay);
+        }
+        true
+    }
+}
+
+/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+fn edges(used: &[Used]) -> Vec<Used> {
+    let mut edges: Vec<Used> = Vec::with_capacity(used.len());
+    let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());
+    for used in used.iter().filter(|used| used.via != Via::Guard) {
+        match places.get(&used.dependency) {
+            Some(place) if used.via == Via::Direct => edges[*place].via = Via::Direct,
+            Some(_) => {}
+            None => {
+                places.insert(used.dependency, edges.len());
+                edges.push(*used);
+            }
+        }
+    }
+    edges
+}
+
+fn named(conflicts: &[Used]) -> Vec<Dependency> {
+    let mut named: Vec<Dependency> = Vec::new();
+    for used in conflicts {
+        if named.len() < NAMED_CONFLICTS && !named.contains(&used.dependency) {
+            named.push(used.dependency);
+        }
+    }
+    named
+}

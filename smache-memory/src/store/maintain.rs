@@ -1,0 +1,129 @@
+//! Upkeep.
+
+use std::{ops::Bound, sync::Arc, time::Duration};
+
+use smache_core::{EntryId, Lane, Maintained, Staleness, Timestamp};
+
+use super::{sink::JobSink, state::Cache};
+
+/// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
+const REAP_AFTER: Duration = Duration::from_secs(1);
+
+/// Remembered invalidations are bounded by the capacity, but a small store may still remember that many.
+const FEWEST_REMEMBERED: usize = 10_000;
+
+impl Cache {
+    pub(crate) fn maintain(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>) -> Maintained {
+        let limit = limit.max(1);
+        let mut done = Maintained::default();
+        self.expire(limit, now, sink, &mut done);
+        self.reap(limit, now, sink, &mut done);
+        done.trimmed = self.trim();
+        self.sweep(limit, now, sink, &mut done);
+        done.jobs = sink.take_reported();
+        self.shrink();
+        done
+    }
+
+    fn expire(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
+        // A run keeps its record: its value is being replaced, and is shown until then.
+        let running = |id: &EntryId| self.runs.get(id).is_some_and(|run| run.until > now);
+        let due = self.expiring.iter().take_while(|(expires, _)| *expires <= now).map(|(_, id)| *id);
+        let mut due: Vec<EntryId> = due.filter(|id| !running(id)).take(limit + 1).collect();
+        done.more |= due.len() > limit;
+        due.truncate(limit);
+        for id in due {
+            self.forget(&id, sink);
+            done.expired += 1;
+        }
+    }
+
+    fn reap(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
+        let lapsed = self.runs.iter().filter(|(_, run)| run.until.after(REAP_AFTER) < now).map(|(id, _)| *id);
+        let mut lapsed: Vec<EntryId> = lapsed.take(limit + 1).collect();
+        done.more |= lapsed.len() > limit;
+        lapsed.truncate(limit);
+        for id in lapsed {
+            self.runs.remove(&id);
+            done.reaped += 1;
+            if let Some(lane) = self.records.get(&id).and_then(|slot| self.lane_of_need(&slot.record)) {
+                sink.need(id, lane, Duration::ZERO);
+            }
+        }
+    }
+
+    /// Forgets the invalidations that no present run compares with.
+    fn trim(&mut self) -> u64 {
+        let needed = self.runs.values().map(|run| run.started).min().unwrap_or(self.clock);
+        self.trim_up_to(needed)
+    }
+
+    fn trim_up_to(&mut self, clock: u64) -> u64 {
+        let before = self.changed.len();
+        self.changed.retain(|_, changed| *changed > clock);
+        self.floor = self.floor.max(clock);
+        (before - self.changed.len()) as u64
+    }
+
+    /// Keeps the remembered invalidations bounded between two pieces of upkeep.
+    pub(super) fn bound_changed(&mut self) {
+        let bound = self.capacity.max(FEWEST_REMEMBERED);
+        if self.changed.len() <= bound {
+            return;
+        }
+        self.trim();
+        if self.changed.len() > bound {
+            // A run that takes very long: the older half goes, and that run commits its value as stale.
+            let mut clocks: Vec<u64> = self.changed.values().copied().collect();
+            let middle = clocks.len() / 2;
+            let (_, clock, _) = clocks.select_nth_unstable(middle);
+            let clock = *clock;
+            self.trim_up_to(clock);
+        }
+    }
+
+    /// An epoch changed: the walk starts over.
+    pub(super) fn start_sweep(&mut self) {
+        self.sweep = Some(0);
+    }
+
+    /// Marks entries of old epochs. An entry that is stored or moved meanwhile goes to the end of the order, ahead of
+    /// the walk, so that none is missed.
+    fn sweep(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
+        let Some(after) = self.sweep else { return };
+        let mut walk = self.order.range((Bound::Excluded(after), Bound::Unbounded));
+        let page: Vec<(u64, EntryId)> = walk.by_ref().take(limit).map(|(order, id)| (*order, *id)).collect();
+        let more = walk.next().is_some();
+        let cause: Arc<str> = "new epoch".into();
+        for (_, id) in &page {
+            let Some(slot) = self.records.get(id) else { continue };
+            if self.vouch.has_epochs(&slot.record.entry.epochs) {
+                continue;
+            }
+            let lazy = slot.record.lazy;
+            self.mark(id, Staleness::Hard, Some(&cause), now);
+            done.marked += 1;
+            if !lazy {
+                sink.need(*id, Lane::Recompute, Duration::ZERO);
+            }
+        }
+        self.sweep = page.last().filter(|_| more).map(|(order, _)| *order);
+        done.more |= more;
+    }
+
+    /// Gives memory back after a burst.
+    fn shrink(&mut self) {
+        fn spare(capacity: usize, len: usize) -> bool {
+            capacity > 1024 && capacity / 8 > len
+        }
+        if spare(self.records.capacity(), self.records.len()) {
+            self.records.shrink_to_fit();
+        }
+        if spare(self.edges.capacity(), self.edges.len()) {
+            self.edges.shrink_to_fit();
+        }
+        if spare(self.changed.capacity(), self.changed.len()) {
+            self.changed.shrink_to_fit();
+        }
+    }
+}

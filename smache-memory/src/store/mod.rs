@@ -1,0 +1,133 @@
+//! The store.
+
+mod commit;
+mod feeds;
+mod invalidate;
+mod maintain;
+mod sink;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use smache_core::{
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, EntryId, Epoch, FeedId, FeedStep, Incarnation,
+    Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result, Scanned,
+    SourceId, StoreStats, Timestamp, Token,
+};
+
+use self::sink::JobSink;
+pub(crate) use self::state::{Cache, cursor_id};
+use crate::space::{Space, State};
+
+/// A store in the memory of this process. [`Memory`](crate::Memory) gives it.
+#[derive(Debug)]
+pub struct MemoryStore {
+    space: Arc<Space>,
+    job_writes: JobWrites,
+}
+
+impl MemoryStore {
+    pub(crate) fn new(space: Arc<Space>, job_writes: JobWrites) -> Self {
+        Self { space, job_writes }
+    }
+
+    /// A step that may need jobs.
+    fn step_with_jobs<T>(
+        &self,
+        step: impl FnOnce(&mut Cache, &Incarnation, &mut JobSink<'_>, Timestamp) -> T,
+    ) -> Result<T> {
+        self.space.step(|State { cache, jobs, incarnation }, now| {
+            step(cache, incarnation, &mut JobSink::new(self.job_writes, jobs, now), now)
+        })
+    }
+}
+
+#[async_trait]
+impl CacheStore for MemoryStore {
+    fn job_writes(&self) -> JobWrites {
+        self.job_writes
+    }
+
+    async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
+        self.space.step(|State { cache, incarnation, .. }, now| Lookup {
+            now,
+            incarnation: incarnation.clone(),
+            vouch: cache.vouch(),
+            entries: ids.iter().map(|id| cache.read(id)).collect(),
+        })
+    }
+
+    async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
+        self.space.step(|State { cache, incarnation, .. }, now| cache.begin(&begin, incarnation, now))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
+        self.step_with_jobs(|cache, incarnation, sink, now| cache.commit(commit, incarnation, now, sink))
+    }
+
+    async fn abort(&self, abort: Abort) -> Result<bool> {
+        self.step_with_jobs(|cache, _, sink, now| cache.abort(abort, now, sink))
+    }
+
+    async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        self.space.step(|state, now| {
+            let until = now.after(lease);
+            runs.iter().map(|(id, token)| state.cache.extend(id, *token, until)).collect()
+        })
+    }
+
+    async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
+        self.step_with_jobs(|cache, _, sink, _| cache.remove(id, token, sink))
+    }
+
+    async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
+        self.step_with_jobs(|cache, incarnation, sink, now| cache.invalidate(&invalidation, incarnation, now, sink))?
+    }
+
+    async fn new_epoch(&self) -> Result<Epoch> {
+        self.space.step(|state, _| state.cache.new_epoch())
+    }
+
+    async fn attach(&self, sources: &[SourceId]) -> Result<()> {
+        self.space.step(|State { cache, incarnation, .. }, _| cache.attach(sources, incarnation))
+    }
+
+    async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
+        self.space.step(|state, now| state.cache.lead(feed, holder, lease, now))
+    }
+
+    async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()> {
+        self.space.step(|state, now| state.cache.resign(feed, fence, now))
+    }
+
+    async fn positions(&self, sources: &[SourceId]) -> Result<Positions> {
+        self.space.step(|State { cache, incarnation, .. }, _| Positions {
+            positions: sources.iter().map(|source| cache.position(source)).collect(),
+            incarnation: incarnation.clone(),
+        })
+    }
+
+    async fn restart(&self, step: FeedStep) -> Result<()> {
+        self.space.step(|State { cache, incarnation, .. }, now| cache.restart(step, incarnation, now))?
+    }
+
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.step_with_jobs(|cache, _, sink, now| cache.maintain(limit, now, sink))
+    }
+
+    async fn stale(&self, page: Page) -> Result<Scanned> {
+        self.space.step(|state, _| state.cache.stale(&page))?
+    }
+
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.space.step(|state, _| state.cache.record(id))
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        self.space.step(|state, _| state.cache.stats())
+    }
+}

@@ -1,0 +1,52 @@
+//! Where the jobs of stale entries go.
+
+use std::time::Duration;
+
+use smache_core::{EntryId, JobWrites, Lane, Timestamp};
+
+use crate::queue::Jobs;
+
+/// Takes the needs of a step: into the queue under the same lock, or into a list for the caller.
+pub(crate) enum JobSink<'a> {
+    Queue { jobs: &'a mut Jobs, now: Timestamp },
+    Report(Vec<EntryId>),
+}
+
+impl<'a> JobSink<'a> {
+    pub(crate) fn new(writes: JobWrites, jobs: &'a mut Jobs, now: Timestamp) -> Self {
+        match writes {
+            JobWrites::SameStep => Self::Queue { jobs, now },
+            JobWrites::Reported => Self::Report(Vec::new()),
+        }
+    }
+
+    /// A change hit the entry: it may succeed now, so that its job comes back even if it was buried.
+    pub(crate) fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) {
+        match self {
+            Self::Queue { jobs, now } => jobs.need(id, lane, now.after(delay)),
+            Self::Report(ids) => ids.push(id),
+        }
+    }
+
+    /// A run of the entry was given up and it still is stale: nothing changed, so that a buried job stays buried.
+    pub(crate) fn need_after_abort(&mut self, id: EntryId, lane: Lane, delay: Duration) {
+        if let Self::Queue { jobs, now } = self {
+            jobs.need_after_abort(id, lane, now.after(delay));
+        }
+    }
+
+    /// The entry is fresh: its job has nothing to do.
+    pub(crate) fn take_back(&mut self, id: &EntryId) {
+        if let Self::Queue { jobs, .. } = self {
+            jobs.take_back(id);
+        }
+    }
+
+    /// The ids for the caller, with [`JobWrites::Reported`].
+    pub(crate) fn take_reported(&mut self) -> Vec<EntryId> {
+        match self {
+            Self::Queue { .. } => Vec::new(),
+            Self::Report(ids) => std::mem::take(ids),
+        }
+    }
+}
