@@ -1,0 +1,33 @@
+//! Random choices that can be made again.
+
+/// A small generator, started at random. Its `Debug` output names the seed.
+#[derive(Debug)]
+pub(crate) struct Chance {
+    #[expect(dead_code, reason = "shown when a case fails")]
+    seed: u64,
+    state: u64,
+}
+
+impl Chance {
+    pub(crate) fn new() -> Self {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        let seed = u64::from_le_bytes(bytes);
+        Self { seed, state: seed }
+    }
+
+    /// A number below a bound: `splitmix64`.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let high = (mixed ^ (mixed >> 31)) >> 32;
+        u32::try_from((high * u64::from(bound)) >> 32).expect("it is below a bound of 32 bits")
+    }
+
+    /// Each number below a bound with an even chance.
+    pub(crate) fn some(&mut self, bound: u32) -> Vec<u32> {
+        (0..bound).filter(|_| self.below(2) == 0).collect()
+    }
+}

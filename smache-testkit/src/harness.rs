@@ -1,0 +1,156 @@
+//! What a factory gives to a case.
+
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use smache_core::{CacheStore, DataSource, EntityKey, Image, JobQueue, Namespace, Position, Result};
+
+type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a case works on, with the means to move the time and, where the backend can, to replace its server.
+pub struct Harness<R> {
+    role: R,
+    advance: Box<dyn Fn(Duration) -> Step + Send + Sync>,
+    new_incarnation: Option<Box<dyn Fn() -> Step + Send + Sync>>,
+    guard: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// The harness of [`store_suite!`](crate::store_suite) and [`incarnation_suite!`](crate::incarnation_suite).
+pub type StoreHarness = Harness<Arc<dyn CacheStore>>;
+
+/// The harness of [`queue_suite!`](crate::queue_suite).
+pub type QueueHarness = Harness<Arc<dyn JobQueue>>;
+
+/// The harness of [`joined_suite!`](crate::joined_suite).
+pub type JoinedHarness = Harness<Joined>;
+
+/// The harness of [`source_suite!`](crate::source_suite) and [`attached_source_suite!`](crate::attached_source_suite).
+pub type SourceHarness = Harness<Arc<dyn SourceProbe>>;
+
+/// A store that writes the jobs of a queue in the same step as the change that needs them.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The store.
+    pub store: Arc<dyn CacheStore>,
+    /// The queue of the same namespace.
+    pub queue: Arc<dyn JobQueue>,
+}
+
+/// A source with the means to write to it, on an entity type of the backend's choice that has a number as its id (or
+/// one id a number) and a text.
+#[async_trait]
+pub trait SourceProbe: fmt::Debug + Send + Sync + 'static {
+    /// The source, empty when the case starts.
+    fn source(&self) -> Arc<dyn DataSource>;
+
+    /// The key of the entity with a number.
+    fn key(&self, number: u32) -> EntityKey;
+
+    /// The text of an entity.
+    ///
+    /// # Errors
+    /// What [`Image::get`] gives.
+    fn text(&self, image: &Image) -> Result<String>;
+
+    /// Inserts the entity of a number, or replaces it.
+    async fn put(&self, number: u32, text: &str) -> Result<()>;
+
+    /// Removes the entity of a number, if there is one.
+    async fn remove(&self, number: u32) -> Result<()>;
+
+    /// A position that is not in the history of the feed (any more): a source without a feed is never asked.
+    async fn lost_position(&self) -> Position;
+
+    /// Whether the changes of the feed carry the entity as it was before: a source without a feed is never asked.
+    fn has_before_images(&self) -> bool;
+}
+
+impl<R> Harness<R> {
+    /// A harness whose time passes by itself: moving it sleeps.
+    #[must_use]
+    pub fn new(role: R) -> Self {
+        let advance = Box::new(|by| Box::pin(tokio::time::sleep(by)) as Step);
+        Self { role, advance, new_incarnation: None, guard: None }
+    }
+
+    /// The same with another way to let time pass, for example a clock that is moved by hand.
+    #[must_use]
+    pub fn with_advance<F>(mut self, advance: impl Fn(Duration) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.advance = Box::new(move |by| Box::pin(advance(by)));
+        self
+    }
+
+    /// The same with a way to make the server another incarnation that has kept all data, for example a restart. The
+    /// role must work again when the future is done.
+    #[must_use]
+    pub fn with_new_incarnation<F>(mut self, replace: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.new_incarnation = Some(Box::new(move || Box::pin(replace())));
+        self
+    }
+
+    /// The same with something that is dropped when the case is over, for example a server's process.
+    #[must_use]
+    pub fn with_guard(mut self, guard: impl Any + Send + Sync) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
+    }
+
+    /// What the case works on.
+    #[must_use]
+    pub fn role(&self) -> &R {
+        &self.role
+    }
+
+    /// Lets at least that much time pass for the role.
+    pub async fn advance(&self, by: Duration) {
+        (self.advance)(by).await;
+    }
+
+    /// Makes the server another incarnation.
+    ///
+    /// # Panics
+    /// When the factory offers no such way: the suite must not be run then.
+    pub async fn new_incarnation(&self) {
+        match &self.new_incarnation {
+            Some(replace) => replace().await,
+            None => panic!("the factory gives a harness without `with_new_incarnation`, which this suite needs"),
+        }
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Harness<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Harness")
+            .field("role", &self.role)
+            .field("new_incarnation", &self.new_incarnation.is_some())
+            .field("guard", &self.guard.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A namespace that no other case uses.
+#[must_use]
+pub fn random_namespace() -> Namespace {
+    let name = format!("case-{}", smache_core::Token::random());
+    Namespace::new(name).expect("`case-` and hexadecimal digits are a name")
+}
+
+/// Runs a case on a runtime of its own. A case that hangs fails.
+#[doc(hidden)]
+pub fn run(case: impl Future<Output = ()>) {
+    let bound = Duration::from_secs(180);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("the machine gives threads")
+        .block_on(async {
+            assert!(tokio::time::timeout(bound, case).await.is_ok(), "the case is not over after {bound:?}");
+        });
+}

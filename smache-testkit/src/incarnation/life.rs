@@ -1,0 +1,65 @@
+//! What a new life of the server does not vouch for.
+
+use smache_core::{CommitOutcome, ErrorKind, FeedStep, Freshness, Invalidation};
+
+use crate::{StoreHarness, steps::*};
+
+/// Sources that only the application changes start a new epoch, once: what was acknowledged before may be lost.
+pub async fn attach_on_a_new_incarnation_starts_an_epoch(harness: StoreHarness) {
+    let store = &**harness.role();
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    harness.new_incarnation().await;
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched);
+    store.attach(&[source("users")]).await.expect("attach");
+    assert!(matches!(see(store, id(1)).await.freshness, Freshness::Stale { .. }));
+    compute_of(store, id(1), "two", &[direct("a")], &[source("users")]).await;
+    store.attach(&[source("users")]).await.expect("attach");
+    assert!(is_fresh(store, id(1)).await, "attached on this incarnation already");
+    assert_eq!(change(store, "a").await.marked, 1);
+}
+
+/// Beyond the contract: every answer names the same new incarnation.
+pub async fn new_incarnation_is_named(harness: StoreHarness) {
+    let store = &**harness.role();
+    let before = store.lookup(&[]).await.expect("lookup").incarnation;
+    harness.new_incarnation().await;
+    let after = store.lookup(&[]).await.expect("lookup").incarnation;
+    assert_ne!(before, after);
+    assert_eq!(begin(store, id(1)).await.begun.incarnation, after);
+    assert_eq!(store.positions(&[]).await.expect("positions").incarnation, after);
+    assert_eq!(store.lookup(&[id(1)]).await.expect("lookup").incarnation, after);
+}
+
+/// Beyond the contract: a run that began in the life before stores nothing; the next one is as good as any.
+pub async fn run_of_the_life_before_stores_nothing(harness: StoreHarness) {
+    let store = &**harness.role();
+    let run = begin(store, id(1)).await;
+    harness.new_incarnation().await;
+    assert_eq!(commit(store, run.value("old", &[direct("a")])).await, CommitOutcome::OtherIncarnation);
+    assert!(look(store, id(1)).await.is_none());
+    store.remove(&id(1), None).await.expect("remove");
+    compute(store, id(1), "new", &[direct("a")]).await;
+    assert!(is_fresh(store, id(1)).await);
+}
+
+/// Beyond the contract: a feed vouches again only when its leader knows the new life and has replayed in it.
+pub async fn feed_vouches_again_after_it_is_armed_anew(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = vouching(store, "feed", &["users"]).await;
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    assert!(is_fresh(store, id(1)).await);
+    let old = FeedStep { lease: Some(LONG), arm: true, ..leader.step(store, &["users"], 5).await };
+    harness.new_incarnation().await;
+
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched);
+    let refused = store.invalidate(Invalidation { step: Some(old.clone()), ..changes_of(&["a"]) }).await;
+    assert_eq!(refused.expect_err("a step of the life before").kind(), ErrorKind::IncarnationChanged);
+    assert_eq!(store.restart(old).await.expect_err("a step of the life before").kind(), ErrorKind::IncarnationChanged);
+    assert_eq!(saved(store, "users").await, Some(position(1)), "the leader replays from here");
+
+    save(store, FeedStep { lease: Some(LONG), ..leader.step(store, &["users"], 3).await }).await;
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched, "replaying");
+    save(store, FeedStep { arm: true, ..leader.step(store, &["users"], 5).await }).await;
+    assert!(is_fresh(store, id(1)).await, "nothing was lost: the value is as good as before");
+}

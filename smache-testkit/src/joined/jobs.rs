@@ -1,0 +1,166 @@
+//! The jobs that a change, a commit or a removal writes or takes back.
+
+use smache_core::{Commit, Dependency, Invalidation, JobEnd, JobWrites, Lane, NewJob, Settled};
+
+use super::{both, due};
+use crate::{
+    JoinedHarness,
+    queue::{bury, counts, enqueue, job, reserve, reserve_one, settle},
+    steps::*,
+};
+
+/// When a change is acknowledged every entry that it made stale has a job, in the lane of its staleness.
+pub async fn every_stale_entry_has_a_job(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    assert_eq!(store.job_writes(), JobWrites::SameStep);
+    compute(store, id(1), "hard", &[direct("a")]).await;
+    compute(store, id(2), "soft", &[child("a")]).await;
+    compute(store, id(3), "fresh", &[direct("b")]).await;
+    compute(store, id(4), "named", &[direct("b")]).await;
+    let hits = vec![hit(tag("a")), hit(Dependency::entry(&id(4)))];
+    let invalidated =
+        store.invalidate(Invalidation { hits, entries: vec![id(4)], step: None }).await.expect("invalidate");
+    assert!(invalidated.jobs.is_empty(), "what the store wrote itself it does not report: {:?}", invalidated.jobs);
+    assert_eq!(counts(queue).await, [1, 2, 0, 0]);
+    change(store, "a").await;
+    assert_eq!(counts(queue).await, [1, 2, 0, 0], "one job an entry");
+    assert_eq!(due(queue).await, [vec![id(2)], vec![id(1), id(4)]]);
+}
+
+/// Beyond the contract: a soft stale entry that becomes hard stale has a job all the same, in a lane that is served.
+pub async fn job_follows_the_staleness(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    compute(store, id(1), "one", &[child("a"), direct("b")]).await;
+    change(store, "a").await;
+    assert_eq!(counts(queue).await, [1, 0, 0, 0]);
+    change(store, "b").await;
+    let [propagation, recompute] = due(queue).await;
+    assert_eq!([propagation, recompute].concat(), [id(1)], "one job");
+}
+
+/// Beyond the contract: a value that is stored as stale has a job, not before the delay of its commit.
+pub async fn value_stored_as_stale_has_a_job_later(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    for (number, delay, used) in [(1, SHORT, direct(1)), (2, LONG, direct(2)), (3, SHORT, child(3))] {
+        let run = begin(store, id(number)).await;
+        change(store, number).await;
+        let stale = Commit { conflict_delay: delay, ..run.value("overtaken", &[used]) };
+        assert_conflicted(&commit(store, stale).await, &[tag(number)]);
+    }
+    harness.advance(PAUSE).await;
+    assert_eq!(due(queue).await, [vec![id(3)], vec![id(1)]]);
+    assert_eq!(counts(queue).await, [0, 1, 2, 0]);
+}
+
+/// A lazy entry waits for its reader: whatever makes it stale writes no job.
+pub async fn lazy_entry_gets_no_job(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    let lazy = async |value: &str, run: Run| {
+        commit(store, Commit { lazy: true, ..run.value(value, &[direct("a")]) }).await;
+    };
+    lazy("one", begin(store, id(1)).await).await;
+    change(store, "a").await;
+    let run = begin(store, id(1)).await;
+    change(store, "a").await;
+    lazy("overtaken", run).await;
+    let run = begin(store, id(1)).await;
+    let abort = smache_core::Abort {
+        id: id(1),
+        token: run.token,
+        failure: Some("failed".into()),
+        delay: std::time::Duration::ZERO,
+    };
+    assert!(store.abort(abort).await.expect("abort"));
+    store.new_epoch().await.expect("new epoch");
+    maintain(store).await;
+    assert!(!is_fresh(store, id(1)).await);
+    assert_eq!(counts(queue).await, [0; 4]);
+}
+
+/// A value that is stored fresh takes back what asked for it: a job that is queued, delayed or buried.
+pub async fn fresh_commit_takes_back_the_job(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    for number in 1..=3 {
+        compute(store, id(number), "one", &[direct("a")]).await;
+    }
+    change(store, "a").await;
+    assert_eq!(counts(queue).await, [0, 3, 0, 0]);
+    compute(store, id(1), "two", &[direct("a")]).await;
+    assert_eq!(counts(queue).await, [0, 2, 0, 0]);
+    for job in reserve(queue).await {
+        assert_eq!(settle(queue, &job, bury()).await, Settled::Settled);
+    }
+    compute(store, id(2), "two", &[direct("a")]).await;
+    assert_eq!(counts(queue).await, [0, 0, 0, 1]);
+    compute(store, id(3), "two", &[direct("a")]).await;
+    enqueue(queue, NewJob { delay: LONG, ..job(id(3)) }).await;
+    compute(store, id(3), "three", &[direct("a")]).await;
+    assert_eq!(counts(queue).await, [0; 4]);
+    assert_eq!(due(queue).await, [vec![], vec![]]);
+}
+
+/// Beyond the contract: an entry that is removed, or whose time is over, takes its job along.
+pub async fn removed_entry_takes_its_job_along(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    for number in 1..=3 {
+        let run = begin(store, id(number)).await;
+        let ttl = (number == 3).then_some(SHORT);
+        commit(store, Commit { ttl, ..run.value("one", &[direct("a")]) }).await;
+    }
+    change(store, "a").await;
+    assert_eq!(counts(queue).await, [0, 3, 0, 0]);
+    store.remove(&id(1), None).await.expect("remove");
+    harness.advance(PAUSE).await;
+    maintain(store).await;
+    assert_eq!(counts(queue).await, [0, 1, 0, 0]);
+    let running = reserve_one(queue).await;
+    assert_eq!(running.id, id(2));
+    change(store, "a").await;
+    store.remove(&id(2), None).await.expect("remove");
+    assert_eq!(settle(queue, &running, JobEnd::Done).await, Settled::Settled, "a removed entry does not run once more");
+    assert_eq!(counts(queue).await, [0; 4]);
+}
+
+/// Beyond the contract: a change brings a buried job back, since its data is not what it was.
+pub async fn change_revives_a_buried_job(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    compute(store, id(1), "one", &[direct("a")]).await;
+    change(store, "a").await;
+    let running = reserve_one(queue).await;
+    assert_eq!(settle(queue, &running, bury()).await, Settled::Settled);
+    change(store, "a").await;
+    assert_eq!(counts(queue).await, [0, 1, 0, 0]);
+    let revived = reserve_one(queue).await;
+    assert_eq!((revived.id, revived.errors, revived.crashes), (id(1), 0, 0));
+}
+
+/// Beyond the contract: what people and the engine enqueue is merged with what the store writes.
+pub async fn job_of_the_store_is_a_job_like_others(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    compute(store, id(1), "one", &[direct("a")]).await;
+    change(store, "a").await;
+    assert_eq!(enqueue(queue, job(id(1))).await, smache_core::Enqueued::Merged);
+    assert_eq!(enqueue(queue, NewJob { priority: 6, ..job(id(2)) }).await, smache_core::Enqueued::Queued);
+    assert_eq!(enqueue(queue, NewJob { priority: 2, ..job(id(3)) }).await, smache_core::Enqueued::Queued);
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.extend(crate::queue::reserve_for(queue, Lane::Recompute, 1, LONG).await.into_iter().map(|job| job.id));
+    }
+    assert_eq!(order, [id(3), id(1), id(2)], "the store's jobs have the usual priority");
+}
+
+/// Beyond the contract: a change that hits many entries writes the jobs of all.
+pub async fn many_dependants_have_jobs(harness: JoinedHarness) {
+    const MANY: u32 = 2_000;
+    let (store, queue) = both(&harness);
+    compute_many(&harness.role().store, &ids(0..MANY), &[direct("a")]).await;
+    assert_eq!(change(store, "a").await.marked, u64::from(MANY));
+    assert_eq!(counts(queue).await, [0, u64::from(MANY), 0, 0]);
+    let mut due = Vec::new();
+    while due.len() < MANY as usize {
+        let taken = reserve(queue).await;
+        assert!(!taken.is_empty(), "{} of {MANY} jobs were delivered", due.len());
+        due.extend(taken.into_iter().map(|job| job.id));
+    }
+    assert_eq!(sorted(&due), ids(0..MANY));
+}

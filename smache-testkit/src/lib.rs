@@ -1,0 +1,69 @@
+//! The contract of the backends of SMache, as suites of tests.
+//!
+//! Every bullet of the contracts in `smache-core` ends with the name of a case, and that case is here. A backend proves
+//! itself with one macro call a role; each case becomes one test, and a case that is added here is added to every
+//! backend at once. Cases whose documentation starts with `Beyond the contract:` check the same promises harder: races
+//! with exact totals, futures dropped half-way, random sequences compared with the memory backend.
+//!
+//! | macro | proves | the factory gives |
+//! |---|---|---|
+//! | [`store_suite!`] | a [`CacheStore`](smache_core::CacheStore) | [`StoreHarness`] |
+//! | [`queue_suite!`] | a [`JobQueue`](smache_core::JobQueue) | [`QueueHarness`] |
+//! | [`joined_suite!`] | both of one backend, jobs written in the same step | [`JoinedHarness`] |
+//! | [`incarnation_suite!`] | a store whose server can be replaced in a test | [`StoreHarness`] with [`with_new_incarnation`](Harness::with_new_incarnation) |
+//! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
+//! | [`attached_source_suite!`] | a source without a feed | [`SourceHarness`] |
+//!
+//! A factory is an async function without arguments, called once a case, that gives a store (queue, source) with nothing
+//! in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever flushed. Name it
+//! by a plain name or an absolute path. A suite expands to a module of its own name; wrap it in another module to run it
+//! twice. A backend that can be a store alone, a queue alone, and both, runs the store's suite on both kinds of stores.
+//!
+//! # Example
+//! ```
+//! use std::sync::Arc;
+//!
+//! use smache_core::{Backend, ManualClock};
+//! use smache_memory::Memory;
+//! use smache_testkit::{Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
+//!
+//! async fn store() -> StoreHarness {
+//!     // The cases move the clock instead of sleeping. Leave `with_advance` out for a server: they sleep then.
+//!     let clock = ManualClock::default();
+//!     let memory = Memory::builder().clock(Arc::new(clock.clone())).build();
+//!     let store = memory.store(&random_namespace()).expect("memory has stores");
+//!     StoreHarness::new(store).with_advance(move |by| {
+//!         clock.advance(by);
+//!         std::future::ready(())
+//!     })
+//! }
+//!
+//! async fn joined() -> JoinedHarness {
+//!     let (store, queue) = Memory::new().both(&random_namespace()).expect("memory has both");
+//!     JoinedHarness::new(Joined { store, queue })
+//! }
+//!
+//! smache_testkit::store_suite!(store);
+//! smache_testkit::joined_suite!(joined);
+//! # fn main() {}
+//! ```
+
+mod chance;
+mod harness;
+pub mod incarnation;
+pub mod joined;
+pub mod queue;
+pub mod servers;
+pub mod source;
+mod steps;
+pub mod store;
+mod suites;
+
+#[cfg(test)]
+mod tests;
+
+#[doc(hidden)]
+pub use self::harness::run;
+pub use self::harness::{
+    Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness, random_namespace,
+};

@@ -1,0 +1,215 @@
+//! Giving jobs to workers.
+
+use std::{sync::Arc, time::Duration};
+
+use smache_core::{JobEnd, JobState, Lane, NewJob, Reserve, Settled, Token};
+
+use super::{counts, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
+use crate::{QueueHarness, queue::bury, steps::*};
+
+/// While its lease holds a job is one worker's.
+pub async fn no_job_is_delivered_twice_while_reserved(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let jobs: Vec<NewJob> = ids(0..10).into_iter().map(job).collect();
+    queue.enqueue(&jobs).await.expect("enqueue");
+    let first = reserve_for(queue, Lane::Recompute, 4, LONG).await;
+    let second = reserve(queue).await;
+    assert_eq!((first.len(), second.len()), (4, 6));
+    let all: Vec<_> = first.iter().chain(&second).map(|job| job.id).collect();
+    assert_eq!(sorted(&all), ids(0..10));
+    harness.advance(PAUSE).await;
+    assert!(reserve(queue).await.is_empty());
+    assert_eq!(counts(queue).await, [0, 0, 10, 0]);
+}
+
+/// What its worker did not settle in time is another worker's, and counts as a crash; the first one has lost it.
+pub async fn lapsed_reservation_is_delivered_again(harness: QueueHarness) {
+    let queue = &**harness.role();
+    enqueue(queue, job(id(1))).await;
+    for crashes in 0..3 {
+        let taken = reserve_for(queue, Lane::Recompute, 1, SHORT).await;
+        assert_eq!((taken.len(), taken[0].crashes, taken[0].errors), (1, crashes, 0));
+        harness.advance(PAUSE).await;
+        if crashes == 2 {
+            let next = reserve_one(queue).await;
+            assert_eq!(next.crashes, 3);
+            assert_eq!(settle(queue, &taken[0], JobEnd::Done).await, Settled::Lost);
+            assert_eq!(settle(queue, &next, JobEnd::Done).await, Settled::Settled);
+        }
+    }
+    assert_eq!(counts(queue).await, [0; 4]);
+    enqueue(queue, job(id(1))).await;
+    assert_eq!(reserve_one(queue).await.crashes, 0, "done forgets the crashes");
+}
+
+/// Beyond the contract: whichever lane asks, a lapsed job goes back to its own.
+pub async fn lapsed_job_goes_back_to_its_lane(harness: QueueHarness) {
+    let queue = &**harness.role();
+    enqueue(queue, NewJob::now(id(1), Lane::Propagation)).await;
+    reserve_for(queue, Lane::Propagation, 1, SHORT).await;
+    harness.advance(PAUSE).await;
+    assert!(reserve(queue).await.is_empty());
+    let again = reserve_for(queue, Lane::Propagation, 1, LONG).await;
+    assert_eq!((again.len(), again[0].crashes), (1, 1));
+}
+
+/// Beyond the contract: a reservation that lapsed and that nobody else got is settled and extended as ever.
+pub async fn lapsed_reservation_that_nobody_took_still_counts(harness: QueueHarness) {
+    let queue = &**harness.role();
+    queue.enqueue(&[job(id(1)), job(id(2))]).await.expect("enqueue");
+    let taken = reserve_for(queue, Lane::Recompute, 2, SHORT).await;
+    harness.advance(PAUSE).await;
+    assert_eq!(settle(queue, &taken[0], JobEnd::Done).await, Settled::Settled);
+    assert_eq!(queue.extend(&[(taken[1].id, taken[1].token)], LONG).await.expect("extend"), [true]);
+    assert!(reserve(queue).await.is_empty());
+}
+
+/// The most urgent priority comes first, then what became due first; nothing comes before its time.
+pub async fn urgent_job_comes_first(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let with = |number, priority| NewJob { priority, ..job(id(number)) };
+    enqueue(queue, with(1, 4)).await;
+    harness.advance(Duration::from_millis(30)).await;
+    enqueue(queue, with(2, 4)).await;
+    enqueue(queue, with(3, 7)).await;
+    enqueue(queue, with(4, 0)).await;
+    enqueue(queue, NewJob { delay: LONG, ..with(5, 0) }).await;
+    harness.advance(Duration::from_millis(30)).await;
+    enqueue(queue, with(6, 4)).await;
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.extend(reserve_for(queue, Lane::Recompute, 1, LONG).await.into_iter().map(|job| job.id));
+    }
+    assert_eq!(order, [id(4), id(1), id(2), id(6)]);
+    assert_eq!(reserve_one(queue).await.id, id(3));
+}
+
+/// Who asks for one lane gets nothing of the other.
+pub async fn lanes_are_reserved_apart(harness: QueueHarness) {
+    let queue = &**harness.role();
+    enqueue(queue, NewJob::now(id(1), Lane::Propagation)).await;
+    enqueue(queue, NewJob::now(id(2), Lane::Recompute)).await;
+    assert_eq!(counts(queue).await, [1, 1, 0, 0]);
+    assert_eq!(reserve_for(queue, Lane::Propagation, 10, LONG).await[0].id, id(1));
+    assert!(reserve_for(queue, Lane::Propagation, 10, LONG).await.is_empty());
+    assert_eq!(reserve_for(queue, Lane::Recompute, 10, LONG).await[0].id, id(2));
+    assert_eq!(counts(queue).await, [0, 0, 2, 0]);
+}
+
+/// A worker hears when the lane has something for it next.
+pub async fn next_due_is_reported(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let ask =
+        async |max| queue.reserve(Reserve { lane: Lane::Recompute, max, lease: LONG }).await.expect("reserve").next_due;
+    enqueue(queue, NewJob { delay: SHORT, ..NewJob::now(id(9), Lane::Propagation) }).await;
+    assert_eq!(ask(10).await, None, "the other lane does not count");
+    enqueue(queue, NewJob { delay: LONG, ..job(id(1)) }).await;
+    let next = ask(10).await.expect("a delayed job");
+    assert!(next > Duration::ZERO && next <= LONG, "{next:?}");
+    enqueue(queue, NewJob { delay: LONG / 2, ..job(id(2)) }).await;
+    let next = ask(10).await.expect("a delayed job");
+    assert!(next <= LONG / 2, "{next:?}");
+    enqueue(queue, job(id(3))).await;
+    enqueue(queue, job(id(4))).await;
+    assert_eq!(ask(1).await, Some(Duration::ZERO), "more are due than were asked for");
+    let next = ask(1).await.expect("the delayed jobs");
+    assert!(next > Duration::ZERO, "nothing else is due");
+}
+
+/// Only the worker that holds a reservation extends it.
+pub async fn extend_needs_the_token(harness: QueueHarness) {
+    let queue = &**harness.role();
+    queue.enqueue(&[job(id(1)), job(id(2))]).await.expect("enqueue");
+    let taken = reserve_for(queue, Lane::Recompute, 2, SHORT).await;
+    let (one, two) = (&taken[0], &taken[1]);
+    let asked = [(one.id, two.token), (id(7), one.token), (two.id, two.token)];
+    assert_eq!(queue.extend(&asked, LONG).await.expect("extend"), [false, false, true]);
+    harness.advance(PAUSE).await;
+    assert_eq!(reserve_one(queue).await.id, one.id);
+    assert_eq!(queue.extend(&[(one.id, one.token)], LONG).await.expect("extend"), [false]);
+    assert!(queue.extend(&[], LONG).await.expect("extend").is_empty());
+}
+
+/// A worker that waits goes on soon after a job was added, long before its timeout.
+pub async fn enqueue_wakes_a_waiting_worker(harness: QueueHarness) {
+    let queue = Arc::clone(harness.role());
+    for number in 0..3 {
+        assert!(reserve(&*queue).await.is_empty());
+        let waiting = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            // A worker's loop: a hint may come for nothing.
+            async move {
+                let taken = async {
+                    loop {
+                        if let Some(job) = reserve(&*queue).await.pop() {
+                            break job;
+                        }
+                        queue.wait(Duration::from_secs(60)).await.expect("wait");
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(10), taken).await
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        enqueue(&*queue, job(id(number))).await;
+        let taken = waiting.await.expect("the worker").expect("a hint long before the timeout of 60 s");
+        assert_eq!(taken.id, id(number));
+        assert_eq!(settle(&*queue, &taken, JobEnd::Done).await, Settled::Settled);
+    }
+}
+
+/// Beyond the contract: without a job the wait is over when its time is.
+pub async fn wait_is_bounded(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let wait = async {
+        for _ in 0..3 {
+            queue.wait(SHORT).await.expect("wait");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("a wait of 60 ms takes no 10 s");
+}
+
+/// Every job is listed in its state, page by page, with its time and its last error.
+pub async fn jobs_are_listed(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let jobs: Vec<NewJob> = ids(0..30).into_iter().map(job).collect();
+    queue.enqueue(&jobs).await.expect("enqueue");
+    for job in reserve_for(queue, Lane::Recompute, 20, LONG).await {
+        let index = ids(0..30).iter().position(|id| *id == job.id).expect("one of them");
+        match index % 4 {
+            0 => assert_eq!(settle(queue, &job, bury()).await, Settled::Settled),
+            1 => assert_eq!(settle(queue, &job, retry()).await, Settled::Settled),
+            _ => {}
+        }
+    }
+    enqueue(queue, NewJob { delay: LONG, ..NewJob::now(id(100), Lane::Propagation) }).await;
+    let [propagation, recompute, running, buried] = counts(queue).await;
+    assert_eq!(propagation + recompute + running + buried, 31);
+    let expected =
+        [(JobState::Queued, propagation + recompute), (JobState::Running, running), (JobState::Buried, buried)];
+    let mut seen = Vec::new();
+    for (state, count) in expected {
+        for limit in [3, 1_000] {
+            let listed = list(queue, state, limit).await;
+            let mut distinct: Vec<_> = listed.iter().map(|job| job.id).collect();
+            distinct.sort();
+            distinct.dedup();
+            assert_eq!(distinct.len() as u64, count, "{state:?} by {limit}");
+            assert!(state != JobState::Buried || listed.iter().all(|job| job.error.as_deref() == Some("out of trees")));
+            if limit == 3 {
+                seen.extend(distinct);
+            }
+        }
+    }
+    assert_eq!(sorted(&seen), ids(0..30).into_iter().chain([id(100)]).collect::<Vec<_>>());
+}
+
+/// Beyond the contract: a token that was never given out settles nothing, and empty requests are fine.
+pub async fn unknown_jobs_are_lost(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let forged = smache_core::Settlement { id: id(1), token: Token::random(), end: release() };
+    assert_eq!(queue.settle(&[forged]).await.expect("settle"), [Settled::Lost]);
+    assert!(queue.settle(&[]).await.expect("settle").is_empty());
+    assert!(reserve_for(queue, Lane::Recompute, 0, LONG).await.is_empty());
+    assert_eq!(counts(queue).await, [0; 4]);
+}

@@ -1,0 +1,54 @@
+//! Servers for tests: the shared ones that `scripts/test` starts, and private ones that a test may kill, restart, pause,
+//! protect with a password or configure badly.
+//!
+//! Most tests want [`shared_redis_url`] and [`shared_mongo_uri`] with a prefix of their own. A test that needs to break its
+//! server starts a [`RedisServer`] or a [`MongoServer`]:
+//!
+//! ```no_run
+//! # async fn example() {
+//! use smache_testkit::servers::RedisServer;
+//!
+//! let redis = RedisServer::builder().keep_data().start().await;
+//! // … connect to redis.url(), write …
+//! redis.kill().await; // as by a power cut
+//! redis.restart().await; // the same port, the same data
+//! # }
+//! ```
+//!
+//! All of it panics when something is missing or does not work: a missing server fails a test and never skips it. A private
+//! server ends when it is dropped, and on Linux also when the test process is killed.
+
+mod mongo;
+mod process;
+mod redis;
+
+pub use self::mongo::{MongoServer, MongoServerBuilder};
+pub use self::process::ServerProcess;
+pub use self::redis::{RedisServer, RedisServerBuilder};
+
+/// The URL of the Redis that the tests share, from `REDIS_URL`. Never flush it.
+///
+/// # Panics
+/// Without that variable: run the tests by `scripts/test`, or under `scripts/with-servers`.
+#[must_use]
+pub fn shared_redis_url() -> String {
+    shared("REDIS_URL", "Redis")
+}
+
+/// The URI of the MongoDB that the tests share, from `MONGODB_URI`. Use a database name of your own, and drop it.
+///
+/// # Panics
+/// Without that variable: run the tests by `scripts/test`, or under `scripts/with-servers`.
+#[must_use]
+pub fn shared_mongo_uri() -> String {
+    shared("MONGODB_URI", "MongoDB")
+}
+
+fn shared(variable: &str, server: &str) -> String {
+    match std::env::var(variable) {
+        Ok(url) if !url.is_empty() => url,
+        _ => panic!(
+            "{variable} is not set: run the tests by `scripts/test` or under `scripts/with-servers`, or name a {server} in it"
+        ),
+    }
+}

@@ -1,0 +1,385 @@
+//! A server process with a folder and a port of its own.
+//!
+//! Everything here blocks, and runs on tokio's blocking threads: waiting there also holds back a paused clock, which would
+//! otherwise run through every bound while the server starts.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const START_BOUND: Duration = Duration::from_secs(30);
+const STOP_BOUND: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(5);
+const START_TRIES: u32 = 10;
+const RESTART_PAUSE: Duration = Duration::from_millis(50);
+/// Below the ports that the kernel hands out to clients: none of them can take the port of a server that is down.
+const PORTS: std::ops::Range<u16> = 10_240..20_000;
+
+/// What a probe looks at to tell whether a server is ready.
+pub(super) struct Started<'a> {
+    pub(super) port: u16,
+    pub(super) pid: u32,
+    pub(super) log: &'a str,
+}
+
+/// The arguments of a start, given the port and the folder of the data (there, and perhaps not empty).
+pub(super) type Arguments = Box<dyn Fn(u16, &Path) -> Vec<OsString> + Send>;
+
+/// Whether the server answers, and is this very process; else why not.
+pub(super) type Ready = Box<dyn Fn(&Started<'_>) -> Result<(), String> + Send>;
+
+/// How a kind of server is started.
+pub(super) struct Recipe {
+    pub(super) name: &'static str,
+    pub(super) program: PathBuf,
+    pub(super) port: Option<u16>,
+    pub(super) arguments: Arguments,
+    pub(super) ready: Ready,
+}
+
+/// A running (or killed) private server, in the state that the test brought it to.
+///
+/// Its port and its folder stay the same for life. It is killed when dropped, and its folder removed.
+pub struct ServerProcess {
+    port: u16,
+    name: &'static str,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    recipe: Recipe,
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl ServerProcess {
+    pub(super) async fn start(recipe: Recipe) -> Self {
+        let state = blocking(move || State::first_start(recipe)).await;
+        Self { port: state.port, name: state.recipe.name, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        lock(&self.state).child.as_ref().map(Child::id)
+    }
+
+    /// What the server has printed since it was last started.
+    #[must_use]
+    pub fn log(&self) -> String {
+        lock(&self.state).read_log()
+    }
+
+    /// Kills it (SIGKILL), as a crash does, and waits until it is gone. Nothing happens if it is down.
+    pub async fn kill(&self) {
+        self.with(State::kill).await;
+    }
+
+    /// Ends it in an orderly way (SIGTERM), and waits until it is gone. Nothing happens if it is down.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub async fn stop(&self) {
+        self.with(State::stop).await;
+    }
+
+    /// Starts it on the same port and folder, and waits until it answers. If it runs, it is stopped first.
+    ///
+    /// # Panics
+    /// If it does not end or start in time.
+    pub async fn restart(&self) {
+        self.with(State::restart).await;
+    }
+
+    /// Freezes it (SIGSTOP): connections stay open, and nobody answers.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub async fn pause(&self) {
+        self.with(|state| state.signal("STOP")).await;
+    }
+
+    /// Lets it go on (SIGCONT) after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub async fn resume(&self) {
+        self.with(|state| state.signal("CONT")).await;
+    }
+
+    /// Removes its data, so that it starts empty.
+    ///
+    /// # Panics
+    /// If it runs: [`stop`](Self::stop) or [`kill`](Self::kill) it first.
+    pub async fn wipe(&self) {
+        self.with(State::wipe).await;
+    }
+
+    /// Runs a step to its end, even if the caller stops waiting.
+    async fn with(&self, step: impl FnOnce(&mut State) + Send + 'static) {
+        let state = Arc::clone(&self.state);
+        blocking(move || step(&mut lock(&state))).await;
+    }
+}
+
+impl fmt::Debug for ServerProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerProcess").field("name", &self.name).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn first_start(recipe: Recipe) -> Self {
+        let folder = tempfile::Builder::new().prefix("smache-server-").tempdir();
+        let folder = folder.unwrap_or_else(|error| panic!("no temporary folder for {}: {error}", recipe.name));
+        let port = recipe.port.unwrap_or(0);
+        let log = folder.path().join("log");
+        let mut state = Self { recipe, folder, port, child: None, log };
+        let mut trouble = String::new();
+        for _ in 0..START_TRIES {
+            if state.recipe.port.is_none() {
+                state.port = reserve_port();
+            }
+            match state.try_start() {
+                Ok(()) => return state,
+                Err(why) => trouble = why,
+            }
+            // Somebody may have taken the port since; a port that the test has chosen is tried once.
+            if state.recipe.port.is_some() {
+                break;
+            }
+            release_port(state.port);
+        }
+        panic!("{trouble}");
+    }
+
+    /// On failure nothing is left running.
+    fn try_start(&mut self) -> Result<(), String> {
+        let name = self.recipe.name;
+        let outcome =
+            self.spawn().map_err(|error| format!("{name}: cannot start {}: {error}", self.recipe.program.display()));
+        let outcome = outcome.and_then(|()| self.wait_until_ready());
+        if outcome.is_err() {
+            self.kill();
+        }
+        outcome
+    }
+
+    fn spawn(&mut self) -> io::Result<()> {
+        let data = self.folder.path().join("data");
+        fs::create_dir_all(&data)?;
+        let log = File::create(&self.log)?;
+        let mut command = tethered(&self.recipe.program);
+        // Servers look for configuration in the current folder: let it be a private one.
+        command.args((self.recipe.arguments)(self.port, &data)).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(spawn_from_lasting_thread(command)?);
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + START_BOUND;
+        loop {
+            let log = self.read_log();
+            let Some(child) = self.child.as_mut() else { return Err(format!("{} is not running", self.recipe.name)) };
+            let ended = child.try_wait().map_err(|error| format!("cannot watch {}: {error}", self.recipe.name))?;
+            if let Some(status) = ended {
+                return Err(format!(
+                    "{} ended while starting on port {} ({status}); its log:\n{log}",
+                    self.recipe.name, self.port
+                ));
+            }
+            let started = Started { port: self.port, pid: child.id(), log: &log };
+            match (self.recipe.ready)(&started) {
+                Ok(()) => return Ok(()),
+                Err(why) if Instant::now() > deadline => {
+                    let name = self.recipe.name;
+                    return Err(format!(
+                        "{name} did not answer on port {} within {START_BOUND:?}: {why}; its log:\n{log}",
+                        self.port
+                    ));
+                }
+                Err(_) => thread::sleep(POLL),
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.stop();
+        // The port is free for certain only once the kernel has let go of the last socket: hence more than one try.
+        let mut trouble = String::new();
+        for _ in 0..START_TRIES {
+            match self.try_start() {
+                Ok(()) => return,
+                Err(why) => trouble = why,
+            }
+            thread::sleep(RESTART_PAUSE);
+        }
+        panic!("{trouble}");
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Fails only for a child that has ended and been waited for.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
+        self.signal("TERM");
+        self.signal("CONT"); // a paused process would sleep on its TERM
+        let deadline = Instant::now() + STOP_BOUND;
+        while let Some(child) = self.child.as_mut() {
+            match child.try_wait() {
+                Ok(Some(_)) => self.child = None,
+                _ if Instant::now() > deadline => {
+                    let log = self.read_log();
+                    self.kill();
+                    panic!("{} did not end within {STOP_BOUND:?} of SIGTERM; its log:\n{log}", self.recipe.name);
+                }
+                _ => thread::sleep(POLL),
+            }
+        }
+    }
+
+    fn wipe(&mut self) {
+        assert!(self.child.is_none(), "{} runs: stop or kill it before its data are removed", self.recipe.name);
+        let data = self.folder.path().join("data");
+        if let Err(error) = fs::remove_dir_all(&data) {
+            panic!("cannot remove {}: {error}", data.display());
+        }
+    }
+
+    /// By the shell, which has `kill` built in: a minimal system has no such program.
+    fn signal(&mut self, signal: &str) {
+        let Some(child) = &self.child else { panic!("{} is not running: restart it first", self.recipe.name) };
+        // Not yet waited for, so the id cannot belong to another process. A failure means that it ended meanwhile.
+        let status =
+            Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", child.id())).stderr(Stdio::null()).status();
+        if let Err(error) = status {
+            panic!("cannot run sh to send SIG{signal}: {error}");
+        }
+    }
+
+    fn read_log(&self) -> String {
+        fs::read(&self.log).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.kill();
+        release_port(self.port);
+    }
+}
+
+/// Finds a program by a variable that names it, else on the PATH.
+pub(super) fn find_program(variable: &str, name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+        return path.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is neither named by {variable} nor on the PATH: run the tests by `scripts/test` or under `scripts/with-servers`")
+    })
+}
+
+/// A command that the kernel kills when the thread that spawned it ends, where `setpriv` can ask for that.
+fn tethered(program: &Path) -> Command {
+    static CAN_TETHER: LazyLock<bool> = LazyLock::new(|| {
+        let mut probe = Command::new("setpriv");
+        probe.args(["--pdeathsig", "KILL", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    });
+    if !*CAN_TETHER {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
+/// The tether is to the thread, not to the process: a server started by the thread of one test would die with that test
+/// although another one still uses it. This thread lives as long as the process.
+fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+    type Order = (Command, Sender<io::Result<Child>>);
+    static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
+        let (orders, inbox) = channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, reply) in inbox {
+                // Nobody waits for the reply only if the asking thread panicked.
+                let _ = reply.send(command.spawn());
+            }
+        });
+        orders
+    });
+    let gone = || io::Error::other("the thread that starts servers is gone");
+    let (reply, answer) = channel();
+    SPAWNER.send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
+}
+
+/// Ports of servers that are not dropped: a server that is down must find its own port free.
+static RESERVED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+
+fn reserve_port() -> u16 {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let reserved = reserved.get_or_insert_default();
+    let mut seed = [0; 2];
+    if let Err(error) = getrandom::fill(&mut seed) {
+        panic!("no randomness for a port: {error}");
+    }
+    // From a random place, so that test processes side by side seldom meet.
+    let count = PORTS.end - PORTS.start;
+    let offset = u16::from_le_bytes(seed) % count;
+    let mut candidates = (0..count).map(|step| PORTS.start + (offset + step) % count);
+    let port = candidates.find(|port| !reserved.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let Some(port) = port else { panic!("no free port among {PORTS:?}") };
+    reserved.insert(port);
+    port
+}
+
+fn release_port(port: u16) {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    reserved.get_or_insert_default().remove(&port);
+}
+
+/// A step that panicked has left a state that the next step can start from.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs on a blocking thread; a panic there is a panic here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failure) => match failure.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(cancelled) => panic!("the runtime shut down while a server was being handled: {cancelled}"),
+        },
+    }
+}

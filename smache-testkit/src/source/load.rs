@@ -1,0 +1,68 @@
+//! Loading.
+
+use smache_core::{EntityKey, ErrorKind};
+
+use super::{put, remove, text};
+use crate::SourceHarness;
+
+/// One element a key, in order, and none where there is no entity.
+pub async fn load_answers_in_order(harness: SourceHarness) {
+    let probe = &**harness.role();
+    for number in 0..3 {
+        put(probe, number, &format!("entity {number}")).await;
+    }
+    let keys: Vec<EntityKey> = [2, 9, 0, 2, 8, 1].into_iter().map(|number| probe.key(number)).collect();
+    let loaded = probe.source().load(&keys).await.expect("load");
+    let texts: Vec<_> =
+        loaded.iter().map(|image| image.as_ref().map(|image| probe.text(image).expect("a text"))).collect();
+    let entity = |number| Some(format!("entity {number}"));
+    assert_eq!(texts, [entity(2), None, entity(0), entity(2), None, entity(1)]);
+    assert!(probe.source().load(&[]).await.expect("load of nothing").is_empty());
+}
+
+/// Beyond the contract: a load that starts after a write was acknowledged sees it.
+pub async fn load_sees_acknowledged_changes(harness: SourceHarness) {
+    let probe = &**harness.role();
+    for round in 0..20 {
+        put(probe, 1, &round.to_string()).await;
+        assert_eq!(text(probe, 1).await, Some(round.to_string()));
+    }
+    remove(probe, 1).await;
+    assert_eq!(text(probe, 1).await, None);
+    put(probe, 1, "again").await;
+    assert_eq!(text(probe, 1).await.as_deref(), Some("again"));
+}
+
+/// Beyond the contract: a list has every entity once; a source that cannot list says so.
+pub async fn list_has_every_entity(harness: SourceHarness) {
+    let probe = &**harness.role();
+    for number in 0..30 {
+        put(probe, number, &format!("entity {number:02}")).await;
+    }
+    remove(probe, 7).await;
+    match probe.source().list().await {
+        Ok(images) => {
+            let mut texts: Vec<String> = images.iter().map(|image| probe.text(image).expect("a text")).collect();
+            texts.sort();
+            let expected: Vec<String> =
+                (0..30).filter(|number| *number != 7).map(|number| format!("entity {number:02}")).collect();
+            assert_eq!(texts, expected);
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    }
+}
+
+/// Beyond the contract: many keys are loaded at once, and a key is read as the id that it was made of.
+pub async fn many_entities_are_loaded(harness: SourceHarness) {
+    const MANY: u32 = 300;
+    let probe = &**harness.role();
+    for number in 0..MANY {
+        put(probe, number, &number.to_string()).await;
+    }
+    let keys: Vec<EntityKey> = (0..MANY).rev().map(|number| probe.key(number)).collect();
+    let loaded = probe.source().load(&keys).await.expect("load");
+    for (number, image) in (0..MANY).rev().zip(loaded) {
+        let text = image.map(|image| probe.text(&image).expect("a text"));
+        assert_eq!(text, Some(number.to_string()));
+    }
+}

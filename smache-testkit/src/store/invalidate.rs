@@ -1,0 +1,151 @@
+//! Changes.
+
+use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness};
+
+use crate::{StoreHarness, steps::*};
+
+/// Every dependant goes stale before the change is acknowledged, and nobody else.
+pub async fn dependants_go_stale(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "one", &[direct("a")]).await;
+    compute(store, id(2), "two", &[direct("b"), child("a")]).await;
+    compute(store, id(3), "three", &[direct("b")]).await;
+    let invalidated = change(store, "a").await;
+    assert_eq!(invalidated.marked, 2);
+    let fresh = [is_fresh(store, id(1)).await, is_fresh(store, id(2)).await, is_fresh(store, id(3)).await];
+    assert_eq!(fresh, [false, false, true]);
+    assert_eq!(see(store, id(1)).await.text(), "one", "the value stays readable");
+
+    let several = store.invalidate(changes_of(&["b", "nobody's", "a"])).await.expect("invalidate");
+    assert!(several.clock > invalidated.clock, "the clock ticks with every change");
+    assert!(!is_fresh(store, id(3)).await);
+    assert_eq!(store.stats().await.expect("stats").stale, 3);
+}
+
+/// A direct dependency makes hard stale, one through a nested call does not; the harder one stays.
+pub async fn hardness_follows_the_edge(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "one", &[child("a"), direct("b")]).await;
+    change(store, "a").await;
+    assert_eq!(staleness(store, id(1)).await, Staleness::Child);
+    change(store, "b").await;
+    assert_eq!(staleness(store, id(1)).await, Staleness::Hard);
+    change(store, "a").await;
+    assert_eq!(staleness(store, id(1)).await, Staleness::Hard);
+}
+
+/// What is stale already is invalidated like all else: its causes grow, and a run that is under way is overtaken.
+pub async fn stale_entry_is_invalidated_again(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "one", &[direct("a"), direct("b")]).await;
+    change(store, "a").await;
+    let run = begin(store, id(1)).await;
+    assert_eq!(change(store, "b").await.marked, 1);
+    assert_eq!(change(store, "b").await.marked, 1);
+    let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
+    let causes: Vec<&str> = record.causes.iter().map(AsRef::as_ref).collect();
+    assert_eq!(causes, [&*hit(tag("a")).cause, &*hit(tag("b")).cause]);
+    assert_conflicted(&commit(store, run.value("overtaken", &[direct("a"), direct("b")])).await, &[tag("b")]);
+    compute(store, id(1), "two", &[direct("a"), direct("b")]).await;
+    let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
+    assert!(record.causes.is_empty(), "{:?}", record.causes);
+}
+
+/// Beyond the contract: the causes of an entry are the newest eight, each of at most 200 bytes.
+pub async fn causes_are_bounded(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "one", &[direct("a")]).await;
+    for number in 0..20 {
+        let cause = format!("{number} {}", "ä".repeat(200)).into();
+        let hits = vec![smache_core::Hit { dependency: tag("a"), cause }];
+        store.invalidate(Invalidation { hits, ..Invalidation::default() }).await.expect("invalidate");
+    }
+    let causes = store.inspect(&id(1)).await.expect("inspect").expect("a record").causes;
+    assert_eq!(causes.len(), 8);
+    assert!(causes.iter().all(|cause| cause.len() <= 200), "{causes:?}");
+    assert!(causes.first().is_some_and(|cause| cause.starts_with("12 ")), "{causes:?}");
+    assert!(causes.last().is_some_and(|cause| cause.starts_with("19 ")), "{causes:?}");
+}
+
+/// Beyond the contract: an entry that is named goes hard stale without any edge.
+pub async fn named_entry_goes_hard_stale(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "one", &[child("a")]).await;
+    compute(store, id(2), "two", &[child("a")]).await;
+    let hits = vec![hit(Dependency::entry(&id(1)))];
+    let named = Invalidation { hits, entries: vec![id(1), id(7)], step: None };
+    assert_eq!(store.invalidate(named).await.expect("invalidate").marked, 1);
+    assert_eq!((staleness(store, id(1)).await, staleness(store, id(2)).await), (Staleness::Hard, Staleness::Fresh));
+}
+
+/// Beyond the contract: an invalidation of nothing does nothing and does not tick the clock.
+pub async fn nothing_changes_nothing(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "one", &[direct("a")]).await;
+    let clock = change(store, "a").await.clock;
+    let nothing = store.invalidate(Invalidation::default()).await.expect("invalidate");
+    assert_eq!((nothing.clock, nothing.marked, nothing.jobs), (clock, 0, Vec::new()));
+    let leader = vouching(store, "feed", &["users"]).await;
+    let step = leader.step(store, &["users"], 2).await;
+    assert_eq!(save(store, step).await.clock, clock);
+    assert_eq!(store.stats().await.expect("stats").clock, clock);
+}
+
+/// Beyond the contract: with [`JobWrites::Reported`] the store answers every entry that needs a job, and with
+/// [`JobWrites::SameStep`] none, since it has written them.
+pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
+    let store = &**harness.role();
+    let expect = |ids: &[smache_core::EntryId]| match store.job_writes() {
+        JobWrites::Reported => ids.to_vec(),
+        JobWrites::SameStep => Vec::new(),
+    };
+    compute(store, id(1), "hard", &[direct("a")]).await;
+    compute(store, id(2), "soft", &[child("a")]).await;
+    let run = begin(store, id(3)).await;
+    commit(store, Commit { lazy: true, ..run.value("lazy", &[direct("a")]) }).await;
+    compute(store, id(4), "another", &[direct("b")]).await;
+    for _ in 0..2 {
+        let invalidated = change(store, "a").await;
+        assert_eq!(invalidated.marked, 3);
+        assert_eq!(sorted(&invalidated.jobs), expect(&[id(1), id(2)]), "those that are stale already included");
+    }
+    let both = store.invalidate(changes_of(&["a", "b", "a"])).await.expect("invalidate");
+    let mut jobs = sorted(&both.jobs);
+    jobs.dedup();
+    assert_eq!(jobs, expect(&[id(1), id(2), id(4)]));
+
+    store.new_epoch().await.expect("new epoch");
+    compute(store, id(5), "new", &[]).await;
+    let mut jobs = sorted(&maintain(store).await);
+    jobs.dedup();
+    assert_eq!(jobs, expect(&[id(1), id(2), id(4)]), "entries of an old epoch");
+}
+
+/// Ten thousand dependants go stale, and all of them need a job.
+pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
+    const MANY: u32 = 10_000;
+    let store = harness.role();
+    let many = ids(0..MANY);
+    compute_many(store, &many, &[direct("a")]).await;
+    compute(&**store, id(MANY), "another", &[direct("b")]).await;
+    let invalidated = change(&**store, "a").await;
+    assert_eq!(invalidated.marked, u64::from(MANY));
+    if store.job_writes() == JobWrites::Reported {
+        assert_eq!(sorted(&invalidated.jobs), many);
+    }
+    for chunk in many.chunks(1_000) {
+        let lookup = store.lookup(chunk).await.expect("lookup");
+        let stale = lookup.entries.iter().flatten().filter(|entry| entry.staleness == Staleness::Hard).count();
+        assert_eq!(stale, chunk.len());
+    }
+    assert!(is_fresh(&**store, id(MANY)).await);
+    assert_eq!(store.stats().await.expect("stats").stale, u64::from(MANY));
+    let mut listed: Vec<_> = stale(&**store, 700).await.into_iter().map(|(id, _)| id).collect();
+    listed.sort();
+    listed.dedup();
+    assert_eq!(listed, many);
+
+    // When it has returned nothing of it is left: a new run is not disturbed.
+    compute(&**store, id(0), "new", &[direct("a")]).await;
+    assert!(is_fresh(&**store, id(0)).await);
+}

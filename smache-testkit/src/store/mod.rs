@@ -1,0 +1,14 @@
+//! The cases of a [`CacheStore`](smache_core::CacheStore), by theme.
+
+pub mod begin;
+pub mod commit;
+pub mod ends;
+pub mod feed;
+pub mod invalidate;
+pub mod lookup;
+pub mod maintain;
+pub mod races;
+pub mod random;
+pub mod removal;
+pub mod retries;
+pub mod vouch;

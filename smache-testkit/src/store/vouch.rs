@@ -1,0 +1,125 @@
+//! Epochs, attached sources and the leases of feeds.
+
+use smache_core::{FeedStep, Freshness, Staleness};
+
+use crate::{StoreHarness, steps::*};
+
+/// A new epoch makes every stored value stale in one step; what is computed afterwards is fresh.
+pub async fn new_epoch_makes_everything_stale(harness: StoreHarness) {
+    let store = &**harness.role();
+    store.attach(&[source("users")]).await.expect("attach");
+    compute(store, id(1), "one", &[direct("a")]).await;
+    compute_of(store, id(2), "two", &[direct("b")], &[source("users")]).await;
+    assert!(is_fresh(store, id(1)).await && is_fresh(store, id(2)).await);
+    let before = store.lookup(&[]).await.expect("lookup").vouch.epoch;
+    let epoch = store.new_epoch().await.expect("new epoch");
+    assert_ne!(before, epoch);
+    assert_eq!(store.lookup(&[]).await.expect("lookup").vouch.epoch, epoch);
+    for number in 1..=2 {
+        let seen = see(store, id(number)).await;
+        assert!(matches!(seen.freshness, Freshness::Stale { .. }), "{:?}", seen.freshness);
+    }
+    compute_of(store, id(2), "three", &[direct("b")], &[source("users")]).await;
+    assert!(is_fresh(store, id(2)).await && !is_fresh(store, id(1)).await);
+}
+
+/// An attached source is vouched for from then on; attaching it again changes nothing.
+pub async fn attach_is_idempotent(harness: StoreHarness) {
+    let store = &**harness.role();
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    let vouch = store.lookup(&[]).await.expect("lookup").vouch;
+    let users = &vouch.sources[&source("users")];
+    assert!(users.lease.is_none() && users.armed.is_some(), "{users:?}");
+    for _ in 0..3 {
+        store.attach(&[source("orders"), source("users")]).await.expect("attach");
+        assert!(is_fresh(store, id(1)).await);
+    }
+    let again = store.lookup(&[]).await.expect("lookup").vouch;
+    assert_eq!(again.sources[&source("users")], *users);
+    compute_of(store, id(2), "two", &[], &[source("users"), source("orders")]).await;
+    assert!(is_fresh(store, id(2)).await);
+}
+
+/// Beyond the contract: many processes attach the same sources at once, and agree on their epochs.
+pub async fn attaching_at_once_starts_one_epoch(harness: StoreHarness) {
+    let store = harness.role();
+    let epochs = all((0..16).map(|_| {
+        let store = std::sync::Arc::clone(store);
+        async move {
+            store.attach(&[source("users")]).await.expect("attach");
+            store.lookup(&[]).await.expect("lookup").vouch.sources[&source("users")].epoch
+        }
+    }))
+    .await;
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+}
+
+/// Lost history makes the values of the source stale, and of no other.
+pub async fn restart_makes_the_source_stale(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = vouching(store, "feed", &["users", "orders"]).await;
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    compute_of(store, id(2), "two", &[direct("a")], &[source("orders")]).await;
+    compute_of(store, id(3), "three", &[direct("a")], &[source("orders"), source("users")]).await;
+    store.restart(leader.step(store, &["users"], 50).await).await.expect("restart");
+    for (number, stale) in [(1, true), (2, false), (3, true)] {
+        let seen = see(store, id(number)).await;
+        assert_eq!(matches!(seen.freshness, Freshness::Stale { .. }), stale, "{number} is {:?}", seen.freshness);
+    }
+    assert_eq!(saved(store, "users").await, Some(position(50)));
+    assert_eq!(saved(store, "orders").await, Some(position(1)));
+    // The new history may count anew.
+    store.restart(leader.step(store, &["users"], 2).await).await.expect("restart");
+    assert_eq!(saved(store, "users").await, Some(position(2)));
+}
+
+/// A source that was restarted vouches only when it is armed and its lease holds.
+pub async fn restarted_source_vouches_after_it_is_armed(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = lead(store, "feed", LONG).await;
+    store
+        .restart(FeedStep { lease: Some(LONG), arm: true, ..leader.step(store, &["users"], 1).await })
+        .await
+        .expect("restart");
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    let freshness = async || see(store, id(1)).await.freshness;
+    assert_eq!(freshness().await, Freshness::Unvouched, "restarted");
+    save(store, FeedStep { arm: true, ..leader.step(store, &["users"], 2).await }).await;
+    assert_eq!(freshness().await, Freshness::Unvouched, "armed without a lease");
+    save(store, FeedStep { lease: Some(SHORT), ..leader.step(store, &["users"], 2).await }).await;
+    harness.advance(PAUSE).await;
+    assert_eq!(freshness().await, Freshness::Unvouched, "the lease is over");
+    save(store, FeedStep { lease: Some(LONG), ..leader.step(store, &["users"], 3).await }).await;
+    assert!(freshness().await.is_fresh(), "armed, with a lease");
+    save(store, FeedStep { lease: Some(SHORT), ..leader.step(store, &["users"], 4).await }).await;
+    harness.advance(PAUSE).await;
+    assert!(freshness().await.is_fresh(), "a lease is never shortened");
+    store.restart(leader.step(store, &["users"], 9).await).await.expect("restart");
+    compute_of(store, id(1), "two", &[direct("a")], &[source("users")]).await;
+    assert_eq!(freshness().await, Freshness::Unvouched, "restarted again");
+    assert_eq!(staleness(store, id(1)).await, Staleness::Fresh);
+}
+
+/// Beyond the contract: with a lease but unarmed a source does not vouch.
+pub async fn lease_alone_does_not_vouch(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = lead(store, "feed", LONG).await;
+    store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
+    save(store, FeedStep { lease: Some(LONG), ..leader.step(store, &["users"], 2).await }).await;
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched);
+}
+
+/// Beyond the contract: a source changes hands between the application and a feed with a new epoch.
+pub async fn source_changes_hands_with_a_new_epoch(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = vouching(store, "feed", &["users"]).await;
+    compute_of(store, id(1), "one", &[], &[source("users")]).await;
+    store.attach(&[source("users")]).await.expect("attach");
+    assert!(matches!(see(store, id(1)).await.freshness, Freshness::Stale { .. }), "attached");
+    compute_of(store, id(1), "two", &[], &[source("users")]).await;
+    assert!(is_fresh(store, id(1)).await);
+    store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
+    assert!(matches!(see(store, id(1)).await.freshness, Freshness::Stale { .. }), "behind a feed again");
+}

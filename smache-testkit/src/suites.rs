@@ -1,0 +1,267 @@
+//! The one list of the cases.
+
+/// Runs every case of the contract of a [`CacheStore`](smache_core::CacheStore) on what a factory gives.
+///
+/// The factory is an `async fn() -> StoreHarness`.
+#[macro_export]
+macro_rules! store_suite {
+    ($factory:path) => {
+        $crate::__suite! { store_suite, $factory,
+            store::begin: [
+                begin_is_exclusive_while_the_lease_holds,
+                lapsed_lease_is_taken_over_and_the_zombie_is_refused,
+                begin_needs_no_record,
+                begin_keeps_the_value_readable,
+                begin_starts_at_the_clock_of_the_last_change,
+                begin_hints_at_an_invalidation_in_progress,
+            ],
+            store::commit: [
+                lapsed_lease_that_nobody_took_still_commits,
+                change_during_the_computation_is_not_lost,
+                dynamic_dependency_unknown_when_it_changed,
+                conflict_is_as_hard_as_its_hardest_dependency,
+                epoch_taken_at_begin_is_compared_at_commit,
+                edges_are_written_for_stale_values_too,
+                edges_no_longer_used_are_dropped,
+                dependency_used_in_both_ways_is_direct,
+                guard_is_compared_but_never_indexed,
+                commit_on_another_incarnation_stores_nothing,
+                tainted_value_is_never_fresh,
+                sooner_end_counts,
+                stale_since_is_the_first_change,
+            ],
+            store::ends: [
+                abort_needs_the_token,
+                failure_keeps_the_stored_value,
+                failure_is_bounded,
+                extend_needs_the_token,
+            ],
+            store::feed: [
+                position_is_saved_with_the_invalidation,
+                older_leader_is_fenced,
+                one_leader_at_a_time,
+                fence_grows_with_every_leader,
+                step_renews_the_leadership,
+            ],
+            store::invalidate: [
+                dependants_go_stale,
+                hardness_follows_the_edge,
+                stale_entry_is_invalidated_again,
+                causes_are_bounded,
+                named_entry_goes_hard_stale,
+                nothing_changes_nothing,
+                entries_that_need_a_job_are_reported,
+                many_dependants_go_stale_in_pages,
+            ],
+            store::lookup: [
+                lookup_answers_in_order,
+                value_and_notes_are_kept_as_they_are,
+                lookup_shows_stale_and_expired_entries,
+                lookup_writes_nothing,
+                lookup_never_mixes_an_old_entry_with_a_new_vouch,
+            ],
+            store::maintain: [
+                expired_entries_leave_nothing,
+                run_keeps_its_expired_entry,
+                trim_spares_what_a_run_needs,
+                run_that_lapsed_long_ago_is_reaped,
+                old_epoch_entries_are_marked,
+                stale_entries_are_listed,
+            ],
+            store::races: [
+                one_of_many_runs_begins,
+                one_of_many_takes_a_lapsed_lease,
+                clock_counts_every_invalidation,
+                fresh_value_reflects_every_acknowledged_change,
+                upkeep_never_removes_an_edge_of_a_new_entry,
+                removal_races_with_commits,
+                dropped_steps_happen_as_a_whole,
+            ],
+            store::random: [
+                random_steps_agree_with_the_memory_store,
+            ],
+            store::removal: [
+                removed_entry_leaves_nothing,
+                removed_entry_is_not_resurrected,
+                run_removes_its_own_entry_only,
+                run_of_before_a_removal_stays_lost,
+                edge_without_entry_is_dropped,
+                parent_is_found_though_its_child_is_gone,
+            ],
+            store::retries: [
+                begin_again_is_the_same_run,
+                commit_again_is_lost_and_the_value_is_there,
+                commit_of_another_begin_is_lost,
+                everything_else_again_is_harmless,
+            ],
+            store::vouch: [
+                new_epoch_makes_everything_stale,
+                attach_is_idempotent,
+                attaching_at_once_starts_one_epoch,
+                restart_makes_the_source_stale,
+                restarted_source_vouches_after_it_is_armed,
+                lease_alone_does_not_vouch,
+                source_changes_hands_with_a_new_epoch,
+            ],
+        }
+    };
+}
+
+/// Runs every case of the contract of a [`JobQueue`](smache_core::JobQueue) on what a factory gives.
+///
+/// The factory is an `async fn() -> QueueHarness`.
+#[macro_export]
+macro_rules! queue_suite {
+    ($factory:path) => {
+        $crate::__suite! { queue_suite, $factory,
+            queue::delivery: [
+                no_job_is_delivered_twice_while_reserved,
+                lapsed_reservation_is_delivered_again,
+                lapsed_job_goes_back_to_its_lane,
+                lapsed_reservation_that_nobody_took_still_counts,
+                urgent_job_comes_first,
+                lanes_are_reserved_apart,
+                next_due_is_reported,
+                extend_needs_the_token,
+                enqueue_wakes_a_waiting_worker,
+                wait_is_bounded,
+                jobs_are_listed,
+                unknown_jobs_are_lost,
+            ],
+            queue::endings: [
+                settle_needs_the_token,
+                errors_are_counted_until_done,
+                settled_job_waits_as_long_as_its_worker_says,
+                buried_job_keeps_its_error,
+                error_is_bounded,
+                running_job_is_not_discarded,
+            ],
+            queue::merging: [
+                queued_job_is_merged,
+                merged_job_is_as_urgent_as_its_most_urgent_request,
+                running_job_runs_once_more,
+                once_more_is_as_it_was_requested,
+                buried_job_is_revived_only_on_request,
+                safety_net_changes_nothing_where_a_job_is,
+                delayed_job_waits,
+            ],
+            queue::races: [
+                every_job_is_done_once,
+                one_of_many_requests_queues_the_job,
+                last_request_is_always_followed_by_a_run,
+                dropped_steps_lose_no_job,
+            ],
+            queue::random: [
+                random_steps_agree_with_the_memory_queue,
+            ],
+        }
+    };
+}
+
+/// Runs the cases of a store and a queue of one backend that share their steps.
+///
+/// The factory is an `async fn() -> JoinedHarness`. Run [`store_suite!`] and [`queue_suite!`] on the two as well.
+#[macro_export]
+macro_rules! joined_suite {
+    ($factory:path) => {
+        $crate::__suite! { joined_suite, $factory,
+            joined::jobs: [
+                every_stale_entry_has_a_job,
+                job_follows_the_staleness,
+                value_stored_as_stale_has_a_job_later,
+                lazy_entry_gets_no_job,
+                fresh_commit_takes_back_the_job,
+                removed_entry_takes_its_job_along,
+                change_revives_a_buried_job,
+                job_of_the_store_is_a_job_like_others,
+                many_dependants_have_jobs,
+            ],
+            joined::running: [
+                change_while_the_job_runs_is_not_lost,
+                aborted_stale_entry_has_a_job,
+                run_that_failed_for_the_last_time_stays_buried,
+                workers_make_everything_fresh,
+            ],
+            joined::upkeep: [
+                lapsed_run_gets_a_job,
+                old_epoch_entries_get_jobs,
+                aborted_entry_of_an_old_epoch_has_a_job,
+            ],
+        }
+    };
+}
+
+/// Runs the cases of a store that becomes another incarnation.
+///
+/// The factory is an `async fn() -> StoreHarness` that uses
+/// [`with_new_incarnation`](crate::Harness::with_new_incarnation).
+#[macro_export]
+macro_rules! incarnation_suite {
+    ($factory:path) => {
+        $crate::__suite! { incarnation_suite, $factory,
+            incarnation::life: [
+                attach_on_a_new_incarnation_starts_an_epoch,
+                new_incarnation_is_named,
+                run_of_the_life_before_stores_nothing,
+                feed_vouches_again_after_it_is_armed_anew,
+            ],
+        }
+    };
+}
+
+/// Runs every case of the contracts of a [`DataSource`](smache_core::DataSource) and its
+/// [`ChangeFeed`](smache_core::ChangeFeed) on what a factory gives.
+///
+/// The factory is an `async fn() -> SourceHarness`.
+#[macro_export]
+macro_rules! source_suite {
+    ($factory:path) => {
+        $crate::attached_source_suite!($factory);
+        $crate::__suite! { feed_suite, $factory,
+            source::feed: [
+                load_sees_delivered_changes,
+                feed_resumes_after_a_position,
+                lost_history_is_an_error,
+                changes_say_what_happened,
+                quiet_feed_answers_an_empty_batch,
+                no_change_of_many_writers_is_lost,
+                readers_do_not_take_from_each_other,
+                head_is_reached,
+            ],
+        }
+    };
+}
+
+/// Runs the cases of a [`DataSource`](smache_core::DataSource) that has no feed.
+///
+/// The factory is an `async fn() -> SourceHarness`.
+#[macro_export]
+macro_rules! attached_source_suite {
+    ($factory:path) => {
+        $crate::__suite! { source_suite, $factory,
+            source::load: [
+                load_answers_in_order,
+                load_sees_acknowledged_changes,
+                list_has_every_entity,
+                many_entities_are_loaded,
+            ],
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __suite {
+    ($suite:ident, $factory:path, $($area:ident::$file:ident: [$($case:ident),* $(,)?]),* $(,)?) => {
+        mod $suite {
+            use super::*;
+
+            $($(
+                #[::core::prelude::v1::test]
+                fn $case() {
+                    $crate::run(async { $crate::$area::$file::$case($factory().await).await });
+                }
+            )*)*
+        }
+    };
+}
