@@ -1,0 +1,11 @@
+-- incarnation, then (source, random epoch) each
+local incarnation, changed = ARGV[2], false
+for at = 3, #ARGV, 2 do
+    local source = read_source(ARGV[at])
+    if not source or source.kind ~= 'a' or source.armed ~= incarnation then
+        changed = changed or source ~= nil
+        write_source(ARGV[at], { epoch = ARGV[at + 1], kind = 'a', lease = 0, armed = incarnation })
+    end
+end
+if changed then ask_for_sweep() end
+return 1

@@ -1,0 +1,106 @@
+-- id, token, started, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay
+-- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies
+local id, token, started, epochs = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local used, guards = ARGV[9], ARGV[10]
+local tainted, lazy, delay = ARGV[13] == '1', ARGV[14] == '1', tonumber(ARGV[15])
+
+local run = call('HGET', PREFIX .. 'run', id)
+if not run or string.sub(run, 1, 16) ~= token or from_u64(run, 17) ~= started then return { 0 } end
+
+-- Everything is read before anything is written: the server refuses a script for want of memory only at its first write,
+-- so that a refused commit has changed nothing.
+local dependencies, hard_if_hit = {}, {}
+for at = 1, #used, USED do
+    dependencies[#dependencies + 1] = string.sub(used, at, at + 15)
+    hard_if_hit[#dependencies] = string.sub(used, at + 16, at + 16) == DIRECT
+end
+for at = 1, #guards, 16 do
+    dependencies[#dependencies + 1] = string.sub(guards, at, at + 15)
+    hard_if_hit[#dependencies] = true
+end
+
+local state = call('HMGET', PREFIX .. 'c', 'k', 'f')
+local clock, floor = tonumber(state[1] or '0'), tonumber(state[2] or '0')
+local hit = {}
+if started < floor then
+    for at = 1, #dependencies do hit[at] = true end
+else
+    local function compare(key, command, is_hit)
+        local at = 0
+        in_pieces(dependencies, 1000, function(...)
+            for place, answer in ipairs(call(command, key, ...)) do
+                if is_hit(answer) then hit[at + place] = true end
+            end
+            at = at + select('#', ...)
+        end)
+    end
+    if clock > started then
+        compare(PREFIX .. 'n', 'ZMSCORE', function(at) return at and tonumber(at) > started end)
+    end
+    if call('EXISTS', PREFIX .. 'm') == 1 then
+        compare(PREFIX .. 'm', 'HMGET', function(marks) return marks end)
+    end
+end
+local conflicts, named, hard = {}, {}, tainted
+for at = 1, #dependencies do
+    if hit[at] then
+        -- One may be used and guarded at once.
+        if not named[dependencies[at]] then conflicts[#conflicts + 1] = dependencies[at] end
+        named[dependencies[at]] = true
+        hard = hard or hard_if_hit[at]
+    end
+end
+if of_old_epoch(epochs, 1) then hard = true end
+local stale = hard or #conflicts > 0
+
+local key = record_key(id)
+local before = call('HMGET', key, 'u', 's', 'z', 'n')
+local since = stale and before[2] and string.sub(before[2], 2) or int(NOW)
+
+local expires = ''
+if ARGV[11] ~= '' then expires = NOW + tonumber(ARGV[11]) end
+if ARGV[12] ~= '' then
+    local not_after = tonumber(ARGV[12])
+    expires = expires == '' and not_after or math.min(expires, not_after)
+end
+
+local header = u64(started) .. u64(NOW) .. u64(expires == '' and 0 or math.max(expires, 1)) .. epochs
+call('HSET', key, 'h', header, 'v', ARGV[7], 'm', ARGV[8], 'k', ARGV[6], 'u', used)
+call('HDEL', key, 'f', 'l', lazy and '-' or 'z', stale and '-' or 's', stale and '-' or 'c', stale and '-' or 'n')
+if lazy then call('HSET', key, 'z', '1') end
+if stale then
+    call('HSET', key, 's', (hard and '2' or '1') .. since, 'n', tonumber(before[4] or '0') + 1)
+end
+call('ZADD', PREFIX .. 'x', expires == '' and '+inf' or int(expires), id)
+if before[2] then
+    call('ZREM', PREFIX .. 's', id)
+    call('SREM', PREFIX .. 'z', id)
+end
+if stale then
+    if lazy then call('SADD', PREFIX .. 'z', id) else call('ZADD', PREFIX .. 's', since, id) end
+end
+
+local had = {}
+if before[1] then
+    for at = 1, #before[1] - USED + 1, USED do
+        had[string.sub(before[1], at, at + 15)] = string.sub(before[1], at + 16, at + 16)
+    end
+end
+for at = 1, #used, USED do
+    local dependency, via = string.sub(used, at, at + 15), string.sub(used, at + 16, at + 16)
+    if had[dependency] ~= via then call('HSET', edge_key(dependency), id, via) end
+    had[dependency] = nil
+end
+for dependency in pairs(had) do call('HDEL', edge_key(dependency), id) end
+
+drop_run(id)
+if JOBS then
+    if not stale then
+        take_back(id)
+    elseif not lazy then
+        want_job(id, hard, NOW + delay)
+    end
+end
+finish_jobs()
+if not stale then return { 1, NOW } end
+return { 2, NOW, unpack(conflicts, 1, math.min(#conflicts, 8)) }

@@ -1,0 +1,8 @@
+-- (id, lane, priority, delay, revive) each → what became of each
+local answers = {}
+for at = 1, #ARGV, 5 do
+    answers[#answers + 1] =
+        enqueue(ARGV[at], ARGV[at + 1], NOW + tonumber(ARGV[at + 3]), ARGV[at + 2], ARGV[at + 4] == '1')
+end
+finish_jobs()
+return answers

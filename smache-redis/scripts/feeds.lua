@@ -1,0 +1,41 @@
+-- Prepended to the scripts that take a feed's step, behind records.lua.
+--
+-- A feed is a hash `f:<feed>`: n fence, h holder, u until when it is led. Positions are the fields of `p`, by source:
+-- four bytes of length, order, token. A step is written as feed, fence, leadership, lease (empty: as it is), arm,
+-- incarnation, and then (source, order, token, a random epoch) each.
+local function read_step(at)
+    local step = {
+        feed = PREFIX .. 'f:' .. ARGV[at], fence = ARGV[at + 1], leadership = tonumber(ARGV[at + 2]),
+        lease = tonumber(ARGV[at + 3]), arm = ARGV[at + 4] == '1', incarnation = ARGV[at + 5], positions = {},
+    }
+    for place = at + 6, #ARGV, 4 do
+        step.positions[#step.positions + 1] =
+            { source = ARGV[place], order = ARGV[place + 1], token = ARGV[place + 2], epoch = ARGV[place + 3] }
+    end
+    return step
+end
+
+local function is_fenced(step) return call('HGET', step.feed, 'n') ~= step.fence end
+
+local function renew_leadership(step) call('HSET', step.feed, 'u', int(NOW + step.leadership)) end
+
+-- Byte by byte: `<` of Lua's strings follows the server's locale.
+local function sorts_before(one, other)
+    for at = 1, math.min(#one, #other) do
+        local a, b = string.byte(one, at), string.byte(other, at)
+        if a ~= b then return a < b end
+    end
+    return #one < #other
+end
+
+local function save_position(position, even_back)
+    local key = PREFIX .. 'p'
+    if not even_back then
+        local saved = call('HGET', key, position.source)
+        if saved then
+            local length = struct.unpack('>I4', saved)
+            if sorts_before(position.order, string.sub(saved, 5, 4 + length)) then return end
+        end
+    end
+    call('HSET', key, position.source, struct.pack('>I4', #position.order) .. position.order .. position.token)
+end

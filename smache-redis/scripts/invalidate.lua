@@ -1,0 +1,122 @@
+-- phase, nonce, place, cursor, budget, number of hits, number of entries, step (0 none, 1 check, 2 check and save), then
+-- (dependency, cause) a hit, (id, cause) an entry, and the step
+-- → -1 fenced | place, cursor, clock, marked, ids that need a job; place 0 when it is done
+--
+-- Phase `all` walks from a place on and finishes when it comes to the end; a page that does not is the announcement as
+-- well, so that a run which commits meanwhile finds the mark. `announce`, `walk` and `finish` are the parts for an
+-- invalidation that is too large for one set of arguments: all of it is announced before the first walk, and walked
+-- before the first finish.
+local phase, nonce, place, cursor, budget = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local hits, entries, step = tonumber(ARGV[7]), tonumber(ARGV[8]), nil
+if ARGV[9] ~= '0' then
+    step = read_step(10 + 2 * (hits + entries))
+    if is_fenced(step) then return { -1 } end
+end
+local function what(item) return ARGV[8 + 2 * item] end
+local function cause(item) return ARGV[9 + 2 * item] end
+
+local marks, deadlines = PREFIX .. 'm', PREFIX .. 'md'
+
+local function announce()
+    for item = 1, hits do
+        local dependency = what(item)
+        local nonces = call('HGET', marks, dependency) or ''
+        local known = false
+        for at = 1, #nonces, 16 do known = known or string.sub(nonces, at, at + 15) == nonce end
+        if not known then call('HSET', marks, dependency, nonces .. nonce) end
+        call('ZADD', deadlines, int(NOW + MARK_LIFETIME), dependency .. nonce)
+    end
+end
+
+local function withdraw()
+    if call('EXISTS', marks) == 0 then return end
+    for item = 1, hits do
+        local dependency, left = what(item), ''
+        local nonces = call('HGET', marks, dependency)
+        if nonces then
+            for at = 1, #nonces, 16 do
+                local other = string.sub(nonces, at, at + 15)
+                if other ~= nonce then left = left .. other end
+            end
+            if left == '' then call('HDEL', marks, dependency) else call('HSET', marks, dependency, left) end
+            call('ZREM', deadlines, dependency .. nonce)
+        end
+    end
+end
+
+-- The jobs come last: how stale an entry is that is hit twice decides on the lane of its job.
+local marked, levels, lazies = {}, {}, {}
+local function mark(id, hard, text)
+    local level, lazy = mark_stale(id, hard, text)
+    if not level then return false end
+    if not levels[id] then marked[#marked + 1] = id end
+    levels[id], lazies[id] = level, lazy
+    return true
+end
+
+-- The places are the entries first and then the hits, so that what is named itself is marked with the announcement.
+local function walk()
+    while place <= hits + entries and budget > 0 do
+        if place <= entries then
+            mark(what(hits + place), true, cause(hits + place))
+            budget = budget - 1
+            place = place + 1
+        else
+            local hit = place - entries
+            local edges = edge_key(what(hit))
+            -- What is in the hash during the whole scan is returned, and what comes in meanwhile sees the mark.
+            local page = call('HSCAN', edges, cursor, 'COUNT', budget)
+            local found = page[2]
+            for at = 1, #found, 2 do
+                if not mark(found[at], found[at + 1] == DIRECT, cause(hit)) then call('HDEL', edges, found[at]) end
+            end
+            budget = budget - #found / 2
+            cursor = page[1]
+            if cursor == '0' then place = place + 1 end
+        end
+    end
+    return place > hits + entries
+end
+
+local function save_step()
+    for _, position in ipairs(step.positions) do
+        save_position(position, false)
+        local source = read_source(position.source) or { epoch = position.epoch, kind = 'f', lease = 0, armed = '' }
+        if step.lease and source.kind == 'f' then source.lease = math.max(source.lease, NOW + step.lease) end
+        if step.arm then source.armed = step.incarnation end
+        write_source(position.source, source)
+    end
+    renew_leadership(step)
+end
+
+local function finish()
+    if hits + entries > 0 then
+        local clock = int(call('HINCRBY', PREFIX .. 'c', 'k', 1))
+        local clocks = {}
+        for item = 1, hits do
+            clocks[#clocks + 1] = clock
+            clocks[#clocks + 1] = what(item)
+        end
+        in_pieces(clocks, 1000, function(...) call('ZADD', PREFIX .. 'n', ...) end)
+        withdraw()
+        if call('ZCARD', PREFIX .. 'n') > 10000 then trim(1000) end
+    end
+    if ARGV[9] == '2' then save_step() end
+end
+
+local done = true
+if phase == 'announce' then
+    announce()
+elseif phase == 'walk' then
+    done = walk()
+elseif phase == 'finish' then
+    finish()
+else
+    done = walk()
+    if done then finish() else announce() end
+end
+for _, id in ipairs(marked) do
+    if not lazies[id] then want_job(id, levels[id] == '2', NOW) end
+end
+finish_jobs()
+return { done and 0 or place, cursor, tonumber(call('HGET', PREFIX .. 'c', 'k') or '0'), #marked, reported }

@@ -1,0 +1,149 @@
+-- Prepended to every script: the time, the numbers and the jobs.
+--
+-- KEYS[1] is the prefix `{<namespace>}:` of every key. Times are milliseconds of this server's clock. Whole numbers are
+-- written with `int`, since Lua writes large ones as 1.7e+12.
+local PREFIX = KEYS[1]
+local call = redis.call
+local time = call('TIME')
+local NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local NOW_TEXT = string.format('%.0f', NOW)
+
+local function int(number)
+    if number == NOW then return NOW_TEXT end
+    return string.format('%.0f', number)
+end
+
+local function u64(number) return struct.pack('>I8', number) end
+local function from_u64(bytes, at) return (struct.unpack('>I8', bytes, at)) end
+
+-- Lua's `unpack` takes some 8,000 values: long lists are sent in pieces.
+local function in_pieces(list, size, send)
+    for first = 1, #list, size do
+        send(unpack(list, first, math.min(first + size - 1, #list)))
+    end
+end
+
+-- Members of sorted sets are added together, since a call costs more than an addition: `flush` before the sets are read.
+local additions = {}
+local function add_later(key, score, member)
+    local list = additions[key]
+    if not list then
+        list = {}
+        additions[key] = list
+    end
+    list[#list + 1] = score
+    list[#list + 1] = member
+end
+
+local function flush()
+    for key, list in pairs(additions) do
+        in_pieces(list, 1000, function(...) call('ZADD', key, ...) end)
+    end
+    additions = {}
+end
+
+-- One page of a sorted set behind a place in it, with the scores. The place need not be a member any more: a member that
+-- sorts right behind it is put in for a moment, to learn its rank.
+local function page_after(key, score, member, limit)
+    local start = 0
+    if member ~= '' then
+        local probe = member .. '\0'
+        call('ZADD', key, score, probe)
+        start = call('ZRANK', key, probe)
+        call('ZREM', key, probe)
+    end
+    return call('ZRANGE', key, start, start + limit - 1, 'WITHSCORES')
+end
+
+-- A job is a hash `q:j:<id>`: s state (q queued, r running, b buried), l lane, p priority, d due, t token, e errors,
+-- c crashes, m last error, w buried at; a, b and g are due, lane and priority of the run that follows the present one.
+-- Queued jobs stand in one line a lane and priority, ordered by due; `q:p:<lane>` knows the priorities of the lines.
+-- `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
+local PRIORITY = 4
+local rung = false
+local known_lines = {}
+
+local function job_key(id) return PREFIX .. 'q:j:' .. id end
+local function line_key(lane, priority) return PREFIX .. 'q:l:' .. lane .. ':' .. priority end
+
+local function lower(one, other)
+    if not one or (other and tonumber(other) < tonumber(one)) then return other end
+    return one
+end
+
+local function stand_in_line(id, was, lane, priority, due)
+    local at = int(due)
+    call('HSET', job_key(id), 's', 'q', 'l', lane, 'p', priority, 'd', at)
+    add_later(line_key(lane, priority), at, id)
+    local line = lane .. ':' .. priority
+    if not known_lines[line] then
+        known_lines[line] = true
+        call('ZADD', PREFIX .. 'q:p:' .. lane, priority, priority)
+    end
+    if was ~= 'q' then
+        if was then call('ZREM', PREFIX .. 'q:i', was .. id) end
+        add_later(PREFIX .. 'q:i', 0, 'q' .. id)
+    end
+    if due <= NOW then rung = true end
+end
+
+-- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays buried. Without
+-- `revive` a job that there is stays as it is: nothing has changed, and whoever has it knows better when to try again.
+local function enqueue(id, lane, due, priority, revive)
+    local key = job_key(id)
+    local state = call('HGET', key, 's')
+    if not state then
+        stand_in_line(id, false, lane, priority, due)
+        return 0
+    elseif not revive then
+        return state == 'b' and 3 or 1
+    end
+    local job = call('HMGET', key, 's', 'l', 'p', 'd', 'a', 'b', 'g')
+    if state == 'q' then
+        local to_lane, to_priority, to_due = lower(job[2], lane), lower(job[3], priority), math.min(tonumber(job[4]), due)
+        if to_lane ~= job[2] or tonumber(to_priority) ~= tonumber(job[3]) or to_due ~= tonumber(job[4]) then
+            flush()
+            call('ZREM', line_key(job[2], job[3]), id)
+            stand_in_line(id, 'q', to_lane, to_priority, to_due)
+        end
+        return 1
+    elseif state == 'r' then
+        call('HSET', key, 'a', int(lower(job[5], due)), 'b', lower(job[6], lane), 'g', lower(job[7], priority))
+        return 2
+    end
+    call('HDEL', key, 'e', 'c', 'm', 'w')
+    stand_in_line(id, 'b', lane, priority, due)
+    return 0
+end
+
+local function put_back(id, lane, priority, due)
+    call('ZREM', PREFIX .. 'q:r', id)
+    call('HDEL', job_key(id), 't', 'a', 'b', 'g')
+    stand_in_line(id, 'r', lane, priority, due)
+end
+
+local function forget_job(id, state, lane, priority)
+    if state == 'q' then call('ZREM', line_key(lane, priority), id) end
+    if state == 'r' then call('ZREM', PREFIX .. 'q:r', id) end
+    call('ZREM', PREFIX .. 'q:i', state .. id)
+    call('DEL', job_key(id))
+end
+
+-- Takes back what is not running; what runs does not run once more.
+local function take_back(id)
+    local job = call('HMGET', job_key(id), 's', 'l', 'p')
+    if not job[1] then return end
+    if job[1] == 'r' then
+        call('HDEL', job_key(id), 'a', 'b', 'g')
+        return
+    end
+    forget_job(id, job[1], job[2], job[3])
+end
+
+-- The end of a script that may have added jobs: wakes waiting workers. Only a hint, so that a user without the right to
+-- publish may do without.
+local function finish_jobs()
+    flush()
+    if rung then redis.pcall('PUBLISH', PREFIX .. 'bell', '') end
+end

@@ -1,0 +1,66 @@
+-- limit → expired, reaped, trimmed, marked, more, overdue marks, ids that need a job
+local limit = tonumber(ARGV[2])
+-- What one call may do to edges: entries with thousands of them take a call each.
+local budget = 5000
+local more = false
+
+-- Entries whose time is over, unless a run holds them: fetched with room for those, or they would block the way.
+local expired = 0
+local running = math.min(call('ZCARD', PREFIX .. 'run:l'), 1000)
+for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMIT', 0, limit + running + 1)) do
+    local ends = call('ZSCORE', PREFIX .. 'run:l', id)
+    if not ends or tonumber(ends) <= NOW then
+        if expired >= limit or budget <= 0 then
+            more = true
+            break
+        end
+        local _, edges = remove_record(id)
+        if ends then drop_run(id) end
+        if JOBS then take_back(id) end
+        expired = expired + 1
+        budget = budget - edges
+    end
+end
+
+-- Runs whose lease has lapsed: a worker that died. The second leaves a slow one the time to commit after all.
+local reaped = 0
+for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'run:l', '-inf', int(NOW - 1001), 'LIMIT', 0, limit)) do
+    drop_run(id)
+    want_job_after_run(id, NOW)
+    reaped = reaped + 1
+end
+if reaped == limit then more = true end
+
+local trimmed = trim(limit)
+if trimmed == limit then more = true end
+
+-- Entries of old epochs, in the order of their expiry. Who is stored again on the way, and so changes its place, is of
+-- the present epoch or marked already.
+local marked = 0
+local clock = PREFIX .. 'c'
+local sweep = call('HMGET', clock, 'sg', 'sd', 'sw', 'ss', 'si')
+if sweep[1] and sweep[1] ~= sweep[2] then
+    local score, from = sweep[4] or '', sweep[5] or ''
+    if sweep[3] ~= sweep[1] then score, from = '', '' end
+    local page = page_after(PREFIX .. 'x', score, from, limit)
+    for at = 1, #page, 2 do
+        local header = call('HGET', record_key(page[at]), 'h')
+        if header and of_old_epoch(header, EPOCHS_AT) then
+            local _, lazy = mark_stale(page[at], true, 'new epoch')
+            if not lazy then want_job(page[at], true, NOW) end
+            marked = marked + 1
+        end
+    end
+    if #page < 2 * limit then
+        call('HSET', clock, 'sd', sweep[1])
+        call('HDEL', clock, 'sw', 'ss', 'si')
+    else
+        call('HSET', clock, 'sw', sweep[1], 'ss', page[#page], 'si', page[#page - 1])
+        more = true
+    end
+end
+
+-- Announced and not finished in time: whoever reads this does it again.
+local overdue = call('ZRANGEBYSCORE', PREFIX .. 'md', '-inf', int(NOW), 'LIMIT', 0, math.min(limit, 100))
+finish_jobs()
+return { expired, reaped, trimmed, marked, more and 1 or 0, overdue, reported }

@@ -1,0 +1,162 @@
+-- Prepended to the scripts of the store, behind lib.lua: records, edges, runs and what vouches for them.
+--
+-- A record is a hash `r:<id>`: h header (version, stored at and expiry as eight bytes each, then the epochs), v value,
+-- m meta, k call, u what it uses (sixteen bytes and 1 direct or 0 child, each); and only where there is something to
+-- say: s staleness (1 child or 2 hard, then since when), c causes, z lazy, n conflicts, f failures, l the last failure.
+-- ARGV[1] says whether this store writes jobs (1) or reports the ids that need one (0).
+local JOBS = ARGV[1] == '1'
+local DIRECT, CHILD = '1', '0'
+local USED, EPOCHS_AT = 17, 25
+local RECOMPUTE, PROPAGATION = '1', '0'
+local MARK_LIFETIME = 30000
+local reported = {}
+
+local function record_key(id) return PREFIX .. 'r:' .. id end
+local function edge_key(dependency) return PREFIX .. 'd:' .. dependency end
+
+-- The epochs of the vouch, read once a script.
+local epochs_now
+local function present_epochs()
+    if not epochs_now then
+        local fields = call('HGETALL', PREFIX .. 'v')
+        epochs_now = { sources = {} }
+        for at = 1, #fields, 2 do
+            if fields[at] == 'e' then
+                epochs_now.global = fields[at + 1]
+            else
+                epochs_now.sources[string.sub(fields[at], 3)] = string.sub(fields[at + 1], 1, 16)
+            end
+        end
+    end
+    return epochs_now
+end
+
+-- Whether epochs, written as the global one and then (length, source, epoch) each, are not the present ones.
+local function of_old_epoch(bytes, at)
+    local now = present_epochs()
+    if string.sub(bytes, at, at + 15) ~= now.global then return true end
+    at = at + 16
+    while at <= #bytes do
+        local length = string.byte(bytes, at)
+        local source = string.sub(bytes, at + 1, at + length)
+        if now.sources[source] ~= string.sub(bytes, at + length + 1, at + length + 16) then return true end
+        at = at + length + 17
+    end
+    return false
+end
+
+-- A source of the vouch is the field `s:<source>` of `v`: epoch, a application or f feed, the end of the feed's lease as
+-- eight bytes, and the incarnation that may vouch (empty: none).
+local function read_source(source)
+    local bytes = call('HGET', PREFIX .. 'v', 's:' .. source)
+    if not bytes then return nil end
+    return {
+        epoch = string.sub(bytes, 1, 16), kind = string.sub(bytes, 17, 17), lease = from_u64(bytes, 18),
+        armed = string.sub(bytes, 26),
+    }
+end
+
+local function write_source(source, is)
+    call('HSET', PREFIX .. 'v', 's:' .. source, is.epoch .. is.kind .. u64(is.lease) .. is.armed)
+end
+
+-- The entries of old epochs are looked for again, from the start.
+local function ask_for_sweep() call('HINCRBY', PREFIX .. 'c', 'sg', 1) end
+
+-- Causes are kept as (two bytes of length, text) each, at most eight, the newest last.
+local packed = {}
+local function add_cause(causes, cause)
+    local one = packed[cause]
+    if not one then
+        one = struct.pack('>I2', #cause) .. cause
+        packed[cause] = one
+    end
+    if not causes then return one end
+    local starts, at = {}, 1
+    while at <= #causes do
+        starts[#starts + 1] = at
+        at = at + 2 + struct.unpack('>I2', causes, at)
+    end
+    if string.sub(causes, starts[#starts]) == one then return causes end
+    if #starts >= 8 then causes = string.sub(causes, starts[#starts - 6]) end
+    return causes .. one
+end
+
+-- Something changed, so that the entry may succeed now: a buried job comes back.
+local function want_job(id, hard, due)
+    if JOBS then
+        enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, true)
+    else
+        reported[#reported + 1] = id
+    end
+end
+
+-- Marks an entry stale, at least that much. Never skipped because it is stale already: whoever did that may have died
+-- before the job. Answers how stale it is now (1 or 2) and whether it is lazy; nothing where there is no record.
+local function mark_stale(id, hard, cause)
+    local key = record_key(id)
+    local record = call('HMGET', key, 'h', 's', 'z', 'c')
+    if not record[1] then return nil end
+    local stale, lazy = record[2], record[3]
+    local level = hard and '2' or '1'
+    if stale and string.sub(stale, 1, 1) == '2' then level = '2' end
+    local since = stale and string.sub(stale, 2) or int(NOW)
+    if cause == '' then
+        call('HSET', key, 's', level .. since)
+    else
+        call('HSET', key, 's', level .. since, 'c', add_cause(record[4], cause))
+    end
+    if not stale then
+        if lazy then call('SADD', PREFIX .. 'z', id) else add_later(PREFIX .. 's', since, id) end
+    end
+    return level, lazy
+end
+
+-- A run was given up or its worker died: a record that is stale, by its mark or its epochs, wants another one. Nothing
+-- has changed, so that a job that there is stays as it is.
+local function want_job_after_run(id, due)
+    local record = call('HMGET', record_key(id), 'h', 's', 'z')
+    if not record[1] or record[3] then return end
+    local hard = record[2] and string.sub(record[2], 1, 1) == '2' or of_old_epoch(record[1], EPOCHS_AT)
+    if not hard and not record[2] then return end
+    if JOBS then
+        enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, false)
+    else
+        reported[#reported + 1] = id
+    end
+end
+
+local function drop_run(id)
+    call('HDEL', PREFIX .. 'run', id)
+    call('ZREM', PREFIX .. 'run:l', id)
+    call('ZREM', PREFIX .. 'run:s', id)
+end
+
+-- Removes a record with its edges. Says whether there was one, and how many edges it had.
+local function remove_record(id)
+    local used = call('HGET', record_key(id), 'u')
+    if used then
+        for at = 1, #used - USED + 1, USED do
+            call('HDEL', edge_key(string.sub(used, at, at + 15)), id)
+        end
+    end
+    local there = call('DEL', record_key(id)) == 1
+    call('ZREM', PREFIX .. 'x', id)
+    call('ZREM', PREFIX .. 's', id)
+    call('SREM', PREFIX .. 'z', id)
+    return there, used and #used / USED or 0
+end
+
+-- Drops clocks of invalidations that no run compares with any more. A run whose lease has lapsed may still commit.
+local function trim(limit)
+    local clocks = PREFIX .. 'n'
+    local oldest = call('ZRANGE', PREFIX .. 'run:s', 0, 0, 'WITHSCORES')[2] or call('HGET', PREFIX .. 'c', 'k') or '0'
+    local old = call('ZRANGEBYSCORE', clocks, '-inf', oldest, 'WITHSCORES', 'LIMIT', 0, limit)
+    if #old == 0 then return 0 end
+    local dependencies = {}
+    for at = 1, #old, 2 do dependencies[#dependencies + 1] = old[at] end
+    in_pieces(dependencies, 1000, function(...) call('ZREM', clocks, ...) end)
+    local floor = tonumber(call('HGET', PREFIX .. 'c', 'f') or '0')
+    if tonumber(old[#old]) > floor then call('HSET', PREFIX .. 'c', 'f', old[#old]) end
+    return #dependencies
+end

@@ -1,0 +1,39 @@
+-- lane, max, lease, twelve bytes of a token → next due from now (-1: none), then (id, token, errors, crashes) each
+local lane, max, ends, seed = ARGV[1], tonumber(ARGV[2]), int(NOW + tonumber(ARGV[3])), ARGV[4]
+local AT_ONCE = 100
+
+-- What was not settled in time, of any lane: its worker vanished.
+local lapsed = call('ZRANGEBYSCORE', PREFIX .. 'q:r', '-inf', int(NOW), 'LIMIT', 0, AT_ONCE)
+for _, id in ipairs(lapsed) do
+    local job = call('HMGET', job_key(id), 'l', 'p', 'b', 'g')
+    call('HINCRBY', job_key(id), 'c', 1)
+    put_back(id, lower(job[3], job[1]), lower(job[4], job[2]), NOW)
+end
+
+flush()
+
+local jobs, next_due = {}, -1
+for _, priority in ipairs(call('ZRANGE', PREFIX .. 'q:p:' .. lane, 0, -1)) do
+    local line = line_key(lane, priority)
+    local due = max > #jobs and call('ZRANGEBYSCORE', line, '-inf', int(NOW), 'LIMIT', 0, max - #jobs) or {}
+    for _, id in ipairs(due) do
+        local token = seed .. struct.pack('>I4', #jobs)
+        local counted = call('HMGET', job_key(id), 'e', 'c')
+        call('HSET', job_key(id), 's', 'r', 't', token)
+        call('ZREM', line, id)
+        call('ZADD', PREFIX .. 'q:r', ends, id)
+        call('ZREM', PREFIX .. 'q:i', 'q' .. id)
+        call('ZADD', PREFIX .. 'q:i', 0, 'r' .. id)
+        jobs[#jobs + 1] = { id, token, tonumber(counted[1] or '0'), tonumber(counted[2] or '0') }
+    end
+    local first = call('ZRANGE', line, 0, 0, 'WITHSCORES')[2]
+    if first then
+        local wait = math.max(tonumber(first) - NOW, 0)
+        if next_due < 0 or wait < next_due then next_due = wait end
+    else
+        call('ZREM', PREFIX .. 'q:p:' .. lane, priority)
+    end
+end
+if #lapsed == AT_ONCE then next_due = 0 end
+finish_jobs()
+return { next_due, unpack(jobs) }

@@ -1,0 +1,10 @@
+-- the step → 1 | -1 fenced
+local step = read_step(2)
+if is_fenced(step) then return -1 end
+for _, position in ipairs(step.positions) do
+    write_source(position.source, { epoch = position.epoch, kind = 'f', lease = 0, armed = '' })
+    save_position(position, true)
+end
+ask_for_sweep()
+renew_leadership(step)
+return 1

@@ -1,0 +1,113 @@
+//! How to connect.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{Client, IntoConnectionInfo, ProtocolVersion};
+use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
+
+use crate::{RedisQueue, RedisStore, connection::Link, keys::Keys};
+
+/// A Redis server as a backend. Clones share one connection.
+#[derive(Clone)]
+pub struct Redis {
+    link: Arc<Link>,
+}
+
+impl Redis {
+    /// Connects to a server and checks that it can be used.
+    ///
+    /// The URL is `redis://[[user:]password@]host[:port][/db]`, `rediss://…` for TLS, or `unix:///path?db=…`.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Config`]: the URL is not valid
+    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, or the server is starting
+    /// - [`ErrorKind::Permission`]: the password or a permission is missing
+    /// - [`ErrorKind::WrongServer`]: not a Redis, too old, a replica, in cluster mode, or one that evicts any key
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
+        Self::builder(url).connect().await
+    }
+
+    /// Connects with other bounds than the usual ones.
+    pub fn builder(url: impl AsRef<str>) -> RedisBuilder {
+        RedisBuilder {
+            url: url.as_ref().to_owned(),
+            response_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Backend for Redis {
+    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
+        Ok(Arc::new(RedisStore::new(self.link.clone(), Keys::new(namespace), JobWrites::Reported)))
+    }
+
+    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
+        Ok(Arc::new(RedisQueue::new(self.link.clone(), Keys::new(namespace))))
+    }
+
+    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
+        let store = RedisStore::new(self.link.clone(), Keys::new(namespace), JobWrites::SameStep);
+        Ok((Arc::new(store), self.queue(namespace)?))
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("link", &self.link).finish()
+    }
+}
+
+/// Connects to a server with other bounds than the usual ones.
+#[derive(Clone)]
+pub struct RedisBuilder {
+    url: String,
+    response_timeout: Duration,
+    connect_timeout: Duration,
+}
+
+impl RedisBuilder {
+    /// How long a command may take; 2 seconds unless it is set.
+    #[must_use]
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// How long it may take to connect, also again later; 5 seconds unless it is set.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connects and checks the server.
+    ///
+    /// # Errors
+    /// As [`Redis::connect`].
+    pub async fn connect(self) -> Result<Redis> {
+        // The error of the parser is left out: it may quote the URL, and the URL may hold a password.
+        let invalid = || {
+            let fix = "use `redis://[[user:]password@]host[:port][/db]`, `rediss://…` or `unix:///path`";
+            Error::new(ErrorKind::Config, format!("the URL of the Redis server is not valid: {fix}"))
+        };
+        let info = self.url.as_str().into_connection_info().map_err(|_| invalid())?;
+        // Only this protocol tells at once that a connection is lost, and every server that is new enough speaks it.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings)).map_err(|_| invalid())?;
+        let link = Arc::new(Link::new(client, self.response_timeout, self.connect_timeout));
+        link.live().await?;
+        Ok(Redis { link })
+    }
+}
+
+impl fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.url.as_str().into_connection_info().map(|info| info.addr().to_string());
+        f.debug_struct("RedisBuilder")
+            .field("address", &address.unwrap_or_else(|_| "not valid".to_owned()))
+            .field("response_timeout", &self.response_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish()
+    }
+}

@@ -1,0 +1,94 @@
+//! Which server is at the other end, and whether it can be used.
+
+use redis::{Value, aio::MultiplexedConnection};
+use smache_core::{Incarnation, Result};
+
+use crate::error::{failed, unexpected, wrong_server};
+
+/// Asks a new connection what it talks to, before it is used for anything.
+pub(crate) async fn check_server(connection: &mut MultiplexedConnection, server: &str) -> Result<Incarnation> {
+    let mut sections = redis::pipe();
+    // Only Redis 7 takes several sections at once.
+    for section in ["server", "replication", "memory", "cluster"] {
+        sections.cmd("INFO").arg(section);
+    }
+    let answers = connection.send_packed_commands(&sections, 0, 4).await.map_err(|error| failed(error, server))?;
+    let mut text = String::new();
+    for answer in answers {
+        match answer {
+            Value::BulkString(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            Value::VerbatimString { text: section, .. } => text.push_str(&section),
+            Value::ServerError(error) => return Err(failed(error.into(), server)),
+            _ => return Err(unexpected("INFO")),
+        }
+        text.push('\n');
+    }
+    judge(&text, server)
+}
+
+fn judge(info: &str, server: &str) -> Result<Incarnation> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+            .filter(|value| !value.is_empty())
+    };
+    let (Some(version), Some(run), Some(replication)) =
+        (field("redis_version"), field("run_id"), field("master_replid"))
+    else {
+        return Err(wrong_server(
+            "the server does not describe itself like a Redis: use Redis 6.2 or newer".to_owned(),
+            server,
+        ));
+    };
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0_u32));
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
+        return Err(wrong_server(format!("the server is Redis {version}: use 6.2 or newer"), server));
+    }
+    if field("cluster_enabled") == Some("1") {
+        return Err(wrong_server(
+            "the server is in cluster mode, which is not supported: use a single primary".to_owned(),
+            server,
+        ));
+    }
+    if field("role").is_some_and(|role| role != "master") {
+        return Err(wrong_server("the server is a replica: connect to the primary".to_owned(), server));
+    }
+    if let Some(policy) = field("maxmemory_policy").filter(|policy| policy.starts_with("allkeys-")) {
+        let fix = "its bookkeeping may be evicted: set `maxmemory-policy` to `noeviction` or `volatile-lru`";
+        return Err(wrong_server(format!("the server evicts any key (`{policy}`), so that {fix}"), server));
+    }
+    Ok(Incarnation::new(format!("{run}/{replication}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use smache_core::ErrorKind;
+
+    use super::*;
+
+    const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\nrole:master\r\nmaster_replid:def\r\n\
+                        maxmemory_policy:noeviction\r\ncluster_enabled:0\r\n";
+
+    #[test]
+    fn an_incarnation_is_the_run_and_the_history_of_the_server() {
+        assert_eq!(judge(GOOD, "localhost").expect("a good server").as_str(), "abc/def");
+        assert!(judge(&GOOD.replace("noeviction", "volatile-lru"), "localhost").is_ok());
+        assert!(judge(&GOOD.replace("7.0.15", "6.2.0"), "localhost").is_ok());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_used_is_refused_with_the_reason() {
+        let table = [
+            (("7.0.15", "6.0.16"), "6.2"),
+            (("role:master", "role:slave"), "primary"),
+            (("cluster_enabled:0", "cluster_enabled:1"), "cluster"),
+            (("noeviction", "allkeys-lru"), "volatile-lru"),
+            (("run_id:abc", "run_id:"), "Redis"),
+        ];
+        for ((good, bad), reason) in table {
+            let error = judge(&GOOD.replace(good, bad), "localhost").expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::WrongServer, "{bad}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+}

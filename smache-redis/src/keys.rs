@@ -1,0 +1,42 @@
+//! The names of the keys. `scripts/*.lua` know the same ones.
+
+use smache_core::{EntryId, Namespace};
+
+/// The keys of a namespace. They share one hash tag, so that a cluster keeps them in one slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+    vouch: String,
+}
+
+impl Keys {
+    pub(crate) fn new(namespace: &Namespace) -> Self {
+        let prefix = format!("{{{namespace}}}:");
+        Self { vouch: format!("{prefix}v"), prefix }
+    }
+
+    /// What every key starts with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The epochs, and what vouches for the sources.
+    pub(crate) fn vouch(&self) -> &str {
+        &self.vouch
+    }
+
+    /// One of the keys that there is one of in a namespace.
+    pub(crate) fn of(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// The record of an entry.
+    pub(crate) fn record(&self, id: &EntryId) -> Vec<u8> {
+        [self.prefix.as_bytes(), b"r:", id.as_bytes()].concat()
+    }
+
+    /// The same for people, who cannot read raw bytes.
+    pub(crate) fn record_name(&self, id: &EntryId) -> String {
+        format!("{}r:{id}", self.prefix)
+    }
+}

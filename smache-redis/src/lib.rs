@@ -1,0 +1,45 @@
+//! The Redis backend of SMache: a store, a queue, or both on one server.
+//!
+//! ```no_run
+//! # async fn example() -> smache_core::Result<()> {
+//! use smache_core::{Backend, Namespace};
+//! use smache_redis::Redis;
+//!
+//! let redis = Redis::connect("redis://localhost").await?;
+//! let (store, queue) = redis.both(&Namespace::new("shop")?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it needs
+//! One primary of Redis 6.2 or newer (or a compatible server), without cluster mode, whose eviction policy is
+//! `noeviction` or one of `volatile-*`: the edges and clocks of a store must never be evicted alone. The user needs the
+//! right to run scripts, `INFO` and the commands of hashes and sorted sets on `{<namespace>}:*`, and for prompt workers
+//! the channel `{<namespace>}:bell`.
+//!
+//! # What it promises
+//! Every step is one script, which Redis runs alone; the first write of a script is the only one that the server can
+//! refuse for want of memory, so that nothing is half-done. Redis acknowledges before it has written to disk or to
+//! a replica: after a crash or a failover the tail may be missing. The store notices (the server's incarnation, its run
+//! id with its replication id, is another one) and vouches for nothing until the feed has replayed from the position
+//! that is stored beside the entries.
+//!
+//! A connection that is lost is opened again by the next call. Look-ups are tried again then; steps are not, since the
+//! lost one may have happened: they fail with [`Unavailable`](smache_core::ErrorKind::Unavailable), and the caller, who
+//! knows that steps are idempotent, decides.
+
+mod config;
+mod connection;
+mod error;
+mod handshake;
+mod keys;
+mod queue;
+mod reply;
+mod script;
+mod store;
+
+pub use self::{
+    config::{Redis, RedisBuilder},
+    queue::RedisQueue,
+    store::RedisStore,
+};

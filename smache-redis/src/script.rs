@@ -1,0 +1,120 @@
+//! The scripts, and how they are called.
+
+use std::{sync::LazyLock, time::Duration};
+
+use redis::{Cmd, ToRedisArgs};
+
+use crate::keys::Keys;
+
+/// A script with the hash that the server knows it by.
+pub(crate) struct Script {
+    operation: &'static str,
+    inner: redis::Script,
+    text: &'static str,
+}
+
+macro_rules! scripts {
+    ($($name:ident = $operation:literal [$($file:literal)*]),* $(,)?) => {
+        $(pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new($operation, concat!(include_str!("../scripts/lib.lua"), $(include_str!(concat!("../scripts/", $file))),*))
+        });)*
+    };
+}
+
+scripts! {
+    BEGIN = "begin" ["records.lua" "begin.lua"],
+    COMMIT = "commit" ["records.lua" "commit.lua"],
+    ABORT = "abort" ["records.lua" "abort.lua"],
+    EXTEND_RUNS = "extend" ["extend_runs.lua"],
+    REMOVE = "remove" ["records.lua" "remove.lua"],
+    INVALIDATE = "invalidate" ["records.lua" "feeds.lua" "invalidate.lua"],
+    NEW_EPOCH = "new_epoch" ["records.lua" "new_epoch.lua"],
+    ATTACH = "attach" ["records.lua" "attach.lua"],
+    LEAD = "lead" ["lead.lua"],
+    RESIGN = "resign" ["resign.lua"],
+    RESTART = "restart" ["records.lua" "feeds.lua" "restart.lua"],
+    MAINTAIN = "maintain" ["records.lua" "maintain.lua"],
+    STALE = "stale" ["stale.lua"],
+    ENQUEUE = "enqueue" ["enqueue.lua"],
+    RESERVE = "reserve" ["reserve.lua"],
+    EXTEND_JOBS = "extend" ["extend_jobs.lua"],
+    SETTLE = "settle" ["settle.lua"],
+    REQUEUE = "requeue" ["requeue.lua"],
+    DISCARD = "discard" ["discard.lua"],
+    COUNTS = "counts" ["counts.lua"],
+    LIST = "list" ["list.lua"],
+}
+
+impl Script {
+    fn new(operation: &'static str, text: &'static str) -> Self {
+        Self { operation, inner: redis::Script::new(text), text }
+    }
+
+    /// A call on the keys of a namespace; arguments follow.
+    pub(crate) fn call(&'static self, keys: &Keys) -> Call {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.inner.get_hash()).arg(1).arg(keys.prefix());
+        Call { script: self, command }
+    }
+}
+
+/// A call of a script.
+pub(crate) struct Call {
+    script: &'static Script,
+    command: Cmd,
+}
+
+impl Call {
+    pub(crate) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub(crate) fn flag(&mut self, flag: bool) -> &mut Self {
+        self.arg(u8::from(flag))
+    }
+
+    pub(crate) fn millis(&mut self, duration: Duration) -> &mut Self {
+        self.arg(millis(duration))
+    }
+
+    pub(crate) fn operation(&self) -> &'static str {
+        self.script.operation
+    }
+
+    /// By the hash: short, but the server must know the script.
+    pub(crate) fn by_hash(&self) -> &Cmd {
+        &self.command
+    }
+
+    /// With the text, for a server that has forgotten the script or never knew it.
+    pub(crate) fn with_text(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.script.text);
+        for argument in self.command.args_iter().skip(2) {
+            if let redis::Arg::Simple(argument) = argument {
+                command.arg(argument);
+            }
+        }
+        command
+    }
+}
+
+/// The milliseconds of a duration, at most some thousand years: Lua counts exactly up to 2⁵³ only.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(MAX_MILLIS)
+}
+
+/// The end of time for scripts.
+pub(crate) const MAX_MILLIS: u64 = 100_000_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_stay_exact_in_lua() {
+        assert_eq!(millis(Duration::from_millis(1_500)), 1_500);
+        assert_eq!(millis(Duration::MAX), MAX_MILLIS);
+    }
+}

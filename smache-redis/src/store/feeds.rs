@@ -1,0 +1,130 @@
+//! Feeds: leadership, positions, epochs.
+
+use std::time::Duration;
+
+use redis::Value;
+use smache_core::{
+    Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Positions, Result, SourceId, Token,
+};
+
+use super::RedisStore;
+use crate::{
+    error::{corrupt, unexpected},
+    reply::Reply,
+    script::{ATTACH, Call, LEAD, NEW_EPOCH, RESIGN, RESTART},
+};
+
+/// Writes a step as the scripts read it.
+pub(super) fn step_args(call: &mut Call, step: &FeedStep) {
+    call.arg(step.feed.as_str()).arg(step.fence).millis(step.leadership);
+    match step.lease {
+        Some(lease) => call.millis(lease),
+        None => call.arg(""),
+    };
+    call.flag(step.arm).arg(step.incarnation.as_str());
+    for (source, position) in &step.positions {
+        call.arg(source.as_str()).arg(position.order.as_ref()).arg(position.token.as_ref());
+        call.arg(Epoch::random().as_bytes());
+    }
+}
+
+pub(super) fn fenced(step: &FeedStep) -> Error {
+    Error::new(ErrorKind::Fenced, "another leader of the feed took over")
+        .with_context("feed", &step.feed)
+        .with_context("fence", step.fence)
+}
+
+/// A step is of one incarnation: another one has another history to replay.
+pub(super) fn same_incarnation(step: &FeedStep, present: &Incarnation) -> Result<()> {
+    if step.incarnation == *present {
+        return Ok(());
+    }
+    let message = "the server is another one than the feed's leader knows: start again from the stored positions";
+    Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed))
+}
+
+impl RedisStore {
+    pub(super) async fn start_epoch(&self) -> Result<Epoch> {
+        let epoch = Epoch::random();
+        let mut call = self.step(&NEW_EPOCH);
+        call.arg(epoch.as_bytes());
+        self.link.call(&call).await?;
+        Ok(epoch)
+    }
+
+    pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
+        let live = self.link.live().await?;
+        for sources in sources.chunks(500) {
+            let mut call = self.step(&ATTACH);
+            call.arg(live.incarnation.as_str());
+            for source in sources {
+                call.arg(source.as_str()).arg(Epoch::random().as_bytes());
+            }
+            live.call(&call).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
+        let mut call = LEAD.call(&self.keys);
+        call.arg(feed.as_str()).arg(holder.as_bytes()).millis(lease);
+        let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
+        let leads = reply.number()? == 1;
+        let number = reply.number()?;
+        Ok(if leads {
+            Leadership::Leader { fence: number }
+        } else {
+            Leadership::Follower { retry_after: Duration::from_millis(number) }
+        })
+    }
+
+    pub(super) async fn resign_feed(&self, feed: &FeedId, fence: u64) -> Result<()> {
+        let mut call = RESIGN.call(&self.keys);
+        call.arg(feed.as_str()).arg(fence);
+        self.link.call(&call).await?;
+        Ok(())
+    }
+
+    pub(super) async fn saved_positions(&self, sources: &[SourceId]) -> Result<Positions> {
+        let key = self.keys.of("p");
+        let mut commands = redis::pipe();
+        for source in sources {
+            commands.cmd("HGET").arg(&key).arg(source.as_str());
+        }
+        if sources.is_empty() {
+            let incarnation = self.link.live().await?.incarnation.clone();
+            return Ok(Positions { positions: Vec::new(), incarnation });
+        }
+        let (values, live) = self.link.read(&commands).await?;
+        let mut positions = Vec::with_capacity(sources.len());
+        for (source, value) in sources.iter().zip(values) {
+            positions.push(match value {
+                Value::Nil => None,
+                Value::BulkString(bytes) => Some(parse_position(&bytes).ok_or_else(|| {
+                    corrupt("a saved position cannot be read: remove the field", format!("{key} {source}"))
+                })?),
+                Value::ServerError(error) => return Err(live.failed(error, key)),
+                _ => return Err(unexpected("positions")),
+            });
+        }
+        Ok(Positions { positions, incarnation: live.incarnation.clone() })
+    }
+
+    pub(super) async fn restart_sources(&self, step: &FeedStep) -> Result<()> {
+        let live = self.link.live().await?;
+        same_incarnation(step, &live.incarnation)?;
+        let mut call = self.step(&RESTART);
+        step_args(&mut call, step);
+        match live.call(&call).await? {
+            Value::Int(1) => Ok(()),
+            _ => Err(fenced(step)),
+        }
+    }
+}
+
+/// Four bytes of length, the order, the token.
+fn parse_position(bytes: &[u8]) -> Option<Position> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (order, token) = rest.split_at_checked(u32::from_be_bytes(*length).try_into().ok()?)?;
+    Some(Position { order: order.to_vec().into(), token: token.to_vec().into() })
+}

@@ -1,0 +1,166 @@
+//! Invalidation: one script when everything fits into it, and otherwise page by page under an announcement.
+
+use std::{
+    collections::{HashMap, HashSet},
+    slice::Chunks,
+};
+
+use smache_core::{Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, Token};
+
+use super::{
+    RedisStore,
+    feeds::{fenced, same_incarnation, step_args},
+    ids,
+};
+use crate::{
+    connection::Live,
+    reply::{Reply, clip},
+    script::INVALIDATE,
+};
+
+/// Hits and entries a call: what one script may take as arguments.
+const PER_CALL: usize = 500;
+/// Edges a call: some two milliseconds of the server's time.
+const EDGES: usize = 220;
+
+/// What one set of arguments holds of an invalidation.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    hits: &'a [Hit],
+    entries: &'a [EntryId],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    All,
+    Announce,
+    Walk,
+    Finish,
+}
+
+/// An invalidation on its way, on one connection: another one might be another server.
+struct Walk<'a> {
+    store: &'a RedisStore,
+    live: &'a Live,
+    all: &'a Invalidation,
+    /// Why entries were named: their own dependencies are among the hits.
+    causes: HashMap<Dependency, &'a str>,
+    nonce: [u8; 16],
+    done: Invalidated,
+    jobs: HashSet<EntryId>,
+}
+
+impl RedisStore {
+    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
+        let live = self.link.live().await?;
+        // A feed's announcement is always the same one, so that the next try clears what a crashed one left behind. An
+        // application's is its own: nobody repeats that call.
+        let nonce = match &invalidation.step {
+            Some(step) => {
+                same_incarnation(step, &live.incarnation)?;
+                *Dependency::tag(&format!("feed {}", step.feed)).as_bytes()
+            }
+            None => *Token::random().as_bytes(),
+        };
+        self.walk(&live, invalidation, nonce).await
+    }
+
+    /// Does again what its author announced and did not finish.
+    pub(super) async fn redo(&self, live: &Live, dependencies: &[Dependency], nonce: [u8; 16]) -> Result<Invalidated> {
+        let hit = |dependency: &Dependency| Hit { dependency: *dependency, cause: "unfinished invalidation".into() };
+        let invalidation = Invalidation { hits: dependencies.iter().map(hit).collect(), ..Invalidation::default() };
+        self.walk(live, &invalidation, nonce).await
+    }
+
+    async fn walk(&self, live: &Live, all: &Invalidation, nonce: [u8; 16]) -> Result<Invalidated> {
+        let named: HashSet<_> = all.entries.iter().map(Dependency::entry).collect();
+        let of_named = all.hits.iter().filter(|hit| named.contains(&hit.dependency));
+        let causes = of_named.map(|hit| (hit.dependency, clip(&hit.cause, 200))).collect();
+        let (done, jobs) = (Invalidated::default(), HashSet::new());
+        let mut walk = Walk { store: self, live, all, causes, nonce, done, jobs };
+        let parts: Vec<_> = parts(all).collect();
+        match parts.as_slice() {
+            [part] => walk.through(*part, Phase::All, true).await?,
+            parts => {
+                // In this order every announcement is made before the clock ticks for the first time, and the positions
+                // are saved after everything else.
+                for phase in [Phase::Announce, Phase::Walk, Phase::Finish] {
+                    for (place, part) in parts.iter().enumerate() {
+                        walk.through(*part, phase, phase == Phase::Finish && place + 1 == parts.len()).await?;
+                    }
+                }
+            }
+        }
+        Ok(walk.done)
+    }
+}
+
+/// Pairs of pieces of the hits and of the entries; at least one.
+fn parts(all: &Invalidation) -> impl Iterator<Item = Part<'_>> {
+    fn nth<'a, T>(mut pieces: Chunks<'a, T>, place: usize) -> &'a [T] {
+        pieces.nth(place).unwrap_or_default()
+    }
+    let count = all.hits.len().max(all.entries.len()).div_ceil(PER_CALL).max(1);
+    (0..count).map(|place| Part {
+        hits: nth(all.hits.chunks(PER_CALL), place),
+        entries: nth(all.entries.chunks(PER_CALL), place),
+    })
+}
+
+impl Walk<'_> {
+    /// Calls the script until it has come to the end of a part.
+    async fn through(&mut self, part: Part<'_>, phase: Phase, last: bool) -> Result<()> {
+        let (mut place, mut cursor) = (1, b"0".to_vec());
+        while place != 0 {
+            (place, cursor) = self.page(part, phase, last, place, &cursor).await?;
+        }
+        Ok(())
+    }
+
+    async fn page(
+        &mut self,
+        part: Part<'_>,
+        phase: Phase,
+        last: bool,
+        place: u64,
+        cursor: &[u8],
+    ) -> Result<(u64, Vec<u8>)> {
+        let mut call = self.store.step(&INVALIDATE);
+        call.arg(match phase {
+            Phase::All => "all",
+            Phase::Announce => "announce",
+            Phase::Walk => "walk",
+            Phase::Finish => "finish",
+        });
+        call.arg(&self.nonce).arg(place).arg(cursor).arg(EDGES).arg(part.hits.len()).arg(part.entries.len());
+        call.arg(match (&self.all.step, last) {
+            (None, _) => 0,
+            (Some(_), false) => 1,
+            (Some(_), true) => 2,
+        });
+        for hit in part.hits {
+            call.arg(hit.dependency.as_bytes()).arg(clip(&hit.cause, 200));
+        }
+        for id in part.entries {
+            call.arg(id.as_bytes()).arg(self.causes.get(&Dependency::entry(id)).copied().unwrap_or_default());
+        }
+        if let Some(step) = &self.all.step {
+            step_args(&mut call, step);
+        }
+        let mut reply = Reply::new(call.operation(), self.live.call(&call).await?)?;
+        let next = reply.value()?;
+        if next == redis::Value::Int(-1) {
+            return Err(self.all.step.as_ref().map_or_else(|| reply.unexpected(), |step: &FeedStep| fenced(step)));
+        }
+        let place = crate::reply::number(&next).ok_or_else(|| reply.unexpected())?;
+        let cursor = reply.bytes()?;
+        self.done.clock = reply.number()?;
+        self.done.marked += reply.number()?;
+        for id in ids(reply.list()?)? {
+            if self.jobs.insert(id) {
+                self.done.jobs.push(id);
+            }
+        }
+        Ok((place, cursor))
+    }
+}

@@ -1,0 +1,88 @@
+//! Upkeep, and the listing of what is stale.
+
+use std::collections::BTreeMap;
+
+use smache_core::{Dependency, EntryId, Maintained, Page, Result, Scanned, Timestamp};
+
+use super::{RedisStore, ids};
+use crate::{
+    error::{corrupt, unexpected},
+    reply::Reply,
+    script::{MAINTAIN, STALE},
+};
+
+/// What one call of the script may do of each kind: some milliseconds of the server's time.
+const PER_CALL: usize = 250;
+
+impl RedisStore {
+    pub(super) async fn keep_up(&self, limit: usize) -> Result<Maintained> {
+        let limit = limit.max(1);
+        let live = self.link.live().await?;
+        let mut done = Maintained::default();
+        let mut left = limit;
+        while left > 0 {
+            let mut call = self.step(&MAINTAIN);
+            call.arg(left.min(PER_CALL));
+            left -= left.min(PER_CALL);
+            let mut reply = Reply::new(call.operation(), live.call(&call).await?)?;
+            done.expired += reply.number()?;
+            done.reaped += reply.number()?;
+            done.trimmed += reply.number()?;
+            done.marked += reply.number()?;
+            done.more = reply.number()? == 1;
+            let mut overdue: BTreeMap<[u8; 16], Vec<Dependency>> = BTreeMap::new();
+            for mark in reply.list()? {
+                let mark = crate::reply::bytes(mark).ok_or_else(|| unexpected("maintain"))?;
+                let nonce = mark.last_chunk().filter(|_| mark.len() == 2 * Dependency::LEN);
+                let nonce =
+                    nonce.ok_or_else(|| corrupt("an announcement cannot be read: remove it", self.keys.of("md")))?;
+                overdue.entry(*nonce).or_default().push(Dependency::from_slice(&mark[..Dependency::LEN])?);
+            }
+            done.jobs.extend(ids(reply.list()?)?);
+            for (nonce, dependencies) in overdue {
+                done.redone += dependencies.len() as u64;
+                done.jobs.extend(self.redo(&live, &dependencies, nonce).await?.jobs);
+            }
+            if !done.more {
+                break;
+            }
+        }
+        done.jobs.sort_unstable();
+        done.jobs.dedup();
+        Ok(done)
+    }
+
+    /// A cursor is the time since when the last entry of a page is stale, as eight bytes, and its id: who stays stale
+    /// keeps that place.
+    pub(super) async fn stale_page(&self, page: &Page) -> Result<Scanned> {
+        let limit = page.limit.max(1);
+        let mut call = STALE.call(&self.keys);
+        match &page.cursor {
+            Some(cursor) => {
+                let place = cursor.split_first_chunk().filter(|(_, id)| id.len() == EntryId::LEN);
+                let (since, id) =
+                    place.ok_or_else(|| corrupt("the cursor is not one of this store", self.keys.of("s")))?;
+                call.arg(u64::from_be_bytes(*since)).arg(id);
+            }
+            None => {
+                call.arg("").arg("");
+            }
+        }
+        // One more than asked for tells whether there is a next page.
+        call.arg(limit.min(10_000) + 1);
+        let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
+        let mut entries = Vec::new();
+        while !reply.is_empty() {
+            let id = EntryId::from_slice(&reply.bytes()?)?;
+            entries.push((id, reply.time()?));
+        }
+        let more = entries.len() > limit.min(10_000);
+        entries.truncate(limit.min(10_000));
+        let next = entries.last().filter(|_| more).map(|(id, since)| place(id, *since).into());
+        Ok(Scanned { entries, next })
+    }
+}
+
+fn place(id: &EntryId, since: Timestamp) -> Vec<u8> {
+    [since.as_millis().to_be_bytes().as_slice(), id.as_bytes()].concat()
+}

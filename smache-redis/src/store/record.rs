@@ -1,0 +1,215 @@
+//! Records: hashes with a few short fields, of which a look-up reads the first four.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::Value;
+use smache_core::{Dependency, EntryId, Record, Result, RunFailure, Staleness, StoredEntry, Timestamp, Used, Via};
+
+use super::{
+    RedisStore,
+    vouch::{decode_epochs, fields},
+};
+use crate::{error::corrupt, keys::Keys};
+
+/// The fields of a look-up: header, staleness, meta and value.
+pub(super) const ENTRY_FIELDS: [&str; 4] = ["h", "s", "m", "v"];
+
+/// A used dependency as records keep it: sixteen bytes, and `1` direct or `0` through a child.
+const USED: usize = Dependency::LEN + 1;
+
+const UNREADABLE: &str = "the bookkeeping of a record cannot be read: remove the key";
+
+/// The entry in the answer to the fields of a look-up; `None` where there is no record.
+pub(super) fn read_entry(values: Vec<Value>, keys: &Keys, id: &EntryId) -> Result<Option<StoredEntry>> {
+    parse_entry(values).ok_or_else(|| corrupt(UNREADABLE, keys.record_name(id)))
+}
+
+/// `None` for what cannot be read, `Some(None)` where there is no record.
+pub(super) fn parse_entry(values: Vec<Value>) -> Option<Option<StoredEntry>> {
+    let [header, stale, meta, value] = <[Value; 4]>::try_from(values).ok()?;
+    match (header, stale, meta, value) {
+        (Value::Nil, Value::Nil, Value::Nil, Value::Nil) => Some(None),
+        (Value::BulkString(header), stale, Value::BulkString(meta), Value::BulkString(value)) => {
+            let stale = match &stale {
+                Value::Nil => None,
+                Value::BulkString(stale) => Some(stale.as_slice()),
+                _ => return None,
+            };
+            entry(&header, stale, meta, value).map(Some)
+        }
+        _ => None,
+    }
+}
+
+fn entry(header: &[u8], stale: Option<&[u8]>, meta: Vec<u8>, value: Vec<u8>) -> Option<StoredEntry> {
+    let (version, rest) = header.split_first_chunk()?;
+    let (stored_at, rest) = rest.split_first_chunk()?;
+    let (expires, epochs) = rest.split_first_chunk()?;
+    let (staleness, since) = match stale.map(|stale| stale.split_first()) {
+        None => (Staleness::Fresh, None),
+        Some(level) => {
+            let (level, since) = level?;
+            let staleness = match level {
+                b'1' => Staleness::Child,
+                b'2' => Staleness::Hard,
+                _ => return None,
+            };
+            (staleness, Some(Timestamp::from_millis(std::str::from_utf8(since).ok()?.parse().ok()?)))
+        }
+    };
+    let expires = u64::from_be_bytes(*expires);
+    Some(StoredEntry {
+        value: Bytes::from(value),
+        meta: Bytes::from(meta),
+        version: u64::from_be_bytes(*version),
+        epochs: decode_epochs(epochs)?,
+        staleness,
+        since,
+        stored_at: Timestamp::from_millis(u64::from_be_bytes(*stored_at)),
+        expires: (expires != 0).then(|| Timestamp::from_millis(expires)),
+    })
+}
+
+/// What a commit writes of its dependencies: those with an edge, each once, and those that are only checked.
+pub(super) fn encode_used(used: &[Used]) -> (Vec<u8>, Vec<u8>) {
+    let mut edges: Vec<u8> = Vec::with_capacity(used.len() * USED);
+    let mut guards = Vec::new();
+    let mut place = std::collections::HashMap::with_capacity(used.len());
+    for Used { dependency, via } in used {
+        let via = match via {
+            Via::Guard => {
+                guards.extend_from_slice(dependency.as_bytes());
+                continue;
+            }
+            Via::Child => b'0',
+            // Also what is not known here: an entry that runs once too often is better than one that misses a change.
+            _ => b'1',
+        };
+        let at = *place.entry(dependency).or_insert(edges.len());
+        if at == edges.len() {
+            edges.extend_from_slice(dependency.as_bytes());
+            edges.push(via);
+        } else {
+            edges[at + Dependency::LEN] = edges[at + Dependency::LEN].max(via);
+        }
+    }
+    (edges, guards)
+}
+
+fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
+    let (used, rest) = bytes.as_chunks::<USED>();
+    let one = |used: &[u8; USED]| {
+        let (dependency, via) = used.split_first_chunk()?;
+        let via = match via {
+            b"0" => Via::Child,
+            b"1" => Via::Direct,
+            _ => return None,
+        };
+        Some(Used { dependency: Dependency::from_bytes(*dependency), via })
+    };
+    rest.is_empty().then(|| used.iter().map(one).collect())?
+}
+
+fn decode_causes(mut bytes: &[u8]) -> Option<Vec<Arc<str>>> {
+    let mut causes = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let (cause, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+        causes.push(Arc::from(String::from_utf8_lossy(cause).as_ref()));
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(causes)
+}
+
+fn decode_failure(bytes: &[u8]) -> Option<RunFailure> {
+    let (at, message) = bytes.split_first_chunk()?;
+    Some(RunFailure {
+        message: String::from_utf8_lossy(message).into_owned(),
+        at: Timestamp::from_millis(u64::from_be_bytes(*at)),
+    })
+}
+
+/// A whole record; `None` for what cannot be read.
+fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Option<Record> {
+    let (mut header, mut stale, mut meta, mut value, mut call, mut used) = (None, None, None, None, None, None);
+    let (mut causes, mut lazy, mut conflicts, mut failures, mut last_failure) = (Vec::new(), false, 0, 0, None);
+    let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
+    for (name, bytes) in found {
+        match name.as_slice() {
+            b"h" => header = Some(bytes),
+            b"s" => stale = Some(bytes),
+            b"m" => meta = Some(bytes),
+            b"v" => value = Some(bytes),
+            b"k" => call = Some(bytes),
+            b"u" => used = Some(decode_used(&bytes)?),
+            b"c" => causes = decode_causes(&bytes)?,
+            b"z" => lazy = true,
+            b"n" => conflicts = count(&bytes)?,
+            b"f" => failures = count(&bytes)?,
+            b"l" => last_failure = Some(decode_failure(&bytes)?),
+            _ => {}
+        }
+    }
+    let entry = entry(&header?, stale.as_deref(), meta?, value?)?;
+    let mut record = Record::new(entry, Bytes::from(call?), used?);
+    record.causes = causes;
+    record.lazy = lazy;
+    record.conflicts = conflicts;
+    record.failures = failures;
+    record.last_failure = last_failure;
+    Some(record)
+}
+
+impl RedisStore {
+    pub(super) async fn whole_record(&self, id: &EntryId) -> Result<Option<Record>> {
+        let mut commands = redis::pipe();
+        commands.cmd("HGETALL").arg(self.keys.record(id));
+        let (mut values, live) = self.link.read(&commands).await?;
+        let found = match values.pop() {
+            Some(Value::ServerError(error)) => return Err(live.failed(error, self.keys.record_name(id))),
+            value => value.and_then(fields),
+        };
+        let unreadable = || corrupt(UNREADABLE, self.keys.record_name(id));
+        let found = found.ok_or_else(unreadable)?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        parse_record(found).map(Some).ok_or_else(unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dependency(number: u8) -> Dependency {
+        Dependency::from_bytes([number; 16])
+    }
+
+    #[test]
+    fn a_dependency_that_is_used_twice_has_one_edge_and_the_harder_one() {
+        let used = |number, via| Used { dependency: dependency(number), via };
+        let all = [
+            used(1, Via::Child),
+            used(2, Via::Direct),
+            used(1, Via::Direct),
+            used(2, Via::Child),
+            used(3, Via::Guard),
+            used(3, Via::Child),
+        ];
+        let (edges, guards) = encode_used(&all);
+        assert_eq!(decode_used(&edges), Some(vec![used(1, Via::Direct), used(2, Via::Direct), used(3, Via::Child)]));
+        assert_eq!(guards, [3; 16]);
+    }
+
+    #[test]
+    fn half_a_dependency_a_cause_or_a_header_is_refused() {
+        assert_eq!(decode_used(&[1; 18]), None);
+        assert_eq!(decode_causes(&[0, 3, b'a', b'b']), None);
+        assert_eq!(decode_causes(&[0, 2, b'a', b'b']), Some(vec![Arc::from("ab")]));
+        assert_eq!(decode_failure(&[0; 7]), None);
+        assert!(entry(&[0; 39], None, Vec::new(), Vec::new()).is_none());
+        assert!(entry(&[0; 40], None, Vec::new(), Vec::new()).is_some());
+        assert!(entry(&[0; 40], Some(b"3100"), Vec::new(), Vec::new()).is_none());
+    }
+}

@@ -1,0 +1,117 @@
+//! Runs: begin, commit, abort, extend, and the removal of an entry.
+
+use std::time::Duration;
+
+use redis::Value;
+use smache_core::{
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Result, Timestamp, Token,
+};
+
+use super::{
+    RedisStore,
+    record::{encode_used, parse_entry},
+    vouch::encode_epochs,
+};
+use crate::{
+    error::unexpected,
+    reply::{Reply, clip, number},
+    script::{ABORT, BEGIN, COMMIT, EXTEND_RUNS, MAX_MILLIS, REMOVE, millis},
+};
+
+impl RedisStore {
+    pub(super) async fn begin_run(&self, begin: &Begin) -> Result<BeginOutcome> {
+        let mut call = self.step(&BEGIN);
+        call.arg(begin.id.as_bytes()).arg(begin.token.as_bytes()).millis(begin.lease).arg(Epoch::random().as_bytes());
+        // The connection is taken once, so that the incarnation is the one that the script ran on.
+        let live = self.link.live().await?;
+        let answer =
+            live.call(&call).await.map_err(|error| error.with_context("key", self.keys.record_name(&begin.id)))?;
+        let mut reply = Reply::new(call.operation(), answer)?;
+        if reply.number()? == 0 {
+            return Ok(BeginOutcome::Busy { remaining: Duration::from_millis(reply.number()?) });
+        }
+        let started = reply.number()?;
+        let now = reply.time()?;
+        let vouch = self.vouch.read(reply.value()?, self.keys.vouch())?;
+        // A record that cannot be read is none: the run that begins here replaces it.
+        let entry = parse_entry(reply.list()?.collect()).unwrap_or_else(|| {
+            tracing::warn!(key = %self.keys.record_name(&begin.id), "the bookkeeping of a record cannot be read");
+            None
+        });
+        let call = reply.maybe_bytes()?.map(Into::into);
+        let conflicts = u32::try_from(reply.number()?).unwrap_or(u32::MAX);
+        let pending = reply.number()? == 1;
+        let incarnation = live.incarnation.clone();
+        Ok(BeginOutcome::Begun(Box::new(Begun { started, now, incarnation, vouch, entry, call, conflicts, pending })))
+    }
+
+    pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let live = self.link.live().await?;
+        if live.incarnation != commit.incarnation {
+            return Ok(CommitOutcome::OtherIncarnation);
+        }
+        let (used, guards) = encode_used(&commit.used);
+        let mut call = self.step(&COMMIT);
+        call.arg(commit.id.as_bytes()).arg(commit.token.as_bytes()).arg(commit.started);
+        call.arg(encode_epochs(&commit.epochs)).arg(commit.call.as_ref()).arg(commit.value.as_ref());
+        call.arg(commit.meta.as_ref()).arg(used).arg(guards);
+        match commit.ttl {
+            Some(ttl) => call.millis(ttl),
+            None => call.arg(""),
+        };
+        match commit.not_after {
+            Some(at) => call.arg(at.as_millis().min(MAX_MILLIS)),
+            None => call.arg(""),
+        };
+        call.flag(commit.tainted).flag(commit.lazy).millis(commit.conflict_delay);
+        let answer =
+            live.call(&call).await.map_err(|error| error.with_context("key", self.keys.record_name(&commit.id)))?;
+        let mut reply = Reply::new(call.operation(), answer)?;
+        match reply.number()? {
+            0 => Ok(CommitOutcome::Lost),
+            1 => Ok(CommitOutcome::Fresh { now: reply.time()? }),
+            _ => {
+                let now: Timestamp = reply.time()?;
+                let mut dependencies = Vec::new();
+                while !reply.is_empty() {
+                    dependencies.push(Dependency::from_slice(&reply.bytes()?)?);
+                }
+                Ok(CommitOutcome::Conflicted { now, dependencies })
+            }
+        }
+    }
+
+    pub(super) async fn abort_run(&self, abort: &Abort) -> Result<bool> {
+        let mut call = self.step(&ABORT);
+        call.arg(abort.id.as_bytes()).arg(abort.token.as_bytes());
+        call.flag(abort.failure.is_some()).arg(clip(abort.failure.as_deref().unwrap_or_default(), 2_000));
+        call.millis(abort.delay);
+        said_yes(&self.call_on(&abort.id, &call).await?, call.operation())
+    }
+
+    pub(super) async fn extend_runs(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        let mut held = Vec::with_capacity(runs.len());
+        for runs in runs.chunks(500) {
+            let mut call = EXTEND_RUNS.call(&self.keys);
+            call.arg(millis(lease));
+            for (id, token) in runs {
+                call.arg(id.as_bytes()).arg(token.as_bytes());
+            }
+            let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
+            for _ in runs {
+                held.push(reply.number()? == 1);
+            }
+        }
+        Ok(held)
+    }
+
+    pub(super) async fn remove_entry(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
+        let mut call = self.step(&REMOVE);
+        call.arg(id.as_bytes()).arg(token.as_ref().map_or(&[][..], |token| token.as_bytes().as_slice()));
+        said_yes(&self.call_on(id, &call).await?, call.operation())
+    }
+}
+
+fn said_yes(value: &Value, operation: &'static str) -> Result<bool> {
+    number(value).map(|answer| answer == 1).ok_or_else(|| unexpected(operation))
+}

@@ -1,0 +1,169 @@
+//! What vouches: written by scripts, read here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redis::Value;
+use smache_core::{Epoch, Epochs, Incarnation, Result, SourceId, SourceVouch, Timestamp, Vouch};
+
+use crate::{error::corrupt, reply::bytes};
+
+/// The last vouch as bytes and as what they mean: it changes with a feed's heartbeat, and is read with every look-up.
+#[derive(Debug, Default)]
+pub(super) struct VouchCache(Mutex<Option<(Value, Arc<Vouch>)>>);
+
+impl VouchCache {
+    pub(super) fn read(&self, value: Value, key: &str) -> Result<Arc<Vouch>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((bytes, vouch)) = &*last
+            && *bytes == value
+        {
+            return Ok(vouch.clone());
+        }
+        let vouch =
+            parse(&value).ok_or_else(|| corrupt("the epochs cannot be read: remove the namespace's keys", key))?;
+        let vouch = Arc::new(vouch);
+        *last = Some((value, vouch.clone()));
+        Ok(vouch)
+    }
+}
+
+/// An empty namespace has no epoch yet. None of its own is all zeros, so that nothing is fresh in that one.
+fn parse(value: &Value) -> Option<Vouch> {
+    let mut vouch = Vouch::new(Epoch::from_bytes([0; Epoch::LEN]));
+    let mut field = |name: &[u8], value: &[u8]| match name {
+        b"e" => {
+            vouch.epoch = Epoch::from_slice(value).ok()?;
+            Some(())
+        }
+        name => {
+            let source = SourceId::new(std::str::from_utf8(name.strip_prefix(b"s:")?).ok()?).ok()?;
+            vouch.sources.insert(source, parse_source(value)?);
+            Some(())
+        }
+    };
+    match value {
+        // Scripts answer lists, and so does everything that speaks the older protocol.
+        Value::Array(values) => {
+            for pair in values.chunks(2) {
+                let [Value::BulkString(name), Value::BulkString(value)] = pair else { return None };
+                field(name, value)?;
+            }
+        }
+        Value::Map(pairs) => {
+            for pair in pairs {
+                let (Value::BulkString(name), Value::BulkString(value)) = pair else { return None };
+                field(name, value)?;
+            }
+        }
+        _ => return None,
+    }
+    Some(vouch)
+}
+
+fn parse_source(bytes: &[u8]) -> Option<SourceVouch> {
+    let (epoch, rest) = bytes.split_at_checked(Epoch::LEN)?;
+    let (kind, rest) = rest.split_first()?;
+    let (lease, armed) = rest.split_first_chunk()?;
+    let epoch = Epoch::from_slice(epoch).ok()?;
+    let armed = std::str::from_utf8(armed).ok()?;
+    let armed = (!armed.is_empty()).then(|| Incarnation::new(armed));
+    match kind {
+        b'a' => Some(SourceVouch::application(epoch, armed)),
+        b'f' => Some(SourceVouch::feed(epoch, armed, Timestamp::from_millis(u64::from_be_bytes(*lease)))),
+        _ => None,
+    }
+}
+
+/// Epochs as records keep them: the global one, and then a length, the source and its epoch each.
+pub(super) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
+    let mut bytes = epochs.global.as_bytes().to_vec();
+    for (source, epoch) in &epochs.sources {
+        let name = source.as_str().as_bytes();
+        bytes.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(epoch.as_bytes());
+    }
+    bytes
+}
+
+pub(super) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
+    let (global, mut rest) = bytes.split_at_checked(Epoch::LEN)?;
+    let mut epochs = Epochs { global: Epoch::from_slice(global).ok()?, sources: Vec::new() };
+    while let Some((&length, after)) = rest.split_first() {
+        let (name, after) = after.split_at_checked(length.into())?;
+        let (epoch, after) = after.split_at_checked(Epoch::LEN)?;
+        let source = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
+        epochs.sources.push((source, Epoch::from_slice(epoch).ok()?));
+        rest = after;
+    }
+    Some(epochs)
+}
+
+/// The bytes of an answer that is a list of fields and values, whatever the protocol.
+pub(super) fn fields(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    match value {
+        Value::Map(pairs) => pairs.into_iter().map(|(name, value)| Some((bytes(name)?, bytes(value)?))).collect(),
+        Value::Array(values) => {
+            let mut values = values.into_iter();
+            let mut fields = Vec::with_capacity(values.len() / 2);
+            while let Some(name) = values.next() {
+                fields.push((bytes(name)?, bytes(values.next()?)?));
+            }
+            Some(fields)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> SourceId {
+        SourceId::new(name).expect("a good name")
+    }
+
+    #[test]
+    fn epochs_come_back_as_they_were() {
+        let epochs = Epochs {
+            global: Epoch::random(),
+            sources: vec![(source("a"), Epoch::random()), (source(&"b".repeat(128)), Epoch::random())],
+        };
+        let bytes = encode_epochs(&epochs);
+        assert_eq!(decode_epochs(&bytes), Some(epochs));
+        assert_eq!(decode_epochs(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn a_vouch_is_the_same_in_both_protocols() {
+        let text = |text: &[u8]| Value::BulkString(text.to_vec());
+        let mut lent = vec![7; 16];
+        lent.extend(b"f\0\0\0\0\0\0\x07\xd0run/history");
+        let (name, epoch) = (text(b"s:users"), text(&[9; 16]));
+        let list = Value::Array(vec![text(b"e"), epoch.clone(), name.clone(), text(&lent)]);
+        let map = Value::Map(vec![(text(b"e"), epoch), (name, text(&lent))]);
+        let vouch = parse(&list).expect("a vouch");
+        assert_eq!(Some(&vouch), parse(&map).as_ref());
+        let feed = SourceVouch::feed(
+            Epoch::from_bytes([7; 16]),
+            Some(Incarnation::new("run/history")),
+            Timestamp::from_millis(2_000),
+        );
+        assert_eq!(vouch.sources[&source("users")], feed);
+    }
+
+    #[test]
+    fn what_is_not_a_vouch_is_refused() {
+        let text = |text: &[u8]| Value::BulkString(text.to_vec());
+        for bad in [
+            Value::Array(vec![text(b"e"), text(b"short")]),
+            Value::Array(vec![text(b"x"), text(&[0; 16])]),
+            Value::Array(vec![text(b"s:users"), text(&[0; 20])]),
+            Value::Array(vec![text(b"e")]),
+        ] {
+            let error = VouchCache::default().read(bad, "{ns}:v").expect_err("not a vouch");
+            assert_eq!(error.kind(), smache_core::ErrorKind::Corrupt);
+            assert!(error.to_string().contains("{ns}:v"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The Redis backend on real servers: the contract, and what is special about this backend.
+
+mod conformance;
+mod connect;
+mod corrupt;
+mod cost;
+mod paging;
+mod reconnect;
+mod support;
+mod upkeep;
+mod vouching;
+mod waiting;

@@ -1,0 +1,147 @@
+//! Servers that go away and come back, as themselves or as another one.
+
+use std::time::Duration;
+
+use smache_core::{Backend, CommitOutcome, ErrorKind, Freshness, Incarnation};
+use smache_redis::Redis;
+use smache_testkit::{random_namespace, servers::RedisServer};
+use tokio::time::Instant;
+
+use crate::support::{ask, begin, change, compute, compute_of, direct, freshness, id, raw, source, step, until};
+
+const SHORT: Duration = Duration::from_millis(800);
+
+async fn connect(server: &RedisServer) -> Redis {
+    let builder = Redis::builder(server.url()).response_timeout(SHORT).connect_timeout(SHORT);
+    builder.connect().await.expect("the private Redis")
+}
+
+#[tokio::test]
+async fn a_run_from_before_a_restart_stores_nothing_after_it() {
+    let server = RedisServer::builder().keep_data().start().await;
+    let (store, _) = connect(&server).await.both(&random_namespace()).expect("both");
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(&*store, id(1), &[], &[source("users")]).await;
+    let run = begin(&*store, id(2)).await;
+    let before = store.positions(&[]).await.expect("positions").incarnation;
+    server.kill().await;
+    server.restart().await;
+
+    // A read is tried again by itself; a step may report the lost connection once.
+    let lookup = store.lookup(&[id(1)]).await.expect("lookup");
+    assert_ne!(lookup.incarnation, before);
+    assert_eq!(freshness(&*store, id(1)).await, Some(Freshness::Unvouched), "the value is there, and nobody vouches");
+    let outcome = store.commit(run.value("value", &[], &[])).await.expect("commit");
+    assert_eq!(outcome, CommitOutcome::OtherIncarnation);
+    assert_eq!(freshness(&*store, id(2)).await, None);
+    store.attach(&[source("users")]).await.expect("attach");
+    assert!(
+        matches!(freshness(&*store, id(1)).await, Some(Freshness::Stale { .. })),
+        "a new epoch: the tail may be lost"
+    );
+}
+
+#[tokio::test]
+async fn a_feed_that_knows_another_incarnation_is_refused() {
+    let server = RedisServer::builder().keep_data().start().await;
+    let store = connect(&server).await.store(&random_namespace()).expect("a store");
+    let mut next = step(&*store, &source("users"), 1).await;
+    store.restart(next.clone()).await.expect("restart");
+    next.incarnation = Incarnation::new("another one");
+    for outcome in [
+        store.restart(next.clone()).await.map(|()| 0),
+        store.invalidate(smache_core::Invalidation { step: Some(next), ..change(["a"]) }).await.map(|done| done.clock),
+    ] {
+        assert_eq!(outcome.expect_err("another incarnation").kind(), ErrorKind::IncarnationChanged);
+    }
+    assert_eq!(store.stats().await.expect("stats").clock, 0, "nothing happened");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_fails_calls_at_once_and_all_together() {
+    let server = RedisServer::start().await;
+    let (store, queue) = connect(&server).await.both(&random_namespace()).expect("both");
+    compute(&*store, id(1), &[direct("a")]).await;
+    server.kill().await;
+    let started = Instant::now();
+    let calls: Vec<_> = (0..200)
+        .map(|number| {
+            let (store, queue) = (store.clone(), queue.clone());
+            tokio::spawn(async move {
+                match number % 3 {
+                    0 => store.lookup(&[id(1)]).await.map(|_| ()),
+                    1 => store.invalidate(change(["a"])).await.map(|_| ()),
+                    _ => queue.counts().await.map(|_| ()),
+                }
+            })
+        })
+        .collect();
+    for call in calls {
+        let error = call.await.expect("no panic").expect_err("there is no server");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        assert!(error.is_transient());
+    }
+    assert!(started.elapsed() < 4 * SHORT, "{:?}", started.elapsed());
+    server.restart().await;
+    until("calls work again", async || store.stats().await.is_ok()).await;
+    assert_eq!(freshness(&*store, id(1)).await, None, "it came back empty");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_ends_in_a_timeout_and_is_used_again_afterwards() {
+    let server = RedisServer::start().await;
+    let store = connect(&server).await.store(&random_namespace()).expect("a store");
+    compute(&*store, id(1), &[]).await;
+    let before = store.positions(&[]).await.expect("positions").incarnation;
+    server.pause().await;
+    for _ in 0..2 {
+        let started = Instant::now();
+        let error = store.invalidate(change(["a"])).await.expect_err("nobody answers");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        assert!(error.is_transient());
+        assert!(started.elapsed() < 3 * SHORT, "{:?}", started.elapsed());
+    }
+    server.resume().await;
+    until("calls work again", async || store.stats().await.is_ok()).await;
+    assert_eq!(store.positions(&[]).await.expect("positions").incarnation, before, "the same server all the time");
+    assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })));
+}
+
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_left() {
+    let (server, other) = (RedisServer::start().await, RedisServer::start().await);
+    let store = connect(&server).await.store(&random_namespace()).expect("a store");
+    compute(&*store, id(1), &[]).await;
+    let mut admin = raw(&server.url()).await;
+    let port = other.port().to_string();
+    let _: () = ask(&mut admin, &[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).await;
+    let error = store.invalidate(change(["a"])).await.expect_err("a replica takes no writes");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    // The connection is open and would answer look-ups from old data; it is not used any more.
+    let error = store.lookup(&[id(1)]).await.expect_err("a replica is no store");
+    assert_eq!(error.kind(), ErrorKind::WrongServer, "{error:?}");
+    let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
+    until("it is a primary again", async || store.lookup(&[id(1)]).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_opened_again() {
+    let server = RedisServer::start().await;
+    let store = connect(&server).await.store(&random_namespace()).expect("a store");
+    compute(&*store, id(1), &[]).await;
+    let run = begin(&*store, id(2)).await;
+    let mut admin = raw(&server.url()).await;
+    for _ in 0..5 {
+        let _: u64 = ask(&mut admin, &[b"CLIENT", b"KILL", b"TYPE", b"normal"]).await;
+        assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })), "reads never fail for that");
+    }
+    let _: u64 = ask(&mut admin, &[b"CLIENT", b"KILL", b"TYPE", b"normal"]).await;
+    let mut committed = Err(ErrorKind::Internal);
+    until("the commit is through", async || {
+        committed = store.commit(run.value("value", &[], &[])).await.map_err(|error| error.kind());
+        committed != Err(ErrorKind::Unavailable)
+    })
+    .await;
+    // Same server, same incarnation: the run goes on.
+    assert!(matches!(committed, Ok(CommitOutcome::Fresh { .. })), "{committed:?}");
+}

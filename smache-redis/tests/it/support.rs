@@ -1,0 +1,167 @@
+//! The words that the tests are written in.
+
+use std::{fmt::Display, sync::Arc, time::Duration};
+
+use redis::{Client, FromRedisValue, aio::MultiplexedConnection};
+use smache_core::{
+    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
+    FunctionKey, Hit, Invalidation, Leadership, Position, SourceId, Token, Used, Via,
+};
+use smache_redis::Redis;
+use smache_testkit::servers::shared_redis_url;
+use tokio::time::{Instant, sleep};
+
+pub(crate) const LONG: Duration = Duration::from_secs(600);
+
+/// The server that all tests share; each uses a namespace of its own.
+pub(crate) async fn shared() -> Redis {
+    Redis::connect(shared_redis_url()).await.expect("the shared Redis")
+}
+
+/// A plain connection, to look behind the scenes.
+pub(crate) async fn raw(url: &str) -> MultiplexedConnection {
+    let client = Client::open(url).expect("the URL of a test");
+    client.get_multiplexed_async_connection().await.expect("the Redis of a test")
+}
+
+pub(crate) async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&[u8]]) -> T {
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(*word);
+    }
+    command.query_async(connection).await.expect("a command of a test")
+}
+
+/// Waits for something that happens soon, and fails when it does not.
+pub(crate) async fn until(what: &str, mut happens: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !happens().await {
+        assert!(Instant::now() < deadline, "it never happens that {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn id(number: u32) -> EntryId {
+    let mut call = [0xA5; 16];
+    call[..4].copy_from_slice(&number.to_be_bytes());
+    EntryId::new(FunctionKey::from_bytes([7; 8]), call)
+}
+
+pub(crate) fn tag(name: impl Display) -> Dependency {
+    Dependency::tag(&name.to_string())
+}
+
+pub(crate) fn direct(name: impl Display) -> Used {
+    Used { dependency: tag(name), via: Via::Direct }
+}
+
+pub(crate) fn child(name: impl Display) -> Used {
+    Used { dependency: tag(name), via: Via::Child }
+}
+
+pub(crate) fn source(name: &str) -> SourceId {
+    SourceId::new(name).expect("a good name")
+}
+
+pub(crate) fn feed() -> FeedId {
+    FeedId::new("feed").expect("a good name")
+}
+
+pub(crate) fn position(number: u64) -> Position {
+    Position { order: number.to_be_bytes().to_vec().into(), token: format!("token {number}").into_bytes().into() }
+}
+
+pub(crate) struct Run {
+    id: EntryId,
+    token: Token,
+    pub(crate) begun: Box<Begun>,
+}
+
+pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
+    let token = Token::random();
+    match store.begin(Begin { id, token, lease: LONG }).await.expect("begin") {
+        BeginOutcome::Begun(begun) => Run { id, token, begun },
+        BeginOutcome::Busy { .. } => panic!("nobody else computes {id}"),
+    }
+}
+
+impl Run {
+    pub(crate) fn value(&self, value: &str, used: &[Used], sources: &[SourceId]) -> Commit {
+        Commit {
+            id: self.id,
+            token: self.token,
+            started: self.begun.started,
+            incarnation: self.begun.incarnation.clone(),
+            epochs: self.begun.vouch.epochs(sources),
+            call: b"call".to_vec().into(),
+            value: value.to_owned().into_bytes().into(),
+            meta: b"meta".to_vec().into(),
+            used: used.to_vec(),
+            ttl: None,
+            not_after: None,
+            tainted: false,
+            lazy: false,
+            conflict_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// Computes an entry without a source; nothing changes meanwhile.
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, used: &[Used]) {
+    compute_of(store, id, used, &[]).await;
+}
+
+pub(crate) async fn compute_of(store: &dyn CacheStore, id: EntryId, used: &[Used], sources: &[SourceId]) {
+    let run = begin(store, id).await;
+    let outcome = store.commit(run.value("value", used, sources)).await.expect("commit");
+    assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
+}
+
+/// Computes many entries, some at a time.
+pub(crate) async fn compute_many(
+    store: &Arc<dyn CacheStore>,
+    numbers: std::ops::Range<u32>,
+    used: impl Fn(u32) -> Vec<Used>,
+) {
+    let all: Vec<_> = numbers.map(|number| (id(number), used(number))).collect();
+    let tasks = all.chunks(all.len().div_ceil(32).max(1)).map(|some| {
+        let (store, some) = (store.clone(), some.to_vec());
+        tokio::spawn(async move {
+            for (id, used) in some {
+                compute(&*store, id, &used).await;
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("entries are computed");
+    }
+}
+
+pub(crate) async fn freshness(store: &dyn CacheStore, id: EntryId) -> Option<Freshness> {
+    let lookup = store.lookup(&[id]).await.expect("lookup");
+    lookup.entries[0].as_ref().map(|entry| lookup.vouch.judge(entry, lookup.now, &lookup.incarnation))
+}
+
+pub(crate) fn hits(names: impl IntoIterator<Item = impl Display>) -> Vec<Hit> {
+    names.into_iter().map(|name| Hit { dependency: tag(name), cause: "changed".into() }).collect()
+}
+
+pub(crate) fn change(names: impl IntoIterator<Item = impl Display>) -> Invalidation {
+    Invalidation { hits: hits(names), ..Invalidation::default() }
+}
+
+/// A step of the feed's leader, who covers one source.
+pub(crate) async fn step(store: &dyn CacheStore, of: &SourceId, number: u64) -> FeedStep {
+    let lead = store.lead(&feed(), Token::from_bytes([1; 16]), LONG).await.expect("lead");
+    let Leadership::Leader { fence } = lead else { panic!("nobody else leads") };
+    let incarnation = store.positions(&[]).await.expect("positions").incarnation;
+    FeedStep {
+        feed: feed(),
+        fence,
+        leadership: LONG,
+        incarnation,
+        positions: vec![(of.clone(), position(number))],
+        lease: None,
+        arm: false,
+    }
+}
