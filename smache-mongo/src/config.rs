@@ -1,0 +1,59 @@
+//! The options of a source.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use mongodb::{Collection, bson::RawDocumentBuf};
+use serde::de::DeserializeOwned;
+use smache_core::{EntityType, FeedId};
+
+use crate::MongoSource;
+
+/// How long an operation may take unless the application says otherwise: shorter than the 30 s for which the driver
+/// looks for a server, so that a dead server is noticed while somebody still waits.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A [`MongoSource`] in the making.
+#[must_use = "a builder does nothing until `build`"]
+pub struct MongoSourceBuilder<T> {
+    pub(crate) collection: Collection<RawDocumentBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) feed: Option<FeedId>,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + DeserializeOwned> MongoSourceBuilder<T> {
+    pub(crate) fn new<C: Send + Sync>(collection: &Collection<C>) -> Self {
+        Self { collection: collection.clone_with_type(), timeout: DEFAULT_TIMEOUT, feed: None, entity: PhantomData }
+    }
+
+    /// The bound of a load, of every round trip of a listing, and of opening the change stream; 10 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The persisted name of the feed, `mongo:` and the name of the database by default.
+    ///
+    /// Sources of one database share one change stream under this name. Name it when one namespace watches databases of
+    /// the same name on two servers; every source of the same database must then get the same name.
+    pub fn feed(mut self, feed: FeedId) -> Self {
+        self.feed = Some(feed);
+        self
+    }
+
+    /// The source. Connects to nothing.
+    #[must_use]
+    pub fn build(self) -> MongoSource<T> {
+        MongoSource::from_builder(self)
+    }
+}
+
+impl<T> fmt::Debug for MongoSourceBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoSourceBuilder")
+            .field("collection", &self.collection.namespace().to_string())
+            .field("timeout", &self.timeout)
+            .field("feed", &self.feed)
+            .finish()
+    }
+}

@@ -1,0 +1,124 @@
+//! Documents as entities.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use mongodb::{
+    Database,
+    bson::{self, Bson, RawDocument},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use smache_core::{BoxError, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result};
+
+/// The name of the field that identifies a document; the server allows no other.
+const ID: &str = "_id";
+
+/// An id in the form in which the driver writes it into a document: serde's compact form, which differs from the readable
+/// one for types such as `Uuid`.
+#[derive(Serialize)]
+struct Identified<'a, I> {
+    #[serde(rename = "_id")]
+    id: &'a I,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "I: DeserializeOwned")]
+struct Identity<I> {
+    #[serde(rename = "_id")]
+    id: I,
+}
+
+/// The `_id` of an entity's document.
+pub(crate) fn id_of<T: EntityType>(key: &EntityKey) -> Result<Bson> {
+    let id: T::Id = key.decode()?;
+    let unusable = |error: BoxError| {
+        let message = format!("the id {key} of the source `{}` cannot be an `_id` of MongoDB", T::SOURCE);
+        Error::new(ErrorKind::Argument, message).with_source(error)
+    };
+    let document = bson::to_raw_document_buf(&Identified { id: &id }).map_err(|error| unusable(error.into()))?;
+    match document.get(ID) {
+        Ok(Some(id)) => Bson::try_from(id.to_raw_bson()).map_err(|error| unusable(error.into())),
+        Ok(None) => Err(unusable("it is written as nothing".into())),
+        Err(error) => Err(unusable(error.into())),
+    }
+}
+
+/// The key of the entity that a document (or the key of one) is of.
+pub(crate) fn key_of<T: EntityType>(document: &RawDocument) -> Result<EntityKey> {
+    match bson::from_slice::<Identity<T::Id>>(document.as_bytes()) {
+        Ok(identity) => EntityKey::encode(&identity.id),
+        Err(error) => {
+            let message =
+                format!("the `_id` of a document of the source `{}` is not an id of a `{}`", T::SOURCE, kind::<T>());
+            Err(Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(document)).with_source(error))
+        }
+    }
+}
+
+/// The entity that a document is.
+pub(crate) fn image_of<T: EntityType + DeserializeOwned>(document: &RawDocument) -> Result<(EntityKey, Image)> {
+    let key = key_of::<T>(document)?;
+    let entity: T = bson::from_slice(document.as_bytes()).map_err(|error| {
+        let message = format!("a document of the source `{}` cannot be read as a `{}`", T::SOURCE, kind::<T>());
+        Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(document)).with_source(error)
+    })?;
+    // Changes name entities by `_id`: an entity that goes by anything else would never be found stale.
+    if EntityKey::encode(entity.id())? == key {
+        Ok((key, Image::new(entity)))
+    } else {
+        let message = format!(
+            "the id of a `{}` is not the `_id` of its document: mark the field that is stored as `_id`",
+            kind::<T>()
+        );
+        Err(Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(document)))
+    }
+}
+
+fn kind<T: EntityType>() -> &'static str {
+    EntityKind::of::<T>().name()
+}
+
+/// A key for an `_id` that is not an id of the entity's type. Nothing was ever loaded by it, but whoever depends on the
+/// whole source must hear of the change. `None` when not even that can be encoded (a NaN, for example).
+pub(crate) fn foreign_key(document: &RawDocument) -> Option<EntityKey> {
+    let id = Bson::try_from(document.get(ID).ok()??.to_raw_bson()).ok()?;
+    EntityKey::encode(&id).ok()
+}
+
+/// The `_id` of a document for messages.
+pub(crate) fn shown_id(document: &RawDocument) -> String {
+    match document.get(ID) {
+        Ok(Some(id)) => Bson::try_from(id.to_raw_bson()).map_or_else(|error| error.to_string(), |id| id.to_string()),
+        _ => "none".to_owned(),
+    }
+}
+
+/// How a feed reads the changes of one source, whose type only the source knows: what a source puts in its topic.
+#[derive(Clone)]
+pub(crate) struct TopicReader {
+    /// Where the source loads from, to refuse a feed of another server.
+    pub(crate) database: Database,
+    /// See [`key_of`].
+    pub(crate) key: fn(&RawDocument) -> Result<EntityKey>,
+    /// See [`image_of`].
+    pub(crate) image: fn(&RawDocument) -> Result<(EntityKey, Image)>,
+}
+
+impl TopicReader {
+    pub(crate) fn new<T: EntityType + DeserializeOwned>(database: Database) -> Self {
+        Self { database, key: key_of::<T>, image: image_of::<T> }
+    }
+
+    /// The reader in a topic, if one of this crate made it.
+    pub(crate) fn of(reader: Option<&Arc<dyn Any + Send + Sync>>) -> Option<Self> {
+        reader?.downcast_ref().cloned()
+    }
+}
+
+impl fmt::Debug for TopicReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicReader").field("database", &self.database.name()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

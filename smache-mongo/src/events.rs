@@ -1,0 +1,185 @@
+//! Events of the change stream as changes of entities.
+
+use std::collections::HashMap;
+
+use mongodb::bson::{Document, RawDocument, doc};
+use smache_core::{Change, ChangeKind, Error, ErrorKind, Result, Snapshot, SourceId, Topic};
+
+use crate::{
+    document::{TopicReader, foreign_key, shown_id},
+    position::ClusterTime,
+};
+
+/// What one stream watches: the sources by the name of their collection.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    database: String,
+    /// More than one source where several types are read from one collection.
+    collections: HashMap<String, Vec<(SourceId, TopicReader)>>,
+}
+
+impl Watched {
+    /// Watches topics, all of which sources of this crate must have made.
+    pub(crate) fn new(database: &str, topics: &[Topic]) -> Result<Self> {
+        let mut collections = HashMap::<_, Vec<_>>::new();
+        for topic in topics {
+            let Some(reader) = TopicReader::of(topic.reader.as_ref()) else {
+                let message = format!("the source `{}` is not one of MongoDB and cannot be on its feed", topic.source);
+                return Err(Error::new(ErrorKind::Config, message));
+            };
+            collections.entry(topic.name.clone()).or_default().push((topic.source.clone(), reader));
+        }
+        Ok(Self { database: database.to_owned(), collections })
+    }
+
+    /// The sources and how they are read.
+    pub(crate) fn readers(&self) -> impl Iterator<Item = &(SourceId, TopicReader)> {
+        self.collections.values().flatten()
+    }
+
+    /// Selects what concerns the watched collections. A rename is an event of the old name, and the end of the database and
+    /// of the stream are of no collection: a stream that filters those out ends without a word.
+    pub(crate) fn filter(&self) -> Document {
+        let names: Vec<&String> = self.collections.keys().collect();
+        doc! { "$match": { "$or": [
+            { "ns.coll": { "$in": &names } },
+            { "to.coll": { "$in": &names } },
+            { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
+        ] } }
+    }
+
+    /// The changes that an event tells of, in the order in which they belong.
+    pub(crate) fn changes(&self, event: &Event<'_>) -> Vec<Change> {
+        let kind = match event.operation {
+            "insert" => ChangeKind::Insert,
+            "update" | "replace" => ChangeKind::Update,
+            "delete" => ChangeKind::Delete,
+            "rename" => {
+                let mut resets = self.resets(self.of(event.collection));
+                resets.extend(
+                    self.resets(
+                        self.of(event
+                            .renamed_to
+                            .as_ref()
+                            .and_then(|(database, collection)| (*database == self.database).then_some(*collection))),
+                    ),
+                );
+                return resets;
+            }
+            "dropDatabase" | "invalidate" => return self.resets(self.readers()),
+            // `drop`, and whatever a future server tells of a collection.
+            _ => return self.resets(self.of(event.collection)),
+        };
+        self.of(event.collection).map(|(source, reader)| change(source, reader, kind, event)).collect()
+    }
+
+    fn of(&self, collection: Option<&str>) -> impl Iterator<Item = &(SourceId, TopicReader)> {
+        collection.and_then(|name| self.collections.get(name)).into_iter().flatten()
+    }
+
+    fn resets<'a>(&self, sources: impl Iterator<Item = &'a (SourceId, TopicReader)>) -> Vec<Change> {
+        sources.map(|(source, _)| Change::reset(source.clone())).collect()
+    }
+}
+
+/// The parts of an event that matter here, borrowed from the reply of the server.
+#[derive(Debug)]
+pub(crate) struct Event<'a> {
+    /// The place after it.
+    pub(crate) token: &'a RawDocument,
+    /// What happened.
+    pub(crate) operation: &'a str,
+    /// When, by the cluster's clock.
+    pub(crate) time: Option<ClusterTime>,
+    collection: Option<&'a str>,
+    renamed_to: Option<(&'a str, &'a str)>,
+    key: Option<&'a RawDocument>,
+    before: Option<&'a RawDocument>,
+    after: Option<&'a RawDocument>,
+    fields: Option<Vec<String>>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// When it has no resume token or no operation: a pipeline can remove them, a server never does.
+    pub(crate) fn read(event: &'a RawDocument) -> Result<Self> {
+        let part = |name: &str| event.get_document(name).ok();
+        let (token, operation) = match (part("_id"), event.get_str("operationType")) {
+            (Some(token), Ok(operation)) => (token, operation),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    "an event of the change stream has no `_id` or no `operationType`",
+                ));
+            }
+        };
+        let place = |name: &str| part(name).map(|place| (place.get_str("db").ok(), place.get_str("coll").ok()));
+        Ok(Self {
+            token,
+            operation,
+            time: event.get_timestamp("clusterTime").ok().map(ClusterTime::from),
+            collection: place("ns").and_then(|(_, collection)| collection),
+            renamed_to: place("to").and_then(|(database, collection)| Some((database?, collection?))),
+            key: part("documentKey"),
+            before: part("fullDocumentBeforeChange"),
+            after: part("fullDocument"),
+            fields: part("updateDescription").and_then(fields),
+        })
+    }
+}
+
+/// The top-level fields that an update changed, if all of its description can be read. A name with a dot in it looks like a
+/// path, and counts as its first part.
+fn fields(update: &RawDocument) -> Option<Vec<String>> {
+    let mut paths = Vec::new();
+    if let Some(updated) = update.get("updatedFields").ok()? {
+        for field in updated.as_document()? {
+            paths.push(field.ok()?.0.to_owned());
+        }
+    }
+    for list in ["removedFields", "truncatedArrays"] {
+        let Some(list) = update.get(list).ok()? else { continue };
+        for entry in list.as_array()? {
+            let entry = entry.ok()?;
+            let path = entry.as_str().or_else(|| entry.as_document()?.get_str("field").ok())?;
+            paths.push(path.to_owned());
+        }
+    }
+    let mut fields: Vec<String> = paths.iter().filter_map(|path| path.split('.').next()).map(str::to_owned).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    // An update of nothing has no event, so no fields are fields that are told in some other way.
+    Some(fields).filter(|fields| !fields.is_empty())
+}
+
+fn change(source: &SourceId, reader: &TopicReader, kind: ChangeKind, event: &Event<'_>) -> Change {
+    let Some(document_key) = event.key else {
+        tracing::warn!(%source, operation = event.operation, "an event names no document: the whole source counts as changed");
+        return Change::reset(source.clone());
+    };
+    let key = (reader.key)(document_key).or_else(|error| {
+        // No entity has this id, but the whole source has changed all the same.
+        tracing::warn!(%source, id = shown_id(document_key), error = error.report(), "a changed document is not an entity");
+        foreign_key(document_key).ok_or(error)
+    });
+    let Ok(key) = key else { return Change::reset(source.clone()) };
+
+    let image = |document: Option<&RawDocument>| match document.map(reader.image) {
+        Some(Ok((id, image))) if id == key => Snapshot::Known(image),
+        Some(Err(error)) => {
+            tracing::warn!(%source, id = shown_id(document_key), error = error.report(), "a changed document cannot be read");
+            Snapshot::Unknown
+        }
+        _ => Snapshot::Unknown,
+    };
+    let mut change = Change::new(source.clone(), key.clone(), kind);
+    change.before = if kind == ChangeKind::Insert { Snapshot::Absent } else { image(event.before) };
+    change.after = if kind == ChangeKind::Delete { Snapshot::Absent } else { image(event.after) };
+    change.fields = if event.operation == "update" { event.fields.clone() } else { None };
+    change
+}
+
+#[cfg(test)]
+mod tests;

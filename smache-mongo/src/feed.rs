@@ -1,0 +1,171 @@
+//! The change stream of a database as a feed.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, future::try_join_all};
+use mongodb::{
+    Database,
+    bson::doc,
+    options::{ReadConcern, ReadPreference, SelectionCriteria},
+    raw_batch_cursor::RawBatchCursor,
+};
+use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Result, Start, Topic};
+
+use crate::{
+    document::TopicReader,
+    error::{bounded, classify},
+    events::Watched,
+    position::Place,
+    primary::Primary,
+    stream::{MongoStream, Reply},
+};
+
+/// How many changes one batch has at the most.
+const CHANGES_A_BATCH: u32 = 500;
+
+/// How long the server waits for a change before it answers without any. A change is told at once; this is how old the feed
+/// may look while there are none.
+const AWAIT: Duration = Duration::from_millis(250);
+
+/// The change stream of a database, shared by all sources in it.
+///
+/// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in its
+/// topic how its documents are read.
+#[derive(Clone)]
+pub(crate) struct MongoFeed {
+    id: FeedId,
+    database: Database,
+    timeout: Duration,
+}
+
+impl MongoFeed {
+    pub(crate) fn new(database: Database, id: Option<FeedId>, timeout: Duration) -> Self {
+        let id = id.unwrap_or_else(|| default_id(database.name()));
+        Self { id, database, timeout }
+    }
+
+    fn doing(&self) -> String {
+        format!("opening the change stream of the database `{}`", self.database.name())
+    }
+
+    /// Asks the primary how it is and what time it is.
+    pub(crate) async fn primary(&self) -> Result<Primary> {
+        let doing = format!("asking for the primary of the database `{}`", self.database.name());
+        Primary::ask(&self.database, self.timeout, &doing).await
+    }
+
+    /// All sources must be on the server and in the database of this feed: those of another one would go unwatched.
+    async fn check(&self, watched: &Watched) -> Result<()> {
+        let doing = self.doing();
+        let own = Primary::ask(&self.database, self.timeout, &doing).await?;
+        try_join_all(watched.readers().map(|(source, TopicReader { database, .. })| {
+            let (doing, own) = (&doing, &own);
+            async move {
+                let other = Primary::ask(database, self.timeout, doing).await?;
+                if database.name() == self.database.name() && other.set == own.set && other.hosts == own.hosts {
+                    return Ok(());
+                }
+                let message = format!(
+                    "the source `{source}` is not in the database of its feed `{}`, which the source of that feed's name in \
+                     another database also uses: name the feeds apart with `MongoSourceBuilder::feed`",
+                    self.id
+                );
+                Err(Error::new(ErrorKind::Config, message))
+            }
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Opens a cursor, and gives its first reply.
+    pub(crate) async fn cursor(&self, watched: &Watched, after: Option<&Place>) -> Result<(RawBatchCursor, Reply)> {
+        // Images as they were at the change, where the collection keeps them. Looking the document up instead
+        // (`updateLookup`) would give it as it is now, which is the image of another change.
+        let mut stream = doc! { "fullDocument": "whenAvailable", "fullDocumentBeforeChange": "whenAvailable" };
+        if let Some(place) = after {
+            // Unlike `resumeAfter` it also takes the token of an `invalidate` event, after which a stream begins anew.
+            stream.insert("startAfter", place.token()?);
+        }
+        let doing = self.doing();
+        let opening = async {
+            // Not `watch`: its stream resumes by itself and hides where the replies of the server begin and end, and with
+            // that the instant up to which everything was delivered.
+            let pipeline = [doc! { "$changeStream": stream }, watched.filter()];
+            let mut cursor = self
+                .database
+                .aggregate(pipeline)
+                .read_concern(ReadConcern::majority())
+                .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+                .batch_size(CHANGES_A_BATCH)
+                .max_await_time(AWAIT)
+                .batch()
+                .await?;
+            let first = cursor.next().await;
+            Ok((cursor, first))
+        };
+        // Unreachable rather than slow: a server that can be reached opens a stream at once.
+        let (cursor, first) = bounded(self.timeout, ErrorKind::Unavailable, &doing, opening).await?;
+        match first {
+            Some(first) => Ok((cursor, Reply::new(first.map_err(|error| classify(error, &doing))?))),
+            None => Err(closed(&doing)),
+        }
+    }
+
+    /// Waits for the next reply.
+    pub(crate) async fn reply(&self, cursor: &mut RawBatchCursor) -> Result<Reply> {
+        let doing = format!("reading the change stream of the database `{}`", self.database.name());
+        let next = async { cursor.next().await.transpose() };
+        let reply = bounded(AWAIT + self.timeout, ErrorKind::Unavailable, &doing, next).await?;
+        reply.map(Reply::new).ok_or_else(|| closed(&doing))
+    }
+}
+
+fn closed(doing: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{doing}: the server has closed the stream"))
+}
+
+/// `mongo:` and the name of the database, which may have characters that a feed's name may not.
+fn default_id(database: &str) -> FeedId {
+    FeedId::new(format!("mongo:{database}")).unwrap_or_else(|_| {
+        let digits: String = database.bytes().map(|byte| format!("{byte:02x}")).collect();
+        FeedId::new(format!("m:{digits}")).expect("MongoDB's names of databases have less than 64 bytes")
+    })
+}
+
+#[async_trait]
+impl ChangeFeed for MongoFeed {
+    fn id(&self) -> &FeedId {
+        &self.id
+    }
+
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        let watched = Watched::new(self.database.name(), topics)?;
+        self.check(&watched).await?;
+        Ok(Box::new(MongoStream::open(self.clone(), Arc::new(watched), start).await?))
+    }
+}
+
+impl fmt::Debug for MongoFeed {
+    // By hand, because the handle of a database shows the options of its client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoFeed")
+            .field("id", &self.id)
+            .field("database", &self.database.name())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_a_database_makes_a_feed_of_its_own() {
+        let (longest, odd) = ("x".repeat(63), "ä".repeat(31));
+        let names = ["shop", "a b", "café", &longest, &odd];
+        let ids: Vec<FeedId> = names.iter().map(|name| default_id(name)).collect();
+        assert_eq!(ids[0].as_str(), "mongo:shop");
+        assert!(ids.iter().enumerate().all(|(index, id)| !ids[..index].contains(id)), "{ids:?}");
+    }
+}

@@ -1,0 +1,17 @@
+#![doc = include_str!("docs/guide.md")]
+
+mod config;
+mod document;
+mod error;
+mod events;
+mod feed;
+mod position;
+mod primary;
+mod progress;
+mod source;
+mod stream;
+
+pub use self::{config::MongoSourceBuilder, source::MongoSource};
+
+/// The driver, in the version whose types this crate takes.
+pub use mongodb;

@@ -1,0 +1,129 @@
+//! Places in the history: the server's resume tokens, and an order for them.
+
+use bytes::Bytes;
+use mongodb::bson::{Document, RawDocument, Timestamp};
+use smache_core::{Error, ErrorKind, Position, Result};
+
+/// The most bytes that a token in a [`Position`] may have.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// How a token starts that is MongoDB's own: the type of a timestamp in its sortable format, then seconds and counter.
+const SORTABLE: u8 = 0x82;
+
+/// A moment of the cluster's logical clock, ordered as the clock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct ClusterTime(u64);
+
+impl From<Timestamp> for ClusterTime {
+    fn from(time: Timestamp) -> Self {
+        Self(u64::from(time.time) << 32 | u64::from(time.increment))
+    }
+}
+
+/// Where a stream stands.
+///
+/// MongoDB's resume tokens are hexadecimal strings that sort like the history, so their bytes are the order. Those of
+/// other servers need not sort. Their order is the cluster time of the last change, which the changes of one transaction
+/// share, and a count of the steps since that time began. The count goes on from a restored position, so it never goes
+/// back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place(Position);
+
+impl Place {
+    /// The start of a stream that no change was read from yet.
+    pub(crate) fn start(token: &RawDocument, time: ClusterTime) -> Self {
+        let order = sortable(token).unwrap_or_else(|| counted(time, 0));
+        Self(Position { order: order.into(), token: Bytes::copy_from_slice(token.as_bytes()) })
+    }
+
+    /// A saved position.
+    pub(crate) fn restored(position: Position) -> Self {
+        Self(position)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.0.clone()
+    }
+
+    /// Moves on to the token of a change of that time, or to one between changes.
+    pub(crate) fn advance(&mut self, token: &RawDocument, time: Option<ClusterTime>) {
+        // The token of a change contains the document's id. One that no store takes is skipped: a resume then starts
+        // earlier and delivers again, which is allowed.
+        if self.is_at(token) || token.as_bytes().len() > MAX_TOKEN {
+            return;
+        }
+        let order = sortable(token).unwrap_or_else(|| match (self.count(), time) {
+            ((last, _), Some(time)) if time > last => counted(time, 0),
+            ((last, steps), _) => counted(last, steps + 1),
+        });
+        self.0 = Position { order: order.into(), token: Bytes::copy_from_slice(token.as_bytes()) };
+    }
+
+    /// Whether a token is the one that it stands at.
+    pub(crate) fn is_at(&self, token: &RawDocument) -> bool {
+        self.0.token == token.as_bytes()
+    }
+
+    /// The token, as the server takes it back.
+    ///
+    /// # Errors
+    /// `HistoryLost` when it is not one: the position is of another kind of feed, so it is in no history of this one.
+    pub(crate) fn token(&self) -> Result<Document> {
+        RawDocument::from_bytes(&self.0.token).and_then(Document::try_from).map_err(|error| {
+            let message = "the saved position of the change stream is not one of MongoDB";
+            Error::new(ErrorKind::HistoryLost, message).with_source(error)
+        })
+    }
+
+    fn count(&self) -> (ClusterTime, u64) {
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
+        match self.0.order.split_at_checked(8) {
+            Some((time, steps)) => (ClusterTime(number(time)), number(steps)),
+            None => (ClusterTime::default(), 0),
+        }
+    }
+}
+
+fn counted(time: ClusterTime, steps: u64) -> Vec<u8> {
+    [time.0.to_be_bytes(), steps.to_be_bytes()].concat()
+}
+
+/// The bytes of a token that sorts like the history.
+fn sortable(token: &RawDocument) -> Option<Vec<u8>> {
+    bytes_of(token).filter(|bytes| bytes.len() > 8 && bytes[0] == SORTABLE)
+}
+
+fn bytes_of(token: &RawDocument) -> Option<Vec<u8>> {
+    let digits = token.get_str("_data").ok()?.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+/// What a token says about the time up to which it covers the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Covers {
+    /// Everything before, and MongoDB keeps this up to date even when nothing happens in what is watched.
+    UpTo(ClusterTime),
+    /// Everything before, but it may stay behind the clock while nothing happens at all.
+    AtLeast(ClusterTime),
+    /// It does not say.
+    Unknown,
+}
+
+impl Covers {
+    /// Reads a token.
+    pub(crate) fn of(token: &RawDocument) -> Self {
+        let Some(bytes) = bytes_of(token) else { return Self::Unknown };
+        if let (Some(&SORTABLE), Some(Ok(time))) = (bytes.first(), bytes.get(1..9).map(<[u8; 8]>::try_from)) {
+            return Self::UpTo(ClusterTime(u64::from_be_bytes(time)));
+        }
+        // SecantusDB, on which the tests of this crate run, writes a document with the time in it.
+        match RawDocument::from_bytes(&bytes).map(|document| document.get_timestamp("t")) {
+            Ok(Ok(time)) => Self::AtLeast(time.into()),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+use mongodb::bson::{RawDocumentBuf, rawdoc};
+
+use super::*;
+
+/// Tokens of MongoDB 7 in the order of the history: a start, an insert, another one of the same transaction, and a place
+/// between changes.
+const SORTED: [&str; 4] = [
+    "8265A1B2C3000000012B0429296E1404",
+    "8265A1B2C3000000022B042C0100296E5A1004A1463C6F7570657261",
+    "8265A1B2C3000000022B042C0101296E5A1004A1463C6F7570657261",
+    "8265A1B2C4000000012B0429296E1404",
+];
+
+fn sorted(data: &str) -> RawDocumentBuf {
+    rawdoc! { "_data": data }
+}
+
+/// As SecantusDB writes them: the length comes first, so they do not sort.
+fn unsorted(time: (u32, u32), padding: &str) -> RawDocumentBuf {
+    let inner = rawdoc! { "s": 1, "t": Timestamp { time: time.0, increment: time.1 }, "n": padding };
+    rawdoc! { "_data": inner.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>() }
+}
+
+fn at(time: u32, increment: u32) -> ClusterTime {
+    Timestamp { time, increment }.into()
+}
+
+#[test]
+fn tokens_of_mongodb_are_ordered_by_themselves() {
+    let mut place = Place::start(&sorted(SORTED[0]), at(9, 9));
+    let mut orders = vec![place.position().order];
+    for token in &SORTED[1..] {
+        place.advance(&sorted(token), None);
+        orders.push(place.position().order);
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] < pair[1]), "{orders:?}");
+    assert_eq!(
+        orders[0][..9],
+        [0x82, 0x65, 0xa1, 0xb2, 0xc3, 0, 0, 0, 1],
+        "two leaders of the feed agree on the order"
+    );
+}
+
+#[test]
+fn other_tokens_are_ordered_by_time_and_by_their_sequence_within_it() {
+    let mut place = Place::start(&unsorted((7, 1), "long padding"), at(7, 1));
+    let mut orders = vec![place.position().order];
+    for (token, time) in [
+        (unsorted((7, 1), "a"), Some(at(7, 1))),
+        (unsorted((7, 1), "b"), Some(at(7, 1))),
+        (unsorted((7, 3), ""), None),
+        (unsorted((7, 2), "c"), Some(at(7, 2))),
+        (unsorted((256, 0), "d"), Some(at(256, 0))),
+    ] {
+        place.advance(&token, time);
+        orders.push(place.position().order);
+        place = Place::restored(place.position());
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] < pair[1]), "{orders:?}");
+}
+
+#[test]
+fn the_same_token_again_is_the_same_place() {
+    let mut place = Place::start(&unsorted((7, 1), "a"), at(7, 1));
+    let before = place.clone();
+    place.advance(&unsorted((7, 1), "a"), None);
+    assert_eq!(place, before);
+}
+
+#[test]
+fn a_token_that_no_store_takes_leaves_the_place_before_it() {
+    let mut place = Place::start(&sorted(SORTED[0]), at(1, 1));
+    let before = place.clone();
+    place.advance(&sorted(&SORTED[1].repeat(1_000)), None);
+    assert_eq!(place, before);
+    place.advance(&sorted(SORTED[1]), None);
+    assert!(place.position() > before.position());
+}
+
+#[test]
+fn the_server_gets_its_token_back() {
+    let place = Place::restored(Place::start(&sorted(SORTED[1]), at(1, 1)).position());
+    assert_eq!(place.token().expect("a token"), mongodb::bson::doc! { "_data": SORTED[1] });
+}
+
+#[test]
+fn a_position_of_another_feed_is_in_no_history_of_this_one() {
+    let position = Position { order: Bytes::from_static(b"7"), token: Bytes::from_static(b"1700000000-0") };
+    let error = Place::restored(position).token().expect_err("not a token");
+    assert_eq!(error.kind(), ErrorKind::HistoryLost);
+}
+
+#[test]
+fn a_token_tells_the_time_that_it_covers() {
+    assert_eq!(Covers::of(&sorted(SORTED[3])), Covers::UpTo(at(0x65a1_b2c4, 1)));
+    assert_eq!(Covers::of(&unsorted((7, 2), "")), Covers::AtLeast(at(7, 2)));
+    for odd in ["", "8", "82", "zz", "ff00", "8265A1B2"] {
+        assert_eq!(Covers::of(&sorted(odd)), Covers::Unknown, "{odd:?}");
+    }
+    assert_eq!(Covers::of(&rawdoc! { "_data": 7 }), Covers::Unknown);
+}

@@ -1,0 +1,99 @@
+//! The primary of a replica set: whether a server is one, and what time it has.
+
+use std::time::Duration;
+
+use mongodb::{
+    Database,
+    bson::{Document, doc},
+};
+use smache_core::{Error, ErrorKind, Result};
+
+use crate::{
+    error::{bounded, standalone},
+    position::ClusterTime,
+};
+
+/// What a primary says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Primary {
+    /// The name of its replica set.
+    pub(crate) set: String,
+    /// The members of the set.
+    pub(crate) hosts: Vec<String>,
+    /// The cluster's clock: whatever was written before it was asked has no later time.
+    pub(crate) time: ClusterTime,
+}
+
+impl Primary {
+    /// Asks the server of a database.
+    ///
+    /// # Errors
+    /// `WrongServer` when it has no replica set or is a router of a sharded cluster, `Unavailable` when it cannot be reached
+    /// or is not the primary.
+    pub(crate) async fn ask(database: &Database, limit: Duration, doing: &str) -> Result<Self> {
+        let hello = async { database.run_command(doc! { "hello": 1 }).await };
+        let reply = bounded(limit, ErrorKind::Unavailable, doing, hello).await?;
+        Self::read(&reply).map_err(|error| Error::new(error.kind(), format!("{doing}: {}", error.message())))
+    }
+
+    fn read(reply: &Document) -> Result<Self> {
+        if reply.get_str("msg") == Ok("isdbgrid") {
+            // Its clock may be behind that of a shard that another router has written to, so nothing proves that a
+            // stream through it is complete.
+            let message = "the server is a router of a sharded cluster, whose change streams cannot vouch that they are complete: \
+                           use a replica set";
+            return Err(Error::new(ErrorKind::WrongServer, message));
+        }
+        let (Ok(set), Ok(time)) = (reply.get_str("setName"), reply.get_timestamp("operationTime")) else {
+            return Err(Error::new(ErrorKind::WrongServer, standalone()));
+        };
+        if !reply.get_bool("isWritablePrimary").unwrap_or(false) {
+            // Reached by a direct connection, or just stepped down.
+            let message =
+                "the server is not the primary of its replica set: connect to the set, not to one member of it";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        let hosts = reply.get_array("hosts").into_iter().flatten();
+        let mut hosts: Vec<String> = hosts.filter_map(|host| host.as_str().map(str::to_owned)).collect();
+        hosts.sort_unstable();
+        Ok(Self { set: set.to_owned(), hosts, time: time.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::Timestamp;
+
+    use super::*;
+
+    fn reply() -> Document {
+        let time = Timestamp { time: 7, increment: 2 };
+        doc! { "setName": "rs0", "hosts": ["b:1", "a:1"], "isWritablePrimary": true, "operationTime": time }
+    }
+
+    #[test]
+    fn a_primary_tells_its_set_and_its_time() {
+        let primary = Primary::read(&reply()).expect("a primary");
+        assert_eq!((primary.set.as_str(), primary.hosts.join(",").as_str()), ("rs0", "a:1,b:1"));
+        assert_eq!(primary.time, Timestamp { time: 7, increment: 2 }.into());
+    }
+
+    #[test]
+    fn other_servers_are_refused_with_the_fix() {
+        let mut secondary = reply();
+        secondary.insert("isWritablePrimary", false);
+        let mut standalone = reply();
+        standalone.remove("setName");
+        let mut router = reply();
+        router.insert("msg", "isdbgrid");
+        for (reply, kind, fix) in [
+            (secondary, ErrorKind::Unavailable, "connect to the set"),
+            (standalone, ErrorKind::WrongServer, "rs.initiate()"),
+            (router, ErrorKind::WrongServer, "use a replica set"),
+        ] {
+            let error = Primary::read(&reply).expect_err("not a primary");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(fix), "{error}");
+        }
+    }
+}

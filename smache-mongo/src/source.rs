@@ -1,0 +1,173 @@
+//! A collection as a source of entities.
+
+use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use mongodb::{
+    Collection,
+    bson::{Bson, RawDocumentBuf, doc},
+    options::{CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria},
+};
+use serde::de::DeserializeOwned;
+use smache_core::{
+    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Image, Result, SourceId, Topic,
+};
+
+use crate::{
+    config::MongoSourceBuilder,
+    document::{TopicReader, id_of, image_of},
+    error::bounded,
+    feed::MongoFeed,
+};
+
+/// How many ids one query asks for. The bound is for the server's sake: the size of a query is limited, and not every
+/// server looks a long list up in less than quadratic time.
+const IDS_A_QUERY: usize = 200;
+
+/// How many documents a listing fetches in a round trip.
+const DOCUMENTS_A_BATCH: u32 = 1_000;
+
+/// A collection as the source of the entities `T`, and its database's change stream as the feed.
+///
+/// See the [crate's guide](crate) for what it needs of the server and for what it promises.
+pub struct MongoSource<T> {
+    id: SourceId,
+    collection: Collection<RawDocumentBuf>,
+    reader: Arc<TopicReader>,
+    feed: Arc<MongoFeed>,
+    timeout: Duration,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + DeserializeOwned> MongoSource<T> {
+    /// The source of the entities of a collection, whatever the type of its handle. Connects to nothing.
+    ///
+    /// Loads go to the primary with read concern majority, whatever the handle was set up with.
+    ///
+    /// A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the compiler.
+    #[must_use]
+    pub fn new<C: Send + Sync>(collection: &Collection<C>) -> Self {
+        Self::builder(collection).build()
+    }
+
+    /// A source with options.
+    pub fn builder<C: Send + Sync>(collection: &Collection<C>) -> MongoSourceBuilder<T> {
+        MongoSourceBuilder::new(collection)
+    }
+
+    pub(crate) fn from_builder(builder: MongoSourceBuilder<T>) -> Self {
+        const { assert!(is_name(T::SOURCE), "the name of a source is 1 to 128 letters, digits, `_`, `-`, `.`, `:` or `/`") };
+        let id = SourceId::new(T::SOURCE).expect("the compiler has checked the name");
+        let namespace = builder.collection.namespace();
+        let database = builder.collection.client().database(&namespace.db);
+        // A read of a secondary, or of a write that may be rolled back, misses a change that was delivered (P1).
+        let options = CollectionOptions::builder()
+            .read_concern(ReadConcern::majority())
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+            .build();
+        Self {
+            id,
+            collection: database.collection_with_options(&namespace.coll, options),
+            reader: Arc::new(TopicReader::new::<T>(database.clone())),
+            feed: Arc::new(MongoFeed::new(database, builder.feed, builder.timeout)),
+            timeout: builder.timeout,
+            entity: PhantomData,
+        }
+    }
+
+    /// The entity of a document, and an error that also names the collection.
+    fn read(&self, document: &RawDocumentBuf) -> Result<(EntityKey, Image)> {
+        image_of::<T>(document).map_err(|error| error.with_context("collection", self.collection.namespace()))
+    }
+
+    /// The entities of some ids, by key.
+    async fn find(&self, keys: &[EntityKey]) -> Result<HashMap<EntityKey, Image>> {
+        let ids = keys.iter().map(id_of::<T>).collect::<Result<Vec<Bson>>>()?;
+        let query = async {
+            let cursor = self.collection.find(doc! { "_id": { "$in": ids } }).max_time(self.timeout).await?;
+            cursor.try_collect::<Vec<_>>().await
+        };
+        let documents = bounded(self.timeout, ErrorKind::Timeout, &self.doing("loading from"), query).await?;
+        documents.iter().map(|document| self.read(document)).collect()
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("{what} the collection `{}`", self.collection.namespace())
+    }
+}
+
+#[async_trait]
+impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
+    fn id(&self) -> &SourceId {
+        &self.id
+    }
+
+    fn kind(&self) -> EntityKind {
+        EntityKind::of::<T>()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(IDS_A_QUERY) {
+            // By key, because the server answers in an order of its own, and because a collation may find a document that
+            // goes by another id than the one that was asked for.
+            let found = self.find(keys).await?;
+            answers.extend(keys.iter().map(|key| found.get(key).cloned()));
+        }
+        Ok(answers)
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        let doing = self.doing("listing");
+        // The bound is for each round trip: how long the whole takes is the application's own choice of a collection.
+        let query = async { self.collection.find(doc! {}).batch_size(DOCUMENTS_A_BATCH).await };
+        let mut cursor = bounded(self.timeout, ErrorKind::Timeout, &doing, query).await?;
+        let mut images = Vec::new();
+        while let Some(document) = bounded(self.timeout, ErrorKind::Timeout, &doing, cursor.try_next()).await? {
+            images.push(self.read(&document)?.1);
+        }
+        Ok(images)
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let topic = Topic::new(self.id.clone(), self.collection.name()).with_reader(Arc::clone(&self.reader) as _);
+        Some((Arc::clone(&self.feed) as _, topic))
+    }
+}
+
+impl<T> fmt::Debug for MongoSource<T> {
+    // By hand, because the handle of a collection shows the options of its client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoSource")
+            .field("id", &self.id)
+            .field("collection", &self.collection.namespace().to_string())
+            .field("feed", &self.feed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`SourceId::new`] accepts, for the compiler.
+const fn is_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut good = 0;
+    while good < bytes.len()
+        && matches!(bytes[good], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-' | b'.' | b':' | b'/')
+    {
+        good += 1;
+    }
+    good == bytes.len() && 1 <= good && good <= 128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiler_accepts_the_names_that_core_accepts() {
+        let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
+        for name in ["users", "users.v2/eu:1", "A-z_0", "", "a b", "ä", "a\0", "{x}", &longest, &too_long] {
+            assert_eq!(is_name(name), SourceId::new(name).is_ok(), "{name:?}");
+        }
+    }
+}

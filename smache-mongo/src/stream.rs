@@ -1,0 +1,168 @@
+//! An open change stream.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use mongodb::{
+    bson::{RawArray, RawBsonRef, RawDocument},
+    raw_batch_cursor::{RawBatch, RawBatchCursor},
+};
+use smache_core::{Batch, Change, ChangeStream, Error, ErrorKind, Position, Result, Start};
+
+use crate::{
+    events::{Event, Watched},
+    feed::MongoFeed,
+    position::{ClusterTime, Covers, Place},
+    progress::{Progress, Seen},
+};
+
+/// How long the primary's answer may take before the stream goes on without.
+const MARK_WITHIN: Duration = Duration::from_millis(500);
+
+/// One reply of the server: the first one of a cursor, or that of one `getMore`.
+pub(crate) struct Reply(RawBatch);
+
+impl Reply {
+    pub(crate) fn new(batch: RawBatch) -> Self {
+        Self(batch)
+    }
+
+    fn events(&self) -> Result<&RawArray> {
+        self.0.doc_slices().map_err(|error| malformed("events").with_source(error))
+    }
+
+    /// The reply, if there are events in it.
+    fn with_events(self) -> Result<Option<Self>> {
+        Ok(if self.events()?.is_empty() { None } else { Some(self) })
+    }
+
+    /// The cluster's clock at the reply.
+    fn time(&self) -> ClusterTime {
+        self.0.as_raw_document().get_timestamp("operationTime").map(ClusterTime::from).unwrap_or_default()
+    }
+
+    /// Where the history was read up to, changes of others included.
+    fn end(&self) -> Option<&RawDocument> {
+        self.0
+            .as_raw_document()
+            .get_document("cursor")
+            .and_then(|cursor| cursor.get_document("postBatchResumeToken"))
+            .ok()
+    }
+}
+
+fn malformed(part: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a reply of the change stream has no readable {part}"))
+}
+
+/// The change stream of a database, read reply by reply.
+pub(crate) struct MongoStream {
+    feed: MongoFeed,
+    watched: Arc<Watched>,
+    cursor: RawBatchCursor,
+    /// The first reply of the cursor, if it has changes: they are due before anything is asked for.
+    first: Option<Reply>,
+    place: Place,
+    progress: Progress,
+    /// The server ends a stream when its database is dropped.
+    ended: bool,
+}
+
+impl MongoStream {
+    pub(crate) async fn open(feed: MongoFeed, watched: Arc<Watched>, start: Start) -> Result<Self> {
+        let after = match start {
+            Start::Now => None,
+            Start::After(position) => Some(Place::restored(position)),
+        };
+        let (cursor, reply) = feed.cursor(&watched, after.as_ref()).await?;
+        let (place, first) = match after {
+            Some(place) => (place, reply.with_events()?),
+            None => {
+                // The server has fixed the place before it answered. Without its token a process that dies before the
+                // first change would not know where to go on.
+                let Some(token) = reply.end() else {
+                    let message =
+                        "the server gives no resume token for a stream without changes; MongoDB 6.0 or newer is needed";
+                    return Err(Error::new(ErrorKind::WrongServer, message));
+                };
+                (Place::start(token, reply.time()), None)
+            }
+        };
+        Ok(Self { feed, watched, cursor, first, place, progress: Progress::default(), ended: false })
+    }
+
+    /// Begins anew behind the event that has ended the stream.
+    async fn begin_anew(&mut self) -> Result<()> {
+        let (cursor, reply) = self.feed.cursor(&self.watched, Some(&self.place)).await?;
+        self.cursor = cursor;
+        self.first = reply.with_events()?;
+        self.ended = false;
+        Ok(())
+    }
+
+    /// Asks the primary for its time, before the history is read on: see [`Progress`].
+    async fn mark(&mut self) -> Result<()> {
+        if !self.progress.wants_mark() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        match tokio::time::timeout(MARK_WITHIN, self.feed.primary()).await {
+            Ok(primary) => self.progress.mark(now, primary?.time),
+            // The next call asks again; meanwhile the feed only looks older than it is.
+            Err(_) => tracing::debug!(feed = ?self.feed, "the primary did not tell its time within {MARK_WITHIN:?}"),
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, reply: &Reply, asked: Option<Instant>) -> Result<Batch> {
+        let mut changes: Vec<Change> = Vec::new();
+        let mut last_change = None;
+        for event in reply.events()? {
+            let event = event.ok().and_then(RawBsonRef::as_document).ok_or_else(|| malformed("event"))?;
+            let event = Event::read(event)?;
+            changes.extend(self.watched.changes(&event));
+            self.place.advance(event.token, event.time);
+            self.ended |= event.operation == "invalidate";
+            last_change = last_change.max(Some(event.time.unwrap_or_default()));
+        }
+        let mut covers = Covers::Unknown;
+        let mut unmoved = false;
+        if let Some(end) = reply.end() {
+            covers = Covers::of(end);
+            unmoved = self.place.is_at(end);
+            self.place.advance(end, None);
+        }
+        let as_of = asked.and_then(|asked| self.progress.see(Seen { asked, last_change, covers, unmoved }));
+        Ok(Batch::new(changes, self.place.position(), as_of))
+    }
+}
+
+#[async_trait]
+impl ChangeStream for MongoStream {
+    fn position(&self) -> Position {
+        self.place.position()
+    }
+
+    async fn next(&mut self) -> Result<Batch> {
+        if self.ended {
+            self.begin_anew().await?;
+        }
+        if let Some(first) = self.first.take() {
+            return self.deliver(&first, None);
+        }
+        self.mark().await?;
+        let asked = Instant::now();
+        let reply = self.feed.reply(&mut self.cursor).await?;
+        self.deliver(&reply, Some(asked))
+    }
+}
+
+impl fmt::Debug for MongoStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoStream").field("feed", &self.feed).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,129 @@
+//! As of when the feed is complete.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mongodb::bson::doc;
+use smache_core::EntityKey;
+
+use crate::world::{PATIENCE, User, World, key};
+
+#[tokio::test]
+async fn an_idle_feed_vouches_again_and_again() {
+    let world = World::shared().await;
+    let mut tail = world.tail().await;
+    tail.all().await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let last = tail.last.expect("vouched for");
+        tail.all().await;
+        assert!(tail.last.expect("vouched for") > last);
+        // Two waits of the server, and what a busy machine adds.
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_batch_comes_soon() {
+    let world = World::shared().await;
+    let mut tail = world.tail().await;
+    for _ in 0..4 {
+        let began = Instant::now();
+        assert!(tail.next().await.changes.is_empty());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
+
+/// Writes without a pause until told to stop, and notes when each write of a user was acknowledged.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<HashMap<EntityKey, Instant>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Writers {
+    fn start(world: &World) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(Mutex::new(HashMap::new()));
+        let (users, stopped, notes) = (world.users.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+        let watched = tokio::spawn(async move {
+            for id in 0_i64.. {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                users.insert_one(User { id, name: "x".to_owned() }).await.expect("an insert");
+                notes.lock().expect("a lock").insert(key(id), Instant::now());
+            }
+        });
+        // Long stretches of the history that the feed does not care about.
+        let (others, stopped) = (world.documents("others"), Arc::clone(&stop));
+        let unwatched = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                let documents = (0..300).map(|number| doc! { "number": number });
+                others.insert_many(documents).await.expect("inserts");
+            }
+        });
+        Self { stop, acknowledged, tasks: vec![watched, unwatched] }
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.expect("a writer");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_the_feed_vouches_and_never_for_a_change_that_it_has_not_told() {
+    let world = World::shared().await;
+    let mut tail = world.tail().await;
+    let writers = Writers::start(&world);
+    let began = Instant::now();
+    let mut told = std::collections::HashSet::new();
+    let mut vouched = 0;
+    let mut last = None;
+    while vouched < 10 {
+        assert!(began.elapsed() < PATIENCE, "the feed vouched {vouched} times only");
+        let batch = tail.next().await;
+        told.extend(batch.changes.into_iter().map(|change| change.key));
+        let Some(as_of) = batch.as_of else { continue };
+        assert!(Some(as_of) >= last, "it takes nothing back");
+        vouched += usize::from(Some(as_of) > last);
+        last = Some(as_of);
+        for (key, at) in writers.acknowledged.lock().expect("a lock").iter() {
+            assert!(*at >= as_of || told.contains(key), "{key} was written before {as_of:?} and is not told");
+        }
+    }
+    assert!(last.is_some_and(|last| last > began), "it keeps up");
+    writers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_catches_up_vouches_only_when_it_has() {
+    const BEHIND: i64 = 1_500;
+    let world = World::shared().await;
+    let position = world.tail().await.position();
+    for _ in 0..5 {
+        let documents = (0..300).map(|number| doc! { "number": number });
+        world.documents("others").insert_many(documents).await.expect("inserts");
+    }
+    let users = (0..BEHIND).map(|id| User { id, name: "x".to_owned() });
+    world.users.insert_many(users).await.expect("inserts");
+    let written = Instant::now();
+
+    let mut tail = world.tail_after(position).await;
+    let mut told = 0;
+    while told < BEHIND {
+        let batch = tail.next().await;
+        told += i64::try_from(batch.changes.len()).expect("small");
+        assert!(batch.as_of.is_none_or(|as_of| as_of < written || told == BEHIND), "vouched after {told} of {BEHIND}");
+    }
+    assert!(tail.all().await.is_empty());
+}
