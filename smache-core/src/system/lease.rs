@@ -99,7 +99,7 @@ async fn beat(inner: Weak<Inner>) {
             }
             // The next beat tries again; a lease that lapses meanwhile is found out at commit.
             Err(error) => {
-                tracing::warn!(error = %error.report(), "the leases of running computations could not be extended")
+                tracing::warn!(error = %error.report(), "the leases of running computations could not be extended");
             }
         }
     }

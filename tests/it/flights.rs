@@ -1,0 +1,202 @@
+//! Single flight: many readers, one computation.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use smache::{Cached, ErrorKind, Result, Smache};
+use tokio::task::JoinHandle;
+
+use crate::{
+    functions::{greeting, square},
+    probe::{Act, Refused, until},
+    world::World,
+};
+
+fn readers(smache: &Smache, many: usize) -> Vec<JoinHandle<Result<Cached<String>>>> {
+    let read = |_| {
+        let smache = smache.clone();
+        tokio::spawn(async move { smache.get(greeting(1)).await })
+    };
+    (0..many).map(read).collect()
+}
+
+async fn all_get(readers: Vec<JoinHandle<Result<Cached<String>>>>, expected: &str) -> Result<()> {
+    for reader in join_all(readers).await {
+        assert_eq!(*reader.expect("it does not panic")?, expected);
+    }
+    Ok(())
+}
+
+/// Fifty readers of one system.
+async fn readers_of_one_system_compute_once(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let readers = readers(&smache, 50);
+    world.probe.arrived(1).await;
+    until("all of them wait", async || Ok(smache.stats().await?.process.misses == 50)).await?;
+    world.probe.open();
+    all_get(readers, "Hello, Anna").await?;
+    assert_eq!(world.probe.runs(), 1);
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// Fifty readers of two systems, as of two processes.
+async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let (one, two) = (world.start().await?, world.start().await?);
+    world.probe.close();
+    let (first, second) = (readers(&one, 25), readers(&two, 25));
+    world.probe.arrived(1).await;
+    until("all of them wait", async || {
+        Ok(one.stats().await?.process.misses + two.stats().await?.process.misses == 50)
+    })
+    .await?;
+    world.probe.open();
+    all_get(first, "Hello, Anna").await?;
+    all_get(second, "Hello, Anna").await?;
+    assert_eq!(world.probe.runs(), 1);
+    one.shutdown().await;
+    two.shutdown().await;
+    Ok(())
+}
+
+/// A reader who goes away takes nothing from the others.
+async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let mut readers = readers(&smache, 10);
+    world.probe.arrived(1).await;
+    until("all of them wait", async || Ok(smache.stats().await?.process.misses == 10)).await?;
+    // The one that started the computation is the first one that ran.
+    for reader in readers.drain(..5) {
+        reader.abort();
+    }
+    world.probe.open();
+    all_get(readers, "Hello, Anna").await?;
+    assert_eq!(world.probe.runs(), 1);
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// The result of a computation that nobody waits for any more is stored.
+async fn a_result_that_nobody_waits_for_is_stored(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    {
+        let read = smache.get(greeting(1));
+        tokio::select! {
+            _ = read => panic!("the gate is closed"),
+            () = world.probe.arrived(1) => {}
+        }
+    }
+    world.probe.open();
+    until("it is stored", async || smache.is_fresh(greeting(1)).await).await?;
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
+    assert_eq!(world.probe.runs(), 1);
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// Everybody who waits for a run that fails gets its error; the next reader runs it again.
+async fn an_error_is_everybodys_who_waits(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.act(Act::Fail);
+    world.probe.close();
+    let waiting = readers(&smache, 10);
+    world.probe.arrived(1).await;
+    until("all of them wait", async || Ok(smache.stats().await?.process.misses == 10)).await?;
+    world.probe.open();
+    for reader in join_all(waiting).await {
+        let error = reader.expect("it does not panic").expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Function);
+        assert_eq!(error.function_error::<Refused>(), Some(&Refused("greeting 1".to_owned())));
+    }
+    assert_eq!(world.probe.runs(), 1);
+    world.probe.act(Act::Succeed);
+    all_get(readers(&smache, 10), "Hello, Anna").await?;
+    assert_eq!(world.probe.runs(), 2);
+    smache.shutdown().await;
+    Ok(())
+}
+
+on_every_world! {
+    readers_of_one_system_compute_once,
+    readers_of_two_systems_compute_once,
+    a_reader_that_goes_away_does_not_hurt_the_others,
+    a_result_that_nobody_waits_for_is_stored,
+    an_error_is_everybodys_who_waits,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_on_many_threads_compute_every_value_once() -> Result<()> {
+    let world = World::memory();
+    let smache = world.start().await?;
+    for round in 0..50 {
+        let read = |_| {
+            let smache = smache.clone();
+            tokio::spawn(async move { smache.get(square(round)).await.map(|value| *value) })
+        };
+        for value in join_all((0..32).map(read)).await {
+            assert_eq!(value.expect("it does not panic")?, round * round);
+        }
+    }
+    assert_eq!(world.probe.runs(), 50);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_systems_on_many_threads_compute_every_value_once() -> Result<()> {
+    let world = World::memory();
+    let systems = [world.start().await?, world.start().await?];
+    for round in 0..50 {
+        let read = |n: usize| {
+            let smache = systems[n % 2].clone();
+            tokio::spawn(async move { smache.get(square(round)).await.map(|value| *value) })
+        };
+        for value in join_all((0..16).map(read)).await {
+            assert_eq!(value.expect("it does not panic")?, round * round);
+        }
+    }
+    assert_eq!(world.probe.runs(), 50, "a system that comes late reads what the other one stored");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_does_not_wait_longer_than_it_was_told() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let smache = world.builder().wait_timeout(Duration::from_secs(3)).build().await?;
+    world.probe.close();
+    let begin = tokio::time::Instant::now();
+    let error = smache.get(greeting(1)).await.expect_err("the gate is closed");
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.is_transient() && error.to_string().contains("wait_timeout"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    world.probe.open();
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
+    assert_eq!(world.probe.runs(), 1, "the run went on");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_another_system_does_not_wait_longer_than_it_was_told() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let one = world.start().await?;
+    let two = world.builder().wait_timeout(Duration::from_secs(3)).build().await?;
+    world.probe.close();
+    let first = readers(&one, 1);
+    world.probe.arrived(1).await;
+    let error = two.get(greeting(1)).await.expect_err("the other one computes");
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    world.probe.open();
+    all_get(first, "Hello, Anna").await?;
+    assert_eq!(*two.get(greeting(1)).await?, "Hello, Anna");
+    assert_eq!(world.probe.runs(), 1);
+    Ok(())
+}

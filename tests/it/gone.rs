@@ -1,0 +1,106 @@
+//! Entities that a call names and that are not there.
+
+use smache::{ErrorKind, Result};
+
+use crate::{
+    functions::{greeting, real_name},
+    probe::until,
+    world::World,
+};
+
+/// A call of an entity that never was has no result, and leaves nothing.
+async fn a_call_of_nobody_is_gone(world: &World) -> Result<()> {
+    let smache = world.start().await?;
+    let error = smache.get(greeting(1)).await.expect_err("nobody is there");
+    assert_eq!(error.kind(), ErrorKind::Gone);
+    assert!(error.to_string().contains("`users`") && error.to_string().contains('1'), "{error}");
+    let stats = smache.stats().await?;
+    assert_eq!((stats.store.entries, stats.store.running, stats.process.failures), (0, 0, 0));
+    assert_eq!(smache.run_until_idle().await?, 0);
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// The worker that finds the entity gone removes the entry with everything of its; who comes back starts anew.
+async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    world.remove(1).await?;
+    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    smache.run_until_idle().await?;
+    assert!(smache.peek(greeting(1)).await?.is_none());
+    assert_eq!(smache.get(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
+    let stats = smache.stats().await?;
+    assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.buried), (0, 0, 0));
+
+    world.put(1, "Anna again").await?;
+    assert_eq!(smache.run_until_idle().await?, 0, "nobody has asked for her yet");
+    let hello = smache.get(greeting(1)).await?;
+    assert_eq!((hello.as_str(), hello.is_fresh()), ("Hello, Anna again", true));
+    world.put(1, "Annie").await?;
+    smache.run_until_idle().await?;
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// The reader that finds it gone does the same, and is not served the old value.
+async fn a_reader_who_finds_the_entity_gone_removes_the_entry(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    world.remove(1).await?;
+    assert_eq!(smache.refresh(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
+    assert!(smache.peek(greeting(1)).await?.is_none());
+    assert_eq!(smache.stats().await?.store.entries, 0);
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// An entity that goes while a function runs with it.
+async fn an_entity_that_goes_during_the_run_takes_the_result_along(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.get(greeting(1)).await }
+    });
+    world.probe.arrived(1).await;
+    world.remove(1).await?;
+    until("the change is delivered", async || Ok(smache.stats().await?.process.changes > 0)).await?;
+    world.probe.open();
+    let old = reader.await.expect("it does not panic")?;
+    assert!(!old.is_fresh());
+    until("a worker removes it", async || {
+        smache.run_until_idle().await?;
+        Ok(smache.peek(greeting(1)).await?.is_none())
+    })
+    .await?;
+    assert_eq!(smache.stats().await?.store.entries, 0);
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// To a function that loads it itself, an absent entity is an answer and not the end.
+async fn a_function_may_take_absence_as_an_answer(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(real_name(1)).await?;
+    world.remove(1).await?;
+    smache.run_until_idle().await?;
+    let nobody = smache.get(real_name(1)).await?;
+    assert_eq!((nobody.as_ref(), nobody.is_fresh()), (None, true));
+    assert_eq!(smache.stats().await?.store.entries, 1);
+    smache.shutdown().await;
+    Ok(())
+}
+
+on_every_world! {
+    a_call_of_nobody_is_gone,
+    an_entry_goes_with_its_entity_and_comes_back_with_it,
+    a_reader_who_finds_the_entity_gone_removes_the_entry,
+    an_entity_that_goes_during_the_run_takes_the_result_along,
+    a_function_may_take_absence_as_an_answer,
+}

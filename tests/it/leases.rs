@@ -1,0 +1,183 @@
+//! The lease of a run: who holds it may store its result.
+
+use std::time::Duration;
+
+use smache::{
+    Cached, Result, Smache,
+    backend::{Abort, Begin, BeginOutcome, Token},
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    faulty::{Fault, Faulty},
+    functions::greeting,
+    probe::until,
+    world::World,
+};
+
+const LEASE: Duration = Duration::from_millis(300);
+
+fn reading(smache: &Smache) -> JoinHandle<Result<Cached<String>>> {
+    let smache = smache.clone();
+    tokio::spawn(async move { smache.get(greeting(1)).await })
+}
+
+/// Takes the entry as another process does whose clock shows that the lease has lapsed.
+async fn take_over(world: &World, smache: &Smache) -> Result<Token> {
+    let (id, token) = (smache.key(&greeting(1))?, Token::random());
+    match world.store()?.begin(Begin { id, token, lease: Duration::from_secs(3_600) }).await? {
+        BeginOutcome::Begun(_) => Ok(token),
+        BeginOutcome::Busy { remaining } => panic!("the lease holds for {remaining:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_longer_than_its_lease_keeps_it() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let (one, two) = (start(&world).await?, start(&world).await?);
+    world.probe.close();
+    let (first, second) = (reading(&one), reading(&two));
+    world.probe.arrived(1).await;
+    tokio::time::sleep(20 * LEASE).await;
+    world.probe.open();
+    assert!(first.await.expect("it does not panic")?.is_fresh());
+    assert!(second.await.expect("it does not panic")?.is_fresh());
+    assert_eq!(world.probe.runs(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_run_longer_than_its_lease_keeps_it_in_real_time() -> Result<()> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    let smache = world.builder().run_lease(Duration::from_millis(100)).build().await?;
+    let other = world.start().await?;
+    world.probe.act(crate::probe::Act::Sleep(Duration::from_millis(500)));
+    let (first, second) = (reading(&smache), reading(&other));
+    assert!(first.await.expect("it does not panic")?.is_fresh());
+    assert!(second.await.expect("it does not panic")?.is_fresh());
+    assert_eq!(world.probe.runs(), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_lost_its_lease_is_cancelled() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = start(&world).await?;
+    world.probe.close();
+    let reader = reading(&smache);
+    world.probe.arrived(1).await;
+    clock.advance(LEASE);
+    let other = take_over(&world, &smache).await?;
+    world.probe.ended(1).await;
+    assert!(!reader.is_finished(), "its reader waits for the one that took over");
+    assert_eq!(smache.stats().await?.store.running, 1, "the cancelled run takes nothing from the present one");
+
+    world.probe.open();
+    let abort = Abort { id: smache.key(&greeting(1))?, token: other, failure: None, delay: Duration::ZERO };
+    assert!(world.store()?.abort(abort).await?);
+    let value = reader.await.expect("it does not panic")?;
+    assert_eq!((value.as_str(), value.is_fresh(), world.probe.runs()), ("Hello, Anna", true, 2));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = start(&world).await?;
+    world.probe.close();
+    let reader = reading(&smache);
+    world.probe.arrived(1).await;
+    clock.advance(LEASE);
+    take_over(&world, &smache).await?;
+    // Before the next heartbeat tells the run that it lost.
+    world.probe.open();
+    let value = reader.await.expect("it does not panic")?;
+    assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Anna", false), "its reader may have it, unvouched");
+    assert!(smache.peek(greeting(1)).await?.is_none());
+    let stats = smache.stats().await?;
+    assert_eq!((stats.store.entries, stats.store.running, stats.process.lost), (0, 1, 1));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_lease_that_nobody_took_still_stores() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = world.builder().run_lease(LEASE).upkeep(false).build().await?;
+    world.probe.close();
+    let reader = reading(&smache);
+    world.probe.arrived(1).await;
+    clock.advance(100 * LEASE);
+    world.probe.open();
+    assert!(reader.await.expect("it does not panic")?.is_fresh());
+    assert!(smache.is_fresh(greeting(1)).await?);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_that_fail_for_a_while_do_not_end_a_run() -> Result<()> {
+    let (backend, faults) = Faulty::memory();
+    let world = World::attached_to(backend);
+    world.put(1, "Anna").await?;
+    let smache = start(&world).await?;
+    world.probe.close();
+    let reader = reading(&smache);
+    world.probe.arrived(1).await;
+    faults.times("extend", Fault::Unavailable, 10);
+    until("the heartbeats fail", async || Ok(faults.calls("extend") > 12)).await?;
+    world.probe.open();
+    assert!(reader.await.expect("it does not panic")?.is_fresh());
+    assert_eq!(world.probe.runs(), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_end_with_the_last_run() -> Result<()> {
+    let (backend, faults) = Faulty::memory();
+    let world = World::attached_to(backend);
+    world.put(1, "Anna").await?;
+    let smache = start(&world).await?;
+    for _ in 0..3 {
+        smache.refresh(greeting(1)).await?;
+    }
+    tokio::time::sleep(10 * LEASE).await;
+    assert_eq!(faults.calls("extend"), 0, "runs that were over before the first heartbeat");
+    world.probe.close();
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.refresh(greeting(1)).await }
+    });
+    world.probe.arrived(4).await;
+    tokio::time::sleep(10 * LEASE).await;
+    let beats = faults.calls("extend");
+    assert!((20..=40).contains(&beats), "three in a lease, for ten leases: {beats}");
+    world.probe.open();
+    reader.await.expect("it does not panic")?;
+    tokio::time::sleep(10 * LEASE).await;
+    assert!(faults.calls("extend") <= beats + 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_entry_was_removed_stores_nothing() -> Result<()> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let reader = reading(&smache);
+    world.probe.arrived(1).await;
+    assert!(world.store()?.remove(&smache.key(&greeting(1))?, None).await?);
+    world.probe.open();
+    assert!(!reader.await.expect("it does not panic")?.is_fresh());
+    assert!(smache.peek(greeting(1)).await?.is_none());
+    assert!(smache.get(greeting(1)).await?.is_fresh());
+    Ok(())
+}
+
+async fn start(world: &World) -> Result<Smache> {
+    world.builder().run_lease(LEASE).build().await
+}

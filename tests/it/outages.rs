@@ -1,0 +1,284 @@
+//! A store that fails, hangs, or loses its answers.
+
+use std::time::Duration;
+
+use smache::{Error, ErrorKind, Freshness, Result, StoreFailure};
+use tokio::time::Instant;
+
+use crate::{
+    faulty::{Fault, Faults, Faulty},
+    functions::{greeting, square},
+    probe::{Act, until},
+    world::{User, World},
+};
+
+const BOUND: Duration = Duration::from_millis(200);
+
+async fn world() -> Result<(World, Faults)> {
+    let (backend, faults) = Faulty::memory();
+    let world = World::attached_to(backend);
+    world.put(1, "Anna").await?;
+    Ok((world, faults))
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    for fault in [Fault::Unavailable, Fault::Hang] {
+        faults.all(fault);
+        let value = smache.get(greeting(1)).await?;
+        assert_eq!((value.as_str(), value.freshness()), ("Hello, Anna", Freshness::Unvouched), "{fault:?}");
+        assert_eq!(value.stale_for(), None);
+        faults.heal();
+    }
+    assert_eq!(world.probe.runs(), 3);
+    assert_eq!(smache.stats().await?.process.bypasses, 2);
+    assert!(smache.get(greeting(1)).await?.is_fresh(), "back to the stored value");
+    assert_eq!(world.probe.runs(), 3);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_who_compute_without_the_store_compute_once_together() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.start().await?;
+    faults.all(Fault::Unavailable);
+    world.probe.close();
+    let read = |_| {
+        let smache = smache.clone();
+        tokio::spawn(async move { smache.get(greeting(1)).await })
+    };
+    let readers: Vec<_> = (0..20).map(read).collect();
+    world.probe.arrived(1).await;
+    tokio::time::sleep(BOUND).await;
+    world.probe.open();
+    for reader in readers {
+        assert_eq!(*reader.await.expect("it does not panic")?, "Hello, Anna");
+    }
+    assert_eq!(world.probe.runs(), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_more_than_a_value_gets_the_stores_error() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    let token = smache.changed::<User>(&1).await?;
+    faults.all(Fault::Unavailable);
+    let wants = [greeting(1).fresh(), greeting(1).max_stale(Duration::from_secs(1)), greeting(1).at_least(token)];
+    for call in wants {
+        let error = smache.get(call).await.expect_err("nobody can vouch for it");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(world.probe.runs(), 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_so_readers_get_the_stores_error_within_its_bound() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().on_store_failure(StoreFailure::Error).store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    for (fault, kind) in [(Fault::Unavailable, ErrorKind::Unavailable), (Fault::Hang, ErrorKind::Timeout)] {
+        faults.all(fault);
+        let begin = Instant::now();
+        let errors: [Error; 5] = [
+            smache.get(greeting(1)).await.map(drop).expect_err("get"),
+            smache.peek(greeting(1)).await.map(drop).expect_err("peek"),
+            smache.refresh(greeting(1)).await.map(drop).expect_err("refresh"),
+            smache.get_many([greeting(1)]).await.remove(0).map(drop).expect_err("get_many"),
+            smache.stats().await.map(drop).expect_err("stats"),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), kind);
+            assert!(error.is_transient(), "{error}");
+        }
+        assert!(begin.elapsed() <= 6 * BOUND + Duration::from_millis(20), "{fault:?}: {:?}", begin.elapsed());
+        faults.heal();
+    }
+    assert_eq!(world.probe.runs(), 1);
+    assert!(smache.get(greeting(1)).await?.is_fresh());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_between_the_look_and_the_run_is_passed_by() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    for (step, fault) in [("begin", Fault::Unavailable), ("begin", Fault::Hang), ("begin", Fault::Ambiguous)] {
+        faults.times(step, fault, 1);
+        let value = smache.get(greeting(1)).await?;
+        assert_eq!(value.freshness(), Freshness::Unvouched, "{step} {fault:?}");
+        until("the run is given back", async || Ok(smache.stats().await?.store.running == 0)).await?;
+    }
+    assert!(smache.get(greeting(1)).await?.is_fresh());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_functions_own_error_is_not_taken_for_the_stores() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.start().await?;
+    faults.all(Fault::Unavailable);
+    world.probe.act(Act::Fail);
+    let error = smache.get(greeting(1)).await.expect_err("it fails");
+    assert_eq!(error.kind(), ErrorKind::Function);
+    world.probe.act(Act::Panic);
+    assert_eq!(smache.get(greeting(1)).await.expect_err("it panics").kind(), ErrorKind::Panicked);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_was_lost_is_recognised() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.start().await?;
+    faults.times("commit", Fault::Ambiguous, 1);
+    assert!(smache.get(greeting(1)).await?.is_fresh(), "it was stored, and the second try finds that out");
+    assert_eq!(faults.calls("commit"), 2);
+    assert!(smache.get(greeting(1)).await?.is_fresh());
+    let stats = smache.stats().await?;
+    assert_eq!((world.probe.runs(), stats.process.lost, stats.store.running), (1, 0, 0));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_was_lost_is_not_taken_for_fresh_if_it_was_overtaken() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.get(greeting(1)).await }
+    });
+    world.probe.arrived(1).await;
+    smache.changed::<User>(&1).await?;
+    faults.times("commit", Fault::Ambiguous, 1);
+    world.probe.open();
+    assert!(!reader.await.expect("it does not panic")?.is_fresh());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_fails_once_is_tried_again() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    for fault in [Fault::Unavailable, Fault::Hang] {
+        faults.times("commit", fault, 1);
+        assert!(smache.refresh(greeting(1)).await?.is_fresh(), "{fault:?}");
+    }
+    assert_eq!(world.probe.runs(), 2);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_cannot_be_stored_is_the_readers_all_the_same() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.start().await?;
+    faults.on("commit", Fault::Unavailable);
+    let value = smache.get(greeting(1)).await?;
+    assert_eq!((value.as_str(), value.freshness()), ("Hello, Anna", Freshness::Unvouched));
+    assert_eq!(world.probe.runs(), 1);
+    until("the run is given back", async || Ok(smache.stats().await?.store.running == 0)).await?;
+    faults.heal();
+    let begin = Instant::now();
+    assert!(smache.get(greeting(1)).await?.is_fresh());
+    assert!(begin.elapsed() < Duration::from_secs(1), "the lease was given back: {:?}", begin.elapsed());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reported_change_is_tried_again_and_then_not_acknowledged() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
+        faults.times("invalidate", fault, 2);
+        smache.changed::<User>(&1).await?;
+        assert!(!smache.is_fresh(greeting(1)).await?, "{fault:?}");
+        smache.refresh(greeting(1)).await?;
+    }
+    faults.on("invalidate", Fault::Unavailable);
+    let error = smache.changed::<User>(&1).await.expect_err("nobody takes it");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.is_transient() && error.to_string().contains("report it again"), "{error}");
+    assert!(smache.is_fresh(greeting(1)).await?, "it was not acknowledged");
+    faults.on("invalidate", Fault::Hang);
+    let begin = Instant::now();
+    let error = smache.invalidate(square(1)).await.expect_err("nobody answers");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(begin.elapsed() < 3 * BOUND + Duration::from_millis(500), "{:?}", begin.elapsed());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_system_does_not_start_without_its_store() -> Result<()> {
+    for (fault, kind) in [(Fault::Unavailable, ErrorKind::Unavailable), (Fault::Hang, ErrorKind::Timeout)] {
+        let (world, faults) = world().await?;
+        faults.all(fault);
+        let error = world.builder().store_timeout(BOUND).build().await.expect_err("there is no store");
+        assert_eq!(error.kind(), kind);
+        faults.heal();
+        assert_eq!(*world.start().await?.get(square(2)).await?, 4);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_behind_a_feed_is_delivered_when_the_store_is_back() -> Result<()> {
+    let (backend, faults) = Faulty::memory();
+    let world = World::on(backend);
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    faults.all(Fault::Unavailable);
+    world.put(1, "Annie").await?;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie", "computed directly");
+    faults.heal();
+    assert!(!smache.is_fresh(greeting(1)).await?, "nobody vouches for what was stored");
+    until("the feed catches up", async || {
+        smache.run_until_idle().await?;
+        smache.is_fresh(greeting(1)).await
+    })
+    .await?;
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_outlives_an_outage_and_buries_nothing_for_it() -> Result<()> {
+    outage_of_a_worker(Fault::Unavailable).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_outlives_a_hanging_backend_and_buries_nothing_for_it() -> Result<()> {
+    outage_of_a_worker(Fault::Hang).await
+}
+
+/// The worker does not know which jobs it got: that is no crash of theirs.
+#[tokio::test(start_paused = true)]
+async fn a_worker_outlives_lost_answers_and_buries_nothing_for_them() -> Result<()> {
+    outage_of_a_worker(Fault::Ambiguous).await
+}
+
+async fn outage_of_a_worker(fault: Fault) -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    let worker = smache.worker().max_attempts(1).job_lease(Duration::from_secs(2)).start();
+    for round in 0..3 {
+        smache.changed::<User>(&1).await?;
+        faults.all(fault);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        faults.heal();
+        let worked = until("it goes on", async || {
+            assert_eq!(smache.dead_jobs(10).await?, [], "round {round}");
+            smache.is_fresh(greeting(1)).await
+        });
+        worked.await?;
+    }
+    worker.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! What the computed functions of the tests leave behind, and what holds them up.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use smache::Result;
+use tokio::sync::watch;
+
+/// The longest that a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a computed function of the tests does after the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Act {
+    #[default]
+    Succeed,
+    Fail,
+    Panic,
+    Sleep(Duration),
+}
+
+/// The error of the tests' own functions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no greeting for {0}")]
+pub(crate) struct Refused(pub(crate) String);
+
+/// The state that the computed functions of a test share with it. Clones share it too.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    log: Mutex<Vec<String>>,
+    act: Mutex<Act>,
+    arrived: watch::Sender<usize>,
+    ended: watch::Sender<usize>,
+    open: watch::Sender<bool>,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            log: Mutex::default(),
+            act: Mutex::default(),
+            arrived: watch::Sender::new(0),
+            ended: watch::Sender::new(0),
+            open: watch::Sender::new(true),
+        }))
+    }
+}
+
+impl Probe {
+    /// Notes that a function runs, waits at the gate, then does what the test wants.
+    pub(crate) async fn pass(&self, what: impl Into<String>) -> Result<(), Refused> {
+        let what = what.into();
+        lock(&self.0.log).push(what.clone());
+        self.0.arrived.send_modify(|arrived| *arrived += 1);
+        let _ended = Ended(&self.0.ended);
+        let mut open = self.0.open.subscribe();
+        open.wait_for(|open| *open).await.expect("the probe lives as long as its sender");
+        let act = *lock(&self.0.act);
+        match act {
+            Act::Succeed => Ok(()),
+            Act::Fail => Err(Refused(what)),
+            Act::Panic => panic!("a fly in {what}"),
+            Act::Sleep(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// From now on, runs do that.
+    pub(crate) fn act(&self, act: Act) {
+        *lock(&self.0.act) = act;
+    }
+
+    /// From now on, runs wait at the gate.
+    pub(crate) fn close(&self) {
+        self.0.open.send_replace(false);
+    }
+
+    /// Lets everybody through.
+    pub(crate) fn open(&self) {
+        self.0.open.send_replace(true);
+    }
+
+    /// How many runs there were.
+    pub(crate) fn runs(&self) -> usize {
+        *self.0.arrived.borrow()
+    }
+
+    /// What ran, in order.
+    pub(crate) fn log(&self) -> Vec<String> {
+        lock(&self.0.log).clone()
+    }
+
+    /// Waits until that many runs have come to the gate.
+    pub(crate) async fn arrived(&self, runs: usize) {
+        reach(&self.0.arrived, runs, "began").await;
+    }
+
+    /// Waits until that many runs are over, whether they finished or were dropped.
+    pub(crate) async fn ended(&self, runs: usize) {
+        reach(&self.0.ended, runs, "ended").await;
+    }
+
+    /// How many runs are under way.
+    pub(crate) fn under_way(&self) -> usize {
+        *self.0.arrived.borrow() - *self.0.ended.borrow()
+    }
+}
+
+/// Counts the end of a run, also of one that is dropped.
+struct Ended<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|ended| *ended += 1);
+    }
+}
+
+async fn reach(count: &watch::Sender<usize>, runs: usize, what: &str) {
+    let mut reached = count.subscribe();
+    let wait = tokio::time::timeout(PATIENCE, reached.wait_for(|count| *count >= runs)).await;
+    assert!(wait.is_ok(), "{} of {runs} runs {what} within {PATIENCE:?}", *count.borrow());
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let wait = async {
+        while !holds().await? {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Functions that are told to panic do so without a lock; the log is whole in any case.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,125 @@
+//! The rules of the house that a test can check.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()))
+}
+
+/// Every Rust file of the workspace.
+fn sources() -> Vec<PathBuf> {
+    let mut folders = vec![root().to_path_buf()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 50, "the walk sees the project");
+    files
+}
+
+fn offenders(rule: impl Fn(&Path, &str) -> bool) -> Vec<PathBuf> {
+    let offends = |path: &PathBuf| rule(path, &read(path));
+    sources().into_iter().filter(offends).collect()
+}
+
+fn is_ui(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "ui")
+}
+
+#[test]
+fn every_file_says_what_it_is_about() {
+    let silent = offenders(|path, text| {
+        let documented = text.starts_with("//!") || text.starts_with("#![doc");
+        // UI tests are named after the mistake; `tests.rs` beside a module is named after the module.
+        !documented && !is_ui(path) && !path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))
+    });
+    assert!(silent.is_empty(), "without `//!` at the top: {silent:#?}");
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let long = offenders(|_, text| text.lines().count() > 450);
+    assert!(long.is_empty(), "above 450 lines: {long:#?}");
+}
+
+#[test]
+fn no_example_and_no_test_is_ignored() {
+    let markers = [["``", "`ignore"].concat(), ["#[ign", "ore"].concat()];
+    let ignored = offenders(|_, text| markers.iter().any(|marker| text.contains(marker.as_str())));
+    assert!(ignored.is_empty(), "{ignored:#?}");
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let markers = [["tod", "o!("].concat(), ["unimpl", "emented!("].concat(), ["FIX", "ME"].concat()];
+    let unfinished = offenders(|_, text| markers.iter().any(|marker| text.contains(marker.as_str())));
+    assert!(unfinished.is_empty(), "{unfinished:#?}");
+}
+
+#[test]
+fn the_feature_table_of_the_readme_is_the_one_of_cargo() {
+    let manifest = read("Cargo.toml");
+    let features = manifest.split("\n[features]\n").nth(1).and_then(|rest| rest.split("\n[").next()).expect("features");
+    let name = |line: &str| line.split_once(" = ").map(|(name, _)| name.to_owned());
+    let mut declared: Vec<String> = features.lines().filter_map(name).filter(|name| name != "default").collect();
+    declared.sort();
+    let readme = read("README.md");
+    let table = readme.split("\n## Features\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let name = |line: &str| line.strip_prefix("| `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+    let mut shown: Vec<String> = table.lines().filter_map(name).collect();
+    shown.sort();
+    assert_eq!(shown, declared);
+}
+
+#[test]
+fn the_architecture_names_what_exists() {
+    let page = read("ARCHITECTURE.md");
+    assert!(page.lines().count() < 200, "the map has become a territory");
+    let map = page.split("```").nth(1).expect("the map of the packages");
+    let named = map.lines().filter_map(|line| line.trim_start_matches(['├', '└', '─', ' ']).split_whitespace().next());
+    for name in named.filter(|name| *name != "smache") {
+        assert!(root().join(name.trim_end_matches('/')).exists(), "`{name}` is on the map and not in the tree");
+    }
+    for module in page.lines().filter_map(|line| line.strip_prefix("| `")).flat_map(|row| row.split('|').take(1)) {
+        for module in module.split(", ").map(|name| name.trim().trim_matches('`').replace("::", "/")) {
+            let at = root().join("smache-core/src").join(&module);
+            let there = at.is_dir() || at.with_extension("rs").is_file();
+            assert!(there, "the module `{module}` is on the map and not in smache-core");
+        }
+    }
+}
+
+#[test]
+fn the_files_of_the_backends_have_the_same_names() {
+    for (backend, roles) in [("memory", "store queue source"), ("redis", "store queue keys error"), ("mongo", "source error")] {
+        for file in ["lib", "config"].into_iter().chain(roles.split(' ')) {
+            let at = root().join(format!("smache-{backend}/src/{file}"));
+            assert!(at.is_dir() || at.with_extension("rs").is_file(), "smache-{backend} has no `{file}`");
+        }
+    }
+}
+
+#[test]
+fn everything_is_called_by_the_same_script() {
+    assert!(read(".ci/run").contains("scripts/test"));
+    let script = read("scripts/test");
+    for step in ["fmt --all --check", "clippy --workspace", "cargo doc", "cargo test --workspace", "quickstart", "redis_mongo"] {
+        assert!(script.contains(step), "scripts/test does not run `{step}`");
+    }
+}

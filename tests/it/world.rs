@@ -1,0 +1,210 @@
+//! What the behaviours run on: a backend, a source of users, and the means to write to it.
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use smache::{
+    Builder, Entity, Result, Smache, SourceId, Timestamp,
+    backend::{
+        Backend, CacheStore, ChangeFeed, Clock, DataSource, EntityKey, EntityKind, Image, JobQueue, ManualClock,
+        Namespace, Topic,
+    },
+    memory::{Memory, MemorySource},
+};
+
+use crate::{functions, probe::Probe};
+
+/// One test a behaviour and world. A behaviour takes a `&World`, returns a `Result`, and must hold whatever is behind it.
+macro_rules! on_every_world {
+    ($($behaviour:ident),+ $(,)?) => {
+        mod memory {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $behaviour() -> smache::Result<()> {
+                    super::$behaviour(&crate::world::World::memory()).await
+                }
+            )+
+        }
+    };
+}
+
+/// The entity of the tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(source = "users")]
+pub(crate) struct User {
+    #[serde(rename = "_id")]
+    #[entity(id)]
+    pub(crate) id: i64,
+    pub(crate) name: String,
+}
+
+/// How users are written, by whoever writes them.
+#[async_trait]
+pub(crate) trait Table: Debug + Send + Sync {
+    async fn put(&self, user: User) -> Result<()>;
+    async fn remove(&self, id: i64) -> Result<()>;
+}
+
+/// A namespace of a backend, beside a source of users.
+#[derive(Debug)]
+pub(crate) struct World {
+    namespace: Namespace,
+    backend: Arc<dyn Backend>,
+    source: Arc<dyn DataSource>,
+    table: Arc<dyn Table>,
+    pub(crate) probe: Probe,
+}
+
+impl World {
+    pub(crate) fn new(
+        namespace: &str,
+        backend: impl Backend,
+        source: impl DataSource,
+        table: impl Table + 'static,
+    ) -> Self {
+        Self {
+            namespace: Namespace::new(namespace).expect("a good name"),
+            backend: Arc::new(backend),
+            source: Arc::new(source),
+            table: Arc::new(table),
+            probe: Probe::default(),
+        }
+    }
+
+    /// Memory, with the runtime's time and a source behind a feed.
+    pub(crate) fn memory() -> Self {
+        Self::on(Memory::builder().clock(Arc::new(RuntimeClock::new())).build())
+    }
+
+    /// Some backend beside a memory source behind a feed.
+    pub(crate) fn on(backend: impl Backend) -> Self {
+        let users = MemorySource::<User>::new();
+        Self::new("world", backend, users.clone(), users)
+    }
+
+    /// Memory beside a source whose changes only the application reports.
+    pub(crate) fn attached() -> Self {
+        Self::attached_to(Memory::builder().clock(Arc::new(RuntimeClock::new())).build())
+    }
+
+    /// Some backend beside a source whose changes only the application reports.
+    pub(crate) fn attached_to(backend: impl Backend) -> Self {
+        let users = MemorySource::<User>::without_feed();
+        Self::new("world", backend, users.clone(), users)
+    }
+
+    /// Memory whose time the test moves, beside a source whose changes only the application reports.
+    pub(crate) fn manual() -> (Self, ManualClock) {
+        let clock = ManualClock::default();
+        (Self::attached_to(Memory::builder().clock(Arc::new(clock.clone())).build()), clock)
+    }
+
+    /// A system with everything of the world and the functions that the tests share.
+    pub(crate) fn builder(&self) -> Builder {
+        functions::register(self.bare().backend(Shared(Arc::clone(&self.backend))))
+    }
+
+    /// A system of the same namespace that knows none of the functions.
+    pub(crate) async fn foreign(&self) -> Result<Smache> {
+        self.bare().backend(Shared(Arc::clone(&self.backend))).build().await
+    }
+
+    /// A system without a backend and functions.
+    pub(crate) fn bare(&self) -> Builder {
+        let source = Shared(Arc::clone(&self.source));
+        Smache::builder(self.namespace.as_str()).source(source).state(self.probe.clone())
+    }
+
+    pub(crate) async fn start(&self) -> Result<Smache> {
+        self.builder().build().await
+    }
+
+    pub(crate) async fn put(&self, id: i64, name: impl Into<String>) -> Result<()> {
+        self.table.put(User { id, name: name.into() }).await
+    }
+
+    pub(crate) async fn remove(&self, id: i64) -> Result<()> {
+        self.table.remove(id).await
+    }
+
+    /// The store of the namespace, past the engine.
+    pub(crate) fn store(&self) -> Result<Arc<dyn CacheStore>> {
+        Ok(self.backend.both(&self.namespace)?.0)
+    }
+
+    /// The queue of the namespace, past the engine.
+    pub(crate) fn queue(&self) -> Result<Arc<dyn JobQueue>> {
+        Ok(self.backend.both(&self.namespace)?.1)
+    }
+}
+
+#[async_trait]
+impl Table for MemorySource<User> {
+    async fn put(&self, user: User) -> Result<()> {
+        self.insert(user).map(drop)
+    }
+
+    async fn remove(&self, id: i64) -> Result<()> {
+        Self::remove(self, &id).map(drop)
+    }
+}
+
+/// The time of the runtime, which stands still with it.
+#[derive(Debug)]
+pub(crate) struct RuntimeClock(tokio::time::Instant);
+
+impl RuntimeClock {
+    pub(crate) fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000).after(self.0.elapsed())
+    }
+}
+
+/// A trait object where a builder takes an `impl`.
+#[derive(Debug)]
+pub(crate) struct Shared<T: ?Sized>(pub(crate) Arc<T>);
+
+#[deny(clippy::missing_trait_methods)]
+impl Backend for Shared<dyn Backend> {
+    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
+        self.0.store(namespace)
+    }
+
+    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
+        self.0.queue(namespace)
+    }
+
+    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
+        self.0.both(namespace)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl DataSource for Shared<dyn DataSource> {
+    fn id(&self) -> &SourceId {
+        self.0.id()
+    }
+
+    fn kind(&self) -> EntityKind {
+        self.0.kind()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        self.0.load(keys).await
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        self.0.list().await
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        self.0.feed()
+    }
+}

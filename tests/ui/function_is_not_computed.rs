@@ -1,0 +1,12 @@
+use smache::Computed;
+
+async fn greeting() {}
+
+struct Report;
+
+fn register<F: Computed>() {}
+
+fn main() {
+    let _ = greeting();
+    register::<Report>();
+}
