@@ -67,8 +67,8 @@ impl MongoFeed {
                     return Ok(());
                 }
                 let message = format!(
-                    "the source `{source}` is not in the database of its feed `{}`, which the source of that feed's name in \
-                     another database also uses: name the feeds apart with `MongoSourceBuilder::feed`",
+                    "the feed `{}` has sources of different databases, `{source}` among them: give each database a feed of its \
+                     own with `MongoSourceBuilder::feed`",
                     self.id
                 );
                 Err(Error::new(ErrorKind::Config, message))

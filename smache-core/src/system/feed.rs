@@ -168,33 +168,53 @@ impl Leader {
             lease: None,
             arm: false,
         };
-        let known = saved.positions.iter().flatten().min().cloned();
-        let mut unknown: Vec<SourceId> = sources
-            .iter()
-            .zip(&saved.positions)
-            .filter(|(_, position)| position.is_none())
-            .map(|(id, _)| id.clone())
-            .collect();
-        let start = known.map_or(Start::Now, Start::After);
+        let known = saved.positions.iter().flatten().min();
+        let pairs = sources.iter().zip(&saved.positions);
+        let unknown: Vec<SourceId> =
+            pairs.filter(|(_, position)| position.is_none()).map(|(id, _)| id.clone()).collect();
+        let start = known.map_or(Start::Now, |position| Start::After(position.clone()));
         let mut stream = match self.feed.open(&self.topics, start).await {
-            Err(error) if error.kind() == ErrorKind::HistoryLost => {
-                tracing::warn!(feed = %self.id, error = %error.report(), "history is lost: everything from the feed goes stale");
-                unknown.clone_from(&sources);
-                self.feed.open(&self.topics, Start::Now).await?
-            }
-            opened => opened?,
+            Err(error) if error.kind() == ErrorKind::HistoryLost => self.start_over(&error, &sources, &step).await?,
+            opened => self.adopt(opened?, &unknown, &step).await?,
         };
-        if !unknown.is_empty() {
-            // The position was taken by opening, before the epoch: a change in between is in the replay.
-            let at = stream.position();
-            let positions = unknown.into_iter().map(|source| (source, at.clone())).collect();
-            self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
-        }
         self.progress.send_modify(|progress| progress.error = None);
         loop {
-            let batch = self.next(stream.as_mut()).await?;
-            self.hand_over(batch, &sources, &step).await?;
+            match self.next(stream.as_mut()).await {
+                Ok(batch) => self.hand_over(batch, &sources, &step).await?,
+                // A feed that cannot be read past this place would be lost again and again.
+                Err(error) if error.kind() == ErrorKind::HistoryLost => {
+                    stream = self.start_over(&error, &sources, &step).await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// History is lost: the feed goes on from the present, and everything of its sources goes stale.
+    async fn start_over(
+        &self,
+        error: &Error,
+        sources: &[SourceId],
+        step: &impl Fn(Vec<(SourceId, Position)>) -> FeedStep,
+    ) -> Result<Box<dyn ChangeStream>> {
+        tracing::warn!(feed = %self.id, error = %error.report(), "history is lost: everything from the feed goes stale");
+        self.adopt(self.feed.open(&self.topics, Start::Now).await?, sources, step).await
+    }
+
+    /// Starts new epochs for the sources without a history. The position was taken by opening, before the epochs: a change
+    /// in between is in the replay.
+    async fn adopt(
+        &self,
+        stream: Box<dyn ChangeStream>,
+        without_history: &[SourceId],
+        step: &impl Fn(Vec<(SourceId, Position)>) -> FeedStep,
+    ) -> Result<Box<dyn ChangeStream>> {
+        if !without_history.is_empty() {
+            let at = stream.position();
+            let positions = without_history.iter().map(|source| (source.clone(), at.clone())).collect();
+            self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
+        }
+        Ok(stream)
     }
 
     async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
