@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use smache_core::{Backend, Namespace};
 use smache_redis::Redis;
-use smache_testkit::{
-    Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace,
-    servers::{RedisServer, shared_redis_url},
-};
+use smache_testkit::{Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace, servers::RedisServer};
 
 use crate::support::shared;
 
@@ -72,9 +69,4 @@ mod restarted {
     }
 
     smache_testkit::incarnation_suite!(store);
-}
-
-#[test]
-fn the_shared_server_is_named() {
-    assert!(shared_redis_url().starts_with("redis"));
 }

@@ -77,6 +77,45 @@ async fn an_announced_change_is_seen_by_runs_and_finished_by_upkeep() {
 }
 
 #[tokio::test]
+async fn a_change_is_announced_with_its_first_page() {
+    for _ in 0..20 {
+        let store = shared().await.store(&random_namespace()).expect("a store");
+        compute_many(&store, 0..3_000, |_| vec![direct("a")]).await;
+        let run = begin(&*store, id(0)).await;
+        let changing = tokio::spawn({
+            let store = store.clone();
+            async move { store.invalidate(change(["a"])).await }
+        });
+        while store.stats().await.expect("stats").stale == 0 {}
+        changing.abort();
+        let _ = changing.await;
+        if store.stats().await.expect("stats").stale == 3_000 {
+            // Too fast to be caught half-way.
+            continue;
+        }
+        assert!(begin(&*store, id(1)).await.begun.pending);
+        let outcome = store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
+        assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
+        return;
+    }
+    panic!("no invalidation was caught half-way");
+}
+
+#[tokio::test]
+async fn an_announcement_outlives_the_invalidations_of_others() {
+    let namespace = random_namespace();
+    let store = shared().await.store(&namespace).expect("a store");
+    compute(&*store, id(1), &[direct("a")]).await;
+    let mut connection = raw(&shared_redis_url()).await;
+    let marks = format!("{{{namespace}}}:m").into_bytes();
+    let _: () = ask(&mut connection, &[b"HSET", &marks, &tag_bytes("a"), &[7; 16]]).await;
+    store.invalidate(change(["a"])).await.expect("invalidate");
+    let left: Vec<u8> = ask(&mut connection, &[b"HGET", &marks, &tag_bytes("a")]).await;
+    assert_eq!(left, [7; 16], "that one is not finished");
+    assert!(begin(&*store, id(1)).await.begun.pending);
+}
+
+#[tokio::test]
 async fn the_next_try_of_a_feed_withdraws_what_the_crashed_one_announced() {
     let namespace = random_namespace();
     let store = shared().await.store(&namespace).expect("a store");
