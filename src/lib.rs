@@ -2,7 +2,7 @@
 
 pub use smache_core::{
     Backend, Builder, Cached, Call, ChangeToken, Codec, Computed, Counters, Cx, DeadJob, Declaration, Entity, EntityType,
-    EntryId, Error, ErrorKind, Failure, Freshness, Result, Retry, Smache, SourceId, State, Stats, StoreFailure, Timestamp,
+    EntryId, Error, ErrorKind, Failure, Freshness, Result, Retry, Role, Smache, SourceId, State, Stats, StoreFailure, Timestamp,
     Worker, WorkerBuilder,
 };
 #[cfg(feature = "macros")]

@@ -184,6 +184,7 @@ macro_rules! joined_suite {
             ],
             joined::upkeep: [
                 lapsed_run_gets_a_job,
+                lapsed_run_revives_no_buried_job,
                 old_epoch_entries_get_jobs,
                 aborted_entry_of_an_old_epoch_has_a_job,
             ],

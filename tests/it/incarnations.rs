@@ -164,6 +164,24 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_wants_a_fresh_value_that_nobody_vouches_for_computes_it_once_a_read() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let (leader, reader) = (world.start().await?, world.builder().feeds(false).build().await?);
+    reader.get(greeting(1)).await?;
+    leader.shutdown().await;
+    until("nobody vouches any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    for (runs, name) in [(2, "Annie"), (3, "Anne")] {
+        world.put(1, name).await?;
+        assert_eq!(*reader.get(greeting(1).fresh()).await?, format!("Hello, {name}"));
+        assert_eq!(world.probe.runs(), runs);
+    }
+    assert_eq!(*reader.get(greeting(1).max_stale(Duration::from_secs(60))).await?, "Hello, Anne");
+    assert_eq!(world.probe.runs(), 4, "for how long it may be stale nobody knows");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_system_takes_the_feed_over_at_once_after_a_shutdown() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;

@@ -159,6 +159,25 @@ async fn an_argument_that_is_too_long_is_refused_with_the_fix() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_argument_that_is_too_deep_is_refused() -> Result<()> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Chain(Option<Box<Chain>>);
+
+    #[computed]
+    async fn links(of: Chain) -> usize {
+        std::iter::successors(of.0.as_deref(), |link| link.0.as_deref()).count()
+    }
+
+    let chain = |links| (0..links).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))));
+    let smache = World::memory().builder().register::<links>().build().await?;
+    assert_eq!(*smache.get(links(chain(50))).await?, 50);
+    let error = smache.get(links(chain(10_000))).await.expect_err("too deep");
+    assert_eq!(error.kind(), ErrorKind::Argument);
+    assert!(error.to_string().contains("`links`"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_argument_that_does_not_survive_serialization_is_refused() -> Result<()> {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Forgetful {

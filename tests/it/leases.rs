@@ -84,6 +84,29 @@ async fn a_run_that_lost_its_lease_is_cancelled() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_that_lost_its_lease_computes_when_it_has_it_again() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = start(&world).await?;
+    smache.get(greeting(1)).await?;
+    world.probe.close();
+    let refresh = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.refresh(greeting(1)).await }
+    });
+    world.probe.arrived(2).await;
+    clock.advance(LEASE);
+    let other = take_over(&world, &smache).await?;
+    world.probe.ended(2).await;
+    world.probe.open();
+    let abort = Abort { id: smache.key(&greeting(1))?, token: other, failure: None, delay: Duration::ZERO };
+    world.store()?.abort(abort).await?;
+    assert!(refresh.await.expect("it does not panic")?.is_fresh());
+    assert_eq!(world.probe.runs(), 3);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
     let (world, clock) = World::manual();
     world.put(1, "Anna").await?;

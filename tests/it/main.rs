@@ -9,9 +9,9 @@ mod world;
 mod changes;
 mod conflicts;
 mod corrupt;
-//crashes
+mod crashes;
 mod declarations;
-//expiry
+mod expiry;
 mod failures;
 mod faulty;
 mod flights;
@@ -20,15 +20,16 @@ mod functions;
 mod gone;
 mod incarnations;
 mod keys;
-//lanes
+mod lanes;
 mod leases;
-//mistakes
+mod mistakes;
 mod outages;
 mod parameters;
 mod probe;
 mod results;
-//retries
-//shutdown
-//split
+mod retries;
+mod shutdown;
+mod sources;
+mod split;
 mod verbs;
 mod workers;

@@ -248,6 +248,43 @@ async fn a_change_behind_a_feed_is_delivered_when_the_store_is_back() -> Result<
 }
 
 #[tokio::test(start_paused = true)]
+async fn running_everything_that_is_due_answers_the_backends_error() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.start().await?;
+    for step in ["maintain", "reserve"] {
+        faults.times(step, Fault::Unavailable, 1);
+        assert_eq!(smache.run_until_idle().await.expect_err(step).kind(), ErrorKind::Unavailable);
+    }
+    smache.get(greeting(1)).await?;
+    smache.changed::<User>(&1).await?;
+    faults.times("begin", Fault::Unavailable, 1);
+    assert_eq!(smache.run_until_idle().await?, 1, "a job that failed is handed back");
+    assert_eq!(smache.stats().await?.jobs.recompute, 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_whose_end_is_not_heard_at_first_are_not_run_again() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    let worker = smache.worker().start();
+    for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
+        let (runs, settled) = (world.probe.runs(), faults.calls("settle"));
+        faults.times("settle", fault, 2);
+        smache.changed::<User>(&1).await?;
+        until("it is settled", async || {
+            let jobs = smache.stats().await?.jobs;
+            Ok(faults.calls("settle") >= settled + 3 && jobs.recompute + jobs.running == 0)
+        })
+        .await?;
+        assert_eq!(world.probe.runs(), runs + 1, "{fault:?}");
+    }
+    worker.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_outlives_an_outage_and_buries_nothing_for_it() -> Result<()> {
     outage_of_a_worker(Fault::Unavailable).await
 }

@@ -1,6 +1,6 @@
 //! What a computed function says about itself.
 
-use std::{any::type_name, time::Duration};
+use std::time::Duration;
 
 use crate::{EntityType, FunctionId, FunctionKey, Result, SourceId};
 
@@ -77,7 +77,7 @@ impl Declaration {
     #[must_use]
     pub fn entity<T: EntityType>(mut self) -> Self {
         self.entities.push(T::SOURCE);
-        self.param(Role::Entity, type_name::<T>())
+        self.param(Role::Entity, T::SOURCE)
     }
 
     /// A source that the function reads as a whole: anything that changes in it makes every result stale.

@@ -76,9 +76,9 @@ impl Jobs {
         self.request(id, Again { due, lane, priority: USUAL_PRIORITY });
     }
 
-    /// A run of a stale entry was given up. Nothing changed: whoever has the job knows better when to try again, and
+    /// A run of a stale entry ended without a value. Nothing changed: whoever has the job knows better when to try again, and
     /// whether.
-    pub(crate) fn need_after_abort(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
+    pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
         self.ensure(id, Again { due, lane, priority: USUAL_PRIORITY });
     }
 

@@ -101,7 +101,7 @@ impl Cache {
                 Some(RunFailure { message: shortened(&message, KEPT_ERROR).to_owned(), at: now });
         }
         if let Some(lane) = self.records.get(&abort.id).and_then(|slot| self.lane_of_need(&slot.record)) {
-            sink.need_after_abort(abort.id, lane, abort.delay);
+            sink.need_after_run(abort.id, lane, abort.delay);
         }
         true
     }

@@ -47,7 +47,7 @@ impl Cache {
             self.runs.remove(&id);
             done.reaped += 1;
             if let Some(lane) = self.records.get(&id).and_then(|slot| self.lane_of_need(&slot.record)) {
-                sink.need(id, lane, Duration::ZERO);
+                sink.need_after_run(id, lane, Duration::ZERO);
             }
         }
     }

@@ -28,10 +28,12 @@ impl<'a> JobSink<'a> {
         }
     }
 
-    /// A run of the entry was given up and it still is stale: nothing changed, so that a buried job stays buried.
-    pub(crate) fn need_after_abort(&mut self, id: EntryId, lane: Lane, delay: Duration) {
-        if let Self::Queue { jobs, now } = self {
-            jobs.need_after_abort(id, lane, now.after(delay));
+    /// A run of the entry ended without a value and it still is stale. Nothing changed, so that a job that is there is
+    /// left as it is: buried, for example.
+    pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) {
+        match self {
+            Self::Queue { jobs, now } => jobs.need_after_run(id, lane, now.after(delay)),
+            Self::Report(ids) => ids.push(id),
         }
     }
 

@@ -245,7 +245,7 @@ impl Cache {
         let mut entries = Vec::new();
         for id in walk.by_ref().take(page.limit.max(1)) {
             last = Some(id);
-            if let Some(Slot { record, .. }) = self.records.get(id)
+            if let Some(record) = self.records.get(id).map(|slot| &slot.record)
                 && !record.lazy
             {
                 entries.push((*id, record.entry.since.unwrap_or(record.entry.stored_at)));

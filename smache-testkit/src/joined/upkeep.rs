@@ -5,7 +5,7 @@ use smache_core::{Commit, JobEnd, Settled};
 use super::{both, due};
 use crate::{
     JoinedHarness,
-    queue::{counts, reserve_one, settle},
+    queue::{bury, counts, reserve_one, settle},
     steps::*,
 };
 
@@ -31,6 +31,20 @@ pub async fn lapsed_run_gets_a_job(harness: JoinedHarness) {
     assert_eq!(store.stats().await.expect("stats").running, 0);
 }
 
+/// Beyond the contract: a run that lapsed is no change: a job that was buried stays buried.
+pub async fn lapsed_run_revives_no_buried_job(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    compute(store, id(1), "stale", &[direct("a")]).await;
+    change(store, "a").await;
+    let running = reserve_one(queue).await;
+    begin_for(store, id(1), SHORT).await;
+    assert_eq!(settle(queue, &running, bury()).await, Settled::Settled);
+    harness.advance(GRACE).await;
+    maintain(store).await;
+    assert_eq!(store.stats().await.expect("stats").running, 0);
+    assert_eq!(counts(queue).await, [0, 0, 0, 1]);
+}
+
 /// After a new epoch upkeep gives the entries of the old one their jobs.
 pub async fn old_epoch_entries_get_jobs(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
@@ -41,6 +55,8 @@ pub async fn old_epoch_entries_get_jobs(harness: JoinedHarness) {
     compute_of(store, id(20), "of orders", &[child("a")], &[source("orders")]).await;
     let run = begin(store, id(21)).await;
     commit(store, Commit { lazy: true, ..run.value_of("lazy", &[], &[source("users")]) }).await;
+    maintain(store).await;
+    assert_eq!(counts(queue).await, [0; 4]);
     let leader = lead(store, "feed", LONG).await;
     store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
     maintain(store).await;

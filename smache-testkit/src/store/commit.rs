@@ -15,7 +15,7 @@ pub async fn lapsed_lease_that_nobody_took_still_commits(harness: StoreHarness) 
     assert!(is_fresh(store, id(1)).await);
 }
 
-/// A dependency that changes between begin and commit makes the stored value stale: the race of 2016.
+/// A dependency that changes between begin and commit makes the stored value stale.
 pub async fn change_during_the_computation_is_not_lost(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "first", &[direct("a"), direct("b")]).await;

@@ -114,8 +114,11 @@ pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
     jobs.dedup();
     assert_eq!(jobs, expect(&[id(1), id(2), id(4)]));
 
+    for (number, used) in [(1, direct("a")), (2, child("a")), (4, direct("b"))] {
+        compute(store, id(number), "anew", &[used]).await;
+    }
     store.new_epoch().await.expect("new epoch");
-    compute(store, id(5), "new", &[]).await;
+    compute(store, id(5), "of the new epoch", &[]).await;
     let mut jobs = sorted(&maintain(store).await);
     jobs.dedup();
     assert_eq!(jobs, expect(&[id(1), id(2), id(4)]), "entries of an old epoch");

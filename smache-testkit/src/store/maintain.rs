@@ -102,6 +102,8 @@ pub async fn old_epoch_entries_are_marked(harness: StoreHarness) {
         compute_of(store, id(number), "of users", &[direct("a")], &[source("users")]).await;
     }
     compute_of(store, id(50), "of orders", &[direct("a")], &[source("orders")]).await;
+    maintain(store).await;
+    assert_eq!(store.stats().await.expect("stats").stale, 0);
     let leader = lead(store, "feed", LONG).await;
     store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
     compute_of(store, id(51), "new", &[direct("a")], &[source("users")]).await;

@@ -1,0 +1,186 @@
+//! Processes that die without a word: everything they held is others' after its lease.
+
+use std::{sync::mpsc, time::Duration};
+
+use smache::{Result, Smache};
+use tokio::{runtime::Runtime, time::Instant};
+
+use crate::{
+    functions::greeting,
+    probe::{Probe, until},
+    world::{User, World},
+};
+
+const LEASE: Duration = Duration::from_millis(200);
+
+/// A process of its own, as far as one can be in a test: everything that runs in it stops where it is when it is killed.
+struct Process {
+    runtime: Option<Runtime>,
+}
+
+impl Process {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Self { runtime: Some(runtime.expect("a runtime starts")) }
+    }
+
+    /// Runs something to its end in the process.
+    fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let (done, result) = mpsc::channel();
+        let runtime = self.runtime.as_ref().expect("it is not killed yet");
+        runtime.spawn(async move {
+            let result = work.await;
+            done.send(result).expect("somebody waits");
+        });
+        result.recv().expect("it is not killed yet")
+    }
+
+    fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The destructor of a runtime waits, which it must not do inside of another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A system of a process with a probe of its own, whose runs stop at its gate.
+fn start_in(process: &Process, world: &World) -> Result<(Smache, Probe)> {
+    let probe = Probe::default();
+    probe.close();
+    let builder = world.builder().state(probe.clone()).run_lease(LEASE);
+    let smache = process.run(builder.build())?;
+    Ok((smache, probe))
+}
+
+#[tokio::test]
+async fn what_a_dead_reader_computed_is_computed_by_the_next_one() -> Result<()> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    let survivor = world.builder().run_lease(LEASE).build().await?;
+    let process = Process::start();
+    let (victim, probe) = start_in(&process, &world)?;
+    process.run({
+        let victim = victim.clone();
+        async move {
+            tokio::spawn(async move { victim.get(greeting(1)).await });
+        }
+    });
+    probe.arrived(1).await;
+    let begin = Instant::now();
+    process.kill();
+    assert!(survivor.get(greeting(1)).await?.is_fresh());
+    assert!(begin.elapsed() < 5 * LEASE, "after the lease: {:?}", begin.elapsed());
+    assert_eq!(world.probe.runs(), 1);
+    drop(victim);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_computed_is_computed_by_the_next_one() -> Result<()> {
+    let world = World::attached();
+    let survivor = world.builder().run_lease(LEASE).build().await?;
+    for id in 1..=5 {
+        world.put(id, "old").await?;
+        survivor.get(greeting(id)).await?;
+    }
+    let process = Process::start();
+    let (victim, probe) = start_in(&process, &world)?;
+    let worker = process.run({
+        let victim = victim.clone();
+        async move { victim.worker().job_lease(LEASE).start() }
+    });
+    for id in 1..=5 {
+        world.put(id, "new").await?;
+        survivor.changed::<User>(&id).await?;
+    }
+    probe.arrived(5).await;
+    let begin = Instant::now();
+    process.kill();
+    let next = survivor.worker().job_lease(LEASE).poll_interval(LEASE / 4).start();
+    for id in 1..=5 {
+        until("it is computed", async || survivor.is_fresh(greeting(id)).await).await?;
+        assert_eq!(*survivor.get(greeting(id)).await?, "Hello, new");
+    }
+    assert!(begin.elapsed() < 10 * LEASE, "after the leases: {:?}", begin.elapsed());
+    assert_eq!(world.probe.runs(), 10);
+    assert_eq!(survivor.dead_jobs(10).await?, [], "one crash is no reason");
+    until("nothing is left", async || {
+        let stats = survivor.stats().await?;
+        Ok(stats.jobs.recompute + stats.jobs.running + stats.store.running == 0)
+    })
+    .await?;
+    next.shutdown(Duration::from_secs(1)).await;
+    drop((worker, victim));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dead_leader_of_the_feed_is_followed_by_the_next_one() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "old").await?;
+    let process = Process::start();
+    let (victim, _probe) = start_in(&process, &world)?;
+    let survivor = world.start().await?;
+    assert!(survivor.get(greeting(1)).await?.is_fresh());
+    process.kill();
+    world.put(1, "new").await?;
+    until("nobody is told fresh with the old value for long", async || {
+        Ok(!survivor.is_fresh(greeting(1)).await?)
+    })
+    .await?;
+    until("the next one delivers", async || {
+        survivor.run_until_idle().await?;
+        Ok(survivor.is_fresh(greeting(1)).await? && *survivor.get(greeting(1)).await? == "Hello, new")
+    })
+    .await?;
+    drop(victim);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -> Result<()> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    let survivor = world.builder().run_lease(LEASE).build().await?;
+    let process = Process::start();
+    let (victim, probe) = start_in(&process, &world)?;
+    let (paused, resume) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+    process.run({
+        let victim = victim.clone();
+        async move {
+            tokio::spawn(async move { victim.get(greeting(1)).await });
+        }
+    });
+    probe.arrived(1).await;
+    // The only thread of the process stands still: no heartbeat, as when a machine swaps or a container is paused.
+    process.run({
+        let (sender, receiver) = (paused.0, resume.1);
+        async move {
+            tokio::spawn(async move {
+                sender.send(()).expect("the test waits");
+                receiver.recv().expect("the test tells");
+            });
+        }
+    });
+    paused.1.recv().expect("it stands still");
+    world.put(1, "Annie").await?;
+    survivor.changed::<User>(&1).await?;
+    let value = survivor.get(greeting(1)).await?;
+    assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Annie", true));
+    probe.open();
+    resume.0.send(()).expect("it waits");
+    probe.ended(1).await;
+    until("its run is over", async || Ok(victim.stats().await?.store.running == 0)).await?;
+    let value = survivor.get(greeting(1)).await?;
+    assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Annie", true));
+    process.kill();
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The end of workers and systems.
+
+use std::time::Duration;
+
+use smache::{Result, Smache};
+use tokio::time::Instant;
+
+use crate::{
+    faulty::Faulty,
+    functions::{greeting, square},
+    probe::until,
+    world::World,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Some stored greetings, all of them stale.
+async fn stale(world: &World, many: i64) -> Result<Smache> {
+    let smache = world.start().await?;
+    for id in 1..=many {
+        world.put(id, "old").await?;
+        smache.run_until_idle().await?;
+        smache.get(greeting(id)).await?;
+    }
+    smache.invalidate_function::<greeting>().await?;
+    Ok(smache)
+}
+
+/// What runs may finish, what waits stays in the queue.
+async fn a_shutdown_lets_running_jobs_finish_and_takes_no_more(world: &World) -> Result<()> {
+    let smache = stale(world, 5).await?;
+    world.probe.close();
+    let worker = smache.worker().concurrency(2).start();
+    world.probe.arrived(5 + 2).await;
+    let shutdown = tokio::spawn(worker.shutdown(20 * SECOND));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!shutdown.is_finished(), "it waits for them");
+    world.probe.open();
+    shutdown.await.expect("it does not panic");
+    assert_eq!(world.probe.runs(), 7);
+    let stats = smache.stats().await?;
+    assert_eq!((stats.store.stale, stats.jobs.recompute, stats.jobs.running), (3, 3, 0), "each is settled");
+    smache.shutdown().await;
+    Ok(())
+}
+
+/// What runs beyond the grace is cancelled and handed back: another worker has it at once.
+async fn a_shutdown_hands_back_what_runs_beyond_the_grace(world: &World) -> Result<()> {
+    let smache = stale(world, 3).await?;
+    let other = world.start().await?;
+    world.probe.close();
+    let worker = smache.worker().start();
+    world.probe.arrived(3 + 3).await;
+    let begin = Instant::now();
+    worker.shutdown(Duration::from_millis(100)).await;
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+    assert_eq!(world.probe.under_way(), 0, "the runs are dropped");
+    let stats = smache.stats().await?;
+    assert_eq!((stats.jobs.recompute, stats.jobs.running, stats.store.running), (3, 0, 0));
+    world.probe.open();
+    let next = other.worker().start();
+    until("the other one has done them", async || Ok(smache.stats().await?.store.stale == 0)).await?;
+    assert!(begin.elapsed() < 5 * SECOND, "before any lease: {:?}", begin.elapsed());
+    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.stats().await?.process.failures, 0, "it is nobody's failure");
+    next.shutdown(SECOND).await;
+    smache.shutdown().await;
+    other.shutdown().await;
+    Ok(())
+}
+
+/// A worker that is dropped hands nothing back: its jobs are others' when their leases lapse.
+async fn a_dropped_worker_loses_nothing(world: &World) -> Result<()> {
+    let smache = stale(world, 3).await?;
+    let other = world.start().await?;
+    world.probe.close();
+    let worker = smache.worker().job_lease(Duration::from_millis(300)).start();
+    world.probe.arrived(3 + 3).await;
+    drop(worker);
+    let next = other.worker().job_lease(Duration::from_millis(300)).poll_interval(Duration::from_millis(50)).start();
+    world.probe.open();
+    until("nothing is left", async || {
+        let stats = smache.stats().await?;
+        Ok(stats.store.stale + stats.jobs.recompute + stats.jobs.running == 0)
+    })
+    .await?;
+    for id in 1..=3 {
+        assert!(smache.is_fresh(greeting(id)).await?);
+    }
+    next.shutdown(SECOND).await;
+    smache.shutdown().await;
+    other.shutdown().await;
+    Ok(())
+}
+
+/// An idle worker has nothing to wait for.
+async fn an_idle_worker_shuts_down_at_once(world: &World) -> Result<()> {
+    let smache = world.start().await?;
+    let worker = smache.worker().start();
+    smache.get(square(1)).await?;
+    let begin = Instant::now();
+    worker.shutdown(60 * SECOND).await;
+    assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
+    smache.shutdown().await;
+    smache.shutdown().await;
+    assert_eq!(*smache.get(square(1)).await?, 1, "reads go on without feeds and upkeep");
+    Ok(())
+}
+
+on_every_world! {
+    a_shutdown_lets_running_jobs_finish_and_takes_no_more,
+    a_shutdown_hands_back_what_runs_beyond_the_grace,
+    a_dropped_worker_loses_nothing,
+    an_idle_worker_shuts_down_at_once,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_system_that_is_dropped_leaves_nothing_behind() -> Result<()> {
+    let (backend, faults) = Faulty::memory();
+    let world = World::on(backend);
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    let worker = smache.worker().start();
+    let clone = smache.clone();
+    drop(smache);
+    let steps = faults.steps();
+    tokio::time::sleep(10 * SECOND).await;
+    assert!(faults.steps() > steps, "a clone is a system");
+    drop(worker);
+    drop(clone);
+    tokio::time::sleep(SECOND).await;
+    let steps = faults.steps();
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(faults.steps(), steps);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_is_given_up_ends_the_worker() -> Result<()> {
+    let world = World::attached();
+    let smache = stale(&world, 1).await?;
+    world.probe.close();
+    let worker = smache.worker().job_lease(SECOND).start();
+    world.probe.arrived(2).await;
+    let given_up = tokio::time::timeout(SECOND, worker.shutdown(3_600 * SECOND)).await;
+    assert!(given_up.is_err());
+    world.probe.open();
+    let next = smache.worker().start();
+    until("the next one does the rest", async || {
+        let stats = smache.stats().await?;
+        Ok(stats.store.stale + stats.jobs.recompute + stats.jobs.running == 0)
+    })
+    .await?;
+    next.shutdown(SECOND).await;
+    Ok(())
+}

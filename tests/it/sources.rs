@@ -1,0 +1,196 @@
+//! Sources that fail, and reads through the context.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use smache::{
+    Cx, Error, ErrorKind, Freshness, Result, SourceId, State,
+    backend::{ChangeFeed, DataSource, EntityKey, EntityKind, Image, Topic},
+    computed,
+    memory::{Memory, MemorySource},
+};
+
+use crate::{
+    functions::{Any, greeting, population, real_name},
+    probe::{Probe, until},
+    world::{RuntimeClock, User, World},
+};
+
+/// What a source does with its next reads.
+#[derive(Debug, Clone, Default)]
+struct Mood(Arc<AtomicU8>);
+
+impl Mood {
+    const GOOD: u8 = 0;
+    const DOWN: u8 = 1;
+    const SHORT: u8 = 2;
+
+    fn set(&self, mood: u8) {
+        self.0.store(mood, Ordering::SeqCst);
+    }
+}
+
+/// A table that is read only when it is in the mood; its feed is always.
+#[derive(Debug)]
+struct Moody(MemorySource<User>, Mood);
+
+#[async_trait]
+impl DataSource for Moody {
+    fn id(&self) -> &SourceId {
+        self.0.id()
+    }
+
+    fn kind(&self) -> EntityKind {
+        self.0.kind()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        match self.1.0.load(Ordering::SeqCst) {
+            Mood::DOWN => Err(Error::new(ErrorKind::Unavailable, "the database is being moved")),
+            Mood::SHORT => self.0.load(&keys[1..]).await,
+            _ => self.0.load(keys).await,
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        match self.1.0.load(Ordering::SeqCst) {
+            Mood::GOOD => self.0.list().await,
+            _ => Err(Error::new(ErrorKind::Unsupported, "this source cannot list")),
+        }
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        self.0.feed()
+    }
+}
+
+async fn moody() -> Result<(World, Mood)> {
+    let (users, mood) = (MemorySource::<User>::new(), Mood::default());
+    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let world = World::new("moody", memory, Moody(users.clone(), mood.clone()), users);
+    world.put(1, "Anna").await?;
+    Ok((world, mood))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_error_of_a_source_is_the_readers_and_names_it() -> Result<()> {
+    let (world, mood) = moody().await?;
+    let smache = world.start().await?;
+    mood.set(Mood::DOWN);
+    let error = smache.get(greeting(1)).await.expect_err("the source is down");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.is_transient());
+    for part in ["the database is being moved", "users", "greeting"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let error = smache.get(population()).await.expect_err("it cannot list");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    mood.set(Mood::GOOD);
+    assert!(smache.get(greeting(1)).await?.is_fresh(), "nothing is held against it");
+    assert_eq!(smache.stats().await?.process.bypasses, 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_value_outlives_a_source_that_is_down() -> Result<()> {
+    let (world, mood) = moody().await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    world.put(1, "Annie").await?;
+    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    mood.set(Mood::DOWN);
+    assert!(smache.get(greeting(1).fresh()).await.is_err());
+    let stale = smache.get(greeting(1)).await?;
+    assert_eq!(*stale, "Hello, Anna");
+    assert!(matches!(stale.freshness(), Freshness::Stale { .. }));
+    Ok(())
+}
+
+/// An outage is nobody's failure: what went stale meanwhile is computed when it is over, without a person or a change.
+#[tokio::test(start_paused = true)]
+async fn a_worker_outlives_a_source_that_is_down_and_buries_nothing_for_it() -> Result<()> {
+    let (world, mood) = moody().await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    let worker = smache.worker().start();
+    mood.set(Mood::DOWN);
+    world.put(1, "Annie").await?;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(smache.dead_jobs(10).await?, []);
+    mood.set(Mood::GOOD);
+    until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    worker.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_breaks_its_contract_is_found_out() -> Result<()> {
+    let (world, mood) = moody().await?;
+    let smache = world.start().await?;
+    mood.set(Mood::SHORT);
+    let error = smache.get(real_name(1)).await.expect_err("no answer for one key");
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("`users`") && error.to_string().contains("0 entities for 1"), "{error}");
+    Ok(())
+}
+
+#[computed]
+async fn roll_call(cx: &Cx, ids: Vec<i64>, probe: State<Probe>) -> Result<Vec<Option<String>>, Any> {
+    probe.pass("roll_call").await?;
+    let users = cx.load_many::<User>(&ids).await?;
+    Ok(users.into_iter().map(|user| user.map(|user| user.name.clone())).collect())
+}
+
+/// Reads in a task of its own, through a clone of the context.
+#[computed]
+async fn elsewhere(cx: &Cx, ids: Vec<i64>, probe: State<Probe>) -> Result<usize, Any> {
+    probe.pass("elsewhere").await?;
+    let mut found = 0;
+    for task in ids.into_iter().map(|id| {
+        let cx = cx.clone();
+        tokio::spawn(async move { cx.load::<User>(&id).await })
+    }) {
+        found += usize::from(task.await??.is_some());
+    }
+    Ok(found)
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_entities_are_loaded_in_order_and_each_is_a_dependency() -> Result<()> {
+    let world = World::memory();
+    for (id, name) in [(1, "Anna"), (2, "Ben"), (3, "Cleo")] {
+        world.put(id, name).await?;
+    }
+    let smache = world.builder().register::<roll_call>().build().await?;
+    let call = || roll_call(vec![3, 9, 1, 3]);
+    let names = |names: [Option<&str>; 4]| names.map(|name| name.map(str::to_owned)).to_vec();
+    assert_eq!(*smache.get(call()).await?, names([Some("Cleo"), None, Some("Anna"), Some("Cleo")]));
+    assert!(smache.get(roll_call(vec![])).await?.is_empty());
+    for (id, runs) in [(2, 2), (9, 3), (1, 4), (3, 5)] {
+        world.put(id, "new").await?;
+        smache.run_until_idle().await?;
+        assert_eq!(world.probe.runs(), runs, "user {id}");
+    }
+    assert_eq!(*smache.get(call()).await?, names([Some("new"); 4]));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_in_another_task_is_a_dependency_too() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let smache = world.builder().register::<elsewhere>().build().await?;
+    assert_eq!(*smache.get(elsewhere(vec![1, 2])).await?, 1);
+    world.put(2, "Ben").await?;
+    smache.run_until_idle().await?;
+    let found = smache.get(elsewhere(vec![1, 2])).await?;
+    assert_eq!((*found, found.is_fresh(), world.probe.runs()), (2, true, 2));
+    Ok(())
+}

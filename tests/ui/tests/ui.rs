@@ -1,0 +1,11 @@
+//! What the macros accept, and what they say about what they do not.
+//!
+//! `TRYBUILD=overwrite cargo test -p smache-ui-tests` writes the messages; read them before they are kept. This is a package
+//! of its own because the messages list types that implement a trait, and the backends would add theirs.
+
+#[test]
+fn misuse_is_explained() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("cases/pass/*.rs");
+    cases.compile_fail("cases/*.rs");
+}
