@@ -2,6 +2,8 @@
 //!
 //! Here a folder of price files. There is no feed, so the program reports changes itself, with `changed`.
 
+#![expect(clippy::print_stdout, reason = "an example talks to people")]
+
 use std::{fs, io, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
@@ -31,7 +33,9 @@ impl PriceFiles {
         let text = match fs::read_to_string(self.folder.join(product)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::new(ErrorKind::Unavailable, "a price file cannot be read").with_source(error)),
+            Err(error) => {
+                return Err(Error::new(ErrorKind::Unavailable, "a price file cannot be read").with_source(error));
+            }
         };
         let cents = text.trim().parse().map_err(|error: std::num::ParseIntError| {
             Error::new(ErrorKind::Corrupt, format!("the price file `{product}` is not a number")).with_source(error)
@@ -55,7 +59,8 @@ impl DataSource for PriceFiles {
     }
 
     async fn list(&self) -> Result<Vec<Image>, Error> {
-        let unreadable = |error| Error::new(ErrorKind::Unavailable, "the price folder cannot be read").with_source(error);
+        let unreadable =
+            |error| Error::new(ErrorKind::Unavailable, "the price folder cannot be read").with_source(error);
         let names = fs::read_dir(&self.folder).map_err(unreadable)?.map(|file| file.map(|file| file.file_name()));
         let names = names.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
         names.iter().filter_map(|name| self.read(&name.to_string_lossy()).transpose()).collect()

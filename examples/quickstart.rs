@@ -2,6 +2,8 @@
 //!
 //! A slow function is computed once; when its data changes, a worker computes it again while readers go on reading.
 
+#![expect(clippy::print_stdout, reason = "an example talks to people")]
+
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +52,8 @@ async fn main() -> Result<(), smache::Error> {
         tokio::task::yield_now().await;
     }
 
-    let hello = timed("read right after the change: at once, and known to be stale", smache.get(greeting(1u64))).await?;
+    let hello =
+        timed("read right after the change: at once, and known to be stale", smache.get(greeting(1u64))).await?;
     show(&hello);
 
     println!("\n   a worker computes it in the background\n");

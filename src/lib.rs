@@ -1,9 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub use smache_core::{
-    Backend, Builder, Cached, Call, ChangeToken, Codec, Computed, Counters, Cx, DeadJob, Declaration, Entity, EntityType,
-    EntryId, Error, ErrorKind, Failure, Freshness, Result, Retry, Role, Smache, SourceId, State, Stats, StoreFailure, Timestamp,
-    Worker, WorkerBuilder,
+    Backend, Builder, Cached, Call, ChangeToken, Codec, Computed, Counters, Cx, DeadJob, Declaration, Entity,
+    EntityType, EntryId, Error, ErrorKind, Failure, Freshness, Result, Retry, Role, Smache, SourceId, State, Stats,
+    StoreFailure, Timestamp, Worker, WorkerBuilder,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};

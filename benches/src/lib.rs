@@ -113,7 +113,8 @@ impl World {
 /// When `REDIS_URL` is not set.
 #[must_use]
 pub fn redis_url() -> String {
-    env::var("REDIS_URL").expect("set REDIS_URL, or run the benchmarks by `scripts/with-servers cargo bench -p smache-benches`")
+    env::var("REDIS_URL")
+        .expect("set REDIS_URL, or run the benchmarks by `scripts/with-servers cargo bench -p smache-benches`")
 }
 
 /// The raw client, connected to the same server.

@@ -48,7 +48,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T, codec: Codec, l
     };
     let faithful = |bytes: &Vec<u8>| {
         let again = decode::<T>(bytes).ok().and_then(|again| canonical::to_vec(&again, limit).ok());
-        again.as_ref() == Some(&canonical)
+        again.is_some_and(|again| canonical::equal_but_for_order(&again, &canonical))
     };
     let written = order.into_iter().filter_map(|format| write(format, value)).find(faithful);
     let hash = hash(&canonical);

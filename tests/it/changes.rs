@@ -81,7 +81,10 @@ async fn a_whole_source_is_hit_by_any_change(world: &World) -> Result<()> {
     assert_eq!(*smache.get(population()).await?, 1);
     world.put(2, "Ben").await?;
     smache.run_until_idle().await?;
-    assert_eq!((&**smache.get(census()).await?, *smache.get(population()).await?), (&["Anna".into(), "Ben".into()][..], 2));
+    assert_eq!(
+        (&**smache.get(census()).await?, *smache.get(population()).await?),
+        (&["Anna".into(), "Ben".into()][..], 2)
+    );
     world.put(1, "Annie").await?;
     smache.run_until_idle().await?;
     assert_eq!(*smache.get(census()).await?, ["Annie", "Ben"]);

@@ -132,10 +132,8 @@ async fn a_dead_leader_of_the_feed_is_followed_by_the_next_one() -> Result<()> {
     assert!(survivor.get(greeting(1)).await?.is_fresh());
     process.kill();
     world.put(1, "new").await?;
-    until("nobody is told fresh with the old value for long", async || {
-        Ok(!survivor.is_fresh(greeting(1)).await?)
-    })
-    .await?;
+    until("nobody is told fresh with the old value for long", async || Ok(!survivor.is_fresh(greeting(1)).await?))
+        .await?;
     until("the next one delivers", async || {
         survivor.run_until_idle().await?;
         Ok(survivor.is_fresh(greeting(1)).await? && *survivor.get(greeting(1)).await? == "Hello, new")

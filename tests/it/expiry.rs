@@ -179,7 +179,11 @@ async fn memory_holds_no_more_than_its_capacity_and_forgets_the_rest() -> Result
         smache.get(square(n)).await?;
     }
     let stats = smache.stats().await?;
-    assert_eq!((stats.store.entries, stats.store.stale, stats.jobs.recompute), (100, 0, 0), "jobs go with their entries");
+    assert_eq!(
+        (stats.store.entries, stats.store.stale, stats.jobs.recompute),
+        (100, 0, 0),
+        "jobs go with their entries"
+    );
     let runs = world.probe.runs();
     assert_eq!(*smache.get(square(0)).await?, 0);
     assert_eq!(world.probe.runs(), runs + 1, "what was forgotten is computed again");

@@ -49,10 +49,8 @@ async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
     world.probe.close();
     let (first, second) = (readers(&one, 25), readers(&two, 25));
     world.probe.arrived(1).await;
-    until("all of them wait", async || {
-        Ok(one.stats().await?.process.misses + two.stats().await?.process.misses == 50)
-    })
-    .await?;
+    until("all of them wait", async || Ok(one.stats().await?.process.misses + two.stats().await?.process.misses == 50))
+        .await?;
     world.probe.open();
     all_get(first, "Hello, Anna").await?;
     all_get(second, "Hello, Anna").await?;

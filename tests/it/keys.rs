@@ -53,7 +53,10 @@ async fn wide(n: u64, _width: u32) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn no_separator_makes_two_calls_one() -> Result<()> {
     let smache = World::memory().builder().register::<pair>().register::<listed>().build().await?;
-    let parts = ["", "a", "b", "a/b", "/", "~", "~~~", ":", "a:b", "::", "\0", "a\0b", "\0\0", ",", "a,b", "\"", "|", "ä", "a\u{308}"];
+    let parts = [
+        "", "a", "b", "a/b", "/", "~", "~~~", ":", "a:b", "::", "\0", "a\0b", "\0\0", ",", "a,b", "\"", "|", "ä",
+        "a\u{308}",
+    ];
     let mut keys = HashSet::new();
     for left in parts {
         for right in parts {

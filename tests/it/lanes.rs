@@ -79,7 +79,8 @@ async fn urgent_jobs_come_first(world: &World) -> Result<()> {
     for n in 1..=6 {
         smache.get(crate::functions::square(n)).await?;
     }
-    let urgent = |n: i64| Ok(NewJob { priority: 0, ..NewJob::now(smache.key(&crate::functions::square(n))?, Lane::Recompute) });
+    let urgent =
+        |n: i64| Ok(NewJob { priority: 0, ..NewJob::now(smache.key(&crate::functions::square(n))?, Lane::Recompute) });
     smache.invalidate_function::<crate::functions::square>().await?;
     world.queue()?.enqueue(&[urgent(4)?, urgent(6)?]).await?;
     let worker = smache.worker().concurrency(1).batch(1).start();

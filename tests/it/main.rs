@@ -31,5 +31,6 @@ mod retries;
 mod shutdown;
 mod sources;
 mod split;
+mod tidy;
 mod verbs;
 mod workers;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use smache::{
-    Call, Computed, Cx, Declaration, Entity, Error, ErrorKind, Failure, Result, Smache, State, backend::EntityType, computed,
+    Call, Computed, Cx, Declaration, Entity, Error, ErrorKind, Failure, Result, Smache, State,
+    backend::EntityType,
+    computed,
     memory::{Memory, MemorySource},
 };
 
@@ -168,7 +170,11 @@ async fn names_that_cannot_be() {
             Ok(*cx.entity::<Homeless>(&id).await?.id())
         }
     }
-    names(&refused(builder().register::<OfTheHomeless>()).await, ErrorKind::Config, &["source id", "`no where`", "letters"]);
+    names(
+        &refused(builder().register::<OfTheHomeless>()).await,
+        ErrorKind::Config,
+        &["source id", "`no where`", "letters"],
+    );
 }
 
 #[tokio::test(start_paused = true)]

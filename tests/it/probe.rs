@@ -129,14 +129,23 @@ async fn reach(count: &watch::Sender<usize>, runs: usize, what: &str) {
 }
 
 /// Waits until something holds.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    until_within(PATIENCE, what, holds).await
+}
+
+/// Waits until something holds, with another patience than usual.
+pub(crate) async fn until_within(
+    patience: Duration,
+    what: &str,
+    mut holds: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     let wait = async {
         while !holds().await? {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+    tokio::time::timeout(patience, wait).await.unwrap_or_else(|_| panic!("not within {patience:?}: {what}"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

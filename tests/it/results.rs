@@ -159,7 +159,10 @@ async fn the_functions_own_error_comes_back_typed_and_is_not_stored() -> Result<
         assert_eq!(error.kind(), ErrorKind::Function);
         assert_eq!(error.function_error::<Refused>(), Some(&Refused("thirteen".to_owned())));
         assert!(error.function_error::<std::io::Error>().is_none());
-        assert_eq!(error.report(), "the computed function `aliased` failed (function: aliased): no greeting for thirteen");
+        assert_eq!(
+            error.report(),
+            "the computed function `aliased` failed (function: aliased): no greeting for thirteen"
+        );
         assert_eq!(world.probe.runs(), run);
     }
     assert_eq!(smache.peek(aliased(13)).await?.map(|found| *found), None);

@@ -65,7 +65,8 @@ async fn a_result_that_was_overtaken_is_enqueued_by_the_engine() -> Result<()> {
     world.probe.open();
     assert!(!reader.await.expect("it does not panic")?.is_fresh());
     let worker = smache.worker().start();
-    let enqueued = tokio::time::timeout(2 * SECOND, until("computed", async || smache.is_fresh(greeting(1)).await)).await;
+    let enqueued =
+        tokio::time::timeout(2 * SECOND, until("computed", async || smache.is_fresh(greeting(1)).await)).await;
     assert!(enqueued.is_ok(), "before the reconciler comes by");
     worker.shutdown(SECOND).await;
     Ok(())

@@ -39,7 +39,7 @@ fn offenders(rule: impl Fn(&Path, &str) -> bool) -> Vec<PathBuf> {
 }
 
 fn is_ui(path: &Path) -> bool {
-    path.components().any(|part| part.as_os_str() == "ui")
+    path.components().any(|part| part.as_os_str() == "cases")
 }
 
 #[test]
@@ -47,7 +47,9 @@ fn every_file_says_what_it_is_about() {
     let silent = offenders(|path, text| {
         let documented = text.starts_with("//!") || text.starts_with("#![doc");
         // UI tests are named after the mistake; `tests.rs` beside a module is named after the module.
-        !documented && !is_ui(path) && !path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))
+        !documented
+            && !is_ui(path)
+            && !path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"))
     });
     assert!(silent.is_empty(), "without `//!` at the top: {silent:#?}");
 }
@@ -107,7 +109,9 @@ fn the_architecture_names_what_exists() {
 
 #[test]
 fn the_files_of_the_backends_have_the_same_names() {
-    for (backend, roles) in [("memory", "store queue source"), ("redis", "store queue keys error"), ("mongo", "source error")] {
+    for (backend, roles) in
+        [("memory", "store queue source"), ("redis", "store queue keys error"), ("mongo", "source error")]
+    {
         for file in ["lib", "config"].into_iter().chain(roles.split(' ')) {
             let at = root().join(format!("smache-{backend}/src/{file}"));
             assert!(at.is_dir() || at.with_extension("rs").is_file(), "smache-{backend} has no `{file}`");
@@ -119,7 +123,9 @@ fn the_files_of_the_backends_have_the_same_names() {
 fn everything_is_called_by_the_same_script() {
     assert!(read(".ci/run").contains("scripts/test"));
     let script = read("scripts/test");
-    for step in ["fmt --all --check", "clippy --workspace", "cargo doc", "cargo test --workspace", "quickstart", "redis_mongo"] {
+    for step in
+        ["fmt --all --check", "clippy --workspace", "cargo doc", "cargo test --workspace", "quickstart", "redis_mongo"]
+    {
         assert!(script.contains(step), "scripts/test does not run `{step}`");
     }
 }

@@ -6,7 +6,7 @@ use smache::{Result, Smache};
 
 use crate::{
     functions::{greeting, lazy_greeting, slow, square},
-    probe::{Act, until},
+    probe::{Act, until, until_within},
     world::{User, World},
 };
 
@@ -145,10 +145,8 @@ async fn a_lazy_result_has_no_job(world: &World) -> Result<()> {
     smache.get(greeting(1)).await?;
     let worker = smache.worker().start();
     world.put(1, "new").await?;
-    until("the other one is done", async || {
-        Ok(*smache.peek(greeting(1)).await?.expect("stored") == "Hello, new")
-    })
-    .await?;
+    until("the other one is done", async || Ok(*smache.peek(greeting(1)).await?.expect("stored") == "Hello, new"))
+        .await?;
     assert!(!smache.is_fresh(lazy_greeting(1)).await?);
     assert_eq!(world.probe.runs(), 3);
     assert_eq!(*smache.get(lazy_greeting(1)).await?, "Hello, new");
@@ -206,7 +204,9 @@ async fn a_program_without_the_function_leaves_its_jobs_to_others() -> Result<()
     assert!(seen.process.unknown_jobs <= 25, "it does not ask for it all the time: {}", seen.process.unknown_jobs);
     assert_eq!((seen.jobs.buried, world.probe.runs()), (0, 1));
     let able = knows.worker().start();
-    until("the other one does it", async || knows.is_fresh(greeting(1)).await).await?;
+    // Whenever the job is due, either of them may get it first.
+    let patience = Duration::from_secs(600);
+    until_within(patience, "the other one does it", async || knows.is_fresh(greeting(1)).await).await?;
     assert_eq!(*knows.get(greeting(1)).await?, "Hello, new");
     able.shutdown(GRACE).await;
     worker.shutdown(GRACE).await;

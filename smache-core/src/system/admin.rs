@@ -66,6 +66,9 @@ impl Smache {
     /// The store's and the queue's errors.
     pub async fn dead_jobs(&self, limit: usize) -> Result<Vec<DeadJob>> {
         let mut dead = Vec::new();
+        if limit == 0 {
+            return Ok(dead);
+        }
         let mut cursor: Option<Bytes> = None;
         loop {
             let list = self.inner.queue.list(JobState::Buried, cursor, limit.clamp(1, 500));

@@ -195,6 +195,7 @@ impl Builder {
             flights: Default::default(),
             leases: Default::default(),
             tally: Default::default(),
+            unknown_seen: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         let (stop, stopping) = watch::channel(false);
@@ -252,6 +253,10 @@ fn check_bounds(settings: &Settings) -> Result<()> {
         ("wait_timeout", settings.wait_timeout.unwrap_or(Duration::MAX)),
         ("run_lease", settings.run_lease),
     ];
+    let sizes = [("max_argument_bytes", settings.max_argument_bytes), ("max_value_bytes", settings.max_value_bytes)];
+    if let Some((name, _)) = sizes.into_iter().find(|(_, bytes)| *bytes == 0) {
+        return Err(Error::new(ErrorKind::Config, format!("`{name}` is zero, so that nothing fits: give it more")));
+    }
     match bounds.into_iter().find(|(_, bound)| bound.as_millis() == 0) {
         Some((name, _)) => Err(Error::new(ErrorKind::Config, format!("`{name}` is below a millisecond: give it more"))),
         None => Ok(()),

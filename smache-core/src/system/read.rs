@@ -22,6 +22,8 @@ const MAX_TRIES: u32 = 10;
 /// Between two looks at what another process computes.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
+/// Beyond it an instant cannot be told.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// What a reader waits beyond the timeout of the function, for the steps around it.
 const COMMIT_GRACE: Duration = Duration::from_secs(10);
 
@@ -109,7 +111,7 @@ impl Smache {
             match within(deadline, function, flight.land()).await {
                 // One that began before this call may have read before what the caller knows of.
                 Ok(Attempt::Ran(ran)) if mine => return ran.cached(),
-                Err(error) if mine => return Err(error),
+                Err(error) if mine && error.kind() != ErrorKind::Cancelled => return Err(error),
                 _ => wait(deadline, function, &mut pause).await?,
             }
         }
@@ -124,7 +126,8 @@ impl Inner {
 
     /// A bound for everything that a reader waits for: the builder's, or that of one run.
     fn deadline(&self, function: &Function) -> Instant {
-        Instant::now() + self.settings.wait_timeout.unwrap_or(function.timeout + COMMIT_GRACE)
+        let bound = self.settings.wait_timeout.unwrap_or(function.timeout.saturating_add(COMMIT_GRACE));
+        Instant::now() + bound.min(LONGEST_WAIT)
     }
 
     async fn read<F: Computed>(
@@ -159,7 +162,7 @@ impl Inner {
                         return Err(contended(function));
                     }
                 }
-                Ok(Attempt::Busy(_) | Attempt::Idle | Attempt::Pending) => {}
+                Ok(Attempt::Busy(_) | Attempt::Idle | Attempt::Pending | Attempt::Hot(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
@@ -322,7 +325,8 @@ async fn wait(deadline: Instant, function: &Function, pause: &mut Duration) -> R
 /// Between half and all of a duration.
 pub(crate) fn jittered(duration: Duration) -> Duration {
     let [random] = crate::ids::random();
-    duration / 2 + duration / 2 * u32::from(random) / 255
+    let half = duration / 2;
+    half + half.mul_f64(f64::from(random) / 255.0)
 }
 
 fn busy(function: &Function) -> Error {

@@ -80,7 +80,8 @@ async fn run<F: Computed>(
     };
     let decoded: F::Args = canonical::from_slice(&args).map_err(|error| unfaithful().with_source(error))?;
     // Without this check a worker could compute with other arguments than the reader asked for.
-    if canonical::to_vec(&decoded, argument_limit).map_err(|error| unfaithful().with_source(error))? != args {
+    let again = canonical::to_vec(&decoded, argument_limit).map_err(|error| unfaithful().with_source(error))?;
+    if !canonical::equal_but_for_order(&again, &args) {
         return Err(unfaithful());
     }
     let value = F::compute(&cx, decoded).await.map_err(|failure| failure.into_error(name))?;

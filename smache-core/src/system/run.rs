@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{CallKey, Function, Inner, counters::count, lease::Lease, registry::Output};
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind,
-    Freshness, Result, Timestamp, Token, Used, Via, computed::panic_text,
+    Freshness, Result, SourceId, Timestamp, Token, Used, Via, computed::panic_text,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.
@@ -71,6 +71,8 @@ pub(crate) enum Attempt {
     Idle,
     /// A change of a dependency is just being written: a run now would be overtaken.
     Pending,
+    /// Changes overtake its runs: the next one had better wait that long, whatever changed since.
+    Hot(Duration),
 }
 
 /// A value from a run.
@@ -197,6 +199,15 @@ impl Run<'_> {
         if begun.pending {
             return Err(Attempt::Pending);
         }
+        if let (Some(before), Some(meta)) = (begun.conflicts.checked_sub(1), Meta::read(&entry.meta)) {
+            // Every change makes the job due; only this keeps a hot entity from taking all the places.
+            let pause = conflict_delay(meta.cost, before) / 2;
+            let remaining = pause.saturating_sub(begun.now.since(entry.stored_at));
+            // Clocks and delays count whole milliseconds: less would be a job that is due at once, for ever.
+            if remaining.as_millis() > 0 {
+                return Err(Attempt::Hot(remaining));
+            }
+        }
         CallKey::read(self.id, call).map_err(|error| {
             tracing::error!(error = %error.report(), "a job without a readable call is dropped");
             Attempt::Idle
@@ -242,12 +253,13 @@ impl Run<'_> {
     ) -> Result<Ran> {
         let (mut used, epochs) = {
             let tracked = cx.tracked();
-            (tracked.used(), begun.vouch.epochs(tracked.sources()))
+            let sources = tracked.sources();
+            // What no source vouches for is the application's alone: a replaced store may have lost its reports.
+            let application = sources.is_empty().then(SourceId::application);
+            (tracked.used(), begun.vouch.epochs(sources.iter().chain(&application)))
         };
         used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
-        let doublings = begun.conflicts.min(10);
-        let conflict_delay =
-            (elapsed * 2).max(Duration::from_millis(10)).saturating_mul(1 << doublings).min(MAX_CONFLICT_DELAY);
+        let conflict_delay = conflict_delay(elapsed, begun.conflicts);
         let commit = Commit {
             id: self.id,
             token: self.token,
@@ -349,6 +361,12 @@ impl Run<'_> {
             Err(error) => tracing::warn!(error = %error.report(), "a run could not be given back"),
         }
     }
+}
+
+/// How long the next run of a hot entry waits: at least twice its cost, twice as long after each conflict in a row.
+fn conflict_delay(cost: Duration, conflicts_before: u32) -> Duration {
+    let first = cost.saturating_mul(2).max(Duration::from_millis(10));
+    first.saturating_mul(1 << conflicts_before.min(10)).min(MAX_CONFLICT_DELAY)
 }
 
 /// The engine's notes on a stored value.

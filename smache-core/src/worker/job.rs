@@ -8,18 +8,20 @@ use tokio::sync::watch;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
-    system::{Attempt, Inner, Mode, Stored, attempt, count, jittered},
+    system::{Attempt, Inner, Mode, Stored, attempt, jittered},
 };
 
 /// How long a job of an unknown function is left to other programs.
 const UNKNOWN: Duration = Duration::from_secs(5);
+/// The longest that a job waits after a source failed.
+const SOURCE_FAILED: Duration = Duration::from_secs(10);
 /// How long a job waits after its backend failed.
 const BACKEND_FAILED: Duration = Duration::from_secs(1);
 
 /// Runs a job and says how it ends.
 pub(crate) async fn run(inner: &Arc<Inner>, policy: &Policy, job: &Job, cancelled: watch::Receiver<bool>) -> JobEnd {
     let Some(function) = inner.registry.by_key(job.id.function()) else {
-        count(&inner.tally.unknown_jobs);
+        inner.saw_unknown_job();
         tracing::warn!(
             entry = %job.id,
             "a job of a function, version or declaration that this program does not have is left to other programs"
@@ -47,6 +49,7 @@ pub(crate) async fn run(inner: &Arc<Inner>, policy: &Policy, job: &Job, cancelle
             Stored::No => JobEnd::Release { delay: jittered(Duration::from_millis(200)) },
         },
         Ok(Attempt::Idle) => JobEnd::Done,
+        Ok(Attempt::Hot(remaining)) => JobEnd::Release { delay: remaining },
         Ok(Attempt::Pending) => JobEnd::Release { delay: jittered(Duration::from_millis(40)) },
         Ok(Attempt::Busy(remaining)) => {
             JobEnd::Release { delay: remaining.clamp(Duration::from_millis(10), Duration::from_millis(250)) }
@@ -64,16 +67,25 @@ fn failed(policy: &Policy, job: &Job, error: &Error) -> JobEnd {
             tracing::warn!(entry = %job.id, error = %error.report(), "a job waits for its backend");
             JobEnd::Release { delay: jittered(BACKEND_FAILED) }
         }
+        // A source that is down is nobody's failure either: the job waits for it, for however long.
+        ErrorKind::Unavailable => {
+            tracing::warn!(entry = %job.id, error = %error.report(), "a job waits for a source");
+            JobEnd::Retry { delay: jittered(backoff(policy, job).min(SOURCE_FAILED)), error: error.report() }
+        }
         _ if job.errors + 1 >= policy.max_errors => {
             tracing::error!(entry = %job.id, error = %error.report(), "a job failed for the last time and is buried");
             JobEnd::Bury { error: error.report() }
         }
         _ => {
-            let delay = policy.backoff.saturating_mul(1 << job.errors.min(20)).min(policy.max_backoff);
+            let delay = backoff(policy, job);
             tracing::warn!(entry = %job.id, error = %error.report(), ?delay, "a job failed and is tried again");
             JobEnd::Retry { delay: jittered(delay), error: error.report() }
         }
     }
+}
+
+fn backoff(policy: &Policy, job: &Job) -> Duration {
+    policy.backoff.saturating_mul(1 << job.errors.min(20)).min(policy.max_backoff)
 }
 
 /// Runs every due job of both lanes once, in this task. Says how many there were.

@@ -10,6 +10,9 @@ use tokio::{
 use super::{Policy, Stop, job, settle::Settler, until};
 use crate::{Lane, Reserve, system::Inner};
 
+/// How long programs that have a function are ahead of those that do not, when its job is due.
+const HEAD_START: Duration = Duration::from_millis(25);
+
 pub(crate) struct LaneLoop {
     pub(crate) inner: Arc<Inner>,
     pub(crate) policy: Arc<Policy>,
@@ -64,6 +67,9 @@ impl LaneLoop {
             drop(free);
             if got < all_free {
                 self.pause(next.min(self.policy.poll)).await;
+                if self.inner.lets_others_go_first() {
+                    tokio::time::sleep(HEAD_START).await;
+                }
             }
         }
         self.drain(running, &cancel).await;

@@ -54,6 +54,7 @@ impl ChangeFeed for MemoryFeed {
             position: table.position(number),
             number,
             shared: Arc::clone(&self.0),
+            looked: false,
         }))
     }
 
@@ -69,6 +70,8 @@ struct MemoryStream {
     source: SourceId,
     number: u64,
     position: Position,
+    /// Whether it has said once where it is: until then its reader waits for just that.
+    looked: bool,
 }
 
 impl MemoryStream {
@@ -100,7 +103,7 @@ impl ChangeStream for MemoryStream {
         let mut written = pin!(shared.written.notified());
         written.as_mut().enable();
         let batch = self.take()?;
-        if !batch.changes.is_empty() {
+        if !batch.changes.is_empty() || !std::mem::replace(&mut self.looked, true) {
             return Ok(batch);
         }
         // Both ends mean the same: have a look.

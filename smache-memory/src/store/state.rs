@@ -168,10 +168,9 @@ impl Cache {
         }
         let order = self.take_order();
         self.order.insert(order, id);
-        // A second chance from the start: else a store full of read entries would evict the one that it has just taken.
-        self.records.insert(id, Slot { record, order, read: true });
+        self.records.insert(id, Slot { record, order, read: false });
         while self.records.len() > self.capacity {
-            self.evict_one(sink);
+            self.evict_one(&id, sink);
         }
     }
 
@@ -181,11 +180,12 @@ impl Cache {
     }
 
     /// Removes the entry that was stored least recently among those that were not read since their turn last came.
-    fn evict_one(&mut self, sink: &mut JobSink<'_>) {
+    fn evict_one(&mut self, newest: &EntryId, sink: &mut JobSink<'_>) {
         while let Some((_, id)) = self.order.pop_first() {
             let order = self.take_order();
             match self.records.get_mut(&id) {
-                Some(slot) if slot.read => {
+                // Else a store full of read entries would evict the one that it has just taken.
+                Some(slot) if slot.read || id == *newest => {
                     slot.read = false;
                     slot.order = order;
                     self.order.insert(order, id);
