@@ -179,8 +179,12 @@ impl Error {
         let mut text = self.to_string();
         let mut next = self.source();
         while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let cause = error.to_string();
+            // Some drivers print their source in their own text.
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
             next = error.source();
         }
         text

@@ -17,7 +17,7 @@ use smache_core::{Error, ErrorKind, Incarnation, Result};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    error::{corrupt, ends_connection, failed},
+    error::{LOST, corrupt, ends_connection, failed},
     handshake::check_server,
     script::Call,
 };
@@ -148,10 +148,21 @@ impl Link {
             )
             .with_context("server", &self.server)
             .with_source(error),
-            error => error,
+            error => self.never_answered(error),
         })?;
-        let incarnation = check_server(&mut connection, &self.server).await?;
+        let incarnation =
+            check_server(&mut connection, &self.server).await.map_err(|error| self.never_answered(error))?;
         Ok(Arc::new(Live { connection, incarnation, server: self.server.clone(), lost }))
+    }
+
+    /// A server that hangs up before its first answer may be none of this kind.
+    fn never_answered(&self, error: Error) -> Error {
+        if error.message() != LOST {
+            return error;
+        }
+        let message = "the server closed the connection before it answered: check that it is a Redis and that the URL has \
+                       its port (`rediss://` for TLS)";
+        Error::new(ErrorKind::Unavailable, message).with_context("server", &self.server).with_source(error)
     }
 
     /// Calls a script once. It is not called again when the connection is lost, since it may have run.

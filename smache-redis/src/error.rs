@@ -63,6 +63,9 @@ fn hidden_code(detail: &str) -> &str {
     inner.and_then(|inner| inner.trim_start_matches('-').split(' ').next()).unwrap_or_default()
 }
 
+/// What is said of a connection that ended without a reason of its own.
+pub(crate) const LOST: &str = "the connection to the server was lost";
+
 fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
     if error.is_timeout() {
         return (ErrorKind::Timeout, "the server does not answer in time");
@@ -81,7 +84,7 @@ fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
         Some(io::ErrorKind::PermissionDenied) => {
             (ErrorKind::Permission, "the socket may not be opened: check its permissions")
         }
-        _ => (ErrorKind::Unavailable, "the connection to the server was lost"),
+        _ => (ErrorKind::Unavailable, LOST),
     }
 }
 

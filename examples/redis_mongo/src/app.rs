@@ -28,9 +28,9 @@ pub async fn database(name: &str) -> Result<Database, Box<dyn Error>> {
     Ok(Client::with_uri_str(uri).await?.database(name))
 }
 
-pub async fn smache(name: &str) -> Result<Smache, Box<dyn Error>> {
+pub async fn smache(name: &str, db: &Database) -> Result<Smache, Box<dyn Error>> {
     let url = env::var("REDIS_URL").map_err(|_| "set REDIS_URL to a Redis server")?;
-    let users = database(name).await?.collection::<User>("users");
+    let users = db.collection::<User>("users");
     let smache = Smache::builder(name)
         .backend(Redis::connect(&url).await?)
         .source(MongoSource::<User>::new(&users))
@@ -40,14 +40,21 @@ pub async fn smache(name: &str) -> Result<Smache, Box<dyn Error>> {
     Ok(smache)
 }
 
+/// Ends the feeds, and then the driver: it ends its cursors in the background, and panics if the runtime ends first.
+pub async fn stop(smache: Smache, db: &Database) {
+    smache.shutdown().await;
+    db.client().clone().shutdown().immediate(true).await;
+}
+
 /// The worker process: recomputes until its standard input is closed.
 pub async fn work() -> Result<(), Box<dyn Error>> {
     let name = env::args().nth(2).ok_or("the worker needs the name of the run")?;
-    let smache = smache(&name).await?;
+    let db = database(&name).await?;
+    let smache = smache(&name, &db).await?;
     let worker = smache.worker().concurrency(8).start();
     let mut input = Vec::new();
     tokio::io::stdin().read_to_end(&mut input).await?;
     worker.shutdown(Duration::from_secs(5)).await;
-    smache.shutdown().await;
+    stop(smache, &db).await;
     Ok(())
 }

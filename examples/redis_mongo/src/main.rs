@@ -33,7 +33,7 @@ async fn read() -> Result<(), Box<dyn Error>> {
     let john = User { id: ObjectId::new(), name: "John".into() };
     users.insert_one(&john).await?;
 
-    let smache = app::smache(&name).await?;
+    let smache = app::smache(&name, &db).await?;
     let worker = Worker::spawn(&name)?;
 
     let hello = timed("first read, computed while we wait", smache.get(greeting(john.id))).await?;
@@ -61,8 +61,8 @@ async fn read() -> Result<(), Box<dyn Error>> {
     assert_eq!(smache.stats().await?.process.runs, 1, "this process computed the first value and nothing else");
 
     drop(worker);
-    smache.shutdown().await;
     db.drop().await?;
+    app::stop(smache, &db).await;
     Ok(())
 }
 

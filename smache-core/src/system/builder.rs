@@ -195,7 +195,6 @@ impl Builder {
             flights: Default::default(),
             leases: Default::default(),
             tally: Default::default(),
-            unknown_seen: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         let (stop, stopping) = watch::channel(false);

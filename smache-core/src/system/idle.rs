@@ -28,6 +28,9 @@ impl Smache {
                 super::feed::wait_until_vouched(self).await?;
             }
             while self.inner.maintain().await? {}
+            if ran == 0 {
+                self.inner.reconcile().await?;
+            }
             let round = worker::run_due(&self.inner).await?;
             if round == 0 {
                 return Ok(ran);

@@ -15,15 +15,7 @@ mod run;
 mod task;
 mod upkeep;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
 pub use self::{
     admin::{DeadJob, Stats},
@@ -64,8 +56,6 @@ pub(crate) struct Inner {
     pub(crate) flights: flight::Flights,
     pub(crate) leases: lease::Leases,
     pub(crate) tally: Tally,
-    /// When a job of an unknown function was last seen.
-    pub(crate) unknown_seen: Mutex<Option<Instant>>,
 }
 
 /// Bounds and choices of a system.
@@ -102,22 +92,7 @@ impl Smache {
     }
 }
 
-/// For how long a worker lets others go first after it has seen a job that is not for it.
-const COURTESY: Duration = Duration::from_secs(60);
-
 impl Inner {
-    /// Counts a job of a function that this program does not have.
-    pub(crate) fn saw_unknown_job(&self) {
-        count(&self.tally.unknown_jobs);
-        *self.unknown_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether programs that have other functions should be first at the queue.
-    pub(crate) fn lets_others_go_first(&self) -> bool {
-        let seen = *self.unknown_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.is_some_and(|seen| seen.elapsed() < COURTESY)
-    }
-
     /// Bounds a step of the store or the queue, so that nothing ever hangs.
     pub(crate) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
         match tokio::time::timeout(self.settings.store_timeout, work).await {

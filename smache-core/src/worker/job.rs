@@ -8,27 +8,34 @@ use tokio::sync::watch;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
-    system::{Attempt, Inner, Mode, Stored, attempt, jittered},
+    system::{Attempt, Inner, Mode, Stored, attempt, count, jittered},
 };
 
 /// How long a job of an unknown function is left to other programs.
-const UNKNOWN: Duration = Duration::from_secs(5);
+pub(crate) const UNKNOWN: Duration = Duration::from_secs(5);
 /// The longest that a job waits after a source failed.
 const SOURCE_FAILED: Duration = Duration::from_secs(10);
 /// How long a job waits after its backend failed.
 const BACKEND_FAILED: Duration = Duration::from_secs(1);
 
-/// Runs a job and says how it ends.
-pub(crate) async fn run(inner: &Arc<Inner>, policy: &Policy, job: &Job, cancelled: watch::Receiver<bool>) -> JobEnd {
+/// Runs a job and says how it ends. With `doubtful` crashes it may be that answers of the queue were lost instead, so
+/// that nobody ever had the job: no reason to bury it.
+pub(crate) async fn run(
+    inner: &Arc<Inner>,
+    policy: &Policy,
+    job: &Job,
+    doubtful: bool,
+    cancelled: watch::Receiver<bool>,
+) -> JobEnd {
     let Some(function) = inner.registry.by_key(job.id.function()) else {
-        inner.saw_unknown_job();
+        count(&inner.tally.unknown_jobs);
         tracing::warn!(
             entry = %job.id,
             "a job of a function, version or declaration that this program does not have is left to other programs"
         );
         return JobEnd::Release { delay: jittered(UNKNOWN) };
     };
-    if job.crashes >= policy.max_crashes {
+    if job.crashes >= policy.max_crashes && !doubtful {
         let error = format!("the worker that ran `{}` vanished {} times in a row", function.name, job.crashes);
         tracing::error!(entry = %job.id, error, "a job is buried");
         return JobEnd::Bury { error };
@@ -103,7 +110,7 @@ pub(crate) async fn run_due(inner: &Arc<Inner>) -> Result<u64> {
             let one = |job: Job| {
                 let (policy, cancelled) = (&policy, cancelled.clone());
                 async move {
-                    let end = run(inner, policy, &job, cancelled).await;
+                    let end = run(inner, policy, &job, false, cancelled).await;
                     Settlement { id: job.id, token: job.token, end }
                 }
             };

@@ -5,13 +5,17 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
+    time::Instant,
 };
 
-use super::{Policy, Stop, job, settle::Settler, until};
-use crate::{Lane, Reserve, system::Inner};
+use super::{Policy, Stop, job, job::UNKNOWN, settle::Settler, until};
+use crate::{
+    Lane, Reserve,
+    system::{Inner, jittered},
+};
 
-/// How long programs that have a function are ahead of those that do not, when its job is due.
-const HEAD_START: Duration = Duration::from_millis(25);
+/// How much later than others a program asks for jobs that has just got some that it does not know.
+const COURTESY: Duration = Duration::from_millis(300);
 
 pub(crate) struct LaneLoop {
     pub(crate) inner: Arc<Inner>,
@@ -27,7 +31,16 @@ impl LaneLoop {
         let places = Arc::new(Semaphore::new(self.policy.concurrency));
         let (cancel, cancelled) = watch::channel(false);
         let mut running = JoinSet::new();
+        let mut failed: Option<Instant> = None;
+        let mut met_unknown: Option<Instant> = None;
         loop {
+            if met_unknown.is_some_and(|met| met.elapsed() < UNKNOWN * 2) {
+                // All programs hear of a due job at once: the one that has its function must not lose every race.
+                tokio::select! {
+                    () = tokio::time::sleep(jittered(COURTESY)) => {}
+                    () = until(&mut self.stop, Stop::Drain) => {}
+                }
+            }
             // Seen before the queue is asked: a bell that rings in between is heard in the wait below.
             self.bell.mark_unchanged();
             let place = tokio::select! {
@@ -47,11 +60,18 @@ impl LaneLoop {
                 Ok(reservation) => (reservation.jobs, reservation.next_due.unwrap_or(self.policy.poll)),
                 Err(error) => {
                     tracing::warn!(error = %error.report(), "the worker cannot reserve jobs and tries again");
+                    failed = Some(Instant::now());
                     (Vec::new(), self.policy.poll)
                 }
             };
             let all_free = free.len();
             let got = jobs.len();
+            if jobs.iter().any(|job| self.inner.registry.by_key(job.id.function()).is_none()) {
+                met_unknown = Some(Instant::now());
+            }
+            // What was reserved by a step whose answer was lost comes back after its lease, as if its worker had crashed.
+            let doubt = self.policy.lease.saturating_mul(2).saturating_add(self.policy.poll);
+            let doubtful = failed.is_some_and(|failed| failed.elapsed() < doubt);
             for job in jobs {
                 let place = free.pop();
                 let (inner, policy, settler) =
@@ -59,7 +79,7 @@ impl LaneLoop {
                 let cancelled = cancelled.clone();
                 settler.watch(&job);
                 running.spawn(async move {
-                    let end = job::run(&inner, &policy, &job, cancelled).await;
+                    let end = job::run(&inner, &policy, &job, doubtful, cancelled).await;
                     drop(place);
                     settler.settle(&job, end).await;
                 });
@@ -67,9 +87,6 @@ impl LaneLoop {
             drop(free);
             if got < all_free {
                 self.pause(next.min(self.policy.poll)).await;
-                if self.inner.lets_others_go_first() {
-                    tokio::time::sleep(HEAD_START).await;
-                }
             }
         }
         self.drain(running, &cancel).await;

@@ -1,0 +1,15 @@
+//! What the tests on real servers and the processes that they start have in common.
+//!
+//! The tests are in `tests/it`; the program that they start, kill and start again is `src/bin/node.rs`.
+
+mod app;
+mod orders;
+mod quiet;
+mod setup;
+
+pub use self::{
+    app::{Census, Doc, Log, Run, census, label, report, total},
+    orders::{Answer, Counted, Order, Sight, State},
+    quiet::Quiet,
+    setup::{Setup, Silent},
+};

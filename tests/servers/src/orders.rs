@@ -1,0 +1,103 @@
+//! What tests and nodes tell each other, a line of JSON each.
+
+use serde::{Deserialize, Serialize};
+use smache::{Cached, Freshness};
+
+/// What a node is asked. Every order has a number, and its answer has the same.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// `get` of a report.
+    Get {
+        /// The document.
+        id: i64,
+        /// How long the function takes.
+        millis: u64,
+    },
+    /// `get` of a report, with nothing but a fresh value.
+    GetFresh {
+        /// The document.
+        id: i64,
+        /// How long the function takes.
+        millis: u64,
+    },
+    /// `peek` at a report.
+    Peek {
+        /// The document.
+        id: i64,
+        /// How long the function takes.
+        millis: u64,
+    },
+    /// What the process did so far.
+    Count,
+    /// Everything in the process stands still, as when its machine does. The answer comes after it.
+    Freeze {
+        /// For how long.
+        millis: u64,
+    },
+    /// An orderly end of the feeds and the upkeep, which others then take over. The process goes on.
+    Resign,
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is there: the answer that comes first, to order 0.
+    Ready,
+    /// A value, or none.
+    Value(Option<Sight>),
+    /// Numbers.
+    Counted(Counted),
+    /// Done.
+    Done,
+    /// An error, as its report.
+    Failed(String),
+}
+
+/// A value as a reader saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sight {
+    /// The number of the document.
+    pub n: i64,
+    /// What the reader was told about it.
+    pub state: State,
+}
+
+/// What a reader is told about a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// It is vouched for.
+    Fresh,
+    /// Something changed.
+    Stale,
+    /// Nobody knows.
+    Unvouched,
+}
+
+impl State {
+    /// The state of a value of any type.
+    #[must_use]
+    pub fn of<T>(cached: &Cached<T>) -> Self {
+        match cached.freshness() {
+            Freshness::Fresh { .. } => Self::Fresh,
+            Freshness::Stale { .. } => Self::Stale,
+            _ => Self::Unvouched,
+        }
+    }
+}
+
+impl From<Cached<i64>> for Sight {
+    fn from(cached: Cached<i64>) -> Self {
+        Self { n: *cached, state: State::of(&cached) }
+    }
+}
+
+/// What a process did so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Runs of functions.
+    pub runs: u64,
+    /// Changes that it handed to the store: only the one that leads the feed does.
+    pub changes: u64,
+    /// Jobs that it left to others.
+    pub unknown_jobs: u64,
+}

@@ -1,0 +1,96 @@
+//! How a process is put together.
+
+use std::time::Duration;
+
+use mongodb::{Client, Database};
+use serde::{Deserialize, Serialize};
+use smache::{Smache, StoreFailure, Worker, mongo::MongoSource, redis::Redis};
+
+use crate::{Doc, Log, Quiet, census, label, report, total};
+
+/// What a process is to do, and where. Sent to nodes as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// The namespace.
+    pub namespace: String,
+    /// The Redis that is store and queue.
+    pub redis: String,
+    /// Another Redis that is the queue.
+    pub queue: Option<String>,
+    /// The MongoDB of the documents.
+    pub mongo: String,
+    /// The database there.
+    pub database: String,
+    /// Whether it may lead the feed.
+    pub feeds: bool,
+    /// Whether it may do the upkeep.
+    pub upkeep: bool,
+    /// Whether it works.
+    pub worker: bool,
+    /// Whether it knows the function `report`.
+    pub knows_report: bool,
+    /// Whether only the application reports changes.
+    pub quiet: bool,
+    /// The lease of runs and jobs.
+    pub lease: Duration,
+    /// The bound of a step of the store.
+    pub store_timeout: Duration,
+    /// What a reader gets while the store fails.
+    pub silent: Silent,
+}
+
+/// What a reader gets while the store fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Silent {
+    /// A value that is computed for it.
+    Compute,
+    /// The error.
+    Fail,
+}
+
+impl Setup {
+    /// The application's database, without a connection yet.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn database(&self) -> mongodb::error::Result<Database> {
+        Ok(Client::with_uri_str(&self.mongo).await?.database(&self.database))
+    }
+
+    /// The system of the process, on its database.
+    ///
+    /// # Errors
+    /// Those of the servers.
+    pub async fn smache(&self, db: &Database) -> smache::Result<Smache> {
+        let docs = MongoSource::<Doc>::new(&db.collection::<Doc>("docs"));
+        let builder = Smache::builder(&self.namespace)
+            .state(Log::new(db))
+            .feeds(self.feeds)
+            .upkeep(self.upkeep)
+            .run_lease(self.lease)
+            .store_timeout(self.store_timeout)
+            .on_store_failure(match self.silent {
+                Silent::Compute => StoreFailure::Compute,
+                Silent::Fail => StoreFailure::Error,
+            })
+            .register::<label>()
+            .register::<total>()
+            .register::<census>();
+        let builder = if self.quiet { builder.source(Quiet(docs)) } else { builder.source(docs) };
+        let builder = if self.knows_report { builder.register::<report>() } else { builder };
+        let redis = Redis::connect(&self.redis).await?;
+        let builder = match &self.queue {
+            None => builder.backend(redis),
+            Some(queue) => builder.store(redis).queue(Redis::connect(queue).await?),
+        };
+        builder.build().await
+    }
+
+    /// The worker of the process, if it is to have one.
+    #[must_use]
+    pub fn start_worker(&self, smache: &Smache) -> Option<Worker> {
+        // A worker that is killed again and again is the test's doing, not the job's.
+        let worker = smache.worker().job_lease(self.lease).max_crashes(1_000).poll_interval(Duration::from_millis(250));
+        self.worker.then(|| worker.start())
+    }
+}

@@ -1,0 +1,139 @@
+//! Processes that are killed in the middle of it.
+
+use std::{sync::Arc, time::Duration};
+
+use mongodb::bson::doc;
+use smache_server_tests::{Order, Sight, State};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    watch::{VOUCH, Watch, read_on, write_on},
+    world::{World, get, until, until_fresh, until_idle},
+};
+
+/// Long enough to be killed in the middle of it.
+const LONG: u64 = 1_500;
+
+async fn until_run_by(world: &World, process: i64, n: i64) {
+    until("run of that process", async || {
+        let runs = world.log.count(doc! { "process": process, "n": n }).await.expect("a count");
+        if runs > 0 { Ok(()) } else { Err("none") }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_job_of_a_killed_worker_is_done_by_another_one() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let feeder = world.node(&world.feeder()).await;
+    let first = world.node(&world.worker()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, LONG).await.n, 0);
+
+    world.set(1, 1).await;
+    until_run_by(&world, first.pid(), 1).await;
+    let second = world.node(&world.worker()).await;
+    first.kill().await;
+    until_fresh(&reader, 1, LONG, 1).await;
+    until_run_by(&world, second.pid(), 1).await;
+    until_idle(&reader).await;
+    feeder.end().await;
+    second.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_is_killed_while_it_computes_holds_up_the_others_for_its_lease_only() {
+    let world = World::shared().await;
+    world.insert(1, 1).await;
+    let feeder = world.node(&world.feeder()).await;
+    let victim = Arc::new(world.node(&world.setup).await);
+    let asking = {
+        let victim = Arc::clone(&victim);
+        tokio::spawn(async move { victim.try_ask(Order::Get { id: 1, millis: LONG }).await })
+    };
+    until_run_by(&world, victim.pid(), 1).await;
+    asking.abort();
+    // The task holds the other handle until it is over.
+    let _ = asking.await;
+    Arc::into_inner(victim).expect("nobody asks any more").kill().await;
+
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, LONG).await, Sight { n: 1, state: State::Fresh });
+    assert_eq!(world.runs_of(1).await, 2);
+    feeder.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing() {
+    let world = World::shared().await;
+    for id in [1, 2] {
+        world.insert(id, 0).await;
+    }
+    let first = world.node(&world.feeder()).await;
+    let second = world.node(&world.feeder()).await;
+    let worker = world.node(&world.worker()).await;
+    let reader = world.reader().await;
+    for id in [1, 2] {
+        assert_eq!(get(&reader, id, 0).await, Sight { n: 0, state: State::Fresh });
+    }
+
+    // The first document is written all the time, the second one only while nobody leads the feed.
+    let (busy, quiet) = (Watch::default(), Watch::default());
+    let story = async {
+        until("some changes", async || if busy.highest() >= 5 { Ok(()) } else { Err(format!("{busy:?}")) }).await;
+        let killed = Instant::now();
+        first.kill().await;
+        world.set(2, 1).await;
+        quiet.wrote(1);
+        until_fresh(&reader, 2, 0, 1).await;
+        busy.end();
+        quiet.end();
+        killed.elapsed()
+    };
+    let writing = write_on(&world, 1, &busy, Duration::from_millis(100));
+    let reading = async { tokio::join!(read_on(&reader, 1, 0, &busy), read_on(&reader, 2, 0, &quiet)) };
+    let (gap, ..) = tokio::join!(story, writing, reading);
+    assert!(gap > VOUCH, "nobody took over before the leadership lapsed: {gap:?}");
+    assert!(quiet.states().contains(&State::Unvouched), "without a feed nobody vouches: {:?}", quiet.states());
+    until_fresh(&reader, 1, 0, busy.last()).await;
+    for node in [second, worker] {
+        node.end().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_wakes_after_its_lease_replaces_nothing_newer() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let feeder = world.node(&world.feeder()).await;
+    let frozen = world.node(&world.worker()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, LONG).await.n, 0);
+
+    world.set(1, 1).await;
+    until_run_by(&world, frozen.pid(), 1).await;
+    frozen.tell(Order::Freeze { millis: 7_000 }).await;
+    let other = world.node(&world.worker()).await;
+    let watch = Watch::default();
+    let story = async {
+        until_run_by(&world, other.pid(), 1).await;
+        world.set(1, 2).await;
+        watch.wrote(2);
+        until_fresh(&reader, 1, LONG, 2).await;
+        // Its answer comes when it is awake again, and then its run of before comes to its end.
+        frozen.count().await;
+        sleep(Duration::from_millis(2 * LONG)).await;
+        watch.end();
+    };
+    tokio::join!(story, read_on(&reader, 1, LONG, &watch));
+    until_fresh(&reader, 1, LONG, 2).await;
+    until_idle(&reader).await;
+    for node in [feeder, frozen, other] {
+        node.end().await;
+    }
+    world.end().await;
+}

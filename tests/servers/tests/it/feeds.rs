@@ -1,0 +1,98 @@
+//! Who leads the feed.
+
+use std::time::Duration;
+
+use smache_server_tests::Order;
+use tokio::time::Instant;
+
+use crate::{
+    node::Node,
+    watch::{Watch, read_on, write_on},
+    world::{World, get, until, until_fresh},
+};
+
+/// How long others wait for a leader that says nothing.
+const LEADERSHIP: Duration = Duration::from_secs(5);
+
+/// The changes that each has handed to the store: only who leads does.
+async fn changes<const N: usize>(nodes: [&Node; N]) -> [u64; N] {
+    let mut counted = [0; N];
+    for (count, node) in counted.iter_mut().zip(nodes) {
+        *count = node.count().await.changes;
+    }
+    counted
+}
+
+/// Some changes later.
+async fn until_further(watch: &Watch) {
+    let goal = watch.highest() + 5;
+    until("further values", async || if watch.highest() >= goal { Ok(()) } else { Err(format!("{watch:?}")) }).await;
+}
+
+#[tokio::test]
+async fn one_process_leads_the_feed_and_hands_it_over_when_it_ends() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let first = world.node(&world.feeder()).await;
+    let (second, third) = (world.node(&world.feeder()).await, world.node(&world.feeder()).await);
+    let worker = world.node(&world.worker()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await.n, 0);
+    for n in 1..=3 {
+        world.set(1, n).await;
+        until_fresh(&reader, 1, 0, n).await;
+    }
+    assert_eq!(changes([&first, &second, &third]).await, [3, 0, 0]);
+
+    let resigned = Instant::now();
+    first.resign().await;
+    world.set(1, 4).await;
+    until_fresh(&reader, 1, 0, 4).await;
+    assert!(resigned.elapsed() < LEADERSHIP, "the feed was handed over after {:?} only", resigned.elapsed());
+    for n in 5..=6 {
+        world.set(1, n).await;
+        until_fresh(&reader, 1, 0, n).await;
+    }
+    let [of_first, of_second, of_third] = changes([&first, &second, &third]).await;
+    assert_eq!((of_first, of_second.max(of_third), of_second.min(of_third)), (3, 3, 0));
+    for node in [first, second, third, worker] {
+        node.end().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_wakes_after_its_time_does_no_harm() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let frozen = world.node(&world.feeder()).await;
+    let other = world.node(&world.feeder()).await;
+    let worker = world.node(&world.worker()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await.n, 0);
+
+    let watch = Watch::default();
+    let story = async {
+        until_further(&watch).await;
+        frozen.tell(Order::Freeze { millis: 8_000 }).await;
+        until("other leader", async || match other.count().await.changes {
+            0 => Err("none"),
+            _ => Ok(()),
+        })
+        .await;
+        // Its answer comes when it is awake again. What it had read before it slept is refused, and then it knows.
+        frozen.count().await;
+        until_further(&watch).await;
+        let [before] = changes([&frozen]).await;
+        until_further(&watch).await;
+        assert_eq!(changes([&frozen]).await, [before], "two lead");
+        watch.end();
+    };
+    let writing = write_on(&world, 1, &watch, Duration::from_millis(100));
+    tokio::join!(story, writing, read_on(&reader, 1, 0, &watch));
+    until_fresh(&reader, 1, 0, watch.last()).await;
+    for node in [frozen, other, worker] {
+        node.end().await;
+    }
+    world.end().await;
+}

@@ -1,0 +1,45 @@
+//! Programs that do not know the same functions.
+
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use smache_server_tests::{Setup, State, label};
+use tokio::time::{Instant, sleep};
+
+use crate::world::{World, get, until, until_fresh, until_result, until_sight};
+
+#[tokio::test]
+async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_one() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let old = world.node(&Setup { knows_report: false, ..world.all_roles() }).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await.n, 0);
+    assert_eq!(reader.get(label(1)).await.expect("a label").as_deref(), Some(""));
+
+    let update = doc! { "$set": { "n": 1, "label": "one" } };
+    world.docs.update_one(doc! { "_id": 1 }, update).await.expect("an update");
+    // What it knows it does; what it does not know stays.
+    until_result(&reader, || label(1), "the new label", |label| label.as_deref() == Some("one")).await;
+    until("job that was left to others", async || match old.count().await.unknown_jobs {
+        0 => Err("none"),
+        _ => Ok(()),
+    })
+    .await;
+    // It stays in the queue all the time: the reconciler would not have to find it.
+    let left = Instant::now();
+    while left.elapsed() < Duration::from_secs(1) {
+        let jobs = reader.stats().await.expect("numbers").jobs;
+        assert_eq!(jobs.propagation + jobs.recompute + jobs.running, 1, "{jobs:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
+    until_sight(&reader, 1, 0, 0, State::Stale).await;
+    assert!(reader.dead_jobs(10).await.expect("a list").is_empty());
+
+    let new = world.node(&world.worker()).await;
+    until_fresh(&reader, 1, 0, 1).await;
+    for node in [old, new] {
+        node.end().await;
+    }
+    world.end().await;
+}

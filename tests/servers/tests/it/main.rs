@@ -1,0 +1,17 @@
+//! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in processes of
+//! their own that are killed and started again.
+
+mod apart;
+mod crashes;
+mod feeds;
+mod functions;
+mod matrix;
+mod node;
+mod once;
+mod refusals;
+mod source_loss;
+mod store_loss;
+mod story;
+mod trigger;
+mod watch;
+mod world;

@@ -1,0 +1,186 @@
+//! A Redis that is killed, comes back empty or with its data, or falls silent.
+
+use std::time::Duration;
+
+use smache::{Error, Smache};
+use smache_server_tests::{Setup, Sight, Silent, State, report};
+use smache_testkit::servers::{RedisServer, shared_mongo_uri};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    node::Node,
+    watch::Watch,
+    world::{PATIENCE, World, get, peek, until, until_fresh, until_sight},
+};
+
+/// One step of the store may take that long; several of them, and a run, take less than [`NOT_LONG`].
+const STEP: Duration = Duration::from_secs(1);
+const NOT_LONG: Duration = Duration::from_secs(10);
+/// So long the client of Redis itself waits for an answer.
+const CLIENT: Duration = Duration::from_secs(2);
+
+async fn world_on(redis: &RedisServer) -> World {
+    let mut world = World::on(redis.url(), shared_mongo_uri()).await;
+    world.setup.store_timeout = STEP;
+    for id in [1, 2] {
+        world.insert(id, 0).await;
+    }
+    world
+}
+
+/// What a reader gets, who is not kept waiting.
+async fn get_soon(smache: &Smache, id: i64) -> Result<Sight, Error> {
+    let got = timeout(NOT_LONG, smache.get(report(id, 0))).await;
+    got.unwrap_or_else(|_| panic!("a reader waited for {NOT_LONG:?}")).map(Into::into)
+}
+
+#[tokio::test]
+async fn a_store_that_lost_everything_is_filled_again() {
+    let redis = RedisServer::start().await;
+    let world = world_on(&redis).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await, Sight { n: 0, state: State::Fresh });
+
+    redis.kill().await;
+    for n in 1..=2 {
+        world.set(1, n).await;
+        let seen = get_soon(&reader, 1).await.expect("a value that was computed for this reader");
+        assert_eq!(seen, Sight { n, state: State::Unvouched });
+    }
+    redis.restart().await;
+    let watch = Watch::default();
+    watch.wrote(2);
+    until("fresh report from the new store", async || {
+        let asked = Instant::now();
+        let seen = get_soon(&reader, 1).await.map_err(|error| error.report())?;
+        assert_eq!(seen.n, 2, "there is no old value to be read");
+        watch.saw(asked, seen);
+        if seen.state == State::Fresh { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    world.set(1, 3).await;
+    until_fresh(&reader, 1, 0, 3).await;
+    node.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_vouches_for_nothing_before_the_feed_has_replayed() {
+    let redis = RedisServer::builder().keep_data().start().await;
+    let world = world_on(&redis).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    for id in [1, 2] {
+        assert_eq!(get(&reader, id, 0).await, Sight { n: 0, state: State::Fresh });
+    }
+
+    redis.kill().await;
+    node.kill().await;
+    world.set(1, 1).await;
+    redis.restart().await;
+    // The leases of before still hold for a moment: what tells is that the server is another one.
+    let restarted = Instant::now();
+    while restarted.elapsed() < Duration::from_secs(1) {
+        for id in [1, 2] {
+            match reader.peek(report(id, 0)).await {
+                Ok(seen) => assert_eq!(seen.map(Sight::from), Some(Sight { n: 0, state: State::Unvouched })),
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+
+    // No worker yet: what is fresh now was so all the time.
+    let feeder = world.node(&world.feeder()).await;
+    until_sight(&reader, 1, 0, 0, State::Stale).await;
+    until_fresh(&reader, 2, 0, 0).await;
+    let worker = world.node(&world.worker()).await;
+    until_fresh(&reader, 1, 0, 1).await;
+    assert_eq!((world.runs_of(1).await, world.runs_of(2).await), (2, 1));
+    for node in [feeder, worker] {
+        node.end().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_store_that_lost_its_last_minutes_vouches_for_nothing_that_changed_in_them() {
+    let redis = RedisServer::start().await;
+    let world = world_on(&redis).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    for id in [1, 2] {
+        assert_eq!(get(&reader, id, 0).await, Sight { n: 0, state: State::Fresh });
+    }
+    let client = redis::Client::open(redis.url()).expect("a good URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    redis::cmd("SAVE").exec_async(&mut connection).await.expect("a snapshot");
+    world.set(1, 1).await;
+    until_fresh(&reader, 1, 0, 1).await;
+    node.kill().await;
+
+    // It comes back with the snapshot, where the old value is as good as new.
+    redis.kill().await;
+    redis.restart().await;
+    let feeder = Node::start(&world.feeder());
+    until("stale report of the past", async || {
+        match reader.peek(report(1, 0)).await.map(|seen| seen.map(Sight::from)) {
+            Ok(Some(Sight { n: 0, state: State::Stale })) => Ok(()),
+            Ok(Some(Sight { n: 0, state: State::Unvouched })) => Err("not yet".to_owned()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.report()),
+        }
+    })
+    .await;
+    let feeder = feeder.ready().await;
+    until_fresh(&reader, 2, 0, 0).await;
+    let worker = world.node(&world.worker()).await;
+    until_fresh(&reader, 1, 0, 1).await;
+    assert_eq!(world.runs_of(2).await, 1);
+    for node in [feeder, worker] {
+        node.end().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_store_that_falls_silent_keeps_nobody_waiting() {
+    let redis = RedisServer::start().await;
+    let world = world_on(&redis).await;
+    let node = world.node(&world.all_roles()).await;
+    let impatient = Setup { store_timeout: Duration::from_millis(500), ..world.setup.clone() };
+    let computing = impatient.smache(&world.db).await.expect("a reader");
+    let failing = Setup { silent: Silent::Fail, ..impatient }.smache(&world.db).await.expect("a reader");
+    for reader in [&computing, &failing] {
+        assert_eq!(get(reader, 1, 0).await.n, 0);
+    }
+
+    redis.pause().await;
+    world.set(1, 1).await;
+    for _ in 0..2 {
+        let seen = get_soon(&computing, 1).await.expect("a value that was computed for this reader");
+        assert_eq!(seen, Sight { n: 1, state: State::Unvouched });
+        let asked = Instant::now();
+        let error = get_soon(&failing, 1).await.expect_err("the store's error");
+        assert!(error.is_transient(), "{error}");
+        assert!(asked.elapsed() < CLIENT, "it took {:?}", asked.elapsed());
+    }
+    redis.resume().await;
+    let watch = Watch::default();
+    watch.wrote(1);
+    for reader in [&computing, &failing] {
+        until("fresh report", async || {
+            let asked = Instant::now();
+            let seen = get_soon(reader, 1).await.map_err(|error| error.report())?;
+            watch.saw(asked, seen);
+            if seen == (Sight { n: 1, state: State::Fresh }) { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+        assert!(peek(reader, 1, 0).await.is_some());
+    }
+    world.set(1, 2).await;
+    until_fresh(&computing, 1, 0, 2).await;
+    timeout(PATIENCE, node.end()).await.expect("an end");
+    world.end().await;
+}

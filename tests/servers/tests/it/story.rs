@@ -1,0 +1,175 @@
+//! Slow functions of documents that another program changes: nobody waits, and what changed is computed again.
+
+use std::time::{Duration, Instant};
+
+use mongodb::bson::doc;
+use smache::ErrorKind;
+use smache_server_tests::{Census, Doc, Sight, State, census, label, report, total};
+
+use crate::world::{World, get, peek, until, until_fresh, until_result};
+
+/// How long the slow function takes.
+const SLOW: u64 = 1_500;
+/// A reader that waits for it waits longer.
+const AT_ONCE: Duration = Duration::from_millis(1_000);
+
+#[tokio::test]
+async fn nobody_waits_after_a_change_and_a_worker_in_another_process_recomputes() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    let began = Instant::now();
+    assert_eq!(get(&reader, 1, SLOW).await.n, 0);
+    assert!(began.elapsed() >= Duration::from_millis(SLOW), "the first reader waits");
+
+    for (n, change) in [(1, "update"), (2, "replacement"), (3, "find and update")] {
+        match change {
+            "update" => world.set(1, n).await,
+            "replacement" => drop(world.docs.replace_one(doc! { "_id": 1 }, Doc::new(1, n)).await.expect(change)),
+            _ => {
+                let update = doc! { "$set": { "n": n } };
+                world.docs.find_one_and_update(doc! { "_id": 1 }, update).await.expect(change).expect("a document");
+            }
+        }
+        let mut stale = false;
+        until(&format!("fresh report after the {change}"), async || {
+            let asked = Instant::now();
+            let seen = get(&reader, 1, SLOW).await;
+            assert!(asked.elapsed() < AT_ONCE, "a reader waited for {:?} after the {change}", asked.elapsed());
+            assert!(seen.n == n - 1 || seen.n == n, "{seen:?}");
+            stale |= seen.state == State::Stale && seen.n == n - 1;
+            (seen.n == n && seen.state == State::Fresh).then_some(()).ok_or_else(|| format!("{seen:?}"))
+        })
+        .await;
+        assert!(stale, "readers were told that the value was stale while it was computed anew");
+    }
+    assert_eq!(reader.stats().await.expect("numbers").process.runs, 1, "the reader computed the first value only");
+    assert_eq!(world.runs_of(1).await, 4);
+    node.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_change_in_the_middle_of_a_computation_is_not_lost() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    let change = async {
+        until("run that has read its document", async || match world.runs_of(1).await {
+            0 => Err("none"),
+            _ => Ok(()),
+        })
+        .await;
+        world.set(1, 1).await;
+    };
+    let (computed, ()) = tokio::join!(get(&reader, 1, SLOW), change);
+    assert_eq!(computed, Sight { n: 0, state: State::Stale }, "the reader has waited, and learns that it is outdated");
+    until("fresh report", async || match peek(&reader, 1, SLOW).await.expect("a value") {
+        Sight { n: 1, state: State::Fresh } => Ok(()),
+        Sight { n: 0, state: State::Fresh } => panic!("the change is lost"),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    node.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_bulk_update_recomputes_all_that_it_hits_and_nothing_else() {
+    const MANY: i64 = 100;
+    let world = World::shared().await;
+    let docs = (0..MANY + 1).map(|id| Doc::new(id, 0));
+    world.docs.insert_many(docs).await.expect("documents");
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    let calls = || (0..MANY + 1).map(|id| report(id, 0));
+    for result in reader.get_many(calls()).await {
+        assert!(result.expect("a value").is_fresh());
+    }
+
+    let changed = world.docs.update_many(doc! { "_id": { "$lt": MANY } }, doc! { "$inc": { "n": 1 } }).await;
+    assert_eq!(changed.expect("an update").modified_count, 100);
+    until("100 fresh reports", async || {
+        let results = reader.get_many(calls()).await.into_iter();
+        let values: Vec<_> = results.map(|result| result.expect("a value")).collect();
+        let new = values.iter().filter(|value| value.is_fresh() && ***value == 1).count();
+        if new == 100 { Ok(()) } else { Err(format!("{new} of them")) }
+    })
+    .await;
+    assert_eq!(world.runs_of(MANY).await, 1, "the one that was not hit is as it was");
+    assert_eq!(reader.stats().await.expect("numbers").process.runs, 101, "the reader computed the first values only");
+    node.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_goes_and_what_was_absent_comes() {
+    let world = World::shared().await;
+    world.insert(1, 1).await;
+    world.insert(2, 2).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await.n, 1);
+    assert_eq!(*reader.get(label(7)).await.expect("an answer"), None);
+    assert!(reader.is_fresh(label(7)).await.expect("a look"), "that there is none is a result as good as any");
+    assert_eq!(*reader.get(total()).await.expect("a sum"), 3);
+    assert_eq!(*reader.get(census()).await.expect("numbers"), Census { docs: 2, labelled: 0 });
+
+    world.docs.insert_one(Doc { id: 7, n: 40, label: "seven".to_owned() }).await.expect("an insert");
+    until_result(&reader, || label(7), "label of what was inserted", |label| label.as_deref() == Some("seven")).await;
+    until_result(&reader, total, "sum with what was inserted", |sum| *sum == 43).await;
+    until_result(&reader, census, "census with it", |census| *census == Census { docs: 3, labelled: 1 }).await;
+
+    world.docs.delete_one(doc! { "_id": 1 }).await.expect("a delete");
+    until("end of what was computed of it", async || match peek(&reader, 1, 0).await {
+        None => Ok(()),
+        Some(sight) => Err(format!("{sight:?}")),
+    })
+    .await;
+    let error = reader.get(report(1, 0)).await.expect_err("no document");
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+    until_result(&reader, total, "sum without what was deleted", |sum| *sum == 42).await;
+    until_result(&reader, census, "census without it", |census| *census == Census { docs: 2, labelled: 1 }).await;
+
+    let stats = reader.stats().await.expect("numbers");
+    assert_eq!(stats.jobs.buried, 0, "{stats:?}");
+    node.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn only_a_transaction_that_is_committed_invalidates() {
+    let world = World::shared().await;
+    world.insert(1, 0).await;
+    world.insert(2, 0).await;
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    for id in [1, 2] {
+        assert_eq!(get(&reader, id, 0).await.n, 0);
+    }
+
+    let mut session = world.client.start_session().await.expect("a session");
+    let set = doc! { "$set": { "n": 1 } };
+    session.start_transaction().await.expect("a transaction");
+    world.docs.update_one(doc! { "_id": 1 }, set.clone()).session(&mut session).await.expect("an update");
+    session.abort_transaction().await.expect("an end");
+    // The feed tells in order: when it has told of this, it has told of nothing before.
+    world.set(2, 1).await;
+    until_fresh(&reader, 2, 0, 1).await;
+    assert_eq!(world.runs_of(1).await, 1, "nothing has happened to the document of the aborted transaction");
+    until_fresh(&reader, 1, 0, 0).await;
+
+    session.start_transaction().await.expect("a transaction");
+    for id in [1, 2] {
+        let set = doc! { "$set": { "n": 2 } };
+        world.docs.update_one(doc! { "_id": id }, set).session(&mut session).await.expect("an update");
+    }
+    session.commit_transaction().await.expect("an end");
+    for id in [1, 2] {
+        until_fresh(&reader, id, 0, 2).await;
+    }
+    node.end().await;
+    world.end().await;
+}

@@ -1,0 +1,174 @@
+//! Servers, a namespace and a database of one's own, and the application on them.
+
+use std::time::Duration;
+
+use mongodb::{
+    Client, Collection, Database,
+    bson::{doc, oid::ObjectId},
+};
+use smache::{Call, Computed, Smache, backend::JobCounts};
+use smache_server_tests::{Doc, Log, Setup, Sight, Silent, State, report};
+use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
+use tokio::time::Instant;
+
+use crate::node::Node;
+
+/// A wait for something that must happen is over by then.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A namespace, and a database of the same name.
+pub(crate) struct World {
+    /// A process that only reads: it neither works nor leads the feed nor does the upkeep.
+    pub(crate) setup: Setup,
+    pub(crate) client: Client,
+    pub(crate) db: Database,
+    pub(crate) docs: Collection<Doc>,
+    pub(crate) log: Log,
+}
+
+impl World {
+    /// On the servers that all tests share.
+    pub(crate) async fn shared() -> Self {
+        Self::on(shared_redis_url(), shared_mongo_uri()).await
+    }
+
+    pub(crate) async fn on(redis: String, mongo: String) -> Self {
+        let name = format!("it_{}", ObjectId::new().to_hex());
+        let setup = Setup {
+            namespace: name.clone(),
+            redis,
+            queue: None,
+            mongo,
+            database: name,
+            feeds: false,
+            upkeep: false,
+            worker: false,
+            knows_report: true,
+            quiet: false,
+            lease: Duration::from_secs(2),
+            store_timeout: Duration::from_secs(5),
+            silent: Silent::Compute,
+        };
+        let client = Client::with_uri_str(&setup.mongo).await.expect("a client");
+        let db = client.database(&setup.database);
+        Self { docs: db.collection("docs"), log: Log::new(&db), client, db, setup }
+    }
+
+    /// One that does everything.
+    pub(crate) fn all_roles(&self) -> Setup {
+        Setup { feeds: true, upkeep: true, worker: true, ..self.setup.clone() }
+    }
+
+    /// One that leads the feed and does the upkeep.
+    pub(crate) fn feeder(&self) -> Setup {
+        Setup { feeds: true, upkeep: true, ..self.setup.clone() }
+    }
+
+    pub(crate) fn worker(&self) -> Setup {
+        Setup { worker: true, ..self.setup.clone() }
+    }
+
+    /// A process that is ready.
+    pub(crate) async fn node(&self, setup: &Setup) -> Node {
+        Node::start(setup).ready().await
+    }
+
+    /// This process as a reader.
+    pub(crate) async fn reader(&self) -> Smache {
+        self.setup.smache(&self.db).await.expect("a reader")
+    }
+
+    pub(crate) async fn insert(&self, id: i64, n: i64) {
+        self.docs.insert_one(Doc::new(id, n)).await.expect("an insert");
+    }
+
+    /// Another program changes a document.
+    pub(crate) async fn set(&self, id: i64, n: i64) {
+        self.docs.update_one(doc! { "_id": id }, doc! { "$set": { "n": n } }).await.expect("an update");
+    }
+
+    /// How often the report of a document was computed.
+    pub(crate) async fn runs_of(&self, id: i64) -> u64 {
+        self.log.count(doc! { "id": id }).await.expect("a count")
+    }
+
+    pub(crate) async fn rename(&self, from: &str, to: &str) {
+        let name = |collection: &str| format!("{}.{collection}", self.db.name());
+        let command = doc! { "renameCollection": name(from), "to": name(to) };
+        self.client.database("admin").run_command(command).await.expect("a rename");
+    }
+
+    /// Leaves nothing on servers that others use too.
+    pub(crate) async fn end(self) {
+        self.db.drop().await.expect("the database is dropped");
+        let client = redis::Client::open(self.setup.redis.as_str()).expect("a good URL");
+        let mut redis = client.get_multiplexed_async_connection().await.expect("a connection");
+        let keys: Vec<Vec<u8>> =
+            redis::cmd("KEYS").arg(format!("*{}*", self.setup.namespace)).query_async(&mut redis).await.expect("keys");
+        if !keys.is_empty() {
+            redis::cmd("DEL").arg(keys).exec_async(&mut redis).await.expect("they are removed");
+        }
+    }
+}
+
+/// What is stored of a report.
+pub(crate) async fn peek(smache: &Smache, id: i64, millis: u64) -> Option<Sight> {
+    smache.peek(report(id, millis)).await.expect("a look").map(Into::into)
+}
+
+/// What a reader gets of a report.
+pub(crate) async fn get(smache: &Smache, id: i64, millis: u64) -> Sight {
+    smache.get(report(id, millis)).await.expect("a value").into()
+}
+
+/// Waits until a report is stored in that state.
+pub(crate) async fn until_sight(smache: &Smache, id: i64, millis: u64, n: i64, state: State) {
+    let wanted = Some(Sight { n, state });
+    until(&format!("{state:?} report {n} of {id}"), async || {
+        let seen = peek(smache, id, millis).await;
+        (seen == wanted).then_some(()).ok_or_else(|| format!("{seen:?}"))
+    })
+    .await;
+}
+
+pub(crate) async fn until_fresh(smache: &Smache, id: i64, millis: u64, n: i64) {
+    until_sight(smache, id, millis, n, State::Fresh).await;
+}
+
+/// Waits until any call has a fresh result that fits.
+pub(crate) async fn until_result<F: Computed>(
+    smache: &Smache,
+    call: impl Fn() -> Call<F>,
+    what: &str,
+    fits: impl Fn(&F::Output) -> bool,
+) {
+    until(what, async || {
+        let found = smache.peek(call()).await.expect("a look");
+        found.filter(|found| found.is_fresh() && fits(found)).map(drop).ok_or("not yet")
+    })
+    .await;
+}
+
+/// Waits until no job is queued, running or dead.
+pub(crate) async fn until_idle(smache: &Smache) {
+    until("empty queue", async || {
+        let jobs = smache.stats().await.map_err(|error| error.report())?.jobs;
+        if jobs == JobCounts::default() { Ok(()) } else { Err(format!("{jobs:?}")) }
+    })
+    .await;
+}
+
+/// Looks until there is what was expected; `Err` says what there is instead.
+pub(crate) async fn until<T, E: std::fmt::Display>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    let mut instead = String::from("no answer");
+    loop {
+        match tokio::time::timeout_at(deadline, look()).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(other)) => instead = other.to_string(),
+            Err(_) => panic!("no {what} within {PATIENCE:?}, but: {instead}"),
+        }
+        assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}, but: {instead}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
