@@ -17,6 +17,9 @@
 //! right to run scripts, `INFO` and the commands of hashes and sorted sets on `{<namespace>}:*`, and for prompt workers
 //! the channel `{<namespace>}:bell`.
 //!
+//! `rediss://` trusts what the machine trusts (its certificate store, or the file of `SSL_CERT_FILE`), so that a private
+//! authority is added where administrators look for it.
+//!
 //! # What it promises
 //! Every step is one script, which Redis runs alone; the first write of a script is the only one that the server can
 //! refuse for want of memory, so that nothing is half-done. Redis acknowledges before it has written to disk or to

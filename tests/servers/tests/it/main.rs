@@ -12,6 +12,8 @@ mod refusals;
 mod source_loss;
 mod store_loss;
 mod story;
+mod tls;
 mod trigger;
+mod trips;
 mod watch;
 mod world;

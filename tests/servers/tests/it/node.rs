@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     process::Stdio,
     sync::{
         Arc, Mutex, PoisonError,
@@ -34,9 +35,15 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a process and does not wait for it.
     pub(crate) fn start(setup: &Setup) -> Self {
+        Self::start_with(setup, &[])
+    }
+
+    /// The same, with something in its environment.
+    pub(crate) fn start_with(setup: &Setup, environment: &[(&str, &Path)]) -> Self {
         let setup = serde_json::to_string(setup).expect("a setup is plain data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
         command.arg(setup).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.envs(environment.iter().copied());
         let mut child = command.spawn().expect("the program `node` starts");
         let orders = child.stdin.take().expect("it is piped").into();
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
