@@ -8,8 +8,9 @@ use std::{
 };
 
 use crate::{
-    DataSource, Dependency, Entity, EntityKey, EntityType, Error, ErrorKind, Image, Result, SourceId, State, Used, Via,
-    system::Inner,
+    DataSource, Dependency, Entity, EntityKey, EntityType, Error, ErrorKind, Image, Record, Result, SourceId, State,
+    Timestamp, Used, Via,
+    system::{Inner, Kid, Nest},
 };
 
 /// The context of one run of a computed function. Cheap to clone.
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Cx {
     inner: Arc<Inner>,
+    nest: Nest,
     tracked: Arc<Mutex<Tracked>>,
 }
 
@@ -26,11 +28,43 @@ pub struct Cx {
 pub(crate) struct Tracked {
     used: BTreeMap<Dependency, Via>,
     sources: BTreeSet<SourceId>,
+    kids: Vec<Kid>,
+    not_after: Option<Timestamp>,
+    tainted: bool,
 }
 
 impl Tracked {
     pub(crate) fn direct(&mut self, dependency: Dependency) {
         self.used.insert(dependency, Via::Direct);
+    }
+
+    /// The result of a nested call: its leaves are the parent's own from now on, and it ends no later than the child.
+    pub(crate) fn child(&mut self, kid: Kid, record: &Record) {
+        let leaves = record.used.iter().map(|used| used.dependency);
+        for dependency in leaves.chain([Dependency::entry(&kid.id)]) {
+            self.used.entry(dependency).or_insert(Via::Child);
+        }
+        record.entry.epochs.sources.iter().for_each(|(source, _)| self.source(source));
+        self.not_after = [self.not_after, record.entry.expires].into_iter().flatten().min();
+        self.kids.push(kid);
+    }
+
+    /// Something was used that may not be fresh.
+    pub(crate) fn taint(&mut self, dependency: Dependency) {
+        self.used.insert(dependency, Via::Direct);
+        self.tainted = true;
+    }
+
+    pub(crate) fn is_tainted(&self) -> bool {
+        self.tainted
+    }
+
+    pub(crate) fn kids(&self) -> &[Kid] {
+        &self.kids
+    }
+
+    pub(crate) fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
     }
 
     pub(crate) fn source(&mut self, source: &SourceId) {
@@ -49,8 +83,17 @@ impl Tracked {
 }
 
 impl Cx {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, tracked: Arc::default() }
+    pub(crate) fn new(inner: Arc<Inner>, nest: Nest) -> Self {
+        Self { inner, nest, tracked: Arc::default() }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Where a nested call of this run happens.
+    pub(crate) fn nest(&self) -> Nest {
+        self.nest
     }
 
     pub(crate) fn tracked(&self) -> MutexGuard<'_, Tracked> {
@@ -113,6 +156,13 @@ impl Cx {
         }
         let images = source.list().await.map_err(|error| error.with_context("source", T::SOURCE))?;
         images.iter().map(entity).collect()
+    }
+
+    /// Makes the result depend on a tag: [`Smache::changed_tag`](crate::Smache::changed_tag) makes it stale.
+    pub fn depends_on_tag(&self, tag: &str) {
+        let mut tracked = self.tracked();
+        tracked.source(&SourceId::application());
+        tracked.direct(Dependency::tag(tag));
     }
 
     /// The application's state of a type.

@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Busy,
     /// The data changes faster than the function computes: no fresh value within the tries.
     Contended,
+    /// A computed function calls itself through its nested calls, or nests too deeply.
+    Cycle,
     /// A newer leader of the feed exists.
     Fenced,
     /// The store behind the connection is another one than before: restarted, failed over, restored.
@@ -115,6 +117,12 @@ impl Error {
     #[must_use]
     pub fn with_context(self, key: &'static str, value: impl fmt::Display) -> Self {
         self.edit(|inner| inner.context.push((key, value.to_string())))
+    }
+
+    /// The same with a fact, unless one of that name is there: the innermost of nested calls is the one to know.
+    #[must_use]
+    pub(crate) fn with_first_context(self, key: &'static str, value: impl fmt::Display) -> Self {
+        if self.0.context.iter().any(|(known, _)| *known == key) { self } else { self.with_context(key, value) }
     }
 
     /// The same error with another retry advice than its kind has by default.

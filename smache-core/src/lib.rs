@@ -40,9 +40,9 @@ pub use self::{
         Topic,
     },
     store::{
-        Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Epochs, FeedStep, Freshness, Invalidated,
-        Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record, RunFailure,
-        Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Vouch,
+        Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants, Epochs, FeedStep, Freshness,
+        Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record,
+        RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch,
     },
     system::{Builder, Counters, DeadJob, Smache, Stats, StoreFailure},
     time::{Clock, ManualClock, SystemClock, Timestamp},

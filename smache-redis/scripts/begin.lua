@@ -1,4 +1,4 @@
--- id, token, lease, random epoch → 0, remaining | 1, started, now, vouch, header and flags, call, conflicts, pending
+-- id, token, lease, random epoch → 0, remaining | 1, started, now, vouch, header and flags, call, conflicts, pending, used
 local id, token, lease, epoch = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local run = call('HGET', PREFIX .. 'run', id)
@@ -28,5 +28,5 @@ if used and call('EXISTS', PREFIX .. 'm') == 1 then
 end
 return {
     1, started, NOW, call('HGETALL', PREFIX .. 'v'), { record[1], record[2], record[3], record[4] }, record[5],
-    tonumber(record[6] or '0'), pending,
+    tonumber(record[6] or '0'), pending, used or '',
 }

@@ -1,6 +1,6 @@
 //! The names of the keys. `scripts/*.lua` know the same ones.
 
-use smache_core::{EntryId, Namespace};
+use smache_core::{Dependency, EntryId, Namespace};
 
 /// The keys of a namespace. They share one hash tag, so that a cluster keeps them in one slot.
 #[derive(Debug, Clone)]
@@ -33,6 +33,11 @@ impl Keys {
     /// The record of an entry.
     pub(crate) fn record(&self, id: &EntryId) -> Vec<u8> {
         [self.prefix.as_bytes(), b"r:", id.as_bytes()].concat()
+    }
+
+    /// The entries that depend on something.
+    pub(crate) fn edges(&self, dependency: &Dependency) -> Vec<u8> {
+        [self.prefix.as_bytes(), b"d:", dependency.as_bytes()].concat()
     }
 
     /// The same for people, who cannot read raw bytes.

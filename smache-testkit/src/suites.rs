@@ -53,6 +53,10 @@ macro_rules! store_suite {
                 entries_that_need_a_job_are_reported,
                 many_dependants_go_stale_in_pages,
             ],
+            store::graph: [
+                trace_shows_what_an_entry_depends_on,
+                dependants_are_listed,
+            ],
             store::lookup: [
                 lookup_answers_in_order,
                 value_and_notes_are_kept_as_they_are,

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use smache::{
     EntryId, Error, ErrorKind, Result,
     backend::{
-        Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Enqueued, Epoch, FeedId, FeedStep,
-        Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained,
-        Namespace, NewJob, Page, Positions, Record, Reservation, Reserve, Scanned, Settled, Settlement, SourceId,
-        StoreStats, Token,
+        Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued,
+        Epoch, FeedId, FeedStep, Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites,
+        Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record, Reservation, Reserve, Scanned,
+        Settled, Settlement, SourceId, StoreStats, Token, Traced,
     },
     memory::Memory,
 };
@@ -215,6 +215,14 @@ impl CacheStore for FaultyStore {
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.faults.around("stale", self.store.stale(page)).await
+    }
+
+    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+        self.faults.around("trace", self.store.trace(id)).await
+    }
+
+    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
+        self.faults.around("dependants", self.store.dependants(dependency, page)).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {

@@ -23,6 +23,7 @@ mod keys;
 mod lanes;
 mod leases;
 mod mistakes;
+mod nested;
 mod outages;
 mod parameters;
 mod probe;

@@ -16,12 +16,12 @@ pub use self::{
     feed::{FeedStep, Leadership, Position, Positions},
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
-        Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Invalidated, Invalidation, JobWrites, Lookup,
-        Maintained, Page, Scanned,
+        Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependants, Invalidated, Invalidation, JobWrites,
+        Lookup, Maintained, Page, Scanned, Traced,
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
 };
-use crate::{EntryId, Epoch, FeedId, Result, SourceId, Token};
+use crate::{Dependency, EntryId, Epoch, FeedId, Result, SourceId, Token};
 
 /// A cache store.
 ///
@@ -170,8 +170,21 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST list stale, non-lazy entries with the time since when `stale_entries_are_listed`
     async fn stale(&self, page: Page) -> Result<Scanned>;
 
+    /// The whole record of an entry with what vouches for it, for a run that reads it as a nested call. One round trip.
+    ///
+    /// # Contract
+    /// - MUST answer what [`lookup`](Self::lookup) answers, of the same moment, and the rest of the record
+    ///   `trace_shows_what_an_entry_depends_on`
+    async fn trace(&self, id: &EntryId) -> Result<Traced>;
+
     /// The whole record of an entry, for people.
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>>;
+
+    /// The entries that depend on something, page by page. An entry that depends on it all the time is seen at least once.
+    ///
+    /// # Contract
+    /// - MUST list every dependant with how it depends `dependants_are_listed`
+    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants>;
 
     /// Numbers of the namespace.
     async fn stats(&self) -> Result<StoreStats>;

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Epochs, FeedStep, StoredEntry, Vouch};
-use crate::{Dependency, EntryId, Hit, Incarnation, Timestamp, Token, Used};
+use super::{Epochs, FeedStep, Record, StoredEntry, Vouch};
+use crate::{Dependency, EntryId, Hit, Incarnation, Timestamp, Token, Used, Via};
 
 /// Who writes the jobs of stale entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,28 @@ pub struct Lookup {
     pub vouch: Arc<Vouch>,
     /// The entries, in the order of the ids.
     pub entries: Vec<Option<StoredEntry>>,
+}
+
+/// The answer to a look at a whole record.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// The store's time.
+    pub now: Timestamp,
+    /// Which life of the store answered.
+    pub incarnation: Incarnation,
+    /// What vouches for the entry.
+    pub vouch: Arc<Vouch>,
+    /// The record, if there is one.
+    pub record: Option<Record>,
+}
+
+/// Entries that depend on something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependants {
+    /// The entries, and how each depends.
+    pub entries: Vec<(EntryId, Via)>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<Bytes>,
 }
 
 /// Starts a run.
@@ -67,6 +89,8 @@ pub struct Begun {
     pub entry: Option<StoredEntry>,
     /// The canonical call of the stored record.
     pub call: Option<Bytes>,
+    /// What the stored record depends on.
+    pub used: Vec<Used>,
     /// Runs in a row that a change overtook.
     pub conflicts: u32,
     /// Whether a dependency of the record is being invalidated right now: better wait a little.

@@ -42,6 +42,15 @@ impl Smache {
         self.inner.acknowledge(invalidation).await
     }
 
+    /// Touches a tag: everything that depends on it goes stale. See [`Cx::depends_on_tag`](crate::Cx::depends_on_tag).
+    ///
+    /// # Errors
+    /// As [`changed`](Self::changed).
+    pub async fn changed_tag(&self, tag: &str) -> Result<ChangeToken> {
+        let hit = Hit { dependency: Dependency::tag(tag), cause: format!("tag {} touched", tag.escape_debug()).into() };
+        self.inner.acknowledge(Invalidation { hits: vec![hit], ..Invalidation::default() }).await
+    }
+
     /// Marks the result of a call stale: a worker recomputes it although nothing is known to have changed.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ counters! {
     failures,
     /// Runs whose result was stored as stale, since something changed meanwhile.
     conflicts,
+    /// Stale entries that were found to be still right without running their functions (early cut-off).
+    cut_offs,
     /// Runs whose result was not stored, since the lease was lost.
     lost,
     /// Reads that computed without the store, since it failed.

@@ -3,7 +3,7 @@
 //! The computation runs as a task of its own, so that a reader who goes away takes nothing from the others.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -17,13 +17,22 @@ type Landed = Option<Result<Attempt>>;
 
 /// The computations under way in this process.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(Arc<Mutex<HashMap<EntryId, watch::Receiver<Landed>>>>);
+pub(crate) struct Flights(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    flying: HashMap<EntryId, watch::Receiver<Landed>>,
+    /// Which computation waits for which others, through nested calls: a cycle would wait for ever.
+    waits: HashMap<EntryId, Vec<EntryId>>,
+}
 
 /// A computation that one waits for.
 pub(crate) struct Flight {
     receiver: watch::Receiver<Landed>,
     /// Whether it began because of this caller.
     pub(crate) mine: bool,
+    /// Ends the wait of the parent, when it is one.
+    _waiting: Option<Waiting>,
 }
 
 impl Flights {
@@ -32,14 +41,14 @@ impl Flights {
     where
         W: Future<Output = Result<Attempt>> + Send + 'static,
     {
-        let mut flights = lock(&self.0);
-        let slot = match flights.entry(id) {
-            Entry::Occupied(slot) => return Flight { receiver: slot.get().clone(), mine: false },
+        let mut board = lock(&self.0);
+        let slot = match board.flying.entry(id) {
+            Entry::Occupied(slot) => return Flight { receiver: slot.get().clone(), mine: false, _waiting: None },
             Entry::Vacant(slot) => slot,
         };
         let (sender, receiver) = watch::channel(None);
         slot.insert(receiver.clone());
-        drop(flights);
+        drop(board);
         let landing = Landing { flights: Arc::clone(&self.0), id };
         let work = work();
         tokio::spawn(async move {
@@ -49,7 +58,73 @@ impl Flights {
             // Nobody listens any more: the result is in the store all the same.
             let _ = sender.send(Some(result));
         });
-        Flight { receiver, mine: true }
+        Flight { receiver, mine: true, _waiting: None }
+    }
+
+    /// The same for the run of a parent, which waits meanwhile.
+    ///
+    /// # Errors
+    /// The path from the parent back to itself, when the child waits for the parent already.
+    pub(crate) fn join_from<W>(
+        &self,
+        parent: EntryId,
+        id: EntryId,
+        work: impl FnOnce() -> W,
+    ) -> std::result::Result<Flight, Vec<EntryId>>
+    where
+        W: Future<Output = Result<Attempt>> + Send + 'static,
+    {
+        let waiting = {
+            let mut board = lock(&self.0);
+            if let Some(mut path) = board.path(id, parent) {
+                path.insert(0, parent);
+                return Err(path);
+            }
+            board.waits.entry(parent).or_default().push(id);
+            Waiting { board: Arc::clone(&self.0), parent, child: id }
+        };
+        Ok(Flight { _waiting: Some(waiting), ..self.join(id, work) })
+    }
+}
+
+impl Board {
+    /// How one computation waits for another, if it does.
+    fn path(&self, from: EntryId, to: EntryId) -> Option<Vec<EntryId>> {
+        let mut seen = HashSet::new();
+        let mut paths = vec![vec![from]];
+        while let Some(path) = paths.pop() {
+            let last = *path.last()?;
+            if last == to {
+                return Some(path);
+            }
+            if seen.insert(last) {
+                let on = |next: &EntryId| path.iter().copied().chain([*next]).collect();
+                paths.extend(self.waits.get(&last).into_iter().flatten().map(on));
+            }
+        }
+        None
+    }
+}
+
+/// A parent that waits for a child, until this is dropped.
+struct Waiting {
+    board: Arc<Mutex<Board>>,
+    parent: EntryId,
+    child: EntryId,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut board = lock(&self.board);
+        if let Entry::Occupied(mut waits) = board.waits.entry(self.parent) {
+            // Once: a parent may wait for a child twice at the same time.
+            if let Some(at) = waits.get().iter().position(|child| *child == self.child) {
+                waits.get_mut().swap_remove(at);
+            }
+            if waits.get().is_empty() {
+                waits.remove();
+            }
+        }
     }
 }
 
@@ -65,13 +140,13 @@ impl Flight {
 
 /// Takes a flight off the map, also when its task is dropped.
 struct Landing {
-    flights: Arc<Mutex<HashMap<EntryId, watch::Receiver<Landed>>>>,
+    flights: Arc<Mutex<Board>>,
     id: EntryId,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        lock(&self.flights).remove(&self.id);
+        lock(&self.flights).flying.remove(&self.id);
     }
 }
 

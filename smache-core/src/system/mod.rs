@@ -9,6 +9,8 @@ mod feed;
 mod flight;
 mod idle;
 mod lease;
+mod meta;
+mod nest;
 mod read;
 mod registry;
 mod run;
@@ -25,9 +27,10 @@ pub use self::{
 pub(crate) use self::{
     call_key::CallKey,
     counters::{Tally, count},
+    nest::{Kid, Nest},
     read::jittered,
     registry::{Function, Registry},
-    run::{Attempt, Mode, Seen, Stored, attempt},
+    run::{Attempt, Mode, Ran, Seen, Stored, attempt},
     task::Tasks,
 };
 use crate::{

@@ -9,9 +9,8 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure,
-    counters::count,
-    run::{self, Meta},
+    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, counters::count, flight::Flight, meta::Meta,
+    nest::Nest, run,
 };
 use crate::{
     Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec, computed::Want,
@@ -20,7 +19,7 @@ use crate::{
 /// How often a reader who wants a fresh value computes again because a change came in between.
 const MAX_TRIES: u32 = 10;
 /// Between two looks at what another process computes.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 /// Beyond it an instant cannot be told.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 86_400);
@@ -45,7 +44,7 @@ impl Smache {
     /// A dropped `get` leaves the computation running for the others, and its result is stored.
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
         let (function, key) = self.inner.key(&call)?;
-        self.inner.read::<F>(function, key, call.want).await
+        self.inner.read::<F>(function, key, call.want, None).await
     }
 
     /// The results of many calls of a function, in order: one look-up for all, then the missing ones at the same time.
@@ -74,7 +73,7 @@ impl Smache {
                     self.inner.count_hit(found.freshness());
                     return Ok(found);
                 }
-                self.inner.read::<F>(function, key, want).await
+                self.inner.read::<F>(function, key, want, None).await
             }
         });
         join_all(each).await
@@ -106,7 +105,7 @@ impl Smache {
         let deadline = self.inner.deadline(function);
         let mut pause = FIRST_PAUSE;
         loop {
-            let flight = self.inner.fly(function, &key, Seen::Any);
+            let flight = self.inner.fly(function, &key, Seen::Any, None)?;
             let mine = flight.mine;
             match within(deadline, function, flight.land()).await {
                 // One that began before this call may have read before what the caller knows of.
@@ -130,11 +129,12 @@ impl Inner {
         Instant::now() + bound.min(LONGEST_WAIT)
     }
 
-    async fn read<F: Computed>(
+    pub(super) async fn read<F: Computed>(
         self: &Arc<Self>,
         function: &Arc<Function>,
         key: CallKey,
         want: Want,
+        nest: Option<Nest>,
     ) -> Result<Cached<F::Output>> {
         let mut waiting: Option<(Instant, Duration, u32)> = None;
         loop {
@@ -151,7 +151,7 @@ impl Inner {
                 count(&self.tally.misses);
                 (self.deadline(function), FIRST_PAUSE, 0)
             });
-            match within(*deadline, function, self.fly(function, &key, seen).land()).await {
+            match within(*deadline, function, self.fly(function, &key, seen, nest)?.land()).await {
                 Ok(Attempt::Ran(ran)) => {
                     let ran = ran.cached()?;
                     if want.accepts(&ran) {
@@ -162,7 +162,8 @@ impl Inner {
                         return Err(contended(function));
                     }
                 }
-                Ok(Attempt::Busy(_) | Attempt::Idle | Attempt::Pending | Attempt::Hot(_)) => {}
+                Ok(Attempt::Busy(_) | Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated(_)) => {
+                }
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
@@ -206,10 +207,21 @@ impl Inner {
     }
 
     /// Starts a computation for a reader, or joins the one under way.
-    fn fly(self: &Arc<Self>, function: &Arc<Function>, key: &CallKey, seen: Seen) -> super::flight::Flight {
+    pub(super) fn fly(
+        self: &Arc<Self>,
+        function: &Arc<Function>,
+        key: &CallKey,
+        seen: Seen,
+        nest: Option<Nest>,
+    ) -> Result<Flight> {
         let (inner, function) = (Arc::clone(self), Arc::clone(function));
         let key = key.clone();
-        self.flights.join(key.id, || run::attempt(inner, function, key.id, Mode::Reader { key, seen }))
+        let (id, depth) = (key.id, nest.map_or(0, |nest| nest.depth));
+        let work = || run::attempt(inner, function, id, Mode::Reader { key, seen, depth });
+        match nest {
+            Some(nest) => self.flights.join_from(nest.parent, id, work).map_err(|path| self.cycle(&path)),
+            None => Ok(self.flights.join(id, work)),
+        }
     }
 
     async fn look<F: Computed>(

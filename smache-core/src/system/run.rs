@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::{CallKey, Function, Inner, counters::count, lease::Lease, registry::Output};
+use super::{CallKey, Function, Inner, Nest, counters::count, lease::Lease, meta::Meta, registry::Output};
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind,
-    Freshness, Result, SourceId, Timestamp, Token, Used, Via, computed::panic_text,
+    Freshness, Result, SourceId, Staleness, Timestamp, Token, Used, Via, computed::panic_text,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.
@@ -31,6 +31,8 @@ pub(crate) enum Mode {
         /// What was stored when the reader looked. If there is something else now, another process has computed it in
         /// between, and nothing is run: N processes that miss together compute once.
         seen: Seen,
+        /// How deep in nested calls.
+        depth: u32,
     },
     /// A job: the call is in the record, and there is nothing to do if the value is fresh.
     Job {
@@ -69,6 +71,8 @@ pub(crate) enum Attempt {
     Busy(Duration),
     /// There is nothing to run: no record, expired, or fresh already.
     Idle,
+    /// The stored value was found to be still right, without running the function (early cut-off).
+    Revalidated(Stored),
     /// A change of a dependency is just being written: a run now would be overtaken.
     Pending,
     /// Changes overtake its runs: the next one had better wait that long, whatever changed since.
@@ -118,25 +122,30 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
         }
     };
     let run = Run { inner: &inner, function: &function, id, token };
-    let (key, stop) = match mode {
-        Mode::Reader { key, seen } => {
+    let (key, stop, depth, forced) = match mode {
+        Mode::Reader { key, seen, depth } => {
             if seen.is_outdated_by(&begun) {
                 run.abort(lease, None, Duration::ZERO).await;
                 return Ok(Attempt::Idle);
             }
-            (key, None)
+            (key, None, depth, seen == Seen::Any)
         }
         Mode::Job { stop } => match run.job(&begun) {
-            Ok(key) => (key, Some(stop)),
+            Ok(key) => (key, Some(stop), 0, false),
             Err(outcome) => {
                 run.abort(lease, None, Duration::ZERO).await;
                 return Ok(outcome);
             }
         },
     };
-    let cx = Cx::new(Arc::clone(&inner));
-    run.declare(&cx);
+    let nest = Nest { parent: id, depth: depth + 1 };
     let clock = Instant::now();
+    if !forced && let Some(revalidated) = run.revalidate(&begun, &key, nest, clock).await? {
+        lease.settle();
+        return Ok(Attempt::Revalidated(revalidated));
+    }
+    let cx = Cx::new(Arc::clone(&inner), nest);
+    run.declare(&cx);
     let work = tokio::time::timeout(function.timeout, function.run(cx.clone(), key.args.clone()));
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
@@ -154,7 +163,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
 pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey) -> Result<Attempt> {
     count(&inner.tally.bypasses);
     let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
-    let cx = Cx::new(Arc::clone(&inner));
+    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, depth: 1 });
     let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
     let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
     let now = crate::Clock::now(&crate::SystemClock);
@@ -251,31 +260,10 @@ impl Run<'_> {
         output: Output,
         elapsed: Duration,
     ) -> Result<Ran> {
-        let (mut used, epochs) = {
-            let tracked = cx.tracked();
-            let sources = tracked.sources();
-            // What no source vouches for is the application's alone: a replaced store may have lost its reports.
-            let application = sources.is_empty().then(SourceId::application);
-            (tracked.used(), begun.vouch.epochs(sources.iter().chain(&application)))
-        };
-        used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
-        let conflict_delay = conflict_delay(elapsed, begun.conflicts);
-        let commit = Commit {
-            id: self.id,
-            token: self.token,
-            started: begun.started,
-            incarnation: begun.incarnation.clone(),
-            epochs,
-            call: key.stored(self.function),
-            value: output.encoded.bytes,
-            meta: Meta { check: key.check, hash: output.encoded.hash, cost: elapsed }.write(),
-            used,
-            ttl: self.function.ttl,
-            not_after: None,
-            tainted: false,
-            lazy: self.function.lazy,
-            conflict_delay,
-        };
+        let kids = cx.tracked().kids().to_vec();
+        let meta = Meta { check: key.check, hash: output.encoded.hash, cost: elapsed, kids };
+        let commit = self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed);
+        let conflict_delay = commit.conflict_delay;
         let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version: begun.started, stored };
         Ok(match self.commit_surely(commit).await {
             Ok(CommitOutcome::Fresh { now }) => {
@@ -301,6 +289,68 @@ impl Run<'_> {
                 ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
             }
             Err(error) => return Err(self.fail(lease, error).await),
+        })
+    }
+
+    fn what_to_commit(
+        &self,
+        begun: &Begun,
+        key: &CallKey,
+        cx: &Cx,
+        value: Bytes,
+        meta: Bytes,
+        elapsed: Duration,
+    ) -> Commit {
+        let tracked = cx.tracked();
+        let mut used = tracked.used();
+        used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
+        // What no source vouches for is the application's alone: a replaced store may have lost its reports.
+        let application = tracked.sources().is_empty().then(SourceId::application);
+        Commit {
+            id: self.id,
+            token: self.token,
+            started: begun.started,
+            incarnation: begun.incarnation.clone(),
+            epochs: begun.vouch.epochs(tracked.sources().iter().chain(&application)),
+            call: key.stored(self.function),
+            value,
+            meta,
+            used,
+            ttl: self.function.ttl,
+            not_after: tracked.not_after(),
+            tainted: tracked.is_tainted(),
+            lazy: self.function.lazy,
+            conflict_delay: conflict_delay(elapsed, begun.conflicts),
+        }
+    }
+
+    /// Early cut-off: an entry that is stale only through its children is still right when their values come out equal.
+    /// It is stored again with what they depend on now, under the clock of *this* begin.
+    async fn revalidate(&self, begun: &Begun, key: &CallKey, nest: Nest, clock: Instant) -> Result<Option<Stored>> {
+        let Some(entry) = &begun.entry else { return Ok(None) };
+        let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
+        let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);
+        if !only_through_children || meta.kids.is_empty() || meta.check != key.check || entry.is_expired(begun.now) {
+            return Ok(None);
+        }
+        let cx = Cx::new(Arc::clone(self.inner), nest);
+        {
+            let mut tracked = cx.tracked();
+            entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
+            begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
+        }
+        if !self.inner.kids_are_unchanged(&cx, &meta.kids).await? {
+            return Ok(None);
+        }
+        let commit = self.what_to_commit(begun, key, &cx, entry.value.clone(), entry.meta.clone(), clock.elapsed());
+        let delay = commit.conflict_delay;
+        Ok(match self.commit_surely(commit).await? {
+            CommitOutcome::Fresh { .. } => {
+                count(&self.inner.tally.cut_offs);
+                Some(Stored::Fresh)
+            }
+            CommitOutcome::Conflicted { .. } => Some(Stored::Stale(delay)),
+            CommitOutcome::Lost | CommitOutcome::OtherIncarnation => Some(Stored::No),
         })
     }
 
@@ -336,7 +386,7 @@ impl Run<'_> {
 
     /// Gives the run up after an error; an entity that is gone takes its entry along.
     async fn fail(&self, lease: Lease, error: Error) -> Error {
-        let error = error.with_context("function", self.function.name);
+        let error = error.with_first_context("function", self.function.name);
         match error.kind() {
             ErrorKind::Gone => {
                 match self.inner.timed("remove", self.inner.store.remove(&self.id, Some(self.token))).await {
@@ -367,35 +417,4 @@ impl Run<'_> {
 fn conflict_delay(cost: Duration, conflicts_before: u32) -> Duration {
     let first = cost.saturating_mul(2).max(Duration::from_millis(10));
     first.saturating_mul(1 << conflicts_before.min(10)).min(MAX_CONFLICT_DELAY)
-}
-
-/// The engine's notes on a stored value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Meta {
-    pub(crate) check: [u8; 16],
-    pub(crate) hash: [u8; 16],
-    pub(crate) cost: Duration,
-}
-
-impl Meta {
-    /// The first byte of the notes: their version.
-    const VERSION: u8 = 1;
-
-    fn write(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(41);
-        bytes.put_u8(Self::VERSION);
-        bytes.put_slice(&self.check);
-        bytes.put_slice(&self.hash);
-        bytes.put_u64_le(u64::try_from(self.cost.as_micros()).unwrap_or(u64::MAX));
-        bytes.freeze()
-    }
-
-    /// Reads the notes; `None` when they are not of this version.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let (&[version], rest) = bytes.split_first_chunk()?;
-        let (&check, rest) = rest.split_first_chunk()?;
-        let (&hash, rest) = rest.split_first_chunk()?;
-        let (&cost, _) = rest.split_first_chunk()?;
-        (version == Self::VERSION).then(|| Self { check, hash, cost: Duration::from_micros(u64::from_le_bytes(cost)) })
-    }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
-    system::{Attempt, Inner, Mode, Stored, attempt, count, jittered},
+    system::{Attempt, Inner, Mode, Ran, Stored, attempt, count, jittered},
 };
 
 /// How long a job of an unknown function is left to other programs.
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     match flight.land().await {
         // A reader's run that this job only joined began before the job did: look again.
         _ if !mine => JobEnd::Release { delay: Duration::ZERO },
-        Ok(Attempt::Ran(ran)) => match ran.stored {
+        Ok(Attempt::Ran(Ran { stored, .. }) | Attempt::Revalidated(stored)) => match stored {
             Stored::Fresh => JobEnd::Done,
             Stored::Stale(delay) => JobEnd::Release { delay: jittered(delay) },
             Stored::No => JobEnd::Release { delay: jittered(Duration::from_millis(200)) },

@@ -14,9 +14,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, EntryId, Epoch, FeedId, FeedStep, Incarnation,
-    Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result, Scanned,
-    SourceId, StoreStats, Timestamp, Token,
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
+    FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
+    Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced,
 };
 
 use self::sink::JobSink;
@@ -121,6 +121,19 @@ impl CacheStore for MemoryStore {
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.space.step(|state, _| state.cache.stale(&page))?
+    }
+
+    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+        self.space.step(|State { cache, incarnation, .. }, now| Traced {
+            now,
+            incarnation: incarnation.clone(),
+            vouch: cache.vouch(),
+            record: cache.record(id),
+        })
+    }
+
+    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
+        self.space.step(|state, _| state.cache.dependants(dependency, &page))?
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {

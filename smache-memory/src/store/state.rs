@@ -6,8 +6,8 @@ use std::{
 };
 
 use smache_core::{
-    Begin, BeginOutcome, Begun, Dependency, EntryId, Error, ErrorKind, FeedId, Incarnation, Lane, Page, Position,
-    Record, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp, Token, Via, Vouch,
+    Begin, BeginOutcome, Begun, Dependants, Dependency, EntryId, Error, ErrorKind, FeedId, Incarnation, Lane, Page,
+    Position, Record, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp, Token, Via, Vouch,
 };
 
 use super::{feeds::Leader, sink::JobSink};
@@ -108,6 +108,7 @@ impl Cache {
             vouch: Arc::clone(&self.vouch),
             entry,
             call: record.map(|record| record.call.clone()),
+            used: record.map(|record| record.used.clone()).unwrap_or_default(),
             conflicts: record.map_or(0, |record| record.conflicts),
             // An invalidation is one step here.
             pending: false,
@@ -253,6 +254,18 @@ impl Cache {
         }
         let next = if walk.next().is_some() { last.map(|id| id.as_bytes().to_vec().into()) } else { None };
         Ok(Scanned { entries, next })
+    }
+
+    pub(crate) fn dependants(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
+        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
+        let edges = self.edges.get(dependency).into_iter().flatten();
+        let mut entries: Vec<(EntryId, Via)> =
+            edges.map(|(id, via)| (*id, *via)).filter(|(id, _)| after.is_none_or(|after| *id > after)).collect();
+        entries.sort_unstable_by_key(|(id, _)| *id);
+        let more = entries.len() > page.limit.max(1);
+        entries.truncate(page.limit.max(1));
+        let next = entries.last().filter(|_| more).map(|(id, _)| id.as_bytes().to_vec().into());
+        Ok(Dependants { entries, next })
     }
 
     pub(crate) fn stats(&self) -> StoreStats {

@@ -13,9 +13,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, EntryId, Epoch, FeedId, FeedStep, Invalidated,
-    Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result, Scanned, SourceId,
-    StoreStats, Token,
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
+    FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result,
+    Scanned, SourceId, StoreStats, Token, Traced,
 };
 
 use self::vouch::VouchCache;
@@ -116,6 +116,14 @@ impl CacheStore for RedisStore {
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.stale_page(&page).await
+    }
+
+    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+        self.trace_record(id).await
+    }
+
+    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
+        self.dependants_page(dependency, &page).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {

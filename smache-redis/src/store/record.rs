@@ -4,13 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::Value;
-use smache_core::{Dependency, EntryId, Record, Result, RunFailure, Staleness, StoredEntry, Timestamp, Used, Via};
+use smache_core::{
+    Dependants, Dependency, EntryId, Page, Record, Result, RunFailure, Staleness, StoredEntry, Timestamp, Traced, Used,
+    Via,
+};
 
 use super::{
     RedisStore,
     vouch::{decode_epochs, fields},
 };
-use crate::{error::corrupt, keys::Keys};
+use crate::{
+    connection::Live,
+    error::{corrupt, unexpected},
+    keys::Keys,
+    reply::time,
+};
 
 /// The fields of a look-up: header, staleness, meta and value.
 pub(super) const ENTRY_FIELDS: [&str; 4] = ["h", "s", "m", "v"];
@@ -97,7 +105,7 @@ pub(super) fn encode_used(used: &[Used]) -> (Vec<u8>, Vec<u8>) {
     (edges, guards)
 }
 
-fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
+pub(super) fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
     let (used, rest) = bytes.as_chunks::<USED>();
     let one = |used: &[u8; USED]| {
         let (dependency, via) = used.split_first_chunk()?;
@@ -165,7 +173,49 @@ impl RedisStore {
         let mut commands = redis::pipe();
         commands.cmd("HGETALL").arg(self.keys.record(id));
         let (mut values, live) = self.link.read(&commands).await?;
-        let found = match values.pop() {
+        self.record_of(id, values.pop(), &live)
+    }
+
+    /// In the order of a look-up, for its reasons.
+    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<Traced> {
+        let mut commands = redis::pipe();
+        commands.cmd("TIME").cmd("HGETALL").arg(self.keys.vouch()).cmd("HGETALL").arg(self.keys.record(id));
+        let (values, live) = self.link.read(&commands).await?;
+        let [now, vouch, record] = <[Value; 3]>::try_from(values).map_err(|_| unexpected("trace"))?;
+        let vouch = match vouch {
+            Value::ServerError(error) => return Err(live.failed(error, self.keys.vouch())),
+            vouch => self.vouch.read(vouch, self.keys.vouch())?,
+        };
+        let now = time(now).ok_or_else(|| unexpected("trace"))?;
+        let record = self.record_of(id, Some(record), &live)?;
+        Ok(Traced { now, incarnation: live.incarnation.clone(), vouch, record })
+    }
+
+    /// A page of the edges of a dependency.
+    pub(super) async fn dependants_page(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
+        let mut commands = redis::pipe();
+        let cursor = page.cursor.as_deref().unwrap_or(b"0");
+        commands.cmd("HSCAN").arg(self.keys.edges(dependency)).arg(cursor).arg("COUNT").arg(page.limit.max(1));
+        let (mut values, live) = self.link.read(&commands).await?;
+        let broken = || unexpected("dependants");
+        let (cursor, edges) = match values.pop() {
+            Some(Value::ServerError(error)) => return Err(live.failed(error, self.keys.prefix())),
+            Some(Value::Array(answer)) => {
+                <[Value; 2]>::try_from(answer).map(|[cursor, edges]| (cursor, edges)).map_err(|_| broken())?
+            }
+            _ => return Err(broken()),
+        };
+        let (Value::BulkString(cursor), Some(edges)) = (cursor, fields(edges)) else { return Err(broken()) };
+        let one = |(id, via): (Vec<u8>, Vec<u8>)| {
+            let via = if via == b"1" { Via::Direct } else { Via::Child };
+            EntryId::from_slice(&id).map(|id| (id, via))
+        };
+        let entries = edges.into_iter().map(one).collect::<Result<_>>()?;
+        Ok(Dependants { entries, next: (cursor != b"0").then(|| cursor.into()) })
+    }
+
+    fn record_of(&self, id: &EntryId, answer: Option<Value>, live: &Live) -> Result<Option<Record>> {
+        let found = match answer {
             Some(Value::ServerError(error)) => return Err(live.failed(error, self.keys.record_name(id))),
             value => value.and_then(fields),
         };

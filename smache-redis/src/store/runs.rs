@@ -9,7 +9,7 @@ use smache_core::{
 
 use super::{
     RedisStore,
-    record::{encode_used, parse_entry},
+    record::{decode_used, encode_used, parse_entry},
     vouch::encode_epochs,
 };
 use crate::{
@@ -41,8 +41,19 @@ impl RedisStore {
         let call = reply.maybe_bytes()?.map(Into::into);
         let conflicts = u32::try_from(reply.number()?).unwrap_or(u32::MAX);
         let pending = reply.number()? == 1;
+        let used = decode_used(&reply.bytes()?).unwrap_or_default();
         let incarnation = live.incarnation.clone();
-        Ok(BeginOutcome::Begun(Box::new(Begun { started, now, incarnation, vouch, entry, call, conflicts, pending })))
+        Ok(BeginOutcome::Begun(Box::new(Begun {
+            started,
+            now,
+            incarnation,
+            vouch,
+            entry,
+            call,
+            used,
+            conflicts,
+            pending,
+        })))
     }
 
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {

@@ -4,6 +4,7 @@ pub mod begin;
 pub mod commit;
 pub mod ends;
 pub mod feed;
+pub mod graph;
 pub mod invalidate;
 pub mod lookup;
 pub mod maintain;

@@ -1,0 +1,132 @@
+//! Nested calls: a run reads the result of another call, and inherits what that one depends on.
+//!
+//! The child is read once and must be fresh; its leaves become the parent's own, so that a change finds the parent
+//! without the child, and the parent's commit validates them. Why one read is enough is in the protocol: every mark of
+//! an invalidation precedes every tick of its clock.
+
+use std::sync::Arc;
+
+use super::{Attempt, CallKey, Inner, Seen, meta::Meta};
+use crate::{
+    Cached, Call, Computed, Cx, Dependency, EntryId, Error, ErrorKind, Freshness, Record, Result, Traced, codec,
+    computed::Want,
+};
+
+/// How deeply calls may nest.
+const MAX_DEPTH: u32 = 64;
+/// How often a child that does not stay fresh is computed; then the parent is stored as stale.
+const TRIES: u32 = 5;
+
+/// Where in a nest of calls something happens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nest {
+    pub(crate) parent: EntryId,
+    pub(crate) depth: u32,
+}
+
+/// A child as its parent remembers it, for re-validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kid {
+    pub(crate) id: EntryId,
+    /// Of the value that the parent used.
+    pub(crate) hash: [u8; 16],
+}
+
+impl Cx {
+    /// The result of another call, fresh: a nested call. What the child depends on, the caller depends on.
+    ///
+    /// A child that is not there or not fresh is computed first, once for all who wait for it. When it is recomputed to
+    /// an equal value, its parents are not run again (early cut-off).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cycle`] with the path when calls of this process wait for each other, or nest more than 64 deep;
+    /// otherwise as [`Smache::get`](crate::Smache::get).
+    pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
+        let inner = self.inner();
+        let (function, key) = inner.key(&call)?;
+        let nest = self.nest();
+        if nest.depth > MAX_DEPTH {
+            let message =
+                format!("calls nest more than {MAX_DEPTH} deep, the last one of `{}`: flatten them", function.name);
+            return Err(Error::new(ErrorKind::Cycle, message));
+        }
+        let fresh = Want { fresh: true, ..Want::default() };
+        let mut last = None;
+        for _ in 0..TRIES {
+            let traced = inner.timed("trace", inner.store.trace(&key.id)).await?;
+            if let Some((record, meta)) = traced.usable(&key.check)
+                && let Ok(value) = codec::decode::<F::Output>(&record.entry.value)
+            {
+                let entry = &record.entry;
+                let freshness = Freshness::Fresh { as_of: traced.now };
+                let cached = Cached::new(Arc::new(value), freshness, entry.stored_at, traced.now, entry.version);
+                self.tracked().child(Kid { id: key.id, hash: meta.hash }, record);
+                return Ok(cached);
+            }
+            last = Some(inner.read::<F>(function, key.clone(), fresh, Some(nest)).await?);
+        }
+        // It changes all the time: its present value is used, and the parent knows that it is not the last word.
+        let last = last.expect("there was a try");
+        tracing::debug!(function = function.name, "a nested call did not stay fresh: its caller is stored as stale");
+        self.tracked().taint(Dependency::entry(&key.id));
+        Ok(last)
+    }
+}
+
+impl Traced {
+    /// The record with its notes, if it is fresh and of that call.
+    fn usable(&self, check: &[u8; 16]) -> Option<(&Record, Meta)> {
+        let (record, meta) = self.fresh()?;
+        (meta.check == *check).then_some((record, meta))
+    }
+
+    fn fresh(&self) -> Option<(&Record, Meta)> {
+        let record = self.record.as_ref()?;
+        let meta = Meta::read(&record.entry.meta)?;
+        let fresh = self.vouch.judge(&record.entry, self.now, &self.incarnation).is_fresh();
+        (fresh && !record.entry.is_expired(self.now)).then_some((record, meta))
+    }
+}
+
+impl Inner {
+    /// Whether every child of a stored value still has the value that it was made of, computing those that are not
+    /// fresh. What they depend on now is tracked on the way.
+    pub(crate) async fn kids_are_unchanged(self: &Arc<Self>, cx: &Cx, kids: &[Kid]) -> Result<bool> {
+        for kid in kids {
+            match self.kid(cx.nest(), kid.id).await? {
+                Some((record, meta)) if meta.hash == kid.hash => cx.tracked().child(*kid, &record),
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A child by its id, fresh; `None` when it is not there any more, is of no known function or does not stay fresh.
+    async fn kid(self: &Arc<Self>, nest: Nest, id: EntryId) -> Result<Option<(Record, Meta)>> {
+        for _ in 0..TRIES {
+            let traced = self.timed("trace", self.store.trace(&id)).await?;
+            if let Some((record, meta)) = traced.fresh() {
+                return Ok(Some((record.clone(), meta)));
+            }
+            let (Some(record), Some(function)) = (traced.record, self.registry.by_key(id.function())) else {
+                return Ok(None);
+            };
+            let Ok(key) = CallKey::read(id, &record.call) else { return Ok(None) };
+            let flight = self.fly(function, &key, Seen::Version(Some(record.entry.version)), Some(nest))?;
+            match flight.land().await {
+                Ok(Attempt::Busy(_)) => tokio::time::sleep(super::read::FIRST_PAUSE * 5).await,
+                Ok(_) => {}
+                // It cannot be computed: the parent finds out what that means for it.
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The path of a cycle, readable.
+    pub(super) fn cycle(&self, path: &[EntryId]) -> Error {
+        let name = |id: &EntryId| self.registry.by_key(id.function()).map_or("?", |function| function.name);
+        let path = path.iter().map(name).collect::<Vec<_>>().join(" → ");
+        Error::new(ErrorKind::Cycle, format!("computed functions wait for each other: {path}; break the cycle"))
+    }
+}

@@ -1,0 +1,59 @@
+//! Looking at the graph: what an entry depends on, and what depends on something.
+
+use smache_core::{Page, Staleness, Used, Via};
+
+use crate::{StoreHarness, steps::*};
+
+/// What a look-up answers, and the rest of the record; a run that begins learns the same.
+pub async fn trace_shows_what_an_entry_depends_on(harness: StoreHarness) {
+    let store = &**harness.role();
+    assert!(store.trace(&id(1)).await.expect("trace").record.is_none());
+    compute(store, id(1), "one", &[direct("a"), child("b")]).await;
+    change(store, "b").await;
+
+    let traced = store.trace(&id(1)).await.expect("trace");
+    let seen = see(store, id(1)).await;
+    let record = traced.record.expect("a record");
+    assert_eq!((&record.entry, record.entry.staleness), (&seen.entry, Staleness::Child));
+    assert!(traced.vouch.has_epochs(&record.entry.epochs), "the vouch comes with it");
+    assert!(!traced.vouch.judge(&record.entry, traced.now, &traced.incarnation).is_fresh());
+    let used: Vec<Used> = sorted_used(&record.used);
+    assert_eq!(used, sorted_used(&[direct("a"), child("b")]));
+    assert_eq!(sorted_used(&begin(store, id(1)).await.begun.used), used);
+    assert!(begin(store, id(2)).await.begun.used.is_empty(), "an entry without a record depends on nothing");
+}
+
+/// Every dependant once or more, with how it depends, page by page; and none that is not one any more.
+pub async fn dependants_are_listed(harness: StoreHarness) {
+    let store = &**harness.role();
+    for number in 0..30 {
+        let used = if number % 2 == 0 { direct("a") } else { child("a") };
+        compute(store, id(number), "one", &[used, direct("b")]).await;
+    }
+    store.remove(&id(3), None).await.expect("remove");
+    compute(store, id(4), "two", &[direct("b")]).await;
+
+    let mut found = Vec::new();
+    let mut page = Page::first(7);
+    loop {
+        let listed = store.dependants(&tag("a"), page).await.expect("dependants");
+        found.extend(listed.entries);
+        match listed.next {
+            Some(next) => page = Page { cursor: Some(next), limit: 7 },
+            None => break,
+        }
+    }
+    found.sort_unstable_by_key(|(id, _)| *id);
+    found.dedup();
+    let via = |number| if number % 2 == 0 { Via::Direct } else { Via::Child };
+    let mut expected: Vec<_> = (0..30).filter(|n| ![3, 4].contains(n)).map(|n| (id(n), via(n))).collect();
+    expected.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(found, expected);
+    assert!(store.dependants(&tag("unknown"), Page::first(7)).await.expect("dependants").entries.is_empty());
+}
+
+fn sorted_used(used: &[Used]) -> Vec<Used> {
+    let mut used = used.to_vec();
+    used.sort_unstable_by_key(|used| used.dependency);
+    used
+}
