@@ -6,6 +6,7 @@ mod crashes;
 mod feeds;
 mod functions;
 mod matrix;
+mod nested;
 mod node;
 mod once;
 mod refusals;

@@ -1,0 +1,83 @@
+//! Nested calls on Redis: the leaves of a child in its parent's record, and early cut-off by workers.
+
+use std::time::Duration;
+
+use mongodb::bson::oid::ObjectId;
+use serde::{Deserialize, Serialize};
+use smache::{Cx, Entity, Failure, Smache, computed, memory::MemorySource, redis::Redis};
+use smache_testkit::servers::shared_redis_url;
+use tokio::time::{Instant, sleep};
+
+use crate::world::PATIENCE;
+
+#[derive(Clone, Serialize, Deserialize, Entity)]
+#[entity(source = "grades")]
+struct Grade {
+    #[entity(id)]
+    id: u64,
+    points: u64,
+}
+
+#[computed]
+async fn passed(grade: Entity<Grade>) -> bool {
+    grade.points >= 50
+}
+
+#[computed(ttl = "1m")]
+async fn certificate(cx: &Cx, grade: u64) -> Result<String, Failure> {
+    Ok(if *cx.get(passed(grade)).await? { "passed".into() } else { "failed".into() })
+}
+
+async fn until_fresh(smache: &Smache, expected: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = smache.peek(certificate(1)).await.expect("a look").expect("stored");
+        if found.is_fresh() {
+            assert_eq!(*found, expected);
+            return;
+        }
+        assert!(Instant::now() < deadline, "not fresh within {PATIENCE:?}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not() {
+    let grades = MemorySource::<Grade>::without_feed();
+    let put = |points| grades.insert(Grade { id: 1, points }).expect("a number is an id");
+    put(60);
+    let smache = Smache::builder(format!("nested_{}", ObjectId::new().to_hex()))
+        .backend(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+        .source(grades.clone())
+        .register::<passed>()
+        .register::<certificate>()
+        .build()
+        .await
+        .expect("a system");
+    assert_eq!(*smache.get(certificate(1)).await.expect("computes"), "passed");
+    let worker = smache.worker().start();
+    let counts = async || smache.stats().await.expect("numbers").process;
+    let before = counts().await;
+
+    put(70);
+    smache.changed::<Grade>(&1).await.expect("acknowledged");
+    until_fresh(&smache, "passed").await;
+    // The worker counts when it has the store's answer, which a reader may see sooner.
+    let deadline = Instant::now() + PATIENCE;
+    while counts().await.cut_offs == before.cut_offs && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let equal = counts().await;
+    assert_eq!((equal.runs - before.runs, equal.cut_offs - before.cut_offs), (1, 1), "only the child ran");
+
+    put(10);
+    smache.changed::<Grade>(&1).await.expect("acknowledged");
+    assert!(
+        !smache.is_fresh(certificate(1)).await.expect("a look")
+            || *smache.get(certificate(1)).await.expect("a value") == "failed"
+    );
+    until_fresh(&smache, "failed").await;
+    assert_eq!(counts().await.runs - equal.runs, 2, "both ran");
+    worker.shutdown(Duration::from_secs(5)).await;
+    smache.shutdown().await;
+}
