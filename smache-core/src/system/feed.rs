@@ -104,7 +104,6 @@ struct Leader {
 
 impl Leader {
     async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut stopped = stop.clone();
         let work = async {
             let mut pause = FIRST_PAUSE;
             loop {
@@ -131,9 +130,8 @@ impl Leader {
         };
         tokio::select! {
             () = work => {}
-            _ = stopped.wait_for(|stop| *stop) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
-        let _ = stop.borrow_and_update();
         self.resign().await;
     }
 
