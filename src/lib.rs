@@ -2,8 +2,9 @@
 
 pub use smache_core::{
     Backend, Builder, Cached, Call, ChangeToken, Codec, Computed, Counters, Cx, DeadJob, Declaration, Entity,
-    EntityType, EntryId, Error, ErrorKind, Failure, Freshness, Result, Retry, Role, Smache, SourceId, State, Stats,
-    StoreFailure, Timestamp, Worker, WorkerBuilder,
+    EntityType, EntryId, Error, ErrorKind, Failure, Field, Fields, Freshness, Index, IntoIds, Predicate, Relation,
+    RelationFuture, Result, Retry, Role, Smache, SourceId, State, Stats, StoreFailure, Timestamp, Worker,
+    WorkerBuilder, on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};

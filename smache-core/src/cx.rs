@@ -8,8 +8,9 @@ use std::{
 };
 
 use crate::{
-    DataSource, Dependency, Entity, EntityKey, EntityType, Error, ErrorKind, Image, Record, Result, SourceId, State,
-    Timestamp, Used, Via,
+    DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields, Filter, Image,
+    Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
+    on::DependsOn,
     system::{Inner, Kid, Nest},
 };
 
@@ -28,9 +29,21 @@ pub struct Cx {
 pub(crate) struct Tracked {
     used: BTreeMap<Dependency, Via>,
     sources: BTreeSet<SourceId>,
+    /// Those that the function itself read, not only its nested calls.
+    own: BTreeSet<SourceId>,
     kids: Vec<Kid>,
     not_after: Option<Timestamp>,
     tainted: bool,
+}
+
+/// What a commit stores of what a run used.
+pub(crate) enum Kept {
+    /// All of it.
+    All(Vec<Used>),
+    /// Whole sources instead of single entities, of which there were too many.
+    Coarse(Vec<Used>),
+    /// Too much even so: that many.
+    TooMuch(usize),
 }
 
 impl Tracked {
@@ -73,8 +86,40 @@ impl Tracked {
         }
     }
 
-    pub(crate) fn used(&self) -> Vec<Used> {
-        self.used.iter().map(|(&dependency, &via)| Used { dependency, via }).collect()
+    /// A source that the function itself reads.
+    pub(crate) fn reads(&mut self, source: &SourceId) {
+        self.source(source);
+        if !self.own.contains(source) {
+            self.own.insert(source.clone());
+        }
+    }
+
+    pub(crate) fn own(&self) -> &BTreeSet<SourceId> {
+        &self.own
+    }
+
+    /// What was used, at most that many things: beyond it, every source counts as read as a whole.
+    pub(crate) fn used(&self, limit: usize) -> Kept {
+        let all = || self.used.iter().map(|(&dependency, &via)| Used { dependency, via });
+        if self.used.len() <= limit {
+            return Kept::All(all().collect());
+        }
+        let of_a_source = |used: &Used| {
+            use DependencyKind::{Blind, Entity, Field, Predicate, Relation, Row};
+            matches!(used.dependency.kind(), Some(Entity | Row | Field | Predicate | Relation | Blind))
+        };
+        let mut kept: BTreeMap<Dependency, Via> = BTreeMap::new();
+        for used in all().filter(|used| !of_a_source(used)) {
+            kept.insert(used.dependency, used.via);
+        }
+        for source in self.sources.iter().filter(|source| !source.is_reserved()) {
+            let direct = all().any(|used| used.via == Via::Direct && used.dependency.may_be_of(source));
+            kept.insert(Dependency::source(source), if direct { Via::Direct } else { Via::Child });
+        }
+        if kept.len() > limit {
+            return Kept::TooMuch(kept.len());
+        }
+        Kept::Coarse(kept.into_iter().map(|(dependency, via)| Used { dependency, via }).collect())
     }
 
     pub(crate) fn sources(&self) -> &BTreeSet<SourceId> {
@@ -107,10 +152,7 @@ impl Cx {
     /// [`ErrorKind::Gone`] when it does not exist: the call then has no result and its entry is removed.
     /// [`ErrorKind::Unregistered`] when its source is not registered; the source's own errors.
     pub async fn entity<T: EntityType>(&self, id: &T::Id) -> Result<Entity<T>> {
-        self.load(id).await?.ok_or_else(|| {
-            let message = format!("the entity {id:?} of `{}` does not exist", T::SOURCE);
-            Error::new(ErrorKind::Gone, message)
-        })
+        self.load(id).await?.ok_or_else(|| gone::<T>(id))
     }
 
     /// Loads an entity. That it does not exist is an answer that is tracked like any other.
@@ -122,6 +164,42 @@ impl Cx {
         Ok(entities.pop().flatten())
     }
 
+    /// Loads an entity of which the caller reads some fields only: a change that is known to leave them as they are does
+    /// not make the result stale. That nothing else is read, only the caller knows.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] for a field that is not declared: [`EntityType::fields`].
+    pub async fn load_fields<T: EntityType>(
+        &self,
+        id: &T::Id,
+        fields: impl Into<Fields<T>>,
+    ) -> Result<Option<Entity<T>>> {
+        let source = self.source_of::<T>()?;
+        let key = EntityKey::encode(id)?;
+        let (fields, declared) = (fields.into().names(), T::fields().names());
+        if let Some(unknown) = fields.iter().find(|field| !declared.contains(field)) {
+            let fix = "mark it with `#[entity(field)]`";
+            let message = format!("the field `{unknown}` of the source `{}` is not declared: {fix}", T::SOURCE);
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        {
+            let mut tracked = self.tracked();
+            tracked.reads(source.id());
+            tracked.direct(Dependency::row(source.id(), &key));
+            fields.iter().for_each(|field| tracked.direct(Dependency::field(source.id(), &key, field)));
+        }
+        let mut entities = loaded(source, &[key]).await?;
+        Ok(entities.pop().flatten())
+    }
+
+    /// Loads some fields of an entity that the call names: the argument of a narrowed [`Entity`] parameter.
+    ///
+    /// # Errors
+    /// As [`entity`](Self::entity) and [`load_fields`](Self::load_fields).
+    pub async fn entity_fields<T: EntityType>(&self, id: &T::Id, fields: impl Into<Fields<T>>) -> Result<Entity<T>> {
+        self.load_fields(id, fields).await?.ok_or_else(|| gone::<T>(id))
+    }
+
     /// Loads entities in one round trip to their source, in the order of the ids.
     ///
     /// # Errors
@@ -131,16 +209,10 @@ impl Cx {
         let keys = ids.iter().map(EntityKey::encode).collect::<Result<Vec<_>>>()?;
         {
             let mut tracked = self.tracked();
-            tracked.source(source.id());
+            tracked.reads(source.id());
             keys.iter().for_each(|key| tracked.direct(Dependency::entity(source.id(), key)));
         }
-        let images = source.load(&keys).await.map_err(|error| error.with_context("source", T::SOURCE))?;
-        if images.len() != keys.len() {
-            let message =
-                format!("the source `{}` answered {} entities for {} ids", T::SOURCE, images.len(), keys.len());
-            return Err(Error::new(ErrorKind::Internal, message));
-        }
-        images.into_iter().map(|image| image.map(|image| entity(&image)).transpose()).collect()
+        loaded(source, &keys).await
     }
 
     /// Loads all entities of a source: anything that changes in it makes the result stale.
@@ -151,18 +223,72 @@ impl Cx {
         let source = self.source_of::<T>()?;
         {
             let mut tracked = self.tracked();
-            tracked.source(source.id());
+            tracked.reads(source.id());
             tracked.direct(Dependency::source(source.id()));
         }
         let images = source.list().await.map_err(|error| error.with_context("source", T::SOURCE))?;
         images.iter().map(entity).collect()
     }
 
-    /// Makes the result depend on a tag: [`Smache::changed_tag`](crate::Smache::changed_tag) makes it stale.
-    pub fn depends_on_tag(&self, tag: &str) {
+    /// Finds entities by the values of fields, in any order: `cx.find(Grade::COURSE.eq(course.id))`.
+    ///
+    /// An entity that starts or ceases to match makes the result stale, and so does a change of one that matches.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] where no index of the type covers a field of the predicate
+    /// ([`EntityType::indexes`]) or the source cannot find; [`ErrorKind::Argument`] for a value that cannot be compared.
+    pub async fn find<T: EntityType>(&self, predicate: Predicate<T>) -> Result<Vec<Entity<T>>> {
+        let source = self.source_of::<T>()?;
+        let filter = predicate.into_filter()?;
+        // Where changes tell what entities were before, that says what ceases to match. Elsewhere the entities that were
+        // read do: each of them is a dependency of its own.
+        let by_entities = !source.tells_before() && source.feed().is_some();
+        self.track_predicate(source.id(), &filter, !by_entities)?;
+        let images = source.find(&filter).await.map_err(|error| error.with_context("source", T::SOURCE))?;
+        let mut found = Vec::with_capacity(images.len());
+        for image in images {
+            if filter.matches(&image)? {
+                found.push(entity::<T>(&image)?);
+            }
+        }
+        if by_entities {
+            let keys = found.iter().map(|entity| EntityKey::encode(entity.id())).collect::<Result<Vec<_>>>()?;
+            let mut tracked = self.tracked();
+            keys.iter().for_each(|key| tracked.direct(Dependency::entity(source.id(), key)));
+        }
+        Ok(found)
+    }
+
+    /// Makes the result depend on something that it reads in a way of its own: a [`tag`], a [`Predicate`], an
+    /// entity ([`on::entity`](crate::on::entity)) or a whole source ([`on::all`](crate::on::all)). Before or after the read
+    /// is the same.
+    ///
+    /// The read must see every change that was acknowledged before the run began: it goes to the primary.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), without those of reading.
+    ///
+    /// [`tag`]: crate::tag
+    pub fn depends_on(&self, what: impl DependsOn) -> Result<()> {
+        what.track(self)
+    }
+
+    /// A predicate, with every change that does not tell the entity before and after unless `blind` is false.
+    pub(crate) fn track_predicate(&self, source: &SourceId, filter: &Filter, blind: bool) -> Result<()> {
+        let Some(route) = self.inner.routes.of(source) else { return Ok(()) };
+        let (index, dependency) = filter.dependency(source, &route.indexes)?;
         let mut tracked = self.tracked();
-        tracked.source(&SourceId::application());
-        tracked.direct(Dependency::tag(tag));
+        tracked.reads(source);
+        tracked.direct(dependency);
+        // What is hit by an entity that cannot be compared.
+        tracked.direct(Dependency::predicate(&index.id, source, &[]));
+        if blind {
+            tracked.direct(Dependency::blind(source));
+        }
+        if route.fed {
+            tracked.source(&index.id);
+        }
+        Ok(())
     }
 
     /// The application's state of a type.
@@ -178,9 +304,22 @@ impl Cx {
         })
     }
 
-    fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
+    pub(crate) fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
         self.inner.source_of::<T>()
     }
+}
+
+fn gone<T: EntityType>(id: &T::Id) -> Error {
+    Error::new(ErrorKind::Gone, format!("the entity {id:?} of `{}` does not exist", T::SOURCE))
+}
+
+async fn loaded<T: EntityType>(source: &Arc<dyn DataSource>, keys: &[EntityKey]) -> Result<Vec<Option<Entity<T>>>> {
+    let images = source.load(keys).await.map_err(|error| error.with_context("source", T::SOURCE))?;
+    if images.len() != keys.len() {
+        let message = format!("the source `{}` answered {} entities for {} ids", T::SOURCE, images.len(), keys.len());
+        return Err(Error::new(ErrorKind::Internal, message));
+    }
+    images.into_iter().map(|image| image.map(|image| entity(&image)).transpose()).collect()
 }
 
 fn entity<T: EntityType>(image: &Image) -> Result<Entity<T>> {

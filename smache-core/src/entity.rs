@@ -4,6 +4,8 @@ use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::{Fields, Index};
+
 /// A type of entities with an id and a source. Usually derived: `#[derive(Entity)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an entity",
@@ -19,6 +21,24 @@ pub trait EntityType: Send + Sync + 'static {
 
     /// Its id.
     fn id(&self) -> &Self::Id;
+
+    /// The fields by which predicates find its entities: none unless they are declared.
+    #[must_use]
+    fn indexes() -> Vec<Index<Self>>
+    where
+        Self: Sized,
+    {
+        Vec::new()
+    }
+
+    /// The fields to which functions can be narrowed: none unless they are declared.
+    #[must_use]
+    fn fields() -> Fields<Self>
+    where
+        Self: Sized,
+    {
+        Fields::none()
+    }
 }
 
 /// A loaded entity, as a computed function takes it. Derefs to `T`, cheap to clone.

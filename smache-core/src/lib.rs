@@ -11,8 +11,10 @@ mod cx;
 mod dependency;
 mod entity;
 mod error;
+mod fields;
 mod ids;
 mod names;
+pub mod on;
 mod queue;
 mod source;
 mod store;
@@ -24,13 +26,15 @@ pub use self::{
     backend::Backend,
     cached::{Cached, ChangeToken},
     codec::Codec,
-    computed::{Call, Computed, Declaration, Failure, FunctionResult, Role},
+    computed::{Call, Computed, Declaration, Failure, FunctionResult, IntoIds, Relation, RelationFuture, Role},
     cx::Cx,
-    dependency::{Dependency, Hit, Used, Via},
+    dependency::{Dependency, DependencyKind, Hit, Used, Via},
     entity::{Entity, EntityType, State},
     error::{BoxError, Error, ErrorKind, Result, Retry},
+    fields::{Condition, Field, Fields, Filter, Index, Predicate},
     ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},
     names::{FeedId, FunctionId, Namespace, SourceId},
+    on::tag,
     queue::{
         Enqueued, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
         Settled, Settlement,

@@ -99,6 +99,21 @@ name! {
 }
 
 impl SourceId {
+    /// The name of something that is made of sources and functions: a hash of its parts. Nobody can give such a name.
+    pub(crate) fn derived(kind: &str, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(format!("smache:{kind}:{}", &hasher.finalize().to_hex()[..24]).into())
+    }
+
+    /// Whether it is one of the names that nobody can give.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.as_str().starts_with("smache:")
+    }
+
     /// The source behind everything that only the application itself changes: tags, and calls without any source.
     #[must_use]
     pub fn application() -> Self {

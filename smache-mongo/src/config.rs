@@ -18,12 +18,14 @@ pub struct MongoSourceBuilder<T> {
     pub(crate) collection: Collection<RawDocumentBuf>,
     pub(crate) timeout: Duration,
     pub(crate) feed: Option<FeedId>,
+    pub(crate) pre_images: bool,
     entity: PhantomData<fn() -> T>,
 }
 
 impl<T: EntityType + DeserializeOwned> MongoSourceBuilder<T> {
     pub(crate) fn new<C: Send + Sync>(collection: &Collection<C>) -> Self {
-        Self { collection: collection.clone_with_type(), timeout: DEFAULT_TIMEOUT, feed: None, entity: PhantomData }
+        let collection = collection.clone_with_type();
+        Self { collection, timeout: DEFAULT_TIMEOUT, feed: None, pre_images: false, entity: PhantomData }
     }
 
     /// The bound of a load, of every round trip of a listing, and of opening the change stream; 10 s by default.
@@ -41,6 +43,18 @@ impl<T: EntityType + DeserializeOwned> MongoSourceBuilder<T> {
         self
     }
 
+    /// Says that the collection keeps pre-images (`changeStreamPreAndPostImages: { enabled: true }`); false by default.
+    ///
+    /// It is a hint, for it changes nothing in the database and nothing about what is right: [`Cx::find`] then depends on the
+    /// predicate alone, and without it on every document that it found as well. Where a change comes without its
+    /// pre-image all the same, everything with a predicate on the collection goes stale.
+    ///
+    /// [`Cx::find`]: smache_core::Cx::find
+    pub fn pre_images(mut self, kept: bool) -> Self {
+        self.pre_images = kept;
+        self
+    }
+
     /// The source. Connects to nothing.
     #[must_use]
     pub fn build(self) -> MongoSource<T> {
@@ -54,6 +68,7 @@ impl<T> fmt::Debug for MongoSourceBuilder<T> {
             .field("collection", &self.collection.namespace().to_string())
             .field("timeout", &self.timeout)
             .field("feed", &self.feed)
+            .field("pre_images", &self.pre_images)
             .finish()
     }
 }

@@ -7,7 +7,7 @@ use mongodb::{
     bson::{self, Bson, RawDocument},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use smache_core::{BoxError, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result};
+use smache_core::{BoxError, Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result};
 
 /// The name of the field that identifies a document; the server allows no other.
 const ID: &str = "_id";
@@ -30,16 +30,28 @@ struct Identity<I> {
 /// The `_id` of an entity's document.
 pub(crate) fn id_of<T: EntityType>(key: &EntityKey) -> Result<Bson> {
     let id: T::Id = key.decode()?;
-    let unusable = |error: BoxError| {
+    written(&id).map_err(|error| {
         let message = format!("the id {key} of the source `{}` cannot be an `_id` of MongoDB", T::SOURCE);
         Error::new(ErrorKind::Argument, message).with_source(error)
-    };
-    let document = bson::to_raw_document_buf(&Identified { id: &id }).map_err(|error| unusable(error.into()))?;
-    match document.get(ID) {
-        Ok(Some(id)) => Bson::try_from(id.to_raw_bson()).map_err(|error| unusable(error.into())),
-        Ok(None) => Err(unusable("it is written as nothing".into())),
-        Err(error) => Err(unusable(error.into())),
+    })
+}
+
+/// A value as the driver writes it into a document.
+fn written<I: Serialize>(id: &I) -> Result<Bson, BoxError> {
+    let document = bson::to_raw_document_buf(&Identified { id })?;
+    match document.get(ID)? {
+        Some(value) => Ok(Bson::try_from(value.to_raw_bson())?),
+        None => Err("it is written as nothing".into()),
     }
+}
+
+/// The value of a condition as the driver writes it into a document.
+pub(crate) fn value_of(condition: &Condition, source: &str) -> Result<Bson> {
+    written(&condition.value()).map_err(|error| {
+        let message =
+            format!("the value for `{}` of the source `{source}` cannot be a value of MongoDB", condition.field());
+        Error::new(ErrorKind::Argument, message).with_source(error)
+    })
 }
 
 /// The key of the entity that a document (or the key of one) is of.

@@ -6,17 +6,18 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use mongodb::{
     Collection,
-    bson::{Bson, RawDocumentBuf, doc},
+    bson::{Bson, Document, RawDocumentBuf, doc},
     options::{CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria},
 };
 use serde::de::DeserializeOwned;
 use smache_core::{
-    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Image, Result, SourceId, Topic,
+    ChangeFeed, Condition, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Filter, Image, Result, SourceId,
+    Topic,
 };
 
 use crate::{
     config::MongoSourceBuilder,
-    document::{TopicReader, id_of, image_of},
+    document::{TopicReader, id_of, image_of, value_of},
     error::bounded,
     feed::MongoFeed,
 };
@@ -37,6 +38,7 @@ pub struct MongoSource<T> {
     reader: Arc<TopicReader>,
     feed: Arc<MongoFeed>,
     timeout: Duration,
+    pre_images: bool,
     entity: PhantomData<fn() -> T>,
 }
 
@@ -72,6 +74,7 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
             reader: Arc::new(TopicReader::new::<T>(database.clone())),
             feed: Arc::new(MongoFeed::new(database, builder.feed, builder.timeout)),
             timeout: builder.timeout,
+            pre_images: builder.pre_images,
             entity: PhantomData,
         }
     }
@@ -82,7 +85,7 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
     }
 
     /// The entities of some ids, by key.
-    async fn find(&self, keys: &[EntityKey]) -> Result<HashMap<EntityKey, Image>> {
+    async fn find_ids(&self, keys: &[EntityKey]) -> Result<HashMap<EntityKey, Image>> {
         let ids = keys.iter().map(id_of::<T>).collect::<Result<Vec<Bson>>>()?;
         let query = async {
             let cursor = self.collection.find(doc! { "_id": { "$in": ids } }).max_time(self.timeout).await?;
@@ -90,6 +93,18 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
         };
         let documents = bounded(self.timeout, ErrorKind::Timeout, &self.doing("loading from"), query).await?;
         documents.iter().map(|document| self.read(document)).collect()
+    }
+
+    async fn query(&self, filter: Document, what: &str) -> Result<Vec<Image>> {
+        let doing = self.doing(what);
+        // The bound is for each round trip: how long the whole takes is the application's own choice of a collection.
+        let query = async { self.collection.find(filter).batch_size(DOCUMENTS_A_BATCH).await };
+        let mut cursor = bounded(self.timeout, ErrorKind::Timeout, &doing, query).await?;
+        let mut images = Vec::new();
+        while let Some(document) = bounded(self.timeout, ErrorKind::Timeout, &doing, cursor.try_next()).await? {
+            images.push(self.read(&document)?.1);
+        }
+        Ok(images)
     }
 
     fn doing(&self, what: &str) -> String {
@@ -112,22 +127,28 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
         for keys in keys.chunks(IDS_A_QUERY) {
             // By key, because the server answers in an order of its own, and because a collation may find a document that
             // goes by another id than the one that was asked for.
-            let found = self.find(keys).await?;
+            let found = self.find_ids(keys).await?;
             answers.extend(keys.iter().map(|key| found.get(key).cloned()));
         }
         Ok(answers)
     }
 
     async fn list(&self) -> Result<Vec<Image>> {
-        let doing = self.doing("listing");
-        // The bound is for each round trip: how long the whole takes is the application's own choice of a collection.
-        let query = async { self.collection.find(doc! {}).batch_size(DOCUMENTS_A_BATCH).await };
-        let mut cursor = bounded(self.timeout, ErrorKind::Timeout, &doing, query).await?;
-        let mut images = Vec::new();
-        while let Some(document) = bounded(self.timeout, ErrorKind::Timeout, &doing, cursor.try_next()).await? {
-            images.push(self.read(&document)?.1);
-        }
-        Ok(images)
+        self.query(doc! {}, "listing").await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        let equal = |condition: &Condition| {
+            let value = value_of(condition, self.id.as_str())?;
+            // With the operator, because a document would otherwise be taken for operators.
+            Ok(doc! { condition.field(): { "$eq": value } })
+        };
+        let all = filter.conditions().iter().map(equal).collect::<Result<Vec<_>>>()?;
+        self.query(doc! { "$and": all }, "finding in").await
+    }
+
+    fn tells_before(&self) -> bool {
+        self.pre_images
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

@@ -11,6 +11,7 @@ use smache::{
     backend::ManualClock,
     computed,
     memory::{Memory, MemorySource},
+    tag,
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
@@ -89,10 +90,10 @@ async fn long(cx: &Cx, grade: u64) -> Result<u64, Failure> {
 }
 
 #[computed]
-async fn priced(cx: &Cx, log: State<Log>) -> u64 {
+async fn priced(cx: &Cx, log: State<Log>) -> Result<u64> {
     log.ran("priced");
-    cx.depends_on_tag("pricing");
-    7
+    cx.depends_on(tag("pricing"))?;
+    Ok(7)
 }
 
 struct School {

@@ -234,7 +234,7 @@ async fn inspect_tells_everything_of_an_entry() -> Result<()> {
     world.put(1, "Annie").await?;
     crate::probe::until("the feed delivers", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
     let record = smache.inspect(&key).await?.expect("stored");
-    assert_eq!(record.causes.iter().map(|cause| &**cause).collect::<Vec<_>>(), ["users 1 updated"]);
+    assert!(record.causes.len() == 1 && record.causes[0].ends_with(" users 1 updated"), "{:?}", record.causes);
     assert!(record.entry.since.is_some());
 
     world.probe.act(Act::Fail);

@@ -97,6 +97,31 @@ impl<'de> Decoder<'de> {
         value
     }
 
+    /// Passes over the next value. By tags rather than by serde's `IgnoredAny`, which takes no 128-bit integers.
+    pub(super) fn skip(&mut self) -> Result<()> {
+        let all = |decoder: &mut Self| {
+            while !decoder.ended()? {
+                decoder.skip()?;
+            }
+            Ok(())
+        };
+        let start = self.at;
+        match self.byte()? {
+            tag::UNIT | tag::FALSE | tag::TRUE | tag::NONE => Ok(()),
+            tag::U8 | tag::I8 => self.fixed::<1>().map(drop),
+            tag::U16 | tag::I16 => self.fixed::<2>().map(drop),
+            tag::U32 | tag::I32 | tag::F32 | tag::CHAR => self.fixed::<4>().map(drop),
+            tag::U64 | tag::I64 | tag::F64 => self.fixed::<8>().map(drop),
+            tag::U128 | tag::I128 => self.fixed::<16>().map(drop),
+            tag::STR | tag::BYTES | tag::UNIT_VARIANT => self.counted().map(drop),
+            tag::SOME => self.nested(Self::skip),
+            tag::SEQ | tag::TUPLE | tag::MAP | tag::STRUCT => self.nested(all),
+            tag::NEWTYPE_VARIANT => self.counted().and_then(|_| self.nested(Self::skip)),
+            tag::TUPLE_VARIANT | tag::STRUCT_VARIANT => self.counted().and_then(|_| self.nested(all)),
+            unknown => Err(DecodeError::new(DecodeReason::Tag(unknown), start)),
+        }
+    }
+
     /// The next value as an integer of the wanted type, or nothing (and nothing consumed) if it is not one.
     pub(super) fn integer<T: TryFrom<u128> + TryFrom<i128>>(&mut self) -> Result<Option<T>> {
         let start = self.at;

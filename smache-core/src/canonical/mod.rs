@@ -133,6 +133,21 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     Ok(value)
 }
 
+/// The encodings of the elements of a tuple, each as [`to_vec`] gives it for the element alone. Nothing for `()`.
+pub(crate) fn elements(bytes: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
+    let mut decoder = decoder::Decoder::new(bytes);
+    let mut elements = Vec::new();
+    if decoder.byte()? == tag::TUPLE {
+        while !decoder.ended()? {
+            let start = decoder.at;
+            decoder.skip()?;
+            elements.push(&bytes[start..decoder.at]);
+        }
+    }
+    decoder.finish()?;
+    Ok(elements)
+}
+
 /// The tag bytes. They are persisted: none may change its meaning.
 mod tag {
     pub(super) const END: u8 = 0x00;

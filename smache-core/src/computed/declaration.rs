@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{EntityType, FunctionId, FunctionKey, Result, SourceId};
+use super::{
+    Computed,
+    relation::{RawRelation, Relation},
+};
+use crate::{EntityType, Error, ErrorKind, Fields, FunctionId, FunctionKey, Result, SourceId};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +34,11 @@ pub struct Declaration {
     pub(crate) output: &'static str,
     pub(crate) entities: Vec<&'static str>,
     pub(crate) sources: Vec<&'static str>,
+    pub(crate) reads: Vec<&'static str>,
+    pub(crate) calls: Vec<&'static str>,
+    pub(crate) relations: Vec<RawRelation>,
+    /// The stored names of the fields, of entities that are read in part.
+    pub(crate) narrowed: Vec<(&'static str, Vec<&'static str>)>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) write_through: bool,
@@ -46,6 +55,10 @@ impl Declaration {
             output: "",
             entities: Vec::new(),
             sources: Vec::new(),
+            reads: Vec::new(),
+            calls: Vec::new(),
+            relations: Vec::new(),
+            narrowed: Vec::new(),
             ttl: None,
             timeout: None,
             write_through: true,
@@ -87,6 +100,37 @@ impl Declaration {
         self
     }
 
+    /// A parameter that is an entity of which the function reads some fields only: a change that is known to leave them as
+    /// they are does not hit it. The framework cannot check that the function keeps to them.
+    #[must_use]
+    pub fn entity_fields<T: EntityType>(mut self, fields: Fields<T>) -> Self {
+        self.narrowed.push((T::SOURCE, fields.names()));
+        self.entity::<T>()
+    }
+
+    /// A source that the function reads while it runs: through the context, which tracks what it reads, or by its own
+    /// client beside a [`relation`](Self::relation) or [`Cx::depends_on`](crate::Cx::depends_on). Makes nothing stale by itself; it is for
+    /// [strict mode](crate::Builder::strict) and for drawings.
+    #[must_use]
+    pub fn reads<T: EntityType>(mut self) -> Self {
+        self.reads.push(T::SOURCE);
+        self
+    }
+
+    /// A function that it calls through [`Cx::get`](crate::Cx::get), for drawings.
+    #[must_use]
+    pub fn calls<F: Computed>(mut self) -> Self {
+        self.calls.push(F::declaration().id);
+        self
+    }
+
+    /// A relation from the entities of a source to an entity argument.
+    #[must_use]
+    pub fn relation<F: EntityType, T: EntityType>(mut self, relation: Relation<F, T>) -> Self {
+        self.relations.push(RawRelation::of(self.id, relation));
+        self
+    }
+
     /// How long a result lives at most; then it is removed, and the next reader waits.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -110,11 +154,28 @@ impl Declaration {
 
     /// The checked names: the function's and those of all sources that it declares.
     pub(crate) fn names(&self) -> Result<(FunctionId, Vec<SourceId>)> {
-        let all = self.entities.iter().chain(&self.sources).map(SourceId::new);
+        let related = self.relations.iter().map(|relation| &relation.from);
+        let all = self.entities.iter().chain(&self.sources).chain(&self.reads).chain(related).map(SourceId::new);
         let mut sources = all.collect::<Result<Vec<_>>>()?;
         sources.sort();
         sources.dedup();
         Ok((FunctionId::new(self.id)?, sources))
+    }
+
+    /// Checks that every relation leads to an entity among the arguments.
+    pub(crate) fn check_relations(&self) -> Result<()> {
+        let arguments = self.params.iter().filter(|(role, _)| matches!(role, Role::Raw | Role::Entity));
+        let arguments: Vec<_> = arguments.collect();
+        for relation in &self.relations {
+            if arguments.get(relation.argument) != Some(&&(Role::Entity, relation.to)) {
+                let (name, from, to, at) = (self.id, relation.from, relation.to, relation.argument);
+                let message = format!(
+                    "the relation of `{name}` from `{from}` leads to its argument {at}, which is no entity of `{to}`: declare                      the parameters in order, with `entity`, and give its position among them"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
+        Ok(())
     }
 
     /// The hash of id, version and shape. Lifetimes of results and runs are not part of the shape.
@@ -145,6 +206,14 @@ impl Declaration {
             sorted.dedup();
             part(&(sorted.len() as u64).to_le_bytes());
             sorted.iter().for_each(|source| part(source.as_bytes()));
+        }
+        part(&(self.relations.len() as u64).to_le_bytes());
+        self.relations.iter().for_each(|relation| part(relation.id.as_str().as_bytes()));
+        part(&(self.narrowed.len() as u64).to_le_bytes());
+        for (source, fields) in &self.narrowed {
+            part(source.as_bytes());
+            part(&(fields.len() as u64).to_le_bytes());
+            fields.iter().for_each(|field| part(field.as_bytes()));
         }
         let mut key = [0; FunctionKey::LEN];
         key.copy_from_slice(&hasher.finalize().as_bytes()[..FunctionKey::LEN]);

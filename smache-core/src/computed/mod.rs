@@ -3,6 +3,7 @@
 mod call;
 mod declaration;
 mod failure;
+mod relation;
 
 use std::future::Future;
 
@@ -12,8 +13,9 @@ pub use self::{
     call::Call,
     declaration::{Declaration, Role},
     failure::{Failure, FunctionResult},
+    relation::{IntoIds, Relation, RelationFuture},
 };
-pub(crate) use self::{call::Want, failure::panic_text};
+pub(crate) use self::{call::Want, failure::panic_text, relation::RawRelation};
 use crate::Cx;
 
 /// A function whose results are cached and kept up to date.

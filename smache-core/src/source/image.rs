@@ -6,26 +6,52 @@ use std::{
     sync::Arc,
 };
 
-use crate::{EntityType, Error, ErrorKind, Result};
+use crate::{EntityType, Error, ErrorKind, Result, fields::RawIndex};
 
 /// The type that the images of a source hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct EntityKind {
     id: TypeId,
     name: &'static str,
+    indexes: fn() -> Vec<RawIndex>,
 }
 
 impl EntityKind {
     /// The kind of a type.
     #[must_use]
     pub fn of<T: EntityType>() -> Self {
-        Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+        Self { id: TypeId::of::<T>(), name: type_name::<T>(), indexes: RawIndex::all::<T> }
     }
 
     /// The type's name, for messages.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The indexes of the type.
+    pub(crate) fn indexes(&self) -> Vec<RawIndex> {
+        (self.indexes)()
+    }
+}
+
+impl PartialEq for EntityKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for EntityKind {}
+
+impl std::hash::Hash for EntityKind {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl fmt::Debug for EntityKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EntityKind({})", self.name)
     }
 }
 

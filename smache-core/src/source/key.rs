@@ -36,6 +36,11 @@ impl EntityKey {
         })
     }
 
+    /// The key of an id that is encoded already.
+    pub(crate) fn from_canonical(bytes: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(bytes))
+    }
+
     /// The key of nothing, for changes of a whole source.
     #[must_use]
     pub fn empty() -> Self {

@@ -17,7 +17,7 @@ pub use self::{
     image::{EntityKind, Image},
     key::EntityKey,
 };
-use crate::{FeedId, Position, Result, SourceId};
+use crate::{Condition, Error, ErrorKind, FeedId, Filter, Position, Result, SourceId};
 
 /// Where entities of one type come from.
 ///
@@ -47,6 +47,30 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the source cannot list.
     async fn list(&self) -> Result<Vec<Image>>;
+
+    /// Finds the entities that fulfil a filter, in any order.
+    ///
+    /// # Contract
+    /// - MUST answer every entity whose stored fields equal the values, and MAY answer others `find_answers_what_matches`
+    /// - MUST see every change that was delivered or acknowledged before the call `find_sees_delivered_changes`
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the source cannot find, which is the default.
+    ///
+    /// # Cancel safety
+    /// MAY be dropped at any time.
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        let fields: Vec<&str> = filter.conditions().iter().map(Condition::field).collect();
+        let fix = "implement `DataSource::find`, or query by your own client beside `cx.depends_on(…)`";
+        let message = format!("the source `{}` cannot find by the fields `{}`: {fix}", self.id(), fields.join("`, `"));
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
+    /// Whether its changes tell what an entity was before. Only a hint, which saves dependencies: a change that does not
+    /// tell is handled all the same.
+    fn tells_before(&self) -> bool {
+        false
+    }
 
     /// The stream that tells of its changes and the name by which that stream knows the source; `None` when only the
     /// application itself reports changes, by `changed`.

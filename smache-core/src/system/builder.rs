@@ -4,7 +4,7 @@ use std::{any::TypeId, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Function, Inner, Registry, Settings, Smache, Tasks, feed, upkeep};
+use super::{Function, Inner, Registry, Routes, Settings, Smache, Tasks, feed, upkeep};
 use crate::{
     Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId,
     cx::States,
@@ -55,6 +55,7 @@ impl Builder {
                 run_lease: Duration::from_secs(10),
                 max_argument_bytes: 4 << 20,
                 max_value_bytes: 16 << 20,
+                max_dependencies: 10_000,
                 codec: Codec::default(),
                 store_failure: StoreFailure::default(),
             },
@@ -139,6 +140,15 @@ impl Builder {
         self
     }
 
+    /// On how many things a result may depend one by one. 10,000 by default. One that reads more entities depends on their
+    /// whole sources instead, so that it is recomputed too often rather than too seldom; [`Counters::coarsened`] counts.
+    ///
+    /// [`Counters::coarsened`]: crate::Counters::coarsened
+    pub fn max_dependencies(mut self, many: usize) -> Self {
+        self.settings.max_dependencies = many;
+        self
+    }
+
     /// The format of stored results. JSON by default; what it cannot say is stored in another one.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.settings.codec = codec;
@@ -184,11 +194,13 @@ impl Builder {
                 return Err(Error::new(ErrorKind::Unregistered, message));
             }
         }
+        let routes = Routes::new(&sources, &registry);
         let inner = Arc::new(Inner {
             namespace,
             store,
             queue,
             registry,
+            routes,
             sources,
             states: self.states,
             settings: self.settings,
@@ -238,6 +250,11 @@ fn open(
 fn index(sources: Vec<Arc<dyn DataSource>>) -> Result<BTreeMap<SourceId, Arc<dyn DataSource>>> {
     let mut index = BTreeMap::new();
     for source in sources {
+        if source.id().is_reserved() {
+            let message =
+                format!("the source id `{}` begins with `smache:`, which is reserved: rename it", source.id());
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         if let Some(other) = index.insert(source.id().clone(), source) {
             let message = format!("two sources have the id `{}`: register one of them", other.id());
             return Err(Error::new(ErrorKind::Config, message));
@@ -252,7 +269,11 @@ fn check_bounds(settings: &Settings) -> Result<()> {
         ("wait_timeout", settings.wait_timeout.unwrap_or(Duration::MAX)),
         ("run_lease", settings.run_lease),
     ];
-    let sizes = [("max_argument_bytes", settings.max_argument_bytes), ("max_value_bytes", settings.max_value_bytes)];
+    let sizes = [
+        ("max_argument_bytes", settings.max_argument_bytes),
+        ("max_value_bytes", settings.max_value_bytes),
+        ("max_dependencies", settings.max_dependencies),
+    ];
     if let Some((name, _)) = sizes.into_iter().find(|(_, bytes)| *bytes == 0) {
         return Err(Error::new(ErrorKind::Config, format!("`{name}` is zero, so that nothing fits: give it more")));
     }

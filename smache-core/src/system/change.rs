@@ -1,11 +1,11 @@
 //! Changes: from the application by `changed`, from feeds by their batches, to the dependencies that they hit.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Inner, Smache, read::jittered};
+use super::{Inner, Smache, read::jittered, routes::cause};
 use crate::{
-    Call, Change, ChangeKind, ChangeToken, Computed, Dependency, EntityKey, EntityType, Epoch, Error, FunctionKey, Hit,
-    Invalidated, Invalidation, Result,
+    Call, Change, ChangeKind, ChangeToken, Clock, Computed, Dependency, EntityKey, EntityType, Epoch, Error, ErrorKind,
+    FunctionKey, Hit, Image, Invalidated, Invalidation, Result, Snapshot, SystemClock,
 };
 
 /// How often a change is handed to a store that fails.
@@ -38,8 +38,47 @@ impl Smache {
         let source = self.inner.source_of::<T>()?.id().clone();
         let change = |id| Ok(Change::new(source.clone(), EntityKey::encode(id)?, ChangeKind::Update));
         let changes = ids.into_iter().map(change).collect::<Result<Vec<_>>>()?;
-        let invalidation = Invalidation { hits: self.inner.hits(&changes), ..Invalidation::default() };
+        let invalidation = Invalidation { hits: self.inner.hits(&changes).await?, ..Invalidation::default() };
         self.inner.acknowledge(invalidation).await
+    }
+
+    /// Reports a change with the entity as it was before and as it is after it; `None` where it did not exist.
+    ///
+    /// It lets relations and predicates find exactly what the change concerns. [`changed`](Self::changed), which knows the
+    /// id alone, makes everything stale that has a relation from the source or a predicate on it.
+    ///
+    /// Every program that reports changes this way must have registered the functions whose relations it should hit:
+    /// those of a newer version are not known to an older program.
+    ///
+    /// # Errors
+    /// As [`changed`](Self::changed), and [`ErrorKind::Argument`](crate::ErrorKind::Argument) when there is no entity, or
+    /// the two are of different ids.
+    pub async fn changed_from<T: EntityType + Clone>(
+        &self,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) -> Result<ChangeToken> {
+        let source = self.inner.source_of::<T>()?.id().clone();
+        let key = |entity: Option<&T>| entity.map(|entity| EntityKey::encode(entity.id())).transpose();
+        let (key, kind) = match (key(before)?, key(after)?) {
+            (Some(before), Some(after)) if before == after => (after, ChangeKind::Update),
+            (None, Some(key)) => (key, ChangeKind::Insert),
+            (Some(key), None) => (key, ChangeKind::Delete),
+            (Some(before), Some(after)) => {
+                let fix = "report a deletion and an insertion";
+                let message = format!("a change of `{source}` goes from the id {before} to {after}: {fix}");
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            (None, None) => {
+                let message = format!("a change of `{source}` has no entity before and none after it: give one");
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+        };
+        let image =
+            |entity: Option<&T>| entity.map_or(Snapshot::Absent, |entity| Snapshot::Known(Image::new(entity.clone())));
+        let change = Change { before: image(before), after: image(after), ..Change::new(source, key, kind) };
+        let hits = self.inner.hits(&[change]).await?;
+        self.inner.acknowledge(Invalidation { hits, ..Invalidation::default() }).await
     }
 
     /// Touches a tag: everything that depends on it goes stale. See [`Cx::depends_on_tag`](crate::Cx::depends_on_tag).
@@ -47,7 +86,7 @@ impl Smache {
     /// # Errors
     /// As [`changed`](Self::changed).
     pub async fn changed_tag(&self, tag: &str) -> Result<ChangeToken> {
-        let hit = Hit { dependency: Dependency::tag(tag), cause: format!("tag {} touched", tag.escape_debug()).into() };
+        let hit = hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
         self.inner.acknowledge(Invalidation { hits: vec![hit], ..Invalidation::default() }).await
     }
 
@@ -58,7 +97,7 @@ impl Smache {
     /// the store's errors.
     pub async fn invalidate<F: Computed>(&self, call: Call<F>) -> Result<ChangeToken> {
         let (_, key) = self.inner.key(&call)?;
-        let hit = Hit { dependency: Dependency::entry(&key.id), cause: Arc::from("invalidated by the application") };
+        let hit = hit(Dependency::entry(&key.id), "the call was invalidated");
         self.inner.acknowledge(Invalidation { hits: vec![hit], entries: vec![key.id], step: None }).await
     }
 
@@ -68,7 +107,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), the store's errors.
     pub async fn invalidate_function<F: Computed>(&self) -> Result<ChangeToken> {
         let function: FunctionKey = self.inner.registry.get::<F>()?.key;
-        let hit = Hit { dependency: Dependency::function(function), cause: Arc::from("its function was invalidated") };
+        let hit = hit(Dependency::function(function), "its function was invalidated");
         self.inner.acknowledge(Invalidation { hits: vec![hit], ..Invalidation::default() }).await
     }
 
@@ -83,19 +122,6 @@ impl Smache {
 }
 
 impl Inner {
-    /// What changes hit: the entities themselves, and their sources as a whole.
-    pub(crate) fn hits(&self, changes: &[Change]) -> Vec<Hit> {
-        super::counters::add(&self.tally.changes, changes.len());
-        let mut hits = BTreeMap::new();
-        for change in changes {
-            let cause: Arc<str> = format!("{} {} {}", change.source, change.key, change.kind.verb()).into();
-            // The last change of an entity in a batch is the one that people want to read about.
-            hits.insert(Dependency::entity(&change.source, &change.key), Arc::clone(&cause));
-            hits.insert(Dependency::source(&change.source), cause);
-        }
-        hits.into_iter().map(|(dependency, cause)| Hit { dependency, cause }).collect()
-    }
-
     async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
         let invalidated = self
             .invalidate(invalidation)
@@ -122,6 +148,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn hit(dependency: Dependency, change: impl std::fmt::Display) -> Hit {
+    Hit { dependency, cause: cause(SystemClock.now(), dependency, change) }
 }
 
 fn retryable(error: &Error) -> bool {

@@ -42,6 +42,8 @@ counters! {
     conflicts,
     /// Stale entries that were found to be still right without running their functions (early cut-off).
     cut_offs,
+    /// Results that depend on whole sources, since they read more entities than an entry may depend on.
+    coarsened,
     /// Runs whose result was not stored, since the lease was lost.
     lost,
     /// Reads that computed without the store, since it failed.
@@ -52,6 +54,8 @@ counters! {
     unknown_jobs,
     /// Changes that were handed to the store, by feeds and by the application.
     changes,
+    /// Changes of which it could not be told where their relations and predicates lead: they hit all that may be meant.
+    blind_changes,
 }
 
 /// Counts one.

@@ -68,15 +68,16 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
     let inner = &smache.inner;
     let behind_feeds: Vec<&SourceId> =
         inner.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
+    let behind_feeds = inner.routes.vouched(behind_feeds.into_iter().cloned());
     let deadline = Instant::now() + START;
     loop {
         let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
-        let vouched = |source: &&SourceId| {
-            lookup.vouch.sources.get(*source).is_some_and(|vouch| {
+        let vouched = |source: &SourceId| {
+            lookup.vouch.sources.get(source).is_some_and(|vouch| {
                 vouch.armed.as_ref() == Some(&lookup.incarnation) && vouch.lease.is_none_or(|until| until > lookup.now)
             })
         };
-        let Some(waiting) = behind_feeds.iter().find(|source| !vouched(source)) else { return Ok(()) };
+        let Some(waiting) = behind_feeds.iter().find(|&source| !vouched(source)) else { return Ok(()) };
         let failed = smache.tasks().feeds().iter().find_map(|feed| {
             let progress = feed.progress.borrow();
             progress.error.clone().map(|error| error.with_context("feed", feed.feed.id()))
@@ -155,7 +156,7 @@ impl Leader {
 
     /// Reads the feed from the stored positions until something breaks.
     async fn feed(&self, fence: u64) -> Result<()> {
-        let sources: Vec<SourceId> = self.topics.iter().map(|topic| topic.source.clone()).collect();
+        let sources = self.inner.routes.vouched(self.topics.iter().map(|topic| topic.source.clone()));
         let saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
         let step = |positions| FeedStep {
             feed: self.id.clone(),
@@ -166,15 +167,7 @@ impl Leader {
             lease: None,
             arm: false,
         };
-        let known = saved.positions.iter().flatten().min();
-        let pairs = sources.iter().zip(&saved.positions);
-        let unknown: Vec<SourceId> =
-            pairs.filter(|(_, position)| position.is_none()).map(|(id, _)| id.clone()).collect();
-        let start = known.map_or(Start::Now, |position| Start::After(position.clone()));
-        let mut stream = match self.feed.open(&self.topics, start).await {
-            Err(error) if error.kind() == ErrorKind::HistoryLost => self.start_over(&error, &sources, &step).await?,
-            opened => self.adopt(opened?, &unknown, &step).await?,
-        };
+        let mut stream = self.resume(&sources, &saved.positions, &step).await?;
         self.progress.send_modify(|progress| progress.error = None);
         loop {
             match self.next(stream.as_mut()).await {
@@ -185,6 +178,36 @@ impl Leader {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Opens the feed after the oldest saved position that is still in the history. What has an older one, or none, starts
+    /// anew: it may be a relation that programs did not know for a while, and must not take its source along.
+    async fn resume(
+        &self,
+        sources: &[SourceId],
+        saved: &[Option<Position>],
+        step: &impl Fn(Vec<(SourceId, Position)>) -> FeedStep,
+    ) -> Result<Box<dyn ChangeStream>> {
+        let mut known: Vec<&Position> = saved.iter().flatten().collect();
+        known.sort();
+        known.dedup();
+        let mut lost = None;
+        for position in known {
+            match self.feed.open(&self.topics, Start::After(position.clone())).await {
+                Err(error) if error.kind() == ErrorKind::HistoryLost => lost = Some(error),
+                opened => {
+                    let stream = opened?;
+                    let pairs = sources.iter().zip(saved);
+                    let anew = pairs.filter(|(_, saved)| saved.as_ref().is_none_or(|saved| saved < position));
+                    let anew: Vec<SourceId> = anew.map(|(source, _)| source.clone()).collect();
+                    return self.adopt(stream, &anew, step).await;
+                }
+            }
+        }
+        match lost {
+            Some(error) => self.start_over(&error, sources, step).await,
+            None => self.adopt(self.feed.open(&self.topics, Start::Now).await?, sources, step).await,
         }
     }
 
@@ -236,7 +259,8 @@ impl Leader {
         }
         if !reset.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?reset, "sources were dropped, renamed or truncated: they start a new epoch");
-            let positions = reset.into_iter().map(|source| (source, batch.position.clone())).collect();
+            let positions = self.inner.routes.vouched(reset).into_iter();
+            let positions = positions.map(|source| (source, batch.position.clone())).collect();
             self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
         }
         let mut changes = batch.changes;
@@ -244,7 +268,7 @@ impl Leader {
         let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
         let lease = batch.as_of.map(|as_of| VOUCH.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
         let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
-        let hits = self.inner.hits(&changes);
+        let hits = self.inner.hits(&changes).await?;
         self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);

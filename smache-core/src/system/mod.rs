@@ -13,6 +13,7 @@ mod meta;
 mod nest;
 mod read;
 mod registry;
+mod routes;
 mod run;
 mod task;
 mod upkeep;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     nest::{Kid, Nest},
     read::jittered,
     registry::{Function, Registry},
+    routes::Routes,
     run::{Attempt, Mode, Ran, Seen, Stored, attempt},
     task::Tasks,
 };
@@ -54,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) registry: Registry,
     pub(crate) sources: BTreeMap<SourceId, Arc<dyn DataSource>>,
+    pub(crate) routes: Routes,
     pub(crate) states: States,
     pub(crate) settings: Settings,
     pub(crate) flights: flight::Flights,
@@ -69,6 +72,7 @@ pub(crate) struct Settings {
     pub(crate) run_lease: Duration,
     pub(crate) max_argument_bytes: usize,
     pub(crate) max_value_bytes: usize,
+    pub(crate) max_dependencies: usize,
     pub(crate) codec: crate::Codec,
     pub(crate) store_failure: StoreFailure,
 }

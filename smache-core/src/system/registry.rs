@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::Settings;
 use crate::{
-    Codec, Computed, Cx, Error, ErrorKind, FunctionKey, Result, SourceId, canonical,
+    Codec, Computed, Cx, Declaration, Error, ErrorKind, FunctionKey, Result, SourceId, canonical,
     codec::{self, Encoded},
+    computed::RawRelation,
 };
 
 /// A registered function, without its types.
@@ -19,6 +20,8 @@ pub(crate) struct Function {
     pub(crate) sources: Vec<SourceId>,
     /// Those that it reads as a whole.
     pub(crate) whole: Vec<SourceId>,
+    pub(crate) relations: Vec<RawRelation>,
+    pub(crate) declaration: Declaration,
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) lazy: bool,
@@ -38,6 +41,7 @@ impl Function {
     pub(crate) fn of<F: Computed>(settings: &Settings) -> Result<Self> {
         let declaration = F::declaration();
         let (_, sources) = declaration.names()?;
+        declaration.check_relations()?;
         let name = declaration.id;
         for (what, duration) in [("ttl", declaration.ttl), ("timeout", declaration.timeout)] {
             if duration.is_some_and(|duration| duration.as_millis() == 0) {
@@ -57,6 +61,8 @@ impl Function {
             ttl: declaration.ttl,
             timeout: declaration.timeout.unwrap_or(Duration::from_secs(300)),
             lazy: !declaration.write_through,
+            relations: declaration.relations.clone(),
+            declaration,
             run: Box::new(move |cx, args| Box::pin(run::<F>(cx, name, args, argument_limit, codec, limit))),
         })
     }

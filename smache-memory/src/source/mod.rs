@@ -13,7 +13,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use smache_core::{ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, FeedId, Image, Result, SourceId, Topic};
+use smache_core::{
+    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, FeedId, Filter, Image, Result, SourceId, Topic,
+};
 use tokio::sync::Notify;
 
 use self::{feed::MemoryFeed, table::Table};
@@ -100,7 +102,8 @@ impl<T: EntityType + Clone> MemorySource<T> {
     pub fn insert(&self, entity: T) -> Result<Option<Arc<T>>> {
         let key = EntityKey::encode(entity.id())?;
         let image = Image::new(entity);
-        self.write(|table, source| table.put(source, key, image)).map(|before| before.get()).transpose()
+        let changed = self.changed();
+        self.write(|table, source| table.put(source, key, image, changed)).map(|before| before.get()).transpose()
     }
 
     /// Changes an entity in place. Says whether there is one. A change of the id moves it.
@@ -111,6 +114,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
     /// [`ErrorKind::Argument`](smache_core::ErrorKind::Argument) when the id cannot be encoded.
     pub fn update(&self, id: &T::Id, change: impl FnOnce(&mut T)) -> Result<bool> {
         let key = EntityKey::encode(id)?;
+        let changed = self.changed();
         // Before the lock is let go, so that no other update is lost.
         self.write(|table, source| {
             let Some(image) = table.get(&key) else { return Ok(false) };
@@ -120,7 +124,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
             if new_key != key {
                 table.remove(source, &key);
             }
-            table.put(source, new_key, Image::new(entity));
+            table.put(source, new_key, Image::new(entity), changed);
             Ok(true)
         })
     }
@@ -142,6 +146,15 @@ impl<T: EntityType + Clone> MemorySource<T> {
         let key = EntityKey::encode(id)?;
         let image = self.shared.table().get(&key);
         image.map(|image| image.get()).transpose()
+    }
+
+    /// Which of the fields that functions can be narrowed to differ between two images; nothing where there is none.
+    fn changed(&self) -> impl FnOnce(&Image, &Image) -> Option<Vec<String>> + use<T> {
+        let fields = T::fields();
+        move |before, after| {
+            let images = (before.get::<T>().ok()?, after.get::<T>().ok()?);
+            (!fields.is_empty()).then(|| fields.changed(&images.0, &images.1))
+        }
     }
 
     fn write<R>(&self, write: impl FnOnce(&mut Table, &SourceId) -> R) -> R {
@@ -212,6 +225,23 @@ impl<T: EntityType + Clone> DataSource for MemorySource<T> {
 
     async fn list(&self) -> Result<Vec<Image>> {
         Ok(self.shared.table().list())
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        // Outside the lock, since the comparison runs the entities' own code.
+        let mut found = self.shared.table().list();
+        let mut outcome = Ok(());
+        found.retain(|image| {
+            filter.matches(image).unwrap_or_else(|error| {
+                outcome = Err(error);
+                false
+            })
+        });
+        outcome.map(|()| found)
+    }
+
+    fn tells_before(&self) -> bool {
+        self.with_feed
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

@@ -34,10 +34,21 @@ impl Table {
         self.entities.values().cloned().collect()
     }
 
-    pub(super) fn put(&mut self, source: &SourceId, key: EntityKey, image: Image) -> Option<Image> {
+    /// Puts an entity into its place. The closure tells the changed fields of an entity that was there, if anybody can.
+    pub(super) fn put(
+        &mut self,
+        source: &SourceId,
+        key: EntityKey,
+        image: Image,
+        changed: impl FnOnce(&Image, &Image) -> Option<Vec<String>>,
+    ) -> Option<Image> {
         let before = self.entities.insert(key.clone(), image.clone());
         let kind = if before.is_some() { ChangeKind::Update } else { ChangeKind::Insert };
+        let fields = before.as_ref().and_then(|before| changed(before, &image));
         self.record(source, key, kind, before.clone(), Some(image));
+        if let Some(change) = self.history.back_mut() {
+            change.fields = fields;
+        }
         before
     }
 

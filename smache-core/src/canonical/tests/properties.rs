@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::Value;
 
-use super::super::from_slice;
+use super::super::{elements, from_slice};
 use super::{Adjacent, Flat, Internal, Kind, Nested, Untagged, encode};
 
 /// Holds every kind that serde has.
@@ -85,6 +85,7 @@ fn decodes_to_a_value<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
 
 fn survives(bytes: &[u8]) {
     let _: Result<IgnoredAny, _> = from_slice(bytes);
+    let _ = elements(bytes);
     let _: Result<Nested, _> = from_slice(bytes);
     let _: Result<Untagged<Kind<u8>>, _> = from_slice(bytes);
     let _: Result<Flat<Kind<i64>>, _> = from_slice(bytes);
@@ -100,6 +101,13 @@ proptest! {
     #[test]
     fn what_is_encoded_decodes_equal(value in rich()) {
         prop_assert_eq!(from_slice::<Rich>(&encode(&value)), Ok(value));
+    }
+
+    #[test]
+    fn the_elements_of_a_tuple_are_encoded_as_they_are_alone(a in rich(), b in any::<u128>(), c in vec(rich(), 0..3)) {
+        let alone = [encode(&a), encode(&b), encode(&c)];
+        let tuple = encode(&(a, b, c));
+        prop_assert_eq!(elements(&tuple), Ok(alone.iter().map(Vec::as_slice).collect()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One run of a function: begin, run, commit. Two round trips, whatever the number of dependencies.
 
+mod commit;
+
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
@@ -7,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::{CallKey, Function, Inner, Nest, counters::count, lease::Lease, meta::Meta, registry::Output};
 use crate::{
-    Abort, Begin, BeginOutcome, Begun, Cached, Commit, CommitOutcome, Cx, Dependency, EntryId, Error, ErrorKind,
-    Freshness, Result, SourceId, Staleness, Timestamp, Token, Used, Via, computed::panic_text,
+    Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error,
+    ErrorKind, Freshness, Result, SourceId, Timestamp, Token, canonical,
+    computed::panic_text,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.
@@ -145,7 +147,9 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
         return Ok(Attempt::Revalidated(revalidated));
     }
     let cx = Cx::new(Arc::clone(&inner), nest);
-    run.declare(&cx);
+    if let Err(error) = run.declare(&cx, &key) {
+        return Err(run.fail(lease, error).await);
+    }
     let work = tokio::time::timeout(function.timeout, function.run(cx.clone(), key.args.clone()));
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
@@ -224,13 +228,37 @@ impl Run<'_> {
     }
 
     /// What the result depends on before the function has read anything.
-    fn declare(&self, cx: &Cx) {
+    fn declare(&self, cx: &Cx, key: &CallKey) -> Result<()> {
         let mut tracked = cx.tracked();
         tracked.direct(Dependency::function(self.function.key));
         for source in &self.function.whole {
             tracked.source(source);
             tracked.direct(Dependency::source(source));
         }
+        if self.function.relations.is_empty() {
+            return Ok(());
+        }
+        let arguments = canonical::elements(&key.args).map_err(|error| {
+            let name = self.function.name;
+            let fix = "let its `Args` be a tuple";
+            Error::new(ErrorKind::Argument, format!("the arguments of `{name}` cannot be told apart: {fix}"))
+                .with_source(error)
+        })?;
+        for relation in &self.function.relations {
+            let from = SourceId::new(relation.from)?;
+            let Some(&to) = arguments.get(relation.argument) else {
+                let (name, at) = (self.function.name, relation.argument);
+                let message = format!("a relation of `{name}` leads to its argument {at}, which no call of it has");
+                return Err(Error::new(ErrorKind::Config, message));
+            };
+            tracked.direct(Dependency::relation(&relation.id, &from, &EntityKey::from_canonical(to)));
+            tracked.direct(Dependency::blind(&from));
+            if self.inner.routes.of(&from).is_some_and(|route| route.fed) {
+                tracked.source(&relation.id);
+            }
+            tracked.source(&from);
+        }
+        Ok(())
     }
 
     fn outcome(&self, outcome: Outcome) -> Result<Output> {
@@ -248,139 +276,6 @@ impl Run<'_> {
                 let text = panic_text(panic.as_ref());
                 Err(Error::new(ErrorKind::Panicked, format!("the computed function `{name}` panicked: {text}")))
             }
-        }
-    }
-
-    async fn commit(
-        &self,
-        lease: Lease,
-        begun: &Begun,
-        key: &CallKey,
-        cx: &Cx,
-        output: Output,
-        elapsed: Duration,
-    ) -> Result<Ran> {
-        let kids = cx.tracked().kids().to_vec();
-        let meta = Meta { check: key.check, hash: output.encoded.hash, cost: elapsed, kids };
-        let commit = self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed);
-        let conflict_delay = commit.conflict_delay;
-        let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version: begun.started, stored };
-        Ok(match self.commit_surely(commit).await {
-            Ok(CommitOutcome::Fresh { now }) => {
-                lease.settle();
-                ran(Freshness::Fresh { as_of: now }, now, Stored::Fresh)
-            }
-            Ok(CommitOutcome::Conflicted { now, .. }) => {
-                lease.settle();
-                count(&self.inner.tally.conflicts);
-                if !self.function.lazy {
-                    self.inner.enqueue_reported(&[self.id], conflict_delay).await;
-                }
-                ran(Freshness::Stale { since: now }, now, Stored::Stale(conflict_delay))
-            }
-            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation) => {
-                lease.settle();
-                count(&self.inner.tally.lost);
-                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
-            }
-            // The caller has its value; only the store does not.
-            Err(error) if error.is_transient() => {
-                tracing::warn!(function = self.function.name, error = %error.report(), "a result could not be stored");
-                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
-            }
-            Err(error) => return Err(self.fail(lease, error).await),
-        })
-    }
-
-    fn what_to_commit(
-        &self,
-        begun: &Begun,
-        key: &CallKey,
-        cx: &Cx,
-        value: Bytes,
-        meta: Bytes,
-        elapsed: Duration,
-    ) -> Commit {
-        let tracked = cx.tracked();
-        let mut used = tracked.used();
-        used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
-        // What no source vouches for is the application's alone: a replaced store may have lost its reports.
-        let application = tracked.sources().is_empty().then(SourceId::application);
-        Commit {
-            id: self.id,
-            token: self.token,
-            started: begun.started,
-            incarnation: begun.incarnation.clone(),
-            epochs: begun.vouch.epochs(tracked.sources().iter().chain(&application)),
-            call: key.stored(self.function),
-            value,
-            meta,
-            used,
-            ttl: self.function.ttl,
-            not_after: tracked.not_after(),
-            tainted: tracked.is_tainted(),
-            lazy: self.function.lazy,
-            conflict_delay: conflict_delay(elapsed, begun.conflicts),
-        }
-    }
-
-    /// Early cut-off: an entry that is stale only through its children is still right when their values come out equal.
-    /// It is stored again with what they depend on now, under the clock of *this* begin.
-    async fn revalidate(&self, begun: &Begun, key: &CallKey, nest: Nest, clock: Instant) -> Result<Option<Stored>> {
-        let Some(entry) = &begun.entry else { return Ok(None) };
-        let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
-        let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);
-        if !only_through_children || meta.kids.is_empty() || meta.check != key.check || entry.is_expired(begun.now) {
-            return Ok(None);
-        }
-        let cx = Cx::new(Arc::clone(self.inner), nest);
-        {
-            let mut tracked = cx.tracked();
-            entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
-            begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
-        }
-        if !self.inner.kids_are_unchanged(&cx, &meta.kids).await? {
-            return Ok(None);
-        }
-        let commit = self.what_to_commit(begun, key, &cx, entry.value.clone(), entry.meta.clone(), clock.elapsed());
-        let delay = commit.conflict_delay;
-        Ok(match self.commit_surely(commit).await? {
-            CommitOutcome::Fresh { .. } => {
-                count(&self.inner.tally.cut_offs);
-                Some(Stored::Fresh)
-            }
-            CommitOutcome::Conflicted { .. } => Some(Stored::Stale(delay)),
-            CommitOutcome::Lost | CommitOutcome::OtherIncarnation => Some(Stored::No),
-        })
-    }
-
-    /// Commits, again if the answer was lost: a second try that lost its token may have succeeded the first time.
-    async fn commit_surely(&self, commit: Commit) -> Result<CommitOutcome> {
-        let mut pause = Duration::from_millis(20);
-        let mut ambiguous = false;
-        loop {
-            match self.inner.timed("commit", self.inner.store.commit(commit.clone())).await {
-                Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(&commit).await,
-                Ok(outcome) => return Ok(outcome),
-                Err(error) if error.is_transient() && pause < Duration::from_millis(200) => ambiguous = true,
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 3;
-        }
-    }
-
-    async fn was_it_stored(&self, commit: &Commit) -> Result<CommitOutcome> {
-        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await?;
-        let now = lookup.now;
-        match lookup.entries.first() {
-            Some(Some(entry)) if entry.version == commit.started && entry.meta == commit.meta => {
-                match lookup.vouch.judge(entry, now, &lookup.incarnation) {
-                    Freshness::Fresh { .. } => Ok(CommitOutcome::Fresh { now }),
-                    _ => Ok(CommitOutcome::Conflicted { now, dependencies: Vec::new() }),
-                }
-            }
-            _ => Ok(CommitOutcome::Lost),
         }
     }
 

@@ -1,0 +1,148 @@
+//! Relations: from a changed entity of one source to the entities of another whose results it is part of.
+
+use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+
+use super::Failure;
+use crate::{Cx, EntityKey, EntityType, Image, Result, SourceId};
+
+/// What an asynchronous relation answers.
+pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result<Vec<I>, Failure>> + Send + 'a>>;
+
+/// A relation from a changed entity `F` to the ids of an argument `Entity<T>`: a lazy dependency. It makes results depend
+/// on entities that they may read in any way, or that do not exist yet.
+///
+/// It is evaluated on the entity before and after each change, so that a move hits both ends and a deletion hits the
+/// end that it leaves. Where a source does not tell what an entity was before, a change of it hits all results of the
+/// function: that is correct, and costs their recomputation.
+///
+/// It must be a function of the entity, and of data whose changes have relations of their own.
+pub struct Relation<F, T> {
+    pub(super) argument: usize,
+    pub(super) text: &'static str,
+    pub(super) map: Map,
+    of: PhantomData<fn(&F) -> T>,
+}
+
+type Keys<'a> = Pin<Box<dyn Future<Output = Result<Vec<EntityKey>>> + Send + 'a>>;
+pub(super) type Map = Arc<dyn for<'a> Fn(&'a Cx, &'a Image) -> Keys<'a> + Send + Sync>;
+
+impl<F: EntityType, T: EntityType> Relation<F, T> {
+    /// A relation to the argument at that position among the arguments of the call. Its text, as written, is part of the
+    /// identity: a relation that maps otherwise is another one.
+    pub fn new(argument: usize, text: &'static str, map: impl Fn(&F) -> Vec<T::Id> + Send + Sync + 'static) -> Self {
+        let map = move |image: &Image| keys::<T>(&map(&*image.get::<F>()?));
+        let map: Map = Arc::new(move |_, image| Box::pin(std::future::ready(map(image))));
+        Self { argument, text, map, of: PhantomData }
+    }
+
+    /// A relation that may read: through the context it is given, whose reads are not tracked.
+    pub fn of_async(
+        argument: usize,
+        text: &'static str,
+        map: for<'a> fn(&'a Cx, &'a F) -> RelationFuture<'a, T::Id>,
+    ) -> Self {
+        let map: Map = Arc::new(move |cx, image| {
+            Box::pin(async move {
+                let entity = image.get::<F>()?;
+                let ids = map(cx, &entity).await.map_err(|failure| failure.into_error(text))?;
+                keys::<T>(&ids)
+            })
+        });
+        Self { argument, text, map, of: PhantomData }
+    }
+}
+
+fn keys<T: EntityType>(ids: &[T::Id]) -> Result<Vec<EntityKey>> {
+    ids.iter().map(EntityKey::encode).collect()
+}
+
+impl<F: EntityType, T: EntityType> fmt::Debug for Relation<F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Relation({} → {}: {})", F::SOURCE, T::SOURCE, self.text)
+    }
+}
+
+/// What a relation may answer: an id, none, one or many.
+#[diagnostic::on_unimplemented(
+    message = "a relation answers ids of type `{I}`, not `{Self}`",
+    note = "answer the id itself, an `Option` of it, or a `Vec` or an array of ids"
+)]
+pub trait IntoIds<I> {
+    /// The ids.
+    fn into_ids(self) -> Vec<I>;
+}
+
+impl<I> IntoIds<I> for I {
+    fn into_ids(self) -> Vec<I> {
+        vec![self]
+    }
+}
+
+impl<I: Clone> IntoIds<I> for &I {
+    fn into_ids(self) -> Vec<I> {
+        vec![self.clone()]
+    }
+}
+
+impl<I> IntoIds<I> for Option<I> {
+    fn into_ids(self) -> Vec<I> {
+        self.into_iter().collect()
+    }
+}
+
+impl<I: Clone> IntoIds<I> for Option<&I> {
+    fn into_ids(self) -> Vec<I> {
+        self.cloned().into_iter().collect()
+    }
+}
+
+impl<I> IntoIds<I> for Vec<I> {
+    fn into_ids(self) -> Vec<I> {
+        self
+    }
+}
+
+impl<I, const N: usize> IntoIds<I> for [I; N] {
+    fn into_ids(self) -> Vec<I> {
+        self.into()
+    }
+}
+
+/// A relation of a function, without its types.
+#[derive(Clone)]
+pub(crate) struct RawRelation {
+    /// What vouches for it: a leader that does not know the relation does not vouch for what depends on it.
+    pub(crate) id: SourceId,
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+    /// The position of the entity among the arguments of the call.
+    pub(crate) argument: usize,
+    pub(crate) text: &'static str,
+    map: Map,
+}
+
+impl RawRelation {
+    pub(super) fn of<F: EntityType, T: EntityType>(function: &str, relation: Relation<F, T>) -> Self {
+        let argument = relation.argument.to_string();
+        let parts = [function, F::SOURCE, T::SOURCE, &argument, relation.text].map(str::as_bytes);
+        Self {
+            id: SourceId::derived("relation", &parts),
+            from: F::SOURCE,
+            to: T::SOURCE,
+            argument: relation.argument,
+            text: relation.text,
+            map: relation.map,
+        }
+    }
+
+    /// Where it leads from an image.
+    pub(crate) async fn keys(&self, cx: &Cx, image: &Image) -> Result<Vec<EntityKey>> {
+        (self.map)(cx, image).await
+    }
+}
+
+impl fmt::Debug for RawRelation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {}: {}", self.from, self.to, self.text)
+    }
+}

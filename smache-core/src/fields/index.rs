@@ -1,0 +1,86 @@
+//! Indexes: the sets of fields by which predicates find entities.
+
+use std::{fmt, sync::Arc};
+
+use serde::Serialize;
+
+use super::{Field, Part};
+use crate::{EntityType, Image, Result, SourceId};
+
+/// Fields by which predicates find the entities of a type: what `#[entity(index)]` declares.
+///
+/// It is not an index of the database. A change is looked at through every index of its type, and hits the predicates
+/// whose values the entity has, or had, in the fields of the index.
+pub struct Index<T> {
+    parts: Vec<Part<T>>,
+}
+
+impl<T: EntityType> Index<T> {
+    /// An index of one field.
+    #[must_use]
+    pub fn on<V: Serialize + 'static>(field: Field<T, V>) -> Self {
+        Self { parts: vec![Part::of(field)] }
+    }
+
+    /// The same index with one more field.
+    #[must_use]
+    pub fn and<V: Serialize + 'static>(mut self, field: Field<T, V>) -> Self {
+        self.parts.push(Part::of(field));
+        self
+    }
+}
+
+impl<T> fmt::Debug for Index<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.parts.iter().map(|part| part.name)).finish()
+    }
+}
+
+/// An index without its type.
+#[derive(Clone)]
+pub(crate) struct RawIndex {
+    /// What vouches for the predicates that use it: a leader that does not know the index does not vouch for them.
+    pub(crate) id: SourceId,
+    /// Their stored names, sorted.
+    pub(crate) fields: Vec<&'static str>,
+    values: Arc<dyn Fn(&Image) -> Result<Vec<u8>> + Send + Sync>,
+}
+
+impl RawIndex {
+    /// The indexes of a type.
+    pub(crate) fn all<T: EntityType>() -> Vec<Self> {
+        let mut all: Vec<Self> = T::indexes().into_iter().map(Self::of).collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        all.dedup_by(|one, other| one.id == other.id);
+        all
+    }
+
+    fn of<T: EntityType>(index: Index<T>) -> Self {
+        let mut parts = index.parts;
+        parts.sort_by_key(|part| part.name);
+        let fields: Vec<&'static str> = parts.iter().map(|part| part.name).collect();
+        let named: Vec<&[u8]> = std::iter::once(T::SOURCE).chain(fields.iter().copied()).map(str::as_bytes).collect();
+        let values = move |image: &Image| {
+            let entity = image.get::<T>()?;
+            let values = parts.iter().map(|part| part.value(&entity)).collect::<Result<Vec<_>>>()?;
+            Ok(joined(values.iter().map(|value| &value[..])))
+        };
+        Self { id: SourceId::derived("index", &named), fields, values: Arc::new(values) }
+    }
+
+    /// What an entity has in the fields of the index.
+    pub(crate) fn values(&self, image: &Image) -> Result<Vec<u8>> {
+        (self.values)(image)
+    }
+}
+
+/// The canonical values of the fields of an index, which show where they end, in the order of the names.
+pub(super) fn joined<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    values.flatten().copied().collect()
+}
+
+impl fmt::Debug for RawIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.fields).finish()
+    }
+}

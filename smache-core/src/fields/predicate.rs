@@ -1,0 +1,137 @@
+//! Predicates: the entities whose fields have certain values, existing or yet to come.
+
+use std::{fmt, marker::PhantomData, ops::BitAnd, sync::Arc};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Field, RawIndex, encode, index::joined};
+use crate::{Dependency, EntityType, Error, ErrorKind, Image, Result, SourceId};
+
+/// The entities of a type whose fields have certain values: `Grade::COURSE.eq(7) & Grade::PASSED.eq(true)`.
+///
+/// Values are compared as they are encoded: two are equal if serde writes them equal.
+pub struct Predicate<T> {
+    filter: Result<Filter>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType> Predicate<T> {
+    pub(super) fn on<V: Serialize + Send + Sync + 'static>(field: Field<T, V>, value: V) -> Self {
+        let condition = encode(&value).map(|bytes| {
+            let wanted = bytes.clone();
+            let test = move |image: &Image| Ok(encode(field.get(&*image.get::<T>()?))? == wanted);
+            Condition { field: field.name(), value: Arc::new(value), bytes, test: Arc::new(test) }
+        });
+        let filter = condition.map(|condition| Filter { conditions: vec![condition] });
+        Self { filter: filter.map_err(|error| error.with_context("field", field.name())), of: PhantomData }
+    }
+
+    /// Its conditions, for a source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) when a value cannot be compared: not a number, or above 1 MiB.
+    pub fn into_filter(self) -> Result<Filter> {
+        self.filter
+    }
+}
+
+impl<T> BitAnd for Predicate<T> {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        let filter = self.filter.and_then(|mut filter| {
+            filter.conditions.extend(other.filter?.conditions);
+            filter.conditions.sort_by(|one, other| (one.field, &one.bytes).cmp(&(other.field, &other.bytes)));
+            Ok(filter)
+        });
+        Self { filter, of: PhantomData }
+    }
+}
+
+/// What a source looks for: every condition holds.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    conditions: Vec<Condition>,
+}
+
+impl Filter {
+    /// The conditions, by field.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Whether an entity fulfils it, for sources that look at their entities one by one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when the image is of another type than the predicate.
+    pub fn matches(&self, image: &Image) -> Result<bool> {
+        for condition in &self.conditions {
+            if !(condition.test)(image)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What of the indexes of its source the filter depends on: the index that covers most of its fields.
+    pub(crate) fn dependency<'a>(
+        &self,
+        source: &SourceId,
+        indexes: &'a [RawIndex],
+    ) -> Result<(&'a RawIndex, Dependency)> {
+        let value = |field: &str| self.conditions.iter().find(|condition| condition.field == field);
+        let covered = indexes.iter().filter(|index| index.fields.iter().all(|field| value(field).is_some()));
+        let index = covered.max_by_key(|index| index.fields.len()).ok_or_else(|| {
+            let fields: Vec<&str> = self.conditions.iter().map(|condition| condition.field).collect();
+            let fix = "mark a field of the predicate with `#[entity(index)]`";
+            let message =
+                format!("no index of the source `{source}` is covered by the fields `{}`: {fix}", fields.join("`, `"));
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        let values = index.fields.iter().filter_map(|field| value(field)).map(|condition| &condition.bytes[..]);
+        Ok((index, Dependency::predicate(&index.id, source, &joined(values))))
+    }
+}
+
+/// A field has a value.
+#[derive(Clone)]
+pub struct Condition {
+    field: &'static str,
+    value: Arc<dyn erased_serde::Serialize + Send + Sync>,
+    bytes: Bytes,
+    test: Arc<dyn Fn(&Image) -> Result<bool> + Send + Sync>,
+}
+
+impl Condition {
+    /// The stored name of the field.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The value, as the field's type writes it.
+    pub fn value(&self) -> impl Serialize + '_ {
+        &*self.value
+    }
+}
+
+impl<T> Clone for Predicate<T> {
+    fn clone(&self) -> Self {
+        Self { filter: self.filter.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Predicate<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.filter.fmt(f)
+    }
+}
+
+impl fmt::Debug for Condition {
+    // Without the value, which may be personal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} == …", self.field)
+    }
+}

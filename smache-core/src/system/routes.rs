@@ -1,0 +1,261 @@
+//! From changes to the dependencies that they hit: the entities themselves, their sources, and what relations and
+//! predicates lead to from the entities before and after.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, stream};
+
+use super::{Inner, Nest, Registry};
+use crate::{
+    Change, ChangeKind, Clock, Cx, DataSource, Dependency, EntityKey, EntryId, Error, ErrorKind, Hit, Image, Result,
+    Snapshot, SourceId, SystemClock, Timestamp,
+    computed::{RawRelation, panic_text},
+    fields::RawIndex,
+};
+
+/// How many entities that changes do not show are loaded at once.
+const LOADED: usize = 500;
+/// How many relations that read are evaluated at the same time.
+const EVALUATED: usize = 16;
+/// How long a relation may take. One that takes longer counts as leading anywhere.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// To how many entities a relation may lead from one. One that leads to more counts as leading anywhere.
+const MAX_ENDS: usize = 10_000;
+
+/// Where changes of each source lead in this program.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(BTreeMap<SourceId, Route>);
+
+/// Where changes of a source lead.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) relations: Vec<RawRelation>,
+    pub(crate) indexes: Vec<RawIndex>,
+    /// Whether a feed tells of its changes.
+    pub(crate) fed: bool,
+}
+
+impl Routes {
+    pub(crate) fn new(sources: &BTreeMap<SourceId, Arc<dyn DataSource>>, registry: &Registry) -> Self {
+        let route = |(id, source): (&SourceId, &Arc<dyn DataSource>)| {
+            let all = registry.iter().flat_map(|function| &function.relations);
+            let mut relations: Vec<_> = all.filter(|relation| relation.from == id.as_str()).cloned().collect();
+            relations.sort_by(|one, other| one.id.cmp(&other.id));
+            let route = Route { relations, indexes: source.kind().indexes(), fed: source.feed().is_some() };
+            (id.clone(), route)
+        };
+        Self(sources.iter().map(route).collect())
+    }
+
+    pub(crate) fn of(&self, source: &SourceId) -> Option<&Route> {
+        self.0.get(source)
+    }
+
+    /// The sources with what is derived of each: the names under which a leader vouches for the relations and indexes
+    /// that it knows. One that runs older code vouches for those of the older code only.
+    pub(crate) fn vouched(&self, sources: impl IntoIterator<Item = SourceId>) -> Vec<SourceId> {
+        let with_derived = |source: SourceId| {
+            let derived: Vec<SourceId> = self.of(&source).into_iter().flat_map(Route::derived).cloned().collect();
+            std::iter::once(source).chain(derived)
+        };
+        sources.into_iter().flat_map(with_derived).collect()
+    }
+}
+
+impl Route {
+    fn derived(&self) -> impl Iterator<Item = &SourceId> {
+        let relations = self.relations.iter().map(|relation| &relation.id);
+        relations.chain(self.indexes.iter().map(|index| &index.id)).filter(|_| self.fed)
+    }
+}
+
+/// What is hit, with the last change that hit it.
+struct Hits {
+    hits: BTreeMap<Dependency, Arc<str>>,
+    at: Timestamp,
+}
+
+impl Hits {
+    fn hit(&mut self, dependency: Dependency, change: &Change) {
+        let cause = cause(self.at, dependency, format_args!("{} {} {}", change.source, change.key, change.kind.verb()));
+        // The last change of an entity in a batch is the one that people want to read about.
+        self.hits.insert(dependency, cause);
+    }
+}
+
+/// The text of a cause: when, what was hit, and the change.
+pub(crate) fn cause(at: Timestamp, dependency: Dependency, change: impl std::fmt::Display) -> Arc<str> {
+    format!("{} {dependency} {change}", at.as_millis()).into()
+}
+
+impl Inner {
+    /// What changes hit.
+    ///
+    /// # Errors
+    /// The errors of sources, when an entity had to be loaded that a change does not show.
+    pub(crate) async fn hits(self: &Arc<Self>, changes: &[Change]) -> Result<Vec<Hit>> {
+        super::counters::add(&self.tally.changes, changes.len());
+        let mut hits = Hits { hits: BTreeMap::new(), at: SystemClock.now() };
+        for change in changes {
+            let (source, key) = (&change.source, &change.key);
+            hits.hit(Dependency::entity(source, key), change);
+            hits.hit(Dependency::source(source), change);
+            match &change.fields {
+                Some(fields) if change.kind == ChangeKind::Update => {
+                    fields.iter().for_each(|field| hits.hit(Dependency::field(source, key, field), change));
+                }
+                _ => hits.hit(Dependency::row(source, key), change),
+            }
+            // Whatever relations and predicates a program has, also those of another version of it.
+            if matches!(change.before, Snapshot::Unknown) || matches!(change.after, Snapshot::Unknown) {
+                hits.hit(Dependency::blind(source), change);
+            }
+        }
+        self.hit_relations(changes, &mut hits).await;
+        self.hit_predicates(changes, &mut hits).await?;
+        Ok(hits.hits.into_iter().map(|(dependency, cause)| Hit { dependency, cause }).collect())
+    }
+
+    async fn hit_relations(self: &Arc<Self>, changes: &[Change], hits: &mut Hits) {
+        let cx = Cx::new(Arc::clone(self), Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), depth: 1 });
+        let related = changes.iter().flat_map(|change| {
+            let relations = self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
+            relations.flat_map(move |relation| images(change).map(move |image| (change, relation, image)))
+        });
+        let evaluate = |(change, relation, image)| {
+            let cx = &cx;
+            async move { (change, relation, evaluate(relation, cx, image).await) }
+        };
+        let mut ends = stream::iter(related.map(evaluate).collect::<Vec<_>>()).buffered(EVALUATED);
+        while let Some((change, relation, ends)) = ends.next().await {
+            match ends {
+                Ok(ends) => {
+                    for end in &ends {
+                        hits.hit(Dependency::relation(&relation.id, &change.source, end), change);
+                    }
+                }
+                Err(error) => {
+                    super::counters::count(&self.tally.blind_changes);
+                    tracing::warn!(?relation, entity = %change.key, error = %error.report(), "where a relation leads is not known: everything that it may lead to goes stale");
+                    hits.hit(Dependency::blind(&change.source), change);
+                }
+            }
+        }
+    }
+
+    async fn hit_predicates(&self, changes: &[Change], hits: &mut Hits) -> Result<()> {
+        let present = self.present(changes).await?;
+        for change in changes {
+            let Some(route) = self.routes.of(&change.source) else { continue };
+            let unknown = matches!(change.after, Snapshot::Unknown);
+            let now = present.get(&(&change.source, &change.key)).filter(|_| unknown);
+            for index in &route.indexes {
+                let mut found = BTreeSet::new();
+                let mut unreadable = unknown && route.fed && matches!(now, None | Some(Present::Unreadable));
+                for image in images(change).chain(now.and_then(Present::image)) {
+                    match index.values(image) {
+                        Ok(values) => drop(found.insert(values)),
+                        Err(error) => {
+                            tracing::warn!(?index, entity = %change.key, error = %error.report(), "an entity cannot be compared with predicates: all of them go stale");
+                            unreadable = true;
+                        }
+                    }
+                }
+                if unreadable {
+                    super::counters::count(&self.tally.blind_changes);
+                    found.insert(Vec::new());
+                }
+                for values in found {
+                    hits.hit(Dependency::predicate(&index.id, &change.source, &values), change);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entities as they are now, of which the changes do not tell how they became. Later than the change, which is
+    /// right: what matched in between and does not any more has either read the entity, and depends on it, or has not.
+    /// Only behind feeds: elsewhere predicates depend on every change that does not show the entity.
+    async fn present<'a>(&self, changes: &'a [Change]) -> Result<BTreeMap<(&'a SourceId, &'a EntityKey), Present>> {
+        let mut wanted: BTreeMap<&SourceId, BTreeSet<&EntityKey>> = BTreeMap::new();
+        for change in changes.iter().filter(|change| matches!(change.after, Snapshot::Unknown)) {
+            if self.routes.of(&change.source).is_some_and(|route| route.fed && !route.indexes.is_empty()) {
+                wanted.entry(&change.source).or_default().insert(&change.key);
+            }
+        }
+        let mut present = BTreeMap::new();
+        for (id, keys) in wanted {
+            let Some(source) = self.sources.get(id) else { continue };
+            let keys: Vec<&EntityKey> = keys.into_iter().collect();
+            for keys in keys.chunks(LOADED) {
+                let owned: Vec<EntityKey> = keys.iter().copied().cloned().collect();
+                match source.load(&owned).await {
+                    Ok(images) if images.len() == keys.len() => {
+                        let image = |image: Option<Image>| image.map_or(Present::Absent, Present::Image);
+                        present.extend(keys.iter().map(|&key| (id, key)).zip(images.into_iter().map(image)));
+                    }
+                    // It will not be readable the next time either, and the feed has to get past it.
+                    Err(error) if !error.is_transient() => {
+                        tracing::warn!(source = %id, error = %error.report(), "changed entities cannot be loaded: all predicates of their source go stale");
+                        present.extend(keys.iter().map(|&key| ((id, key), Present::Unreadable)));
+                    }
+                    Err(error) => return Err(error.with_context("source", id)),
+                    Ok(_) => {
+                        let message =
+                            format!("the source `{id}` answered another number of entities than it was asked for");
+                        return Err(Error::new(ErrorKind::Internal, message));
+                    }
+                }
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// An entity as it is now.
+enum Present {
+    Absent,
+    Unreadable,
+    Image(Image),
+}
+
+impl Present {
+    fn image(&self) -> Option<&Image> {
+        match self {
+            Self::Image(image) => Some(image),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+/// The known images of a change.
+fn images(change: &Change) -> impl Iterator<Item = &Image> {
+    [&change.before, &change.after].into_iter().filter_map(|snapshot| match snapshot {
+        Snapshot::Known(image) => Some(image),
+        Snapshot::Unknown | Snapshot::Absent => None,
+    })
+}
+
+async fn evaluate(relation: &RawRelation, cx: &Cx, image: &Image) -> Result<Vec<EntityKey>> {
+    // A panic must not end the feed that the change came from.
+    let keys = AssertUnwindSafe(async { relation.keys(cx, image).await }).catch_unwind();
+    let ends = match tokio::time::timeout(PATIENCE, keys).await {
+        Ok(Ok(ends)) => ends?,
+        Ok(Err(panic)) => {
+            let message = format!("the relation panicked: {}", panic_text(panic.as_ref()));
+            return Err(Error::new(ErrorKind::Panicked, message));
+        }
+        Err(_) => return Err(Error::new(ErrorKind::Timeout, format!("the relation took longer than {PATIENCE:?}"))),
+    };
+    if ends.len() > MAX_ENDS {
+        let message =
+            format!("the relation leads to {} entities; at most {MAX_ENDS} are followed one by one", ends.len());
+        return Err(Error::new(ErrorKind::TooLarge, message));
+    }
+    Ok(ends)
+}

@@ -1,0 +1,178 @@
+//! The end of a run: what it used is validated and stored with its value, or its old value is found to be still right.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{Ran, Run, Stored, conflict_delay};
+use crate::{
+    Begun, Commit, CommitOutcome, Cx, Dependency, Error, ErrorKind, Freshness, Result, SourceId, Staleness, Used, Via,
+    cx::{Kept, Tracked},
+    system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output},
+};
+
+impl Run<'_> {
+    pub(super) async fn commit(
+        &self,
+        lease: Lease,
+        begun: &Begun,
+        key: &CallKey,
+        cx: &Cx,
+        output: Output,
+        elapsed: Duration,
+    ) -> Result<Ran> {
+        let kids = cx.tracked().kids().to_vec();
+        let meta = Meta { check: key.check, hash: output.encoded.hash, cost: elapsed, kids };
+        let commit = match self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed) {
+            Ok(commit) => commit,
+            Err(error) => return Err(self.fail(lease, error).await),
+        };
+        let conflict_delay = commit.conflict_delay;
+        let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version: begun.started, stored };
+        Ok(match self.commit_surely(commit).await {
+            Ok(CommitOutcome::Fresh { now }) => {
+                lease.settle();
+                ran(Freshness::Fresh { as_of: now }, now, Stored::Fresh)
+            }
+            Ok(CommitOutcome::Conflicted { now, .. }) => {
+                lease.settle();
+                count(&self.inner.tally.conflicts);
+                if !self.function.lazy {
+                    self.inner.enqueue_reported(&[self.id], conflict_delay).await;
+                }
+                ran(Freshness::Stale { since: now }, now, Stored::Stale(conflict_delay))
+            }
+            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation) => {
+                lease.settle();
+                count(&self.inner.tally.lost);
+                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
+            }
+            // The caller has its value; only the store does not.
+            Err(error) if error.is_transient() => {
+                tracing::warn!(function = self.function.name, error = %error.report(), "a result could not be stored");
+                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
+            }
+            Err(error) => return Err(self.fail(lease, error).await),
+        })
+    }
+
+    fn what_to_commit(
+        &self,
+        begun: &Begun,
+        key: &CallKey,
+        cx: &Cx,
+        value: Bytes,
+        meta: Bytes,
+        elapsed: Duration,
+    ) -> Result<Commit> {
+        let tracked = cx.tracked();
+        let mut used = self.used(&tracked)?;
+        used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
+        // What no source vouches for is the application's alone: a replaced store may have lost its reports.
+        let application = tracked.sources().is_empty().then(SourceId::application);
+        Ok(Commit {
+            id: self.id,
+            token: self.token,
+            started: begun.started,
+            incarnation: begun.incarnation.clone(),
+            epochs: begun.vouch.epochs(tracked.sources().iter().chain(&application)),
+            call: key.stored(self.function),
+            value,
+            meta,
+            used,
+            ttl: self.function.ttl,
+            not_after: tracked.not_after(),
+            tainted: tracked.is_tainted(),
+            lazy: self.function.lazy,
+            conflict_delay: conflict_delay(elapsed, begun.conflicts),
+        })
+    }
+
+    /// What the run used, within the bound of an entry.
+    fn used(&self, tracked: &Tracked) -> Result<Vec<Used>> {
+        let limit = self.inner.settings.max_dependencies;
+        let name = self.function.name;
+        match tracked.used(limit) {
+            Kept::All(used) => Ok(used),
+            Kept::Coarse(used) => {
+                count(&self.inner.tally.coarsened);
+                tracing::warn!(
+                    function = name,
+                    limit,
+                    "a result depends on too many entities: it depends on their whole sources instead"
+                );
+                Ok(used)
+            }
+            Kept::TooMuch(many) => {
+                let fix = "raise `max_dependencies` of the builder, or split the function";
+                let message = format!(
+                    "a result of `{name}` depends on {many} nested calls, tags and sources, above the limit of {limit}: {fix}"
+                );
+                Err(Error::new(ErrorKind::TooLarge, message))
+            }
+        }
+    }
+
+    /// Early cut-off: an entry that is stale only through its children is still right when their values come out equal.
+    /// It is stored again with what they depend on now, under the clock of *this* begin.
+    pub(super) async fn revalidate(&self, begun: &Begun, key: &CallKey, nest: Nest, clock: Instant) -> Result<Option<Stored>> {
+        let Some(entry) = &begun.entry else { return Ok(None) };
+        let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
+        let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);
+        if !only_through_children || meta.kids.is_empty() || meta.check != key.check || entry.is_expired(begun.now) {
+            return Ok(None);
+        }
+        let cx = Cx::new(Arc::clone(self.inner), nest);
+        {
+            let mut tracked = cx.tracked();
+            entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
+            begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
+        }
+        if !self.inner.kids_are_unchanged(&cx, &meta.kids).await? {
+            return Ok(None);
+        }
+        let commit = self.what_to_commit(begun, key, &cx, entry.value.clone(), entry.meta.clone(), clock.elapsed())?;
+        let delay = commit.conflict_delay;
+        Ok(match self.commit_surely(commit).await? {
+            CommitOutcome::Fresh { .. } => {
+                count(&self.inner.tally.cut_offs);
+                Some(Stored::Fresh)
+            }
+            CommitOutcome::Conflicted { .. } => Some(Stored::Stale(delay)),
+            CommitOutcome::Lost | CommitOutcome::OtherIncarnation => Some(Stored::No),
+        })
+    }
+
+    /// Commits, again if the answer was lost: a second try that lost its token may have succeeded the first time.
+    async fn commit_surely(&self, commit: Commit) -> Result<CommitOutcome> {
+        let mut pause = Duration::from_millis(20);
+        let mut ambiguous = false;
+        loop {
+            match self.inner.timed("commit", self.inner.store.commit(commit.clone())).await {
+                Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(&commit).await,
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is_transient() && pause < Duration::from_millis(200) => ambiguous = true,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 3;
+        }
+    }
+
+    async fn was_it_stored(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await?;
+        let now = lookup.now;
+        match lookup.entries.first() {
+            Some(Some(entry)) if entry.version == commit.started && entry.meta == commit.meta => {
+                match lookup.vouch.judge(entry, now, &lookup.incarnation) {
+                    Freshness::Fresh { .. } => Ok(CommitOutcome::Fresh { now }),
+                    _ => Ok(CommitOutcome::Conflicted { now, dependencies: Vec::new() }),
+                }
+            }
+            _ => Ok(CommitOutcome::Lost),
+        }
+    }
+}
