@@ -31,6 +31,8 @@ pub(crate) struct Tracked {
     sources: BTreeSet<SourceId>,
     /// Those that the function itself read, not only its nested calls.
     own: BTreeSet<SourceId>,
+    /// Those that nested calls depend on.
+    inherited: BTreeSet<SourceId>,
     kids: Vec<Kid>,
     not_after: Option<Timestamp>,
     tainted: bool,
@@ -57,7 +59,12 @@ impl Tracked {
         for dependency in leaves.chain([Dependency::entry(&kid.id)]) {
             self.used.entry(dependency).or_insert(Via::Child);
         }
-        record.entry.epochs.sources.iter().for_each(|(source, _)| self.source(source));
+        for (source, _) in &record.entry.epochs.sources {
+            self.source(source);
+            if !source.is_reserved() && !self.inherited.contains(source) {
+                self.inherited.insert(source.clone());
+            }
+        }
         self.not_after = [self.not_after, record.entry.expires].into_iter().flatten().min();
         self.kids.push(kid);
     }
@@ -92,6 +99,10 @@ impl Tracked {
         if !self.own.contains(source) {
             self.own.insert(source.clone());
         }
+    }
+
+    pub(crate) fn inherited(&self) -> &BTreeSet<SourceId> {
+        &self.inherited
     }
 
     pub(crate) fn own(&self) -> &BTreeSet<SourceId> {
@@ -271,6 +282,23 @@ impl Cx {
     /// [`tag`]: crate::tag
     pub fn depends_on(&self, what: impl DependsOn) -> Result<()> {
         what.track(self)
+    }
+
+    /// Says that the function reads a source by a client of its own, for [strict mode](crate::Builder::strict) and the
+    /// [auditor](crate::Smache::audit). It makes nothing depend on the source: a relation does, or [`depends_on`](Self::depends_on).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unregistered`] when the source is not registered.
+    pub fn reads<T: EntityType>(&self) -> Result<()> {
+        let source = self.source_of::<T>()?.id();
+        self.tracked().reads(source);
+        Ok(())
+    }
+
+    /// The same by the name of the source. Says whether there is one.
+    pub(crate) fn note_read(&self, source: &str) -> bool {
+        let known = self.inner.sources.keys().find(|known| known.as_str() == source);
+        known.inspect(|source| self.tracked().reads(source)).is_some()
     }
 
     /// A predicate, with every change that does not tell the entity before and after unless `blind` is false.

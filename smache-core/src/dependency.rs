@@ -34,6 +34,18 @@ impl Dependency {
         })
     }
 
+    /// From the digits that `Display` writes.
+    pub(crate) fn from_hex(digits: &str) -> Option<Self> {
+        if digits.len() != 2 * Self::LEN || !digits.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; Self::LEN];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
@@ -267,6 +279,8 @@ mod tests {
         assert_eq!(Dependency::blind(&source("grades")).kind(), Some(DependencyKind::Blind));
         assert_eq!(Dependency::tag("grades").kind(), Some(DependencyKind::Tag));
         assert!(!Dependency::tag("grades").may_be_of(&source("grades")));
+        assert_eq!(Dependency::from_hex(&grades.to_string()), Some(grades));
+        assert_eq!(Dependency::from_hex("grades"), None);
         assert_eq!(Dependency::from_bytes([0; 16]).kind(), None);
         assert_eq!(Dependency::from_bytes([0xff; 16]).kind(), None);
     }

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Contended,
     /// A computed function calls itself through its nested calls, or nests too deeply.
     Cycle,
+    /// A computed function reads a source that it does not declare, and the system is strict.
+    Undeclared,
     /// A newer leader of the feed exists.
     Fenced,
     /// The store behind the connection is another one than before: restarted, failed over, restored.

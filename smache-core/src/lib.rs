@@ -36,8 +36,8 @@ pub use self::{
     names::{FeedId, FunctionId, Namespace, SourceId},
     on::tag,
     queue::{
-        Enqueued, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
-        Settled, Settlement,
+        Enqueued, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation,
+        Reserve, Settled, Settlement,
     },
     source::{
         Batch, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image, Snapshot, Start,
@@ -48,7 +48,10 @@ pub use self::{
         Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record,
         RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch,
     },
-    system::{Builder, Counters, DeadJob, Smache, Stats, StoreFailure},
+    system::{
+        Audit, Builder, Cause, Counters, DeadJob, FunctionAudit, Impact, ImpactOn, Smache, Stats, StoreFailure, Strictness,
+        Why, WhyDependsOn, WhyState, WhyStored, note_read,
+    },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},
 };

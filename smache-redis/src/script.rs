@@ -43,6 +43,7 @@ scripts! {
     DISCARD = "discard" ["discard.lua"],
     COUNTS = "counts" ["counts.lua"],
     LIST = "list" ["list.lua"],
+    FIND = "find" ["find.lua"],
 }
 
 impl Script {

@@ -140,6 +140,12 @@ macro_rules! queue_suite {
                 error_is_bounded,
                 running_job_is_not_discarded,
             ],
+            queue::found: [
+                found_job_says_where_it_is,
+                found_job_says_how_it_went,
+                found_job_runs_before_it_runs_once_more,
+                job_that_is_over_is_not_found,
+            ],
             queue::merging: [
                 queued_job_is_merged,
                 merged_job_is_as_urgent_as_its_most_urgent_request,

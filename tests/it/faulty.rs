@@ -15,9 +15,9 @@ use smache::{
     EntryId, Error, ErrorKind, Result,
     backend::{
         Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued,
-        Epoch, FeedId, FeedStep, Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites,
-        Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record, Reservation, Reserve, Scanned,
-        Settled, Settlement, SourceId, StoreStats, Token, Traced,
+        Epoch, FeedId, FeedStep, FoundJob, Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState,
+        JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record, Reservation, Reserve,
+        Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced,
     },
     memory::Memory,
 };
@@ -273,6 +273,10 @@ impl JobQueue for FaultyQueue {
 
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
         self.faults.around("list", self.queue.list(state, cursor, limit)).await
+    }
+
+    async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
+        self.faults.around("find", self.queue.find(id)).await
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -87,6 +87,20 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST list every job that stays in the state `jobs_are_listed`
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage>;
 
+    /// The job of an entry, for people; `None` when there is none.
+    ///
+    /// A running job that was requested meanwhile is found as running, in the lane of the present run. One whose lease
+    /// lapsed may be found as running until a worker asks for jobs; its lease ended in the past then.
+    ///
+    /// # Contract
+    /// - MUST say the lane, the state and the time of the job as they are now, as [`list`](Self::list) says them
+    ///   `found_job_says_where_it_is`
+    /// - MUST give the counters that the next reservation would give, and the last error while it is kept
+    ///   `found_job_says_how_it_went`
+    /// - MUST find a running job as running when it is to run once more `found_job_runs_before_it_runs_once_more`
+    /// - MUST find nothing where no job was added, or it was done or discarded `job_that_is_over_is_not_found`
+    async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>>;
+
     /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
     /// lost, which is why the timeout bounds it.
     ///
@@ -255,4 +269,30 @@ pub struct ListedJob {
     pub at: Timestamp,
     /// The last error, if there was one.
     pub error: Option<String>,
+}
+
+/// The job of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoundJob {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its state.
+    pub state: JobState,
+    /// Due (queued), lease ends (running) or buried at.
+    pub at: Timestamp,
+    /// Runs in a row that ended in an error. The one that buried it does not count.
+    pub errors: u32,
+    /// Runs in a row whose worker vanished.
+    pub crashes: u32,
+    /// The last error, if there was one.
+    pub error: Option<String>,
+}
+
+impl FoundJob {
+    /// A job that has not failed; the rest is set by its public fields.
+    #[must_use]
+    pub fn new(lane: Lane, state: JobState, at: Timestamp) -> Self {
+        Self { lane, state, at, errors: 0, crashes: 0, error: None }
+    }
 }

@@ -4,7 +4,7 @@ use std::{any::TypeId, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Function, Inner, Registry, Routes, Settings, Smache, Tasks, feed, upkeep};
+use super::{Function, Inner, Registry, Routes, Settings, Smache, Strictness, Tasks, feed, upkeep};
 use crate::{
     Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId,
     cx::States,
@@ -58,6 +58,7 @@ impl Builder {
                 max_dependencies: 10_000,
                 codec: Codec::default(),
                 store_failure: StoreFailure::default(),
+                strictness: Strictness::default(),
             },
             feeds: true,
             upkeep: true,
@@ -107,6 +108,18 @@ impl Builder {
     pub fn on_store_failure(mut self, failure: StoreFailure) -> Self {
         self.settings.store_failure = failure;
         self
+    }
+
+    /// What happens when a function reads a source that it does not declare. Nothing by default.
+    pub fn strictness(mut self, strictness: Strictness) -> Self {
+        self.settings.strictness = strictness;
+        self
+    }
+
+    /// For tests: a function that reads a source which it does not declare fails with the names. The other half, a source
+    /// that is declared and never read, is known at the end of the test: [`Smache::audit`].
+    pub fn strict(self) -> Self {
+        self.strictness(Strictness::Strict)
     }
 
     /// How long one step of the store or queue may take. 5 seconds by default.
@@ -207,6 +220,7 @@ impl Builder {
             flights: Default::default(),
             leases: Default::default(),
             tally: Default::default(),
+            sampler: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         let (stop, stopping) = watch::channel(false);
@@ -274,6 +288,12 @@ fn check_bounds(settings: &Settings) -> Result<()> {
         ("max_value_bytes", settings.max_value_bytes),
         ("max_dependencies", settings.max_dependencies),
     ];
+    if let Strictness::Sampled(share) = settings.strictness
+        && !(0.0..=1.0).contains(&share)
+    {
+        let message = format!("the share of sampled runs is {share}: give it a number from 0 to 1");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     if let Some((name, _)) = sizes.into_iter().find(|(_, bytes)| *bytes == 0) {
         return Err(Error::new(ErrorKind::Config, format!("`{name}` is zero, so that nothing fits: give it more")));
     }

@@ -1,6 +1,6 @@
 //! Changes: from the application by `changed`, from feeds by their batches, to the dependencies that they hit.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Inner, Smache, read::jittered, routes::cause};
 use crate::{
@@ -38,7 +38,7 @@ impl Smache {
         let source = self.inner.source_of::<T>()?.id().clone();
         let change = |id| Ok(Change::new(source.clone(), EntityKey::encode(id)?, ChangeKind::Update));
         let changes = ids.into_iter().map(change).collect::<Result<Vec<_>>>()?;
-        let invalidation = Invalidation { hits: self.inner.hits(&changes).await?, ..Invalidation::default() };
+        let invalidation = Invalidation { hits: self.inner.hits_of(&changes).await?, ..Invalidation::default() };
         self.inner.acknowledge(invalidation).await
     }
 
@@ -77,7 +77,7 @@ impl Smache {
         let image =
             |entity: Option<&T>| entity.map_or(Snapshot::Absent, |entity| Snapshot::Known(Image::new(entity.clone())));
         let change = Change { before: image(before), after: image(after), ..Change::new(source, key, kind) };
-        let hits = self.inner.hits(&[change]).await?;
+        let hits = self.inner.hits_of(&[change]).await?;
         self.inner.acknowledge(Invalidation { hits, ..Invalidation::default() }).await
     }
 
@@ -122,6 +122,12 @@ impl Smache {
 }
 
 impl Inner {
+    /// What changes hit, counting them.
+    pub(crate) async fn hits_of(self: &Arc<Self>, changes: &[Change]) -> Result<Vec<Hit>> {
+        super::counters::add(&self.tally.changes, changes.len());
+        self.hits(changes).await
+    }
+
     async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
         let invalidated = self
             .invalidate(invalidation)

@@ -42,6 +42,8 @@ counters! {
     conflicts,
     /// Stale entries that were found to be still right without running their functions (early cut-off).
     cut_offs,
+    /// Runs that read a source which their function does not declare.
+    undeclared,
     /// Results that depend on whole sources, since they read more entities than an entry may depend on.
     coarsened,
     /// Runs whose result was not stored, since the lease was lost.

@@ -268,7 +268,7 @@ impl Leader {
         let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
         let lease = batch.as_of.map(|as_of| VOUCH.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
         let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
-        let hits = self.inner.hits(&changes).await?;
+        let hits = self.inner.hits_of(&changes).await?;
         self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);

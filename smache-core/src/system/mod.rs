@@ -1,6 +1,7 @@
 //! The system: everything that a program needs to read, change and recompute.
 
 mod admin;
+mod audit;
 mod builder;
 mod call_key;
 mod change;
@@ -8,6 +9,7 @@ mod counters;
 mod feed;
 mod flight;
 mod idle;
+mod impact;
 mod lease;
 mod meta;
 mod nest;
@@ -17,13 +19,17 @@ mod routes;
 mod run;
 mod task;
 mod upkeep;
+mod why;
 
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
 pub use self::{
     admin::{DeadJob, Stats},
+    audit::{Audit, FunctionAudit, Strictness, note_read},
     builder::{Builder, StoreFailure},
     counters::Counters,
+    impact::{Impact, ImpactOn},
+    why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
 };
 pub(crate) use self::{
     call_key::CallKey,
@@ -62,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) flights: flight::Flights,
     pub(crate) leases: lease::Leases,
     pub(crate) tally: Tally,
+    pub(crate) sampler: audit::Sampler,
 }
 
 /// Bounds and choices of a system.
@@ -75,6 +82,7 @@ pub(crate) struct Settings {
     pub(crate) max_dependencies: usize,
     pub(crate) codec: crate::Codec,
     pub(crate) store_failure: StoreFailure,
+    pub(crate) strictness: Strictness,
 }
 
 impl Smache {

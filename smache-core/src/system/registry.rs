@@ -1,10 +1,17 @@
 //! The computed functions of a program, by key and by type.
 
-use std::{any::TypeId, collections::HashMap, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
-use super::Settings;
+use super::{Settings, audit::Observed};
 use crate::{
     Codec, Computed, Cx, Declaration, Error, ErrorKind, FunctionKey, Result, SourceId, canonical,
     codec::{self, Encoded},
@@ -22,6 +29,7 @@ pub(crate) struct Function {
     pub(crate) whole: Vec<SourceId>,
     pub(crate) relations: Vec<RawRelation>,
     pub(crate) declaration: Declaration,
+    pub(super) observed: Mutex<Observed>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) lazy: bool,
@@ -63,6 +71,7 @@ impl Function {
             lazy: !declaration.write_through,
             relations: declaration.relations.clone(),
             declaration,
+            observed: Mutex::default(),
             run: Box::new(move |cx, args| Box::pin(run::<F>(cx, name, args, argument_limit, codec, limit))),
         })
     }

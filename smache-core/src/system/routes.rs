@@ -99,7 +99,6 @@ impl Inner {
     /// # Errors
     /// The errors of sources, when an entity had to be loaded that a change does not show.
     pub(crate) async fn hits(self: &Arc<Self>, changes: &[Change]) -> Result<Vec<Hit>> {
-        super::counters::add(&self.tally.changes, changes.len());
         let mut hits = Hits { hits: BTreeMap::new(), at: SystemClock.now() };
         for change in changes {
             let (source, key) = (&change.source, &change.key);

@@ -7,8 +7,8 @@ use std::{
 };
 
 use smache_core::{
-    Enqueued, EntryId, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Result,
-    Timestamp, Token,
+    Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
+    Result, Timestamp, Token,
 };
 
 use crate::store::cursor_id;
@@ -33,6 +33,17 @@ pub(super) enum State {
     Queued { due: Timestamp, place: u64 },
     Running { token: Token, until: Timestamp, again: Option<Again> },
     Buried { at: Timestamp },
+}
+
+impl State {
+    /// For people: its name, and when it is due, its lease ends or it was buried.
+    fn named(&self) -> (JobState, Timestamp) {
+        match self {
+            Self::Queued { due, .. } => (JobState::Queued, *due),
+            Self::Running { until, .. } => (JobState::Running, *until),
+            Self::Buried { at } => (JobState::Buried, *at),
+        }
+    }
 }
 
 /// A request that came while the job ran.
@@ -250,12 +261,10 @@ impl Jobs {
         let mut last = None;
         for (id, kept) in walk.by_ref().take(limit.saturating_add(PASSED_JOBS)) {
             last = Some(id);
-            let at = match (&kept.state, state) {
-                (State::Queued { due, .. }, JobState::Queued) => *due,
-                (State::Running { until, .. }, JobState::Running) => *until,
-                (State::Buried { at }, JobState::Buried) => *at,
-                _ => continue,
-            };
+            let (its, at) = kept.state.named();
+            if its != state {
+                continue;
+            }
             jobs.push(ListedJob { id: *id, at, error: kept.error.clone() });
             if jobs.len() >= limit.max(1) {
                 break;
@@ -263,5 +272,13 @@ impl Jobs {
         }
         let next = if walk.next().is_some() { last.map(|id| id.as_bytes().to_vec().into()) } else { None };
         Ok(JobPage { jobs, next })
+    }
+
+    pub(crate) fn find(&self, id: &EntryId) -> Option<FoundJob> {
+        let kept = self.all.get(id)?;
+        let (state, at) = kept.state.named();
+        let mut found = FoundJob::new(kept.lane, state, at);
+        (found.errors, found.crashes, found.error) = (kept.errors, kept.crashes, kept.error.clone());
+        Some(found)
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve, Result, Settled,
+    Enqueued, EntryId, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve, Result, Settled,
     Settlement, Token,
 };
 
@@ -78,6 +78,10 @@ impl JobQueue for MemoryQueue {
 
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
         self.space.step(|space, _| space.jobs.list(state, cursor.as_deref(), limit))?
+    }
+
+    async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
+        self.space.step(|state, _| state.jobs.find(id))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation,
-    Reserve, Result, Settled, Settlement, Token,
+    Enqueued, EntryId, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob,
+    Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
 use self::bell::Bell;
@@ -16,7 +16,7 @@ use crate::{
     connection::Link,
     keys::Keys,
     reply::{Reply, clip, number},
-    script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, LIST, REQUEUE, RESERVE, SETTLE, Script},
+    script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, LIST, REQUEUE, RESERVE, SETTLE, Script},
 };
 
 /// Jobs a call: what one script may take as arguments, and some milliseconds of the server's time.
@@ -59,6 +59,24 @@ fn lane_name(lane: Lane) -> &'static str {
         Lane::Propagation => "0",
         Lane::Recompute => "1",
     }
+}
+
+/// How scripts name a state.
+fn state_name(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "q",
+        JobState::Running => "r",
+        JobState::Buried => "b",
+    }
+}
+
+/// How often a job ended badly.
+fn runs(job: &mut Reply) -> Result<u32> {
+    Ok(u32::try_from(job.number()?).unwrap_or(u32::MAX))
+}
+
+fn last_error(job: &mut Reply) -> Result<Option<String>> {
+    Ok(job.maybe_bytes()?.map(|error| String::from_utf8_lossy(&error).into_owned()))
 }
 
 #[async_trait]
@@ -104,8 +122,8 @@ impl JobQueue for RedisQueue {
                 id: EntryId::from_slice(&job.bytes()?)?,
                 lane: reserve.lane,
                 token: Token::from_slice(&job.bytes()?)?,
-                errors: u32::try_from(job.number()?).unwrap_or(u32::MAX),
-                crashes: u32::try_from(job.number()?).unwrap_or(u32::MAX),
+                errors: runs(&mut job)?,
+                crashes: runs(&mut job)?,
             });
         }
         Ok(Reservation { jobs, next_due })
@@ -174,26 +192,41 @@ impl JobQueue for RedisQueue {
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
         let limit = limit.clamp(1, 10_000);
         let mut call = LIST.call(&self.keys);
-        call.arg(match state {
-            JobState::Queued => "q",
-            JobState::Running => "r",
-            JobState::Buried => "b",
-        });
         // One more than asked for tells whether there is a next page.
-        call.arg(cursor.as_deref().unwrap_or_default()).arg(limit + 1);
+        call.arg(state_name(state)).arg(cursor.as_deref().unwrap_or_default()).arg(limit + 1);
         let mut reply = self.reply(&call).await?;
         let mut jobs = Vec::new();
         while !reply.is_empty() {
             let mut job = reply.list()?;
             let id = EntryId::from_slice(&job.bytes()?)?;
             let at = job.time()?;
-            let error = job.maybe_bytes()?.map(|error| String::from_utf8_lossy(&error).into_owned());
+            let error = last_error(&mut job)?;
             jobs.push(ListedJob { id, at, error });
         }
         let more = jobs.len() > limit;
         jobs.truncate(limit);
         let next = jobs.last().filter(|_| more).map(|job| Bytes::copy_from_slice(job.id.as_bytes()));
         Ok(JobPage { jobs, next })
+    }
+
+    async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
+        let mut call = FIND.call(&self.keys);
+        call.arg(id.as_bytes());
+        let mut reply = self.reply(&call).await?;
+        if reply.is_empty() {
+            return Ok(None);
+        }
+        let (state, lane) = (reply.bytes()?, reply.bytes()?);
+        let state = [JobState::Queued, JobState::Running, JobState::Buried]
+            .into_iter()
+            .find(|named| state_name(*named).as_bytes() == state);
+        let lane = Lane::ALL.into_iter().find(|named| lane_name(*named).as_bytes() == lane);
+        let (Some(state), Some(lane)) = (state, lane) else { return Err(reply.unexpected()) };
+        let mut found = FoundJob::new(lane, state, reply.time()?);
+        found.errors = runs(&mut reply)?;
+        found.crashes = runs(&mut reply)?;
+        found.error = last_error(&mut reply)?;
+        Ok(Some(found))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

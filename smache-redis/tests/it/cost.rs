@@ -94,6 +94,23 @@ async fn a_computation_is_two_scripts_whatever_it_depends_on() {
 }
 
 #[tokio::test]
+async fn a_job_is_found_by_one_script_of_reads() {
+    let mut measured = Measured::start().await;
+    let queue = measured.redis.queue(&random_namespace()).expect("a queue");
+    queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
+    let reserve = Reserve { lane: Lane::Recompute, max: 10, lease: Duration::from_secs(9) };
+    assert_eq!(queue.reserve(reserve).await.expect("reserve").jobs.len(), 1);
+    assert_eq!(queue.find(&id(2)).await.expect("the script is known from now on"), None);
+    measured.reset().await;
+    let before = measured.reads().await;
+    assert!(queue.find(&id(1)).await.expect("find").is_some());
+    assert_eq!(measured.reads().await - before - 1, 1, "one for the job, and one for the question");
+    let calls: HashMap<_, _> = measured.commands().await.into_iter().map(|(name, (calls, _))| (name, calls)).collect();
+    let expected = ["evalsha", "time", "hmget", "zscore"].map(|name| (name.to_owned(), 1));
+    assert_eq!(calls, HashMap::from(expected));
+}
+
+#[tokio::test]
 async fn an_invalidation_of_few_dependants_is_one_script() {
     let mut measured = Measured::start().await;
     let (store, queue) = measured.redis.both(&random_namespace()).expect("both");

@@ -2,6 +2,7 @@
 
 pub mod delivery;
 pub mod endings;
+pub mod found;
 pub mod merging;
 pub mod races;
 pub mod random;
@@ -9,7 +10,7 @@ pub mod random;
 use std::time::Duration;
 
 use smache_core::{
-    Enqueued, EntryId, Job, JobCounts, JobEnd, JobQueue, JobState, Lane, ListedJob, NewJob, Reserve, Settled,
+    Enqueued, EntryId, FoundJob, Job, JobCounts, JobEnd, JobQueue, JobState, Lane, ListedJob, NewJob, Reserve, Settled,
     Settlement,
 };
 
@@ -80,4 +81,8 @@ pub(crate) async fn list(queue: &dyn JobQueue, state: JobState, limit: usize) ->
             None => return jobs,
         }
     }
+}
+
+pub(crate) async fn find(queue: &dyn JobQueue, id: EntryId) -> Option<FoundJob> {
+    queue.find(&id).await.expect("find")
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use smache_core::{Backend, EntryId, Job, JobEnd, JobQueue, JobState, Lane, NewJob};
 use smache_memory::Memory;
 
-use super::{bury, counts, enqueue, list, release, reserve_for, retry, settle};
+use super::{bury, counts, enqueue, find, list, release, reserve_for, retry, settle};
 use crate::{QueueHarness, chance::Chance, harness::random_namespace, steps::*};
 
 const IDS: u32 = 6;
@@ -74,7 +74,12 @@ impl Side {
             jobs.sort_by_key(|job| job.id);
             listed.push(jobs.into_iter().map(|job| (job.id, job.error)).collect::<Vec<_>>());
         }
-        format!("{outcome}, then {:?} {listed:?}", counts(queue).await)
+        let mut found = Vec::new();
+        for id in ids(0..IDS) {
+            let job = find(queue, id).await;
+            found.push(job.map(|job| (job.lane, job.state, job.errors, job.crashes, job.error)));
+        }
+        format!("{outcome}, then {:?} {listed:?} {found:?}", counts(queue).await)
     }
 }
 

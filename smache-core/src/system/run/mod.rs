@@ -12,7 +12,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::{CallKey, Function, Inner, Nest, counters::count, lease::Lease, meta::Meta, registry::Output};
+use super::{CallKey, Function, Inner, Nest, audit::current::RUN, counters::count, lease::Lease, meta::Meta, registry::Output};
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error,
     ErrorKind, Freshness, Result, SourceId, Timestamp, Token, canonical,
@@ -150,13 +150,15 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     if let Err(error) = run.declare(&cx, &key) {
         return Err(run.fail(lease, error).await);
     }
-    let work = tokio::time::timeout(function.timeout, function.run(cx.clone(), key.args.clone()));
+    let running = RUN.scope(cx.clone(), function.run(cx.clone(), key.args.clone()));
+    let work = tokio::time::timeout(function.timeout, running);
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
         Ok(()) = lost => Err(Error::new(ErrorKind::Cancelled, format!("the run of `{}` lost its lease", function.name))),
         () = stopped(stop) => Err(Error::new(ErrorKind::Cancelled, "the worker shuts down")),
     };
     count(&inner.tally.runs);
+    let outcome = outcome.and_then(|output| inner.observe(&function, &cx.tracked()).map(|()| output));
     match outcome {
         Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),
         Err(error) => Err(run.fail(lease, error).await),
