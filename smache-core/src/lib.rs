@@ -12,6 +12,7 @@ mod dependency;
 mod entity;
 mod error;
 mod fields;
+mod graph;
 mod ids;
 mod names;
 pub mod on;
@@ -32,6 +33,7 @@ pub use self::{
     entity::{Entity, EntityType, State},
     error::{BoxError, Error, ErrorKind, Result, Retry},
     fields::{Condition, Field, Fields, Filter, Index, Predicate},
+    graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, NodeState},
     ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},
     names::{FeedId, FunctionId, Namespace, SourceId},
     on::tag,
@@ -49,8 +51,8 @@ pub use self::{
         RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch,
     },
     system::{
-        Audit, Builder, Cause, Counters, DeadJob, FunctionAudit, Impact, ImpactOn, Smache, Stats, StoreFailure, Strictness,
-        Why, WhyDependsOn, WhyState, WhyStored, note_read,
+        Audit, Builder, Cause, Counters, DeadJob, FunctionAudit, Impact, ImpactOn, Smache, Stats, StoreFailure,
+        Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored, note_read,
     },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},

@@ -160,13 +160,18 @@ impl Inner {
             Strictness::Lenient => Ok(()),
             Strictness::Sampled(share) => {
                 if self.sampler.is_hit(share) {
-                    tracing::warn!(function = name, sources = names, "a function reads what it does not declare: add `reads(…)` to it");
+                    tracing::warn!(
+                        function = name,
+                        sources = names,
+                        "a function reads what it does not declare: add `reads(…)` to it"
+                    );
                 }
                 Ok(())
             }
             Strictness::Strict => {
                 let fix = "add `reads(…)` with their types to it";
-                let message = format!("the computed function `{name}` reads `{names}`, which it does not declare: {fix}");
+                let message =
+                    format!("the computed function `{name}` reads `{names}`, which it does not declare: {fix}");
                 Err(Error::new(ErrorKind::Undeclared, message))
             }
         }

@@ -6,6 +6,7 @@ mod builder;
 mod call_key;
 mod change;
 mod counters;
+mod drawing;
 mod feed;
 mod flight;
 mod idle;
@@ -19,6 +20,7 @@ mod routes;
 mod run;
 mod task;
 mod upkeep;
+mod verify;
 mod why;
 
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
@@ -29,6 +31,7 @@ pub use self::{
     builder::{Builder, StoreFailure},
     counters::Counters,
     impact::{Impact, ImpactOn},
+    verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
 };
 pub(crate) use self::{

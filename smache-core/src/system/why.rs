@@ -213,7 +213,8 @@ pub(super) fn state(traced: &Traced, record: &Record) -> WhyState {
             let other = |(source, epoch): &&(SourceId, _)| {
                 traced.vouch.sources.get(source).is_none_or(|vouch| vouch.epoch != *epoch)
             };
-            let mut lost: Vec<String> = entry.epochs.sources.iter().filter(other).map(|(id, _)| id.to_string()).collect();
+            let mut lost: Vec<String> =
+                entry.epochs.sources.iter().filter(other).map(|(id, _)| id.to_string()).collect();
             if traced.vouch.epoch != entry.epochs.global {
                 lost = vec!["everything".to_owned()];
             }
@@ -222,7 +223,8 @@ pub(super) fn state(traced: &Traced, record: &Record) -> WhyState {
         Freshness::Unvouched => {
             let silent = |(source, _): &&(SourceId, _)| {
                 traced.vouch.sources.get(source).is_none_or(|vouch| {
-                    vouch.armed.as_ref() != Some(&traced.incarnation) || vouch.lease.is_some_and(|until| until <= traced.now)
+                    vouch.armed.as_ref() != Some(&traced.incarnation)
+                        || vouch.lease.is_some_and(|until| until <= traced.now)
                 })
             };
             let sources = entry.epochs.sources.iter().filter(silent).map(|(source, _)| source.clone()).collect();
@@ -396,7 +398,11 @@ impl fmt::Display for Why {
             }
             None if matches!(self.state, WhyState::Stale { .. }) => {
                 let lazy = self.stored.as_ref().is_some_and(|stored| stored.lazy);
-                f.write_str(if lazy { "\n  no job: the next reader computes it" } else { "\n  no job: upkeep queues it" })?;
+                f.write_str(if lazy {
+                    "\n  no job: the next reader computes it"
+                } else {
+                    "\n  no job: upkeep queues it"
+                })?;
             }
             None => {}
         }

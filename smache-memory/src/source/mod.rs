@@ -148,6 +148,13 @@ impl<T: EntityType + Clone> MemorySource<T> {
         image.map(|image| image.get()).transpose()
     }
 
+    /// All entities, by id.
+    #[must_use]
+    pub fn values(&self) -> Vec<Arc<T>> {
+        let images = self.shared.table().list();
+        images.iter().map(|image| image.get().expect("the table holds entities of one type")).collect()
+    }
+
     /// Which of the fields that functions can be narrowed to differ between two images; nothing where there is none.
     fn changed(&self) -> impl FnOnce(&Image, &Image) -> Option<Vec<String>> + use<T> {
         let fields = T::fields();

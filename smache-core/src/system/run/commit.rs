@@ -118,7 +118,13 @@ impl Run<'_> {
 
     /// Early cut-off: an entry that is stale only through its children is still right when their values come out equal.
     /// It is stored again with what they depend on now, under the clock of *this* begin.
-    pub(super) async fn revalidate(&self, begun: &Begun, key: &CallKey, nest: Nest, clock: Instant) -> Result<Option<Stored>> {
+    pub(super) async fn revalidate(
+        &self,
+        begun: &Begun,
+        key: &CallKey,
+        nest: Nest,
+        clock: Instant,
+    ) -> Result<Option<Stored>> {
         let Some(entry) = &begun.entry else { return Ok(None) };
         let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
         let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);

@@ -12,11 +12,12 @@ use std::{
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::{CallKey, Function, Inner, Nest, audit::current::RUN, counters::count, lease::Lease, meta::Meta, registry::Output};
+use super::{
+    CallKey, Function, Inner, Nest, audit::current::RUN, counters::count, lease::Lease, meta::Meta, registry::Output,
+};
 use crate::{
-    Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error,
-    ErrorKind, Freshness, Result, SourceId, Timestamp, Token, canonical,
-    computed::panic_text,
+    Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error, ErrorKind, Freshness, Result,
+    SourceId, Timestamp, Token, canonical, computed::panic_text,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.

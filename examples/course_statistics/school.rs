@@ -1,0 +1,152 @@
+//! A school: what its statistics are made of. The tests run the same functions on every backend.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use smache::{Builder, Cx, Entity, Result, State, computed, tag};
+
+#[derive(Clone, Debug, Serialize, Deserialize, Entity)]
+#[entity(source = "courses")]
+pub struct Course {
+    #[serde(rename = "_id")]
+    #[entity(id)]
+    pub id: i64,
+    pub title: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, Entity)]
+#[entity(source = "participants")]
+pub struct Participant {
+    #[serde(rename = "_id")]
+    #[entity(id)]
+    pub id: i64,
+    #[entity(index)]
+    pub course_id: i64,
+    #[entity(field)]
+    pub name: String,
+    #[entity(field)]
+    pub last_login: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, Entity)]
+#[entity(source = "grades")]
+pub struct Grade {
+    #[serde(rename = "_id")]
+    #[entity(id)]
+    pub id: i64,
+    #[entity(index)]
+    pub participant_id: i64,
+    pub course_id: i64,
+    pub points: i64,
+}
+
+/// The mean of a participant's grades, found by a predicate: one that is added later counts as well.
+#[computed(reads(Grade))]
+pub async fn participant_score(
+    cx: &Cx,
+    log: State<Log>,
+    #[entity(fields(course_id))] participant: Entity<Participant>,
+) -> Result<i64> {
+    log.ran("participant_score", participant.id);
+    cx.depends_on(tag("grading rules"))?;
+    let grades = cx.find(Grade::PARTICIPANT_ID.eq(participant.id)).await?;
+    Ok(mean(grades.iter().map(|grade| grade.points)))
+}
+
+/// The mean of a course, made of its participants' scores. It asks for the participants by a query of its own, so
+/// relations say which changes concern it: of a participant or a grade, to the course before and after the change.
+#[computed(
+    relation(Participant, |participant| participant.course_id),
+    relation(Grade, |grade| grade.course_id),
+    calls(participant_score)
+)]
+pub async fn course_score(cx: &Cx, log: State<Log>, roster: State<Roster>, course: Entity<Course>) -> Result<i64> {
+    log.ran("course_score", course.id);
+    cx.reads::<Participant>()?;
+    let mut scores = Vec::new();
+    for participant in roster.of(course.id).await? {
+        scores.push(*cx.get(participant_score(participant)).await?);
+    }
+    Ok(mean(scores.into_iter()))
+}
+
+/// Whether a course is passed. It runs again only when the score of the course comes out otherwise.
+#[computed(calls(course_score))]
+pub async fn passed(cx: &Cx, log: State<Log>, course: i64) -> Result<bool> {
+    log.ran("passed", course);
+    Ok(*cx.get(course_score(course)).await? >= 50)
+}
+
+/// A list of everything.
+#[computed(sources(Course))]
+pub async fn directory(cx: &Cx, log: State<Log>) -> Result<Vec<String>> {
+    log.ran("directory", "");
+    let mut titles: Vec<String> = cx.all::<Course>().await?.iter().map(|course| course.title.clone()).collect();
+    titles.sort();
+    Ok(titles)
+}
+
+/// Reads one field: a log-in is no reason to greet anew.
+#[computed]
+pub async fn greeting(log: State<Log>, #[entity(fields(name))] participant: Entity<Participant>) -> String {
+    log.ran("greeting", participant.id);
+    format!("Hello, {}", participant.name)
+}
+
+fn mean(points: impl Iterator<Item = i64>) -> i64 {
+    let (sum, count) = points.fold((0, 0), |(sum, count), points| (sum + points, count + 1));
+    if count == 0 { 0 } else { sum / count }
+}
+
+/// Registers everything.
+pub fn register(builder: Builder) -> Builder {
+    builder
+        .register::<participant_score>()
+        .register::<course_score>()
+        .register::<passed>()
+        .register::<directory>()
+        .register::<greeting>()
+}
+
+/// Which functions ran.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Log {
+    fn ran(&self, function: &str, argument: impl fmt::Display) {
+        let mut ran = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *ran.entry(format!("{function}({argument})")).or_default() += 1;
+    }
+
+    /// What ran since the last look, in alphabetical order, with the number of times if it was more than one.
+    pub fn take(&self) -> String {
+        let ran = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let each = ran.iter().map(|(call, times)| if *times > 1 { format!("{call}×{times}") } else { call.clone() });
+        each.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The application's own query: the participants of a course.
+#[derive(Clone)]
+pub struct Roster(Arc<dyn Fn(i64) -> Answer + Send + Sync>);
+
+type Answer = Pin<Box<dyn Future<Output = Result<Vec<i64>>> + Send>>;
+
+impl Roster {
+    pub fn new<A>(query: impl Fn(i64) -> A + Send + Sync + 'static) -> Self
+    where
+        A: Future<Output = Result<Vec<i64>>> + Send + 'static,
+    {
+        Self(Arc::new(move |course| Box::pin(query(course))))
+    }
+
+    async fn of(&self, course: i64) -> Result<Vec<i64>> {
+        self.0(course).await
+    }
+}

@@ -1,0 +1,93 @@
+//! Checking a stored value against a run: finds code that reads what nobody told the framework of.
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+
+use super::{CallKey, Function, Inner, Nest, Smache, audit::current::RUN, meta::Meta};
+use crate::{Call, Computed, Cx, Error, ErrorKind, Result, StoredEntry, computed::panic_text};
+
+/// By then every change that was made before has been delivered, or the feed's lease is over and the value is not fresh.
+const DELIVERED: Duration = Duration::from_secs(3);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a check of a stored value found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verified {
+    /// A run gives the stored value.
+    Same,
+    /// A run gives another value, and still nothing has made the stored one stale: the function reads something that it
+    /// does not depend on, or does not give the same result twice.
+    Different,
+    /// The value is not stored, not fresh, or was overtaken by a change during the check: there is nothing to compare.
+    Unknown,
+}
+
+impl Smache {
+    /// Runs the function of a stored fresh result once more, beside the cache, and compares: a check for code that reads
+    /// through its own database client, whichever that is. Nothing is stored, and readers notice nothing.
+    ///
+    /// Takes a run of the function; about three seconds more when the values differ, since a change that is just on its
+    /// way must not be taken for a mistake.
+    ///
+    /// # Errors
+    /// The function's own, [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's.
+    pub async fn verify<F: Computed>(&self, call: Call<F>) -> Result<Verified> {
+        let (function, key) = self.inner.key(&call)?;
+        let Some((version, stored)) = self.inner.fresh(&key).await? else { return Ok(Verified::Unknown) };
+        let computed = self.inner.run_beside(function, &key).await?;
+        let deadline = Instant::now() + DELIVERED;
+        while computed != stored {
+            match self.inner.fresh(&key).await? {
+                Some((now, _)) if now == version => {}
+                _ => return Ok(Verified::Unknown),
+            }
+            if Instant::now() > deadline {
+                return Ok(Verified::Different);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(Verified::Same)
+    }
+}
+
+impl Inner {
+    /// The version and the hash of a value, if it is stored and fresh.
+    async fn fresh(&self, key: &CallKey) -> Result<Option<(u64, [u8; 16])>> {
+        let lookup = self.timed("lookup", self.store.lookup(&[key.id])).await?;
+        let Some(entry) = lookup.entries.first().and_then(Option::as_ref) else { return Ok(None) };
+        let meta = |entry: &StoredEntry| Meta::read(&entry.meta).filter(|meta| meta.check == key.check);
+        let fresh =
+            lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh() && !entry.is_expired(lookup.now);
+        Ok(meta(entry).filter(|_| fresh).map(|meta| (entry.version, meta.hash)))
+    }
+
+    /// Runs a function without storing its result. Answers the hash of its value.
+    async fn run_beside(self: &std::sync::Arc<Self>, function: &Function, key: &CallKey) -> Result<[u8; 16]> {
+        let cx = Cx::new(std::sync::Arc::clone(self), Nest { parent: key.id, depth: 1 });
+        let running = RUN.scope(cx.clone(), function.run(cx.clone(), key.args.clone()));
+        let name = function.name;
+        match AssertUnwindSafe(tokio::time::timeout(function.timeout, running)).catch_unwind().await {
+            Ok(Ok(output)) => {
+                self.observe(function, &cx.tracked())?;
+                Ok(output?.encoded.hash)
+            }
+            Ok(Err(_)) => {
+                let bound = function.timeout;
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("the computed function `{name}` took longer than {bound:?}"),
+                ))
+            }
+            Err(panic) => {
+                let text = panic_text(panic.as_ref());
+                Err(Error::new(ErrorKind::Panicked, format!("the computed function `{name}` panicked: {text}")))
+            }
+        }
+    }
+}
