@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use smache_core::{
-    Backend, CacheStore, DataSource, EntityKey, EntityType, Image, JobQueue, ManualClock, Position, Result,
+    Backend, CacheStore, DataSource, EntityKey, EntityType, Field, Filter, Image, JobQueue, ManualClock, Position,
+    Result,
 };
 use smache_memory::{Loss, Memory, MemorySource};
 use smache_testkit::{
@@ -104,6 +105,13 @@ mod table {
 
         fn text(&self, image: &Image) -> Result<String> {
             Ok(image.get::<Note>()?.text.clone())
+        }
+
+        fn with_text(&self, text: &str) -> Filter {
+            Field::<Note, String>::new("text", |note| &note.text)
+                .eq(text)
+                .into_filter()
+                .expect("a text can be compared")
         }
 
         async fn put(&self, number: u32, text: &str) -> Result<()> {

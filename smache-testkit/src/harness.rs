@@ -3,7 +3,7 @@
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use smache_core::{CacheStore, DataSource, EntityKey, Image, JobQueue, Namespace, Position, Result};
+use smache_core::{CacheStore, DataSource, EntityKey, Filter, Image, JobQueue, Namespace, Position, Result};
 
 type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -51,6 +51,9 @@ pub trait SourceProbe: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What [`Image::get`] gives.
     fn text(&self, image: &Image) -> Result<String>;
+
+    /// What the entities with a text fulfil: the filter of a predicate on the field of the text.
+    fn with_text(&self, text: &str) -> Filter;
 
     /// Inserts the entity of a number, or replaces it.
     async fn put(&self, number: u32, text: &str) -> Result<()>;

@@ -254,6 +254,8 @@ macro_rules! attached_source_suite {
                 load_answers_in_order,
                 load_sees_acknowledged_changes,
                 list_has_every_entity,
+                find_answers_what_matches,
+                find_sees_acknowledged_changes,
                 many_entities_are_loaded,
             ],
         }

@@ -52,7 +52,8 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST answer every entity whose stored fields equal the values, and MAY answer others `find_answers_what_matches`
-    /// - MUST see every change that was delivered or acknowledged before the call `find_sees_delivered_changes`
+    /// - MUST see every change that was delivered or acknowledged before the call
+    ///   `find_sees_acknowledged_changes`
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the source cannot find, which is the default.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use mongodb::bson::{doc, rawdoc};
-use smache_core::{DataSource, EntityKey, Error, ErrorKind, Image, Position, Result};
+use smache_core::{DataSource, EntityKey, Error, ErrorKind, Field, Filter, Image, Position, Result};
 use smache_mongo::MongoSource;
 use smache_testkit::{SourceHarness, SourceProbe};
 
@@ -28,6 +28,10 @@ impl SourceProbe for Probe {
 
     fn text(&self, image: &Image) -> Result<String> {
         Ok(image.get::<User>()?.name.clone())
+    }
+
+    fn with_text(&self, text: &str) -> Filter {
+        Field::<User, String>::new("name", |user| &user.name).eq(text).into_filter().expect("a text can be compared")
     }
 
     async fn put(&self, number: u32, text: &str) -> Result<()> {

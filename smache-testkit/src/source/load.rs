@@ -3,7 +3,7 @@
 use smache_core::{EntityKey, ErrorKind};
 
 use super::{put, remove, text};
-use crate::SourceHarness;
+use crate::{SourceHarness, SourceProbe};
 
 /// One element a key, in order, and none where there is no entity.
 pub async fn load_answers_in_order(harness: SourceHarness) {
@@ -50,6 +50,52 @@ pub async fn list_has_every_entity(harness: SourceHarness) {
         }
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
     }
+}
+
+/// The texts of what a source finds by a text, among what it may answer beside it; `None` where it cannot find.
+async fn found(probe: &dyn SourceProbe, text: &str) -> Option<usize> {
+    let filter = probe.with_text(text);
+    match probe.source().find(&filter).await {
+        Ok(images) => {
+            let texts = images.iter().map(|image| {
+                let matches = filter.matches(image).expect("the type is right");
+                let read = probe.text(image).expect("a text");
+                assert_eq!(matches, read == text, "the filter and the text agree");
+                usize::from(matches)
+            });
+            Some(texts.sum())
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            None
+        }
+    }
+}
+
+/// Every entity that fulfils a filter is found, whatever is in its text; a source that cannot find says so.
+pub async fn find_answers_what_matches(harness: SourceHarness) {
+    let probe = &**harness.role();
+    let hostile = "$gt: \"'; DROP TABLE x; --\0ä";
+    let texts = ["one", "two", "One", "", "one ", hostile];
+    for (number, text) in (0..60).zip(texts.iter().cycle()) {
+        put(probe, number, text).await;
+    }
+    for text in texts {
+        assert!(matches!(found(probe, text).await, Some(10) | None), "{text:?}");
+    }
+    assert!(matches!(found(probe, "three").await, Some(0) | None));
+}
+
+/// A find that starts after a write was acknowledged sees it.
+pub async fn find_sees_acknowledged_changes(harness: SourceHarness) {
+    let probe = &**harness.role();
+    for round in 0..10 {
+        put(probe, 1, &round.to_string()).await;
+        assert!(matches!(found(probe, &round.to_string()).await, Some(1) | None));
+    }
+    assert!(matches!(found(probe, "0").await, Some(0) | None));
+    remove(probe, 1).await;
+    assert!(matches!(found(probe, "9").await, Some(0) | None));
 }
 
 /// Beyond the contract: many keys are loaded at once, and a key is read as the id that it was made of.
