@@ -1,13 +1,9 @@
 //! The bars of the project, each with what was measured in this run: `scripts/with-servers cargo bench -p smache-benches
 //! --bench bars`. A ratio against the raw client is of the same run, its samples taken in turns.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use smache_benches::{Item, World, commands, raw, share, size, total};
+use smache_benches::{Item, World, commands, median, micros, raw, row, size, time, used_memory};
 
 #[tokio::main]
 async fn main() {
@@ -15,34 +11,13 @@ async fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    println!("{:<58} {:>16} {:>16}", "what", "measured", "bar");
+    row("what", "measured", "bar");
     hit_in_memory().await;
     hit_on_redis().await;
     miss().await;
     recomputations().await;
     change_to_fresh().await;
-    fan_out().await;
-    commit_with_dependencies().await;
     memory_of_an_entry().await;
-}
-
-fn row(what: &str, measured: impl std::fmt::Display, bar: &str) {
-    println!("{what:<58} {:>16} {bar:>16}", measured.to_string());
-}
-
-fn micros(duration: Duration) -> String {
-    format!("{:.2} µs", duration.as_secs_f64() * 1e6)
-}
-
-fn median(mut samples: Vec<Duration>) -> Duration {
-    samples.sort_unstable();
-    samples[samples.len() / 2]
-}
-
-async fn time<T>(work: impl Future<Output = T>) -> Duration {
-    let start = Instant::now();
-    work.await;
-    start.elapsed()
 }
 
 async fn hit_in_memory() {
@@ -138,45 +113,6 @@ async fn change_to_fresh() {
     row("change to fresh, in-app trigger, idle worker, median", micros(median(samples)), "< 5000 µs");
 }
 
-async fn fan_out() {
-    for dependants in [1u64, 100, 10_000] {
-        let world = World::redis(1).await;
-        for chunk in (0..dependants).collect::<Vec<_>>().chunks(500) {
-            for result in world.smache.get_many(chunk.iter().map(|&part| share(0u64, part))).await {
-                result.expect("computes");
-            }
-        }
-        let mut raw = raw().await;
-        let before = scripts(&mut raw).await;
-        let took = time(world.smache.changed::<Item>(&0)).await;
-        let steps = scripts(&mut raw).await - before;
-        let stats = world.smache.stats().await.expect("stats");
-        assert_eq!(stats.store.stale, dependants, "all of them are stale");
-        assert_eq!(stats.jobs.recompute, dependants, "and have a job");
-        let bar = if dependants == 10_000 { "< 1000000 µs" } else { "" };
-        row(&format!("one change with {dependants} dependants"), micros(took), bar);
-        row("  round trips", steps, if dependants == 10_000 { "<= 50" } else { "" });
-    }
-}
-
-/// Scripts that the server ran: every step of a change is one.
-async fn scripts(raw: &mut MultiplexedConnection) -> u64 {
-    let info: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await.expect("INFO answers");
-    let calls = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
-    info.lines().filter(|line| line.starts_with("cmdstat_evalsha")).filter_map(calls).sum()
-}
-
-async fn commit_with_dependencies() {
-    for dependencies in [0u64, 10, 100, 1000] {
-        let world = World::redis(1000).await;
-        let mut samples = Vec::new();
-        for _ in 0..50 {
-            samples.push(time(world.smache.refresh(total(dependencies))).await);
-        }
-        row(&format!("run with {dependencies} dynamic dependencies, median"), micros(median(samples)), "");
-    }
-}
-
 async fn memory_of_an_entry() {
     const ENTRIES: u64 = 20_000;
     let mut raw = raw().await;
@@ -185,10 +121,4 @@ async fn memory_of_an_entry() {
     fill(&world, ENTRIES).await;
     let bytes = used_memory(&mut raw).await.saturating_sub(before) / ENTRIES;
     row("memory of an entry with 2 edges on Redis", format!("{bytes} bytes"), "");
-}
-
-async fn used_memory(raw: &mut MultiplexedConnection) -> u64 {
-    let info: String = redis::cmd("INFO").arg("memory").query_async(raw).await.expect("INFO answers");
-    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    line.and_then(|number| number.trim().parse().ok()).expect("Redis counts its memory")
 }

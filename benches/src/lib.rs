@@ -3,7 +3,7 @@
 use std::{
     env,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,25 @@ pub async fn total(cx: &Cx, items: u64) -> Result<u64, smache::Failure> {
     Ok(loaded.iter().flatten().map(|item| item.size).sum())
 }
 
+/// Comes out equal after most changes of its item.
+#[computed]
+pub async fn rounded(item: Entity<Item>) -> u64 {
+    item.size / 1_000_000
+}
+
+/// A chain of calls that ends at a rounded item.
+#[computed]
+pub async fn link(cx: &Cx, length: u64) -> Result<u64, smache::Failure> {
+    let below = if length <= 1 { cx.get(rounded(0u64)).await? } else { cx.get(link(length - 1)).await? };
+    Ok(*below + 1)
+}
+
+/// One of many results that are made of a rounded item.
+#[computed]
+pub async fn leaf(cx: &Cx, part: u64) -> Result<u64, smache::Failure> {
+    Ok(*cx.get(rounded(0u64)).await? + part)
+}
+
 /// A system with its items.
 #[derive(Debug)]
 pub struct World {
@@ -74,6 +93,9 @@ impl World {
             .register::<size>()
             .register::<share>()
             .register::<total>()
+            .register::<rounded>()
+            .register::<link>()
+            .register::<leaf>()
             .store_timeout(Duration::from_secs(30))
             .build()
             .await
@@ -105,6 +127,52 @@ impl World {
     pub async fn redis(items: u64) -> Self {
         Self::on(Redis::connect(&redis_url()).await.expect("REDIS_URL is a Redis"), items).await
     }
+}
+
+/// Scripts that the server ran, by its own count: every step of a run and of a change is one.
+///
+/// # Panics
+/// When there is no Redis.
+pub async fn scripts(raw: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await.expect("INFO answers");
+    let calls = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
+    info.lines().filter(|line| line.starts_with("cmdstat_evalsha")).filter_map(calls).sum()
+}
+
+/// The memory that the server uses, in bytes, by its own count.
+///
+/// # Panics
+/// When there is no Redis.
+pub async fn used_memory(raw: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("memory").query_async(raw).await.expect("INFO answers");
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    line.and_then(|number| number.trim().parse().ok()).expect("Redis counts its memory")
+}
+
+/// A line of a table: what, how much, and the bar it should reach.
+#[expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
+pub fn row(what: &str, measured: impl std::fmt::Display, bar: &str) {
+    println!("{what:<66} {:>16} {bar:>16}", measured.to_string());
+}
+
+/// Microseconds, readable.
+#[must_use]
+pub fn micros(duration: Duration) -> String {
+    format!("{:.2} µs", duration.as_secs_f64() * 1e6)
+}
+
+/// The middle of some samples.
+#[must_use]
+pub fn median(mut samples: Vec<Duration>) -> Duration {
+    samples.sort_unstable();
+    samples[samples.len() / 2]
+}
+
+/// How long something takes.
+pub async fn time<T>(work: impl Future<Output = T>) -> Duration {
+    let start = Instant::now();
+    work.await;
+    start.elapsed()
 }
 
 /// The server to measure.

@@ -1,0 +1,187 @@
+//! Changes of a school, and which functions each of them runs. The same story on every backend.
+
+use async_trait::async_trait;
+use smache::{Result, Smache};
+
+use crate::school::{Course, Grade, Log, Participant, course_score, directory, greeting, participant_score, passed};
+
+/// Writes to the data of a school. Updates change one field.
+#[async_trait]
+pub trait Data: Send + Sync {
+    async fn insert_course(&self, course: Course) -> Result<()>;
+    async fn set_title(&self, course: i64, title: &str) -> Result<()>;
+    async fn insert_participant(&self, participant: Participant) -> Result<()>;
+    async fn set_course(&self, participant: i64, course: i64) -> Result<()>;
+    async fn set_name(&self, participant: i64, name: &str) -> Result<()>;
+    async fn set_login(&self, participant: i64, login: i64) -> Result<()>;
+    async fn delete_participant(&self, participant: i64) -> Result<()>;
+    async fn insert_grade(&self, grade: Grade) -> Result<()>;
+    async fn set_points(&self, grade: i64, points: i64) -> Result<()>;
+    async fn delete_grade(&self, grade: i64) -> Result<()>;
+}
+
+/// What the changes of a source tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The entity before and after.
+    Both,
+    /// Its id, and the changed fields of an update.
+    Id,
+}
+
+fn participant(id: i64, course_id: i64) -> Participant {
+    Participant { id, course_id, name: format!("p{id}"), last_login: 0 }
+}
+
+fn grade(id: i64, participant_id: i64, course_id: i64, points: i64) -> Grade {
+    Grade { id, participant_id, course_id, points }
+}
+
+/// Two courses; two participants in the first one, one in the second; a grade each.
+pub async fn fill(data: &dyn Data) -> Result<()> {
+    for id in 1..=2 {
+        data.insert_course(Course { id, title: format!("c{id}") }).await?;
+    }
+    for (id, course, points) in [(1, 1, 60), (2, 1, 40), (3, 2, 80)] {
+        data.insert_participant(participant(id, course)).await?;
+        data.insert_grade(grade(id, id, course, points)).await?;
+    }
+    Ok(())
+}
+
+/// Tells the story, and asserts after each change which functions ran and what comes out.
+pub async fn tell(smache: &Smache, data: &dyn Data, log: &Log, told: Told) -> Result<()> {
+    // Where a change does not tell what the entity was before, a relation may lead anywhere.
+    let exact = |exact: &'static str, everywhere: &'static str| if told == Told::Both { exact } else { everywhere };
+
+    read(smache).await?;
+    assert_eq!(
+        log.take(),
+        "course_score(1) course_score(2) directory() greeting(1) greeting(2) greeting(3) participant_score(1) \
+         participant_score(2) participant_score(3) passed(1) passed(2)"
+    );
+    after(smache).await?;
+    assert_eq!(log.take(), "", "nothing changed");
+
+    data.set_points(1, 62).await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        exact(
+            "course_score(1) participant_score(1) passed(1)",
+            "course_score(1) course_score(2) participant_score(1) passed(1)"
+        )
+    );
+    assert_eq!(scores(smache).await?, (51, 80));
+
+    data.set_points(1, 63).await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        exact("course_score(1) participant_score(1)", "course_score(1) course_score(2) participant_score(1)"),
+        "the mean of the course comes out equal: whether it is passed is not asked again"
+    );
+    assert_eq!(scores(smache).await?, (51, 80));
+
+    data.set_course(1, 2).await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        "course_score(1) course_score(2) participant_score(1) passed(1) passed(2)",
+        "a move concerns both courses, and not the greeting"
+    );
+    assert_eq!(scores(smache).await?, (40, 71));
+    assert!(!*smache.get(passed(1)).await? && *smache.get(passed(2)).await?);
+
+    data.insert_grade(grade(4, 3, 2, 100)).await?;
+    after(smache).await?;
+    assert_eq!(log.take(), "course_score(2) participant_score(3) passed(2)", "a row that starts to match");
+    assert_eq!(scores(smache).await?, (40, 76));
+
+    data.delete_grade(4).await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        exact(
+            "course_score(2) participant_score(3) passed(2)",
+            "course_score(1) course_score(2) participant_score(3) passed(2)"
+        ),
+        "a row that ceases to match"
+    );
+    assert_eq!(scores(smache).await?, (40, 71));
+
+    data.set_login(2, 7).await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        exact("course_score(1)", "course_score(1) course_score(2)"),
+        "neither the greeting nor the score of the participant reads the log-in"
+    );
+
+    data.set_name(2, "Ann").await?;
+    after(smache).await?;
+    assert_eq!(log.take(), exact("course_score(1) greeting(2)", "course_score(1) course_score(2) greeting(2)"));
+    assert_eq!(*smache.get(greeting(2)).await?, "Hello, Ann");
+
+    data.insert_participant(participant(4, 1)).await?;
+    after(smache).await?;
+    assert_eq!(log.take(), "course_score(1) participant_score(4) passed(1)", "a participant that nobody knew");
+    assert_eq!(scores(smache).await?, (20, 71));
+
+    data.set_title(1, "c1!").await?;
+    after(smache).await?;
+    assert_eq!(log.take(), "course_score(1) directory()", "an argument, and a source that is read as a whole");
+    assert_eq!(*smache.get(directory()).await?, ["c1!", "c2"]);
+
+    smache.changed_tag("grading rules").await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        "participant_score(1) participant_score(2) participant_score(3) participant_score(4)",
+        "all come out equal, so that nothing above them runs"
+    );
+
+    data.delete_participant(4).await?;
+    after(smache).await?;
+    assert_eq!(
+        log.take(),
+        exact("course_score(1) passed(1)", "course_score(1) course_score(2) passed(1)"),
+        "a deletion concerns the course that the participant leaves"
+    );
+    assert_eq!(scores(smache).await?, (40, 71));
+    assert!(smache.get(participant_score(4)).await.is_err());
+
+    data.set_course(1, 1).await?;
+    after(smache).await?;
+    assert_eq!(log.take(), "course_score(1) course_score(2) participant_score(1) passed(1) passed(2)", "and back");
+    assert_eq!(scores(smache).await?, (51, 80));
+    smache.audit().assert_clean();
+    Ok(())
+}
+
+async fn read(smache: &Smache) -> Result<()> {
+    for course in 1..=2 {
+        smache.get(passed(course)).await?;
+    }
+    for participant in 1..=3 {
+        smache.get(greeting(participant)).await?;
+    }
+    smache.get(directory()).await?;
+    Ok(())
+}
+
+/// Until every change is delivered and everything that it made stale is computed: without any reader.
+async fn after(smache: &Smache) -> Result<()> {
+    smache.run_until_idle().await.map(drop)
+}
+
+/// The scores of both courses, which are stored and fresh.
+async fn scores(smache: &Smache) -> Result<(i64, i64)> {
+    let mut scores = Vec::new();
+    for course in 1..=2 {
+        let score = smache.peek(course_score(course)).await?.expect("it is stored");
+        assert!(score.is_fresh(), "{:?}", smache.why(course_score(course)).await?);
+        scores.push(*score);
+    }
+    Ok((scores[0], scores[1]))
+}
