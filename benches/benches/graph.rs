@@ -121,15 +121,15 @@ async fn invalidation(dependants: u64) {
 
 async fn log_slow_calls(raw: &mut MultiplexedConnection) {
     let mut set = redis::pipe();
-    set.cmd("CONFIG").arg(&["SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "100000"]).ignore();
+    set.cmd("CONFIG").arg(&["SET", "slowlog-log-slower-than", "1000", "slowlog-max-len", "1000"]).ignore();
     set.cmd("SLOWLOG").arg("RESET").ignore();
     set.query_async::<()>(raw).await.expect("a Redis of one's own takes settings");
 }
 
-/// The longest call since the log began, by the server's own clock.
+/// The longest call since the log began, by the server's own clock; nothing below a millisecond.
 async fn longest_call(raw: &mut MultiplexedConnection) -> Duration {
     let calls: Vec<Vec<redis::Value>> =
-        redis::cmd("SLOWLOG").arg(&["GET", "100000"]).query_async(raw).await.expect("SLOWLOG answers");
+        redis::cmd("SLOWLOG").arg(&["GET", "1000"]).query_async(raw).await.expect("SLOWLOG answers");
     let mut set = redis::cmd("CONFIG");
     set.arg(&["SET", "slowlog-log-slower-than", "10000"]).query_async::<()>(raw).await.expect("as before");
     let took = |call: &Vec<redis::Value>| match call.get(2) {

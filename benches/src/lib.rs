@@ -191,7 +191,8 @@ pub fn redis_url() -> String {
 /// When there is no Redis.
 pub async fn raw() -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(redis_url()).expect("a good URL");
-    client.get_multiplexed_async_connection().await.expect("REDIS_URL is a Redis")
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+    client.get_multiplexed_async_connection_with_config(&config).await.expect("REDIS_URL is a Redis")
 }
 
 /// Calls a server has processed, by its own count.
