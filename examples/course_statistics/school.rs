@@ -13,42 +13,42 @@ use smache::{Builder, Cx, Entity, Result, State, computed, tag};
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "courses")]
-pub struct Course {
+pub(crate) struct Course {
     #[serde(rename = "_id")]
     #[entity(id)]
-    pub id: i64,
-    pub title: String,
+    pub(crate) id: i64,
+    pub(crate) title: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "participants")]
-pub struct Participant {
+pub(crate) struct Participant {
     #[serde(rename = "_id")]
     #[entity(id)]
-    pub id: i64,
+    pub(crate) id: i64,
     #[entity(index)]
-    pub course_id: i64,
+    pub(crate) course_id: i64,
     #[entity(field)]
-    pub name: String,
+    pub(crate) name: String,
     #[entity(field)]
-    pub last_login: i64,
+    pub(crate) last_login: i64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "grades")]
-pub struct Grade {
+pub(crate) struct Grade {
     #[serde(rename = "_id")]
     #[entity(id)]
-    pub id: i64,
+    pub(crate) id: i64,
     #[entity(index)]
-    pub participant_id: i64,
-    pub course_id: i64,
-    pub points: i64,
+    pub(crate) participant_id: i64,
+    pub(crate) course_id: i64,
+    pub(crate) points: i64,
 }
 
 /// The mean of a participant's grades, found by a predicate: one that is added later counts as well.
 #[computed(reads(Grade))]
-pub async fn participant_score(
+pub(crate) async fn participant_score(
     cx: &Cx,
     log: State<Log>,
     #[entity(fields(course_id))] participant: Entity<Participant>,
@@ -66,7 +66,7 @@ pub async fn participant_score(
     relation(Grade, |grade| grade.course_id),
     calls(participant_score)
 )]
-pub async fn course_score(cx: &Cx, log: State<Log>, roster: State<Roster>, course: Entity<Course>) -> Result<i64> {
+pub(crate) async fn course_score(cx: &Cx, log: State<Log>, roster: State<Roster>, course: Entity<Course>) -> Result<i64> {
     log.ran("course_score", course.id);
     cx.reads::<Participant>()?;
     let mut scores = Vec::new();
@@ -78,14 +78,14 @@ pub async fn course_score(cx: &Cx, log: State<Log>, roster: State<Roster>, cours
 
 /// Whether a course is passed. It runs again only when the score of the course comes out otherwise.
 #[computed(calls(course_score))]
-pub async fn passed(cx: &Cx, log: State<Log>, course: i64) -> Result<bool> {
+pub(crate) async fn passed(cx: &Cx, log: State<Log>, course: i64) -> Result<bool> {
     log.ran("passed", course);
     Ok(*cx.get(course_score(course)).await? >= 50)
 }
 
 /// A list of everything.
 #[computed(sources(Course))]
-pub async fn directory(cx: &Cx, log: State<Log>) -> Result<Vec<String>> {
+pub(crate) async fn directory(cx: &Cx, log: State<Log>) -> Result<Vec<String>> {
     log.ran("directory", "");
     let mut titles: Vec<String> = cx.all::<Course>().await?.iter().map(|course| course.title.clone()).collect();
     titles.sort();
@@ -94,7 +94,7 @@ pub async fn directory(cx: &Cx, log: State<Log>) -> Result<Vec<String>> {
 
 /// Reads one field: a log-in is no reason to greet anew.
 #[computed]
-pub async fn greeting(log: State<Log>, #[entity(fields(name))] participant: Entity<Participant>) -> String {
+pub(crate) async fn greeting(log: State<Log>, #[entity(fields(name))] participant: Entity<Participant>) -> String {
     log.ran("greeting", participant.id);
     format!("Hello, {}", participant.name)
 }
@@ -105,7 +105,7 @@ fn mean(points: impl Iterator<Item = i64>) -> i64 {
 }
 
 /// Registers everything.
-pub fn register(builder: Builder) -> Builder {
+pub(crate) fn register(builder: Builder) -> Builder {
     builder
         .register::<participant_score>()
         .register::<course_score>()
@@ -116,7 +116,7 @@ pub fn register(builder: Builder) -> Builder {
 
 /// Which functions ran.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<Mutex<BTreeMap<String, usize>>>);
+pub(crate) struct Log(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Log {
     fn ran(&self, function: &str, argument: impl fmt::Display) {
@@ -125,7 +125,7 @@ impl Log {
     }
 
     /// What ran since the last look, in alphabetical order, with the number of times if it was more than one.
-    pub fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         let ran = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let each = ran.iter().map(|(call, times)| if *times > 1 { format!("{call}×{times}") } else { call.clone() });
         each.collect::<Vec<_>>().join(" ")
@@ -134,12 +134,12 @@ impl Log {
 
 /// The application's own query: the participants of a course.
 #[derive(Clone)]
-pub struct Roster(Arc<dyn Fn(i64) -> Answer + Send + Sync>);
+pub(crate) struct Roster(Arc<dyn Fn(i64) -> Answer + Send + Sync>);
 
 type Answer = Pin<Box<dyn Future<Output = Result<Vec<i64>>> + Send>>;
 
 impl Roster {
-    pub fn new<A>(query: impl Fn(i64) -> A + Send + Sync + 'static) -> Self
+    pub(crate) fn new<A>(query: impl Fn(i64) -> A + Send + Sync + 'static) -> Self
     where
         A: Future<Output = Result<Vec<i64>>> + Send + 'static,
     {

@@ -10,14 +10,14 @@ use crate::{
 };
 
 /// The option for an application that renames or re-exports the facade.
-pub(crate) const OPTION: Known = ("crate", "crate = \"::smache\"");
+pub(crate) const OPTION: Known = Known::once("crate", "crate = \"::smache\"");
 
 /// The value of the option.
 pub(crate) fn path(option: &Opt, errors: &mut Errors) -> Option<Path> {
     let text = option.string(errors)?;
     let path = text.parse_with(Path::parse_mod_style);
     if path.is_err() {
-        errors.at(&text, format!("`{}` is not the path of a module: write `{}`", text.value(), OPTION.1));
+        errors.at(&text, format!("`{}` is not the path of a module: write `{}`", text.value(), OPTION.form));
     }
     path.ok()
 }
@@ -27,15 +27,20 @@ pub(crate) fn private(facade: Option<&Path>, span: Span) -> TokenStream {
     match facade {
         // Without the hygiene of the macro: a path such as `crate::cache` is one of the user's.
         Some(path) => {
-            let located = path.to_token_stream().into_iter().map(|mut token| {
-                token.set_span(token.span().located_at(span));
-                token
-            });
-            let path: TokenStream = located.collect();
+            let path = located(path, span);
             quote_spanned!(span=> #path::__private)
         }
         None => quote_spanned!(span=> ::smache::__private),
     }
+}
+
+/// Tokens of the user, with their own hygiene, at another place.
+pub(crate) fn located(tokens: impl ToTokens, span: Span) -> TokenStream {
+    let located = tokens.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(span));
+        token
+    });
+    located.collect()
 }
 
 /// The hygiene of the macro at the place of a token of the user: nothing in the user's scope gets in its way, lints leave

@@ -6,6 +6,7 @@ mod computed;
 mod duration;
 mod entity;
 mod errors;
+mod expression;
 mod facade;
 mod name;
 mod options;

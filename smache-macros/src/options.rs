@@ -2,12 +2,32 @@
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use quote::quote;
-use syn::{LitBool, LitInt, LitStr};
+use syn::{
+    Attribute, LitBool, LitInt, LitStr, Meta, Token, ext::IdentExt, parse::ParseStream, parse::Parser,
+    punctuated::Punctuated,
+};
 
 use crate::errors::Errors;
 
-/// An option that an attribute knows: its name and how it is written, for messages.
-pub(crate) type Known = (&'static str, &'static str);
+/// An option that an attribute knows.
+pub(crate) struct Known {
+    name: &'static str,
+    /// How it is written, for messages.
+    pub(crate) form: &'static str,
+    repeats: bool,
+}
+
+impl Known {
+    /// An option that is there once at most.
+    pub(crate) const fn once(name: &'static str, form: &'static str) -> Self {
+        Self { name, form, repeats: false }
+    }
+
+    /// An option that is there as often as one likes.
+    pub(crate) const fn repeated(name: &'static str, form: &'static str) -> Self {
+        Self { name, form, repeats: true }
+    }
+}
 
 /// An option as written.
 pub(crate) struct Opt {
@@ -22,25 +42,49 @@ enum Value {
     List(TokenStream),
 }
 
-/// The known options, each at most once; whatever else is there becomes a mistake.
+/// The known options, each as often as it may be there; whatever else is there becomes a mistake.
 pub(crate) fn parse(tokens: TokenStream, known: &[Known], seen: &mut Vec<String>, errors: &mut Errors) -> Vec<Opt> {
     let pieces = split_at_commas(tokens);
     pieces.into_iter().filter_map(|piece| parse_one(piece, known, seen, errors)).collect()
 }
 
+/// The options in all attributes of a name, each with its attribute.
+pub(crate) fn in_attributes<'a>(
+    attrs: &'a [Attribute],
+    name: &str,
+    known: &[Known],
+    errors: &mut Errors,
+) -> Vec<(&'a Attribute, Opt)> {
+    let mut seen = Vec::new();
+    let mut all = Vec::new();
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident(name)) {
+        match &attr.meta {
+            Meta::List(list) => {
+                let options = parse(list.tokens.clone(), known, &mut seen, errors);
+                all.extend(options.into_iter().map(|option| (attr, option)));
+            }
+            _ => {
+                let forms: Vec<String> = known.iter().map(|known| format!("`#[{name}({})]`", known.form)).collect();
+                errors.at(attr, format!("write {}", forms.join(" or ")));
+            }
+        }
+    }
+    all
+}
+
 fn parse_one(piece: Vec<TokenTree>, known: &[Known], seen: &mut Vec<String>, errors: &mut Errors) -> Option<Opt> {
     let whole: TokenStream = piece.iter().cloned().collect();
     let mut piece = piece.into_iter();
-    let names = || known.iter().map(|(_, form)| format!("`{form}`")).collect::<Vec<_>>().join(", ");
+    let names = || known.iter().map(|known| format!("`{}`", known.form)).collect::<Vec<_>>().join(", ");
     let Some(TokenTree::Ident(name)) = piece.next() else {
         errors.at(whole, format!("this is not an option: write {}", names()));
         return None;
     };
-    let Some(&(_, form)) = known.iter().find(|(known, _)| name == known) else {
+    let Some(&Known { form, repeats, .. }) = known.iter().find(|known| name == known.name) else {
         errors.at(whole, format!("unknown option `{name}`: the options are {}", names()));
         return None;
     };
-    if seen.contains(&name.to_string()) {
+    if !repeats && seen.contains(&name.to_string()) {
         errors.at(whole, format!("the option `{name}` is there twice: keep one"));
         return None;
     }
@@ -74,6 +118,12 @@ fn split_at_commas(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     // An empty piece is a trailing comma, or a doubled one that harms nobody.
     pieces.retain(|piece| !piece.is_empty());
     pieces
+}
+
+/// Names of fields between commas; a keyword is one too, because `type` is what the field `r#type` is called.
+pub(crate) fn names(list: TokenStream) -> syn::Result<Vec<Ident>> {
+    let parse = |input: ParseStream<'_>| Punctuated::<Ident, Token![,]>::parse_terminated_with(input, Ident::parse_any);
+    parse.parse2(list).map(|names| names.into_iter().collect())
 }
 
 impl Opt {
@@ -130,7 +180,12 @@ impl Opt {
 mod tests {
     use super::*;
 
-    const KNOWN: &[Known] = &[("id", "id = \"…\""), ("version", "version = 2"), ("sources", "sources(A, B)")];
+    const KNOWN: &[Known] = &[
+        Known::once("id", "id = \"…\""),
+        Known::once("version", "version = 2"),
+        Known::once("sources", "sources(A, B)"),
+        Known::repeated("index", "index(a, b)"),
+    ];
 
     fn mistakes(tokens: &str) -> Vec<String> {
         let mut errors = Errors::default();
@@ -148,7 +203,7 @@ mod tests {
     #[test]
     fn good_options_are_read_in_any_order() {
         assert_eq!(mistakes(""), [""; 0]);
-        assert_eq!(mistakes("sources(A, B<C, D>), version = 3, id = \"x\","), [""; 0]);
+        assert_eq!(mistakes("index(a, b), sources(A, B<C, D>), index(c, d), version = 3, id = \"x\","), [""; 0]);
     }
 
     #[test]
@@ -157,8 +212,8 @@ mod tests {
         assert_eq!(
             messages,
             [
-                "this is not an option: write `id = \"…\"`, `version = 2`, `sources(A, B)`",
-                "unknown option `nonsense`: the options are `id = \"…\"`, `version = 2`, `sources(A, B)`",
+                "this is not an option: write `id = \"…\"`, `version = 2`, `sources(A, B)`, `index(a, b)`",
+                "unknown option `nonsense`: the options are `id = \"…\"`, `version = 2`, `sources(A, B)`, `index(a, b)`",
                 "the option `id` is there twice: keep one",
                 "the option `version` is there twice: keep one",
                 "the option `id` is written `id = \"…\"`",

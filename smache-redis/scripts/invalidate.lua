@@ -54,12 +54,6 @@ local function mark(id, hard, text)
     return true
 end
 
--- Other clients wait while a script runs: a page ends by the clock as well, since machines differ. The clock is that of
--- the processor, because `TIME` may stand still in a script. The jobs take about as long again.
-local PATIENCE, PIECE = 0.0025, 50
-local began = os.clock()
-local function late() return os.clock() - began > PATIENCE end
-
 -- The places are the entries first and then the hits, so that what is named itself is marked with the announcement.
 local function walk()
     while place <= hits + entries and budget > 0 do
@@ -71,7 +65,7 @@ local function walk()
             local hit = place - entries
             local edges = edge_key(what(hit))
             -- What is in the hash during the whole scan is returned, and what comes in meanwhile sees the mark.
-            local page = call('HSCAN', edges, cursor, 'COUNT', math.min(budget, PIECE))
+            local page = call('HSCAN', edges, cursor, 'COUNT', budget)
             local found = page[2]
             for at = 1, #found, 2 do
                 if not mark(found[at], found[at + 1] == DIRECT, cause(hit)) then call('HDEL', edges, found[at]) end
@@ -80,7 +74,6 @@ local function walk()
             cursor = page[1]
             if cursor == '0' then place = place + 1 end
         end
-        if late() then break end
     end
     return place > hits + entries
 end

@@ -6,11 +6,17 @@
 #[macro_use]
 mod world;
 
+#[path = "../../examples/course_statistics/school.rs"]
+mod school;
+#[path = "../shared/statistics.rs"]
+mod story;
+
 mod changes;
 mod conflicts;
 mod corrupt;
 mod crashes;
 mod declarations;
+mod dependencies;
 mod expiry;
 mod failures;
 mod faulty;
@@ -32,6 +38,7 @@ mod retries;
 mod shutdown;
 mod sources;
 mod split;
+mod statistics;
 mod tidy;
 mod verbs;
 mod workers;

@@ -7,7 +7,7 @@ use crate::school::{Course, Grade, Log, Participant, course_score, directory, gr
 
 /// Writes to the data of a school. Updates change one field.
 #[async_trait]
-pub trait Data: Send + Sync {
+pub(crate) trait Data: Send + Sync {
     async fn insert_course(&self, course: Course) -> Result<()>;
     async fn set_title(&self, course: i64, title: &str) -> Result<()>;
     async fn insert_participant(&self, participant: Participant) -> Result<()>;
@@ -22,7 +22,7 @@ pub trait Data: Send + Sync {
 
 /// What the changes of a source tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// The entity before and after.
     Both,
     /// Its id, and the changed fields of an update.
@@ -38,7 +38,7 @@ fn grade(id: i64, participant_id: i64, course_id: i64, points: i64) -> Grade {
 }
 
 /// Two courses; two participants in the first one, one in the second; a grade each.
-pub async fn fill(data: &dyn Data) -> Result<()> {
+pub(crate) async fn fill(data: &dyn Data) -> Result<()> {
     for id in 1..=2 {
         data.insert_course(Course { id, title: format!("c{id}") }).await?;
     }
@@ -50,7 +50,7 @@ pub async fn fill(data: &dyn Data) -> Result<()> {
 }
 
 /// Tells the story, and asserts after each change which functions ran and what comes out.
-pub async fn tell(smache: &Smache, data: &dyn Data, log: &Log, told: Told) -> Result<()> {
+pub(crate) async fn tell(smache: &Smache, data: &dyn Data, log: &Log, told: Told) -> Result<()> {
     // Where a change does not tell what the entity was before, a relation may lead anywhere.
     let exact = |exact: &'static str, everywhere: &'static str| if told == Told::Both { exact } else { everywhere };
 

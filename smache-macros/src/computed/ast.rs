@@ -27,6 +27,8 @@ pub(crate) struct Function {
 pub(crate) struct Param {
     pub(crate) written: PatType,
     pub(crate) role: Role,
+    /// The fields of an entity that alone are read; none where all may be.
+    pub(crate) narrowed: Vec<Ident>,
 }
 
 /// What a parameter is, by its type.
@@ -68,7 +70,9 @@ impl Parse for Function {
         }
         let body: Group = input.parse().map_err(|_| no_function())?;
         let typed = sig.inputs.iter().filter_map(|input| match input {
-            FnArg::Typed(written) => Some(Param { role: Role::of(&written.ty), written: written.clone() }),
+            FnArg::Typed(written) => {
+                Some(Param { role: Role::of(&written.ty), written: written.clone(), narrowed: Vec::new() })
+            }
             FnArg::Receiver(_) => None,
         });
         Ok(Self {
@@ -139,7 +143,7 @@ impl Param {
 }
 
 impl Returns {
-    fn of(output: &ReturnType) -> Self {
+    pub(crate) fn of(output: &ReturnType) -> Self {
         let ReturnType::Type(_, ty) = output else { return Self::Unit };
         match peel(ty) {
             Type::Path(path) => match path.path.segments.last() {

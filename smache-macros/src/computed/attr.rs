@@ -5,10 +5,13 @@ use std::time::Duration;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Path, Token, Type, ext::IdentExt, parse::Parser,
+    Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Path, Token, Type,
+    ext::IdentExt,
+    parse::{Parse, ParseStream, Parser},
     punctuated::Punctuated,
 };
 
+use super::relation::{self, Relation};
 use crate::{
     duration,
     errors::Errors,
@@ -18,12 +21,15 @@ use crate::{
 };
 
 const KNOWN: &[Known] = &[
-    ("id", "id = \"…\""),
-    ("version", "version = 2"),
-    ("ttl", "ttl = \"10m\""),
-    ("timeout", "timeout = \"30s\""),
-    ("write_through", "write_through = false"),
-    ("sources", "sources(A, B)"),
+    Known::once("id", "id = \"…\""),
+    Known::once("version", "version = 2"),
+    Known::once("ttl", "ttl = \"10m\""),
+    Known::once("timeout", "timeout = \"30s\""),
+    Known::once("write_through", "write_through = false"),
+    Known::once("sources", "sources(A, B)"),
+    Known::once("reads", "reads(A, B)"),
+    Known::once("calls", "calls(f, g)"),
+    Known::repeated("relation", relation::FORM),
     facade::OPTION,
 ];
 
@@ -36,6 +42,9 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) write_through: Option<bool>,
     pub(crate) sources: Vec<Type>,
+    pub(crate) reads: Vec<Type>,
+    pub(crate) calls: Vec<Path>,
+    pub(crate) relations: Vec<Relation>,
     facade: Option<Path>,
 }
 
@@ -49,10 +58,22 @@ impl Options {
                 "ttl" => options.ttl = duration(&option, errors),
                 "timeout" => options.timeout = duration(&option, errors),
                 "write_through" => options.write_through = option.boolean(errors).map(|on| on.value),
-                "sources" => options.sources = sources(&option, errors),
+                "sources" => options.sources = types(&option, "source", errors),
+                "reads" => options.reads = types(&option, "source", errors),
+                "calls" => options.calls = calls(&option, errors),
+                "relation" => options.relations.extend(Relation::parse(&option, errors)),
                 _ => options.facade = facade::path(&option, errors),
             }
         }
+        options.reads.retain(|read| {
+            let covered = options.sources.contains(read);
+            if covered {
+                let message =
+                    format!("`{}` is in `sources`, which covers what is read of it: remove it here", written(read));
+                errors.at(read, message);
+            }
+            !covered
+        });
         options
     }
 
@@ -103,27 +124,45 @@ fn duration(option: &Opt, errors: &mut Errors) -> Option<Duration> {
     }
 }
 
-fn sources(option: &Opt, errors: &mut Errors) -> Vec<Type> {
+/// The types in `sources(A, B)` and its like.
+fn types(option: &Opt, what: &str, errors: &mut Errors) -> Vec<Type> {
+    list(option, Type::parse, &format!("a {what} is the type of its entities"), "the entities", errors)
+}
+
+fn calls(option: &Opt, errors: &mut Errors) -> Vec<Path> {
+    list(option, Path::parse_mod_style, "a function is called by its name alone", "the functions", errors)
+}
+
+/// What is between the commas of `name(…)`, each once.
+fn list<T: ToTokens + PartialEq>(
+    option: &Opt,
+    parse: fn(ParseStream<'_>) -> syn::Result<T>,
+    rule: &str,
+    what: &str,
+    errors: &mut Errors,
+) -> Vec<T> {
     let Some(list) = option.list(errors) else { return Vec::new() };
-    let parsed = match Punctuated::<Type, Token![,]>::parse_terminated.parse2(list) {
+    let (name, form) = (&option.name, option.form);
+    let parser = |input: ParseStream<'_>| Punctuated::<T, Token![,]>::parse_terminated_with(input, parse);
+    let parsed = match parser.parse2(list) {
         Ok(parsed) => parsed,
         Err(error) => {
-            errors.at_span(error.span(), "a source is the type of its entities: write `sources(A, B)`");
+            errors.at_span(error.span(), format!("{rule}: write `{form}`"));
             return Vec::new();
         }
     };
     if parsed.is_empty() {
-        errors.at(&option.name, "`sources()` names nothing: name the entities as in `sources(A, B)`, or leave it away");
+        errors.at(name, format!("`{name}()` names nothing: name {what} as in `{form}`, or leave it away"));
     }
-    let mut sources: Vec<Type> = Vec::new();
-    for source in parsed {
-        if sources.contains(&source) {
-            errors.at(&source, format!("the source `{}` is there twice: keep one", written(&source)));
+    let mut once: Vec<T> = Vec::new();
+    for item in parsed {
+        if once.contains(&item) {
+            errors.at(&item, format!("`{}` is in `{name}` twice: keep one", written(&item)));
         } else {
-            sources.push(source);
+            once.push(item);
         }
     }
-    sources
+    once
 }
 
 /// The other attributes of the function, by the generated item that they belong to.

@@ -10,6 +10,7 @@ use syn::{GenericArgument, PathArguments, Type};
 use super::{
     ast::{Function, Param, Returns, Role, peel, value_of},
     attr::Options,
+    narrow,
 };
 use crate::{
     facade::{first_token, laid_over, relaid},
@@ -172,7 +173,8 @@ fn bounds(function: &Function, options: &Options) -> TokenStream {
         Returns::Result(ty) if visible(ty).is_none() => Some(bound(ty, "FunctionResult")),
         _ => None,
     };
-    let bounds: Vec<TokenStream> = entities.chain(result).collect();
+    let related = options.relations.iter().map(|relation| bound(&relation.from, "EntityType"));
+    let bounds: Vec<TokenStream> = entities.chain(result).chain(related).collect();
     if bounds.is_empty() { TokenStream::new() } else { quote!(where #(#bounds,)*) }
 }
 
@@ -218,7 +220,10 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
     let id = options.id();
     let version = options.version.map(|version| quote!(.version(#version)));
     let params = function.params.iter().filter_map(|param| match &param.role {
-        Role::Entity(entity) => Some(quote!(.entity::<#entity>())),
+        Role::Entity(entity) => Some(match narrow::expand(param, entity, private) {
+            Some(fields) => quote!(.entity_fields::<#entity>(#fields)),
+            None => quote!(.entity::<#entity>()),
+        }),
         Role::State(state) => {
             let text = written(state);
             Some(quote!(.param(#private::Role::State, #text)))
@@ -230,6 +235,9 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
         Role::Context => None,
     });
     let sources = options.sources.iter().map(|source| quote!(.source::<#source>()));
+    let reads = options.reads.iter().map(|source| quote!(.reads::<#source>()));
+    let calls = options.calls.iter().map(|function| quote!(.calls::<#function>()));
+    let relations = options.relations.iter().filter_map(|relation| relation.expand(private));
     let output = match &function.returns {
         Returns::Unit => "()".to_owned(),
         Returns::Value(ty) => written(ty),
@@ -247,6 +255,9 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
             #version
             #(#params)*
             #(#sources)*
+            #(#reads)*
+            #(#calls)*
+            #(#relations)*
             .output(#output)
             #ttl
             #timeout
@@ -263,7 +274,11 @@ fn compute(function: &Function, private: &TokenStream) -> TokenStream {
         let local = by_position(index);
         match &param.role {
             Role::Entity(entity) => {
-                loads.push(quote!(let #local = #cx.entity::<#entity>(&#local).await?;));
+                let load = match narrow::expand(param, entity, private) {
+                    Some(fields) => quote!(#cx.entity_fields::<#entity>(&#local, #fields)),
+                    None => quote!(#cx.entity::<#entity>(&#local)),
+                };
+                loads.push(quote!(let #local = #load.await?;));
                 keys.push(local.clone());
             }
             Role::State(state) => loads.push(quote!(let #local = #cx.state::<#state>()?;)),

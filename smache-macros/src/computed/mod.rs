@@ -4,6 +4,8 @@ mod ast;
 mod attr;
 mod expand;
 mod fallback;
+mod narrow;
+mod relation;
 mod valid;
 
 #[cfg(test)]
@@ -18,7 +20,7 @@ use crate::errors::Errors;
 pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let mut options = Options::parse(options, &mut errors);
-    let function = match syn::parse2::<Function>(item.clone()) {
+    let mut function = match syn::parse2::<Function>(item.clone()) {
         Ok(function) => function,
         Err(error) => {
             errors.push(error);
@@ -27,11 +29,13 @@ pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
     };
     // A bad option is left away and the rest is right; a bad signature leaves nothing to compute.
     options.default_id(&function.sig.ident, &mut errors);
+    narrow::take(&mut function, &mut errors);
     let of_options = errors.len();
     valid::check(&function, &mut errors);
     if errors.len() > of_options {
         return fallback::expand(&function, &options, &errors);
     }
+    relation::resolve(&mut options.relations, &function, &mut errors);
     let expanded = expand::expand(&function, &options);
     let errors = errors.to_tokens();
     quote::quote!(#errors #expanded)

@@ -111,6 +111,111 @@ fn a_declaration_without_options_is_short() {
 }
 
 #[test]
+fn what_is_read_and_called_is_declared() {
+    let all = good("reads(Grade, x::Participant<u8>), calls(score, other::passed)", "async fn f() {}");
+    assert_text(
+        &all.member("declaration"),
+        "{::smache::__private::Declaration::new(\"f\").reads::<Grade>().reads::<x::Participant<u8>>()\
+         .calls::<score>().calls::<other::passed>().output(\"()\")}",
+    );
+}
+
+/// The relation in a declaration with the arguments `a: u8, course: Entity<Course>, to: Entity<Course>`.
+fn relation(options: &str) -> String {
+    let all = good(options, "async fn f(a: u8, db: State<Db>, course: Entity<Course>, to: Entity<Course>) {}");
+    let declaration = all.member("declaration");
+    let (_, relation) = declaration.split_once(".relation").expect("a relation");
+    let (relation, _) = relation.split_once(".output").expect("an output");
+    relation.replace("::smache::__private::", "")
+}
+
+#[test]
+fn a_relation_maps_a_change_to_a_position_among_the_arguments() {
+    assert_text(
+        &relation("relation(Grade, |Grade { course_id, .. }: &Grade| *course_id, to = to)"),
+        "(Relation::<Grade, Course>::new(2usize, \"|Grade { course_id, .. }: &Grade| *course_id\", |__entity: &Grade| {\
+            let Grade { course_id, .. }: &Grade = __entity;\
+            IntoIds::<<Course as EntityType>::Id>::into_ids((move || *course_id)())\
+        }))",
+    );
+    assert_text(
+        &relation("relation(Grade, x :: course_of, to = course)"),
+        "(Relation::<Grade, Course>::new(1usize, \"x::course_of\", |__entity: &Grade|\
+            IntoIds::<<Course as EntityType>::Id>::into_ids(x::course_of(__entity))\
+        ))",
+    );
+}
+
+#[test]
+fn an_async_relation_may_fail() {
+    let of = |answer: &str, text: &str| {
+        format!(
+            "(Relation::<Grade, Course>::of_async(1usize, \"{text}\", |__cx, __entity| ::std::boxed::Box::pin(async move {{\
+                let cx = __cx; let _ = __entity; {answer}\
+                ::core::result::Result::Ok::<::std::vec::Vec<<Course as EntityType>::Id>, Failure>(\
+                    IntoIds::<<Course as EntityType>::Id>::into_ids(__ids))\
+            }})))"
+        )
+    };
+    let text = "async |cx, _| cx.x().await?";
+    assert_text(&relation(&format!("relation(Grade, {text}, to = course)")), &of("let __ids = cx.x().await?;", text));
+    let text = "async |cx, _| -> io::Result<u8> { Ok(cx.x().await?) }";
+    assert_text(
+        &relation(&format!("relation(Grade, {text}, to = course)")),
+        &of("let __ids: io::Result<u8> = async { Ok(cx.x().await?) }.await; let __ids = __ids?;", text),
+    );
+    let text = "async |cx, _| -> Vec<u8> { cx.x().await }";
+    assert_text(
+        &relation(&format!("relation(Grade, {text}, to = course)")),
+        &of("let __ids: Vec<u8> = async { cx.x().await }.await;", text),
+    );
+}
+
+#[test]
+fn a_narrowed_entity_is_declared_and_loaded_by_its_fields() {
+    let all = good(
+        "",
+        "async fn f(#[entity(fields(name, type))] user: Entity<x::User>, #[entity(fields(id))] #[allow(unused)] b: Entity<B>) {}",
+    );
+    let user =
+        "<::smache::__private::Fields<x::User> as ::core::convert::From<_>>::from(<x::User>::NAME) | <x::User>::TYPE";
+    let other = "<::smache::__private::Fields<B> as ::core::convert::From<_>>::from(<B>::ID)";
+    assert_text(
+        &all.member("declaration"),
+        &format!(
+            "{{::smache::__private::Declaration::new(\"f\").entity_fields::<x::User>({user}).entity_fields::<B>({other})\
+             .output(\"()\")}}"
+        ),
+    );
+    let compute = all.member("compute");
+    let load = format!("let __arg0 = __cx.entity_fields::<x::User>(&__arg0, {user}).await?;");
+    assert!(compute.contains(&load.split_whitespace().collect::<String>()), "{compute}");
+    assert_text(&squeezed(&all.body().sig), "async fn run(user: Entity<x::User>, #[allow(unused)] b: Entity<B>)");
+}
+
+#[test]
+fn a_bad_relation_or_narrowing_costs_nothing_but_itself() {
+    let all = expand(
+        "relation(Grade, |grade| grade.id, to = nobody), relation(Grade), relation(Grade, |a| a.b), sources(A), reads(A, B)",
+        "async fn f(#[entity(fields())] course: Entity<Course>, #[entity(fields(a))] n: u8) {}",
+    );
+    assert_eq!(all.errors, 5);
+    let declaration = all.member("declaration");
+    assert_eq!(declaration.matches(".relation(").count(), 1, "{declaration}");
+    assert!(declaration.contains(".entity::<Course>()"), "{declaration}");
+    assert!(declaration.contains(".source::<A>().reads::<B>()"), "{declaration}");
+    assert!(!squeezed(&all.body().sig).contains('#'));
+}
+
+#[test]
+fn relations_are_not_looked_at_where_the_arguments_are_mistaken() {
+    let all =
+        expand("relation(Grade, |grade| grade.id)", "async fn f(#[entity(fields(a))] course: &Entity<Course>) {}");
+    assert_eq!(all.errors, 1);
+    assert!(!squeezed(&all.body().sig).contains('#'));
+}
+
+#[test]
 fn only_types_that_are_called_a_result_are_one() {
     let output = |returns: &str| good("", &format!("async fn f() -> {returns} {{}}")).member("Output");
     assert_text(&output("Option<u8>"), "Option<u8>");

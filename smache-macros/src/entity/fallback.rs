@@ -4,7 +4,10 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::Member;
 
-use super::ast::{Field, Input};
+use super::{
+    ast::{Field, Input},
+    expand::tokens,
+};
 use crate::errors::Errors;
 
 pub(crate) fn expand(input: &Input<'_>, errors: &Errors) -> TokenStream {
@@ -16,8 +19,10 @@ pub(crate) fn expand(input: &Input<'_>, errors: &Errors) -> TokenStream {
         return errors;
     }
     let id = probable_id(&input.fields).map_or_else(|| quote!(()), |field| field.ty.to_token_stream());
+    let tokens = tokens(input);
     quote! {
         #errors
+        #tokens
 
         #[automatically_derived]
         impl #impl_generics #private::EntityType for #name #ty_generics #where_clause {

@@ -4,6 +4,7 @@ mod ast;
 mod attr;
 mod expand;
 mod fallback;
+mod stored;
 mod valid;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ use proc_macro2::TokenStream;
 use syn::DeriveInput;
 
 use self::ast::Input;
+pub(crate) use self::ast::constant;
 use crate::errors::Errors;
 
 /// The implementation of `EntityType`.

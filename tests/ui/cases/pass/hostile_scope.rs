@@ -24,21 +24,41 @@ const cx: u8 = 1;
 const arg0: u8 = 2;
 
 #[derive(Serialize, Deserialize, ::smache::Entity)]
-#[entity(source = "users")]
+#[entity(source = "users", index(number, name))]
 struct User {
     #[entity(id)]
     id: u64,
+    #[entity(index)]
+    number: u64,
+    #[entity(field)]
+    name: ::std::string::String,
 }
 
-#[::smache::computed(ttl = "1d")]
+#[::smache::computed(
+    ttl = "1d",
+    reads(User),
+    calls(other),
+    relation(User, |user| user.number),
+    relation(User, async |context, _| {
+        context.load::<User>(&1).await?;
+        user_id()
+    }),
+)]
 async fn hostile(
-    user: ::smache::Entity<User>,
+    #[entity(fields(name, number))] user: ::smache::Entity<User>,
     state: ::smache::State<u8>,
     _: u8,
     context: &::smache::Cx,
 ) -> Result<u64> {
     let _ = (state, context);
     ::std::result::Result::Ok(user.id)
+}
+
+#[::smache::computed]
+async fn other() {}
+
+fn user_id() -> u64 {
+    7
 }
 
 fn main() {
