@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub use smache_core::{
-    Audit, Backend, Builder, Cached, Call, Cause, ChangeToken, Codec, Computed, Counters, Cx, DeadJob, Declaration,
-    DependencyKind, EdgeKind, Entity, EntityType, EntryId, Error, ErrorKind, Failure, Field, Fields, Freshness,
-    FunctionAudit, Graph, GraphEdge, GraphNode, Impact, ImpactOn, Index, IntoIds, NodeKind, NodeState, Predicate,
-    Relation, RelationFuture, Result, Retry, Role, Smache, SourceId, State, Stats, StoreFailure, Strictness, Timestamp,
-    Verified, Why, WhyDependsOn, WhyState, WhyStored, Worker, WorkerBuilder, note_read, on, tag,
+    Audit, Backend, Builder, Cached, Call, Cause, ChangeKind, ChangeToken, Codec, Computed, Counters, Cx, DeadJob,
+    Declaration, DependencyKind, EdgeKind, Entity, EntityType, EntryId, Error, ErrorKind, Failure, Field, Fields,
+    Freshness, FunctionAudit, Graph, GraphEdge, GraphNode, Impact, ImpactOn, Index, IntoIds, NodeKind, NodeState,
+    Predicate, Relation, RelationFuture, Result, Retry, Role, Smache, SourceId, State, Stats, StoreFailure, Strictness,
+    Timestamp, Verified, Why, WhyDependsOn, WhyState, WhyStored, Worker, WorkerBuilder, note_read, on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};

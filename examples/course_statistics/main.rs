@@ -39,8 +39,10 @@ async fn main() -> Result<()> {
         read_everything(smache).await?;
         let after = smache.stats().await?.process;
         let ran = log.take();
-        let count = ran.split(' ').filter(|call| !call.is_empty()).count();
-        println!("\n{change}\n  recomputed {count} of {}, in the background: {ran}", all.len());
+        let calls: Vec<&str> = ran.split(' ').filter(|call| !call.is_empty()).collect();
+        let more = if calls.len() > 8 { ", …" } else { "" };
+        let shown = calls[..calls.len().min(8)].join(", ");
+        println!("\n{change}\n  recomputed {} of {}, in the background: {shown}{more}", calls.len(), all.len());
         println!("  then {} reads, {} of them fresh", all.len(), after.fresh_hits - before.fresh_hits);
         Ok(())
     };
@@ -48,11 +50,11 @@ async fn main() -> Result<()> {
     println!("\n{}", smache.impact::<Grade>(&1).await?);
     grades.update(&1, |grade| grade.points += 40)?;
     show("A grade gets better.").await?;
-    grades.update(&2, |grade| grade.points = grade.points)?;
+    grades.update(&2, |_| {})?;
     show("A grade is written again as it was: the mean stays, so nobody asks whether the course is passed.").await?;
     participants.update(&1, |participant| participant.course_id = 2)?;
     show("A participant moves from the first course to the second: both change.").await?;
-    grades.insert(Grade { id: GRADES + 1, participant_id: 5, course_id: 3, points: 100 })?;
+    grades.insert(Grade { id: GRADES + 1, participant_id: 6, course_id: 3, points: 100 })?;
     show("A new grade: nobody has read it before, but somebody has asked for it.").await?;
     grades.remove(&3)?;
     show("A grade is deleted.").await?;

@@ -66,7 +66,12 @@ pub(crate) async fn participant_score(
     relation(Grade, |grade| grade.course_id),
     calls(participant_score)
 )]
-pub(crate) async fn course_score(cx: &Cx, log: State<Log>, roster: State<Roster>, course: Entity<Course>) -> Result<i64> {
+pub(crate) async fn course_score(
+    cx: &Cx,
+    log: State<Log>,
+    roster: State<Roster>,
+    course: Entity<Course>,
+) -> Result<i64> {
     log.ran("course_score", course.id);
     cx.reads::<Participant>()?;
     let mut scores = Vec::new();

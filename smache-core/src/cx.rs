@@ -308,8 +308,7 @@ impl Cx {
         let mut tracked = self.tracked();
         tracked.reads(source);
         tracked.direct(dependency);
-        // What is hit by an entity that cannot be compared.
-        tracked.direct(Dependency::predicate(&index.id, source, &[]));
+        tracked.direct(Dependency::incomparable(&index.id, source));
         if blind {
             tracked.direct(Dependency::blind(source));
         }

@@ -95,6 +95,12 @@ impl Dependency {
         Self::of_source(DependencyKind::Blind, source, &[])
     }
 
+    /// The changes of a source by which an entity became one that cannot be compared with the predicates of an index.
+    #[must_use]
+    pub fn incomparable(index: &SourceId, source: &SourceId) -> Self {
+        Self::of_source(DependencyKind::Blind, source, &[index.as_str().as_bytes()])
+    }
+
     /// A name that the application touches itself.
     #[must_use]
     pub fn tag(name: &str) -> Self {
@@ -173,7 +179,7 @@ pub enum DependencyKind {
     Predicate = 5,
     /// [`Dependency::relation`].
     Relation = 6,
-    /// [`Dependency::blind`].
+    /// [`Dependency::blind`], [`Dependency::incomparable`].
     Blind = 7,
     /// [`Dependency::tag`].
     Tag = 8,
@@ -257,6 +263,7 @@ mod tests {
             Dependency::field(&source("a"), &key("b"), ""),
             Dependency::source(&source("a")),
             Dependency::blind(&source("a")),
+            Dependency::incomparable(&source("i"), &source("a")),
             Dependency::predicate(&source("i"), &source("a"), b"b"),
             Dependency::predicate(&source("i"), &source("a"), b""),
             Dependency::relation(&source("i"), &source("a"), &key("b")),

@@ -179,10 +179,7 @@ async fn world(changes: Changes) -> Result<World> {
             .source(Imageless::new(&tables.customers))
             .source(Imageless::new(&tables.orders))
             .source(Imageless::new(&tables.lines)),
-        _ => builder
-            .source(tables.customers.clone())
-            .source(tables.orders.clone())
-            .source(tables.lines.clone()),
+        _ => builder.source(tables.customers.clone()).source(tables.orders.clone()).source(tables.lines.clone()),
     };
     Ok(World { smache: builder.build().await?, tables, log, gate })
 }

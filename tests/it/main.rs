@@ -11,6 +11,7 @@ mod school;
 #[path = "../shared/statistics.rs"]
 mod story;
 
+mod audit;
 mod changes;
 mod conflicts;
 mod corrupt;
@@ -18,6 +19,7 @@ mod crashes;
 mod declarations;
 mod dependencies;
 mod expiry;
+mod explain;
 mod failures;
 mod faulty;
 mod flights;
@@ -28,6 +30,7 @@ mod incarnations;
 mod keys;
 mod lanes;
 mod leases;
+mod limits;
 mod mistakes;
 mod nested;
 mod outages;

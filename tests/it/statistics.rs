@@ -72,7 +72,8 @@ impl Tables {
         let participants = self.participants.clone();
         Roster::new(move |course| {
             let all = participants.values();
-            let ids = all.iter().filter(|participant| participant.course_id == course).map(|participant| participant.id);
+            let ids =
+                all.iter().filter(|participant| participant.course_id == course).map(|participant| participant.id);
             std::future::ready(Ok(ids.collect()))
         })
     }
@@ -147,7 +148,8 @@ impl ChangeStream for ImagelessStream {
         for change in &mut batch.changes {
             if !matches!(change.before, Snapshot::Absent) {
                 change.before = Snapshot::Unknown;
-                change.after = if matches!(change.after, Snapshot::Absent) { Snapshot::Absent } else { Snapshot::Unknown };
+                change.after =
+                    if matches!(change.after, Snapshot::Absent) { Snapshot::Absent } else { Snapshot::Unknown };
             }
         }
         Ok(batch)
@@ -158,10 +160,9 @@ async fn system(tables: &Tables, told: Told) -> Result<(Smache, Log)> {
     let log = Log::default();
     let builder = Smache::builder("school").backend(Memory::new()).state(log.clone()).state(tables.roster()).strict();
     let builder = match told {
-        Told::Both => builder
-            .source(tables.courses.clone())
-            .source(tables.participants.clone())
-            .source(tables.grades.clone()),
+        Told::Both => {
+            builder.source(tables.courses.clone()).source(tables.participants.clone()).source(tables.grades.clone())
+        }
         Told::Id => builder
             .source(Imageless::new(&tables.courses))
             .source(Imageless::new(&tables.participants))

@@ -167,7 +167,7 @@ impl Inner {
                 }
                 if unreadable {
                     super::counters::count(&self.tally.blind_changes);
-                    found.insert(Vec::new());
+                    hits.hit(Dependency::incomparable(&index.id, &change.source), change);
                 }
                 for values in found {
                     hits.hit(Dependency::predicate(&index.id, &change.source, &values), change);

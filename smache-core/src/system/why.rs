@@ -28,7 +28,8 @@ pub struct Why {
     pub state: WhyState,
     /// The stored value, if there is one.
     pub stored: Option<WhyStored>,
-    /// The changes that hit it since it was computed, the newest last, at most 8.
+    /// The changes that hit it since it was computed, the newest last. Stores keep the last eight hits; a change that hits
+    /// by several dependencies is there once, with its shortest path.
     pub causes: Vec<Cause>,
     /// Its job, if it has one.
     pub job: Option<FoundJob>,
@@ -169,9 +170,15 @@ impl Smache {
             });
         };
         let meta = Meta::read(&record.entry.meta);
-        let mut causes = Vec::with_capacity(record.causes.len());
+        let mut causes: Vec<Cause> = Vec::with_capacity(record.causes.len());
         for text in &record.causes {
-            causes.push(inner.cause(id, record, text).await?);
+            let cause = inner.cause(id, record, text).await?;
+            // One change may hit an entry by several dependencies: the shortest path is the one to tell.
+            match causes.iter_mut().find(|known| (known.at, &known.text) == (cause.at, &cause.text)) {
+                Some(known) if known.path.len() > cause.path.len() => *known = cause,
+                Some(_) => {}
+                None => causes.push(cause),
+            }
         }
         let mut calls = Vec::new();
         for kid in meta.iter().flat_map(|meta| &meta.kids).take(20) {
@@ -347,13 +354,16 @@ impl Cause {
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ago = |at: Timestamp| format!("{:.1?}", self.now.since(at));
+        let ago = |at: Timestamp| match self.now.since(at) {
+            Duration::ZERO => "0 ms".to_owned(),
+            since => format!("{since:.1?}"),
+        };
         write!(f, "{} is ", self.call)?;
         match &self.state {
             WhyState::Absent => f.write_str("not stored: the next reader computes it")?,
             WhyState::Fresh { .. } => f.write_str("fresh")?,
             WhyState::Stale { since, must_run, lost } => {
-                write!(f, "stale since {}", ago(*since))?;
+                write!(f, "stale for {}", ago(*since))?;
                 f.write_str(if *must_run { ": its function must run again" } else { ", only through nested calls" })?;
                 if !lost.is_empty() {
                     write!(f, "; lost: {}", lost.join(", "))?;
@@ -363,7 +373,7 @@ impl fmt::Display for Why {
                 let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
                 write!(f, "unvouched: no feed keeps up for {}", names.join(", "))?;
             }
-            WhyState::Expired { since } => write!(f, "expired since {}", ago(*since))?,
+            WhyState::Expired { since } => write!(f, "expired for {}", ago(*since))?,
         }
         for cause in &self.causes {
             write!(f, "\n  hit by: {}", cause.text)?;
