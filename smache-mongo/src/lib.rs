@@ -1,5 +1,6 @@
 #![doc = include_str!("docs/guide.md")]
 
+mod audit;
 mod config;
 mod document;
 mod error;
@@ -11,7 +12,7 @@ mod progress;
 mod source;
 mod stream;
 
-pub use self::{config::MongoSourceBuilder, source::MongoSource};
+pub use self::{audit::note_reads, config::MongoSourceBuilder, source::MongoSource};
 
 /// The driver, in the version whose types this crate takes.
 pub use mongodb;

@@ -11,8 +11,8 @@ use smache::{
 
 use crate::{
     school::{self, Course, Grade, Log, Participant, course_score, greeting, participant_score, passed},
-    statistics::Tables,
-    story,
+    tables::Tables,
+    tale,
 };
 
 struct School {
@@ -24,7 +24,7 @@ struct School {
 /// The feeds of the tables hand their changes over by themselves; a manual clock keeps the ages exact.
 async fn school() -> Result<School> {
     let (tables, clock) = (Tables::default(), ManualClock::default());
-    story::fill(&tables).await?;
+    tale::fill(&tables).await?;
     let builder = Smache::builder("school")
         .backend(Memory::builder().clock(Arc::new(clock.clone())).build())
         .source(tables.courses.clone())

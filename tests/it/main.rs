@@ -8,8 +8,10 @@ mod world;
 
 #[path = "../../examples/course_statistics/school.rs"]
 mod school;
+#[path = "../shared/tables.rs"]
+mod tables;
 #[path = "../shared/statistics.rs"]
-mod story;
+mod tale;
 
 mod audit;
 mod changes;

@@ -13,71 +13,10 @@ use smache::{
 };
 
 use crate::{
-    school::{self, Course, Grade, Log, Participant, Roster, course_score, participant_score},
-    story::{self, Data, Told},
+    school::{self, Log, course_score, participant_score},
+    tables::Tables,
+    tale::{self, Told},
 };
-
-#[derive(Clone, Default)]
-pub(crate) struct Tables {
-    pub(crate) courses: MemorySource<Course>,
-    pub(crate) participants: MemorySource<Participant>,
-    pub(crate) grades: MemorySource<Grade>,
-}
-
-#[async_trait]
-impl Data for Tables {
-    async fn insert_course(&self, course: Course) -> Result<()> {
-        self.courses.insert(course).map(drop)
-    }
-
-    async fn set_title(&self, course: i64, title: &str) -> Result<()> {
-        self.courses.update(&course, |course| course.title = title.to_owned()).map(drop)
-    }
-
-    async fn insert_participant(&self, participant: Participant) -> Result<()> {
-        self.participants.insert(participant).map(drop)
-    }
-
-    async fn set_course(&self, participant: i64, course: i64) -> Result<()> {
-        self.participants.update(&participant, |participant| participant.course_id = course).map(drop)
-    }
-
-    async fn set_name(&self, participant: i64, name: &str) -> Result<()> {
-        self.participants.update(&participant, |participant| participant.name = name.to_owned()).map(drop)
-    }
-
-    async fn set_login(&self, participant: i64, login: i64) -> Result<()> {
-        self.participants.update(&participant, |participant| participant.last_login = login).map(drop)
-    }
-
-    async fn delete_participant(&self, participant: i64) -> Result<()> {
-        self.participants.remove(&participant).map(drop)
-    }
-
-    async fn insert_grade(&self, grade: Grade) -> Result<()> {
-        self.grades.insert(grade).map(drop)
-    }
-
-    async fn set_points(&self, grade: i64, points: i64) -> Result<()> {
-        self.grades.update(&grade, |grade| grade.points = points).map(drop)
-    }
-
-    async fn delete_grade(&self, grade: i64) -> Result<()> {
-        self.grades.remove(&grade).map(drop)
-    }
-}
-
-impl Tables {
-    pub(crate) fn roster(&self) -> Roster {
-        let participants = self.participants.clone();
-        Roster::new(move |course| {
-            let all = participants.values();
-            let ids =
-                all.iter().filter(|participant| participant.course_id == course).map(|participant| participant.id);
-            std::future::ready(Ok(ids.collect()))
-        })
-    }
-}
 
 /// A source that behaves like MongoDB without pre-images: an update and a deletion tell the id, and an update its fields.
 #[derive(Debug)]
@@ -173,9 +112,9 @@ async fn system(tables: &Tables, told: Told) -> Result<(Smache, Log)> {
 
 async fn story_of(told: Told) -> Result<()> {
     let tables = Tables::default();
-    story::fill(&tables).await?;
+    tale::fill(&tables).await?;
     let (smache, log) = system(&tables, told).await?;
-    story::tell(&smache, &tables, &log, told).await
+    tale::tell(&smache, &tables, &log, told).await
 }
 
 #[tokio::test]
@@ -191,7 +130,7 @@ async fn what_runs_after_each_change_where_changes_tell_the_id_alone() -> Result
 #[tokio::test]
 async fn a_diamond_of_many_participants_computes_each_of_them_once() -> Result<()> {
     let tables = Tables::default();
-    story::fill(&tables).await?;
+    tale::fill(&tables).await?;
     let (smache, log) = system(&tables, Told::Both).await?;
     let all = (0..20).map(|_| smache.get(course_score(1)));
     for score in futures_util::future::join_all(all).await {

@@ -1,6 +1,13 @@
 //! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in processes of
 //! their own that are killed and started again.
 
+#[path = "../../../../examples/course_statistics/school.rs"]
+mod school;
+#[path = "../../../shared/tables.rs"]
+mod tables;
+#[path = "../../../shared/statistics.rs"]
+mod tale;
+
 mod apart;
 mod crashes;
 mod feeds;
@@ -11,6 +18,7 @@ mod node;
 mod once;
 mod refusals;
 mod source_loss;
+mod statistics;
 mod store_loss;
 mod story;
 mod tls;

@@ -1,0 +1,54 @@
+//! Tells the auditor what a client of the application's own reads.
+
+use std::collections::HashMap;
+
+use mongodb::{
+    event::{
+        EventHandler,
+        command::{CommandEvent, CommandStartedEvent},
+    },
+    options::ClientOptions,
+};
+use smache_core::note_read;
+
+/// The commands that read a collection, which they name in their first field.
+const READS: [&str; 5] = ["find", "aggregate", "count", "distinct", "mapReduce"];
+
+/// Lets the application's own client tell [strict mode](smache_core::Builder::strict) and the
+/// [auditor](smache_core::Smache::audit) which collections computed functions read through it: pairs of a collection and
+/// the source that it is.
+///
+/// A read counts for the computed function in whose task it starts, not where the function moves it to a task of its own.
+/// Further round trips of a cursor do not count again. It replaces a handler of commands that the options have.
+///
+/// ```no_run
+/// # async fn example() -> mongodb::error::Result<()> {
+/// let mut options = mongodb::options::ClientOptions::parse("mongodb://localhost").await?;
+/// smache_mongo::note_reads(&mut options, "school", [("grades", "grades")]);
+/// let client = mongodb::Client::with_options(options)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn note_reads<C: Into<String>, S: Into<String>>(
+    options: &mut ClientOptions,
+    database: impl Into<String>,
+    sources: impl IntoIterator<Item = (C, S)>,
+) {
+    let database = database.into();
+    let sources: HashMap<String, String> =
+        sources.into_iter().map(|(collection, source)| (collection.into(), source.into())).collect();
+    options.command_event_handler = Some(EventHandler::callback(move |event| {
+        if let CommandEvent::Started(started) = event
+            && started.db == database
+            && let Some(source) = read(&started).and_then(|collection| sources.get(collection))
+        {
+            note_read(source);
+        }
+    }));
+}
+
+/// The collection that a command reads.
+fn read(started: &CommandStartedEvent) -> Option<&str> {
+    let name = READS.into_iter().find(|name| started.command_name == *name)?;
+    started.command.get_str(name).ok()
+}

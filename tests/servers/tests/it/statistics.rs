@@ -1,0 +1,205 @@
+//! The story of a school on real servers: which functions ran after each change, by the source and by what it tells.
+
+use async_trait::async_trait;
+use mongodb::{
+    Client, Collection, Database,
+    bson::{Document, doc, oid::ObjectId},
+    options::ChangeStreamPreAndPostImages,
+};
+use smache::{
+    Backend, Builder, Error, ErrorKind, Result, Smache,
+    backend::EntityType,
+    memory::Memory,
+    mongo::{MongoSource, note_reads},
+    redis::Redis,
+};
+use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
+
+use crate::{
+    school::{self, Course, Grade, Log, Participant, Roster, course_score},
+    tables::Tables,
+    tale::{self, Data, Told},
+};
+
+/// The data of a school in MongoDB.
+struct Collections {
+    db: Database,
+}
+
+impl Collections {
+    async fn create(pre_images: bool) -> Self {
+        let name = format!("school_{}", ObjectId::new().to_hex());
+        let client = Client::with_uri_str(shared_mongo_uri()).await.expect("a client");
+        let db = client.database(&name);
+        for source in [Course::SOURCE, Participant::SOURCE, Grade::SOURCE] {
+            let images = ChangeStreamPreAndPostImages::builder().enabled(pre_images).build();
+            db.create_collection(source).change_stream_pre_and_post_images(images).await.expect("a collection");
+        }
+        Self { db }
+    }
+
+    fn of<T: EntityType>(&self) -> Collection<T> {
+        self.db.collection(T::SOURCE)
+    }
+
+    async fn insert<T: EntityType + serde::Serialize>(&self, entity: T) -> Result<()> {
+        self.of::<T>().insert_one(entity).await.map(drop).map_err(failed)
+    }
+
+    async fn set<T: EntityType>(&self, id: i64, change: Document) -> Result<()> {
+        self.of::<T>().update_one(doc! { "_id": id }, doc! { "$set": change }).await.map(drop).map_err(failed)
+    }
+
+    async fn delete<T: EntityType>(&self, id: i64) -> Result<()> {
+        self.of::<T>().delete_one(doc! { "_id": id }).await.map(drop).map_err(failed)
+    }
+
+    fn roster(&self) -> Roster {
+        roster(&self.db)
+    }
+
+    fn sources(&self, builder: Builder, pre_images: bool) -> Builder {
+        builder
+            .source(MongoSource::<Course>::builder(&self.of::<Course>()).pre_images(pre_images).build())
+            .source(MongoSource::<Participant>::builder(&self.of::<Participant>()).pre_images(pre_images).build())
+            .source(MongoSource::<Grade>::builder(&self.of::<Grade>()).pre_images(pre_images).build())
+    }
+}
+
+/// The application's own query.
+fn roster(db: &Database) -> Roster {
+    let participants = db.collection::<Document>(Participant::SOURCE);
+    Roster::new(move |course| {
+        let participants = participants.clone();
+        async move {
+            let ids = participants.distinct("_id", doc! { "course_id": course }).await.map_err(failed)?;
+            Ok(ids.iter().filter_map(mongodb::bson::Bson::as_i64).collect())
+        }
+    })
+}
+
+fn failed(error: mongodb::error::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the database of the test fails").with_source(error)
+}
+
+#[async_trait]
+impl Data for Collections {
+    async fn insert_course(&self, course: Course) -> Result<()> {
+        self.insert(course).await
+    }
+
+    async fn set_title(&self, course: i64, title: &str) -> Result<()> {
+        self.set::<Course>(course, doc! { "title": title }).await
+    }
+
+    async fn insert_participant(&self, participant: Participant) -> Result<()> {
+        self.insert(participant).await
+    }
+
+    async fn set_course(&self, participant: i64, course: i64) -> Result<()> {
+        self.set::<Participant>(participant, doc! { "course_id": course }).await
+    }
+
+    async fn set_name(&self, participant: i64, name: &str) -> Result<()> {
+        self.set::<Participant>(participant, doc! { "name": name }).await
+    }
+
+    async fn set_login(&self, participant: i64, login: i64) -> Result<()> {
+        self.set::<Participant>(participant, doc! { "last_login": login }).await
+    }
+
+    async fn delete_participant(&self, participant: i64) -> Result<()> {
+        self.delete::<Participant>(participant).await
+    }
+
+    async fn insert_grade(&self, grade: Grade) -> Result<()> {
+        self.insert(grade).await
+    }
+
+    async fn set_points(&self, grade: i64, points: i64) -> Result<()> {
+        self.set::<Grade>(grade, doc! { "points": points }).await
+    }
+
+    async fn delete_grade(&self, grade: i64) -> Result<()> {
+        self.delete::<Grade>(grade).await
+    }
+}
+
+fn builder(backend: impl Backend, log: &Log, roster: Roster) -> Builder {
+    let namespace = format!("school_{}", ObjectId::new().to_hex());
+    school::register(Smache::builder(namespace).backend(backend).state(log.clone()).state(roster).strict())
+}
+
+async fn redis() -> Redis {
+    Redis::connect(&shared_redis_url()).await.expect("Redis")
+}
+
+async fn on_mongo(backend: impl Backend, pre_images: bool) {
+    let data = Collections::create(pre_images).await;
+    tale::fill(&data).await.expect("the data of a school");
+    let log = Log::default();
+    let smache = data.sources(builder(backend, &log, data.roster()), pre_images).build().await.expect("a system");
+    let told = if pre_images { Told::Both } else { Told::Id };
+    tale::tell(&smache, &data, &log, told).await.expect("the story");
+    smache.shutdown().await;
+    data.db.drop().await.expect("the database is dropped");
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_mongo_with_pre_images_and_redis() {
+    on_mongo(redis().await, true).await;
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_mongo_without_pre_images_and_redis() {
+    on_mongo(redis().await, false).await;
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_mongo_and_a_store_in_memory() {
+    on_mongo(Memory::new(), true).await;
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
+    let (tables, log) = (Tables::default(), Log::default());
+    tale::fill(&tables).await.expect("the data of a school");
+    let smache = builder(redis().await, &log, tables.roster())
+        .source(tables.courses.clone())
+        .source(tables.participants.clone())
+        .source(tables.grades.clone())
+        .build()
+        .await
+        .expect("a system");
+    tale::tell(&smache, &tables, &log, Told::Both).await.expect("the story");
+    smache.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_tells_what_it_reads_is_audited() {
+    let data = Collections::create(true).await;
+    tale::fill(&data).await.expect("the data of a school");
+    let mut options = mongodb::options::ClientOptions::parse(shared_mongo_uri()).await.expect("a good URI");
+    note_reads(&mut options, data.db.name(), [(Course::SOURCE, Course::SOURCE), (Grade::SOURCE, Grade::SOURCE)]);
+    let client = Client::with_options(options).expect("a client");
+    // A roster that also looks at something that the function does not declare.
+    let courses = client.database(data.db.name()).collection::<Document>(Course::SOURCE);
+    let grades = client.database(data.db.name()).collection::<Document>(Grade::SOURCE);
+    let careless = Roster::new(move |course| {
+        let (courses, grades) = (courses.clone(), grades.clone());
+        async move {
+            courses.find_one(doc! { "_id": course }).await.map_err(failed)?;
+            grades.count_documents(doc! {}).await.map_err(failed)?;
+            Ok(vec![])
+        }
+    });
+    let log = Log::default();
+    let smache = data.sources(builder(redis().await, &log, careless), true).build().await.expect("a system");
+    smache.get(course_score(1)).await.expect("both are declared");
+    let audit = smache.audit();
+    let of = audit.functions.iter().find(|function| function.name == "course_score").expect("it is registered");
+    assert!(of.undeclared.is_empty() && of.unread.is_empty(), "what its client read counts: {audit}");
+    assert_eq!(smache.get(school::directory()).await.expect("declared").len(), 2);
+    smache.shutdown().await;
+    data.db.drop().await.expect("the database is dropped");
+}
