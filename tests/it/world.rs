@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use smache::{
     Builder, Entity, Result, Smache, SourceId, Timestamp,
     backend::{
-        Backend, CacheStore, ChangeFeed, Clock, DataSource, EntityKey, EntityKind, Image, JobQueue, ManualClock,
-        Namespace, Topic,
+        Backend, CacheStore, ChangeFeed, Clock, DataSource, EntityKey, EntityKind, Filter, Image, JobQueue,
+        ManualClock, Namespace, Topic,
     },
     memory::{Memory, MemorySource},
 };
@@ -202,6 +202,14 @@ impl DataSource for Shared<dyn DataSource> {
 
     async fn list(&self) -> Result<Vec<Image>> {
         self.0.list().await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        self.0.find(filter).await
+    }
+
+    fn tells_before(&self) -> bool {
+        self.0.tells_before()
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

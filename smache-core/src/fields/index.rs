@@ -43,8 +43,10 @@ pub(crate) struct RawIndex {
     pub(crate) id: SourceId,
     /// Their stored names, sorted.
     pub(crate) fields: Vec<&'static str>,
-    values: Arc<dyn Fn(&Image) -> Result<Vec<u8>> + Send + Sync>,
+    values: Arc<Values>,
 }
+
+type Values = dyn Fn(&Image) -> Result<Vec<u8>> + Send + Sync;
 
 impl RawIndex {
     /// The indexes of a type.

@@ -48,10 +48,6 @@ impl<T, V> Field<T, V> {
 impl<T: EntityType, V: Serialize + Send + Sync + 'static> Field<T, V> {
     /// The entities whose field has that value, for [`Cx::find`](crate::Cx::find) and
     /// [`Cx::depends_on`](crate::Cx::depends_on). `&` joins several.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it compares nothing: it makes a predicate, as query builders have it"
-    )]
     pub fn eq(self, value: impl Into<V>) -> Predicate<T> {
         Predicate::on(self, value.into())
     }
@@ -65,9 +61,11 @@ pub struct Fields<T> {
 /// A field without its type.
 pub(crate) struct Part<T> {
     pub(crate) name: &'static str,
-    encode: Arc<dyn Fn(&T) -> Result<Bytes> + Send + Sync>,
+    encode: Arc<Encode<T>>,
     entity: PhantomData<fn(&T)>,
 }
+
+type Encode<T> = dyn Fn(&T) -> Result<Bytes> + Send + Sync;
 
 impl<T: 'static> Part<T> {
     fn of<V: Serialize + 'static>(field: Field<T, V>) -> Self {

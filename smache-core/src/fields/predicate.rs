@@ -101,8 +101,10 @@ pub struct Condition {
     field: &'static str,
     value: Arc<dyn erased_serde::Serialize + Send + Sync>,
     bytes: Bytes,
-    test: Arc<dyn Fn(&Image) -> Result<bool> + Send + Sync>,
+    test: Arc<Test>,
 }
+
+type Test = dyn Fn(&Image) -> Result<bool> + Send + Sync;
 
 impl Condition {
     /// The stored name of the field.

@@ -41,8 +41,11 @@ impl Smache {
         let (function, key) = self.inner.key(&call)?;
         let Some((version, stored)) = self.inner.fresh(&key).await? else { return Ok(Verified::Unknown) };
         let computed = self.inner.run_beside(function, &key).await?;
+        if computed == stored {
+            return Ok(Verified::Same);
+        }
         let deadline = Instant::now() + DELIVERED;
-        while computed != stored {
+        loop {
             match self.inner.fresh(&key).await? {
                 Some((now, _)) if now == version => {}
                 _ => return Ok(Verified::Unknown),
@@ -52,7 +55,6 @@ impl Smache {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(Verified::Same)
     }
 }
 
