@@ -20,6 +20,7 @@ mod corrupt;
 mod crashes;
 mod declarations;
 mod dependencies;
+mod deploys;
 mod expiry;
 mod explain;
 mod failures;
