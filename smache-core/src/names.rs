@@ -106,7 +106,7 @@ impl SourceId {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
-        Self(format!("smache:{kind}:{}", &hasher.finalize().to_hex()[..24]).into())
+        Self(format!("smache:{kind}:{}", &hasher.finalize().to_hex()[..16]).into())
     }
 
     /// Whether it is one of the names that nobody can give.

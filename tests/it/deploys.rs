@@ -38,6 +38,8 @@ async fn an_older_leader_does_not_vouch_for_a_relation_that_it_does_not_know() -
     tables.set_points(1, 0).await?;
     old.run_until_idle().await?;
     assert!(!new.peek(course_score(1)).await?.expect("stored").is_fresh(), "the old leader has passed the change");
+    let why = new.why(course_score(1)).await?.to_string();
+    assert!(why.contains("the relation from grades to courses"), "{why}");
     old.shutdown().await;
     let (leader, _) = program(&memory, &tables, true, true).await?;
     leader.run_until_idle().await?;

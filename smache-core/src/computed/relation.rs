@@ -126,7 +126,7 @@ impl RawRelation {
         let argument = relation.argument.to_string();
         let parts = [function, F::SOURCE, T::SOURCE, &argument, relation.text].map(str::as_bytes);
         Self {
-            id: SourceId::derived("relation", &parts),
+            id: SourceId::derived("r", &parts),
             from: F::SOURCE,
             to: T::SOURCE,
             argument: relation.argument,

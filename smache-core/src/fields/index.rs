@@ -67,7 +67,7 @@ impl RawIndex {
             let values = parts.iter().map(|part| part.value(&entity)).collect::<Result<Vec<_>>>()?;
             Ok(joined(values.iter().map(|value| &value[..])))
         };
-        Self { id: SourceId::derived("index", &named), fields, values: Arc::new(values) }
+        Self { id: SourceId::derived("i", &named), fields, values: Arc::new(values) }
     }
 
     /// What an entity has in the fields of the index.

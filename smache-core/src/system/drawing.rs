@@ -157,7 +157,7 @@ impl Inner {
             }
             return Ok(None);
         };
-        let fresh = match state(&traced, record) {
+        let fresh = match state(self, &traced, record) {
             WhyState::Fresh { .. } => NodeState::Fresh,
             WhyState::Stale { .. } => NodeState::Stale,
             WhyState::Unvouched { .. } => NodeState::Unvouched,

@@ -56,6 +56,18 @@ impl Routes {
         self.0.get(source)
     }
 
+    /// What a store vouches for under a name, for people.
+    pub(crate) fn describe(&self, name: &SourceId) -> String {
+        let described = self.0.iter().find_map(|(source, route)| {
+            let relation = route.relations.iter().find(|relation| relation.id == *name);
+            let index = route.indexes.iter().find(|index| index.id == *name);
+            relation
+                .map(|relation| format!("the relation from {} to {}", relation.from, relation.to))
+                .or_else(|| index.map(|index| format!("the index {} of {source}", index.fields.join(", "))))
+        });
+        described.unwrap_or_else(|| name.to_string())
+    }
+
     /// The sources with what is derived of each: the names under which a leader vouches for the relations and indexes
     /// that it knows. One that runs older code vouches for those of the older code only.
     pub(crate) fn vouched(&self, sources: impl IntoIterator<Item = SourceId>) -> Vec<SourceId> {

@@ -66,10 +66,10 @@ pub enum WhyState {
         /// The sources whose history was lost or whose everything changed at once; `everything` for the namespace.
         lost: Vec<String>,
     },
-    /// Nothing is known against the value, but nobody vouches for these sources at the moment.
+    /// Nothing is known against the value, but nobody vouches for some of what it depends on.
     Unvouched {
-        /// The sources without a feed that keeps up, or that a newer program has to vouch for.
-        sources: Vec<SourceId>,
+        /// The sources whose feed does not keep up, and the relations and indexes that its leader does not know.
+        silent: Vec<String>,
     },
     /// Its time is over.
     Expired {
@@ -188,7 +188,7 @@ impl Smache {
             id: *id,
             call: describe(id, &record.call),
             now: traced.now,
-            state: state(&traced, record),
+            state: state(inner, &traced, record),
             stored: Some(WhyStored {
                 version: record.entry.version,
                 at: record.entry.stored_at,
@@ -209,7 +209,7 @@ impl Smache {
 }
 
 /// How an entry is, by the one definition of freshness.
-pub(super) fn state(traced: &Traced, record: &Record) -> WhyState {
+pub(super) fn state(inner: &Inner, traced: &Traced, record: &Record) -> WhyState {
     let entry = &record.entry;
     if let Some(since) = entry.expires.filter(|_| entry.is_expired(traced.now)) {
         return WhyState::Expired { since };
@@ -220,8 +220,8 @@ pub(super) fn state(traced: &Traced, record: &Record) -> WhyState {
             let other = |(source, epoch): &&(SourceId, _)| {
                 traced.vouch.sources.get(source).is_none_or(|vouch| vouch.epoch != *epoch)
             };
-            let mut lost: Vec<String> =
-                entry.epochs.sources.iter().filter(other).map(|(id, _)| id.to_string()).collect();
+            let other = entry.epochs.sources.iter().filter(other);
+            let mut lost: Vec<String> = other.map(|(source, _)| inner.routes.describe(source)).collect();
             if traced.vouch.epoch != entry.epochs.global {
                 lost = vec!["everything".to_owned()];
             }
@@ -234,8 +234,8 @@ pub(super) fn state(traced: &Traced, record: &Record) -> WhyState {
                         || vouch.lease.is_some_and(|until| until <= traced.now)
                 })
             };
-            let sources = entry.epochs.sources.iter().filter(silent).map(|(source, _)| source.clone()).collect();
-            WhyState::Unvouched { sources }
+            let silent = entry.epochs.sources.iter().filter(silent);
+            WhyState::Unvouched { silent: silent.map(|(source, _)| inner.routes.describe(source)).collect() }
         }
     }
 }
@@ -369,9 +369,8 @@ impl fmt::Display for Why {
                     write!(f, "; lost: {}", lost.join(", "))?;
                 }
             }
-            WhyState::Unvouched { sources } => {
-                let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
-                write!(f, "unvouched: no feed keeps up for {}", names.join(", "))?;
+            WhyState::Unvouched { silent } => {
+                write!(f, "unvouched: no feed that keeps up vouches for {}", silent.join(", "))?;
             }
             WhyState::Expired { since } => write!(f, "expired for {}", ago(*since))?,
         }
