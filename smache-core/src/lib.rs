@@ -48,7 +48,7 @@ pub use self::{
     store::{
         Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants, Epochs, FeedStep, Freshness,
         Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record,
-        RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch,
+        RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun,
     },
     system::{
         Audit, Builder, Cause, Counters, DeadJob, FunctionAudit, Impact, ImpactOn, Smache, Stats, StoreFailure,

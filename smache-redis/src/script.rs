@@ -26,6 +26,7 @@ scripts! {
     COMMIT = "commit" ["records.lua" "commit.lua"],
     ABORT = "abort" ["records.lua" "abort.lua"],
     EXTEND_RUNS = "extend" ["extend_runs.lua"],
+    WAIT = "wait" ["wait.lua"],
     REMOVE = "remove" ["records.lua" "remove.lua"],
     INVALIDATE = "invalidate" ["records.lua" "feeds.lua" "invalidate.lua"],
     NEW_EPOCH = "new_epoch" ["records.lua" "new_epoch.lua"],

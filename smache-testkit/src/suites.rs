@@ -107,6 +107,14 @@ macro_rules! store_suite {
                 lease_alone_does_not_vouch,
                 source_changes_hands_with_a_new_epoch,
             ],
+            store::waits: [
+                waits_lead_on_from_the_child,
+                wait_needs_the_token,
+                wait_ends_with_either_run,
+                wait_that_is_over_is_not_answered,
+                waits_are_bounded,
+                waits_change_nothing_else,
+            ],
         }
     };
 }

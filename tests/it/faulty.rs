@@ -17,7 +17,7 @@ use smache::{
         Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued,
         Epoch, FeedId, FeedStep, FoundJob, Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState,
         JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record, Reservation, Reserve,
-        Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced,
+        Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced, Wait,
     },
     memory::Memory,
 };
@@ -175,6 +175,11 @@ impl CacheStore for FaultyStore {
 
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
         self.faults.around("extend", self.store.extend(runs, lease)).await
+    }
+
+    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        // `wait` is the queue's.
+        self.faults.around("wait_for_run", self.store.wait(wait)).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {

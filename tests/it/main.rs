@@ -18,6 +18,7 @@ mod changes;
 mod conflicts;
 mod corrupt;
 mod crashes;
+mod cycles;
 mod declarations;
 mod dependencies;
 mod deploys;

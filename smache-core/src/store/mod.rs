@@ -17,7 +17,7 @@ pub use self::{
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
         Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependants, Invalidated, Invalidation, JobWrites,
-        Lookup, Maintained, Page, Scanned, Traced,
+        Lookup, Maintained, Page, Scanned, Traced, Wait, WaitingRun,
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
 };
@@ -92,6 +92,24 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// # Contract
     /// - MUST NOT extend a lease under another token `extend_needs_the_token`
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>>;
+
+    /// Notes that runs wait for the runs of other entries, and answers what the run of [`Wait::child`] waits for, and
+    /// what those runs wait for, and so on: pairs of an entry whose run waits and the one whose run it waits for. Who
+    /// finds itself in the answer waits for itself. Only a run that has waited for a while asks.
+    ///
+    /// A note is a part of the run that waits, and of that run of the child which is there when the note is made. It
+    /// counts until either of them ends, or its lease does.
+    ///
+    /// # Contract
+    /// - MUST answer the waits that lead on from the child's run, each once, with those made in the same step
+    ///   `waits_lead_on_from_the_child`
+    /// - MUST NOT note a wait under another token, nor one for an entry that nobody runs `wait_needs_the_token`
+    /// - MUST NOT answer a wait when one of its two runs has ended, was taken over or removed
+    ///   `wait_ends_with_either_run`
+    /// - MUST NOT answer a wait that was ended or not made again in time `wait_that_is_over_is_not_answered`
+    /// - MUST keep the 64 newest notes of a run, and answer those of the 64 nearest runs that wait; MAY leave out the rest
+    ///   `waits_are_bounded`
+    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>>;
 
     /// Removes an entry with its edges, run and job; with a token only if that run is the present one. Says whether it
     /// removed something.

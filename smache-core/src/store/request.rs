@@ -164,6 +164,28 @@ pub struct Abort {
     pub delay: Duration,
 }
 
+/// A run that waits for the run of another entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingRun {
+    /// Whose run waits.
+    pub id: EntryId,
+    /// The token of the run that waits.
+    pub token: Token,
+    /// Whose run it waits for.
+    pub child: EntryId,
+}
+
+/// Notes who waits for whom, and asks what the run of a child waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The runs that wait.
+    pub runs: Vec<WaitingRun>,
+    /// How long the notes count unless they are made again; zero ends them.
+    pub lease: Duration,
+    /// Where the answer starts.
+    pub child: EntryId,
+}
+
 /// A change, as stores see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Invalidation {

@@ -81,7 +81,7 @@ impl Smache {
         self.inner.acknowledge(Invalidation { hits, ..Invalidation::default() }).await
     }
 
-    /// Touches a tag: everything that depends on it goes stale. See [`Cx::depends_on_tag`](crate::Cx::depends_on_tag).
+    /// Touches a tag: everything that depends on it goes stale. See [`tag`](crate::tag).
     ///
     /// # Errors
     /// As [`changed`](Self::changed).

@@ -3,15 +3,15 @@
 //! The computation runs as a task of its own, so that a reader who goes away takes nothing from the others.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
-use super::Attempt;
-use crate::{EntryId, Error, ErrorKind, Result};
+use super::{Attempt, Nest};
+use crate::{EntryId, Error, ErrorKind, Result, Token};
 
 type Landed = Option<Result<Attempt>>;
 
@@ -23,7 +23,23 @@ pub(crate) struct Flights(Arc<Mutex<Board>>);
 struct Board {
     flying: HashMap<EntryId, watch::Receiver<Landed>>,
     /// Which computation waits for which others, through nested calls: a cycle would wait for ever.
-    waits: HashMap<EntryId, Vec<EntryId>>,
+    waits: HashMap<EntryId, Vec<Awaited>>,
+}
+
+/// What a computation waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Awaited {
+    child: EntryId,
+    /// Of the run that waits, if the store knows of it.
+    token: Option<Token>,
+}
+
+/// A computation of this process that waits for another one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LocalWait {
+    pub(crate) id: EntryId,
+    pub(crate) token: Option<Token>,
+    pub(crate) child: EntryId,
 }
 
 /// A computation that one waits for.
@@ -67,7 +83,7 @@ impl Flights {
     /// The path from the parent back to itself, when the child waits for the parent already.
     pub(crate) fn join_from<W>(
         &self,
-        parent: EntryId,
+        nest: Nest,
         id: EntryId,
         work: impl FnOnce() -> W,
     ) -> std::result::Result<Flight, Vec<EntryId>>
@@ -76,41 +92,61 @@ impl Flights {
     {
         let waiting = {
             let mut board = lock(&self.0);
-            if let Some(mut path) = board.path(id, parent) {
-                path.insert(0, parent);
+            let next =
+                |from: &EntryId| board.waits.get(from).into_iter().flatten().map(|awaited| awaited.child).collect();
+            if let Some(mut path) = path(id, nest.parent, next) {
+                path.insert(0, nest.parent);
                 return Err(path);
             }
-            board.waits.entry(parent).or_default().push(id);
-            Waiting { board: Arc::clone(&self.0), parent, child: id }
+            let awaited = Awaited { child: id, token: nest.token };
+            board.waits.entry(nest.parent).or_default().push(awaited);
+            Waiting { board: Arc::clone(&self.0), parent: nest.parent, awaited }
         };
         Ok(Flight { _waiting: Some(waiting), ..self.join(id, work) })
     }
-}
 
-impl Board {
-    /// How one computation waits for another, if it does.
-    fn path(&self, from: EntryId, to: EntryId) -> Option<Vec<EntryId>> {
-        let mut seen = HashSet::new();
-        let mut paths = vec![vec![from]];
-        while let Some(path) = paths.pop() {
-            let last = *path.last()?;
-            if last == to {
-                return Some(path);
-            }
-            if seen.insert(last) {
-                let on = |next: &EntryId| path.iter().copied().chain([*next]).collect();
-                paths.extend(self.waits.get(&last).into_iter().flatten().map(on));
+    /// Every wait that leads to a computation, the nearest first.
+    pub(crate) fn waits_for(&self, id: EntryId) -> Vec<LocalWait> {
+        let board = lock(&self.0);
+        let mut waiters: HashMap<EntryId, Vec<LocalWait>> = HashMap::new();
+        for (&id, awaited) in &board.waits {
+            for &Awaited { child, token } in awaited {
+                waiters.entry(child).or_default().push(LocalWait { id, token, child });
             }
         }
-        None
+        drop(board);
+        let (mut waits, mut line) = (Vec::new(), VecDeque::from([id]));
+        while let Some(id) = line.pop_front() {
+            // Taken out, so that each is passed once.
+            let waiting = waiters.remove(&id).unwrap_or_default();
+            line.extend(waiting.iter().map(|wait| wait.id));
+            waits.extend(waiting);
+        }
+        waits
     }
+}
+
+/// The shortest way from one entry to another.
+pub(super) fn path(from: EntryId, to: EntryId, next: impl Fn(&EntryId) -> Vec<EntryId>) -> Option<Vec<EntryId>> {
+    let mut seen = HashSet::new();
+    let mut paths = VecDeque::from([vec![from]]);
+    while let Some(path) = paths.pop_front() {
+        let last = *path.last()?;
+        if last == to {
+            return Some(path);
+        }
+        if seen.insert(last) {
+            paths.extend(next(&last).into_iter().map(|next| path.iter().copied().chain([next]).collect()));
+        }
+    }
+    None
 }
 
 /// A parent that waits for a child, until this is dropped.
 struct Waiting {
     board: Arc<Mutex<Board>>,
     parent: EntryId,
-    child: EntryId,
+    awaited: Awaited,
 }
 
 impl Drop for Waiting {
@@ -118,7 +154,7 @@ impl Drop for Waiting {
         let mut board = lock(&self.board);
         if let Entry::Occupied(mut waits) = board.waits.entry(self.parent) {
             // Once: a parent may wait for a child twice at the same time.
-            if let Some(at) = waits.get().iter().position(|child| *child == self.child) {
+            if let Some(at) = waits.get().iter().position(|awaited| *awaited == self.awaited) {
                 waits.get_mut().swap_remove(at);
             }
             if waits.get().is_empty() {

@@ -7,6 +7,7 @@ mod call_key;
 mod change;
 mod counters;
 mod drawing;
+mod elsewhere;
 mod feed;
 mod flight;
 mod idle;

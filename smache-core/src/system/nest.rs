@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Attempt, CallKey, Inner, Seen, meta::Meta};
 use crate::{
-    Cached, Call, Computed, Cx, Dependency, EntryId, Error, ErrorKind, Freshness, Record, Result, Traced, codec,
+    Cached, Call, Computed, Cx, Dependency, EntryId, Error, ErrorKind, Freshness, Record, Result, Token, Traced, codec,
     computed::Want,
 };
 
@@ -21,6 +21,8 @@ const TRIES: u32 = 5;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nest {
     pub(crate) parent: EntryId,
+    /// Of the parent's run, if the store knows of it.
+    pub(crate) token: Option<Token>,
     pub(crate) depth: u32,
 }
 
@@ -39,8 +41,8 @@ impl Cx {
     /// an equal value, its parents are not run again (early cut-off).
     ///
     /// # Errors
-    /// [`ErrorKind::Cycle`] with the path when calls of this process wait for each other, or nest more than 64 deep;
-    /// otherwise as [`Smache::get`](crate::Smache::get).
+    /// [`ErrorKind::Cycle`] with the path when calls wait for each other: at once within a process, and soon when the cycle
+    /// runs through several. The same kind when calls nest more than 64 deep. Otherwise as [`Smache::get`](crate::Smache::get).
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
         let inner = self.inner();
         let (function, key) = inner.key(&call)?;
@@ -114,6 +116,7 @@ impl Inner {
             let Ok(key) = CallKey::read(id, &record.call) else { return Ok(None) };
             let flight = self.fly(function, &key, Seen::Version(Some(record.entry.version)), Some(nest))?;
             match flight.land().await {
+                // After some looks the function runs instead, and waits as a reader of the child.
                 Ok(Attempt::Busy(_)) => tokio::time::sleep(super::read::FIRST_PAUSE * 5).await,
                 Ok(_) => {}
                 // It cannot be computed: the parent finds out what that means for it.

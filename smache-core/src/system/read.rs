@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, counters::count, flight::Flight, meta::Meta,
-    nest::Nest, run,
+    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, counters::count, elsewhere::WaitElsewhere,
+    flight::Flight, meta::Meta, nest::Nest, run,
 };
 use crate::{
     Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec, computed::Want,
@@ -137,6 +137,7 @@ impl Inner {
         nest: Option<Nest>,
     ) -> Result<Cached<F::Output>> {
         let mut waiting: Option<(Instant, Duration, u32)> = None;
+        let mut elsewhere: Option<WaitElsewhere> = None;
         loop {
             let (found, seen) = match self.look::<F>(function, &key).await {
                 Ok(looked) => looked,
@@ -162,8 +163,12 @@ impl Inner {
                         return Err(contended(function));
                     }
                 }
-                Ok(Attempt::Busy(_) | Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated(_)) => {
+                Ok(Attempt::Busy(_)) => {
+                    if let Some(nest) = nest {
+                        elsewhere.get_or_insert_with(|| WaitElsewhere::new(self, nest, key.id)).look().await?;
+                    }
                 }
+                Ok(Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated(_)) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
@@ -219,7 +224,7 @@ impl Inner {
         let (id, depth) = (key.id, nest.map_or(0, |nest| nest.depth));
         let work = || run::attempt(inner, function, id, Mode::Reader { key, seen, depth });
         match nest {
-            Some(nest) => self.flights.join_from(nest.parent, id, work).map_err(|path| self.cycle(&path)),
+            Some(nest) => self.flights.join_from(nest, id, work).map_err(|path| self.cycle(&path)),
             None => Ok(self.flights.join(id, work)),
         }
     }

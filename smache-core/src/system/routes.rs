@@ -133,7 +133,8 @@ impl Inner {
     }
 
     async fn hit_relations(self: &Arc<Self>, changes: &[Change], hits: &mut Hits) {
-        let cx = Cx::new(Arc::clone(self), Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), depth: 1 });
+        let nowhere = Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, depth: 1 };
+        let cx = Cx::new(Arc::clone(self), nowhere);
         let related = changes.iter().flat_map(|change| {
             let relations = self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
             relations.flat_map(move |relation| images(change).map(move |image| (change, relation, image)))

@@ -6,6 +6,7 @@ mod invalidate;
 mod maintain;
 mod sink;
 mod state;
+mod waits;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
     FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
-    Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced,
+    Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced, Wait,
 };
 
 use self::sink::JobSink;
@@ -78,6 +79,10 @@ impl CacheStore for MemoryStore {
             let until = now.after(lease);
             runs.iter().map(|(id, token)| state.cache.extend(id, *token, until)).collect()
         })
+    }
+
+    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        self.space.step(|state, now| state.cache.wait(&wait, now))
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {

@@ -10,7 +10,7 @@ use smache_core::{
     Position, Record, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp, Token, Via, Vouch,
 };
 
-use super::{feeds::Leader, sink::JobSink};
+use super::{feeds::Leader, sink::JobSink, waits::Note};
 
 /// The state of a namespace. The letters of `PROTOCOL.md` are given where they name the same thing.
 ///
@@ -47,6 +47,8 @@ pub(crate) struct Run {
     pub(super) token: Token,
     pub(super) started: u64,
     pub(super) until: Timestamp,
+    /// What it waits for, the newest last.
+    pub(super) waits: Vec<Note>,
 }
 
 /// A record and its place among the others.
@@ -98,7 +100,8 @@ impl Cache {
                 return BeginOutcome::Busy { remaining: run.until.since(now) };
             }
         }
-        self.runs.insert(begin.id, Run { token: begin.token, started, until: now.after(begin.lease) });
+        let until = now.after(begin.lease);
+        self.runs.insert(begin.id, Run { token: begin.token, started, until, waits: Vec::new() });
         let entry = self.read(&begin.id);
         let record = self.records.get(&begin.id).map(|slot| &slot.record);
         BeginOutcome::Begun(Box::new(Begun {

@@ -15,7 +15,7 @@ use redis::Value;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
     FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result,
-    Scanned, SourceId, StoreStats, Token, Traced,
+    Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use self::vouch::VouchCache;
@@ -76,6 +76,10 @@ impl CacheStore for RedisStore {
 
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
         self.extend_runs(runs, lease).await
+    }
+
+    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        self.wait_for_run(&wait).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {

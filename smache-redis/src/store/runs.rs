@@ -1,10 +1,11 @@
-//! Runs: begin, commit, abort, extend, and the removal of an entry.
+//! Runs: begin, commit, abort, extend, who waits for whom, and the removal of an entry.
 
 use std::time::Duration;
 
 use redis::Value;
 use smache_core::{
     Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Result, Timestamp, Token,
+    Wait,
 };
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     error::unexpected,
     reply::{Reply, clip, number},
-    script::{ABORT, BEGIN, COMMIT, EXTEND_RUNS, MAX_MILLIS, REMOVE, millis},
+    script::{ABORT, BEGIN, COMMIT, EXTEND_RUNS, MAX_MILLIS, REMOVE, WAIT, millis},
 };
 
 impl RedisStore {
@@ -114,6 +115,21 @@ impl RedisStore {
             }
         }
         Ok(held)
+    }
+
+    pub(super) async fn wait_for_run(&self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        let mut call = WAIT.call(&self.keys);
+        call.arg(wait.child.as_bytes()).millis(wait.lease);
+        for waiting in &wait.runs {
+            call.arg(waiting.id.as_bytes()).arg(waiting.token.as_bytes()).arg(waiting.child.as_bytes());
+        }
+        let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
+        let mut waits = Vec::new();
+        while !reply.is_empty() {
+            let waiting = EntryId::from_slice(&reply.bytes()?)?;
+            waits.push((waiting, EntryId::from_slice(&reply.bytes()?)?));
+        }
+        Ok(waits)
     }
 
     pub(super) async fn remove_entry(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {

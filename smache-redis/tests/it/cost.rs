@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use redis::aio::MultiplexedConnection;
-use smache_core::{Backend, Lane, NewJob, Reserve};
+use smache_core::{Backend, Lane, NewJob, Reserve, Wait, WaitingRun};
 use smache_redis::Redis;
 use smache_testkit::{random_namespace, servers::RedisServer};
 use tokio::time::Instant;
@@ -107,6 +107,26 @@ async fn a_job_is_found_by_one_script_of_reads() {
     assert_eq!(measured.reads().await - before - 1, 1, "one for the job, and one for the question");
     let calls: HashMap<_, _> = measured.commands().await.into_iter().map(|(name, (calls, _))| (name, calls)).collect();
     let expected = ["evalsha", "time", "hmget", "zscore"].map(|name| (name.to_owned(), 1));
+    assert_eq!(calls, HashMap::from(expected));
+}
+
+#[tokio::test]
+async fn a_wait_is_noted_and_answered_by_one_script() {
+    let mut measured = Measured::start().await;
+    let store = measured.redis.store(&random_namespace()).expect("a store");
+    let [one, two] = [begin(&*store, id(1)).await, begin(&*store, id(2)).await];
+    let wait = |run: &crate::support::Run, child| {
+        let runs = vec![WaitingRun { id: run.id, token: run.token, child: id(child) }];
+        store.wait(Wait { runs, lease: Duration::from_secs(9), child: id(child) })
+    };
+    assert_eq!(wait(&one, 2).await.expect("the script is known from now on"), []);
+    measured.reset().await;
+    let before = measured.reads().await;
+    assert_eq!(wait(&two, 1).await.expect("wait"), [(id(1), id(2)), (id(2), id(1))]);
+    assert_eq!(measured.reads().await - before - 1, 1, "one for the wait, and one for the question");
+    let calls: HashMap<_, _> = measured.commands().await.into_iter().map(|(name, (calls, _))| (name, calls)).collect();
+    // The two runs are read once to note and once to answer, and once each as what the other one waits for.
+    let expected = [("evalsha", 1), ("time", 1), ("hget", 6), ("hset", 1)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(calls, HashMap::from(expected));
 }
 

@@ -72,8 +72,8 @@ pub(crate) fn position(number: u64) -> Position {
 }
 
 pub(crate) struct Run {
-    id: EntryId,
-    token: Token,
+    pub(crate) id: EntryId,
+    pub(crate) token: Token,
     pub(crate) begun: Box<Begun>,
 }
 

@@ -13,3 +13,4 @@ pub mod random;
 pub mod removal;
 pub mod retries;
 pub mod vouch;
+pub mod waits;

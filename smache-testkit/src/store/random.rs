@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use smache_core::{
     Abort, Backend, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, Invalidation, SourceId, Used,
-    Via,
+    Via, Wait, WaitingRun,
 };
 use smache_memory::Memory;
 
@@ -28,6 +28,7 @@ enum Operation {
     Begin(u32),
     Commit { run: u32, used: Vec<Used>, sources: Vec<SourceId>, tainted: bool, lazy: bool },
     Abort { run: u32, failed: bool },
+    Wait { run: u32, child: u32, ends: bool },
     Remove { entry: u32, as_run: bool },
     Invalidate(Invalidation),
     NewEpoch,
@@ -40,7 +41,8 @@ impl Operation {
         let entry = chance.below(IDS);
         match chance.below(100) {
             0..25 => Self::Begin(entry),
-            25..50 => {
+            25..33 => Self::Wait { run: entry, child: chance.below(IDS), ends: chance.below(4) == 0 },
+            33..54 => {
                 let mut used: Vec<Used> = chance.some(TAGS).into_iter().map(direct).collect();
                 used.extend(chance.some(TAGS).into_iter().map(child));
                 used.push(guard(id(entry)));
@@ -51,9 +53,9 @@ impl Operation {
                 let sources = SOURCES.iter().filter(|_| chance.below(4) == 0).map(|name| source(name)).collect();
                 Self::Commit { run: entry, used, sources, tainted: chance.below(12) == 0, lazy: chance.below(6) == 0 }
             }
-            50..56 => Self::Abort { run: entry, failed: chance.below(2) == 0 },
-            56..62 => Self::Remove { entry, as_run: chance.below(2) == 0 },
-            62..86 => {
+            54..58 => Self::Abort { run: entry, failed: chance.below(2) == 0 },
+            58..63 => Self::Remove { entry, as_run: chance.below(2) == 0 },
+            63..86 => {
                 let mut hits: Vec<_> = chance.some(TAGS).into_iter().map(|name| hit(tag(name))).collect();
                 let entries: Vec<EntryId> = if chance.below(4) == 0 { vec![id(entry)] } else { Vec::new() };
                 hits.extend(entries.iter().map(|id| hit(Dependency::entry(id))));
@@ -104,6 +106,13 @@ impl Side {
                         .await
                         .expect("abort"),
                 )
+            }
+            Operation::Wait { run, child, ends } => {
+                let Some(run) = self.runs.get(run) else { return String::new() };
+                let runs = vec![WaitingRun { id: run.id, token: run.token, child: id(*child) }];
+                let lease = if *ends { Duration::ZERO } else { LONG };
+                let waits = store.wait(Wait { runs, lease, child: id(*child) }).await.expect("wait");
+                said(&sorted(&waits))
             }
             Operation::Remove { entry, as_run } => {
                 let token = if *as_run { self.runs.get(entry).map(|run| run.token) } else { None };

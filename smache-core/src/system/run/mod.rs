@@ -141,7 +141,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             }
         },
     };
-    let nest = Nest { parent: id, depth: depth + 1 };
+    let nest = Nest { parent: id, token: Some(token), depth: depth + 1 };
     let clock = Instant::now();
     if !forced && let Some(revalidated) = run.revalidate(&begun, &key, nest, clock).await? {
         lease.settle();
@@ -170,7 +170,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
 pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey) -> Result<Attempt> {
     count(&inner.tally.bypasses);
     let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
-    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, depth: 1 });
+    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, depth: 1 });
     let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
     let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
     let now = crate::Clock::now(&crate::SystemClock);

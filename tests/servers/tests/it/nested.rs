@@ -1,12 +1,16 @@
-//! Nested calls on Redis: the leaves of a child in its parent's record, and early cut-off by workers.
+//! Nested calls on Redis: the leaves of a child in its parent's record, early cut-off by workers, and cycles through
+//! several processes.
 
 use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
 use serde::{Deserialize, Serialize};
-use smache::{Cx, Entity, Failure, Smache, computed, memory::MemorySource, redis::Redis};
+use smache::{Cx, Entity, ErrorKind, Failure, Smache, State, computed, memory::MemorySource, redis::Redis};
 use smache_testkit::servers::shared_redis_url;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::world::PATIENCE;
 
@@ -26,6 +30,29 @@ async fn passed(grade: Entity<Grade>) -> bool {
 #[computed(ttl = "1m")]
 async fn certificate(cx: &Cx, grade: u64) -> Result<String, Failure> {
     Ok(if *cx.get(passed(grade)).await? { "passed".into() } else { "failed".into() })
+}
+
+/// Lets nobody on before there are two.
+#[derive(Clone)]
+struct Meeting(watch::Sender<u32>);
+
+impl Meeting {
+    async fn join(&self) {
+        self.0.send_modify(|there| *there += 1);
+        self.0.subscribe().wait_for(|there| *there >= 2).await.expect("it lasts as long as its state");
+    }
+}
+
+#[computed(ttl = "1m")]
+async fn chicken(cx: &Cx, meeting: State<Meeting>) -> Result<u64, Failure> {
+    meeting.join().await;
+    Ok(*cx.get(egg()).await?)
+}
+
+#[computed(ttl = "1m")]
+async fn egg(cx: &Cx, meeting: State<Meeting>) -> Result<u64, Failure> {
+    meeting.join().await;
+    Ok(*cx.get(chicken()).await?)
 }
 
 async fn until_fresh(smache: &Smache, expected: &str) {
@@ -80,4 +107,31 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
     assert_eq!(counts().await.runs - equal.runs, 2, "both ran");
     worker.shutdown(Duration::from_secs(5)).await;
     smache.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cycle_through_two_processes_is_refused_long_before_the_deadline() {
+    let (namespace, meeting) = (format!("nested_{}", ObjectId::new().to_hex()), Meeting(watch::Sender::new(0)));
+    // A connection each, as two processes have.
+    let start = async || {
+        Smache::builder(&namespace)
+            .backend(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+            .state(meeting.clone())
+            .register::<chicken>()
+            .register::<egg>()
+            .wait_timeout(10 * PATIENCE)
+            .build()
+            .await
+            .expect("a system")
+    };
+    let (one, two) = (start().await, start().await);
+    let both = async { tokio::join!(one.get(chicken()), two.get(egg())) };
+    let (first, second) = tokio::time::timeout(PATIENCE, both).await.expect("long before the deadline");
+    for error in [first.expect_err("a cycle"), second.expect_err("a cycle")] {
+        let report = error.report();
+        assert_eq!(error.kind(), ErrorKind::Cycle, "{report}");
+        assert!(report.contains("chicken → egg → chicken") || report.contains("egg → chicken → egg"), "{report}");
+    }
+    one.shutdown().await;
+    two.shutdown().await;
 }

@@ -1,0 +1,56 @@
+//! Runs that wait for each other.
+
+use std::collections::{HashSet, VecDeque};
+
+use smache_core::{EntryId, Timestamp, Token, Wait, WaitingRun};
+
+use super::state::Cache;
+
+/// How many notes of a run are kept, and of how many runs they are answered.
+const MOST: usize = 64;
+
+/// A run waits for another one.
+pub(crate) struct Note {
+    child: EntryId,
+    /// Of the run that is waited for: a later run of the child is not waited for yet.
+    token: Token,
+    until: Timestamp,
+}
+
+impl Cache {
+    pub(crate) fn wait(&mut self, wait: &Wait, now: Timestamp) -> Vec<(EntryId, EntryId)> {
+        let until = now.after(wait.lease);
+        wait.runs.iter().for_each(|waiting| self.note(waiting, until, now));
+        self.waits_from(wait.child, now)
+    }
+
+    fn note(&mut self, waiting: &WaitingRun, until: Timestamp, now: Timestamp) {
+        let awaited = self.runs.get(&waiting.child).map(|run| run.token);
+        let Some(run) = self.runs.get_mut(&waiting.id).filter(|run| run.token == waiting.token) else { return };
+        run.waits.retain(|note| note.child != waiting.child && note.until > now);
+        if let Some(token) = awaited.filter(|_| until > now) {
+            run.waits.push(Note { child: waiting.child, token, until });
+            let surplus = run.waits.len().saturating_sub(MOST);
+            run.waits.drain(..surplus);
+        }
+    }
+
+    /// The waits that lead on from a run, the nearest first.
+    fn waits_from(&self, from: EntryId, now: Timestamp) -> Vec<(EntryId, EntryId)> {
+        let (mut waits, mut runs) = (Vec::new(), 0);
+        let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));
+        while let Some(id) = line.pop_front().filter(|_| runs < MOST) {
+            let before = waits.len();
+            for note in self.runs.get(&id).into_iter().flat_map(|run| &run.waits) {
+                if note.until > now && self.holds(&note.child, note.token) {
+                    waits.push((id, note.child));
+                    if seen.insert(note.child) {
+                        line.push_back(note.child);
+                    }
+                }
+            }
+            runs += usize::from(waits.len() > before);
+        }
+        waits
+    }
+}
