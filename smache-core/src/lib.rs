@@ -9,6 +9,7 @@ mod codec;
 mod computed;
 mod cx;
 mod dependency;
+mod doctor;
 mod entity;
 mod error;
 mod fields;
@@ -30,6 +31,7 @@ pub use self::{
     computed::{Call, Computed, Declaration, Failure, FunctionResult, IntoIds, Relation, RelationFuture, Role},
     cx::Cx,
     dependency::{Dependency, DependencyKind, Hit, Used, Via},
+    doctor::{Examination, Finding, Guarantee, Severity, is_remote},
     entity::{Entity, EntityType, State},
     error::{BoxError, Error, ErrorKind, Result, Retry},
     fields::{Condition, Field, Fields, Filter, Index, Predicate},
@@ -51,8 +53,8 @@ pub use self::{
         RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun,
     },
     system::{
-        Audit, Builder, Cause, Counters, DeadJob, FunctionAudit, Impact, ImpactOn, Smache, Stats, StoreFailure,
-        Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored, note_read,
+        Audit, Builder, Cause, Counters, DeadJob, Diagnosis, FunctionAudit, Impact, ImpactOn, Part, Smache, Stats,
+        StoreFailure, Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored, note_read,
     },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},

@@ -6,7 +6,8 @@ use std::{
 };
 
 use smache_core::{
-    Backend, CacheStore, Clock, Incarnation, JobQueue, JobWrites, Namespace, Result, SystemClock, Token,
+    Backend, CacheStore, Clock, Examination, Finding, Incarnation, JobQueue, JobWrites, Namespace, Result, Severity,
+    SystemClock, Token,
 };
 
 use crate::{MemoryQueue, MemoryStore, space::Space};
@@ -93,6 +94,14 @@ impl Default for Memory {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What store and queue say about themselves.
+pub(crate) fn examination() -> Examination {
+    Examination::new("memory of this process").finding(true, || {
+        let problem = "what is stored ends with the process, and no other process sees it";
+        Finding::new(Severity::Advice, problem, "use another backend outside of tests and small programs")
+    })
 }
 
 impl Backend for Memory {

@@ -5,6 +5,7 @@ mod config;
 mod document;
 mod error;
 mod events;
+mod examine;
 mod feed;
 mod position;
 mod primary;

@@ -11,14 +11,15 @@ use mongodb::{
 };
 use serde::de::DeserializeOwned;
 use smache_core::{
-    ChangeFeed, Condition, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Filter, Image, Result, SourceId,
-    Topic,
+    ChangeFeed, Condition, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter, Image,
+    Result, SourceId, Topic,
 };
 
 use crate::{
     config::MongoSourceBuilder,
     document::{TopicReader, id_of, image_of, value_of},
     error::bounded,
+    examine::examine,
     feed::MongoFeed,
 };
 
@@ -145,6 +146,11 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
         };
         let all = filter.conditions().iter().map(equal).collect::<Result<Vec<_>>>()?;
         self.query(doc! { "$and": all }, "finding in").await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        let database = self.collection.client().database(&self.collection.namespace().db);
+        examine(&database, self.collection.name(), self.pre_images, self.timeout).await
     }
 
     fn tells_before(&self) -> bool {

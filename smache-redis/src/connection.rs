@@ -69,6 +69,11 @@ impl Link {
         &self.client
     }
 
+    /// The address, without any secret.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }

@@ -5,33 +5,53 @@ use smache_core::{Incarnation, Result};
 
 use crate::error::{failed, unexpected, wrong_server};
 
+/// What a server says about itself: the answer of `INFO`.
+pub(crate) struct Info(String);
+
+impl Info {
+    /// What is asked for. One by one, since only Redis 7 takes several sections at once.
+    pub(crate) const SECTIONS: [&str; 5] = ["server", "replication", "memory", "persistence", "cluster"];
+
+    /// Puts the answers together.
+    pub(crate) fn of(answers: Vec<Value>, server: &str) -> Result<Self> {
+        let mut text = String::new();
+        for answer in answers {
+            match answer {
+                Value::BulkString(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+                Value::VerbatimString { text: section, .. } => text.push_str(&section),
+                Value::ServerError(error) => return Err(failed(error.into(), server)),
+                _ => return Err(unexpected("INFO")),
+            }
+            text.push('\n');
+        }
+        Ok(Self(text))
+    }
+
+    /// The value of a field, if there is one.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let value = self.0.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'));
+        value.filter(|value| !value.is_empty())
+    }
+}
+
+impl From<String> for Info {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// Asks a new connection what it talks to, before it is used for anything.
 pub(crate) async fn check_server(connection: &mut MultiplexedConnection, server: &str) -> Result<Incarnation> {
     let mut sections = redis::pipe();
-    // Only Redis 7 takes several sections at once.
-    for section in ["server", "replication", "memory", "cluster"] {
+    for section in Info::SECTIONS {
         sections.cmd("INFO").arg(section);
     }
-    let answers = connection.send_packed_commands(&sections, 0, 4).await.map_err(|error| failed(error, server))?;
-    let mut text = String::new();
-    for answer in answers {
-        match answer {
-            Value::BulkString(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
-            Value::VerbatimString { text: section, .. } => text.push_str(&section),
-            Value::ServerError(error) => return Err(failed(error.into(), server)),
-            _ => return Err(unexpected("INFO")),
-        }
-        text.push('\n');
-    }
-    judge(&text, server)
+    let answers = connection.send_packed_commands(&sections, 0, Info::SECTIONS.len()).await;
+    judge(&Info::of(answers.map_err(|error| failed(error, server))?, server)?, server)
 }
 
-fn judge(info: &str, server: &str) -> Result<Incarnation> {
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-            .filter(|value| !value.is_empty())
-    };
+fn judge(info: &Info, server: &str) -> Result<Incarnation> {
+    let field = |name| info.field(name);
     let (Some(version), Some(run), Some(replication)) =
         (field("redis_version"), field("run_id"), field("master_replid"))
     else {
@@ -71,9 +91,9 @@ mod tests {
 
     #[test]
     fn an_incarnation_is_the_run_and_the_history_of_the_server() {
-        assert_eq!(judge(GOOD, "localhost").expect("a good server").as_str(), "abc/def");
-        assert!(judge(&GOOD.replace("noeviction", "volatile-lru"), "localhost").is_ok());
-        assert!(judge(&GOOD.replace("7.0.15", "6.2.0"), "localhost").is_ok());
+        assert_eq!(judge(&GOOD.to_owned().into(), "localhost").expect("a good server").as_str(), "abc/def");
+        assert!(judge(&GOOD.replace("noeviction", "volatile-lru").into(), "localhost").is_ok());
+        assert!(judge(&GOOD.replace("7.0.15", "6.2.0").into(), "localhost").is_ok());
     }
 
     #[test]
@@ -86,7 +106,7 @@ mod tests {
             (("run_id:abc", "run_id:"), "Redis"),
         ];
         for ((good, bad), reason) in table {
-            let error = judge(&GOOD.replace(good, bad), "localhost").expect_err(bad);
+            let error = judge(&GOOD.replace(good, bad).into(), "localhost").expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::WrongServer, "{bad}");
             assert!(error.to_string().contains(reason), "{error}");
         }

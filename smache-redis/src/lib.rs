@@ -34,6 +34,7 @@
 mod config;
 mod connection;
 mod error;
+mod examine;
 mod handshake;
 mod keys;
 mod queue;

@@ -15,9 +15,9 @@ use smache::{
     EntryId, Error, ErrorKind, Result,
     backend::{
         Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued,
-        Epoch, FeedId, FeedStep, FoundJob, Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState,
-        JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record, Reservation, Reserve,
-        Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced, Wait,
+        Epoch, Examination, FeedId, FeedStep, FoundJob, Invalidated, Invalidation, JobCounts, JobPage, JobQueue,
+        JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record, Reservation,
+        Reserve, Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced, Wait,
     },
     memory::Memory,
 };
@@ -234,6 +234,10 @@ impl CacheStore for FaultyStore {
         self.faults.around("inspect", self.store.inspect(id)).await
     }
 
+    async fn examine(&self) -> Result<Examination> {
+        self.faults.around("examine", self.store.examine()).await
+    }
+
     async fn stats(&self) -> Result<StoreStats> {
         self.faults.around("stats", self.store.stats()).await
     }
@@ -270,6 +274,10 @@ impl JobQueue for FaultyQueue {
 
     async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
         self.faults.around("discard", self.queue.discard(ids)).await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        self.faults.around("examine", self.queue.examine()).await
     }
 
     async fn counts(&self) -> Result<JobCounts> {

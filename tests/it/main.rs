@@ -22,6 +22,7 @@ mod cycles;
 mod declarations;
 mod dependencies;
 mod deploys;
+mod doctor;
 mod expiry;
 mod explain;
 mod failures;

@@ -7,7 +7,7 @@ use std::{fmt::Debug, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{EntryId, Result, Timestamp, Token};
+use crate::{EntryId, Examination, Result, Timestamp, Token};
 
 /// Which line a job stands in. Lanes are reserved separately, so that neither waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +100,11 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST find a running job as running when it is to run once more `found_job_runs_before_it_runs_once_more`
     /// - MUST find nothing where no job was added, or it was done or discarded `job_that_is_over_is_not_found`
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>>;
+
+    /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor). By default it has nothing to say.
+    async fn examine(&self) -> Result<Examination> {
+        Ok(Examination::new("a queue of the application's own"))
+    }
 
     /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
     /// lost, which is why the timeout bounds it.

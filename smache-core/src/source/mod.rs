@@ -17,7 +17,7 @@ pub use self::{
     image::{EntityKind, Image},
     key::EntityKey,
 };
-use crate::{Condition, Error, ErrorKind, FeedId, Filter, Position, Result, SourceId};
+use crate::{Condition, Error, ErrorKind, Examination, FeedId, Filter, Position, Result, SourceId};
 
 /// Where entities of one type come from.
 ///
@@ -65,6 +65,12 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         let fix = "implement `DataSource::find`, or query by your own client beside `cx.depends_on(…)`";
         let message = format!("the source `{}` cannot find by the fields `{}`: {fix}", self.id(), fields.join("`, `"));
         Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
+    /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor): what and where it is, and what is unsafe
+    /// about how it is set up. It changes nothing. By default it has nothing to say.
+    async fn examine(&self) -> Result<Examination> {
+        Ok(Examination::new(format!("a source of `{}`", self.kind().name())))
     }
 
     /// Whether its changes tell what an entity was before. Only a hint, which saves dependencies: a change that does not

@@ -21,7 +21,7 @@ pub use self::{
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
 };
-use crate::{Dependency, EntryId, Epoch, FeedId, Result, SourceId, Token};
+use crate::{Dependency, EntryId, Epoch, Examination, FeedId, Result, SourceId, Token};
 
 /// A cache store.
 ///
@@ -203,6 +203,11 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// # Contract
     /// - MUST list every dependant with how it depends `dependants_are_listed`
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants>;
+
+    /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor). By default it has nothing to say.
+    async fn examine(&self) -> Result<Examination> {
+        Ok(Examination::new("a store of the application's own"))
+    }
 
     /// Numbers of the namespace.
     async fn stats(&self) -> Result<StoreStats>;

@@ -6,6 +6,7 @@ mod builder;
 mod call_key;
 mod change;
 mod counters;
+mod doctor;
 mod drawing;
 mod elsewhere;
 mod feed;
@@ -31,6 +32,7 @@ pub use self::{
     audit::{Audit, FunctionAudit, Strictness, note_read},
     builder::{Builder, StoreFailure},
     counters::Counters,
+    doctor::{Diagnosis, Part},
     impact::{Impact, ImpactOn},
     verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},

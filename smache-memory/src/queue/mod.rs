@@ -18,8 +18,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve, Result, Settled,
-    Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve,
+    Result, Settled, Settlement, Token,
 };
 
 pub(crate) use self::jobs::Jobs;
@@ -70,6 +70,10 @@ impl JobQueue for MemoryQueue {
 
     async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
         self.space.step(|state, _| ids.iter().map(|id| u64::from(state.jobs.discard(id))).sum())
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        Ok(crate::config::examination())
     }
 
     async fn counts(&self) -> Result<JobCounts> {

@@ -14,7 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use smache_core::{
-    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, FeedId, Filter, Image, Result, SourceId, Topic,
+    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Examination, FeedId, Filter, Image, Result, SourceId,
+    Topic,
 };
 use tokio::sync::Notify;
 
@@ -245,6 +246,11 @@ impl<T: EntityType + Clone> DataSource for MemorySource<T> {
             })
         });
         outcome.map(|()| found)
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        let (entities, feed) = (self.len(), if self.with_feed { "with" } else { "without" });
+        Ok(Examination::new(format!("a table of {entities} entities in this process, {feed} a feed")))
     }
 
     fn tells_before(&self) -> bool {

@@ -15,9 +15,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
-    FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
-    Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
+    FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
+    Positions, Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced, Wait,
 };
 
 use self::sink::JobSink;
@@ -143,6 +143,10 @@ impl CacheStore for MemoryStore {
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
         self.space.step(|state, _| state.cache.record(id))
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        Ok(crate::config::examination())
     }
 
     async fn stats(&self) -> Result<StoreStats> {

@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob,
-    Reservation, Reserve, Result, Settled, Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob,
+    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
 use self::bell::Bell;
@@ -176,6 +176,10 @@ impl JobQueue for RedisQueue {
 
     async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
         self.count(&DISCARD, ids).await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        self.link.examine().await
     }
 
     async fn counts(&self) -> Result<JobCounts> {

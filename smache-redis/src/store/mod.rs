@@ -13,9 +13,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
-    FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result,
-    Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
+    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record,
+    Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use self::vouch::VouchCache;
@@ -132,6 +132,10 @@ impl CacheStore for RedisStore {
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
         self.whole_record(id).await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        self.link.examine().await
     }
 
     async fn stats(&self) -> Result<StoreStats> {

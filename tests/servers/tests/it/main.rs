@@ -10,6 +10,7 @@ mod tale;
 
 mod apart;
 mod crashes;
+mod doctor;
 mod feeds;
 mod functions;
 mod matrix;

@@ -1,0 +1,143 @@
+//! Examining a system: what each part guarantees, what is unsafe, and the fix.
+
+use std::fmt;
+
+use super::{Inner, Smache};
+use crate::{Examination, Finding, Guarantee, JobWrites, Result, Severity};
+
+/// What an examination of a whole system found. `Display` says it in a few lines a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The store, the queue and each source, in this order.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a system with what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Part {
+    /// `store`, `queue`, or `source grades`.
+    pub role: String,
+    /// What it is, what it guarantees and what it lacks.
+    pub examination: Examination,
+}
+
+impl Smache {
+    /// Asks every configured part what it guarantees and what is unsafe about how it is set up. For the start of a program
+    /// or a command of its own; it changes nothing.
+    ///
+    /// A part that cannot be examined is a finding of its own, not an error.
+    pub async fn doctor(&self) -> Diagnosis {
+        let inner = &self.inner;
+        let mut parts = vec![
+            Part::of("store".to_owned(), inner.timed("examine", inner.store.examine()).await),
+            Part::of("queue".to_owned(), inner.timed("examine", inner.queue.examine()).await),
+        ];
+        if inner.store.job_writes() == JobWrites::Reported {
+            let fix = "give both roles to one backend with `.backend(…)` where it can have both";
+            let problem = "the store does not write its jobs: after a crash in between, the reconciler queues them up to \
+                           ten seconds later";
+            parts[1].examination.findings.push(Finding::new(Severity::Advice, problem, fix));
+        }
+        for (id, source) in &inner.sources {
+            let mut part = Part::of(format!("source {id}"), inner.timed("examine", source.examine()).await);
+            let fed = source.feed().is_some();
+            let examination = &mut part.examination;
+            examination.guarantee =
+                examination.guarantee.or(Some(if fed { Guarantee::ChangeFeed } else { Guarantee::BestEffort }));
+            inner.examine_routes(id, source.tells_before() || !fed, fed, examination);
+            parts.push(part);
+        }
+        inner.examine_vouch(&mut parts).await;
+        Diagnosis { parts }
+    }
+}
+
+impl Inner {
+    /// What relations and predicates cost with what the source tells.
+    fn examine_routes(&self, id: &crate::SourceId, exact: bool, fed: bool, examination: &mut Examination) {
+        let related = self.routes.of(id).is_some_and(|route| !route.relations.is_empty());
+        if related && !exact {
+            let problem = "changes do not tell what entities were before: each makes all results stale that have a \
+                           relation from the source";
+            let fix = "let the source keep images of before the change, and tell it so";
+            examination.findings.push(Finding::new(Severity::Advice, problem, fix));
+        }
+        if related && !fed {
+            let problem = "`changed` does not tell what an entity was before: it makes all results stale that have a \
+                           relation from the source";
+            examination.findings.push(Finding::new(Severity::Advice, problem, "report by `changed_from`"));
+        }
+    }
+
+    /// Whether anybody vouches for the sources at the moment.
+    async fn examine_vouch(&self, parts: &mut [Part]) {
+        let Ok(lookup) = self.timed("lookup", self.store.lookup(&[])).await else { return };
+        for (id, source) in self.sources.iter().filter(|(_, source)| source.feed().is_some()) {
+            let name = format!("source {id}");
+            let Some(part) = parts.iter_mut().find(|part| part.role == name) else { continue };
+            for silent in self.routes.vouched([source.id().clone()]) {
+                let vouched = lookup.vouch.sources.get(&silent).is_some_and(|vouch| {
+                    vouch.armed.as_ref() == Some(&lookup.incarnation)
+                        && vouch.lease.is_none_or(|until| until > lookup.now)
+                });
+                if !vouched {
+                    let what = self.routes.describe(&silent);
+                    let problem = format!("nobody vouches for {what} at the moment: results are unvouched");
+                    let fix = "run a process that leads its feed and has registered all functions";
+                    part.examination.findings.push(Finding::new(Severity::Warning, problem, fix));
+                }
+            }
+        }
+    }
+}
+
+impl Part {
+    fn of(role: String, examined: Result<Examination>) -> Self {
+        let examination = examined.unwrap_or_else(|error| {
+            let mut examination = Examination::new("it cannot be examined");
+            let fix = "see whether it runs, and whether its user may ask";
+            examination.findings.push(Finding::new(Severity::Danger, error.report(), fix));
+            examination
+        });
+        Self { role, examination }
+    }
+}
+
+impl Diagnosis {
+    /// Every finding with the role of its part, the worst first.
+    #[must_use]
+    pub fn findings(&self) -> Vec<(&str, &Finding)> {
+        let mut all: Vec<(&str, &Finding)> = Vec::new();
+        for part in &self.parts {
+            all.extend(part.examination.findings.iter().map(|finding| (part.role.as_str(), finding)));
+        }
+        all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.severity));
+        all
+    }
+
+    /// The worst that was found.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings().first().map(|(_, finding)| finding.severity)
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, part) in self.parts.iter().enumerate() {
+            if place > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}: {}", part.role, part.examination.what)?;
+            if let Some(guarantee) = part.examination.guarantee {
+                write!(f, " ({guarantee})")?;
+            }
+            for finding in &part.examination.findings {
+                write!(f, "\n  {}: {}; {}", finding.severity, finding.problem, finding.fix)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! What a collection and its server say about themselves when they are examined.
+
+use std::time::Duration;
+
+use mongodb::{
+    Database,
+    bson::{Document, Timestamp, doc},
+};
+use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
+
+use crate::{error::bounded, primary::Primary};
+
+/// A history that is shorter is soon outrun by a feed that stands still.
+const SHORT: Duration = Duration::from_secs(3_600);
+
+/// What the server tells of a collection.
+#[derive(Debug, Default)]
+struct Seen {
+    version: Option<String>,
+    hosts: usize,
+    exists: bool,
+    pre_images: bool,
+    /// How far the history reaches back; `None` where the user may not look.
+    history: Option<Duration>,
+}
+
+/// Asks the server of a collection how it is set up.
+pub(crate) async fn examine(database: &Database, collection: &str, hint: bool, limit: Duration) -> Result<Examination> {
+    let doing = format!("examining the collection `{}.{collection}`", database.name());
+    let primary = Primary::ask(database, limit, &doing).await?;
+    let ask = async {
+        let info = database.run_command(doc! { "buildInfo": 1 }).await?;
+        let found = database.run_command(doc! { "listCollections": 1, "filter": { "name": collection } }).await?;
+        Ok((info, found))
+    };
+    let (info, found) = bounded(limit, ErrorKind::Timeout, &doing, ask).await?;
+    let of_it = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch")).ok();
+    let of_it = of_it.and_then(|batch| batch.first()?.as_document());
+    let images =
+        of_it.and_then(|found| found.get_document("options").ok()?.get_document("changeStreamPreAndPostImages").ok());
+    let seen = Seen {
+        version: info.get_str("version").ok().map(str::to_owned),
+        hosts: primary.hosts.len(),
+        exists: of_it.is_some(),
+        pre_images: images.is_some_and(|images| images.get_bool("enabled").unwrap_or(false)),
+        // The right to read the log is not one that a source needs otherwise.
+        history: tokio::time::timeout(limit, history(database)).await.ok().flatten(),
+    };
+    Ok(judge(&seen, &format!("{}.{collection}", database.name()), hint))
+}
+
+/// The time between the first and the last entry of the log.
+async fn history(database: &Database) -> Option<Duration> {
+    let log = database.client().database("local").collection::<Document>("oplog.rs");
+    let end = async |order: i32| -> Option<Timestamp> {
+        let found = log.find_one(doc! {}).sort(doc! { "$natural": order }).projection(doc! { "ts": 1 }).await;
+        found.ok()??.get_timestamp("ts").ok()
+    };
+    let (first, last) = (end(1).await?, end(-1).await?);
+    Some(Duration::from_secs(last.time.saturating_sub(first.time).into()))
+}
+
+fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {
+    let version = seen.version.as_deref().unwrap_or("of an unknown version");
+    let turn_on = format!("db.runCommand({{ collMod: {name:?}, changeStreamPreAndPostImages: {{ enabled: true }} }})");
+    Examination::new(format!("the collection `{name}` of MongoDB {version}, a set of {}", seen.hosts))
+        .guarantee(Guarantee::ChangeFeed)
+        .finding(!seen.exists, || {
+            let problem = "there is no such collection: it is watched, and is empty until somebody writes to it";
+            Finding::new(Severity::Warning, problem, "check its name, or create it")
+        })
+        .finding(seen.history.is_some_and(|history| history < SHORT), || {
+            let reach = seen.history.unwrap_or_default();
+            let problem = format!("the history of changes reaches back {reach:?}: a feed that stands still for longer loses it");
+            Finding::new(Severity::Warning, problem, "raise `oplogSizeMB`, or `storage.oplogMinRetentionHours`")
+        })
+        .finding(seen.exists && hint && !seen.pre_images, || {
+            let problem = "the source says that pre-images are kept, and the collection keeps none: every change makes all \
+                           predicates on it stale";
+            Finding::new(Severity::Warning, problem, format!("leave `.pre_images(true)` away, or {turn_on}"))
+        })
+        .finding(seen.exists && !hint && seen.pre_images, || {
+            let problem = "the collection keeps pre-images, and the source does not know it";
+            Finding::new(Severity::Advice, problem, "say `.pre_images(true)`: `find` then needs fewer dependencies")
+        })
+        .finding(seen.exists && !hint && !seen.pre_images, || {
+            let problem = "the collection keeps no pre-images: what relations and predicates lead to is known only after a \
+                           change";
+            Finding::new(Severity::Advice, problem, turn_on)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Seen {
+        Seen {
+            version: Some("7.0.1".into()),
+            hosts: 3,
+            exists: true,
+            pre_images: true,
+            history: Some(Duration::from_secs(86_400)),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_found_with_its_fix() {
+        assert_eq!(judge(&good(), "shop.users", true).findings, []);
+        let table = [
+            (Seen { exists: false, ..good() }, true, Severity::Warning, "create it"),
+            (Seen { history: Some(Duration::from_secs(60)), ..good() }, true, Severity::Warning, "oplogSizeMB"),
+            (Seen { pre_images: false, ..good() }, true, Severity::Warning, "collMod"),
+            (Seen { pre_images: false, ..good() }, false, Severity::Advice, "collMod"),
+            (good(), false, Severity::Advice, ".pre_images(true)"),
+        ];
+        for (seen, hint, severity, fix) in table {
+            let examination = judge(&seen, "shop.users", hint);
+            let [finding] = &examination.findings[..] else { panic!("{seen:?}: {examination:?}") };
+            assert_eq!(finding.severity, severity, "{finding:?}");
+            assert!(finding.fix.contains(fix), "{finding:?}");
+        }
+        let hidden = judge(&Seen { history: None, ..good() }, "shop.users", true);
+        assert_eq!((hidden.findings.len(), hidden.guarantee), (0, Some(Guarantee::ChangeFeed)));
+    }
+}

@@ -1,0 +1,97 @@
+//! What a server says about itself when it is examined.
+
+use redis::ConnectionAddr;
+use smache_core::{Examination, Finding, Result, Severity, is_remote};
+
+use crate::{connection::Link, handshake::Info};
+
+/// From which share of its memory on a server is said to be full.
+const ALMOST_FULL: f64 = 0.8;
+
+impl Link {
+    /// Asks the server how it is set up.
+    pub(crate) async fn examine(&self) -> Result<Examination> {
+        let mut sections = redis::pipe();
+        for section in Info::SECTIONS {
+            sections.cmd("INFO").arg(section);
+        }
+        let (values, _) = self.read(&sections).await?;
+        let info = Info::of(values, self.server())?;
+        let in_the_clear = match self.client().get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, _) => is_remote(host),
+            _ => false,
+        };
+        Ok(judge(&info, self.server(), in_the_clear))
+    }
+}
+
+fn judge(info: &Info, server: &str, in_the_clear: bool) -> Examination {
+    let version = info.field("redis_version").unwrap_or("of an unknown version");
+    let number = |name| info.field(name).and_then(|value| value.parse::<f64>().ok());
+    let policy = info.field("maxmemory_policy").unwrap_or("noeviction");
+    let used = number("used_memory").zip(number("maxmemory")).filter(|(_, limit)| *limit > 0.0);
+    let share = used.map_or(0.0, |(used, limit)| used / limit);
+    Examination::new(format!("Redis {version} at {server}"))
+        .finding(policy.starts_with("allkeys-"), || {
+            let problem = format!("the server evicts any key (`{policy}`), bookkeeping included");
+            Finding::new(Severity::Danger, problem, "set `maxmemory-policy` to `noeviction`")
+        })
+        .finding(in_the_clear, || {
+            let problem = "the server is on another machine and the connection is not encrypted";
+            Finding::new(Severity::Danger, problem, "use TLS: `rediss://…`")
+        })
+        .finding(info.field("rdb_last_bgsave_status") == Some("err"), || {
+            let problem = "the last snapshot failed, so that the server may refuse writes";
+            Finding::new(Severity::Warning, problem, "make room on its disk, or see its log")
+        })
+        .finding(share >= ALMOST_FULL, || {
+            let problem =
+                format!("{:.0} % of `maxmemory` are used; when it is full, writes are refused", share * 100.0);
+            Finding::new(Severity::Warning, problem, "raise `maxmemory`, or give results a `ttl`")
+        })
+        .finding(info.field("aof_enabled") == Some("0"), || {
+            let problem = "what is stored does not survive a restart of the server: everything is computed again, and \
+                           dead jobs are forgotten";
+            Finding::new(Severity::Advice, problem, "set `appendonly yes`")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(info: &str, in_the_clear: bool) -> Vec<(Severity, String)> {
+        let examination = judge(&Info::from(info.to_owned()), "db:6379", in_the_clear);
+        assert_eq!(examination.what, "Redis 7.0.15 at db:6379");
+        examination
+            .findings
+            .into_iter()
+            .map(|finding| (finding.severity, finding.problem + "; " + &finding.fix))
+            .collect()
+    }
+
+    const GOOD: &str = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\nmaxmemory:0\r\nused_memory:100\r\n\
+                        aof_enabled:1\r\nrdb_last_bgsave_status:ok\r\n";
+
+    #[test]
+    fn a_durable_server_on_this_machine_has_nothing_against_it() {
+        assert_eq!(found(GOOD, false), []);
+    }
+
+    #[test]
+    fn whatever_is_unsafe_is_found_with_its_fix() {
+        let table = [
+            (("noeviction", "allkeys-lru"), Severity::Danger, "maxmemory-policy"),
+            (("maxmemory:0", "maxmemory:110"), Severity::Warning, "ttl"),
+            (("aof_enabled:1", "aof_enabled:0"), Severity::Advice, "appendonly"),
+            (("status:ok", "status:err"), Severity::Warning, "disk"),
+        ];
+        for ((good, bad), severity, fix) in table {
+            let found = found(&GOOD.replace(good, bad), false);
+            assert_eq!((found.len(), found[0].0), (1, severity), "{bad}");
+            assert!(found[0].1.contains(fix), "{found:?}");
+        }
+        let clear = found(GOOD, true);
+        assert!(clear.len() == 1 && clear[0].1.contains("rediss://"), "{clear:?}");
+    }
+}
