@@ -28,7 +28,7 @@ pub mod mongo {
     pub use smache_mongo::*;
 }
 
-/// Redis as a store and a queue.
+/// Redis as a store, a queue and a source.
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use smache_redis::*;

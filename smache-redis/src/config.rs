@@ -1,11 +1,12 @@
 //! How to connect.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use redis::{Client, IntoConnectionInfo, ProtocolVersion};
-use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
+use serde::{Serialize, de::DeserializeOwned};
+use smache_core::{Backend, CacheStore, EntityType, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
 
-use crate::{RedisQueue, RedisStore, connection::Link, keys::Keys};
+use crate::{RedisQueue, RedisSource, RedisStore, connection::Link, keys::Keys};
 
 /// A Redis server as a backend. Clones share one connection.
 #[derive(Clone)]
@@ -108,6 +109,60 @@ impl fmt::Debug for RedisBuilder {
             .field("address", &address.unwrap_or_else(|_| "not valid".to_owned()))
             .field("response_timeout", &self.response_timeout)
             .field("connect_timeout", &self.connect_timeout)
+            .finish()
+    }
+}
+
+/// How many changes the history of a table holds unless it is told otherwise.
+const DEFAULT_HISTORY: usize = 100_000;
+
+/// A [`RedisSource`] in the making.
+#[must_use = "a builder does nothing until `build`"]
+pub struct RedisSourceBuilder<T> {
+    pub(crate) link: Arc<Link>,
+    pub(crate) table: String,
+    pub(crate) history: usize,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + Serialize + DeserializeOwned> RedisSourceBuilder<T> {
+    pub(crate) fn new(redis: &Redis) -> Self {
+        Self {
+            link: Arc::clone(&redis.link),
+            table: T::SOURCE.to_owned(),
+            history: DEFAULT_HISTORY,
+            entity: PhantomData,
+        }
+    }
+
+    /// The name of the table, that of the source by default: the prefix of its keys is `{table:<name>}:`.
+    pub fn table(mut self, name: impl Into<String>) -> Self {
+        self.table = name.into();
+        self
+    }
+
+    /// How many changes the history holds, at least one; 100,000 by default. All programs must say the same number, since
+    /// each write cuts the history down to the writer's.
+    pub fn history(mut self, changes: usize) -> Self {
+        self.history = changes;
+        self
+    }
+
+    /// The source. Connects to nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`]: the name of the source or of the table is not valid, or the table's longer than 122 bytes.
+    pub fn build(self) -> Result<RedisSource<T>> {
+        RedisSource::from_builder(self)
+    }
+}
+
+impl<T> fmt::Debug for RedisSourceBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSourceBuilder")
+            .field("link", &self.link)
+            .field("table", &self.table)
+            .field("history", &self.history)
             .finish()
     }
 }

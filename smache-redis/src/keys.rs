@@ -15,6 +15,12 @@ impl Keys {
         Self { vouch: format!("{prefix}v"), prefix }
     }
 
+    /// The keys of a table of entities, which is of no namespace.
+    pub(crate) fn table(name: &str) -> Self {
+        let prefix = format!("{{table:{name}}}:");
+        Self { vouch: format!("{prefix}v"), prefix }
+    }
+
     /// What every key starts with.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix

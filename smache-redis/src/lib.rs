@@ -1,4 +1,4 @@
-//! The Redis backend of SMache: a store, a queue, or both on one server.
+//! The Redis backend of SMache: a store, a queue, or both on one server, and tables of entities as sources.
 //!
 //! ```no_run
 //! # async fn example() -> smache_core::Result<()> {
@@ -40,10 +40,12 @@ mod keys;
 mod queue;
 mod reply;
 mod script;
+mod source;
 mod store;
 
 pub use self::{
-    config::{Redis, RedisBuilder},
+    config::{Redis, RedisBuilder, RedisSourceBuilder},
     queue::RedisQueue,
+    source::RedisSource,
     store::RedisStore,
 };

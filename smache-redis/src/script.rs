@@ -45,6 +45,7 @@ scripts! {
     COUNTS = "counts" ["counts.lua"],
     LIST = "list" ["list.lua"],
     FIND = "find" ["find.lua"],
+    TABLE = "table" ["table.lua"],
 }
 
 impl Script {

@@ -110,7 +110,7 @@ fn the_architecture_names_what_exists() {
 #[test]
 fn the_files_of_the_backends_have_the_same_names() {
     for (backend, roles) in
-        [("memory", "store queue source"), ("redis", "store queue keys error"), ("mongo", "source error")]
+        [("memory", "store queue source"), ("redis", "store queue source keys error"), ("mongo", "source error")]
     {
         for file in ["lib", "config"].into_iter().chain(roles.split(' ')) {
             let at = root().join(format!("smache-{backend}/src/{file}"));

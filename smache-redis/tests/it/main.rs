@@ -6,6 +6,7 @@ mod corrupt;
 mod cost;
 mod paging;
 mod reconnect;
+mod source;
 mod support;
 mod upkeep;
 mod vouching;

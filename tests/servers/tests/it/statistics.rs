@@ -6,12 +6,13 @@ use mongodb::{
     bson::{Document, doc, oid::ObjectId},
     options::ChangeStreamPreAndPostImages,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use smache::{
     Backend, Builder, Error, ErrorKind, Result, Smache,
-    backend::EntityType,
+    backend::{DataSource, EntityType},
     memory::Memory,
     mongo::{MongoSource, note_reads},
-    redis::Redis,
+    redis::{Redis, RedisSource},
 };
 use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
 
@@ -42,7 +43,7 @@ impl Collections {
         self.db.collection(T::SOURCE)
     }
 
-    async fn insert<T: EntityType + serde::Serialize>(&self, entity: T) -> Result<()> {
+    async fn insert<T: EntityType + Serialize>(&self, entity: T) -> Result<()> {
         self.of::<T>().insert_one(entity).await.map(drop).map_err(failed)
     }
 
@@ -165,6 +166,98 @@ async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
     let (tables, log) = (Tables::default(), Log::default());
     tale::fill(&tables).await.expect("the data of a school");
     let smache = builder(redis().await, &log, tables.roster())
+        .source(tables.courses.clone())
+        .source(tables.participants.clone())
+        .source(tables.grades.clone())
+        .build()
+        .await
+        .expect("a system");
+    tale::tell(&smache, &tables, &log, Told::Both).await.expect("the story");
+    smache.shutdown().await;
+}
+
+/// The data of a school in tables of Redis.
+struct RedisTables {
+    courses: RedisSource<Course>,
+    participants: RedisSource<Participant>,
+    grades: RedisSource<Grade>,
+}
+
+impl RedisTables {
+    fn new(redis: &Redis) -> Self {
+        let name = ObjectId::new().to_hex();
+        Self { courses: table(redis, &name), participants: table(redis, &name), grades: table(redis, &name) }
+    }
+
+    fn roster(&self) -> Roster {
+        let participants = self.participants.clone();
+        Roster::new(move |course| {
+            let participants = participants.clone();
+            async move {
+                let mut ids = Vec::new();
+                for image in participants.list().await? {
+                    let participant = image.get::<Participant>()?;
+                    ids.extend((participant.course_id == course).then_some(participant.id));
+                }
+                Ok(ids)
+            }
+        })
+    }
+}
+
+fn table<T: EntityType + Serialize + DeserializeOwned>(redis: &Redis, name: &str) -> RedisSource<T> {
+    RedisSource::builder(redis).table(format!("{}.{name}", T::SOURCE)).build().expect("a good name")
+}
+
+#[async_trait]
+impl Data for RedisTables {
+    async fn insert_course(&self, course: Course) -> Result<()> {
+        self.courses.put(&course).await.map(drop)
+    }
+
+    async fn set_title(&self, course: i64, title: &str) -> Result<()> {
+        self.courses.update(&course, |course| title.clone_into(&mut course.title)).await.map(drop)
+    }
+
+    async fn insert_participant(&self, participant: Participant) -> Result<()> {
+        self.participants.put(&participant).await.map(drop)
+    }
+
+    async fn set_course(&self, participant: i64, course: i64) -> Result<()> {
+        self.participants.update(&participant, |participant| participant.course_id = course).await.map(drop)
+    }
+
+    async fn set_name(&self, participant: i64, name: &str) -> Result<()> {
+        self.participants.update(&participant, |participant| name.clone_into(&mut participant.name)).await.map(drop)
+    }
+
+    async fn set_login(&self, participant: i64, login: i64) -> Result<()> {
+        self.participants.update(&participant, |participant| participant.last_login = login).await.map(drop)
+    }
+
+    async fn delete_participant(&self, participant: i64) -> Result<()> {
+        self.participants.remove(&participant).await.map(drop)
+    }
+
+    async fn insert_grade(&self, grade: Grade) -> Result<()> {
+        self.grades.put(&grade).await.map(drop)
+    }
+
+    async fn set_points(&self, grade: i64, points: i64) -> Result<()> {
+        self.grades.update(&grade, |grade| grade.points = points).await.map(drop)
+    }
+
+    async fn delete_grade(&self, grade: i64) -> Result<()> {
+        self.grades.remove(&grade).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_tables_in_redis() {
+    let redis = redis().await;
+    let (tables, log) = (RedisTables::new(&redis), Log::default());
+    tale::fill(&tables).await.expect("the data of a school");
+    let smache = builder(redis, &log, tables.roster())
         .source(tables.courses.clone())
         .source(tables.participants.clone())
         .source(tables.grades.clone())

@@ -1,0 +1,236 @@
+//! The stream of a table as a feed.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use redis::{AsyncConnectionConfig, Value, aio::MultiplexedConnection};
+use smache_core::{
+    Batch, Change, ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Incarnation, Position, Result, SourceId, Start,
+    Token, Topic,
+};
+
+use super::{
+    TableOf,
+    line::{Line, Reader},
+};
+use crate::{
+    connection::provide_cryptography,
+    error::{failed, unexpected},
+    handshake::check_server,
+    reply::{Reply, bytes},
+    script::TABLE,
+};
+
+/// How long the server waits for a change before it answers without any.
+const AWAIT: Duration = Duration::from_millis(400);
+/// How many changes a batch has at the most.
+const BATCH: usize = 500;
+
+/// A place in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    millis: u64,
+    number: u64,
+}
+
+impl Place {
+    fn read(text: &[u8]) -> Option<Self> {
+        let (millis, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
+        Some(Self { millis: millis.parse().ok()?, number: number.parse().ok()? })
+    }
+
+    fn of(order: &[u8]) -> Option<Self> {
+        let (&millis, number) = order.split_first_chunk()?;
+        Some(Self { millis: u64::from_be_bytes(millis), number: u64::from_be_bytes(number.try_into().ok()?) })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.millis, self.number)
+    }
+}
+
+/// The feed of a table.
+#[derive(Debug)]
+pub(super) struct TableFeed(Arc<TableOf>);
+
+impl TableFeed {
+    pub(super) fn new(table: Arc<TableOf>) -> Self {
+        Self(table)
+    }
+
+    /// A connection of its own, since waiting for a change blocks it.
+    async fn connect(&self) -> Result<(MultiplexedConnection, Incarnation)> {
+        provide_cryptography();
+        let link = &self.0.link;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(link.connect_timeout()))
+            .set_response_timeout(Some(AWAIT + link.connect_timeout()));
+        let opened = link.client().get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = opened.map_err(|error| failed(error, link.server()))?;
+        let incarnation = check_server(&mut connection, link.server()).await?;
+        Ok((connection, incarnation))
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for TableFeed {
+    fn id(&self) -> &FeedId {
+        &self.0.feed
+    }
+
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        let readers = topics.iter().map(|topic| {
+            let reader = topic.reader.as_ref().and_then(|reader| reader.downcast_ref::<Reader>().copied());
+            reader.map(|reader| (topic.source.clone(), reader)).ok_or_else(|| {
+                let message =
+                    format!("the source `{}` is not a table of Redis and cannot be on its feed", topic.source);
+                Error::new(ErrorKind::Config, message)
+            })
+        });
+        let readers = readers.collect::<Result<Vec<_>>>()?;
+        let (connection, incarnation) = self.connect().await?;
+        let mut look = TABLE.call(&self.0.keys);
+        look.arg("look").arg("").arg("").arg("").arg(1).arg(Token::random().as_bytes());
+        let mut reply = Reply::new(look.operation(), self.0.link.call(&look).await?)?;
+        reply.number()?;
+        reply.maybe_bytes()?;
+        let (name, last) = (reply.bytes()?, reply.bytes()?);
+        let last = Place::read(&last).ok_or_else(|| unexpected("table"))?;
+        let mut stream = TableStream {
+            table: Arc::clone(&self.0),
+            connection,
+            readers,
+            token: [&name, incarnation.as_str().as_bytes()].concat(),
+            name,
+            at: last,
+            looked: false,
+        };
+        if let Start::After(position) = start {
+            if position.token != stream.token[..] {
+                return Err(lost(
+                    "the position is of another table, or of the server before it restarted or failed over",
+                ));
+            }
+            stream.at = Place::of(&position.order).ok_or_else(|| lost("the position is no place in a stream"))?;
+            if stream.at > last {
+                return Err(lost("the position is behind the end of the history"));
+            }
+            // What was forgotten is noticed here and not with the first batch.
+            stream.read(0).await?;
+        }
+        Ok(Box::new(stream))
+    }
+}
+
+fn lost(message: &'static str) -> Error {
+    Error::new(ErrorKind::HistoryLost, message)
+}
+
+struct TableStream {
+    table: Arc<TableOf>,
+    connection: MultiplexedConnection,
+    readers: Vec<(SourceId, Reader)>,
+    /// The table's name for itself.
+    name: Vec<u8>,
+    token: Vec<u8>,
+    at: Place,
+    /// Whether it has said once where it is: until then its reader waits for just that.
+    looked: bool,
+}
+
+impl TableStream {
+    /// The lines behind the place, at most that many, if the history still has them all.
+    async fn read(&mut self, many: usize) -> Result<Vec<(Place, Line)>> {
+        let keys = &self.table.keys;
+        let mut read = redis::pipe();
+        read.cmd("GET").arg(keys.of("i"));
+        read.cmd("GET").arg(keys.of("t"));
+        read.cmd("XRANGE").arg(keys.of("log")).arg(format!("({}", self.at)).arg("+").arg("COUNT").arg(many.max(1));
+        let server = self.table.link.server();
+        let answers = self.connection.send_packed_commands(&read, 0, 3).await.map_err(|error| failed(error, server))?;
+        let [name, forgotten, lines] = <[Value; 3]>::try_from(answers).map_err(|_| unexpected("XRANGE"))?;
+        if bytes(name).as_ref() != Some(&self.name) {
+            return Err(lost("the table was removed: its history went with it"));
+        }
+        let forgotten = bytes(forgotten).as_deref().and_then(Place::read);
+        if forgotten.is_some_and(|forgotten| forgotten > self.at) {
+            return Err(lost("the history of the table does not reach back to the position"));
+        }
+        match lines {
+            Value::Array(lines) => {
+                lines.into_iter().map(|value| line(value).ok_or_else(|| unexpected("XRANGE"))).collect()
+            }
+            Value::ServerError(error) => Err(failed(error.into(), server)),
+            _ => Err(unexpected("XRANGE")),
+        }
+    }
+
+    /// Waits until there is something behind the place, for a while.
+    async fn wait(&mut self) -> Result<()> {
+        let mut wait = redis::cmd("XREAD");
+        wait.arg("COUNT").arg(1).arg("BLOCK").arg(u64::try_from(AWAIT.as_millis()).unwrap_or(400));
+        wait.arg("STREAMS").arg(self.table.keys.of("log")).arg(self.at.to_string());
+        match self.connection.send_packed_command(&wait).await {
+            Ok(Value::ServerError(error)) => Err(failed(error.into(), self.table.link.server())),
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(error, self.table.link.server())),
+        }
+    }
+}
+
+/// A line as `XRANGE` answers it: its place, then names and values in turns.
+fn line(value: Value) -> Option<(Place, Line)> {
+    let Value::Array(parts) = value else { return None };
+    let [place, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
+    let place = Place::read(&bytes(place)?)?;
+    let mut line = Line::default();
+    let mut fields = fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        let value = bytes(value)?;
+        match bytes(name)?.as_slice() {
+            b"k" => line.id = value,
+            b"b" => line.before = Some(value),
+            b"a" => line.after = Some(value),
+            _ => {}
+        }
+    }
+    Some((place, line))
+}
+
+#[async_trait]
+impl ChangeStream for TableStream {
+    fn position(&self) -> Position {
+        let order = [self.at.millis.to_be_bytes(), self.at.number.to_be_bytes()].concat();
+        Position { order: order.into(), token: self.token.clone().into() }
+    }
+
+    async fn next(&mut self) -> Result<Batch> {
+        if std::mem::replace(&mut self.looked, true) {
+            self.wait().await?;
+        }
+        // Whatever was acknowledged before this instant is in the answer, unless the batch is full.
+        let asked = Instant::now();
+        let lines = self.read(BATCH).await?;
+        let complete = lines.len() < BATCH;
+        let changes: Vec<Change> = lines
+            .iter()
+            .flat_map(|(_, line)| self.readers.iter().map(move |(source, reader)| reader.change(source, line)))
+            .collect();
+        if let Some((place, _)) = lines.last() {
+            self.at = *place;
+        }
+        Ok(Batch::new(changes, self.position(), complete.then_some(asked)))
+    }
+}
+
+impl fmt::Debug for TableStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableStream").field("table", &self.table).field("at", &self.at).finish_non_exhaustive()
+    }
+}
