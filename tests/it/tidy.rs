@@ -90,6 +90,35 @@ fn the_feature_table_of_the_readme_is_the_one_of_cargo() {
 }
 
 #[test]
+fn the_backend_table_of_the_readme_is_what_the_backends_export() {
+    let readme = read("README.md");
+    let section =
+        readme.split("\n## Backends\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let row = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    let rows: Vec<Vec<String>> = section.lines().filter(|line| line.starts_with("| `")).map(row).collect();
+    let mut backends: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    backends.sort_unstable();
+    let known: Vec<&str> = ["memory", "mongo", "redis"].into_iter().collect();
+    assert_eq!(backends, known);
+    for row in &rows {
+        let [backend, roles @ .., tested] = &row[..] else { panic!("{row:?}") };
+        let library = read(&format!("smache-{backend}/src/lib.rs"));
+        let exported = library.split("pub use self::").nth(1).expect("what the crate exports");
+        let name = format!("{}{}", backend[..1].to_uppercase(), &backend[1..]);
+        for (role, shown) in ["Store", "Queue", "Source"].into_iter().zip(roles) {
+            let named = format!("{name}{role}");
+            let there = exported.split(|c: char| !c.is_alphanumeric()).any(|word| word == named);
+            assert_eq!(shown, if there { named.as_str() } else { "–" }, "the {role} of {backend}");
+        }
+        if let Some(version) = tested.strip_prefix("SecantusDB ") {
+            assert!(read("scripts/lib.sh").contains(&format!("SECANTUS_VERSION={version}\n")), "{tested}");
+        }
+    }
+}
+
+#[test]
 fn the_architecture_names_what_exists() {
     let page = read("ARCHITECTURE.md");
     assert!(page.lines().count() < 200, "the map has become a territory");
