@@ -14,6 +14,8 @@
 //! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
 //! | [`attached_source_suite!`] | a source without a feed | [`SourceHarness`] |
 //!
+//! [`faults`] wraps any backend so that its steps fail on demand, and [`servers`] starts private servers for tests.
+//!
 //! A factory is an async function without arguments, called once a case, that gives a store (queue, source) with nothing
 //! in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever flushed. Name it
 //! by a plain name or an absolute path. A suite expands to a module of its own name; wrap it in another module to run it
@@ -49,6 +51,7 @@
 //! ```
 
 mod chance;
+pub mod faults;
 mod harness;
 pub mod incarnation;
 pub mod joined;

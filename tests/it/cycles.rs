@@ -6,7 +6,7 @@ use smache::{Builder, Cached, Cx, ErrorKind, Failure, Result, Smache, State, com
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    faulty::{Fault, Faults, Faulty},
+    faulty::{self, Fault, Faults},
     probe::{Act, Probe},
     world::World,
 };
@@ -115,7 +115,7 @@ struct Processes<const N: usize> {
 
 impl<const N: usize> Processes<N> {
     async fn start() -> Result<Self> {
-        let (backend, faults) = Faulty::memory();
+        let (backend, faults) = faulty::memory();
         let world = World::attached_to(backend);
         let mut each = Vec::new();
         for _ in 0..N {

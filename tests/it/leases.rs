@@ -9,7 +9,7 @@ use smache::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    faulty::{Fault, Faulty},
+    faulty::{self, Fault},
     functions::greeting,
     probe::until,
     world::World,
@@ -143,7 +143,7 @@ async fn a_lapsed_lease_that_nobody_took_still_stores() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_that_fail_for_a_while_do_not_end_a_run() -> Result<()> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
     let smache = start(&world).await?;
@@ -160,7 +160,7 @@ async fn heartbeats_that_fail_for_a_while_do_not_end_a_run() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_end_with_the_last_run() -> Result<()> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
     let smache = start(&world).await?;

@@ -6,7 +6,7 @@ use smache::{Error, ErrorKind, Freshness, Result, StoreFailure};
 use tokio::time::Instant;
 
 use crate::{
-    faulty::{Fault, Faults, Faulty},
+    faulty::{self, Fault, Faults},
     functions::{greeting, square},
     probe::{Act, until},
     world::{User, World},
@@ -15,7 +15,7 @@ use crate::{
 const BOUND: Duration = Duration::from_millis(200);
 
 async fn world() -> Result<(World, Faults)> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
     Ok((world, faults))
@@ -227,7 +227,7 @@ async fn a_system_does_not_start_without_its_store() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_behind_a_feed_is_delivered_when_the_store_is_back() -> Result<()> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::on(backend);
     world.put(1, "Anna").await?;
     let smache = world.start().await?;

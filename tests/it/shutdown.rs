@@ -6,7 +6,7 @@ use smache::{Result, Smache};
 use tokio::time::Instant;
 
 use crate::{
-    faulty::Faulty,
+    faulty,
     functions::{greeting, square},
     probe::until,
     world::World,
@@ -116,7 +116,7 @@ on_every_world! {
 
 #[tokio::test(start_paused = true)]
 async fn a_system_that_is_dropped_leaves_nothing_behind() -> Result<()> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::on(backend);
     world.put(1, "Anna").await?;
     let smache = world.start().await?;

@@ -3,7 +3,7 @@
 use smache::{ErrorKind, Freshness, Result, State, computed};
 
 use crate::{
-    faulty::Faulty,
+    faulty,
     functions::{census, greeting, lazy_greeting, square},
     probe::{Act, Probe, Refused},
     world::World,
@@ -183,7 +183,7 @@ async fn get_many_keeps_the_order_and_answers_each_call_by_itself() -> Result<()
 
 #[tokio::test(start_paused = true)]
 async fn get_many_looks_once_for_all_that_is_stored() -> Result<()> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     let smache = world.builder().upkeep(false).build().await?;
     let calls = || (0..100).map(square);
@@ -201,7 +201,7 @@ async fn get_many_looks_once_for_all_that_is_stored() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_hit_is_one_step_of_the_store_also_a_stale_one() -> Result<()> {
-    let (backend, faults) = Faulty::memory();
+    let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
     let smache = world.builder().upkeep(false).build().await?;
