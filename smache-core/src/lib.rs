@@ -53,8 +53,8 @@ pub use self::{
         RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun,
     },
     system::{
-        Audit, Builder, Cause, Counters, DeadJob, Diagnosis, FunctionAudit, Impact, ImpactOn, Part, Smache, Stats,
-        StoreFailure, Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored, note_read,
+        Audit, Builder, Cause, Counters, DeadJob, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactOn, Smache,
+        Stats, StoreFailure, Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored, note_read,
     },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},

@@ -10,13 +10,13 @@ use crate::{Examination, Finding, Guarantee, JobWrites, Result, Severity};
 #[non_exhaustive]
 pub struct Diagnosis {
     /// The store, the queue and each source, in this order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<DiagnosisPart>,
 }
 
 /// A part of a system with what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Part {
+pub struct DiagnosisPart {
     /// `store`, `queue`, or `source grades`.
     pub role: String,
     /// What it is, what it guarantees and what it lacks.
@@ -31,8 +31,8 @@ impl Smache {
     pub async fn doctor(&self) -> Diagnosis {
         let inner = &self.inner;
         let mut parts = vec![
-            Part::of("store".to_owned(), inner.timed("examine", inner.store.examine()).await),
-            Part::of("queue".to_owned(), inner.timed("examine", inner.queue.examine()).await),
+            DiagnosisPart::of("store".to_owned(), inner.timed("examine", inner.store.examine()).await),
+            DiagnosisPart::of("queue".to_owned(), inner.timed("examine", inner.queue.examine()).await),
         ];
         if inner.store.job_writes() == JobWrites::Reported {
             let fix = "give both roles to one backend with `.backend(…)` where it can have both";
@@ -41,7 +41,7 @@ impl Smache {
             parts[1].examination.findings.push(Finding::new(Severity::Advice, problem, fix));
         }
         for (id, source) in &inner.sources {
-            let mut part = Part::of(format!("source {id}"), inner.timed("examine", source.examine()).await);
+            let mut part = DiagnosisPart::of(format!("source {id}"), inner.timed("examine", source.examine()).await);
             let fed = source.feed().is_some();
             let examination = &mut part.examination;
             examination.guarantee =
@@ -72,7 +72,7 @@ impl Inner {
     }
 
     /// Whether anybody vouches for the sources at the moment.
-    async fn examine_vouch(&self, parts: &mut [Part]) {
+    async fn examine_vouch(&self, parts: &mut [DiagnosisPart]) {
         let Ok(lookup) = self.timed("lookup", self.store.lookup(&[])).await else { return };
         for (id, source) in self.sources.iter().filter(|(_, source)| source.feed().is_some()) {
             let name = format!("source {id}");
@@ -93,7 +93,7 @@ impl Inner {
     }
 }
 
-impl Part {
+impl DiagnosisPart {
     fn of(role: String, examined: Result<Examination>) -> Self {
         let examination = examined.unwrap_or_else(|error| {
             let mut examination = Examination::new("it cannot be examined");

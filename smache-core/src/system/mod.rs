@@ -32,7 +32,7 @@ pub use self::{
     audit::{Audit, FunctionAudit, Strictness, note_read},
     builder::{Builder, StoreFailure},
     counters::Counters,
-    doctor::{Diagnosis, Part},
+    doctor::{Diagnosis, DiagnosisPart},
     impact::{Impact, ImpactOn},
     verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
