@@ -41,12 +41,13 @@ as_root() {
 
 # Installs Debian packages and sees to it that no service of theirs is running afterwards.
 apt_install() {
-    local new_redis='' policy=/usr/sbin/policy-rc.d own_policy='' status=0
+    local new_redis='' new_postgres='' policy=/usr/sbin/policy-rc.d own_policy='' status=0
     command -v apt-get >/dev/null || fail "missing: $* (no apt-get here: install it by other means)"
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
         fail "missing: $* (neither root nor sudo: run \`apt-get install $*\` as root)"
     fi
     dpkg-query -W -f '${db:Status-Status}' redis-server 2>/dev/null | grep -qx installed || new_redis=yes
+    dpkg-query -W -f '${db:Status-Status}' postgresql 2>/dev/null | grep -qx installed || new_postgres=yes
     say "installing: $*"
     # A third-party source that cannot be read must not stop the install: the packages come from Debian.
     as_root timeout 300 apt-get -o DPkg::Lock::Timeout=120 update -qq </dev/null || warn "apt-get update failed, going on"
@@ -63,6 +64,9 @@ apt_install() {
     # Only a service that came with this very install is stopped, never one that somebody runs.
     if [ -n "$new_redis" ] && [ -d /run/systemd/system ]; then
         as_root systemctl disable --now redis-server.service >/dev/null 2>&1 || true
+    fi
+    if [ -n "$new_postgres" ] && [ -d /run/systemd/system ]; then
+        as_root systemctl disable --now postgresql.service >/dev/null 2>&1 || true
     fi
 }
 
@@ -85,10 +89,16 @@ sys.exit(version("SecantusDB") != sys.argv[1])
 PYTHON
 }
 
+# The tests of PostgreSQL start private servers by themselves; Debian keeps the programs off the PATH.
+has_postgres() {
+    [ -n "${DATABASE_URL:-}" ] || command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
 install_missing() {
     local venv=$1 packages=() python need_secantus=
     [ -n "${SMACHE_SECANTUSD:-}" ] || secantus_works "$venv" || need_secantus=yes
     [ -n "${SMACHE_REDIS_SERVER:-}" ] || command -v redis-server >/dev/null || packages+=(redis-server)
+    has_postgres || packages+=(postgresql)
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
     [ -z "$need_secantus" ] || [ -n "$(venv_python)" ] || packages+=(python3-venv)
     [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
@@ -128,6 +138,8 @@ ensure_servers() {
 begin_work() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/smache.XXXXXX")
     mkdir "$work/tmp"
+    # PostgreSQL refuses to run as root: its own user has to get through to the folders that tests make here.
+    chmod 711 "$work" "$work/tmp"
     # Everything that a test leaves in a temporary folder goes with $work, and a process that it leaves is found by this path.
     export TMPDIR=$work/tmp
 }

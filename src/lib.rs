@@ -28,10 +28,22 @@ pub mod mongo {
     pub use smache_mongo::*;
 }
 
+/// PostgreSQL as a source: triggers and a change table.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use smache_sql::{PostgresSource, PostgresSourceBuilder, sqlx};
+}
+
 /// Redis as a store, a queue and a source.
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use smache_redis::*;
+}
+
+/// SQLite as a source: triggers and a change table.
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use smache_sql::{SqliteSource, SqliteSourceBuilder, sqlx};
 }
 
 /// What the macros write; not part of the public interface.

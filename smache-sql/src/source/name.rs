@@ -1,0 +1,84 @@
+//! Names inside statements, and names of feeds.
+
+use std::fmt::Write;
+
+use smache_core::{FeedId, SourceId};
+
+/// A name as SQL wants it: in double quotes.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQLite wants it, which knows no escapes but the doubled quote.
+#[cfg(feature = "sqlite")]
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A text as PostgreSQL wants it, whatever `standard_conforming_strings` is.
+#[cfg(feature = "postgres")]
+pub(crate) fn escaped(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// The name of a feed: a prefix and the name of a database, which may have characters that a feed's name may not.
+pub(crate) fn feed_id(prefix: &str, name: &str) -> FeedId {
+    FeedId::new(format!("{prefix}:{name}")).unwrap_or_else(|_| {
+        // The end tells more than the beginning, which may be a path.
+        let bytes = &name.as_bytes()[name.len().saturating_sub(50)..];
+        let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
+            write!(digits, "{byte:02x}").expect("a string takes everything");
+            digits
+        });
+        FeedId::new(format!("{prefix}:x{digits}")).expect("a short prefix and at most 100 digits are a name")
+    })
+}
+
+/// The source of an entity type.
+///
+/// A name that is not valid is an error of the compiler.
+pub(crate) fn source_id<T: smache_core::EntityType>() -> SourceId {
+    const { assert!(is_name(T::SOURCE), "the name of a source is 1 to 128 letters, digits, `_`, `-`, `.`, `:` or `/`") };
+    SourceId::new(T::SOURCE).expect("the compiler has checked the name")
+}
+
+/// What [`SourceId::new`] accepts, for the compiler.
+const fn is_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut good = 0;
+    while good < bytes.len()
+        && matches!(bytes[good], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-' | b'.' | b':' | b'/')
+    {
+        good += 1;
+    }
+    good == bytes.len() && 1 <= good && good <= 128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_in_names_stay_inside() {
+        assert_eq!(quoted("a\"; DROP TABLE x; --"), "\"a\"\"; DROP TABLE x; --\"");
+        #[cfg(feature = "sqlite")]
+        assert_eq!(literal("it's \\"), "'it''s \\'");
+        #[cfg(feature = "postgres")]
+        assert_eq!(escaped("it's \\"), "E'it''s \\\\'");
+    }
+
+    #[test]
+    fn every_database_gives_a_feed_a_name() {
+        assert_eq!(feed_id("postgres", "school").as_str(), "postgres:school");
+        assert_eq!(feed_id("postgres", "schöl").as_str(), "postgres:x736368c3b66c");
+        assert!(feed_id("sqlite", &"ä".repeat(400)).as_str().starts_with("sqlite:x"));
+    }
+
+    #[test]
+    fn the_compiler_accepts_the_names_that_core_accepts() {
+        let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
+        for name in ["users", "users.v2/eu:1", "A-z_0", "", "a b", "ä", "a\0", "{x}", &longest, &too_long] {
+            assert_eq!(is_name(name), SourceId::new(name).is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The options of a source.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use serde::de::DeserializeOwned;
+use smache_core::{EntityType, FeedId};
+use sqlx::PgPool;
+
+use super::PostgresSource;
+
+/// A [`PostgresSource`] in the making.
+#[must_use = "a builder does nothing until `build`"]
+pub struct PostgresSourceBuilder<T> {
+    pub(super) pool: PgPool,
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) id_column: Option<String>,
+    pub(super) feed: Option<FeedId>,
+    pub(super) timeout: Duration,
+    pub(super) poll_interval: Duration,
+    pub(super) retention: Duration,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
+    pub(super) fn new(pool: &PgPool, table: String) -> Self {
+        Self {
+            pool: pool.clone(),
+            schema: "public".to_owned(),
+            table,
+            id_column: None,
+            feed: None,
+            timeout: Duration::from_secs(10),
+            poll_interval: Duration::from_millis(500),
+            retention: Duration::from_secs(24 * 60 * 60),
+            entity: PhantomData,
+        }
+    }
+
+    /// The schema of the table, which is also that of the change table; `public` by default.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// The column that names the rows, the primary key by default. It needs a unique index of its own.
+    pub fn id_column(mut self, column: impl Into<String>) -> Self {
+        self.id_column = Some(column.into());
+        self
+    }
+
+    /// The persisted name of the feed: `postgres:` and the name of the database by default, and after a `/` that of the
+    /// schema unless it is `public`.
+    ///
+    /// Sources of one schema share one feed under this name. Name it when one namespace watches databases of the same name
+    /// on two servers; every source of the same schema must then get the same name.
+    pub fn feed(mut self, feed: FeedId) -> Self {
+        self.feed = Some(feed);
+        self
+    }
+
+    /// The bound of a load and of every other round trip but those of listing and finding; 10 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often the feed looks for changes while it hears of none, 500 ms by default and at the most.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval.clamp(Duration::from_millis(1), Duration::from_millis(500));
+        self
+    }
+
+    /// For how long recorded changes are kept, a day by default: a feed that nobody has read for longer has lost its
+    /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources of
+    /// the schema.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// The source. Connects to nothing.
+    #[must_use]
+    pub fn build(self) -> PostgresSource<T> {
+        PostgresSource::from_builder(self)
+    }
+}
+
+impl<T> fmt::Debug for PostgresSourceBuilder<T> {
+    // By hand, because a pool shows the options of its connections.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSourceBuilder")
+            .field("schema", &self.schema)
+            .field("table", &self.table)
+            .field("id_column", &self.id_column)
+            .field("feed", &self.feed)
+            .field("timeout", &self.timeout)
+            .field("poll_interval", &self.poll_interval)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}

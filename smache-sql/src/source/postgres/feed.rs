@@ -1,0 +1,256 @@
+//! The change table of a schema as a feed.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, Start, Topic};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::{
+    builder::PostgresSourceBuilder,
+    place::{Place, Reading},
+    snapshot::Snapshot,
+    stream::PgStream,
+    table::PgTable,
+    triggers::{missing, present_triggers},
+};
+use crate::source::{
+    changes::{Recorded, Watched},
+    error::{bounded, classify, within},
+    name::{feed_id, quoted},
+};
+
+/// How many changes one batch has at the most.
+pub(super) const CHANGES_A_BATCH: usize = 1_000;
+
+/// The change table of a schema, shared by all sources in it.
+///
+/// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in its
+/// topic how its rows are read.
+#[derive(Clone)]
+pub(crate) struct PgFeed {
+    id: FeedId,
+    pub(super) pool: PgPool,
+    schema: String,
+    timeout: Duration,
+    pub(super) poll_interval: Duration,
+    pub(super) retention: Duration,
+}
+
+/// What one read has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) recorded: Vec<Recorded>,
+    /// Where the reader stands after it.
+    pub(super) place: Place,
+    /// Whether that is in the log of the server for certain.
+    pub(super) flushed: bool,
+}
+
+type Row = (String, String, bool, bool, Option<String>, Option<i64>, Option<String>, Option<String>, Option<String>);
+
+impl PgFeed {
+    pub(super) fn new<T>(builder: &PostgresSourceBuilder<T>) -> Self {
+        let id = builder.feed.clone().unwrap_or_else(|| {
+            let options = builder.pool.connect_options();
+            let database = options.get_database().unwrap_or_else(|| options.get_username());
+            match builder.schema.as_str() {
+                "public" => feed_id("postgres", database),
+                schema => feed_id("postgres", &format!("{database}/{schema}")),
+            }
+        });
+        Self {
+            id,
+            pool: builder.pool.clone(),
+            schema: builder.schema.clone(),
+            timeout: builder.timeout,
+            poll_interval: builder.poll_interval,
+            retention: builder.retention,
+        }
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("{what} the changes in the schema `{}`", self.schema)
+    }
+
+    /// All sources must be in the schema of this feed, on its server: those of another one would go unwatched.
+    async fn check(&self, own: &str, topics: &[Topic], tables: &[Arc<PgTable>]) -> Result<()> {
+        for (topic, table) in topics.iter().zip(tables) {
+            // Most share the pool, which needs no question.
+            let same_pool = Arc::ptr_eq(&table.pool.connect_options(), &self.pool.connect_options());
+            if table.schema != self.schema || !same_pool && self.server(&table.pool).await? != own {
+                let message = format!(
+                    "the feed `{}` has sources of different schemas or databases, `{}` among them: give each schema a feed of \
+                     its own with `PostgresSourceBuilder::feed`",
+                    self.id, topic.source
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Which database of which server it is. The identity of the server itself may be kept from an ordinary role.
+    async fn server(&self, pool: &PgPool) -> Result<String> {
+        let doing = self.doing("opening");
+        let allowed = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')";
+        let named =
+            "SELECT concat_ws('/', system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                     FROM pg_control_system()";
+        let unnamed = "SELECT concat_ws('/', '-', oid) FROM pg_database WHERE datname = current_database()";
+        bounded(self.timeout, ErrorKind::Unavailable, &doing, async {
+            let allowed: bool = sqlx::query_scalar(allowed).fetch_one(pool).await?;
+            sqlx::query_scalar(if allowed { named } else { unnamed }).fetch_one(pool).await
+        })
+        .await
+    }
+
+    /// The name of the history: the server's part and the change table's.
+    pub(super) fn history(server: &str, table: &str) -> String {
+        format!("{server}/{table}")
+    }
+
+    /// The present snapshot and the change table's part of the name of the history.
+    async fn present(&self) -> Result<(Snapshot, String)> {
+        let sql = format!(
+            "SELECT pg_current_snapshot()::text,
+                    concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+             FROM {}.smache_feed f",
+            quoted(&self.schema)
+        );
+        let query = sqlx::query_as(AssertSqlSafe(sql));
+        let doing = self.doing("opening");
+        let read = async {
+            let row: Option<(String, String)> =
+                query.fetch_optional(&self.pool).await.map_err(|error| self.failed(error, &doing))?;
+            let (snapshot, history) = row.ok_or_else(|| missing(&self.schema, "smache_feed"))?;
+            Ok((Snapshot::parse(&snapshot)?, history))
+        };
+        within(self.timeout, ErrorKind::Unavailable, &doing, read).await
+    }
+
+    fn failed(&self, error: sqlx::Error, doing: &str) -> Error {
+        match &error {
+            sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("42P01" | "3F000")) => {
+                missing(&self.schema, "all tables").with_source(error)
+            }
+            _ => classify(error, doing),
+        }
+    }
+
+    /// Reads on from a place.
+    pub(super) async fn read(&self, server: &str, place: &Place, tables: &[String]) -> Result<Found> {
+        let doing = self.doing("reading");
+        let sql = include_str!("../queries/postgres_read.sql")
+            .replace("{triggers}", &present_triggers(&self.schema, "w.name"))
+            .replace("{schema}", &quoted(&self.schema));
+        let query = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(place.seen.to_string())
+            .bind(place.reading.as_ref().map(|reading| reading.target.to_string()))
+            .bind(place.reading.as_ref().map_or(0, |reading| reading.row))
+            .bind(tables)
+            .bind(CHANGES_A_BATCH as i64);
+        let read = async { query.fetch_all(&self.pool).await.map_err(|error| self.failed(error, &doing)) };
+        let rows: Vec<Row> = within(self.timeout, ErrorKind::Unavailable, &doing, read).await?;
+        let Some((target, history, lost, flushed, broken, ..)) = rows.first() else {
+            return Err(missing(&self.schema, "all tables"));
+        };
+        // Before the triggers: where the change table was made anew, the new one may still be without them.
+        if *lost || place.history != Self::history(server, history) {
+            return Err(Error::new(ErrorKind::HistoryLost, lost_message(&self.schema, *lost)));
+        }
+        if let Some(broken) = broken {
+            return Err(missing(&self.schema, broken));
+        }
+        let (target, flushed) = (Snapshot::parse(target)?, *flushed);
+        let last = rows.last().and_then(|row| row.5);
+        let recorded = rows.into_iter().filter_map(|(.., seq, source, before, after)| {
+            seq.map(|_| Recorded { table: source.unwrap_or_default(), before, after })
+        });
+        let recorded: Vec<Recorded> = recorded.collect();
+        let history = place.history.clone();
+        let place = match last {
+            Some(row) if recorded.len() >= CHANGES_A_BATCH => {
+                Place { history, seen: place.seen.clone(), reading: Some(Reading { target, row }) }
+            }
+            _ => Place { history, seen: target, reading: None },
+        };
+        Ok(Found { recorded, place, flushed })
+    }
+
+    /// Makes the server write its log.
+    ///
+    /// A transaction is seen before its commit is in the log, if it did not ask for that or has changed nothing, and one that
+    /// is rolled back never waits. A crash then takes it back, and the server gives its number to another one, whose
+    /// changes a position that has seen the number would pass over. So no position is given away before all that it has
+    /// seen is in the log.
+    pub(super) async fn flush(&self) -> Result<()> {
+        // The commit waits for the log by itself once there is something in it.
+        let sql =
+            "SELECT set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'smache', '')::text";
+        let doing = self.doing("flushing");
+        let flush = sqlx::query(sql).execute(&self.pool);
+        bounded(self.timeout, ErrorKind::Unavailable, &doing, flush).await.map(drop)
+    }
+
+    /// Removes what is older than the retention and was delivered.
+    pub(super) async fn trim(&self, place: &Place) -> Result<()> {
+        let sql = include_str!("../queries/postgres_trim.sql").replace("{schema}", &quoted(&self.schema));
+        let doing = self.doing("trimming");
+        let trim = sqlx::query(AssertSqlSafe(sql)).bind(self.retention.as_secs_f64()).bind(place.seen.to_string());
+        bounded(self.timeout, ErrorKind::Unavailable, &doing, trim.execute(&self.pool)).await.map(drop)
+    }
+}
+
+fn lost_message(schema: &str, trimmed: bool) -> String {
+    let why = if trimmed {
+        "was trimmed, or the server has lost it; a longer `retention` keeps it longer"
+    } else {
+        "is that of another server, database or change table"
+    };
+    format!("the history of the changes in the schema `{schema}` after the saved position {why}")
+}
+
+#[async_trait]
+impl ChangeFeed for PgFeed {
+    fn id(&self) -> &FeedId {
+        &self.id
+    }
+
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        let readers = Watched::<PgTable>::readers(topics)?;
+        let tables: Vec<Arc<PgTable>> = readers.iter().map(|reader| Arc::clone(&reader.table)).collect();
+        let server = self.server(&self.pool).await?;
+        self.check(&server, topics, &tables).await?;
+        let mut id_columns = Vec::with_capacity(tables.len());
+        for table in &tables {
+            id_columns.push(table.description().await?.id.clone());
+        }
+        let watched = Watched::new(topics, readers, id_columns);
+        let place = match start {
+            Start::After(position) => Place::restore(&position)?,
+            Start::Now => {
+                let (seen, history) = self.present().await?;
+                self.flush().await?;
+                Place { history: Self::history(&server, &history), seen, reading: None }
+            }
+        };
+        Ok(Box::new(PgStream::open(self.clone(), server, watched, place).await?))
+    }
+
+    async fn head(&self) -> Result<Option<Position>> {
+        let server = self.server(&self.pool).await?;
+        let (seen, history) = self.present().await?;
+        // Whoever asks waits until the feed is there, so it had better look at once.
+        let wake = sqlx::query("SELECT pg_notify('smache_changes', '')::text").execute(&self.pool);
+        bounded(self.timeout, ErrorKind::Unavailable, &self.doing("opening"), wake).await?;
+        Place { history: Self::history(&server, &history), seen, reading: None }.position().map(Some)
+    }
+}
+
+impl fmt::Debug for PgFeed {
+    // By hand, because a pool shows the options of its connections.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgFeed").field("id", &self.id).field("schema", &self.schema).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! A table of PostgreSQL as a source of entities.
+
+mod builder;
+mod feed;
+mod place;
+mod snapshot;
+mod stream;
+mod table;
+mod triggers;
+
+use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use smache_core::{ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Filter, Image, Result, SourceId, Topic};
+use sqlx::PgPool;
+
+pub use self::builder::PostgresSourceBuilder;
+use self::{
+    feed::PgFeed,
+    table::{Description, Equal, PgTable},
+};
+use super::{
+    changes::TopicReader,
+    name::source_id,
+    row::{image_of, no_such_column, scalar_of, value_of},
+};
+
+/// How many ids one query asks for.
+const IDS_A_QUERY: usize = 1_000;
+
+/// A table of PostgreSQL as the source of the entities `T`, and the change table of its schema as the feed.
+///
+/// See the [guide](crate::source) for what it needs of the table and for what it promises. The triggers that record the
+/// changes are made by [`install`](Self::install).
+pub struct PostgresSource<T> {
+    id: SourceId,
+    table: Arc<PgTable>,
+    feed: Arc<PgFeed>,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
+    /// The source of the entities of a table in the schema `public`. Connects to nothing.
+    ///
+    /// The pool must lead to the primary. A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the
+    /// compiler.
+    #[must_use]
+    pub fn new(pool: &PgPool, table: impl Into<String>) -> Self {
+        Self::builder(pool, table).build()
+    }
+
+    /// A source with options.
+    pub fn builder(pool: &PgPool, table: impl Into<String>) -> PostgresSourceBuilder<T> {
+        PostgresSourceBuilder::new(pool, table.into())
+    }
+
+    fn from_builder(builder: PostgresSourceBuilder<T>) -> Self {
+        let feed = PgFeed::new(&builder);
+        let PostgresSourceBuilder { pool, schema, table, id_column, timeout, .. } = builder;
+        let table = PgTable::new(pool, schema, table, id_column, timeout);
+        Self { id: source_id::<T>(), table: Arc::new(table), feed: Arc::new(feed), entity: PhantomData }
+    }
+
+    /// Makes the triggers on the table, and with the first table of a schema the change table. Does nothing where they
+    /// are as they should be. Where they are not, what was changed meanwhile is unknown, so everything of the table goes
+    /// stale.
+    ///
+    /// Waits for the transactions that are writing to the table. Needs the right to create tables and functions in the
+    /// schema, and the right `TRIGGER` on the table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](smache_core::ErrorKind::Config) when there is no such table, or one that cannot be a source;
+    /// `Permission`; `Unavailable`; `WrongServer`.
+    pub async fn install(&self) -> Result<()> {
+        triggers::install(&self.table).await
+    }
+
+    /// Removes the triggers from the table, and with the last table of a schema the change table. Does nothing where there
+    /// are none.
+    ///
+    /// # Errors
+    /// `Permission`; `Unavailable`.
+    pub async fn uninstall(&self) -> Result<()> {
+        triggers::uninstall(&self.table).await
+    }
+
+    /// The entity of a row, and an error that also names the table.
+    fn read(&self, row: &str, id_column: &str) -> Result<(EntityKey, Image)> {
+        image_of::<T>(row, id_column).map_err(|error| error.with_context("table", &self.table.name))
+    }
+
+    async fn query(&self, conditions: &[Equal], what: &str) -> Result<Vec<Image>> {
+        let Description { id, .. } = self.table.description().await?;
+        let rows = self.table.matching(conditions, &self.table.doing(what)).await?;
+        rows.iter().map(|row| Ok(self.read(row, id)?.1)).collect()
+    }
+}
+
+#[async_trait]
+impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
+    fn id(&self) -> &SourceId {
+        &self.id
+    }
+
+    fn kind(&self) -> EntityKind {
+        EntityKind::of::<T>()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(IDS_A_QUERY) {
+            let mut ids = Vec::with_capacity(keys.len());
+            for key in keys {
+                ids.extend(text_of(&scalar_of::<T>(key)?));
+            }
+            let Description { id, .. } = self.table.description().await?;
+            let rows = self.table.by_ids(&ids).await?;
+            // By key, because the server answers in an order of its own, and because a collation may find a row that goes by
+            // another id than the one that was asked for.
+            let found = rows.iter().map(|row| self.read(row, id)).collect::<Result<HashMap<_, _>>>()?;
+            answers.extend(keys.iter().map(|key| found.get(key).cloned()));
+        }
+        Ok(answers)
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        self.query(&[], "listing").await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        let Description { types, .. } = self.table.description().await?;
+        let mut conditions = Vec::new();
+        for condition in filter.conditions() {
+            let column = condition.field();
+            let Some(kind) = types.get(column) else {
+                return Err(no_such_column(column, &self.table.name, self.id.as_str()));
+            };
+            let value = value_of(condition, self.id.as_str())?;
+            let text = match &value {
+                Value::Null => None,
+                // A float that was rounded on its way is not equal any more, and a value that is not a scalar may be written
+                // in any way. Whoever asked looks at every entity again, so it may get more than it asked for.
+                Value::Number(number) if number.is_f64() => continue,
+                Value::Array(_) | Value::Object(_) if !kind.as_json => continue,
+                _ if kind.as_json => Some(value.to_string()).filter(|text| !text.contains("\\u0000")),
+                _ => text_of(&value),
+            };
+            // No text of the server has a zero in it.
+            if text.is_none() && !value.is_null() {
+                return Ok(Vec::new());
+            }
+            conditions.push(Equal { column: column.to_owned(), kind: kind.clone(), value: text });
+        }
+        self.query(&conditions, "finding in").await
+    }
+
+    fn tells_before(&self) -> bool {
+        true
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let reader = TopicReader::new::<T>(Arc::clone(&self.table));
+        let topic = Topic::new(self.id.clone(), &self.table.name).with_reader(Arc::new(reader));
+        Some((Arc::clone(&self.feed) as _, topic))
+    }
+}
+
+/// A scalar as the server reads it from text; `None` for a text that it cannot have.
+fn text_of(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    (!text.contains('\0')).then_some(text)
+}
+
+impl<T> fmt::Debug for PostgresSource<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSource")
+            .field("id", &self.id)
+            .field("table", &self.table)
+            .field("feed", &self.feed)
+            .finish_non_exhaustive()
+    }
+}

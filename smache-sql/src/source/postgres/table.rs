@@ -1,0 +1,200 @@
+//! A table of PostgreSQL: how it is described and read.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use smache_core::{Error, ErrorKind, Result};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tokio::sync::OnceCell;
+
+use crate::source::{
+    error::{bounded, classify, is_no_such_value},
+    name::quoted,
+};
+
+/// A table of a database.
+pub(crate) struct PgTable {
+    pub(super) pool: PgPool,
+    pub(super) schema: String,
+    pub(super) name: String,
+    pub(super) timeout: Duration,
+    id_column: Option<String>,
+    described: OnceCell<Description>,
+}
+
+/// What has to be known of a table to read it.
+#[derive(Debug, Clone)]
+pub(super) struct Description {
+    /// The column that names its rows.
+    pub(super) id: String,
+    /// The types of its columns.
+    pub(super) types: HashMap<String, ColumnType>,
+}
+
+/// The type of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ColumnType {
+    /// As a cast names it, without length or precision: a cast to those would cut the value off.
+    pub(super) cast: String,
+    /// Whether its values are compared as JSON: `json` itself has no equality, and others are not written as a scalar.
+    pub(super) as_json: bool,
+}
+
+impl PgTable {
+    pub(super) fn new(
+        pool: PgPool,
+        schema: String,
+        name: String,
+        id_column: Option<String>,
+        timeout: Duration,
+    ) -> Self {
+        Self { pool, schema, name, timeout, id_column, described: OnceCell::new() }
+    }
+
+    /// For statements.
+    pub(super) fn qualified(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    pub(super) fn doing(&self, what: &str) -> String {
+        format!("{what} the table `{}.{}`", self.schema, self.name)
+    }
+
+    /// What has to be known of the table, asked for once.
+    pub(super) async fn description(&self) -> Result<&Description> {
+        self.described
+            .get_or_try_init(|| async {
+                let doing = self.doing("describing");
+                let mut connection = bounded(self.timeout, ErrorKind::Unavailable, &doing, self.pool.acquire()).await?;
+                self.describe(&mut connection).await
+            })
+            .await
+    }
+
+    pub(super) async fn describe(&self, connection: &mut PgConnection) -> Result<Description> {
+        let doing = self.doing("describing");
+        let query =
+            sqlx::query_as(include_str!("../queries/postgres_describe.sql")).bind(&self.schema).bind(&self.name);
+        let rows: Vec<(String, bool, String, String, bool, bool, i32)> =
+            bounded(self.timeout, ErrorKind::Timeout, &doing, query.fetch_all(connection)).await?;
+        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
+        let Some((kind, logged, ..)) = rows.first() else {
+            return config(format!("there is no table `{}.{}` with columns", self.schema, self.name));
+        };
+        if kind != "r" || !logged {
+            return config(format!(
+                "`{}.{}` is not an ordinary table: views, foreign, partitioned, temporary and unlogged tables do not tell of \
+                 all their changes",
+                self.schema, self.name
+            ));
+        }
+        let primary: Vec<&str> = rows.iter().filter(|row| row.4).map(|(_, _, column, ..)| column.as_str()).collect();
+        let id = match (&self.id_column, &primary[..]) {
+            (Some(column), _) => match rows.iter().find(|row| row.2 == *column) {
+                Some((.., true, _)) => column.clone(),
+                Some(_) => {
+                    return config(format!(
+                        "the id column `{column}` of the table `{}` has no unique index of its own",
+                        self.name
+                    ));
+                }
+                None => return config(format!("the table `{}` has no column `{column}` for its ids", self.name)),
+            },
+            (None, [column]) => (*column).to_owned(),
+            (None, []) => {
+                return config(format!(
+                    "the table `{}` has no primary key: name a unique column with `id_column`",
+                    self.name
+                ));
+            }
+            (None, columns) => {
+                return config(format!(
+                    "the primary key of the table `{}` has {} columns (`{}`): name one unique column with `id_column`",
+                    self.name,
+                    columns.len(),
+                    columns.join("`, `")
+                ));
+            }
+        };
+        let version = rows.first().map_or(0, |row| row.6);
+        if version < 130_000 {
+            return Err(Error::new(ErrorKind::WrongServer, format!("PostgreSQL 13 or newer is needed, not {version}")));
+        }
+        let types = rows.into_iter().map(|(_, _, column, cast, ..)| {
+            let as_json = cast == "json" || cast == "jsonb" || cast.ends_with("[]");
+            (column, ColumnType { cast, as_json })
+        });
+        Ok(Description { id, types: types.collect() })
+    }
+
+    /// The rows with certain ids, which are written as text.
+    pub(super) async fn by_ids(&self, ids: &[String]) -> Result<Vec<String>> {
+        let Description { id, types } = self.description().await?;
+        let (table, column) = (self.qualified(), quoted(id));
+        let cast = types.get(id).map_or("text", |kind| &kind.cast);
+        let doing = self.doing("loading from");
+        let select =
+            format!("SELECT to_jsonb(smache_row.*)::text FROM ONLY {table} AS smache_row WHERE smache_row.{column}");
+        let typed = format!("{select} = ANY ($1::text[]::{cast}[])");
+        match self.strings(typed, ids, &doing).await? {
+            Some(rows) => Ok(rows),
+            // One id is not of the column's type, so there is no such row, but there may be of the others.
+            None => {
+                let rows = self.strings(format!("{select}::text = ANY ($1::text[])"), ids, &doing).await?;
+                Ok(rows.unwrap_or_default())
+            }
+        }
+    }
+
+    /// `None` where the ids are not of the type.
+    async fn strings(&self, sql: String, ids: &[String], doing: &str) -> Result<Option<Vec<String>>> {
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids);
+        let rows = async {
+            match query.fetch_all(&self.pool).await {
+                Err(error) if is_no_such_value(&error) => Ok(None),
+                rows => rows.map(Some),
+            }
+        };
+        bounded(self.timeout, ErrorKind::Timeout, doing, rows).await
+    }
+
+    /// All rows that fulfil conditions; `None` as value is the absence of one.
+    pub(super) async fn matching(&self, conditions: &[Equal], doing: &str) -> Result<Vec<String>> {
+        let mut sql = format!("SELECT to_jsonb(smache_row.*)::text FROM ONLY {} AS smache_row", self.qualified());
+        for (index, Equal { column, kind, value }) in conditions.iter().enumerate() {
+            let (joint, column, number) = (if index == 0 { "WHERE" } else { "AND" }, quoted(column), index + 1);
+            // Not `IS NOT DISTINCT FROM`, which no index serves.
+            let condition = match value {
+                // A parameter that nothing uses has no type.
+                None => format!("smache_row.{column} IS NULL AND ${number}::text IS NULL"),
+                Some(_) if kind.as_json => format!("to_jsonb(smache_row.{column}) = ${number}::text::jsonb"),
+                Some(_) => format!("smache_row.{column} = ${number}::text::{}", kind.cast),
+            };
+            sql.push_str(&format!(" {joint} {condition}"));
+        }
+        let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+        for condition in conditions {
+            query = query.bind(condition.value.as_deref());
+        }
+        // Without a bound: how long the whole takes is the application's own choice of a table.
+        match query.fetch_all(&self.pool).await {
+            Ok(rows) => Ok(rows),
+            Err(error) if is_no_such_value(&error) => Ok(Vec::new()),
+            Err(error) => Err(classify(error, doing)),
+        }
+    }
+}
+
+/// A column has a value, written as text, or as JSON where the column is compared as such.
+#[derive(Debug)]
+pub(super) struct Equal {
+    pub(super) column: String,
+    pub(super) kind: ColumnType,
+    pub(super) value: Option<String>,
+}
+
+impl fmt::Debug for PgTable {
+    // By hand, because a pool shows the options of its connections.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgTable").field("schema", &self.schema).field("name", &self.name).finish_non_exhaustive()
+    }
+}

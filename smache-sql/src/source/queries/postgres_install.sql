@@ -1,0 +1,39 @@
+CREATE TABLE IF NOT EXISTS {schema}.smache_feed (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    -- Which history this is: a position of another one is not in it.
+    id text NOT NULL,
+    -- The youngest transaction of the rows that were trimmed.
+    trimmed xid8 NOT NULL DEFAULT '0'
+);
+INSERT INTO {schema}.smache_feed (id) VALUES (gen_random_uuid()::text) ON CONFLICT DO NOTHING;
+
+CREATE TABLE IF NOT EXISTS {schema}.smache_tables (
+    name text PRIMARY KEY,
+    -- Which triggers `install` made. Others, or the same switched off and on again, may have missed changes.
+    triggers text NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS {schema}.smache_changes (
+    -- In the order of the changes of each row, because its changes wait for one another. Not in the order of commits.
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    source text NOT NULL,
+    op text NOT NULL,
+    before jsonb,
+    after jsonb,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX IF NOT EXISTS smache_changes_xid ON {schema}.smache_changes (xid);
+
+-- As its owner, so that whoever may write to the table needs no right on the change table. Values are written in one way,
+-- whatever the settings of the writer, and in the way in which the driver's connections read them.
+CREATE OR REPLACE FUNCTION {schema}.smache_record() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO, MDY'
+    SET intervalstyle = 'postgres'
+    SET bytea_output = 'hex'
+    SET extra_float_digits = '1'
+    AS {body};
+REVOKE ALL ON FUNCTION {schema}.smache_record() FROM PUBLIC;

@@ -1,0 +1,32 @@
+-- One statement, so that all of it has the same snapshot: what this snapshot (or the one of the read that goes on) sees
+-- of the changes, and the last position does not.
+WITH target AS MATERIALIZED (
+    SELECT coalesce($2::text::pg_snapshot, pg_current_snapshot()) AS snapshot
+), found AS (
+    SELECT c.seq, c.source, c.before::text AS before, c.after::text AS after
+    FROM {schema}.smache_changes c, target
+    WHERE c.source = ANY ($4::text[])
+      AND c.xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+      AND NOT pg_visible_in_snapshot(c.xid, $1::text::pg_snapshot)
+      AND pg_visible_in_snapshot(c.xid, target.snapshot)
+      AND c.seq > $3
+    ORDER BY c.seq
+    LIMIT $5
+)
+SELECT target.snapshot::text AS target,
+       -- The timeline is another one after a failover and after a recovery to a point in time.
+       concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS history,
+       f.trimmed >= pg_snapshot_xmin($1::text::pg_snapshot)
+           OR pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()) AS lost,
+       pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn() AS flushed,
+       (
+           SELECT string_agg(w.name, '`, `' ORDER BY w.name)
+           FROM unnest($4::text[]) AS w (name)
+           LEFT JOIN {schema}.smache_tables s USING (name)
+           WHERE s.triggers IS NULL OR s.triggers IS DISTINCT FROM ({triggers})
+       ) AS broken,
+       found.seq, found.source, found.before, found.after
+FROM target
+CROSS JOIN {schema}.smache_feed f
+LEFT JOIN found ON true
+ORDER BY found.seq

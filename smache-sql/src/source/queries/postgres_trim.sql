@@ -1,0 +1,15 @@
+-- Only what every snapshot since the trimmer's own position sees, so that nobody who keeps up loses anything.
+WITH gone AS (
+    DELETE FROM {schema}.smache_changes
+    WHERE seq IN (
+        SELECT seq FROM {schema}.smache_changes
+        WHERE at < clock_timestamp() - $1::float8 * interval '1 second'
+          AND xid < pg_snapshot_xmin($2::text::pg_snapshot)
+        ORDER BY seq
+        LIMIT 10000
+    )
+    RETURNING xid
+), last AS (
+    SELECT xid FROM gone ORDER BY xid DESC LIMIT 1
+)
+UPDATE {schema}.smache_feed f SET trimmed = last.xid FROM last WHERE f.trimmed < last.xid

@@ -1,0 +1,92 @@
+//! The options of a source.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use serde::de::DeserializeOwned;
+use smache_core::{EntityType, FeedId};
+use sqlx::SqlitePool;
+
+use super::SqliteSource;
+
+/// A [`SqliteSource`] in the making.
+#[must_use = "a builder does nothing until `build`"]
+pub struct SqliteSourceBuilder<T> {
+    pub(super) pool: SqlitePool,
+    pub(super) table: String,
+    pub(super) id_column: Option<String>,
+    pub(super) feed: Option<FeedId>,
+    pub(super) timeout: Duration,
+    pub(super) poll_interval: Duration,
+    pub(super) retention: Duration,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
+    pub(super) fn new(pool: &SqlitePool, table: String) -> Self {
+        Self {
+            pool: pool.clone(),
+            table,
+            id_column: None,
+            feed: None,
+            timeout: Duration::from_secs(10),
+            poll_interval: Duration::from_millis(20),
+            retention: Duration::from_secs(24 * 60 * 60),
+            entity: PhantomData,
+        }
+    }
+
+    /// The column that names the rows, the primary key by default. It needs a unique index of its own.
+    pub fn id_column(mut self, column: impl Into<String>) -> Self {
+        self.id_column = Some(column.into());
+        self
+    }
+
+    /// The persisted name of the feed, `sqlite:` and the name of the file by default.
+    ///
+    /// Sources of one database share one feed under this name. Name it when one namespace watches two files of the same
+    /// name; every source of the same file must then get the same name.
+    pub fn feed(mut self, feed: FeedId) -> Self {
+        self.feed = Some(feed);
+        self
+    }
+
+    /// The bound of a load and of every other step but those of listing and finding; 10 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How often the feed looks whether somebody has written, 20 ms by default, 500 ms at the most. A look reads one number.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval.clamp(Duration::from_millis(1), Duration::from_millis(500));
+        self
+    }
+
+    /// For how long recorded changes are kept, a day by default: a feed that nobody has read for longer has lost its
+    /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources of
+    /// the database.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// The source. Opens nothing.
+    #[must_use]
+    pub fn build(self) -> SqliteSource<T> {
+        SqliteSource::from_builder(self)
+    }
+}
+
+impl<T> fmt::Debug for SqliteSourceBuilder<T> {
+    // By hand, because a pool shows the options of its connections.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteSourceBuilder")
+            .field("table", &self.table)
+            .field("id_column", &self.id_column)
+            .field("feed", &self.feed)
+            .field("timeout", &self.timeout)
+            .field("poll_interval", &self.poll_interval)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! A table of SQLite as a source of entities.
+
+mod builder;
+mod feed;
+mod stream;
+mod table;
+mod triggers;
+
+use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use smache_core::{
+    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Filter, Image, Result, SourceId, Topic,
+};
+use sqlx::{Arguments, SqlitePool, sqlite::SqliteArguments};
+
+pub use self::builder::SqliteSourceBuilder;
+use self::{
+    feed::LiteFeed,
+    table::{Column, Description, LiteTable, Wanted},
+};
+use super::{
+    changes::TopicReader,
+    error::within,
+    name::{quoted, source_id},
+    row::{image_of, no_such_column, scalar_of, value_of},
+};
+
+/// How many ids one query asks for.
+const IDS_A_QUERY: usize = 1_000;
+
+/// A table of SQLite as the source of the entities `T`, and the change table of its database as the feed.
+///
+/// See the [guide](crate::source) for what it needs of the table and for what it promises. The triggers that record the
+/// changes are made by [`install`](Self::install).
+pub struct SqliteSource<T> {
+    id: SourceId,
+    table: Arc<LiteTable>,
+    feed: Arc<LiteFeed>,
+    entity: PhantomData<fn() -> T>,
+}
+
+impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
+    /// The source of the entities of a table. Opens nothing.
+    ///
+    /// A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the compiler.
+    #[must_use]
+    pub fn new(pool: &SqlitePool, table: impl Into<String>) -> Self {
+        Self::builder(pool, table).build()
+    }
+
+    /// A source with options.
+    pub fn builder(pool: &SqlitePool, table: impl Into<String>) -> SqliteSourceBuilder<T> {
+        SqliteSourceBuilder::new(pool, table.into())
+    }
+
+    fn from_builder(builder: SqliteSourceBuilder<T>) -> Self {
+        let feed = LiteFeed::new(&builder);
+        let SqliteSourceBuilder { pool, table, id_column, timeout, .. } = builder;
+        let table = LiteTable::new(pool, table, id_column, timeout);
+        Self { id: source_id::<T>(), table: Arc::new(table), feed: Arc::new(feed), entity: PhantomData }
+    }
+
+    /// Makes the triggers on the table, and with the first table of a database the change table; sets the database to WAL,
+    /// so that readers and the writer do not wait for one another. Does nothing where they are as they should be. Where
+    /// they are not, what was changed meanwhile is unknown, so everything of the table goes stale.
+    ///
+    /// Has to be called again after a column or an index was added, renamed or removed: until then the feed is an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source; `Permission`; `Unavailable`.
+    pub async fn install(&self) -> Result<()> {
+        triggers::install(&self.table).await
+    }
+
+    /// Removes the triggers from the table, and with the last table of a database the change table. Does nothing where
+    /// there are none.
+    ///
+    /// # Errors
+    /// `Permission`; `Unavailable`.
+    pub async fn uninstall(&self) -> Result<()> {
+        triggers::uninstall(&self.table).await
+    }
+
+    /// The entities of rows, and an error that also names the table.
+    fn read(&self, rows: &[String], id_column: &str) -> Result<Vec<(EntityKey, Image)>> {
+        let read =
+            |row: &String| image_of::<T>(row, id_column).map_err(|error| error.with_context("table", &self.table.name));
+        rows.iter().map(read).collect()
+    }
+
+    async fn query(&self, wanted: &impl Wanted, what: &str) -> Result<Vec<Image>> {
+        let (description, rows) = self.table.rows(&self.table.doing(what), wanted).await?;
+        Ok(self.read(&rows, &description.id.name)?.into_iter().map(|(_, image)| image).collect())
+    }
+}
+
+#[async_trait]
+impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
+    fn id(&self) -> &SourceId {
+        &self.id
+    }
+
+    fn kind(&self) -> EntityKind {
+        EntityKind::of::<T>()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        let doing = self.table.doing("loading from");
+        let mut answers = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(IDS_A_QUERY) {
+            let ids = ByIds(keys.iter().map(scalar_of::<T>).collect::<Result<_>>()?);
+            let rows = self.table.rows(&doing, &ids);
+            let (description, rows) = within(self.table.timeout, ErrorKind::Timeout, &doing, rows).await?;
+            // By key, because the rows come in an order of their own, and because a collation may find a row that goes by
+            // another id than the one that was asked for.
+            let found: HashMap<_, _> = self.read(&rows, &description.id.name)?.into_iter().collect();
+            answers.extend(keys.iter().map(|key| found.get(key).cloned()));
+        }
+        Ok(answers)
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        self.query(&Equal { table: &self.table.name, source: &self.id, values: Vec::new() }, "listing").await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        let mut values = Vec::new();
+        for condition in filter.conditions() {
+            values.push((condition.field(), value_of(condition, self.id.as_str())?));
+        }
+        self.query(&Equal { table: &self.table.name, source: &self.id, values }, "finding in").await
+    }
+
+    fn tells_before(&self) -> bool {
+        true
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let reader = TopicReader::new::<T>(Arc::clone(&self.table));
+        let topic = Topic::new(self.id.clone(), &self.table.name).with_reader(Arc::new(reader));
+        Some((Arc::clone(&self.feed) as _, topic))
+    }
+}
+
+/// The rows with certain ids.
+struct ByIds(Vec<Value>);
+
+impl Wanted for ByIds {
+    fn condition(&self, description: &Description) -> Result<(String, SqliteArguments)> {
+        let mut arguments = SqliteArguments::default();
+        arguments.add(Value::from(self.0.clone()).to_string()).map_err(refused)?;
+        let value = bound(&description.id, "value");
+        let id = quoted(&description.id.name);
+        Ok((format!("smache_row.{id} IN (SELECT {value} FROM json_each(?1))"), arguments))
+    }
+}
+
+/// The rows whose columns have certain values, or all.
+struct Equal<'a> {
+    table: &'a str,
+    source: &'a SourceId,
+    values: Vec<(&'static str, Value)>,
+}
+
+impl Wanted for Equal<'_> {
+    fn condition(&self, description: &Description) -> Result<(String, SqliteArguments)> {
+        let mut arguments = SqliteArguments::default();
+        let mut conditions = vec!["true".to_owned()];
+        for (name, value) in &self.values {
+            let Some(column) = description.column(name) else {
+                return Err(no_such_column(name, self.table, self.source.as_str()));
+            };
+            let added = match value {
+                Value::Null => arguments.add(Option::<i64>::None),
+                Value::Bool(value) => arguments.add(*value),
+                Value::String(text) if !column.is_json() => arguments.add(text.clone()),
+                Value::Number(number) if !column.is_json() && number.is_i64() => arguments.add(number.as_i64()),
+                // A float that was rounded on its way is not equal any more, and what is not a scalar may be written in any
+                // way. Whoever asked looks at every entity again, so it may get more than it asked for.
+                _ => continue,
+            };
+            added.map_err(refused)?;
+            let parameter = bound(column, &format!("?{}", arguments.len()));
+            conditions.push(format!("smache_row.{} IS {parameter}", quoted(name)));
+        }
+        Ok((conditions.join(" AND "), arguments))
+    }
+}
+
+/// A value to compare a column with. Blobs are hexadecimal digits everywhere else, in those of a UUID with dashes.
+fn bound(column: &Column, value: &str) -> String {
+    if column.is_blob() {
+        format!("CASE typeof({value}) WHEN 'text' THEN unhex({value}, '-') ELSE {value} END")
+    } else {
+        value.to_owned()
+    }
+}
+
+fn refused(error: sqlx::error::BoxDynError) -> smache_core::Error {
+    smache_core::Error::new(ErrorKind::Argument, "a value cannot be bound to a statement of SQLite").with_source(error)
+}
+
+impl<T> fmt::Debug for SqliteSource<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteSource")
+            .field("id", &self.id)
+            .field("table", &self.table)
+            .field("feed", &self.feed)
+            .finish_non_exhaustive()
+    }
+}

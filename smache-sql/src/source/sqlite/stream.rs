@@ -1,0 +1,181 @@
+//! An open feed.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use smache_core::{Batch, ChangeStream, Error, ErrorKind, Position, Result};
+use sqlx::{Connection, SqliteConnection};
+
+use super::{
+    feed::{LiteFeed, Place},
+    table::LiteTable,
+    triggers::missing,
+};
+use crate::source::{
+    changes::{Recorded, Watched},
+    error::{classify, within},
+};
+
+/// How many changes one batch has at the most.
+const CHANGES_A_BATCH: usize = 1_000;
+
+/// The longest that a reader waits for a change.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The changes of a database, read batch by batch.
+pub(super) struct LiteStream {
+    feed: LiteFeed,
+    connection: SqliteConnection,
+    watched: Watched<LiteTable>,
+    place: Place,
+    /// The version of the schema for which the triggers were looked at.
+    checked: i64,
+    /// What tells whether others have written since.
+    version: i64,
+    trimmed: Option<Instant>,
+    /// Whether it has said once where it is: until then its reader waits for just that.
+    looked: bool,
+    /// Whether the last read has left something.
+    more: bool,
+}
+
+type Row =
+    (String, i64, Option<String>, i64, Option<i64>, Option<String>, Option<String>, Option<String>, Option<String>);
+
+impl LiteStream {
+    pub(super) async fn open(
+        feed: LiteFeed,
+        mut connection: SqliteConnection,
+        watched: Watched<LiteTable>,
+        place: Place,
+    ) -> Result<Self> {
+        let checked = feed.check_triggers(&mut connection, &watched).await?;
+        let mut stream =
+            Self { feed, connection, watched, place, checked, version: 0, trimmed: None, looked: false, more: false };
+        // Fails at once where the history is lost. What it finds is found again.
+        stream.read().await?;
+        Ok(stream)
+    }
+
+    /// Reads the rows after the place.
+    async fn read(&mut self) -> Result<Vec<Row>> {
+        let doing = self.feed.doing("reading");
+        loop {
+            let query = sqlx::query_as(include_str!("../queries/sqlite_read.sql"))
+                .bind(self.place.row)
+                .bind(CHANGES_A_BATCH as i64)
+                .fetch_all(&mut self.connection);
+            let read = async { query.await.map_err(|error| LiteFeed::failed(error, &doing)) };
+            let rows: Vec<Row> = within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await?;
+            let Some((history, trimmed, mark, schema, ..)) = rows.first() else { return Err(missing("all tables")) };
+            let is_here = *history == self.place.history && self.place.row >= *trimmed;
+            if !is_here || mark.as_ref() != Some(&self.place.mark) {
+                let message = format!(
+                    "{doing}: the history after the saved position was trimmed, or is that of another database or of an \
+                     older copy; a longer `retention` keeps it longer"
+                );
+                return Err(Error::new(ErrorKind::HistoryLost, message));
+            }
+            if *schema == self.checked {
+                return Ok(rows);
+            }
+            // The rows are read once more, because the triggers may have changed after they were read.
+            let check = self.feed.check_triggers(&mut self.connection, &self.watched);
+            self.checked = within(self.feed.timeout, ErrorKind::Unavailable, &doing, check).await?;
+        }
+    }
+
+    async fn data_version(&mut self) -> Result<i64> {
+        let doing = self.feed.doing("reading");
+        let query = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection);
+        let read = async { query.await.map_err(|error| classify(error, &doing)) };
+        within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await
+    }
+
+    /// Waits until somebody has written, but not for long.
+    async fn wait(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE && self.data_version().await? == self.version {
+            tokio::time::sleep(self.feed.poll_interval).await;
+        }
+        Ok(())
+    }
+
+    /// What there is.
+    async fn take(&mut self) -> Result<Batch> {
+        // Before the read: what is committed by now is seen, and what is committed later is noticed.
+        self.version = self.data_version().await?;
+        let now = Instant::now();
+        let rows = self.read().await?;
+        let mut changes = Vec::new();
+        let mut number = 0;
+        for (.., row, table, before, after, mark) in rows {
+            let (Some(row), Some(table), Some(mark)) = (row, table, mark) else { continue };
+            changes.extend(self.watched.changes(&Recorded { table, before, after }));
+            self.place.row = row;
+            self.place.mark = mark;
+            number += 1;
+        }
+        self.more = number >= CHANGES_A_BATCH;
+        Ok(Batch::new(changes, self.place.position(), (!self.more).then_some(now)))
+    }
+
+    /// Trims, now and then.
+    async fn trim(&mut self) {
+        let pause = (self.feed.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60));
+        if self.trimmed.is_none_or(|trimmed| trimmed.elapsed() >= pause) {
+            self.trimmed = Some(Instant::now());
+            if let Err(error) = self.remove_old().await {
+                let error = classify(error, &self.feed.doing("trimming"));
+                tracing::warn!(feed = ?self.feed, error = error.report(), "old changes cannot be removed");
+            }
+        }
+    }
+
+    async fn remove_old(&mut self) -> sqlx::Result<()> {
+        let age = i64::try_from(self.feed.retention.as_millis()).unwrap_or(i64::MAX);
+        // First a look without a lock, since mostly there is nothing to do.
+        let old = "SELECT EXISTS (SELECT 1 FROM smache_changes
+                   WHERE seq = (SELECT min(seq) FROM smache_changes) AND seq <= ?2
+                     AND at < CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - ?1)";
+        if !sqlx::query_scalar(old).bind(age).bind(self.place.row).fetch_one(&mut self.connection).await? {
+            return Ok(());
+        }
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let watermark = include_str!("../queries/sqlite_trim.sql");
+        sqlx::query(watermark).bind(age).bind(self.place.row).execute(&mut *transaction).await?;
+        let delete = "DELETE FROM smache_changes WHERE seq <= (SELECT trimmed FROM smache_feed)";
+        sqlx::query(delete).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+}
+
+#[async_trait]
+impl ChangeStream for LiteStream {
+    fn position(&self) -> Position {
+        self.place.position()
+    }
+
+    async fn next(&mut self) -> Result<Batch> {
+        let batch = self.take().await?;
+        if self.more || !batch.changes.is_empty() || !std::mem::replace(&mut self.looked, true) {
+            return Ok(batch);
+        }
+        self.trim().await;
+        self.wait().await?;
+        self.take().await
+    }
+}
+
+impl fmt::Debug for LiteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiteStream")
+            .field("feed", &self.feed)
+            .field("place", &self.place)
+            .field("more", &self.more)
+            .finish_non_exhaustive()
+    }
+}

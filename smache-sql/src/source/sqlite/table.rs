@@ -1,0 +1,273 @@
+//! A table of SQLite: how it is described and read.
+
+use std::{
+    fmt::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use smache_core::{Error, ErrorKind, Result};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
+
+use crate::source::{
+    error::{bounded, classify},
+    name::{literal, quoted},
+};
+
+/// A table of a database.
+pub(crate) struct LiteTable {
+    pub(super) pool: SqlitePool,
+    pub(super) name: String,
+    pub(super) timeout: Duration,
+    id_column: Option<String>,
+    described: Mutex<Option<Arc<Description>>>,
+}
+
+/// What has to be known of a table to read it.
+#[derive(Debug)]
+pub(super) struct Description {
+    /// The version of the schema that it is of.
+    pub(super) version: i64,
+    /// The column that names its rows.
+    pub(super) id: Column,
+    pub(super) columns: Vec<Column>,
+    /// What must be unique, each a list of columns and collations: the primary key and the unique indexes.
+    pub(super) keys: Vec<Vec<(String, String)>>,
+}
+
+/// A column.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// As it was declared, in capitals.
+    kind: String,
+}
+
+impl Column {
+    pub(super) fn is_blob(&self) -> bool {
+        self.kind.contains("BLOB")
+    }
+
+    /// Whether its values are those of JSON, which can be written in many ways.
+    pub(super) fn is_json(&self) -> bool {
+        self.kind == "JSON"
+    }
+
+    /// Its value as JSON. SQLite itself has neither truth nor JSON, but the declaration says what the values are. A float
+    /// is written with all of its digits, which the functions for JSON do not.
+    fn json(&self, row: &str) -> String {
+        let value = format!("{row}.{}", quoted(&self.name));
+        let plain = format!(
+            "CASE typeof({value}) WHEN 'real' THEN printf('%!.17g', {value}) WHEN 'blob' THEN json_quote(hex({value})) \
+             ELSE json_quote({value}) END"
+        );
+        if self.kind.starts_with("BOOL") {
+            format!("CASE {value} WHEN 0 THEN 'false' WHEN 1 THEN 'true' ELSE {plain} END")
+        } else if self.is_json() {
+            format!("CASE WHEN json_valid({value}) THEN json({value}) ELSE {plain} END")
+        } else {
+            plain
+        }
+    }
+}
+
+impl Description {
+    /// A row as JSON. By hand, because `json_object` takes few arguments.
+    pub(super) fn json(&self, row: &str) -> String {
+        let mut json = String::from("'{'");
+        for (index, column) in self.columns.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let name = serde_json::Value::from(column.name.as_str());
+            let value = column.json(row);
+            write!(json, " || {} || {value}", literal(&format!("{comma}{name}:"))).expect("a string takes everything");
+        }
+        json.push_str(" || '}'");
+        json
+    }
+
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+impl LiteTable {
+    pub(super) fn new(pool: SqlitePool, name: String, id_column: Option<String>, timeout: Duration) -> Self {
+        Self { pool, name, timeout, id_column, described: Mutex::new(None) }
+    }
+
+    pub(super) fn doing(&self, what: &str) -> String {
+        format!("{what} the table `{}`", self.name)
+    }
+
+    /// What has to be known of the table, as it was last seen.
+    pub(super) async fn description(&self) -> Result<Arc<Description>> {
+        let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(known) => Ok(known),
+            None => self.describe_again().await,
+        }
+    }
+
+    async fn describe_again(&self) -> Result<Arc<Description>> {
+        let doing = self.doing("describing");
+        // In one snapshot, so that the version is that of the columns.
+        let mut transaction = bounded(self.timeout, ErrorKind::Unavailable, &doing, self.pool.begin()).await?;
+        let description = Arc::new(self.describe(&mut transaction).await?);
+        *self.described.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&description));
+        Ok(description)
+    }
+
+    /// Describes the table as a transaction sees it.
+    pub(super) async fn describe(&self, connection: &mut SqliteConnection) -> Result<Description> {
+        let doing = self.doing("describing");
+        let failed = |error| classify(error, &doing);
+        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
+        let found: Option<(String, String)> = sqlx::query_as(
+            "SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND lower(name) = lower(?1)",
+        )
+        .bind(&self.name)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?;
+        match found {
+            None => return config(format!("there is no table `{}`", self.name)),
+            Some((name, _)) if name != self.name => {
+                return config(format!("the table `{}` is called `{name}`", self.name));
+            }
+            Some((_, kind)) if kind != "table" => {
+                return config(format!(
+                    "`{}` is a {kind}, and only tables have triggers that tell of all changes",
+                    self.name
+                ));
+            }
+            Some(_) => {}
+        }
+        let version: i64 =
+            sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *connection).await.map_err(failed)?;
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT name, upper(type), pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")
+                .bind(&self.name)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+        let mut primary: Vec<(i64, String)> =
+            rows.iter().filter(|(.., key)| *key > 0).map(|(name, _, key)| (*key, name.clone())).collect();
+        primary.sort();
+        let primary: Vec<String> = primary.into_iter().map(|(_, name)| name).collect();
+        let mut keys = self.unique(connection).await.map_err(failed)?;
+        if keys.iter().flatten().any(|(column, _)| column.is_empty()) {
+            return config(format!(
+                "the table `{}` has a unique index over an expression: what a `REPLACE` removes because of it is told by nobody",
+                self.name
+            ));
+        }
+        let columns: Vec<Column> = rows.into_iter().map(|(name, kind, _)| Column { name, kind }).collect();
+        let id = self.id_of(&columns, &primary, &keys)?;
+        if !primary.is_empty() {
+            // The number of a row has no index; any other key has one with the collations.
+            let key: Vec<String> = primary;
+            if !keys.iter().any(|known| known.iter().map(|(column, _)| column).eq(&key)) {
+                keys.push(key.into_iter().map(|column| (column, "BINARY".to_owned())).collect());
+            }
+        }
+        Ok(Description { version, id, columns, keys })
+    }
+
+    /// The columns of the unique indexes; an expression has an empty name.
+    async fn unique(&self, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Vec<(String, String)>>> {
+        let rows: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT l.seq, coalesce(x.name, ''), x.coll FROM pragma_index_list(?1) l
+             JOIN pragma_index_xinfo(l.name) x WHERE l.\"unique\" = 1 AND x.\"key\" = 1 ORDER BY l.seq, x.seqno",
+        )
+        .bind(&self.name)
+        .fetch_all(connection)
+        .await?;
+        let mut keys: Vec<Vec<(String, String)>> = Vec::new();
+        let mut last = None;
+        for (index, column, collation) in rows {
+            if last != Some(index) {
+                keys.push(Vec::new());
+                last = Some(index);
+            }
+            keys.last_mut().expect("there is one since the first row").push((column, collation));
+        }
+        Ok(keys)
+    }
+
+    fn id_of(&self, columns: &[Column], primary: &[String], keys: &[Vec<(String, String)>]) -> Result<Column> {
+        let table = &self.name;
+        let name = match (&self.id_column, primary) {
+            (Some(column), _) => {
+                let unique =
+                    keys.iter().any(|key| key.len() == 1 && key[0].0 == *column) || primary == [column.clone()];
+                if columns.iter().any(|known| known.name == *column) && !unique {
+                    let message =
+                        format!("the id column `{column}` of the table `{table}` has no unique index of its own");
+                    return Err(Error::new(ErrorKind::Config, message));
+                }
+                column
+            }
+            (None, [column]) => column,
+            (None, []) => {
+                let message = format!("the table `{table}` has no primary key: name a unique column with `id_column`");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            (None, several) => {
+                let message = format!(
+                    "the primary key of the table `{table}` has {} columns (`{}`): name one unique column with `id_column`",
+                    several.len(),
+                    several.join("`, `")
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        };
+        columns.iter().find(|column| column.name == *name).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("the table `{table}` has no column `{name}` for its ids"))
+        })
+    }
+
+    /// Reads rows in one statement, whose condition is made for the present columns. A schema that has changed is noticed by
+    /// its version, in the snapshot of the rows.
+    pub(super) async fn rows(&self, doing: &str, wanted: &impl Wanted) -> Result<(Arc<Description>, Vec<String>)> {
+        let mut description = self.description().await?;
+        loop {
+            let (condition, arguments) = wanted.condition(&description)?;
+            let sql = format!(
+                "SELECT v.schema_version, r.json FROM pragma_schema_version v LEFT JOIN
+                 (SELECT {} AS json FROM {} AS smache_row WHERE {condition}) r ON true",
+                description.json("smache_row"),
+                quoted(&self.name)
+            );
+            let query = sqlx::query_as_with(AssertSqlSafe(sql), arguments).fetch_all(&self.pool);
+            let rows: sqlx::Result<Vec<(i64, Option<String>)>> = query.await;
+            let outdated = match &rows {
+                Ok(rows) => rows.first().is_none_or(|(version, _)| *version != description.version),
+                // A column may have gone, or the whole table.
+                Err(sqlx::Error::Database(_)) => true,
+                Err(_) => false,
+            };
+            if outdated {
+                let present = self.describe_again().await?;
+                if present.version != description.version {
+                    description = present;
+                    continue;
+                }
+            }
+            let rows = rows.map_err(|error| classify(error, doing))?;
+            return Ok((description, rows.into_iter().filter_map(|(_, row)| row).collect()));
+        }
+    }
+}
+
+/// Which rows are read.
+pub(super) trait Wanted {
+    /// A condition on `smache_row`, and what is bound to it.
+    fn condition(&self, description: &Description) -> Result<(String, SqliteArguments)>;
+}
+
+impl fmt::Debug for LiteTable {
+    // By hand, because a pool shows the options of its connections.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiteTable").field("name", &self.name).finish_non_exhaustive()
+    }
+}

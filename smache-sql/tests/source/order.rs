@@ -1,0 +1,183 @@
+//! Transactions of PostgreSQL that commit in another order than they wrote in.
+
+use std::time::Duration;
+
+use smache_core::Start;
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::{
+    postgres_server::PostgresServer,
+    world::{Person, World},
+};
+
+async fn insert(connection: &mut sqlx::PgConnection, world: &World, id: i64) {
+    let sql = format!("INSERT INTO {} (id, name) VALUES ({id}, 'x')", world.table("people"));
+    sqlx::query(AssertSqlSafe(sql)).execute(connection).await.expect("an insert");
+}
+
+fn pool(world: &World) -> &PgPool {
+    match world {
+        World::Postgres { pool, .. } => pool,
+        World::Sqlite { .. } => panic!("this case is for PostgreSQL"),
+    }
+}
+
+fn case(case: impl AsyncFnOnce(World)) {
+    smache_testkit::run(async { case(World::postgres().await).await });
+}
+
+#[test]
+fn a_transaction_that_wrote_first_and_commits_last_is_told() {
+    case(async |world| {
+        let mut tail = world.tail().await;
+        let mut first = pool(&world).begin().await.expect("a transaction");
+        insert(&mut first, &world, 1).await;
+        world.run("INSERT INTO <people> (id, name) VALUES (2, 'x')").await;
+        assert_eq!(tail.told().await, ["2 inserted -→x"]);
+        let between = tail.stream.position();
+        world.run("INSERT INTO <people> (id, name) VALUES (3, 'x')").await;
+        assert_eq!(tail.told().await, ["3 inserted -→x"]);
+        assert!(tail.told().await.is_empty(), "nothing is told twice");
+        first.commit().await.expect("a commit");
+        assert_eq!(tail.told().await, ["1 inserted -→x"]);
+        let mut again = world.source().open(Start::After(between)).await.expect("open");
+        assert_eq!(again.told().await, ["1 inserted -→x", "3 inserted -→x"]);
+    });
+}
+
+#[test]
+fn positions_grow_whatever_the_order_of_commits() {
+    case(async |world| {
+        let mut tail = world.tail().await;
+        let mut orders = vec![tail.stream.position().order];
+        let mut open = Vec::new();
+        for id in 0..4 {
+            let mut transaction = pool(&world).begin().await.expect("a transaction");
+            insert(&mut transaction, &world, id).await;
+            open.push(transaction);
+        }
+        // The oldest, the youngest, and those between.
+        for (place, id) in [(0, 0), (2, 3), (0, 1), (0, 2)] {
+            open.remove(place).commit().await.expect("a commit");
+            assert_eq!(tail.told().await, [format!("{id} inserted -→x")]);
+            orders.push(tail.stream.position().order);
+        }
+        assert!(orders.is_sorted_by(|one, two| one < two), "{orders:?}");
+    });
+}
+
+#[test]
+fn a_savepoint_is_told_with_its_transaction() {
+    case(async |world| {
+        let mut tail = world.tail().await;
+        let mut transaction = pool(&world).begin().await.expect("a transaction");
+        insert(&mut transaction, &world, 1).await;
+        sqlx::raw_sql("SAVEPOINT s").execute(&mut *transaction).await.expect("a savepoint");
+        insert(&mut transaction, &world, 2).await;
+        assert!(tail.told().await.is_empty());
+        transaction.commit().await.expect("a commit");
+        assert_eq!(tail.told().await, ["1 inserted -→x", "2 inserted -→x"]);
+    });
+}
+
+#[test]
+fn what_was_changed_before_the_triggers_were_made_is_covered_by_a_reset() {
+    case(async |world| {
+        let mut writer = pool(&world).begin().await.expect("a transaction");
+        insert(&mut writer, &world, 1).await;
+        let source = world.source();
+        let installing = tokio::spawn(async move {
+            source.install().await.expect("install");
+            source
+        });
+        // It waits for the writer, whose change it would otherwise never hear of.
+        let waiting = "SELECT count(*)::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                       JOIN pg_namespace n ON n.oid = c.relnamespace
+                       WHERE NOT l.granted AND n.nspname = split_part('<people>', '\"', 2)";
+        while world.ask(waiting).await != ["1"] {
+            tokio::task::yield_now().await;
+        }
+        assert!(!installing.is_finished());
+        writer.commit().await.expect("a commit");
+        let source = installing.await.expect("it ends");
+        assert_eq!(source.list().await.len(), 1);
+    });
+}
+
+#[test]
+fn a_crash_takes_back_nothing_that_was_told() {
+    smache_testkit::run(async {
+        // Nothing but a commit that asks for it gets into the log soon.
+        let mut server = PostgresServer::start("-c wal_writer_delay=10s -c synchronous_commit=off -c autovacuum=off");
+        let world = World::postgres_at(&server.url).await;
+        let mut tail = world.tail().await;
+        world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
+        assert_eq!(tail.told().await, ["1 inserted -→Anna"]);
+        let position = tail.stream.position();
+        drop(tail);
+        world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;
+        server.crash();
+        let people = loop {
+            match world.source().plain().list().await {
+                Ok(people) if people.len() < 2 => break people.len(),
+                // Not down yet, or not up again.
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(people, 1, "what was told is there, and only what nobody has heard of is lost");
+        // The server gives the lost transaction's number again.
+        world.run("INSERT INTO <people> (id, name) VALUES (3, 'Cleo')").await;
+        let mut tail = loop {
+            match world.source().open(Start::After(position.clone())).await {
+                Ok(tail) => break tail,
+                Err(error) => assert!(error.is_transient(), "{}", error.report()),
+            }
+        };
+        assert_eq!(tail.told().await, ["3 inserted -→Cleo"]);
+    });
+}
+
+#[test]
+fn a_long_transaction_holds_back_trimming_and_nobody_loses_anything() {
+    case(async |world| {
+        let source = world.built::<Person>(
+            "people",
+            |builder| builder.retention(Duration::from_millis(1)),
+            |builder| builder.retention(Duration::from_millis(1)),
+        );
+        source.install().await.expect("install");
+        let mut tail = source.tail().await;
+        let mut long = pool(&world).begin().await.expect("a transaction");
+        insert(&mut long, &world, 1).await;
+        for id in 2..6 {
+            world.run(&format!("INSERT INTO <people> (id, name) VALUES ({id}, 'x')")).await;
+            assert_eq!(tail.told().await, [format!("{id} inserted -→x")]);
+            // It trims when there is nothing else to do.
+            assert!(tail.told().await.is_empty());
+        }
+        long.commit().await.expect("a commit");
+        assert_eq!(tail.told().await, ["1 inserted -→x"]);
+        let rows = format!("SELECT source FROM {}", world.table("smache_changes"));
+        while !world.ask(&rows).await.is_empty() {
+            assert!(tail.told().await.is_empty());
+        }
+    });
+}
+
+#[test]
+fn an_idle_feed_writes_nothing() {
+    smache_testkit::run(async {
+        let server = PostgresServer::start("-c autovacuum=off");
+        let world = World::postgres_at(&server.url).await;
+        let mut tail = world.tail().await;
+        world.run("INSERT INTO <people> (id, name) VALUES (1, 'x')").await;
+        assert_eq!(tail.told().await, ["1 inserted -→x"]);
+        tail.next().await;
+        let (position, next) = (tail.stream.position(), "SELECT pg_current_snapshot()::text");
+        let before = world.ask(next).await;
+        for _ in 0..3 {
+            tail.next().await;
+        }
+        assert_eq!((tail.stream.position(), world.ask(next).await), (position, before));
+    });
+}
