@@ -22,6 +22,12 @@ pub mod memory {
     pub use smache_memory::*;
 }
 
+/// A whole backend on a key-value store of one's own.
+#[cfg(feature = "kv")]
+pub mod kv {
+    pub use smache_kv::*;
+}
+
 /// MongoDB as a source: change streams.
 #[cfg(feature = "mongo")]
 pub mod mongo {

@@ -105,7 +105,7 @@ fn the_backend_table_of_the_readme_is_what_the_backends_export() {
         let [backend, roles @ .., tested] = &row[..] else { panic!("{row:?}") };
         // Two of them are one crate.
         let library = if ["postgres", "sqlite"].contains(&backend.as_str()) { "sql" } else { backend };
-        let library = read(&format!("smache-{library}/src/lib.rs"));
+        let library = read(format!("smache-{library}/src/lib.rs"));
         let (_, exported) = library.split_once("pub use self::").expect("what the crate exports");
         let name = format!("{}{}", backend[..1].to_uppercase(), &backend[1..]);
         for (role, shown) in ["Store", "Queue", "Source"].into_iter().zip(roles) {
@@ -139,13 +139,40 @@ fn the_architecture_names_what_exists() {
 
 #[test]
 fn the_files_of_the_backends_have_the_same_names() {
-    for (backend, roles) in
-        [("memory", "store queue source"), ("redis", "store queue source keys error"), ("mongo", "source error")]
-    {
+    for (backend, roles) in [
+        ("kv", "store queue keys error"),
+        ("memory", "store queue source"),
+        ("redis", "store queue source keys error"),
+        ("mongo", "source error"),
+    ] {
         for file in ["lib", "config"].into_iter().chain(roles.split(' ')) {
             let at = root().join(format!("smache-{backend}/src/{file}"));
             assert!(at.is_dir() || at.with_extension("rs").is_file(), "smache-{backend} has no `{file}`");
         }
+    }
+}
+
+#[test]
+fn the_guide_to_backends_names_every_method_and_what_exists() {
+    let guide = read("docs/backends.md");
+    assert!(read("CONTRIBUTING.md").contains("docs/backends.md"));
+    let methods = |path: &str| {
+        let declared: Vec<String> = read(path)
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("async fn "))
+            .filter_map(|line| line.split('(').next().map(str::to_owned))
+            .collect();
+        assert!(declared.len() > 3, "{path} declares methods");
+        declared
+    };
+    for path in ["smache-core/src/store/mod.rs", "smache-core/src/queue/mod.rs", "smache-kv/src/key_value.rs"] {
+        for method in methods(path) {
+            let named = guide.contains(&format!("`{method}`")) || guide.contains(&format!("::{method}`"));
+            assert!(named, "`{method}` of {path} is not in the guide");
+        }
+    }
+    for name in guide.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.contains('\n')) {
+        assert!(root().join(name).exists(), "`{name}` is in the guide and not in the tree");
     }
 }
 

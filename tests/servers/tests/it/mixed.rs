@@ -72,7 +72,7 @@ impl Mixed {
     }
 
     /// A statement on the table of the participants, which it calls `TABLE`.
-    async fn participant<'a>(&self, query: &str, id: i64, number: Option<i64>, text: Option<&'a str>) -> Result<()> {
+    async fn participant(&self, query: &str, id: i64, number: Option<i64>, text: Option<&str>) -> Result<()> {
         let query = sqlx::AssertSqlSafe(query.replace("TABLE", &self.table));
         let query = sqlx::query(query).bind(id);
         let query = if let Some(number) = number { query.bind(number) } else { query };

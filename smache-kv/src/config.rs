@@ -1,0 +1,102 @@
+//! The backend and its settings.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use smache_core::{Backend, CacheStore, JobQueue, JobWrites, Namespace, Result};
+
+use crate::{
+    KeyValue, KvQueue, KvStore,
+    keys::{Area, Keys},
+    space::{Hints, Space},
+};
+
+/// How many dependants one transaction marks unless it is told otherwise.
+const DEFAULT_PAGE: usize = 1_000;
+
+/// How often a waiting worker looks for jobs of other processes unless it is told otherwise.
+const DEFAULT_POLL: Duration = Duration::from_millis(500);
+
+type HintsByPlace = HashMap<(Namespace, u8), Arc<Hints>>;
+
+/// A backend on a store of one's own.
+///
+/// [`store`](Backend::store) and [`both`](Backend::both) show one store, which writes jobs only through the latter.
+/// [`queue`](Backend::queue) alone is a queue of its own.
+#[derive(Debug, Clone)]
+pub struct KvBackend {
+    store: Arc<dyn KeyValue>,
+    page: usize,
+    poll: Duration,
+    /// By namespace and area, so that stores and queues that are given out apart wake each other.
+    hints: Arc<Mutex<HintsByPlace>>,
+}
+
+impl KvBackend {
+    /// A backend with the default settings.
+    #[must_use]
+    pub fn new(store: impl KeyValue) -> Self {
+        Self::builder(store).build()
+    }
+
+    /// A backend with other settings.
+    pub fn builder(store: impl KeyValue) -> KvBackendBuilder {
+        KvBackendBuilder { store: Arc::new(store), page: DEFAULT_PAGE, poll: DEFAULT_POLL }
+    }
+
+    fn space(&self, namespace: &Namespace, area: Area, job_writes: JobWrites) -> Arc<Space> {
+        // Nothing that can panic half-way happens under this lock.
+        let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        let hints = Arc::clone(hints.entry((namespace.clone(), area as u8)).or_default());
+        let (store, keys) = (Arc::clone(&self.store), Keys::new(namespace, area));
+        Arc::new(Space { store, keys, job_writes, page: self.page, hints })
+    }
+}
+
+impl Backend for KvBackend {
+    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
+        Ok(Arc::new(KvStore::new(self.space(namespace, Area::Store, JobWrites::Reported))))
+    }
+
+    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
+        Ok(Arc::new(KvQueue::new(self.space(namespace, Area::Queue, JobWrites::SameStep), self.poll)))
+    }
+
+    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
+        let space = self.space(namespace, Area::Store, JobWrites::SameStep);
+        Ok((Arc::new(KvStore::new(Arc::clone(&space))), Arc::new(KvQueue::new(space, self.poll))))
+    }
+}
+
+/// The settings of a [`KvBackend`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct KvBackendBuilder {
+    store: Arc<dyn KeyValue>,
+    page: usize,
+    poll: Duration,
+}
+
+impl KvBackendBuilder {
+    /// How many dependants one transaction marks, at least one. An invalidation of more takes several transactions.
+    /// Each dependant is about six writes and a kilobyte; stay below what a transaction of the store may hold.
+    pub fn page(mut self, dependants: usize) -> Self {
+        self.page = dependants.max(1);
+        self
+    }
+
+    /// How often a waiting worker looks for jobs that other processes have added, at least once a millisecond.
+    pub fn poll(mut self, every: Duration) -> Self {
+        self.poll = every.max(Duration::from_millis(1));
+        self
+    }
+
+    /// The backend.
+    #[must_use]
+    pub fn build(self) -> KvBackend {
+        KvBackend { store: self.store, page: self.page, poll: self.poll, hints: Arc::default() }
+    }
+}

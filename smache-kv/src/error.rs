@@ -1,0 +1,35 @@
+//! The errors of the layer itself. Those of the store come through as they are.
+
+use smache_core::{Error, ErrorKind};
+
+/// The error of a transaction that another one was in the way of. The step is run again.
+#[must_use]
+pub fn conflict() -> Error {
+    Error::new(ErrorKind::Contended, "another transaction was in the way: the step is run again")
+}
+
+pub(crate) fn is_conflict(error: &Error) -> bool {
+    error.kind() == ErrorKind::Contended
+}
+
+/// Every try of a step met a conflict.
+pub(crate) fn gave_up(tries: u32, last: Error) -> Error {
+    let message = "other transactions were in the way of every try of a step: try again later, or with fewer writers";
+    Error::new(ErrorKind::Unavailable, message).with_context("tries", tries).with_source(last)
+}
+
+/// Stored bytes cannot be read.
+pub(crate) fn corrupt(what: &'static str, key: &[u8]) -> Error {
+    let message = "stored bytes cannot be read: remove the key, or all of the namespace";
+    Error::new(ErrorKind::Corrupt, message).with_context("what", what).with_context("key", key.escape_ascii())
+}
+
+/// A cursor that no listing answered.
+pub(crate) fn bad_cursor() -> Error {
+    Error::new(ErrorKind::Argument, "a cursor is not one that a listing of this backend answered: start without one")
+}
+
+/// The store breaks its contract.
+pub(crate) fn broken(message: &'static str) -> Error {
+    Error::new(ErrorKind::Internal, message)
+}

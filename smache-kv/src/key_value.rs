@@ -1,0 +1,113 @@
+//! The seam: what a database must be able to do.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use smache_core::{Incarnation, Result, Timestamp};
+
+/// An ordered key-value store with transactions. Keys and values are bytes; keys are compared byte by byte.
+///
+/// The points of the contracts name the cases of the suites of `smache-testkit` that find who breaks them.
+///
+/// Keys have fewer than 300 bytes, and all of a namespace begin with the same ones. Values are as large as the results
+/// that are cached, plus what is said of them: a store with a bound of its own refuses a larger one with
+/// [`ErrorKind::TooLarge`](smache_core::ErrorKind::TooLarge), or cuts it in pieces.
+#[async_trait]
+pub trait KeyValue: Debug + Send + Sync + 'static {
+    /// Starts a transaction.
+    ///
+    /// A store that has one writer at a time may let [`Access::Write`] wait here until the writer before is done; it must
+    /// not let it wait for ever.
+    ///
+    /// # Contract
+    /// - MUST take [`Started::now`] from the store's own clock, or from one that all its users share, not later than the
+    ///   state that the transaction reads `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
+    /// - MUST give [`Started::incarnation`] of the state that the transaction reads `new_incarnation_is_named`
+    /// - MUST NOT commit a transaction in another life of the store than it started in
+    ///   `run_of_the_life_before_stores_nothing`
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached, and
+    /// [`conflict`](crate::conflict) when another transaction is in the way.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped leaves nothing behind: neither a lock nor a transaction.
+    async fn begin(&self, access: Access) -> Result<Started>;
+}
+
+/// A transaction: it reads one consistent state, and writes all or nothing, at its end.
+///
+/// Its own writes are not its business: they are given to [`commit`](Self::commit) in one batch, and what the step reads
+/// after them is answered before it comes here. One that is dropped without a commit ends without a trace.
+///
+/// # Errors
+/// Every method: [`conflict`](crate::conflict) when another transaction was in the way, and nothing was written: the step
+/// is run again in a new transaction, a bounded number of times;
+/// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached.
+///
+/// # Cancel safety
+/// A `commit` that is dropped has happened or not as a whole; so has one that fails with another error than a conflict.
+/// Every step may be done again.
+#[async_trait]
+pub trait Transaction: Send {
+    /// Reads keys: one element each, in order, `None` where there is none. One round trip.
+    async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>>;
+
+    /// Reads the first pairs of a range in ascending order of the keys, at most `limit` of them.
+    ///
+    /// # Contract
+    /// - MUST answer `limit` pairs when the range has as many: a shorter answer is the end of the range
+    ///   `many_dependants_go_stale_in_pages`
+    async fn scan(&mut self, from: &Bytes, to: &Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>>;
+
+    /// Applies a batch of writes and ends the transaction. Each key is written once; they are in ascending order.
+    ///
+    /// # Contract
+    /// - MUST fail with [`conflict`](crate::conflict) when something that the transaction has read, a key that was absent
+    ///   and a new key in a scanned range included, was changed by another one since: transactions are serializable
+    ///   `clock_counts_every_invalidation`, `fresh_value_reflects_every_acknowledged_change`
+    /// - MUST make all writes visible at once, and before it returns, to every transaction that begins afterwards
+    ///   `lookup_never_mixes_an_old_entry_with_a_new_vouch`, `dropped_steps_happen_as_a_whole`
+    /// - MUST keep them: when they may be lost, for example by a crash or by a failover, the store is another
+    ///   [incarnation](Started::incarnation) afterwards
+    async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()>;
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only reading: it is dropped without a commit. It waits for nobody where the store can do that.
+    Read,
+    /// Reading, and then writing.
+    Write,
+}
+
+/// A transaction, and what the store is when it starts.
+pub struct Started {
+    /// The time by the store's clock.
+    pub now: Timestamp,
+    /// Which life of the store it is: another one whenever writes that were acknowledged may be lost, for example after a
+    /// crash of a store that does not write through, a failover to a replica that lags, or a restored backup.
+    pub incarnation: Incarnation,
+    /// The transaction.
+    pub transaction: Box<dyn Transaction>,
+}
+
+impl Debug for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Started")
+            .field("now", &self.now)
+            .field("incarnation", &self.incarnation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One write of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The key.
+    pub key: Bytes,
+    /// Its new value; `None` removes it.
+    pub value: Option<Bytes>,
+}

@@ -1,0 +1,89 @@
+//! A whole backend of SMache on any ordered key-value store with transactions.
+//!
+//! Whoever has a database of their own implements [`KeyValue`] and [`Transaction`] — four methods together — and gets a
+//! cache store and a job queue, alone or joined, that pass the published suites of `smache-testkit`. `docs/backends.md`
+//! of the repository is the guide; `examples/custom_backend.rs` a store of one's own, from its file to its tests.
+//!
+//! The smallest one is a map behind a lock:
+//!
+//! ```
+//! use std::{collections::BTreeMap, sync::Arc};
+//!
+//! use async_trait::async_trait;
+//! use bytes::Bytes;
+//! use smache_core::{Backend, Clock, Incarnation, Namespace, Result, SystemClock};
+//! use smache_kv::{Access, KeyValue, KvBackend, Started, Transaction, Write};
+//! use tokio::sync::{Mutex, OwnedMutexGuard};
+//!
+//! #[derive(Debug, Default)]
+//! struct Map(Arc<Mutex<BTreeMap<Bytes, Bytes>>>);
+//!
+//! /// Who has the lock is alone, so that nothing ever conflicts.
+//! struct Locked(OwnedMutexGuard<BTreeMap<Bytes, Bytes>>);
+//!
+//! #[async_trait]
+//! impl KeyValue for Map {
+//!     async fn begin(&self, _: Access) -> Result<Started> {
+//!         let transaction = Box::new(Locked(Arc::clone(&self.0).lock_owned().await));
+//!         // It lives as long as its data, and loses nothing before: one incarnation is enough.
+//!         Ok(Started { now: SystemClock.now(), incarnation: Incarnation::new("only"), transaction })
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl Transaction for Locked {
+//!     async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+//!         Ok(keys.iter().map(|key| self.0.get(key).cloned()).collect())
+//!     }
+//!
+//!     async fn scan(&mut self, from: &Bytes, to: &Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
+//!         let range = self.0.range(from.clone()..to.clone());
+//!         Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+//!     }
+//!
+//!     async fn commit(mut self: Box<Self>, writes: Vec<Write>) -> Result<()> {
+//!         for Write { key, value } in writes {
+//!             match value {
+//!                 Some(value) => self.0.insert(key, value),
+//!                 None => self.0.remove(&key),
+//!             };
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let (store, queue) = KvBackend::new(Map::default()).both(&Namespace::new("shop")?)?;
+//! assert_eq!((store.stats().await?.entries, queue.counts().await?.running), (0, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a step is
+//! Every method of the store and of the queue is one transaction. A step that meets another one is run again, up to a
+//! hundred times with short random pauses. Two things take several: upkeep, which does each of its tasks apart, and an
+//! invalidation of more than [a page](KvBackendBuilder::page) of dependants, which is announced first, so that nothing
+//! that is computed meanwhile is taken for fresh; one whose author died is done again by upkeep.
+//!
+//! # What it does not do
+//! It has no capacity: entries stay until they expire or are removed, so give functions a `ttl`. Jobs that other processes
+//! add are found by asking [every half second](KvBackendBuilder::poll).
+
+mod codec;
+mod config;
+mod error;
+mod key_value;
+mod keys;
+mod queue;
+mod space;
+mod step;
+mod store;
+
+pub use self::{
+    config::{KvBackend, KvBackendBuilder},
+    error::conflict,
+    key_value::{Access, KeyValue, Started, Transaction, Write},
+    queue::KvQueue,
+    store::KvStore,
+};

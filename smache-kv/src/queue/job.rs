@@ -1,0 +1,183 @@
+//! A job: what is kept of it, and its places in the indexes.
+
+use bytes::Bytes;
+use smache_core::{EntryId, JobState, Lane, Result, Timestamp, Token};
+
+use crate::{
+    codec::{Reader, Writer},
+    keys::{Keys, Role},
+    step::Step,
+};
+
+/// A job that is queued, running or buried; one that is done is forgotten.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    pub(super) lane: Lane,
+    pub(super) priority: u8,
+    pub(super) errors: u32,
+    pub(super) crashes: u32,
+    pub(super) error: Option<String>,
+    pub(super) state: State,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    Queued { due: Timestamp },
+    Running { token: Token, until: Timestamp, again: Option<Request> },
+    Buried { at: Timestamp },
+}
+
+/// What was asked for; of a running job, to run once more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Request {
+    pub(super) due: Timestamp,
+    pub(super) lane: Lane,
+    pub(super) priority: u8,
+}
+
+impl State {
+    /// For people: its name, and when it is due, its lease ends or it was buried.
+    pub(super) fn named(&self) -> (JobState, Timestamp) {
+        match self {
+            Self::Queued { due } => (JobState::Queued, *due),
+            Self::Running { until, .. } => (JobState::Running, *until),
+            Self::Buried { at } => (JobState::Buried, *at),
+        }
+    }
+}
+
+impl Kept {
+    pub(super) fn new(request: Request) -> Self {
+        let Request { due, lane, priority } = request;
+        Self { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due } }
+    }
+
+    /// Starts anew, as if it had never run.
+    pub(super) fn forgive(&mut self) {
+        (self.errors, self.crashes, self.error) = (0, 0, None);
+    }
+
+    /// Where it is listed: by its state, and by what its state waits for.
+    fn places(&self, keys: &Keys, id: &EntryId) -> [Option<Bytes>; 2] {
+        let (state, at) = self.state.named();
+        let at = at.as_millis();
+        let by_time = match state {
+            JobState::Queued => {
+                let at = at.to_be_bytes();
+                Some(keys.of(Role::JobDue, &[&[lane_byte(self.lane), self.priority], &at, id.as_bytes()]))
+            }
+            JobState::Running => Some(keys.index(Role::JobLease, at, id)),
+            JobState::Buried => None,
+        };
+        [Some(keys.of(Role::JobState, &[&[state_byte(state)], id.as_bytes()])), by_time]
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.u8(lane_byte(self.lane)).u8(self.priority).u32(self.errors).u32(self.crashes);
+        writer.option(self.error.as_ref(), |writer, error| writer.bytes(error.as_bytes()));
+        let (state, at) = self.state.named();
+        writer.u8(state_byte(state)).time(at);
+        if let State::Running { token, again, .. } = &self.state {
+            writer.raw(token.as_bytes()).option(again.as_ref(), |writer, again| {
+                writer.time(again.due).u8(lane_byte(again.lane)).u8(again.priority)
+            });
+        }
+        writer.done()
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| {
+            let (lane, priority) = (byte_lane(reader.u8()?)?, reader.u8()?);
+            let (errors, crashes, error) = (reader.u32()?, reader.u32()?, reader.option(Reader::text)?);
+            let (state, at) = (reader.u8()?, reader.time()?);
+            let state = match state {
+                0 => State::Queued { due: at },
+                1 => State::Running {
+                    token: Token::from_bytes(reader.array()?),
+                    until: at,
+                    again: reader.option(|reader| {
+                        let due = reader.time()?;
+                        Some(Request { due, lane: byte_lane(reader.u8()?)?, priority: reader.u8()? })
+                    })?,
+                },
+                2 => State::Buried { at },
+                _ => return None,
+            };
+            Some(Self { lane, priority, errors, crashes, error, state })
+        })
+    }
+}
+
+pub(super) fn lane_byte(lane: Lane) -> u8 {
+    match lane {
+        Lane::Propagation => 0,
+        Lane::Recompute => 1,
+    }
+}
+
+fn byte_lane(byte: u8) -> Option<Lane> {
+    Lane::ALL.into_iter().find(|lane| lane_byte(*lane) == byte)
+}
+
+pub(super) fn state_byte(state: JobState) -> u8 {
+    match state {
+        JobState::Queued => 0,
+        JobState::Running => 1,
+        JobState::Buried => 2,
+    }
+}
+
+impl Step<'_> {
+    pub(super) async fn job(&mut self, id: &EntryId) -> Result<Option<Kept>> {
+        self.decoded(self.keys().entry(Role::Job, id), "a job", Kept::decode).await
+    }
+
+    pub(super) async fn prefetch_kept(&mut self, ids: impl Iterator<Item = EntryId>) -> Result<()> {
+        let keys = self.keys();
+        self.prefetch(ids.map(|id| keys.entry(Role::Job, &id))).await
+    }
+
+    /// Puts a job in the place of the one before, with its places in the indexes.
+    pub(super) fn put_job(&mut self, id: &EntryId, old: Option<&Kept>, kept: &Kept) {
+        if let Some(old) = old {
+            self.delete_job(id, old);
+        }
+        for place in kept.places(self.keys(), id).into_iter().flatten() {
+            self.put(place, Vec::new());
+        }
+        self.put(self.keys().entry(Role::Job, id), kept.encode());
+        self.added |= matches!(kept.state, State::Queued { .. });
+    }
+
+    pub(super) fn delete_job(&mut self, id: &EntryId, old: &Kept) {
+        for place in old.places(self.keys(), id).into_iter().flatten() {
+            self.delete(place);
+        }
+        self.delete(self.keys().entry(Role::Job, id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_of_every_state_is_read_as_it_was_written() {
+        let due = Timestamp::from_millis(7);
+        let again = Request { due, lane: Lane::Propagation, priority: 0 };
+        let token = Token::from_bytes([1; 16]);
+        for state in [
+            State::Queued { due },
+            State::Running { token, until: due, again: None },
+            State::Running { token, until: due, again: Some(again) },
+            State::Buried { at: due },
+        ] {
+            let (lane, error) = (Lane::Recompute, Some("out of paper".to_owned()));
+            let kept = Kept { lane, priority: 255, errors: 1, crashes: 2, error, state };
+            let bytes = kept.encode();
+            assert_eq!(Kept::decode(&bytes.slice(..bytes.len() - 1)), None);
+            assert_eq!(Kept::decode(&bytes), Some(kept));
+        }
+    }
+}

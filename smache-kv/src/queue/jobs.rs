@@ -1,0 +1,237 @@
+//! Requests for jobs, and their delivery.
+
+use std::time::Duration;
+
+use smache_core::{
+    Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
+    Result, Timestamp, Token,
+};
+
+use super::job::{Kept, Request, State, lane_byte, state_byte};
+use crate::{error::corrupt, keys::Role, step::Step};
+
+/// How urgent the jobs are that the store itself writes.
+const USUAL_PRIORITY: u8 = 4;
+
+/// How many lapsed jobs one reservation puts back.
+const PUT_BACK: usize = 1_000;
+
+impl Step<'_> {
+    pub(super) async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        self.prefetch_kept(jobs.iter().map(|job| job.id)).await?;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for new in jobs {
+            let request = Request { due: self.now.after(new.delay), lane: new.lane, priority: new.priority };
+            answers.push(match new.revive {
+                true => self.request(new.id, request).await?,
+                false => self.ensure(new.id, request).await?,
+            });
+        }
+        Ok(answers)
+    }
+
+    /// A change needs the entry to be computed.
+    pub(crate) async fn need_job(&mut self, id: EntryId, lane: Lane, due: Timestamp) -> Result<()> {
+        self.request(id, Request { due, lane, priority: USUAL_PRIORITY }).await.map(drop)
+    }
+
+    /// A run of a stale entry ended without a value. Nothing changed: whoever has the job knows better when to try again,
+    /// and whether.
+    pub(crate) async fn need_job_after_run(&mut self, id: EntryId, lane: Lane, due: Timestamp) -> Result<()> {
+        self.ensure(id, Request { due, lane, priority: USUAL_PRIORITY }).await.map(drop)
+    }
+
+    /// Adds a job where there is none in any state.
+    async fn ensure(&mut self, id: EntryId, request: Request) -> Result<Enqueued> {
+        match self.job(&id).await?.map(|kept| kept.state) {
+            None => self.request(id, request).await,
+            Some(State::Queued { .. } | State::Running { .. }) => Ok(Enqueued::Merged),
+            Some(State::Buried { .. }) => Ok(Enqueued::Buried),
+        }
+    }
+
+    async fn request(&mut self, id: EntryId, request: Request) -> Result<Enqueued> {
+        let Some(old) = self.job(&id).await? else {
+            self.put_job(&id, None, &Kept::new(request));
+            return Ok(Enqueued::Queued);
+        };
+        let mut kept = old.clone();
+        let (lane, priority) = (kept.lane.min(request.lane), kept.priority.min(request.priority));
+        let answer = match &mut kept.state {
+            State::Queued { due } => {
+                *due = request.due.min(*due);
+                (kept.lane, kept.priority) = (lane, priority);
+                Enqueued::Merged
+            }
+            State::Running { again, .. } => {
+                *again = Some(again.map_or(request, |before| Request {
+                    due: before.due.min(request.due),
+                    lane: before.lane.min(request.lane),
+                    priority: before.priority.min(request.priority),
+                }));
+                Enqueued::Again
+            }
+            State::Buried { .. } => {
+                kept = Kept::new(request);
+                Enqueued::Queued
+            }
+        };
+        if kept != old {
+            self.put_job(&id, Some(&old), &kept);
+        }
+        Ok(answer)
+    }
+
+    pub(super) async fn reserve(&mut self, reserve: &Reserve) -> Result<Reservation> {
+        self.put_back_lapsed().await?;
+        let (due, later) = self.due(reserve.lane, reserve.max).await?;
+        let until = self.now.after(reserve.lease);
+        self.prefetch_kept(due.iter().copied()).await?;
+        let mut jobs = Vec::with_capacity(due.len().min(reserve.max));
+        for id in due.iter().take(reserve.max) {
+            let old = self.job(id).await?;
+            let old = old.ok_or_else(|| corrupt("a queued job", &self.keys().entry(Role::Job, id)))?;
+            let token = Token::random();
+            jobs.push(Job { id: *id, lane: old.lane, token, errors: old.errors, crashes: old.crashes });
+            let state = State::Running { token, until, again: None };
+            self.put_job(id, Some(&old), &Kept { state, ..old.clone() });
+        }
+        let next_due = if due.len() > reserve.max { Some(Duration::ZERO) } else { later };
+        Ok(Reservation { jobs, next_due })
+    }
+
+    /// The most urgent due jobs of a lane, one more than asked for, and when the next one becomes due. The index is by
+    /// priority first, so that it is walked from one priority to the next.
+    async fn due(&mut self, lane: Lane, max: usize) -> Result<(Vec<EntryId>, Option<Duration>)> {
+        let keys = self.keys();
+        let (mut due, mut later, mut from) = (Vec::new(), None, 0);
+        loop {
+            let mut rest = keys.range(Role::JobDue, &[&[lane_byte(lane)]]);
+            rest.from = keys.of(Role::JobDue, &[&[lane_byte(lane), from]]);
+            let first = self.scan(&rest, 1).await?;
+            let Some((key, _)) = first.first() else { break };
+            let priority = *keys.rest(key).get(1).ok_or_else(|| corrupt("a queued job", key))?;
+            let parts: &[&[u8]] = &[&[lane_byte(lane), priority]];
+            let room = max.saturating_add(1) - due.len();
+            if room > 0 {
+                for (key, _) in self.scan(&keys.up_to(Role::JobDue, parts, self.now.as_millis()), room).await? {
+                    due.push(self.queued(&key)?.1);
+                }
+            }
+            let mut waiting = keys.range(Role::JobDue, parts);
+            waiting.from = keys.up_to(Role::JobDue, parts, self.now.as_millis()).to;
+            if let Some((key, _)) = self.scan(&waiting, 1).await?.first() {
+                let at = self.queued(key)?.0.since(self.now);
+                later = Some(later.map_or(at, |later: Duration| later.min(at)));
+            }
+            match priority.checked_add(1) {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Ok((due, later))
+    }
+
+    /// When a job is due and whose it is, by its key in the index.
+    fn queued(&self, key: &[u8]) -> Result<(Timestamp, EntryId)> {
+        let broken = || corrupt("a queued job", key);
+        let rest = self.keys().rest(key).get(2..).ok_or_else(broken)?;
+        let (due, id) = rest.split_first_chunk().ok_or_else(broken)?;
+        Ok((Timestamp::from_millis(u64::from_be_bytes(*due)), EntryId::from_slice(id).map_err(|_| broken())?))
+    }
+
+    /// Queues the jobs again whose worker vanished.
+    async fn put_back_lapsed(&mut self) -> Result<()> {
+        let range = self.keys().up_to(Role::JobLease, &[], self.now.as_millis());
+        for (key, _) in self.scan(&range, PUT_BACK).await? {
+            let id = self.indexed(&key)?;
+            let Some(old) = self.job(&id).await? else { return Err(corrupt("the lease of no job", &key)) };
+            let mut kept = old.clone();
+            kept.crashes = kept.crashes.saturating_add(1);
+            if let State::Running { again: Some(again), .. } = kept.state {
+                kept.lane = kept.lane.min(again.lane);
+                kept.priority = kept.priority.min(again.priority);
+            }
+            kept.state = State::Queued { due: self.now };
+            self.put_job(&id, Some(&old), &kept);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn extend_jobs(&mut self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        self.prefetch_kept(jobs.iter().map(|(id, _)| *id)).await?;
+        let to = self.now.after(lease);
+        let mut held = Vec::with_capacity(jobs.len());
+        for (id, token) in jobs {
+            let old = self.job(id).await?;
+            let extended = old.clone().and_then(|mut kept| match &mut kept.state {
+                State::Running { token: holder, until, .. } if holder == token => {
+                    *until = to;
+                    Some(kept)
+                }
+                _ => None,
+            });
+            if let Some(kept) = &extended {
+                self.put_job(id, old.as_ref(), kept);
+            }
+            held.push(extended.is_some());
+        }
+        Ok(held)
+    }
+
+    /// How long until a job becomes due or a reservation lapses, of those that have not yet.
+    pub(super) async fn next_event(&mut self) -> Result<Option<Duration>> {
+        let mut next = None;
+        for lane in Lane::ALL {
+            let (_, later) = self.due(lane, 0).await?;
+            next = next.into_iter().chain(later).min();
+        }
+        let mut leases = self.keys().range(Role::JobLease, &[]);
+        leases.from = self.keys().up_to(Role::JobLease, &[], self.now.as_millis()).to;
+        for (key, _) in self.scan(&leases, 1).await? {
+            let until = self.keys().rest(&key).first_chunk().map_or(0, |until| u64::from_be_bytes(*until));
+            next = next.into_iter().chain([Timestamp::from_millis(until).since(self.now)]).min();
+        }
+        Ok(next)
+    }
+
+    pub(super) async fn counts(&mut self) -> Result<JobCounts> {
+        let keys = self.keys();
+        let queued = |lane| keys.range(Role::JobDue, &[&[lane_byte(lane)]]);
+        let of = |state| keys.range(Role::JobState, &[&[state_byte(state)]]);
+        Ok(JobCounts {
+            propagation: self.count(queued(Lane::Propagation)).await?,
+            recompute: self.count(queued(Lane::Recompute)).await?,
+            running: self.count(of(JobState::Running)).await?,
+            buried: self.count(of(JobState::Buried)).await?,
+        })
+    }
+
+    /// By entry: a job that stays in its state keeps its place, whatever becomes of its time.
+    pub(super) async fn list(&mut self, state: JobState, cursor: Option<&[u8]>, limit: usize) -> Result<JobPage> {
+        let limit = limit.max(1);
+        let range = self.keys().range(Role::JobState, &[&[state_byte(state)]]).after(cursor, EntryId::LEN)?;
+        let found = self.scan(&range, limit).await?;
+        let id = |key: &[u8]| {
+            let id = self.space.keys.rest(key).get(1..).and_then(|id| EntryId::from_slice(id).ok());
+            id.ok_or_else(|| corrupt("the index of jobs", key))
+        };
+        let ids = found.iter().map(|(key, _)| id(key)).collect::<Result<Vec<_>>>()?;
+        self.prefetch_kept(ids.iter().copied()).await?;
+        let mut jobs = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(kept) = self.job(&id).await? {
+                jobs.push(ListedJob { id, at: kept.state.named().1, error: kept.error });
+            }
+        }
+        Ok(JobPage { jobs, next: self.cursor(&found, limit, 1) })
+    }
+
+    pub(super) async fn find(&mut self, id: &EntryId) -> Result<Option<FoundJob>> {
+        let Some(kept) = self.job(id).await? else { return Ok(None) };
+        let (state, at) = kept.state.named();
+        let mut found = FoundJob::new(kept.lane, state, at);
+        (found.errors, found.crashes, found.error) = (kept.errors, kept.crashes, kept.error);
+        Ok(Some(found))
+    }
+}

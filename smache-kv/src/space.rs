@@ -1,0 +1,117 @@
+//! An area of a namespace on a store, and how its steps are run.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use smache_core::{JobWrites, Result, Token};
+use tokio::sync::Notify;
+
+use crate::{
+    KeyValue,
+    error::{gave_up, is_conflict},
+    key_value::Access,
+    keys::Keys,
+    step::Step,
+};
+
+/// How often a step is run before its caller hears of the conflicts.
+const TRIES: u32 = 100;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a step does: a future that borrows it.
+pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// What the stores and queues of an area share.
+pub(crate) struct Space {
+    pub(crate) store: Arc<dyn KeyValue>,
+    pub(crate) keys: Keys,
+    pub(crate) job_writes: JobWrites,
+    pub(crate) page: usize,
+    pub(crate) hints: Arc<Hints>,
+}
+
+/// Tells the workers of this process that jobs were added.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    added: AtomicU64,
+    notify: Notify,
+}
+
+impl Hints {
+    /// Grows whenever jobs were added.
+    pub(crate) fn added(&self) -> u64 {
+        self.added.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn notify(&self) -> &Notify {
+        &self.notify
+    }
+
+    fn jobs_added(&self) {
+        self.added.fetch_add(1, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+}
+
+impl Space {
+    /// Runs a step that only reads.
+    pub(crate) async fn read<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
+        self.run(Access::Read, work).await
+    }
+
+    /// Runs a step, and again while another one is in its way.
+    pub(crate) async fn write<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
+        self.run(Access::Write, work).await
+    }
+
+    async fn run<'s, T>(&'s self, access: Access, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let conflict = match self.attempt(access, &work).await {
+                Err(error) if is_conflict(&error) => error,
+                done => return done,
+            };
+            tries += 1;
+            if tries >= TRIES {
+                return Err(gave_up(tries, conflict));
+            }
+            tokio::time::sleep(pause(tries)).await;
+        }
+    }
+
+    async fn attempt<'s, T>(
+        &'s self,
+        access: Access,
+        work: &impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
+    ) -> Result<T> {
+        let mut step = Step::start(self, access).await?;
+        let answer = work(&mut step).await?;
+        if step.commit().await? {
+            self.hints.jobs_added();
+        }
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Space").field("store", &self.store).field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+/// A random part of a bound that doubles, so that those who met once do not meet again.
+fn pause(tries: u32) -> Duration {
+    let bound = Duration::from_micros(100).saturating_mul(1 << tries.min(10)).min(LONGEST_PAUSE);
+    let [random, ..] = *Token::random().as_bytes();
+    bound * u32::from(random) / 255
+}

@@ -1,0 +1,204 @@
+//! One step: a transaction, what it has read, and what it is going to write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use smache_core::{EntryId, Incarnation, Result, Timestamp};
+
+use crate::{
+    error::broken,
+    key_value::{Access, Started, Transaction, Write},
+    keys::{Keys, Range},
+    space::Space,
+};
+
+/// How many pairs a count reads at once.
+const COUNTED: usize = 4_096;
+
+/// A step under way. Reads see its own writes, which reach the store in one batch at the end.
+pub(crate) struct Step<'s> {
+    pub(crate) space: &'s Space,
+    pub(crate) now: Timestamp,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) access: Access,
+    /// The entries that need a job and do not get it here.
+    pub(crate) reported: Vec<EntryId>,
+    /// Whether a job was queued.
+    pub(crate) added: bool,
+    transaction: Box<dyn Transaction>,
+    seen: HashMap<Bytes, Option<Bytes>>,
+    writes: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl<'s> Step<'s> {
+    pub(crate) async fn start(space: &'s Space, access: Access) -> Result<Self> {
+        let Started { now, incarnation, transaction } = space.store.begin(access).await?;
+        Ok(Self {
+            space,
+            now,
+            incarnation,
+            access,
+            reported: Vec::new(),
+            added: false,
+            transaction,
+            seen: HashMap::new(),
+            writes: BTreeMap::new(),
+        })
+    }
+
+    /// Writes what there is to write. Says whether jobs were queued.
+    pub(crate) async fn commit(self) -> Result<bool> {
+        if self.writes.is_empty() {
+            return Ok(false);
+        }
+        if self.access == Access::Read {
+            return Err(broken("a step that only reads has written"));
+        }
+        let writes = self.writes.into_iter().map(|(key, value)| Write { key, value }).collect();
+        self.transaction.commit(writes).await?;
+        Ok(self.added)
+    }
+
+    pub(crate) fn keys(&self) -> &'s Keys {
+        &self.space.keys
+    }
+
+    /// Reads keys in one round trip, so that getting them one by one costs none.
+    pub(crate) async fn prefetch(&mut self, keys: impl IntoIterator<Item = Bytes>) -> Result<()> {
+        let unknown = |key: &Bytes| !self.seen.contains_key(key) && !self.writes.contains_key(key);
+        let keys: Vec<Bytes> = keys.into_iter().filter(unknown).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let values = self.transaction.get(&keys).await?;
+        if values.len() != keys.len() {
+            return Err(broken("a transaction answered another number of values than keys"));
+        }
+        self.seen.extend(keys.into_iter().zip(values));
+        Ok(())
+    }
+
+    pub(crate) async fn get(&mut self, key: &Bytes) -> Result<Option<Bytes>> {
+        if let Some(written) = self.writes.get(key) {
+            return Ok(written.clone());
+        }
+        self.prefetch([key.clone()]).await?;
+        Ok(self.seen.get(key).cloned().flatten())
+    }
+
+    pub(crate) fn put(&mut self, key: Bytes, value: impl Into<Bytes>) {
+        self.writes.insert(key, Some(value.into()));
+    }
+
+    pub(crate) fn delete(&mut self, key: Bytes) {
+        self.writes.insert(key, None);
+    }
+
+    /// The first pairs of a range, those that the step has written itself included.
+    pub(crate) async fn scan(&mut self, range: &Range, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        if range.from >= range.to || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let own = || self.writes.range(range.from.clone()..range.to.clone());
+        // So many more that enough are left of them when those are gone that the step has removed.
+        let removed = own().filter(|(_, value)| value.is_none()).count();
+        let found = self.transaction.scan(&range.from, &range.to, limit.saturating_add(removed)).await?;
+        if !found.is_sorted_by(|a, b| a.0 < b.0) || found.len() > limit.saturating_add(removed) {
+            return Err(broken("a transaction answered a scan that is out of order or above its limit"));
+        }
+        let mut merged: BTreeMap<Bytes, Option<Bytes>> =
+            found.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        merged.extend(own().map(|(key, value)| (key.clone(), value.clone())));
+        Ok(merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).take(limit).collect())
+    }
+
+    /// How many pairs there are in a range.
+    pub(crate) async fn count(&mut self, mut range: Range) -> Result<u64> {
+        let mut count = 0;
+        loop {
+            let page = self.scan(&range, COUNTED).await?;
+            count += page.len() as u64;
+            match page.last() {
+                Some((last, _)) if page.len() == COUNTED => range.after_key(last),
+                _ => return Ok(count),
+            }
+        }
+    }
+}
+
+/// The first bytes of a text, cut where a character ends.
+pub(crate) fn shortened(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use smache_core::{JobWrites, Namespace};
+
+    use super::*;
+    use crate::{
+        KeyValue,
+        keys::{Area, Role},
+        space::Hints,
+    };
+
+    /// Twenty keys of a role, which nobody can change.
+    #[derive(Debug)]
+    struct Fixed(BTreeMap<Bytes, Bytes>);
+
+    #[async_trait]
+    impl KeyValue for Fixed {
+        async fn begin(&self, _: Access) -> Result<Started> {
+            let (now, incarnation) = (Timestamp::from_millis(1), Incarnation::new("one"));
+            Ok(Started { now, incarnation, transaction: Box::new(Self(self.0.clone())) })
+        }
+    }
+
+    #[async_trait]
+    impl Transaction for Fixed {
+        async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+            Ok(keys.iter().map(|key| self.0.get(key).cloned()).collect())
+        }
+
+        async fn scan(&mut self, from: &Bytes, to: &Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
+            let range = self.0.range(from.clone()..to.clone());
+            Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        }
+
+        async fn commit(self: Box<Self>, _: Vec<Write>) -> Result<()> {
+            Err(broken("nobody can change it"))
+        }
+    }
+
+    #[tokio::test]
+    async fn step_reads_what_it_has_written_itself() {
+        let keys = Keys::new(&Namespace::new("shop").expect("a good name"), Area::Store);
+        let key = |number: u8| keys.of(Role::Stale, &[&[number]]);
+        let pairs = (0..40).step_by(2).map(|number| (key(number), Bytes::from_static(b"old"))).collect();
+        let (store, hints) = (Arc::new(Fixed(pairs)), Arc::new(Hints::default()));
+        let space = Space { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, hints };
+        let mut step = Step::start(&space, Access::Write).await.expect("begin");
+        for number in [0, 2, 6] {
+            step.delete(key(number));
+        }
+        for number in [1, 8, 39] {
+            step.put(key(number), "new");
+        }
+
+        assert_eq!(step.get(&key(2)).await.expect("get"), None);
+        assert_eq!(step.get(&key(8)).await.expect("get"), Some("new".into()));
+        let all = keys.range(Role::Stale, &[]);
+        let expected: Vec<u8> = (0..40)
+            .filter(|number| (number % 2 == 0 && ![0, 2, 6].contains(number)) || [1, 39].contains(number))
+            .collect();
+        for limit in 0..25 {
+            let found = step.scan(&all, limit).await.expect("scan");
+            let found: Vec<u8> = found.iter().map(|(key, _)| keys.rest(key)[0]).collect();
+            assert_eq!(found, expected[..limit.min(expected.len())], "the first {limit}");
+        }
+        assert_eq!(step.count(all).await.expect("count"), expected.len() as u64);
+    }
+}

@@ -1,0 +1,130 @@
+//! Storing a value, validated against everything that changed since its run began.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use smache_core::{Commit, CommitOutcome, Dependency, Lane, Result, Staleness, Used, Via};
+
+use super::{
+    record::{Body, Head, Lineage},
+    runs::number,
+};
+use crate::{error::corrupt, keys::Role, step::Step};
+
+/// How many dependencies a conflict names.
+const NAMED_CONFLICTS: usize = 8;
+
+impl Step<'_> {
+    pub(super) async fn commit_run(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        if commit.incarnation != self.incarnation {
+            return Ok(CommitOutcome::OtherIncarnation);
+        }
+        let (keys, id) = (self.keys(), &commit.id);
+        let [head, _, lineage] = self.record_keys(id);
+        let own = [keys.entry(Role::Run, id), keys.of(Role::Floor, &[]), keys.of(Role::Vouch, &[]), head, lineage];
+        let changed = commit.used.iter().map(|used| keys.of(Role::Changed, &[used.dependency.as_bytes()]));
+        self.prefetch(own.into_iter().chain(changed)).await?;
+        match self.run(id).await? {
+            Some(run) if run.token == commit.token && run.started == commit.started => self.delete_run(id, &run),
+            _ => return Ok(CommitOutcome::Lost),
+        }
+
+        let conflicts = self.conflicts(commit).await?;
+        let staleness = if commit.tainted
+            || !self.vouch().await?.has_epochs(&commit.epochs)
+            || conflicts.iter().any(|used| used.via != Via::Child)
+        {
+            Staleness::Hard
+        } else if !conflicts.is_empty() {
+            Staleness::Child
+        } else {
+            Staleness::Fresh
+        };
+        let head = self.head_of(commit, staleness).await?;
+        let body = Body { value: commit.value.clone(), meta: commit.meta.clone() };
+        let lineage = Lineage { call: commit.call.clone(), used: edges(&commit.used) };
+        self.put_record(id, &head, &body, &lineage).await?;
+
+        let lane = match staleness {
+            Staleness::Fresh => {
+                self.take_back(id).await?;
+                return Ok(CommitOutcome::Fresh { now: self.now });
+            }
+            Staleness::Child => Lane::Propagation,
+            Staleness::Hard => Lane::Recompute,
+        };
+        if !commit.lazy {
+            self.need(*id, lane, commit.conflict_delay).await?;
+        }
+        Ok(CommitOutcome::Conflicted { now: self.now, dependencies: named(&conflicts) })
+    }
+
+    /// What was invalidated since the run started, is being invalidated, or may have been.
+    async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<Used>> {
+        if commit.started < self.number(Role::Floor).await? {
+            return Ok(commit.used.clone());
+        }
+        let marked = self.marked().await?;
+        let mut conflicts = Vec::new();
+        for used in &commit.used {
+            let changed = self.changed_at(&used.dependency).await?;
+            if changed.is_some_and(|changed| changed > commit.started) || marked.contains(&used.dependency) {
+                conflicts.push(*used);
+            }
+        }
+        Ok(conflicts)
+    }
+
+    pub(super) fn changed(&self, dependency: &Dependency) -> Bytes {
+        self.keys().of(Role::Changed, &[dependency.as_bytes()])
+    }
+
+    /// The clock of the last invalidation of a dependency.
+    pub(super) async fn changed_at(&mut self, dependency: &Dependency) -> Result<Option<u64>> {
+        let key = self.changed(dependency);
+        let changed = self.get(&key).await?;
+        changed.map(|bytes| number(&bytes).ok_or_else(|| corrupt("a clock", &key))).transpose()
+    }
+
+    async fn head_of(&mut self, commit: &Commit, staleness: Staleness) -> Result<Head> {
+        let fresh = staleness == Staleness::Fresh;
+        let old = self.head(&commit.id).await?.filter(|_| !fresh);
+        let since = old.as_ref().and_then(|old| old.since).or(Some(self.now)).filter(|_| !fresh);
+        let lives_until = commit.ttl.map(|ttl| self.now.after(ttl));
+        Ok(Head {
+            version: commit.started,
+            epochs: commit.epochs.clone(),
+            staleness,
+            since,
+            stored_at: self.now,
+            expires: lives_until.into_iter().chain(commit.not_after).min(),
+            lazy: commit.lazy,
+            conflicts: if fresh { 0 } else { old.as_ref().map_or(0, |old| old.conflicts).saturating_add(1) },
+            failures: 0,
+            last_failure: None,
+            causes: old.map(|old| old.causes).unwrap_or_default(),
+        })
+    }
+}
+
+/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+fn edges(used: &[Used]) -> Vec<Used> {
+    let mut edges: Vec<Used> = Vec::with_capacity(used.len());
+    let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());
+    for used in used.iter().filter(|used| used.via != Via::Guard) {
+        match places.get(&used.dependency) {
+            Some(place) if used.via == Via::Direct => edges[*place].via = Via::Direct,
+            Some(_) => {}
+            None => {
+                places.insert(used.dependency, edges.len());
+                edges.push(*used);
+            }
+        }
+    }
+    edges
+}
+
+fn named(conflicts: &[Used]) -> Vec<Dependency> {
+    let mut seen = HashSet::new();
+    conflicts.iter().map(|used| used.dependency).filter(|name| seen.insert(*name)).take(NAMED_CONFLICTS).collect()
+}

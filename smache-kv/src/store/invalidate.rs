@@ -1,0 +1,300 @@
+//! Changes.
+//!
+//! Up to a page of dependants, an invalidation is one step. Above it the changed dependencies are announced first, by
+//! marks with a deadline; then the dependants go stale page by page; then the clock ticks, the positions are saved and the
+//! marks go, in one step. A commit that meets a mark of something that it used is a conflict, so that no dependant that
+//! is stored behind a page is fresh. Whoever finds a mark past its deadline does the invalidation again.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use smache_core::{
+    Dependency, EntryId, Error, ErrorKind, Hit, Incarnation, Invalidated, Invalidation, Lane, Result, Staleness, Token,
+    Via,
+};
+
+use super::record::{Head, byte_via};
+use crate::{
+    error::corrupt,
+    keys::{Range, Role},
+    space::Space,
+    step::{Step, shortened},
+};
+
+/// How many changes a record names.
+const KEPT_CAUSES: usize = 8;
+
+/// How many bytes of a cause are kept.
+const KEPT_CAUSE: usize = 200;
+
+/// How long an invalidation of several steps may take before somebody else does it again.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How many marks are read at once.
+const MARKS: usize = 1_000;
+
+/// An entry that an invalidation hits.
+pub(super) struct Target {
+    pub(super) id: EntryId,
+    pub(super) to: Staleness,
+    pub(super) cause: Option<Arc<str>>,
+}
+
+/// A dependency that is being invalidated.
+pub(super) struct Mark {
+    key: Bytes,
+    pub(super) dependency: Dependency,
+    nonce: Bytes,
+    pub(super) cause: Arc<str>,
+}
+
+/// What the first step came to.
+enum First {
+    Done(Invalidated),
+    Announced(Incarnation),
+}
+
+/// Invalidates, in as many steps as it takes.
+pub(super) async fn invalidate(space: &Space, invalidation: &Invalidation) -> Result<Invalidated> {
+    // Constant for a feed, so that doing it again clears what the one before left behind.
+    let nonce = invalidation
+        .step
+        .as_ref()
+        .map_or_else(|| Token::random().as_bytes().to_vec(), |step| step.feed.as_str().as_bytes().to_vec());
+    let first = space.write(|step| Box::pin(step.invalidate_or_announce(invalidation, &nonce))).await?;
+    let life = match first {
+        First::Done(done) => return Ok(done),
+        First::Announced(life) => life,
+    };
+    let (mut marked, mut jobs) = (0, Vec::new());
+    for hit in &invalidation.hits {
+        let page = |step: &mut Step<'_>| step.check_life(&life);
+        let of_hit = mark_dependants(space, hit, page).await?;
+        marked += of_hit.marked;
+        jobs.extend(of_hit.jobs);
+    }
+    let last = space
+        .write(|step| {
+            let (life, nonce) = (&life, &nonce);
+            Box::pin(async move {
+                step.check_life(life)?;
+                step.finish(invalidation, nonce).await
+            })
+        })
+        .await?;
+    jobs.extend(last.jobs);
+    Ok(Invalidated { clock: last.clock, marked: marked + last.marked, jobs })
+}
+
+/// Marks the dependants of one dependency, page by page. `clock` of the answer is not set.
+pub(super) async fn mark_dependants(
+    space: &Space,
+    hit: &Hit,
+    check: impl Fn(&mut Step<'_>) -> Result<()> + Send + Sync,
+) -> Result<Invalidated> {
+    let mut all = Invalidated::default();
+    let mut range = Some(space.keys.range(Role::Edge, &[hit.dependency.as_bytes()]));
+    while let Some(rest) = range {
+        let (page, next) = space
+            .write(|step| {
+                let (rest, check) = (&rest, &check);
+                Box::pin(async move {
+                    check(step)?;
+                    step.mark_page(hit, rest).await
+                })
+            })
+            .await?;
+        all.marked += page.marked;
+        all.jobs.extend(page.jobs);
+        range = next;
+    }
+    Ok(all)
+}
+
+impl Step<'_> {
+    fn check_life(&mut self, life: &Incarnation) -> Result<()> {
+        if self.incarnation == *life {
+            return Ok(());
+        }
+        let message = "the store became another incarnation in the middle of an invalidation: invalidate again";
+        Err(Error::new(ErrorKind::IncarnationChanged, message))
+    }
+
+    /// Everything in one step if there are few dependants, else the marks alone.
+    async fn invalidate_or_announce(&mut self, invalidation: &Invalidation, nonce: &[u8]) -> Result<First> {
+        if let Some(step) = &invalidation.step {
+            self.check_step(step).await?;
+        }
+        let mut targets = Vec::new();
+        for hit in &invalidation.hits {
+            let cause = kept_cause(&hit.cause);
+            let range = self.keys().range(Role::Edge, &[hit.dependency.as_bytes()]);
+            let room = self.space.page.saturating_sub(targets.len());
+            let edges = self.scan(&range, room + 1).await?;
+            if edges.len() > room {
+                let deadline = self.now.after(DEADLINE).as_millis().to_be_bytes();
+                for hit in &invalidation.hits {
+                    let key = self.keys().of(Role::Mark, &[&deadline, hit.dependency.as_bytes(), nonce]);
+                    self.put(key, kept_cause(&hit.cause).as_bytes().to_vec());
+                }
+                return Ok(First::Announced(self.incarnation.clone()));
+            }
+            for (key, via) in edges {
+                targets.push(self.target(&key, &via, &cause)?);
+            }
+        }
+        let marked = self.mark_all(targets).await?;
+        let last = self.finish(invalidation, nonce).await?;
+        Ok(First::Done(Invalidated { marked: marked + last.marked, ..last }))
+    }
+
+    /// A page of the dependants of one dependency, and what is left of the range.
+    async fn mark_page(&mut self, hit: &Hit, range: &Range) -> Result<(Invalidated, Option<Range>)> {
+        let cause = kept_cause(&hit.cause);
+        let edges = self.scan(range, self.space.page).await?;
+        let next = edges.last().filter(|_| edges.len() == self.space.page).map(|(key, _)| {
+            let mut rest = range.clone();
+            rest.after_key(key);
+            rest
+        });
+        let targets = edges.iter().map(|(key, via)| self.target(key, via, &cause)).collect::<Result<_>>()?;
+        let marked = self.mark_all(targets).await?;
+        Ok((Invalidated { clock: 0, marked, jobs: std::mem::take(&mut self.reported) }, next))
+    }
+
+    fn target(&self, key: &Bytes, via: &Bytes, cause: &Arc<str>) -> Result<Target> {
+        let id = self.keys().rest(key).get(Dependency::LEN..).and_then(|id| EntryId::from_slice(id).ok());
+        let via = via.first().and_then(|via| byte_via(*via));
+        let (Some(id), Some(via)) = (id, via) else { return Err(corrupt("an edge", key)) };
+        let to = if via == Via::Child { Staleness::Child } else { Staleness::Hard };
+        Ok(Target { id, to, cause: Some(Arc::clone(cause)) })
+    }
+
+    /// The last step: the entries that are named themselves, the clock, the positions, and the marks go.
+    async fn finish(&mut self, invalidation: &Invalidation, nonce: &[u8]) -> Result<Invalidated> {
+        let Invalidation { hits, entries, step } = invalidation;
+        if let Some(step) = step {
+            self.check_step(step).await?;
+        }
+        let own = |id: &EntryId| {
+            let own = Dependency::entry(id);
+            hits.iter().find(|hit| hit.dependency == own).map(|hit| kept_cause(&hit.cause))
+        };
+        let targets = entries.iter().map(|id| Target { id: *id, to: Staleness::Hard, cause: own(id) }).collect();
+        let marked = self.mark_all(targets).await?;
+        if !hits.is_empty() || !entries.is_empty() {
+            let hit: HashSet<Dependency> = hits.iter().map(|hit| hit.dependency).collect();
+            self.tick(&hit).await?;
+            for mark in self.marks().await?.iter().filter(|mark| mark.nonce == nonce && hit.contains(&mark.dependency))
+            {
+                self.delete(mark.key.clone());
+            }
+        }
+        if let Some(step) = step {
+            self.save_step(step).await?;
+        }
+        let clock = self.clock().await?;
+        Ok(Invalidated { clock, marked, jobs: std::mem::take(&mut self.reported) })
+    }
+
+    /// Ticks the clock and remembers it for what was invalidated.
+    pub(super) async fn tick(&mut self, hit: &HashSet<Dependency>) -> Result<()> {
+        let changed: Vec<Bytes> = hit.iter().map(|dependency| self.changed(dependency)).collect();
+        self.prefetch(changed).await?;
+        let clock = self.clock().await? + 1;
+        self.put_number(Role::Clock, clock);
+        for dependency in hit {
+            if let Some(before) = self.changed_at(dependency).await? {
+                self.delete(self.changed_index(before, dependency));
+            }
+            self.put(self.changed_index(clock, dependency), Vec::new());
+            self.put(self.changed(dependency), clock.to_be_bytes().to_vec());
+        }
+        Ok(())
+    }
+
+    fn changed_index(&self, clock: u64, dependency: &Dependency) -> Bytes {
+        self.keys().of(Role::ChangedAt, &[&clock.to_be_bytes(), dependency.as_bytes()])
+    }
+
+    /// The dependencies that are being invalidated, by their deadline. Mostly there are none.
+    pub(super) async fn marks(&mut self) -> Result<Vec<Mark>> {
+        let mut range = self.keys().range(Role::Mark, &[]);
+        let mut marks = Vec::new();
+        loop {
+            let page = self.scan(&range, MARKS).await?;
+            for (key, cause) in &page {
+                marks.push(self.mark_of(key, cause).ok_or_else(|| corrupt("a mark", key))?);
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == MARKS => range.after_key(last),
+                _ => return Ok(marks),
+            }
+        }
+    }
+
+    pub(super) fn mark_of(&self, key: &Bytes, cause: &Bytes) -> Option<Mark> {
+        let rest = self.keys().rest(key).get(8..)?;
+        let (dependency, nonce) = rest.split_at_checked(Dependency::LEN)?;
+        Some(Mark {
+            key: key.clone(),
+            dependency: Dependency::from_slice(dependency).ok()?,
+            nonce: Bytes::copy_from_slice(nonce),
+            cause: std::str::from_utf8(cause).ok()?.into(),
+        })
+    }
+
+    pub(super) async fn marked(&mut self) -> Result<HashSet<Dependency>> {
+        Ok(self.marks().await?.into_iter().map(|mark| mark.dependency).collect())
+    }
+
+    /// Marks entries stale and gives each one job. Says how many there are of them.
+    pub(super) async fn mark_all(&mut self, targets: Vec<Target>) -> Result<u64> {
+        let keys = self.keys();
+        self.prefetch(targets.iter().map(|target| keys.entry(Role::Head, &target.id))).await?;
+        let mut marked: HashMap<EntryId, Head> = HashMap::new();
+        for target in targets {
+            let Some(old) = self.head(&target.id).await? else { continue };
+            let mut head = old.clone();
+            head.staleness = head.staleness.max(target.to);
+            head.since = head.since.or(Some(self.now));
+            if let Some(cause) = &target.cause {
+                note(&mut head.causes, cause);
+            }
+            if head != old {
+                self.put_head(&target.id, Some(&old), &head);
+            }
+            marked.insert(target.id, head);
+        }
+        let needy: Vec<EntryId> = marked.iter().filter(|(_, head)| !head.lazy).map(|(id, _)| *id).collect();
+        self.prefetch_jobs(&needy).await?;
+        for id in needy {
+            let hard = marked.get(&id).is_some_and(|head| head.staleness == Staleness::Hard);
+            let lane = if hard { Lane::Recompute } else { Lane::Propagation };
+            self.need(id, lane, Duration::ZERO).await?;
+        }
+        Ok(marked.len() as u64)
+    }
+
+    /// Forgets a mark whose invalidation was done again.
+    pub(super) fn delete_mark(&mut self, mark: &Mark) {
+        self.delete(mark.key.clone());
+    }
+}
+
+fn kept_cause(cause: &Arc<str>) -> Arc<str> {
+    if cause.len() <= KEPT_CAUSE { Arc::clone(cause) } else { shortened(cause, KEPT_CAUSE).into() }
+}
+
+fn note(causes: &mut Vec<Arc<str>>, cause: &Arc<str>) {
+    if causes.last() != Some(cause) {
+        if causes.len() >= KEPT_CAUSES {
+            causes.remove(0);
+        }
+        causes.push(Arc::clone(cause));
+    }
+}

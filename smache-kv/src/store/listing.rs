@@ -1,0 +1,82 @@
+//! Look-ups and listings: steps that only read.
+
+use bytes::Bytes;
+use smache_core::{
+    Dependants, Dependency, EntryId, Lookup, Page, Positions, Result, Scanned, SourceId, StoreStats, Timestamp, Traced,
+};
+
+use super::{record::byte_via, runs::number};
+use crate::{error::corrupt, keys::Role, step::Step};
+
+impl Step<'_> {
+    pub(super) async fn lookup(&mut self, ids: &[EntryId]) -> Result<Lookup> {
+        let keys = self.keys();
+        let parts = ids.iter().flat_map(|id| [Role::Head, Role::Body].map(|role| keys.entry(role, id)));
+        self.prefetch(parts.chain([keys.of(Role::Vouch, &[])])).await?;
+        let mut entries = Vec::with_capacity(ids.len());
+        for id in ids {
+            entries.push(self.entry(id).await?);
+        }
+        let vouch = self.vouch().await?.into();
+        Ok(Lookup { now: self.now, incarnation: self.incarnation.clone(), vouch, entries })
+    }
+
+    pub(super) async fn trace(&mut self, id: &EntryId) -> Result<Traced> {
+        let vouch_key = self.keys().of(Role::Vouch, &[]);
+        self.prefetch(self.record_keys(id).into_iter().chain([vouch_key])).await?;
+        let record = self.record(id).await?;
+        let vouch = self.vouch().await?.into();
+        Ok(Traced { now: self.now, incarnation: self.incarnation.clone(), vouch, record })
+    }
+
+    pub(super) async fn saved(&mut self, sources: &[SourceId]) -> Result<Positions> {
+        Ok(Positions { positions: self.positions(sources).await?, incarnation: self.incarnation.clone() })
+    }
+
+    /// By the time since when: an entry that stays stale keeps its place.
+    pub(super) async fn stale(&mut self, page: &Page) -> Result<Scanned> {
+        let limit = page.limit.max(1);
+        let range = self.keys().range(Role::Stale, &[]).after(page.cursor.as_deref(), 8 + EntryId::LEN)?;
+        let found = self.scan(&range, limit).await?;
+        let mut entries = Vec::with_capacity(found.len());
+        for (key, lazy) in &found {
+            let since = number(self.keys().rest(key)).ok_or_else(|| corrupt("the index of stale entries", key))?;
+            if lazy.first() == Some(&0) {
+                entries.push((self.indexed(key)?, Timestamp::from_millis(since)));
+            }
+        }
+        Ok(Scanned { entries, next: self.cursor(&found, limit, 0) })
+    }
+
+    pub(super) async fn dependants(&mut self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
+        let limit = page.limit.max(1);
+        let range = self.keys().range(Role::Edge, &[dependency.as_bytes()]);
+        let found = self.scan(&range.after(page.cursor.as_deref(), EntryId::LEN)?, limit).await?;
+        let mut entries = Vec::with_capacity(found.len());
+        for (key, via) in &found {
+            let id = self.keys().rest(key).get(Dependency::LEN..).and_then(|id| EntryId::from_slice(id).ok());
+            let via = via.first().and_then(|via| byte_via(*via));
+            entries.push(id.zip(via).ok_or_else(|| corrupt("an edge", key))?);
+        }
+        Ok(Dependants { entries, next: self.cursor(&found, limit, Dependency::LEN) })
+    }
+
+    /// Where the page after a full one starts: what its last key says after so many bytes.
+    pub(crate) fn cursor(&self, found: &[(Bytes, Bytes)], limit: usize, skip: usize) -> Option<Bytes> {
+        let (last, _) = found.last().filter(|_| found.len() >= limit)?;
+        self.keys().rest(last).get(skip..).map(Bytes::copy_from_slice)
+    }
+
+    pub(super) async fn stats(&mut self) -> Result<StoreStats> {
+        let all = |role| self.space.keys.range(role, &[]);
+        let [entries, stale, running, changed] =
+            [all(Role::Head), all(Role::Stale), all(Role::RunLease), all(Role::Changed)];
+        let mut stats = StoreStats::default();
+        stats.entries = self.count(entries).await?;
+        stats.stale = self.count(stale).await?;
+        stats.running = self.count(running).await?;
+        stats.clock = self.clock().await?;
+        stats.invalidations = self.count(changed).await?;
+        Ok(stats)
+    }
+}

@@ -1,0 +1,195 @@
+//! Upkeep: each task is a step of its own, and any number of processes may do it.
+
+use std::{sync::Arc, time::Duration};
+
+use smache_core::{Dependency, EntryId, Hit, Maintained, Result, Staleness};
+
+use super::{
+    invalidate::{Mark, Target, mark_dependants},
+    runs::number,
+};
+use crate::{error::corrupt, keys::Role, space::Space, step::Step};
+
+/// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
+const REAP_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) async fn maintain(space: &Space, limit: usize) -> Result<Maintained> {
+    let limit = limit.max(1);
+    let mut done = Maintained::default();
+    redo(space, limit, &mut done).await?;
+    for task in [Task::Expire, Task::Reap, Task::Trim, Task::Sweep] {
+        let part = space.write(|step| Box::pin(step.upkeep(task, limit))).await?;
+        done.expired += part.expired;
+        done.reaped += part.reaped;
+        done.trimmed += part.trimmed;
+        done.marked += part.marked;
+        done.jobs.extend(part.jobs);
+        done.more |= part.more;
+    }
+    Ok(done)
+}
+
+#[derive(Clone, Copy)]
+enum Task {
+    Expire,
+    Reap,
+    Trim,
+    Sweep,
+}
+
+/// Does the invalidations again whose author died half-way.
+async fn redo(space: &Space, limit: usize, done: &mut Maintained) -> Result<()> {
+    let overdue = space.read(|step| Box::pin(step.overdue(limit))).await?;
+    for mark in &overdue {
+        let hit = Hit { dependency: mark.dependency, cause: Arc::clone(&mark.cause) };
+        let marked = mark_dependants(space, &hit, |_| Ok(())).await?;
+        space
+            .write(|step| {
+                Box::pin(async move {
+                    step.delete_mark(mark);
+                    step.tick(&[mark.dependency].into()).await
+                })
+            })
+            .await?;
+        done.redone += 1;
+        done.jobs.extend(marked.jobs);
+    }
+    done.more |= overdue.len() >= limit;
+    Ok(())
+}
+
+impl Step<'_> {
+    async fn upkeep(&mut self, task: Task, limit: usize) -> Result<Maintained> {
+        let mut done = Maintained::default();
+        match task {
+            Task::Expire => self.expire(limit, &mut done).await?,
+            Task::Reap => self.reap(limit, &mut done).await?,
+            Task::Trim => self.trim(limit, &mut done).await?,
+            Task::Sweep => self.sweep(limit, &mut done).await?,
+        }
+        done.jobs = std::mem::take(&mut self.reported);
+        Ok(done)
+    }
+
+    async fn overdue(&mut self, limit: usize) -> Result<Vec<Mark>> {
+        let range = self.keys().up_to(Role::Mark, &[], self.now.as_millis());
+        let marks = self.scan(&range, limit).await?;
+        marks.iter().map(|(key, cause)| self.mark_of(key, cause).ok_or_else(|| corrupt("a mark", key))).collect()
+    }
+
+    async fn expire(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
+        let keys = self.keys();
+        let mut range = keys.up_to(Role::Expiry, &[], self.now.as_millis());
+        let mut due: Vec<EntryId> = Vec::new();
+        while due.len() <= limit {
+            let page = self.scan(&range, limit + 1).await?;
+            let ids = page.iter().map(|(key, _)| self.indexed(key)).collect::<Result<Vec<_>>>()?;
+            self.prefetch(ids.iter().map(|id| keys.entry(Role::Run, id))).await?;
+            for id in ids {
+                // A run keeps its record: its value is being replaced, and is shown until then.
+                if self.run(&id).await?.is_none_or(|run| run.until <= self.now) {
+                    due.push(id);
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() > limit => range.after_key(last),
+                _ => break,
+            }
+        }
+        done.more |= due.len() > limit;
+        due.truncate(limit);
+        self.prefetch(due.iter().flat_map(|id| [Role::Head, Role::Lineage].map(|role| keys.entry(role, id)))).await?;
+        self.prefetch_jobs(&due).await?;
+        for id in &due {
+            self.forget(id).await?;
+            done.expired += 1;
+        }
+        Ok(())
+    }
+
+    async fn reap(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
+        let Some(before) = self.now.as_millis().checked_sub(REAP_AFTER.as_millis() as u64 + 1) else { return Ok(()) };
+        let range = self.keys().up_to(Role::RunLease, &[], before);
+        let lapsed = self.scan(&range, limit + 1).await?;
+        done.more |= lapsed.len() > limit;
+        for (key, _) in lapsed.iter().take(limit) {
+            let id = self.indexed(key)?;
+            let Some(run) = self.run(&id).await? else { return Err(corrupt("the lease of no run", key)) };
+            self.delete_run(&id, &run);
+            done.reaped += 1;
+            let Some(head) = self.head(&id).await? else { continue };
+            if let Some(lane) = self.lane_of_need(&head).await? {
+                self.need_after_run(id, lane, Duration::ZERO).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the invalidations that no present run compares with: those up to the start of the oldest one, lapsed ones
+    /// included.
+    async fn trim(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
+        let keys = self.keys();
+        let oldest = self.scan(&keys.range(Role::RunStart, &[]), 1).await?;
+        let needed = match oldest.first() {
+            Some((key, _)) => number(keys.rest(key)).ok_or_else(|| corrupt("the start of a run", key))?,
+            None => self.clock().await?,
+        };
+        let old = self.scan(&keys.up_to(Role::ChangedAt, &[], needed), limit + 1).await?;
+        done.more |= old.len() > limit;
+        let mut floor = None;
+        for (key, _) in old.iter().take(limit) {
+            let rest = keys.rest(key);
+            let dependency = rest.get(8..).and_then(|rest| Dependency::from_slice(rest).ok());
+            let (Some(clock), Some(dependency)) = (number(rest), dependency) else {
+                return Err(corrupt("the clock of an invalidation", key));
+            };
+            self.delete(key.clone());
+            self.delete(self.changed(&dependency));
+            done.trimmed += 1;
+            floor = Some(clock);
+        }
+        if let Some(floor) = floor {
+            let before = self.number(Role::Floor).await?;
+            self.put_number(Role::Floor, floor.max(before));
+        }
+        Ok(())
+    }
+
+    /// An epoch changed: the walk starts over.
+    pub(super) fn start_sweep(&mut self) {
+        self.put(self.keys().of(Role::Sweep, &[]), Vec::new());
+    }
+
+    /// Marks entries of old epochs. One that is stored behind the walk is of the present epochs, or stale with a job: its
+    /// commit compared them.
+    async fn sweep(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
+        let (keys, place) = (self.keys(), self.keys().of(Role::Sweep, &[]));
+        let Some(after) = self.get(&place).await? else { return Ok(()) };
+        let after = Some(after.as_ref()).filter(|after| !after.is_empty());
+        let range = keys.range(Role::Head, &[]).after(after, EntryId::LEN).map_err(|_| corrupt("a walk", &place))?;
+        let page = self.scan(&range, limit).await?;
+        let vouch = self.vouch().await?;
+        let cause: Arc<str> = "new epoch".into();
+        let mut targets = Vec::new();
+        for (key, _) in &page {
+            let id = EntryId::from_slice(keys.rest(key))?;
+            let Some(head) = self.head(&id).await? else { continue };
+            if !vouch.has_epochs(&head.epochs) {
+                targets.push(Target { id, to: Staleness::Hard, cause: Some(Arc::clone(&cause)) });
+            }
+        }
+        done.marked = self.mark_all(targets).await?;
+        done.more = page.len() == limit;
+        match page.last().filter(|_| done.more) {
+            Some((last, _)) => self.put(place, keys.rest(last).to_vec()),
+            None => self.delete(place),
+        }
+        Ok(())
+    }
+
+    /// The entry in a key of an index by a number.
+    pub(crate) fn indexed(&self, key: &[u8]) -> Result<EntryId> {
+        let id = self.keys().rest(key).get(8..).and_then(|id| EntryId::from_slice(id).ok());
+        id.ok_or_else(|| corrupt("an index", key))
+    }
+}

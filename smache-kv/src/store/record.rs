@@ -1,0 +1,330 @@
+//! Records: what changes with every invalidation, the value, and what it came from, each under a key of its own.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use smache_core::{
+    Dependency, EntryId, Epoch, Epochs, Lane, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp,
+    Used, Via,
+};
+
+use crate::{
+    codec::{Reader, Writer},
+    error::corrupt,
+    keys::Role,
+    step::Step,
+};
+
+/// The part of a record that an invalidation writes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Head {
+    pub(super) version: u64,
+    pub(super) epochs: Epochs,
+    pub(super) staleness: Staleness,
+    /// There exactly when it is stale.
+    pub(super) since: Option<Timestamp>,
+    pub(super) stored_at: Timestamp,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) lazy: bool,
+    pub(super) conflicts: u32,
+    pub(super) failures: u32,
+    pub(super) last_failure: Option<RunFailure>,
+    pub(super) causes: Vec<Arc<str>>,
+}
+
+/// The part of a record that only a commit writes and every hit reads.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Body {
+    pub(super) value: Bytes,
+    pub(super) meta: Bytes,
+}
+
+/// The part of a record that only a commit writes and only runs and people read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lineage {
+    pub(super) call: Bytes,
+    pub(super) used: Vec<Used>,
+}
+
+impl Head {
+    pub(super) fn entry(&self, body: Body) -> StoredEntry {
+        StoredEntry {
+            value: body.value,
+            meta: body.meta,
+            version: self.version,
+            epochs: self.epochs.clone(),
+            staleness: self.staleness,
+            since: self.since,
+            stored_at: self.stored_at,
+            expires: self.expires,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.u64(self.version).u8(self.staleness as u8).time(self.stored_at);
+        writer.option(self.since, |writer, since| writer.time(since));
+        writer.option(self.expires, |writer, expires| writer.time(expires));
+        writer.raw(self.epochs.global.as_bytes()).count(self.epochs.sources.len());
+        for (source, epoch) in &self.epochs.sources {
+            writer.bytes(source.as_str().as_bytes()).raw(epoch.as_bytes());
+        }
+        writer.u8(self.lazy.into()).u32(self.conflicts).u32(self.failures);
+        writer.option(self.last_failure.as_ref(), |writer, failure| {
+            writer.bytes(failure.message.as_bytes()).time(failure.at)
+        });
+        writer.count(self.causes.len());
+        for cause in &self.causes {
+            writer.bytes(cause.as_bytes());
+        }
+        writer.done()
+    }
+
+    pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| {
+            Some(Self {
+                version: reader.u64()?,
+                staleness: match reader.u8()? {
+                    0 => Staleness::Fresh,
+                    1 => Staleness::Child,
+                    2 => Staleness::Hard,
+                    _ => return None,
+                },
+                stored_at: reader.time()?,
+                since: reader.option(Reader::time)?,
+                expires: reader.option(Reader::time)?,
+                epochs: Epochs {
+                    global: Epoch::from_bytes(reader.array()?),
+                    sources: reader.list(|reader| {
+                        Some((SourceId::new(reader.text()?).ok()?, Epoch::from_bytes(reader.array()?)))
+                    })?,
+                },
+                lazy: reader.flag()?,
+                conflicts: reader.u32()?,
+                failures: reader.u32()?,
+                last_failure: reader
+                    .option(|reader| Some(RunFailure { message: reader.text()?, at: reader.time()? }))?,
+                causes: reader.list(|reader| reader.text().map(Arc::from))?,
+            })
+        })
+    }
+}
+
+impl Body {
+    fn encode(&self) -> Bytes {
+        Writer::new().bytes(&self.meta).bytes(&self.value).done()
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| Some(Self { meta: reader.bytes()?, value: reader.bytes()? }))
+    }
+}
+
+impl Lineage {
+    fn encode(&self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.bytes(&self.call).count(self.used.len());
+        for Used { dependency, via } in &self.used {
+            writer.raw(dependency.as_bytes()).u8(via_byte(*via));
+        }
+        writer.done()
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| {
+            Some(Self {
+                call: reader.bytes()?,
+                used: reader.list(|reader| {
+                    Some(Used { dependency: Dependency::from_bytes(reader.array()?), via: byte_via(reader.u8()?)? })
+                })?,
+            })
+        })
+    }
+}
+
+/// An edge is direct or through a child; what is not known here is direct: an entry that runs once too often is better
+/// than one that misses a change.
+pub(super) fn via_byte(via: Via) -> u8 {
+    u8::from(via != Via::Child)
+}
+
+pub(super) fn byte_via(byte: u8) -> Option<Via> {
+    match byte {
+        0 => Some(Via::Child),
+        1 => Some(Via::Direct),
+        _ => None,
+    }
+}
+
+impl Step<'_> {
+    /// The keys of the parts of a record.
+    pub(super) fn record_keys(&self, id: &EntryId) -> [Bytes; 3] {
+        [Role::Head, Role::Body, Role::Lineage].map(|role| self.keys().entry(role, id))
+    }
+
+    pub(super) async fn head(&mut self, id: &EntryId) -> Result<Option<Head>> {
+        self.decoded(self.keys().entry(Role::Head, id), "the head of a record", Head::decode).await
+    }
+
+    async fn body(&mut self, id: &EntryId) -> Result<Option<Body>> {
+        self.decoded(self.keys().entry(Role::Body, id), "the value of a record", Body::decode).await
+    }
+
+    pub(super) async fn lineage(&mut self, id: &EntryId) -> Result<Option<Lineage>> {
+        self.decoded(self.keys().entry(Role::Lineage, id), "the lineage of a record", Lineage::decode).await
+    }
+
+    /// Reads and decodes a value.
+    pub(crate) async fn decoded<T>(
+        &mut self,
+        key: Bytes,
+        what: &'static str,
+        decode: impl FnOnce(&Bytes) -> Option<T>,
+    ) -> Result<Option<T>> {
+        match self.get(&key).await? {
+            None => Ok(None),
+            Some(bytes) => decode(&bytes).map(Some).ok_or_else(|| corrupt(what, &key)),
+        }
+    }
+
+    pub(super) async fn entry(&mut self, id: &EntryId) -> Result<Option<StoredEntry>> {
+        let Some(head) = self.head(id).await? else { return Ok(None) };
+        let body = self.body(id).await?.ok_or_else(|| self.half_a_record(id))?;
+        Ok(Some(head.entry(body)))
+    }
+
+    pub(super) async fn record(&mut self, id: &EntryId) -> Result<Option<Record>> {
+        self.prefetch(self.record_keys(id)).await?;
+        let Some(head) = self.head(id).await? else { return Ok(None) };
+        let body = self.body(id).await?.ok_or_else(|| self.half_a_record(id))?;
+        let lineage = self.lineage(id).await?.ok_or_else(|| self.half_a_record(id))?;
+        let mut record = Record::new(head.entry(body), lineage.call, lineage.used);
+        record.causes = head.causes;
+        record.lazy = head.lazy;
+        record.conflicts = head.conflicts;
+        record.failures = head.failures;
+        record.last_failure = head.last_failure;
+        Ok(Some(record))
+    }
+
+    fn half_a_record(&self, id: &EntryId) -> smache_core::Error {
+        corrupt("half a record", &self.keys().entry(Role::Head, id))
+    }
+
+    /// Puts a record in the place of the one before, with its edges and its places in the indexes.
+    pub(super) async fn put_record(&mut self, id: &EntryId, head: &Head, body: &Body, lineage: &Lineage) -> Result<()> {
+        let old = self.head(id).await?;
+        let old_used = self.lineage(id).await?.map(|old| old.used).unwrap_or_default();
+        if old_used != lineage.used {
+            let new: HashSet<Used> = lineage.used.iter().copied().collect();
+            let old: HashSet<Used> = old_used.iter().copied().collect();
+            for used in old_used.iter().filter(|used| !new.contains(*used)) {
+                self.delete(self.edge(&used.dependency, id));
+            }
+            for used in lineage.used.iter().filter(|used| !old.contains(*used)) {
+                self.put(self.edge(&used.dependency, id), vec![via_byte(used.via)]);
+            }
+        }
+        self.put(self.keys().entry(Role::Body, id), body.encode());
+        self.put(self.keys().entry(Role::Lineage, id), lineage.encode());
+        self.put_head(id, old.as_ref(), head);
+        Ok(())
+    }
+
+    /// Puts a head in the place of the one before, with its places in the indexes.
+    pub(super) fn put_head(&mut self, id: &EntryId, old: Option<&Head>, new: &Head) {
+        let keys = self.keys();
+        if let Some(old) = old {
+            self.unlist(id, old);
+        }
+        if let Some(expires) = new.expires {
+            self.put(keys.index(Role::Expiry, expires.as_millis(), id), Vec::new());
+        }
+        if let Some(since) = new.since {
+            self.put(keys.index(Role::Stale, since.as_millis(), id), vec![u8::from(new.lazy)]);
+        }
+        self.put(keys.entry(Role::Head, id), new.encode());
+    }
+
+    fn unlist(&mut self, id: &EntryId, head: &Head) {
+        if let Some(expires) = head.expires {
+            self.delete(self.keys().index(Role::Expiry, expires.as_millis(), id));
+        }
+        if let Some(since) = head.since {
+            self.delete(self.keys().index(Role::Stale, since.as_millis(), id));
+        }
+    }
+
+    /// Removes a record with everything of its, but the run: whoever computes the entry may still store it.
+    pub(super) async fn forget(&mut self, id: &EntryId) -> Result<bool> {
+        self.prefetch([Role::Head, Role::Lineage].map(|role| self.keys().entry(role, id))).await?;
+        let Some(head) = self.head(id).await? else { return Ok(false) };
+        for used in self.lineage(id).await?.map(|lineage| lineage.used).unwrap_or_default() {
+            self.delete(self.edge(&used.dependency, id));
+        }
+        self.unlist(id, &head);
+        for key in self.record_keys(id) {
+            self.delete(key);
+        }
+        self.take_back(id).await?;
+        Ok(true)
+    }
+
+    pub(super) fn edge(&self, dependency: &Dependency, id: &EntryId) -> Bytes {
+        self.keys().of(Role::Edge, &[dependency.as_bytes(), id.as_bytes()])
+    }
+
+    /// The lane in which an entry has to be computed, if it does and is not left to its readers.
+    pub(super) async fn lane_of_need(&mut self, head: &Head) -> Result<Option<Lane>> {
+        Ok(match head.staleness {
+            _ if head.lazy => None,
+            Staleness::Hard => Some(Lane::Recompute),
+            _ if !self.vouch().await?.has_epochs(&head.epochs) => Some(Lane::Recompute),
+            Staleness::Child => Some(Lane::Propagation),
+            Staleness::Fresh => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        let source = SourceId::new("users").expect("a good name");
+        Head {
+            version: 7,
+            epochs: Epochs { global: Epoch::from_bytes([1; 16]), sources: vec![(source, Epoch::from_bytes([2; 16]))] },
+            staleness: Staleness::Child,
+            since: Some(Timestamp::from_millis(8)),
+            stored_at: Timestamp::from_millis(9),
+            expires: None,
+            lazy: true,
+            conflicts: 10,
+            failures: 11,
+            last_failure: Some(RunFailure { message: "out of paper".to_owned(), at: Timestamp::from_millis(12) }),
+            causes: vec!["one".into(), "two".into()],
+        }
+    }
+
+    #[test]
+    fn parts_of_a_record_are_read_as_they_were_written() {
+        let head = head();
+        assert_eq!(Head::decode(&head.encode()), Some(head));
+        let body = Body { value: "value".into(), meta: Bytes::new() };
+        assert_eq!(Body::decode(&body.encode()), Some(body));
+        let used = [Via::Direct, Via::Child].map(|via| Used { dependency: Dependency::tag("a"), via });
+        let lineage = Lineage { call: "call".into(), used: used.to_vec() };
+        assert_eq!(Lineage::decode(&lineage.encode()), Some(lineage));
+    }
+
+    #[test]
+    fn no_part_of_a_head_is_a_head() {
+        let whole = head().encode();
+        for end in 0..whole.len() {
+            assert_eq!(Head::decode(&whole.slice(..end)), None, "{end} bytes of {}", whole.len());
+        }
+        let longer: Bytes = [&whole[..], &[0]].concat().into();
+        assert_eq!(Head::decode(&longer), None);
+    }
+}

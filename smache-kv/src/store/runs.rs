@@ -1,0 +1,196 @@
+//! Runs: their leases, how they begin, and how they end without a value.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, RunFailure, Timestamp, Token};
+
+use super::record::Lineage;
+use crate::{
+    codec::{Reader, Writer},
+    error::corrupt,
+    keys::Role,
+    step::{Step, shortened},
+};
+
+/// How many bytes of an error are kept.
+const KEPT_ERROR: usize = 2_000;
+
+/// A computation under way.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Run {
+    pub(super) token: Token,
+    pub(super) started: u64,
+    pub(super) until: Timestamp,
+    /// What it waits for, the newest last.
+    pub(super) waits: Vec<Note>,
+}
+
+/// A run waits for another one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Note {
+    pub(super) child: EntryId,
+    /// Of the run that is waited for: a later run of the child is not waited for yet.
+    pub(super) token: Token,
+    pub(super) until: Timestamp,
+}
+
+impl Run {
+    fn encode(&self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.raw(self.token.as_bytes()).u64(self.started).time(self.until).count(self.waits.len());
+        for note in &self.waits {
+            writer.raw(note.child.as_bytes()).raw(note.token.as_bytes()).time(note.until);
+        }
+        writer.done()
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| {
+            Some(Self {
+                token: Token::from_bytes(reader.array()?),
+                started: reader.u64()?,
+                until: reader.time()?,
+                waits: reader.list(|reader| {
+                    Some(Note {
+                        child: EntryId::from_bytes(reader.array()?),
+                        token: Token::from_bytes(reader.array()?),
+                        until: reader.time()?,
+                    })
+                })?,
+            })
+        })
+    }
+}
+
+impl Step<'_> {
+    pub(super) async fn run(&mut self, id: &EntryId) -> Result<Option<Run>> {
+        self.decoded(self.keys().entry(Role::Run, id), "a run", Run::decode).await
+    }
+
+    /// Puts a run in the place of the one before, with its places in the indexes.
+    pub(super) fn put_run(&mut self, id: &EntryId, old: Option<&Run>, run: &Run) {
+        if let Some(old) = old {
+            self.delete_run(id, old);
+        }
+        let keys = self.keys();
+        self.put(keys.index(Role::RunLease, run.until.as_millis(), id), Vec::new());
+        self.put(keys.index(Role::RunStart, run.started, id), Vec::new());
+        self.put(keys.entry(Role::Run, id), run.encode());
+    }
+
+    pub(super) fn delete_run(&mut self, id: &EntryId, run: &Run) {
+        let keys = self.keys();
+        self.delete(keys.index(Role::RunLease, run.until.as_millis(), id));
+        self.delete(keys.index(Role::RunStart, run.started, id));
+        self.delete(keys.entry(Role::Run, id));
+    }
+
+    /// The present run of an entry, if it is that token's. A lapsed lease that nobody took counts.
+    pub(super) async fn held_run(&mut self, id: &EntryId, token: Token) -> Result<Option<Run>> {
+        Ok(self.run(id).await?.filter(|run| run.token == token))
+    }
+
+    pub(super) async fn clock(&mut self) -> Result<u64> {
+        self.number(Role::Clock).await
+    }
+
+    pub(super) async fn number(&mut self, role: Role) -> Result<u64> {
+        let key = self.keys().of(role, &[]);
+        match self.get(&key).await? {
+            None => Ok(0),
+            Some(bytes) => number(&bytes).ok_or_else(|| corrupt("a clock", &key)),
+        }
+    }
+
+    pub(super) fn put_number(&mut self, role: Role, number: u64) {
+        self.put(self.keys().of(role, &[]), number.to_be_bytes().to_vec());
+    }
+
+    pub(super) async fn begin(&mut self, begin: &Begin) -> Result<BeginOutcome> {
+        let Begin { id, token, lease } = begin;
+        let keys = self.keys();
+        let own = [keys.entry(Role::Run, id), keys.of(Role::Clock, &[]), keys.of(Role::Vouch, &[])];
+        self.prefetch(own.into_iter().chain(self.record_keys(id))).await?;
+        let mut started = self.clock().await?;
+        let old = self.run(id).await?;
+        if let Some(run) = &old {
+            if run.token == *token {
+                started = run.started;
+            } else if run.until > self.now {
+                return Ok(BeginOutcome::Busy { remaining: run.until.since(self.now) });
+            }
+        }
+        let run = Run { token: *token, started, until: self.now.after(*lease), waits: Vec::new() };
+        self.put_run(id, old.as_ref(), &run);
+        let conflicts = self.head(id).await?.map_or(0, |head| head.conflicts);
+        let entry = self.entry(id).await?;
+        let lineage = self.lineage(id).await?;
+        let used = lineage.as_ref().map(|Lineage { used, .. }| used.clone()).unwrap_or_default();
+        let marked = self.marked().await?;
+        Ok(BeginOutcome::Begun(Box::new(Begun {
+            started,
+            now: self.now,
+            incarnation: self.incarnation.clone(),
+            vouch: Arc::new(self.vouch().await?),
+            entry,
+            call: lineage.map(|lineage| lineage.call),
+            pending: used.iter().any(|used| marked.contains(&used.dependency)),
+            used,
+            conflicts,
+        })))
+    }
+
+    pub(super) async fn abort(&mut self, abort: &Abort) -> Result<bool> {
+        let id = &abort.id;
+        let Some(run) = self.held_run(id, abort.token).await? else { return Ok(false) };
+        self.delete_run(id, &run);
+        let Some(mut head) = self.head(id).await? else { return Ok(true) };
+        if let Some(message) = &abort.failure {
+            let old = head.clone();
+            head.failures = head.failures.saturating_add(1);
+            let message = shortened(message, KEPT_ERROR).to_owned();
+            head.last_failure = Some(RunFailure { message, at: self.now });
+            self.put_head(id, Some(&old), &head);
+        }
+        if let Some(lane) = self.lane_of_need(&head).await? {
+            self.need_after_run(*id, lane, abort.delay).await?;
+        }
+        Ok(true)
+    }
+
+    pub(super) async fn extend_runs(&mut self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        let keys = self.keys();
+        self.prefetch(runs.iter().map(|(id, _)| keys.entry(Role::Run, id))).await?;
+        let mut held = Vec::with_capacity(runs.len());
+        for (id, token) in runs {
+            let run = self.held_run(id, *token).await?;
+            if let Some(old) = &run {
+                let until = self.now.after(lease);
+                self.put_run(id, Some(old), &Run { until, ..old.clone() });
+            }
+            held.push(run.is_some());
+        }
+        Ok(held)
+    }
+
+    pub(super) async fn remove(&mut self, id: &EntryId, token: Option<Token>) -> Result<bool> {
+        let run = self.run(id).await?;
+        if token.is_some_and(|token| run.as_ref().is_none_or(|run| run.token != token)) {
+            return Ok(false);
+        }
+        if let Some(run) = &run {
+            self.delete_run(id, run);
+        }
+        let record = self.forget(id).await?;
+        if !record {
+            self.take_back(id).await?;
+        }
+        Ok(run.is_some() || record)
+    }
+}
+
+/// A number that is a whole value or the beginning of what follows a role.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|number| u64::from_be_bytes(*number))
+}

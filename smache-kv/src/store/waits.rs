@@ -1,0 +1,64 @@
+//! Runs that wait for each other.
+
+use std::collections::{HashSet, VecDeque};
+
+use smache_core::{EntryId, Result, Timestamp, Wait, WaitingRun};
+
+use super::runs::Note;
+use crate::{keys::Role, step::Step};
+
+/// How many notes of a run are kept, and of how many runs they are answered.
+const MOST: usize = 64;
+
+impl Step<'_> {
+    pub(super) async fn wait(&mut self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        let keys = self.keys();
+        let concerned = wait.runs.iter().flat_map(|waiting| [waiting.id, waiting.child]).chain([wait.child]);
+        self.prefetch(concerned.map(|id| keys.entry(Role::Run, &id))).await?;
+        let until = self.now.after(wait.lease);
+        for waiting in &wait.runs {
+            self.note(waiting, until).await?;
+        }
+        self.waits_from(wait.child).await
+    }
+
+    async fn note(&mut self, waiting: &WaitingRun, until: Timestamp) -> Result<()> {
+        let awaited = self.run(&waiting.child).await?.map(|run| run.token);
+        let Some(old) = self.held_run(&waiting.id, waiting.token).await? else { return Ok(()) };
+        let mut run = old.clone();
+        let now = self.now;
+        run.waits.retain(|note| note.child != waiting.child && note.until > now);
+        if let Some(token) = awaited.filter(|_| until > now) {
+            run.waits.push(Note { child: waiting.child, token, until });
+            let surplus = run.waits.len().saturating_sub(MOST);
+            run.waits.drain(..surplus);
+        }
+        if run != old {
+            self.put_run(&waiting.id, Some(&old), &run);
+        }
+        Ok(())
+    }
+
+    /// The waits that lead on from a run, the nearest first.
+    async fn waits_from(&mut self, from: EntryId) -> Result<Vec<(EntryId, EntryId)>> {
+        let (mut waits, mut runs) = (Vec::new(), 0);
+        let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));
+        while runs < MOST {
+            let Some(id) = line.pop_front() else { break };
+            let Some(run) = self.run(&id).await? else { continue };
+            let keys = self.keys();
+            self.prefetch(run.waits.iter().map(|note| keys.entry(Role::Run, &note.child))).await?;
+            let before = waits.len();
+            for note in run.waits {
+                if note.until > self.now && self.held_run(&note.child, note.token).await?.is_some() {
+                    waits.push((id, note.child));
+                    if seen.insert(note.child) {
+                        line.push_back(note.child);
+                    }
+                }
+            }
+            runs += usize::from(waits.len() > before);
+        }
+        Ok(waits)
+    }
+}

@@ -1,0 +1,94 @@
+//! The store of the example: what it keeps, and what it says when it has lost something.
+
+use std::fs;
+
+use bytes::Bytes;
+use smache_core::{Incarnation, SystemClock};
+use smache_kv::{Access, KeyValue, Write};
+
+use crate::log_store::{Durability, LogStore};
+
+async fn write(store: &LogStore, key: &'static [u8], value: Option<Vec<u8>>) {
+    let started = store.begin(Access::Write).await.expect("begin");
+    let write = Write { key: Bytes::from_static(key), value: value.map(Bytes::from) };
+    started.transaction.commit(vec![write]).await.expect("commit");
+}
+
+async fn read(store: &LogStore, key: &'static [u8]) -> Option<Bytes> {
+    let mut started = store.begin(Access::Read).await.expect("begin");
+    started.transaction.get(&[Bytes::from_static(key)]).await.expect("get").remove(0)
+}
+
+async fn incarnation(store: &LogStore) -> Incarnation {
+    store.begin(Access::Read).await.expect("begin").incarnation
+}
+
+fn open(path: &std::path::Path, durability: Durability) -> LogStore {
+    LogStore::open(path, durability, SystemClock).expect("a file")
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let store = open(&path, Durability::Disk);
+    write(&store, b"a", Some(b"one".to_vec())).await;
+    write(&store, b"b", Some(b"two".to_vec())).await;
+    write(&store, b"a", None).await;
+    let before = incarnation(&store).await;
+    drop(store);
+
+    let store = open(&path, Durability::Disk);
+    assert_eq!((read(&store, b"a").await, read(&store, b"b").await), (None, Some(Bytes::from_static(b"two"))));
+    assert_eq!(incarnation(&store).await, before, "nothing was lost");
+    drop(store);
+    let careless = open(&path, Durability::System);
+    assert_ne!(incarnation(&careless).await, before, "nobody knows whether something was");
+}
+
+#[tokio::test]
+async fn batch_that_is_not_whole_is_not_there_and_the_store_is_another_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let store = open(&path, Durability::Disk);
+    write(&store, b"a", Some(b"one".to_vec())).await;
+    let whole = fs::metadata(&path).expect("a file").len();
+    write(&store, b"a", Some(b"two".to_vec())).await;
+    let mut before = incarnation(&store).await;
+    drop(store);
+    let good = fs::read(&path).expect("a file");
+
+    for end in [whole as usize + 1, whole as usize + 20, good.len() - 1] {
+        fs::write(&path, &good[..end]).expect("a file");
+        let store = open(&path, Durability::Disk);
+        assert_eq!(read(&store, b"a").await, Some(Bytes::from_static(b"one")), "cut at {end}");
+        assert_ne!(incarnation(&store).await, before);
+        before = incarnation(&store).await;
+        write(&store, b"a", Some(b"three".to_vec())).await;
+        drop(store);
+        let store = open(&path, Durability::Disk);
+        assert_eq!(read(&store, b"a").await, Some(Bytes::from_static(b"three")), "what came after the cut");
+        assert_eq!(incarnation(&store).await, before);
+    }
+
+    let mut spoilt = good.clone();
+    *spoilt.last_mut().expect("not empty") ^= 1;
+    fs::write(&path, &spoilt).expect("a file");
+    assert_eq!(read(&open(&path, Durability::Disk), b"a").await, Some(Bytes::from_static(b"one")));
+}
+
+#[tokio::test]
+async fn file_is_written_anew_when_most_of_it_is_of_the_past() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let store = open(&path, Durability::System);
+    for round in 0..40_u8 {
+        write(&store, b"a", Some(vec![round; 100_000])).await;
+    }
+    write(&store, b"b", Some(b"last".to_vec())).await;
+    assert!(fs::metadata(&path).expect("a file").len() < 2_000_000, "forty times 100,000 bytes were written");
+    drop(store);
+    let store = open(&path, Durability::Disk);
+    assert_eq!(read(&store, b"a").await, Some(Bytes::from(vec![39; 100_000])));
+    assert_eq!(read(&store, b"b").await, Some(Bytes::from_static(b"last")));
+}

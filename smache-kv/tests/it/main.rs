@@ -1,0 +1,8 @@
+//! The backend on key-value stores of several kinds.
+
+mod conformance;
+mod log;
+#[path = "../../../examples/custom_backend/log_store.rs"]
+mod log_store;
+mod steps;
+mod tree;

@@ -1,0 +1,163 @@
+//! A map in memory as a key-value store: with locks, with conflicts on purpose, and without locks.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use smache_core::{Clock, Incarnation, ManualClock, Result};
+use smache_kv::{Access, KeyValue, Started, Transaction, Write, conflict};
+use tokio::sync::OwnedMutexGuard;
+
+/// When a transaction meets another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conflicts {
+    /// Never: writers wait for each other.
+    Never,
+    /// The same, but every third commit fails without having written anything.
+    EveryThird,
+    /// At every commit.
+    Always,
+    /// Whenever another one has committed since it began, as in a store that keeps no locks.
+    Real,
+}
+
+/// The store. Clones show the same data.
+#[derive(Clone)]
+pub(crate) struct Tree(Arc<Inner>);
+
+struct Inner {
+    clock: ManualClock,
+    conflicts: Conflicts,
+    state: Mutex<State>,
+    writer: Arc<tokio::sync::Mutex<()>>,
+    commits: AtomicU64,
+    fails_after: Mutex<Option<u64>>,
+}
+
+#[derive(Default)]
+struct State {
+    life: u64,
+    version: u64,
+    map: BTreeMap<Bytes, Bytes>,
+}
+
+struct TreeTransaction {
+    tree: Tree,
+    life: u64,
+    version: u64,
+    _writer: Option<OwnedMutexGuard<()>>,
+}
+
+impl Tree {
+    pub(crate) fn new(clock: ManualClock, conflicts: Conflicts) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            conflicts,
+            state: Mutex::default(),
+            writer: Arc::default(),
+            commits: AtomicU64::new(0),
+            fails_after: Mutex::new(None),
+        }))
+    }
+
+    /// Is another incarnation from now on, with all its data.
+    pub(crate) fn become_another(&self) {
+        self.state().life += 1;
+    }
+
+    /// How many pairs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.state().map.len()
+    }
+
+    /// Replaces every value whose key has that role after the namespace by bytes that nobody wrote.
+    pub(crate) fn spoil(&self, role: u8) {
+        let is_of = |key: &Bytes| key.get(usize::from(key[0]) + 2) == Some(&role);
+        for (_, value) in self.state().map.iter_mut().filter(|(key, _)| is_of(key)) {
+            *value = Bytes::from_static(b"\xffspoilt");
+        }
+    }
+
+    /// So many commits succeed, and the next ones find no store; `None` ends that.
+    pub(crate) fn fail_after(&self, commits: Option<u64>) {
+        *self.0.fails_after.lock().expect("no test panics under it") = commits;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no test panics under it")
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree").field("conflicts", &self.0.conflicts).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl KeyValue for Tree {
+    async fn begin(&self, _: Access) -> Result<Started> {
+        let writer = match self.0.conflicts {
+            Conflicts::Real => None,
+            _ => Some(Arc::clone(&self.0.writer).lock_owned().await),
+        };
+        let state = self.state();
+        let incarnation = Incarnation::new(format!("life {}", state.life));
+        let transaction =
+            TreeTransaction { tree: self.clone(), life: state.life, version: state.version, _writer: writer };
+        Ok(Started { now: self.0.clock.now(), incarnation, transaction: Box::new(transaction) })
+    }
+}
+
+impl TreeTransaction {
+    /// The state, if it still is the one that the transaction began in.
+    fn unchanged(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.tree.state();
+        if state.version == self.version && state.life == self.life { Ok(state) } else { Err(conflict()) }
+    }
+}
+
+#[async_trait]
+impl Transaction for TreeTransaction {
+    async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+        let state = self.unchanged()?;
+        Ok(keys.iter().map(|key| state.map.get(key).cloned()).collect())
+    }
+
+    async fn scan(&mut self, from: &Bytes, to: &Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        let state = self.unchanged()?;
+        let range = state.map.range(from.clone()..to.clone());
+        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()> {
+        let commit = self.tree.0.commits.fetch_add(1, Ordering::SeqCst);
+        match self.tree.0.conflicts {
+            Conflicts::EveryThird if commit % 3 == 2 => return Err(conflict()),
+            Conflicts::Always => return Err(conflict()),
+            _ => {}
+        }
+        assert!(writes.is_sorted_by(|a, b| a.key < b.key), "each key once, in ascending order");
+        if let Some(left) = &mut *self.tree.0.fails_after.lock().expect("no test panics under it") {
+            *left = left.checked_sub(1).ok_or_else(|| {
+                smache_core::Error::new(smache_core::ErrorKind::Unavailable, "the store is gone for a while")
+            })?;
+        }
+        let mut state = self.unchanged()?;
+        state.version += 1;
+        for Write { key, value } in writes {
+            match value {
+                Some(value) => state.map.insert(key, value),
+                None => state.map.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}
