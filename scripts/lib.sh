@@ -65,7 +65,7 @@ apt_install() {
     if [ -n "$new_redis" ] && [ -d /run/systemd/system ]; then
         as_root systemctl disable --now redis-server.service >/dev/null 2>&1 || true
     fi
-    if [ -n "$new_postgres" ] && [ -d /run/systemd/system ]; then
+    if [ -n "$new_postgres" ] && [[ " $* " == *" postgresql "* ]] && [ -d /run/systemd/system ]; then
         as_root systemctl disable --now postgresql.service >/dev/null 2>&1 || true
     fi
 }
@@ -81,6 +81,11 @@ venv_python() {
     done
 }
 
+# The program of a PostgreSQL, which Debian keeps off the PATH, or nothing.
+find_postgres() {
+    command -v postgres || find /usr/lib/postgresql -path '*/bin/postgres' -type f 2>/dev/null | sort -V | tail -n 1
+}
+
 secantus_works() {
     "$1/bin/python" - "$SECANTUS_VERSION" >/dev/null 2>&1 <<'PYTHON' && "$1/bin/secantusd-py" --help >/dev/null 2>&1
 import sys
@@ -89,16 +94,11 @@ sys.exit(version("SecantusDB") != sys.argv[1])
 PYTHON
 }
 
-# The tests of PostgreSQL start private servers by themselves; Debian keeps the programs off the PATH.
-has_postgres() {
-    [ -n "${DATABASE_URL:-}" ] || command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
-}
-
 install_missing() {
     local venv=$1 packages=() python need_secantus=
     [ -n "${SMACHE_SECANTUSD:-}" ] || secantus_works "$venv" || need_secantus=yes
     [ -n "${SMACHE_REDIS_SERVER:-}" ] || command -v redis-server >/dev/null || packages+=(redis-server)
-    has_postgres || packages+=(postgresql)
+    [ -n "${SMACHE_POSTGRES:-}" ] || [ -n "$(find_postgres)" ] || packages+=(postgresql)
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
     [ -z "$need_secantus" ] || [ -n "$(venv_python)" ] || packages+=(python3-venv)
     [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
@@ -117,7 +117,7 @@ install_missing() {
     secantus_works "$venv" || fail "SecantusDB $SECANTUS_VERSION was installed into $venv and does not run"
 }
 
-# Sets and exports SMACHE_REDIS_SERVER and SMACHE_SECANTUSD, installing what is missing. Once all is there it changes nothing.
+# Sets and exports SMACHE_REDIS_SERVER, SMACHE_POSTGRES and SMACHE_SECANTUSD, installing what is missing. Once all is there it changes nothing.
 ensure_servers() {
     local target=${CARGO_TARGET_DIR:-$root/target} venv
     venv=${SMACHE_TOOLS:-$target/test-servers/venv}
@@ -128,8 +128,10 @@ ensure_servers() {
         install_missing "$venv"
     ) 9>"$target/test-servers/install.lock"
     export SMACHE_REDIS_SERVER=${SMACHE_REDIS_SERVER:-$(command -v redis-server)}
+    export SMACHE_POSTGRES=${SMACHE_POSTGRES:-$(find_postgres)}
     export SMACHE_SECANTUSD=${SMACHE_SECANTUSD:-$(cd "$venv/bin" && pwd)/secantusd-py}
     [ -x "$SMACHE_REDIS_SERVER" ] || fail "SMACHE_REDIS_SERVER=$SMACHE_REDIS_SERVER is not a program"
+    [ -x "$SMACHE_POSTGRES" ] || fail "SMACHE_POSTGRES=$SMACHE_POSTGRES is not a program"
     [ -x "$SMACHE_SECANTUSD" ] || fail "SMACHE_SECANTUSD=$SMACHE_SECANTUSD is not a program"
 }
 
@@ -138,7 +140,7 @@ ensure_servers() {
 begin_work() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/smache.XXXXXX")
     mkdir "$work/tmp"
-    # PostgreSQL refuses to run as root: its own user has to get through to the folders that tests make here.
+    # PostgreSQL runs as another user, who has to walk through.
     chmod 711 "$work" "$work/tmp"
     # Everything that a test leaves in a temporary folder goes with $work, and a process that it leaves is found by this path.
     export TMPDIR=$work/tmp
@@ -175,7 +177,22 @@ start_server() {
     exit 1
 }
 
-# Starts what REDIS_URL and MONGODB_URI do not name already, and exports both.
+# A PostgreSQL with an empty database. It refuses to run as root, so that root starts it as the user `postgres`.
+start_postgres() {
+    local as=() data=$work/postgres
+    mkdir "$data"
+    if [ "$(id -u)" -eq 0 ]; then
+        chown postgres "$data"
+        # A change of the user takes the tether off: it is put on again.
+        as=(setpriv --pdeathsig KILL --reuid=postgres --regid=postgres --init-groups)
+    fi
+    (cd "$work" && "${as[@]}" "$(dirname "$SMACHE_POSTGRES")/initdb" -D "$data" -U smache --auth=trust --encoding=UTF8 \
+        --locale=C --no-sync) </dev/null >"$work/initdb.log" 2>&1 || fail "initdb failed: $(tail -n 5 "$work/initdb.log")"
+    start_server postgres 'database system is ready to accept connections' "${as[@]}" "$SMACHE_POSTGRES" -D "$data" -p PORT \
+        -c listen_addresses=127.0.0.1 -c unix_socket_directories="$data" -c fsync=off -c max_connections=300
+}
+
+# Starts what REDIS_URL, MONGODB_URI and DATABASE_URL do not name already, and exports them.
 start_servers() {
     local port
     if [ -z "${REDIS_URL:-}" ]; then
@@ -189,6 +206,10 @@ start_servers() {
         start_server secantusd-py 'listening on 127.0.0.1' "$SMACHE_SECANTUSD" --host 127.0.0.1 --port PORT \
             --config "$work/secantusd.toml" --storage-path "$work/mongo"
         export MONGODB_URI="mongodb://127.0.0.1:$port/?directConnection=true"
+    fi
+    if [ -z "${DATABASE_URL:-}" ]; then
+        start_postgres
+        export DATABASE_URL=postgres://smache@127.0.0.1:$port/postgres
     fi
 }
 

@@ -34,10 +34,12 @@ pub mod mongo {
     pub use smache_mongo::*;
 }
 
-/// PostgreSQL as a source: triggers and a change table.
+/// PostgreSQL as a store, a queue and a source.
 #[cfg(feature = "postgres")]
 pub mod postgres {
-    pub use smache_sql::{PostgresSource, PostgresSourceBuilder, sqlx};
+    pub use smache_sql::{
+        Postgres, PostgresBuilder, PostgresQueue, PostgresSource, PostgresSourceBuilder, PostgresStore, sqlx,
+    };
 }
 
 /// Redis as a store, a queue and a source.
@@ -46,10 +48,10 @@ pub mod redis {
     pub use smache_redis::*;
 }
 
-/// SQLite as a source: triggers and a change table.
+/// SQLite as a store, a queue and a source: one file, no server.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use smache_sql::{SqliteSource, SqliteSourceBuilder, sqlx};
+    pub use smache_sql::{Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, sqlx};
 }
 
 /// What the macros write; not part of the public interface.

@@ -1,13 +1,68 @@
-//! The SQL backends of SMache: tables of SQLite and PostgreSQL as sources of entities, with triggers that record changes.
+//! The SQL backends of SMache: SQLite and PostgreSQL as store, queue and source.
 //!
-//! The [guide](source) says what they need and what they promise.
+//! ```no_run
+//! # async fn example() -> smache_core::Result<()> {
+//! use smache_core::{Backend, Namespace};
+//! use smache_sql::{Postgres, Sqlite};
+//!
+//! let postgres = Postgres::connect("postgres://localhost/shop").await?;
+//! let (store, queue) = postgres.both(&Namespace::new("shop")?)?;
+//! // The same in a file, for programs of one machine.
+//! let sqlite = Sqlite::open("/var/lib/shop/cache.db").await?;
+//! let (store, queue) = sqlite.both(&Namespace::new("shop")?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tables as [sources](source) have a guide of their own.
+//!
+//! # What they promise
+//! Every step is one transaction, whatever it has to do: nobody sees a half of an invalidation, and the jobs that it needs
+//! are written with it. What is acknowledged is on the disk. The tables `smache_*` are made by the first who connects; they
+//! carry a version, and a program that knows another one is refused. Every namespace has rows of its own in them.
+//!
+//! # PostgreSQL
+//! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role needs
+//! `USAGE` and `CREATE` on it once, and then the rights on what is there. Each step is one call of a function, so one round
+//! trip, and a look-up is one statement. Steps on one entry share a lock of their namespace, and what changes the things
+//! that commits compare with (an invalidation, a new epoch, upkeep) has it alone: an advisory lock, which costs no write.
+//! Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler between has
+//! to keep a client on one connection of the server.
+//!
+//! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which nothing is
+//! vouched for until the feeds have replayed. What cannot be seen is a table that is put back to an earlier state while the
+//! server runs: after that, start a new epoch. `synchronous_commit = off` is overridden, or refused on a given pool.
+//!
+//! # SQLite
+//! One file in WAL mode with `synchronous = FULL`, shared by any number of processes of one machine. The writers of a process
+//! stand in line for one connection; readers never wait. The time is this machine's clock. An incarnation is a name in the
+//! file together with the number of the file (its inode), so that a copy that was restored is another one; a copy over the
+//! same inode cannot be seen, and needs a new epoch. Waiting workers are woken at once by their own process and look every
+//! 50 milliseconds for the jobs of others.
 
+mod cells;
+mod error;
+mod job;
+mod page;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod record;
 pub mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod step;
+mod waits;
 
 #[cfg(feature = "postgres")]
-pub use self::source::{PostgresSource, PostgresSourceBuilder};
+pub use self::{
+    postgres::{Postgres, PostgresBuilder, PostgresQueue, PostgresStore},
+    source::{PostgresSource, PostgresSourceBuilder},
+};
 #[cfg(feature = "sqlite")]
-pub use self::source::{SqliteSource, SqliteSourceBuilder};
+pub use self::{
+    source::{SqliteSource, SqliteSourceBuilder},
+    sqlite::{Sqlite, SqliteBuilder, SqliteQueue, SqliteStore},
+};
 
 /// The SQL toolkit, in the version whose pools this crate takes.
 pub use sqlx;

@@ -1,8 +1,8 @@
 //! Servers for tests: the shared ones that `scripts/test` starts, and private ones that a test may kill, restart, pause,
 //! protect with a password or configure badly.
 //!
-//! Most tests want [`shared_redis_url`] and [`shared_mongo_uri`] with a prefix of their own. A test that needs to break its
-//! server starts a [`RedisServer`] or a [`MongoServer`]:
+//! Most tests want [`shared_redis_url`], [`shared_mongo_uri`] and [`shared_postgres_url`] with a prefix of their own. A test
+//! that needs to break its server starts a [`RedisServer`], a [`MongoServer`] or a [`PostgresServer`]:
 //!
 //! ```no_run
 //! # async fn example() {
@@ -19,10 +19,12 @@
 //! server ends when it is dropped, and on Linux also when the test process is killed.
 
 mod mongo;
+mod postgres;
 mod process;
 mod redis;
 
 pub use self::mongo::{MongoServer, MongoServerBuilder};
+pub use self::postgres::{PostgresServer, PostgresServerBuilder};
 pub use self::process::ServerProcess;
 pub use self::redis::{RedisServer, RedisServerBuilder};
 
@@ -42,6 +44,15 @@ pub fn shared_redis_url() -> String {
 #[must_use]
 pub fn shared_mongo_uri() -> String {
     shared("MONGODB_URI", "MongoDB")
+}
+
+/// The URL of the PostgreSQL that the tests share, from `DATABASE_URL`. Use a namespace or a schema of your own.
+///
+/// # Panics
+/// Without that variable: run the tests by `scripts/test`, or under `scripts/with-servers`.
+#[must_use]
+pub fn shared_postgres_url() -> String {
+    shared("DATABASE_URL", "PostgreSQL")
 }
 
 fn shared(variable: &str, server: &str) -> String {

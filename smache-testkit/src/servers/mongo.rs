@@ -93,6 +93,7 @@ impl MongoServerBuilder {
             port,
             arguments: Box::new(move |port, data| arguments(port, data, &extra)),
             ready: Box::new(ready),
+            stop: "TERM",
         };
         MongoServer { process: ServerProcess::start(recipe).await }
     }

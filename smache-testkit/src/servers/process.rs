@@ -46,6 +46,8 @@ pub(super) struct Recipe {
     pub(super) port: Option<u16>,
     pub(super) arguments: Arguments,
     pub(super) ready: Ready,
+    /// The signal that ends it in an orderly way.
+    pub(super) stop: &'static str,
 }
 
 /// A running (or killed) private server, in the state that the test brought it to.
@@ -94,7 +96,7 @@ impl ServerProcess {
         self.with(State::kill).await;
     }
 
-    /// Ends it in an orderly way (SIGTERM), and waits until it is gone. Nothing happens if it is down.
+    /// Ends it in an orderly way, and waits until it is gone. Nothing happens if it is down.
     ///
     /// # Panics
     /// If it does not end in time.
@@ -249,8 +251,8 @@ impl State {
         if self.child.is_none() {
             return;
         }
-        self.signal("TERM");
-        self.signal("CONT"); // a paused process would sleep on its TERM
+        self.signal(self.recipe.stop);
+        self.signal("CONT"); // a paused process would sleep on its signal
         let deadline = Instant::now() + STOP_BOUND;
         while let Some(child) = self.child.as_mut() {
             match child.try_wait() {
@@ -258,7 +260,7 @@ impl State {
                 _ if Instant::now() > deadline => {
                     let log = self.read_log();
                     self.kill();
-                    panic!("{} did not end within {STOP_BOUND:?} of SIGTERM; its log:\n{log}", self.recipe.name);
+                    panic!("{} did not end within {STOP_BOUND:?} of being told to; its log:\n{log}", self.recipe.name);
                 }
                 _ => thread::sleep(POLL),
             }
@@ -296,14 +298,18 @@ impl Drop for State {
     }
 }
 
-/// Finds a program by a variable that names it, else on the PATH.
-pub(super) fn find_program(variable: &str, name: &str) -> PathBuf {
+/// Looks for a program by a variable that names it, else on the PATH.
+pub(super) fn search_program(variable: &str, name: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
-        return path.into();
+        return Some(path.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| {
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The same for a program that must be there.
+pub(super) fn find_program(variable: &str, name: &str) -> PathBuf {
+    search_program(variable, name).unwrap_or_else(|| {
         panic!("{name} is neither named by {variable} nor on the PATH: run the tests by `scripts/test` or under `scripts/with-servers`")
     })
 }

@@ -121,6 +121,7 @@ impl RedisServerBuilder {
             port,
             arguments: Box::new(move |port, data| arguments(port, data, keep_data, secret.as_deref(), &settings)),
             ready: Box::new(move |started| ready(started, login.as_deref())),
+            stop: "TERM",
         };
         RedisServer { process: ServerProcess::start(recipe).await, password }
     }

@@ -1,9 +1,6 @@
 //! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in processes of
 //! their own that are killed and started again.
 
-#[expect(dead_code, reason = "nothing crashes here")]
-#[path = "../../../../smache-sql/tests/source/postgres_server.rs"]
-mod postgres_server;
 #[path = "../../../../examples/course_statistics/school.rs"]
 mod school;
 #[path = "../../../shared/tables.rs"]

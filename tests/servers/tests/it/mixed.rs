@@ -1,4 +1,5 @@
-//! One graph over several databases: courses in SQLite, participants in PostgreSQL, grades in MongoDB, results in Redis.
+//! One graph over several databases: courses in SQLite, participants in PostgreSQL, grades in MongoDB, results in Redis, jobs in
+//! PostgreSQL.
 
 use async_trait::async_trait;
 use mongodb::{
@@ -10,17 +11,16 @@ use smache::{
     Error, ErrorKind, Guarantee, Result, Smache,
     backend::EntityType,
     mongo::MongoSource,
-    postgres::PostgresSource,
+    postgres::{Postgres, PostgresSource},
     redis::Redis,
     sqlite::{
         SqliteSource,
         sqlx::{self, PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqliteConnectOptions},
     },
 };
-use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
+use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url, shared_redis_url};
 
 use crate::{
-    postgres_server,
     school::{self, Course, Grade, Log, Participant, Roster},
     tale::{self, Data, Told},
 };
@@ -44,7 +44,7 @@ impl Mixed {
             .execute(&courses)
             .await
             .expect("a table");
-        let participants = PgPoolOptions::new().max_connections(5).connect(&postgres_server::url()).await;
+        let participants = PgPoolOptions::new().max_connections(5).connect(&shared_postgres_url()).await;
         let participants = participants.expect("PostgreSQL");
         let columns =
             "_id BIGINT PRIMARY KEY, course_id BIGINT NOT NULL, name TEXT NOT NULL, last_login BIGINT NOT NULL";
@@ -140,7 +140,8 @@ async fn what_runs_after_each_change_of_three_databases_in_one_graph() {
     tale::fill(&data).await.expect("the data of a school");
     let log = Log::default();
     let builder = Smache::builder(&data.table)
-        .backend(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+        .store(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+        .queue(Postgres::connect(&shared_postgres_url()).await.expect("PostgreSQL"))
         .source(courses)
         .source(participants())
         .source(MongoSource::<Grade>::builder(&data.grades).pre_images(true).build())

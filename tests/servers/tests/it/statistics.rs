@@ -12,9 +12,11 @@ use smache::{
     backend::{DataSource, EntityType},
     memory::Memory,
     mongo::{MongoSource, note_reads},
+    postgres::Postgres,
     redis::{Redis, RedisSource},
+    sqlite::Sqlite,
 };
-use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
+use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url, shared_redis_url};
 
 use crate::{
     school::{self, Course, Grade, Log, Participant, Roster, course_score},
@@ -161,11 +163,11 @@ async fn what_runs_after_each_change_of_mongo_and_a_store_in_memory() {
     on_mongo(Memory::new(), true).await;
 }
 
-#[tokio::test]
-async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
+/// The story on tables in memory, with a store and a queue elsewhere.
+async fn on_tables(backend: impl Backend) {
     let (tables, log) = (Tables::default(), Log::default());
     tale::fill(&tables).await.expect("the data of a school");
-    let smache = builder(redis().await, &log, tables.roster())
+    let smache = builder(backend, &log, tables.roster())
         .source(tables.courses.clone())
         .source(tables.participants.clone())
         .source(tables.grades.clone())
@@ -174,6 +176,22 @@ async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
         .expect("a system");
     tale::tell(&smache, &tables, &log, Told::Both).await.expect("the story");
     smache.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
+    on_tables(redis().await).await;
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_with_a_store_in_postgres() {
+    on_tables(Postgres::connect(&shared_postgres_url()).await.expect("PostgreSQL")).await;
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_with_a_store_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    on_tables(Sqlite::open(folder.path().join("cache.db")).await.expect("a file")).await;
 }
 
 /// The data of a school in tables of Redis.

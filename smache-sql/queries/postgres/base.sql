@@ -1,0 +1,147 @@
+-- What the steps share. A volatile function takes a new snapshot for every statement in it, so that what follows a
+-- lock sees everything that was committed before the lock was given.
+
+-- The time at which the step was asked for, before it waited for anybody: an older time only makes leases shorter, and
+-- a value never looks fresh as of a moment at which a change that it misses was acknowledged.
+CREATE OR REPLACE FUNCTION smache_now() RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT floor(extract(epoch FROM transaction_timestamp()) * 1000)::bigint
+$$;
+
+-- Which life of which database: every start of a server, so every failover and every restore, is another one.
+CREATE OR REPLACE FUNCTION smache_life() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT incarnation || '/' || (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint FROM smache_meta
+$$;
+
+CREATE OR REPLACE FUNCTION smache_random() RETURNS bytea LANGUAGE sql VOLATILE AS $$
+    SELECT uuid_send(gen_random_uuid())
+$$;
+
+-- The row of a namespace, which is made when it is missing. Locks, always taken first: 1 shared, for a step on one
+-- entry; 2 alone, for a change of what commits compare with. They are in memory: no step writes for a lock's sake.
+CREATE OR REPLACE FUNCTION smache_space(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
+DECLARE
+    s smache_namespaces;
+BEGIN
+    IF p_lock = 1 THEN
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended('smache:' || p_name, 0));
+    ELSIF p_lock = 2 THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('smache:' || p_name, 0));
+    END IF;
+    SELECT * INTO s FROM smache_namespaces WHERE name = p_name;
+    IF NOT FOUND THEN
+        INSERT INTO smache_namespaces (name, epoch) VALUES (p_name, smache_random()) ON CONFLICT DO NOTHING;
+        SELECT * INTO s FROM smache_namespaces WHERE name = p_name;
+    END IF;
+    RETURN s;
+END $$;
+
+-- Whether the epochs of an entry are the present ones: the namespace's, then length, name and epoch of each source.
+CREATE OR REPLACE FUNCTION smache_present(p_ns bigint, p_epochs bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    place int := 17;
+    size int;
+BEGIN
+    PERFORM 1 FROM smache_namespaces WHERE ns = p_ns AND epoch = substring(p_epochs FROM 1 FOR 16);
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    WHILE place < length(p_epochs) LOOP
+        size := get_byte(p_epochs, place - 1);
+        PERFORM 1 FROM smache_sources
+            WHERE ns = p_ns AND name = convert_from(substring(p_epochs FROM place + 1 FOR size), 'UTF8')
+                AND epoch = substring(p_epochs FROM place + 1 + size FOR 16);
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+        place := place + 17 + size;
+    END LOOP;
+    RETURN true;
+END $$;
+
+-- The dependencies in what a record keeps of them.
+CREATE OR REPLACE FUNCTION smache_deps(p_used bytea) RETURNS SETOF bytea LANGUAGE sql IMMUTABLE AS $$
+    SELECT substring(p_used FROM place FOR 16) FROM generate_series(1, length(p_used), 17) AS place
+$$;
+
+-- The last eight causes, none twice in a row.
+CREATE OR REPLACE FUNCTION smache_note(p_causes text[], p_new text[]) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    causes text[] := p_causes;
+    cause text;
+BEGIN
+    FOREACH cause IN ARRAY coalesce(p_new, '{}') LOOP
+        IF cause IS DISTINCT FROM causes[cardinality(causes)] THEN
+            causes := causes || cause;
+        END IF;
+    END LOOP;
+    RETURN causes[greatest(1, cardinality(causes) - 7):];
+END $$;
+
+-- A change needs entries to be computed: their jobs come back even if they were buried. The ids are distinct.
+CREATE OR REPLACE FUNCTION smache_need(p_ns bigint, p_ids bytea[], p_lanes bigint[], p_priority bigint, p_due bigint)
+RETURNS void LANGUAGE sql VOLATILE AS $$
+    INSERT INTO smache_jobs AS j (ns, id, lane, priority, state, at)
+        SELECT p_ns, id, lane, p_priority, 0, p_due FROM unnest(p_ids, p_lanes) AS u (id, lane) ORDER BY id
+    ON CONFLICT (ns, id) DO UPDATE SET
+        state = CASE j.state WHEN 1 THEN 1 ELSE 0 END,
+        lane = CASE j.state WHEN 0 THEN least(j.lane, excluded.lane) WHEN 1 THEN j.lane ELSE excluded.lane END,
+        priority = CASE j.state WHEN 0 THEN least(j.priority, excluded.priority) WHEN 1 THEN j.priority
+            ELSE excluded.priority END,
+        at = CASE j.state WHEN 0 THEN least(j.at, excluded.at) WHEN 1 THEN j.at ELSE excluded.at END,
+        errors = CASE j.state WHEN 2 THEN 0 ELSE j.errors END,
+        crashes = CASE j.state WHEN 2 THEN 0 ELSE j.crashes END,
+        error = CASE j.state WHEN 2 THEN NULL ELSE j.error END,
+        again_at = CASE j.state WHEN 1 THEN least(j.again_at, excluded.at) END,
+        again_lane = CASE j.state WHEN 1 THEN least(j.again_lane, excluded.lane) END,
+        again_priority = CASE j.state WHEN 1 THEN least(j.again_priority, excluded.priority) END
+$$;
+
+-- A run of a stale entry ended without a value: nothing changed, so that a job that is there is left as it is.
+CREATE OR REPLACE FUNCTION smache_ensure(p_ns bigint, p_id bytea, p_lane bigint, p_priority bigint, p_due bigint)
+RETURNS void LANGUAGE sql VOLATILE AS $$
+    INSERT INTO smache_jobs (ns, id, lane, priority, state, at) VALUES (p_ns, p_id, p_lane, p_priority, 0, p_due)
+    ON CONFLICT DO NOTHING
+$$;
+
+-- The entries are fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+CREATE OR REPLACE FUNCTION smache_take_back(p_ns bigint, p_ids bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    -- Locked first: a job whose state changes between the two statements would be missed by both.
+    PERFORM 1 FROM smache_jobs WHERE ns = p_ns AND id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    IF FOUND THEN
+        DELETE FROM smache_jobs WHERE ns = p_ns AND id = ANY (p_ids) AND state <> 1;
+        UPDATE smache_jobs SET again_at = NULL, again_lane = NULL, again_priority = NULL
+            WHERE ns = p_ns AND id = ANY (p_ids) AND again_at IS NOT NULL;
+    END IF;
+END $$;
+
+-- Removes records with their edges and jobs, but not their runs: whoever computes an entry may still store it.
+CREATE OR REPLACE FUNCTION smache_forget(p_ns bigint, p_ids bytea[], p_jobs boolean) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    WITH entry AS (
+        DELETE FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) RETURNING id, used
+    ), edge AS (
+        DELETE FROM smache_edges e USING entry, smache_deps(entry.used) AS d (dep)
+        WHERE e.ns = p_ns AND e.dep = d.dep AND e.id = entry.id
+    )
+    SELECT count(*) INTO gone FROM entry;
+    IF p_jobs THEN
+        PERFORM smache_take_back(p_ns, p_ids);
+    END IF;
+    RETURN gone;
+END $$;
+
+-- The lane in which an entry has to be computed; null if it need not be, or is left to its readers.
+CREATE OR REPLACE FUNCTION smache_lane(p_ns bigint, p_id bytea) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    e record;
+BEGIN
+    SELECT staleness, lazy, epochs INTO e FROM smache_entries WHERE ns = p_ns AND id = p_id;
+    RETURN CASE
+        WHEN NOT FOUND OR e.lazy THEN NULL
+        WHEN e.staleness = 2 OR NOT smache_present(p_ns, e.epochs) THEN 1
+        WHEN e.staleness = 1 THEN 0
+    END;
+END $$;

@@ -1,0 +1,10 @@
+WITH space AS MATERIALIZED (SELECT ns, epoch, clock FROM smache_namespaces WHERE name = $1)
+SELECT 0::bigint AS kind, smache_life() AS t, NULL::text AS u, epoch AS a, NULL::bytea AS b, NULL::bytea AS c,
+    NULL::bytea AS d, smache_now() AS i, clock AS j, NULL::bigint AS k, NULL::bigint AS l, NULL::bigint AS m
+    FROM space
+UNION ALL
+SELECT 1, v.name, v.armed, v.epoch, NULL, NULL, NULL, v.lease, NULL, NULL, NULL, NULL
+    FROM space JOIN smache_sources v USING (ns)
+UNION ALL
+SELECT 2, NULL, NULL, e.id, e.epochs, e.meta, e.value, e.version, e.staleness, e.since, e.stored_at, e.expires
+    FROM space JOIN smache_entries e USING (ns) WHERE e.id = ANY ($2)

@@ -1,0 +1,165 @@
+//! What an error of a database means.
+
+use std::io;
+
+use smache_core::{Error, ErrorKind};
+
+#[cfg(test)]
+mod tests;
+
+/// The one classification: what failed, in the words of the framework, and what to do about it.
+pub(crate) fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
+    match error {
+        sqlx::Error::Database(database) => {
+            #[cfg(feature = "postgres")]
+            if let Some(postgres) = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                return sqlstate(postgres.code());
+            }
+            sqlite_code(database.code().and_then(|code| code.parse().ok()).unwrap_or(0))
+        }
+        sqlx::Error::Io(error) => io_error(error.kind()),
+        sqlx::Error::Tls(_) => {
+            (ErrorKind::WrongServer, "the TLS connection cannot be made: check the certificate and `sslmode`")
+        }
+        sqlx::Error::Protocol(_) => {
+            (ErrorKind::WrongServer, "the server does not answer like a PostgreSQL: check host and port")
+        }
+        sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {
+            (ErrorKind::Config, "the address of the database is not valid: check the URL or the path")
+        }
+        sqlx::Error::PoolTimedOut => {
+            (ErrorKind::Timeout, "no connection became free in time: give the pool more connections")
+        }
+        sqlx::Error::PoolClosed => (ErrorKind::Unavailable, "the pool of connections was closed: open it again"),
+        sqlx::Error::WorkerCrashed => (ErrorKind::Unavailable, "the connection to the database has ended"),
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
+            (ErrorKind::Corrupt, "a table has another shape than this crate gave it: use a schema of its own")
+        }
+        _ => (ErrorKind::Internal, "the database reports an unexpected error"),
+    }
+}
+
+/// What a SQLSTATE of PostgreSQL means.
+#[cfg(any(feature = "postgres", test))]
+fn sqlstate(code: &str) -> (ErrorKind, &'static str) {
+    match code {
+        "40001" | "40P01" => (ErrorKind::Unavailable, "the step lost against others again and again: try again later"),
+        "57014" | "55P03" | "25P04" => {
+            (ErrorKind::Timeout, "the server gave the statement up: raise the timeout or look for what blocks it")
+        }
+        "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Unavailable, "the server is starting or shutting down"),
+        "53300" => (ErrorKind::Unavailable, "the server has too many connections: raise its `max_connections`"),
+        // Space may come back without a change to the program, and every step is whole: it is asked again, as for a
+        // Redis whose memory is full.
+        "53100" => (ErrorKind::Unavailable, "the server's disk is full: free some space"),
+        "53200" => (ErrorKind::Unavailable, "the server's memory is full: try again later"),
+        "25006" => (
+            ErrorKind::WrongServer,
+            "the server is read-only: connect to the primary, or check `default_transaction_read_only`",
+        ),
+        "42501" => (
+            ErrorKind::Permission,
+            "the role lacks a permission: grant it `CREATE` and `USAGE` on the schema, and the tables `smache_*`",
+        ),
+        "3D000" => (ErrorKind::WrongServer, "there is no such database: create it or check the URL"),
+        "3F000" => (ErrorKind::WrongServer, "there is no schema to create tables in: check `search_path`"),
+        "42P01" | "42883" | "42704" | "42703" => (
+            ErrorKind::WrongServer,
+            "the tables and functions `smache_*` are not there: connect again, which creates them, with the same `search_path`",
+        ),
+        "XX001" | "XX002" => (ErrorKind::Corrupt, "the server found its data corrupted: restore it from a backup"),
+        "26000" | "08P01" => (
+            ErrorKind::WrongServer,
+            "prepared statements are lost between transactions: connect past the pooler, or have it keep a client on one connection",
+        ),
+        _ if code.starts_with("28") => {
+            (ErrorKind::Permission, "the server refuses the user or the password: check the URL and `pg_hba.conf`")
+        }
+        _ if code.starts_with("08") => (ErrorKind::Unavailable, LOST),
+        _ if code.starts_with("53") => (ErrorKind::Unavailable, "the server has run out of a resource: check its log"),
+        _ if code.starts_with("58") => (ErrorKind::Unavailable, "the server cannot use its disk: check its log"),
+        _ => (ErrorKind::Internal, "the server reports an unexpected error"),
+    }
+}
+
+/// What a result code of SQLite means; the lowest byte is the primary one.
+fn sqlite_code(code: i64) -> (ErrorKind, &'static str) {
+    match code & 0xff {
+        // 517: a snapshot that somebody wrote past; such a step is refused as a whole.
+        5 | 6 => (ErrorKind::Timeout, "other processes keep the database file locked: raise the busy timeout"),
+        13 => (ErrorKind::Unavailable, "the disk is full: free some space"),
+        7 => (ErrorKind::Unavailable, "the memory is full: try again later"),
+        8 => (ErrorKind::WrongServer, "the database file is read-only: make it and its folder writable"),
+        3 | 23 => (ErrorKind::Permission, "the database file may not be used: check its permissions"),
+        14 => (ErrorKind::Unavailable, "the database file cannot be opened: check the path and its permissions"),
+        11 => (ErrorKind::Corrupt, "the database file is damaged: restore it, or remove it and start anew"),
+        26 => (ErrorKind::WrongServer, "the file is no SQLite database: check the path"),
+        10 => (ErrorKind::Unavailable, "the disk cannot be read or written: check it"),
+        1 => (
+            ErrorKind::WrongServer,
+            "the tables `smache_*` are not as this version made them: open the file again, or use another one",
+        ),
+        _ => (ErrorKind::Internal, "the database reports an unexpected error"),
+    }
+}
+
+/// What is said of a connection that ended without a reason of its own.
+pub(crate) const LOST: &str = "the connection to the server was lost";
+
+fn io_error(kind: io::ErrorKind) -> (ErrorKind, &'static str) {
+    match kind {
+        io::ErrorKind::TimedOut => (ErrorKind::Timeout, "the server does not answer in time"),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+            (ErrorKind::Unavailable, "nothing listens at the address: start the server or check the URL")
+        }
+        io::ErrorKind::PermissionDenied => {
+            (ErrorKind::Permission, "the socket or file may not be opened: check its permissions")
+        }
+        _ => (ErrorKind::Unavailable, LOST),
+    }
+}
+
+/// Whether the connection behind an error must not be used any more.
+#[cfg(feature = "postgres")]
+pub(crate) fn ends_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // Also a server that became read-only: it was demoted.
+            code.starts_with("57P") || code.starts_with("08") || code == "25006"
+        }
+        _ => false,
+    }
+}
+
+/// Whether the same step, begun anew, may go through: it lost against another one, and left nothing behind.
+#[cfg(feature = "postgres")]
+pub(crate) fn lost_against_others(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("40001" | "40P01")))
+}
+
+/// An error of a database as one of the framework.
+pub(crate) fn failed(error: sqlx::Error, database: &str) -> Error {
+    let (kind, message) = classify(&error);
+    Error::new(kind, message).with_context("database", database).with_source(error)
+}
+
+/// The database is not one that can be used.
+pub(crate) fn wrong_server(message: impl Into<std::borrow::Cow<'static, str>>, database: &str) -> Error {
+    Error::new(ErrorKind::WrongServer, message).with_context("database", database)
+}
+
+/// Stored bookkeeping that cannot be read.
+pub(crate) fn corrupt(what: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, what)
+}
+
+/// A statement answered what it never answers.
+pub(crate) fn unexpected(operation: &'static str) -> Error {
+    let message = "a statement answered something unexpected: does another version of this crate use the tables?";
+    Error::new(ErrorKind::Internal, message).with_context("operation", operation)
+}

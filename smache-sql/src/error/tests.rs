@@ -1,0 +1,86 @@
+use std::io;
+
+use super::*;
+
+#[test]
+fn each_code_of_postgres_has_its_kind() {
+    let table = [
+        ("40001", ErrorKind::Unavailable),
+        ("40P01", ErrorKind::Unavailable),
+        ("57014", ErrorKind::Timeout),
+        ("55P03", ErrorKind::Timeout),
+        ("57P01", ErrorKind::Unavailable),
+        ("57P03", ErrorKind::Unavailable),
+        ("53300", ErrorKind::Unavailable),
+        ("53100", ErrorKind::Unavailable),
+        ("53400", ErrorKind::Unavailable),
+        ("08006", ErrorKind::Unavailable),
+        ("58030", ErrorKind::Unavailable),
+        ("25006", ErrorKind::WrongServer),
+        ("28P01", ErrorKind::Permission),
+        ("28000", ErrorKind::Permission),
+        ("42501", ErrorKind::Permission),
+        ("3D000", ErrorKind::WrongServer),
+        ("3F000", ErrorKind::WrongServer),
+        ("42P01", ErrorKind::WrongServer),
+        ("42883", ErrorKind::WrongServer),
+        ("26000", ErrorKind::WrongServer),
+        ("XX001", ErrorKind::Corrupt),
+        ("22P02", ErrorKind::Internal),
+        ("", ErrorKind::Internal),
+    ];
+    for (code, kind) in table {
+        let (got, message) = sqlstate(code);
+        assert_eq!(got, kind, "{code}");
+        let transient = matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout);
+        assert_eq!(Error::new(got, message).is_transient(), transient, "{code}");
+    }
+}
+
+#[test]
+fn each_code_of_sqlite_has_its_kind() {
+    let table = [
+        (5, ErrorKind::Timeout),
+        (6, ErrorKind::Timeout),
+        (517, ErrorKind::Timeout),
+        (261, ErrorKind::Timeout),
+        (13, ErrorKind::Unavailable),
+        (8, ErrorKind::WrongServer),
+        (1032, ErrorKind::WrongServer),
+        (14, ErrorKind::Unavailable),
+        (266, ErrorKind::Unavailable),
+        (11, ErrorKind::Corrupt),
+        (779, ErrorKind::Corrupt),
+        (26, ErrorKind::WrongServer),
+        (23, ErrorKind::Permission),
+        (1, ErrorKind::WrongServer),
+        (19, ErrorKind::Internal),
+        (0, ErrorKind::Internal),
+    ];
+    for (code, kind) in table {
+        assert_eq!(sqlite_code(code).0, kind, "{code}");
+    }
+}
+
+#[test]
+fn each_failure_of_a_connection_has_its_kind() {
+    let table = [
+        (io::ErrorKind::TimedOut, ErrorKind::Timeout),
+        (io::ErrorKind::ConnectionRefused, ErrorKind::Unavailable),
+        (io::ErrorKind::NotFound, ErrorKind::Unavailable),
+        (io::ErrorKind::ConnectionReset, ErrorKind::Unavailable),
+        (io::ErrorKind::BrokenPipe, ErrorKind::Unavailable),
+        (io::ErrorKind::UnexpectedEof, ErrorKind::Unavailable),
+        (io::ErrorKind::PermissionDenied, ErrorKind::Permission),
+    ];
+    for (cause, kind) in table {
+        let error = sqlx::Error::Io(io::Error::from(cause));
+        #[cfg(feature = "postgres")]
+        assert!(ends_connection(&error), "{cause}");
+        assert_eq!(failed(error, "db").kind(), kind, "{cause}");
+    }
+    assert_eq!(classify(&sqlx::Error::PoolTimedOut).0, ErrorKind::Timeout);
+    assert_eq!(classify(&sqlx::Error::Protocol("x".to_owned())).0, ErrorKind::WrongServer);
+    assert_eq!(classify(&sqlx::Error::ColumnNotFound("x".to_owned())).0, ErrorKind::Corrupt);
+    assert_eq!(classify(&sqlx::Error::RowNotFound).0, ErrorKind::Internal);
+}

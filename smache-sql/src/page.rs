@@ -1,0 +1,39 @@
+//! Pages of a listing, in the order of the ids, which nothing that happens meanwhile changes.
+
+use bytes::Bytes;
+use smache_core::{EntryId, Error, ErrorKind, Result};
+
+use crate::{
+    cells::Cells,
+    error::{corrupt, failed},
+};
+
+/// The bytes of the id that a page starts after.
+pub(crate) fn after(cursor: Option<&[u8]>) -> Result<Vec<u8>> {
+    let Some(cursor) = cursor else { return Ok(Vec::new()) };
+    EntryId::from_slice(cursor).map(|id| id.as_bytes().to_vec()).map_err(|error| {
+        let message = "a cursor is not one that a listing of this backend answered: start without one";
+        Error::new(ErrorKind::Argument, message).with_source(error)
+    })
+}
+
+/// The rows of a page, each with the id in its first column.
+pub(crate) struct Listing<'a, R> {
+    pub(crate) rows: Vec<(EntryId, &'a R)>,
+    pub(crate) next: Option<Bytes>,
+}
+
+impl<'a, R: Cells> Listing<'a, R> {
+    /// One row more than the page holds tells that there is another page.
+    pub(crate) fn read(rows: &'a [R], limit: usize, database: &str) -> Result<Self> {
+        let one = |row: &'a R| {
+            let id = row.bytes(0).map_err(|error| failed(error, database))?;
+            let id = id.ok_or_else(|| corrupt("a row of a table `smache_*` has no id: remove it"))?;
+            Ok((EntryId::from_slice(&id)?, row))
+        };
+        let read: Vec<_> = rows.iter().take(limit).map(one).collect::<Result<_>>()?;
+        let more = rows.len() > limit;
+        let next = read.last().filter(|_| more).map(|(id, _)| Bytes::copy_from_slice(id.as_bytes()));
+        Ok(Self { rows: read, next })
+    }
+}

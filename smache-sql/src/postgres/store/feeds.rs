@@ -1,0 +1,147 @@
+//! Changes, what vouches, and upkeep.
+
+use std::{collections::HashMap, time::Duration};
+
+use smache_core::{
+    Dependency, EntryId, Epoch, FeedId, FeedStep, Invalidated, Invalidation, Leadership, Maintained, Positions, Result,
+    SourceId, Token,
+};
+
+use super::{PostgresStore, Statement};
+use crate::{
+    cells::{KEPT_CAUSE, clip, count, id_list, millis, number},
+    step::refused,
+};
+
+const INVALIDATE: &str =
+    "SELECT * FROM smache_invalidate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+const NEW_EPOCH: &str = "SELECT smache_new_epoch($1) AS epoch";
+const ATTACH: &str = "SELECT smache_attach($1, $2)";
+const LEAD: &str = "SELECT * FROM smache_lead($1, $2, $3, $4)";
+const RESIGN: &str = "SELECT smache_resign($1, $2, $3)";
+const RESTART: &str = "SELECT smache_restart($1, $2, $3, $4, $5, $6, $7, $8) AS outcome";
+const MAINTAIN: &str = "SELECT * FROM smache_maintain($1, $2, $3)";
+const POSITIONS: &str = "SELECT smache_life(), NULL::text, NULL::bytea, NULL::bytea UNION ALL \
+     SELECT NULL, v.name, v.position_order, v.position_token FROM smache_sources v JOIN smache_namespaces n USING (ns) \
+     WHERE n.name = $1 AND v.name = ANY ($2) AND v.position_order IS NOT NULL";
+
+/// The positions of a step, as three arrays.
+fn positions(query: Statement, step: &FeedStep) -> Statement {
+    let names: Vec<&str> = step.positions.iter().map(|(source, _)| source.as_str()).collect();
+    let orders: Vec<&[u8]> = step.positions.iter().map(|(_, position)| &position.order[..]).collect();
+    let tokens: Vec<&[u8]> = step.positions.iter().map(|(_, position)| &position.token[..]).collect();
+    query.bind(names).bind(orders).bind(tokens)
+}
+
+impl PostgresStore {
+    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
+        let Invalidation { hits, entries, step } = invalidation;
+        let dependencies: Vec<&[u8]> = hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()).collect();
+        let causes: Vec<String> = hits.iter().map(|hit| clip(&hit.cause, KEPT_CAUSE)).collect();
+        // Why entries were named: their own dependencies are among the hits.
+        let own: HashMap<&Dependency, &String> = hits.iter().map(|hit| &hit.dependency).zip(&causes).collect();
+        let own: Vec<Option<String>> =
+            entries.iter().map(|id| own.get(&Dependency::entry(id)).copied().cloned()).collect();
+        let bind = |query: Statement| {
+            let query =
+                query.bind(self.writes_jobs()).bind(&dependencies).bind(&causes).bind(id_list(entries)).bind(&own);
+            match step {
+                Some(step) => {
+                    let query = query.bind(step.feed.as_str().to_owned()).bind(number(step.fence));
+                    let query = query.bind(millis(step.leadership)).bind(step.incarnation.as_str().to_owned());
+                    positions(query, step).bind(step.lease.map(millis)).bind(step.arm)
+                }
+                None => query
+                    .bind(None::<String>)
+                    .bind(None::<i64>)
+                    .bind(None::<i64>)
+                    .bind(None::<String>)
+                    .bind(None::<Vec<String>>)
+                    .bind(None::<Vec<Vec<u8>>>)
+                    .bind(None::<Vec<Vec<u8>>>)
+                    .bind(None::<i64>)
+                    .bind(None::<bool>),
+            }
+        };
+        let answer = self.step("invalidate", INVALIDATE, bind).await?;
+        if let Some(step) = step {
+            refused(answer.number("outcome")?, step)?;
+        }
+        let needy = answer.ids("needy")?;
+        let invalidated = Invalidated { clock: answer.number("clock")?, marked: answer.number("marked")?, jobs: needy };
+        Ok(Invalidated { jobs: self.reported(invalidated.jobs), ..invalidated })
+    }
+
+    /// The ids that the caller has to see to; rings for those that have a job already.
+    fn reported(&self, needy: Vec<EntryId>) -> Vec<EntryId> {
+        if !self.writes_jobs() {
+            return needy;
+        }
+        if !needy.is_empty() {
+            self.bell.ring();
+        }
+        Vec::new()
+    }
+
+    pub(super) async fn start_epoch(&self) -> Result<Epoch> {
+        let epoch: Vec<u8> = self.step("new_epoch", NEW_EPOCH, |query| query).await?.get("epoch")?;
+        Epoch::from_slice(&epoch)
+    }
+
+    pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
+        let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
+        self.step("attach", ATTACH, |query| query.bind(&names)).await.map(drop)
+    }
+
+    pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
+        let bind = |query: Statement| {
+            query.bind(feed.as_str().to_owned()).bind(holder.as_bytes().to_vec()).bind(millis(lease))
+        };
+        let answer = self.step("lead", LEAD, bind).await?;
+        let fence: Option<i64> = answer.get("fence")?;
+        Ok(match fence {
+            Some(fence) => Leadership::Leader { fence: count(fence) },
+            None => {
+                // Null when the leader's row went in between: nobody leads, so that the next try may.
+                let retry_after: Option<i64> = answer.get("retry_after")?;
+                Leadership::Follower { retry_after: Duration::from_millis(retry_after.map_or(1, count)) }
+            }
+        })
+    }
+
+    pub(super) async fn resign_feed(&self, feed: &FeedId, fence: u64) -> Result<()> {
+        let bind = |query: Statement| query.bind(feed.as_str().to_owned()).bind(number(fence));
+        self.step("resign", RESIGN, bind).await.map(drop)
+    }
+
+    pub(super) async fn saved_positions(&self, sources: &[SourceId]) -> Result<Positions> {
+        let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
+        let bind = |query: Statement| query.bind(self.name.clone()).bind(&names);
+        let rows = self.link.read("positions", POSITIONS, bind).await?;
+        crate::step::positions(&rows, sources, &self.link.server)
+    }
+
+    pub(super) async fn restart_sources(&self, step: &FeedStep) -> Result<()> {
+        let bind = |query: Statement| {
+            let query = query.bind(step.feed.as_str().to_owned()).bind(number(step.fence));
+            let query = query.bind(millis(step.leadership)).bind(step.incarnation.as_str().to_owned());
+            positions(query, step)
+        };
+        let answer = self.step("restart", RESTART, bind).await?;
+        refused(answer.number("outcome")?, step)
+    }
+
+    pub(super) async fn keep_up(&self, limit: usize) -> Result<Maintained> {
+        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX).min(10_000);
+        let answer = self.step("maintain", MAINTAIN, |query| query.bind(limit).bind(self.writes_jobs())).await?;
+        Ok(Maintained {
+            expired: answer.number("expired")?,
+            reaped: answer.number("reaped")?,
+            trimmed: answer.number("trimmed")?,
+            redone: 0,
+            marked: answer.number("marked")?,
+            more: answer.get("more")?,
+            jobs: self.reported(answer.ids("needy")?),
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! Rows of a look-up: what vouches, entries, and what else is known of them.
+//!
+//! One statement answers them all, so that they are of one moment. Its columns are `kind, t, u, a, b, c, d, i … m`: two
+//! texts, four byte strings and five numbers, which mean something else in each kind of row.
+//!
+//! | kind | texts | byte strings | numbers |
+//! |---|---|---|---|
+//! | 0 the namespace | incarnation | epoch | now, clock |
+//! | 1 a source | name, armed on | epoch | lease |
+//! | 2 an entry | | id, epochs, meta, value | version, staleness, since, stored at, expires |
+//! | 3 the rest of it | last failure, causes | id, call, used | conflicts, failures, failed at, lazy |
+//! | 4 busy | | | for how long |
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use smache_core::{
+    Dependency, EntryId, Epoch, Epochs, Incarnation, Record, Result, RunFailure, SourceId, SourceVouch, Staleness,
+    StoredEntry, Timestamp, Used, Via, Vouch,
+};
+
+use crate::{
+    cells::{Cells, count, few, timestamp},
+    error::{corrupt, failed},
+};
+
+#[cfg(test)]
+mod tests;
+
+const UNREADABLE: &str = "the bookkeeping of a record cannot be read: remove the row of `smache_entries`";
+const UNREADABLE_VOUCH: &str = "what vouches cannot be read: remove the rows of the namespace";
+
+/// What a look-up answered.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) head: Option<Head>,
+    pub(crate) entries: HashMap<EntryId, StoredEntry>,
+    rest: HashMap<EntryId, Rest>,
+    pub(crate) busy: Option<Duration>,
+}
+
+/// The row of the namespace, with the sources.
+pub(crate) struct Head {
+    pub(crate) now: Timestamp,
+    pub(crate) incarnation: Incarnation,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only steps of PostgreSQL read it"))]
+    pub(crate) clock: u64,
+    pub(crate) vouch: Arc<Vouch>,
+}
+
+/// What a hit does not need.
+pub(crate) struct Rest {
+    pub(crate) call: Bytes,
+    pub(crate) used: Vec<Used>,
+    pub(crate) conflicts: u32,
+    causes: Vec<Arc<str>>,
+    lazy: bool,
+    failures: u32,
+    last_failure: Option<RunFailure>,
+}
+
+impl Rows {
+    pub(crate) fn read<R: Cells>(rows: &[R], database: &str) -> Result<Self> {
+        let mut read = Self::default();
+        let (mut now, mut incarnation, mut clock, mut vouch) = (None, None, 0, None::<Vouch>);
+        let mut sources = Vec::new();
+        for row in rows {
+            let row = Row { row, database };
+            match row.int(0)? {
+                Some(0) => {
+                    now = row.int(7)?.map(timestamp);
+                    incarnation = row.text(1)?.map(Incarnation::new);
+                    clock = row.int(8)?.map_or(0, count);
+                    vouch = Some(Vouch::new(Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?));
+                }
+                Some(1) => {
+                    let name = row.text(1)?.and_then(|name| SourceId::new(name).ok());
+                    let name = name.ok_or_else(|| corrupt(UNREADABLE_VOUCH))?;
+                    let epoch = Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?;
+                    let armed = row.text(2)?.map(Incarnation::new);
+                    let vouch = match row.int(7)? {
+                        Some(lease) => SourceVouch::feed(epoch, armed, timestamp(lease)),
+                        None => SourceVouch::application(epoch, armed),
+                    };
+                    sources.push((name, vouch));
+                }
+                Some(2) => {
+                    read.entries.insert(row.id()?, row.entry()?);
+                }
+                Some(3) => {
+                    read.rest.insert(row.id()?, row.rest()?);
+                }
+                Some(4) => read.busy = row.int(7)?.map(|busy| Duration::from_millis(count(busy))),
+                _ => return Err(corrupt(UNREADABLE)),
+            }
+        }
+        if let (Some(now), Some(incarnation), Some(mut vouch)) = (now, incarnation, vouch) {
+            vouch.sources.extend(sources);
+            read.head = Some(Head { now, incarnation, clock, vouch: Arc::new(vouch) });
+        }
+        Ok(read)
+    }
+
+    pub(crate) fn take_rest(&mut self, id: &EntryId) -> Option<Rest> {
+        self.rest.remove(id)
+    }
+
+    /// The whole record of an entry.
+    pub(crate) fn take_record(&mut self, id: &EntryId) -> Option<Record> {
+        let (entry, rest) = (self.entries.remove(id)?, self.rest.remove(id)?);
+        let mut record = Record::new(entry, rest.call, rest.used);
+        (record.causes, record.lazy, record.conflicts) = (rest.causes, rest.lazy, rest.conflicts);
+        (record.failures, record.last_failure) = (rest.failures, rest.last_failure);
+        Some(record)
+    }
+}
+
+/// A row with the name of its database, for errors.
+struct Row<'a, R> {
+    row: &'a R,
+    database: &'a str,
+}
+
+impl<R: Cells> Row<'_, R> {
+    fn int(&self, place: usize) -> Result<Option<i64>> {
+        self.row.int(place).map_err(|error| failed(error, self.database))
+    }
+
+    fn text(&self, place: usize) -> Result<Option<String>> {
+        self.row.text(place).map_err(|error| failed(error, self.database))
+    }
+
+    fn some_bytes(&self, place: usize, unreadable: &'static str) -> Result<Vec<u8>> {
+        let bytes = self.row.bytes(place).map_err(|error| failed(error, self.database))?;
+        bytes.ok_or_else(|| corrupt(unreadable))
+    }
+
+    fn some_int(&self, place: usize) -> Result<i64> {
+        self.int(place)?.ok_or_else(|| corrupt(UNREADABLE))
+    }
+
+    fn id(&self) -> Result<EntryId> {
+        EntryId::from_slice(&self.some_bytes(3, UNREADABLE)?)
+    }
+
+    fn entry(&self) -> Result<StoredEntry> {
+        let staleness = match self.some_int(8)? {
+            0 => Staleness::Fresh,
+            1 => Staleness::Child,
+            2 => Staleness::Hard,
+            _ => return Err(corrupt(UNREADABLE)),
+        };
+        Ok(StoredEntry {
+            epochs: decode_epochs(&self.some_bytes(4, UNREADABLE)?).ok_or_else(|| corrupt(UNREADABLE))?,
+            meta: self.some_bytes(5, UNREADABLE)?.into(),
+            value: self.some_bytes(6, UNREADABLE)?.into(),
+            version: count(self.some_int(7)?),
+            staleness,
+            since: self.int(9)?.map(timestamp),
+            stored_at: timestamp(self.some_int(10)?),
+            expires: self.int(11)?.map(timestamp),
+        })
+    }
+
+    fn rest(&self) -> Result<Rest> {
+        let causes = self.text(2)?.unwrap_or_default();
+        let causes: Vec<String> =
+            serde_json::from_str(&causes).map_err(|error| corrupt(UNREADABLE).with_source(error))?;
+        let at = self.int(9)?.map(timestamp);
+        Ok(Rest {
+            call: self.some_bytes(4, UNREADABLE)?.into(),
+            used: decode_used(&self.some_bytes(5, UNREADABLE)?).ok_or_else(|| corrupt(UNREADABLE))?,
+            conflicts: few(self.some_int(7)?),
+            causes: causes.into_iter().map(Arc::from).collect(),
+            lazy: self.some_int(10)? != 0,
+            failures: few(self.some_int(8)?),
+            last_failure: self.text(1)?.zip(at).map(|(message, at)| RunFailure { message, at }),
+        })
+    }
+}
+
+/// The namespace's epoch, then the length of the name, the name and the epoch of each source.
+pub(crate) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
+    let mut bytes = epochs.global.as_bytes().to_vec();
+    for (source, epoch) in &epochs.sources {
+        // Names have at most 128 bytes.
+        bytes.push(u8::try_from(source.as_str().len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(source.as_str().as_bytes());
+        bytes.extend_from_slice(epoch.as_bytes());
+    }
+    bytes
+}
+
+pub(crate) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
+    let (global, mut bytes) = bytes.split_first_chunk()?;
+    let mut sources = Vec::new();
+    while let Some((length, rest)) = bytes.split_first() {
+        let (name, rest) = rest.split_at_checked((*length).into())?;
+        let (epoch, rest) = rest.split_first_chunk()?;
+        let name = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
+        sources.push((name, Epoch::from_bytes(*epoch)));
+        bytes = rest;
+    }
+    Some(Epochs { global: Epoch::from_bytes(*global), sources })
+}
+
+/// A used dependency as records keep it: sixteen bytes, and `1` direct or `0` through a child.
+const USED: usize = Dependency::LEN + 1;
+
+/// How steps name the way in which a dependency is used.
+#[cfg(feature = "postgres")]
+pub(crate) fn via_number(via: Via) -> i64 {
+    match via {
+        Via::Child => 0,
+        Via::Guard => 2,
+        // Also what is not known here: an entry that runs once too often is better than one that misses a change.
+        _ => 1,
+    }
+}
+
+/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+pub(crate) fn edges(used: &[Used]) -> Vec<(Dependency, bool)> {
+    let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
+    let mut places = HashMap::with_capacity(used.len());
+    for Used { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
+        let place = *places.entry(*dependency).or_insert(edges.len());
+        if place == edges.len() {
+            edges.push((*dependency, *via != Via::Child));
+        } else {
+            edges[place].1 |= *via != Via::Child;
+        }
+    }
+    edges
+}
+
+pub(crate) fn encode_edges(edges: &[(Dependency, bool)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(edges.len() * USED);
+    for (dependency, direct) in edges {
+        bytes.extend_from_slice(dependency.as_bytes());
+        bytes.push(if *direct { b'1' } else { b'0' });
+    }
+    bytes
+}
+
+pub(crate) fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
+    let (used, rest) = bytes.as_chunks::<USED>();
+    let one = |used: &[u8; USED]| {
+        let (dependency, via) = used.split_first_chunk()?;
+        let via = match via {
+            b"0" => Via::Child,
+            b"1" => Via::Direct,
+            _ => return None,
+        };
+        Some(Used { dependency: Dependency::from_bytes(*dependency), via })
+    };
+    rest.is_empty().then(|| used.iter().map(one).collect())?
+}
+
+/// The dependencies that a conflict names: each once, in order, at most eight.
+pub(crate) fn named(conflicts: impl IntoIterator<Item = Dependency>) -> Vec<Dependency> {
+    let mut seen = HashSet::new();
+    conflicts.into_iter().filter(|dependency| seen.insert(*dependency)).take(8).collect()
+}

@@ -1,0 +1,257 @@
+//! The connections to the file, and what a step is.
+//!
+//! All of them are opened at once and never again, so that all of them have the same file open whatever happens to the
+//! path. SQLite has one writer at a time: within the process they stand in line for one connection, which is fairer and
+//! faster than to meet at the lock of the file; only the writers of other processes are met there.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
+
+use smache_core::{Clock, Epoch, Namespace, Result};
+use sqlx::{
+    ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, Notify, Semaphore, SemaphorePermit};
+
+use crate::{
+    cells::{Cells, time},
+    error::{failed, unexpected},
+};
+
+/// A statement with its arguments.
+pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
+
+/// Connections that read at a time.
+const READERS: usize = 4;
+
+const SPACE: &str = "SELECT ns, clock, floor, added, sweep FROM smache_namespaces WHERE name = $1";
+const MAKE_SPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
+const RING: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
+
+/// The way to a file.
+pub(super) struct Link {
+    pub(super) writer: Mutex<SqliteConnection>,
+    readers: StdMutex<Vec<SqliteConnection>>,
+    permits: Semaphore,
+    clock: Arc<dyn Clock>,
+    pub(super) file: Arc<str>,
+    /// What tells this file from another one that was restored to the same path with the same content.
+    pub(super) mark: String,
+    /// Told when jobs were added by this process.
+    bells: StdMutex<HashMap<String, Arc<Notify>>>,
+}
+
+/// A connection that reads.
+struct Reader<'a> {
+    connection: Option<SqliteConnection>,
+    link: &'a Link,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Link {
+    pub(super) async fn open(path: &Path, busy_timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self> {
+        let file: Arc<str> = path.display().to_string().into();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // Every commit is on the disk before it is acknowledged.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(busy_timeout)
+            .disable_statement_logging();
+        let broken = |error| failed(error, &file);
+        let writer = options.connect().await.map_err(broken)?;
+        let mut readers = Vec::with_capacity(READERS);
+        for _ in 0..READERS {
+            readers.push(options.connect().await.map_err(broken)?);
+        }
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers: StdMutex::new(readers),
+            permits: Semaphore::new(READERS),
+            clock,
+            mark: mark(path),
+            file,
+            bells: StdMutex::default(),
+        })
+    }
+
+    /// The time at which a step is asked for, before it waits for anybody: an older time only makes leases shorter, and
+    /// a value never looks fresh as of a moment at which a change that it misses was acknowledged.
+    pub(super) fn now(&self) -> i64 {
+        time(self.clock.now())
+    }
+
+    pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
+        failed(error, &self.file)
+    }
+
+    /// One statement that reads, so one snapshot.
+    pub(super) async fn read(
+        &self,
+        sql: &'static str,
+        bind: impl FnOnce(Statement) -> Statement + Send,
+    ) -> Result<Vec<SqliteRow>> {
+        let mut reader = self.reader().await?;
+        bind(sqlx::query(sql)).fetch_all(&mut *reader).await.map_err(|error| self.failed(error))
+    }
+
+    async fn reader(&self) -> Result<Reader<'_>> {
+        let permit = self.permits.acquire().await.map_err(|_| unexpected("read"))?;
+        let connection = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if connection.is_none() {
+            return Err(unexpected("read"));
+        }
+        Ok(Reader { connection, link: self, _permit: permit })
+    }
+
+    pub(super) fn bell(&self, name: &str) -> Arc<Notify> {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.entry(name.to_owned()).or_default().clone()
+    }
+}
+
+impl Deref for Reader<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        self.connection.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Reader<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        self.connection.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        // Also after a read that was given up half-way: its statement ends with the stream of its rows.
+        if let Some(connection) = self.connection.take() {
+            self.link.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+}
+
+/// The number of the file where the system has one: a copy that was restored has another one.
+fn mark(path: &Path) -> String {
+    #[cfg(unix)]
+    if let Ok(file) = std::fs::metadata(path) {
+        return format!("/{}", std::os::unix::fs::MetadataExt::ino(&file));
+    }
+    let _ = path;
+    String::new()
+}
+
+/// A transaction that writes, with the row of its namespace. Dropped before [`commit`](Self::commit), it never was.
+pub(super) struct Step<'a> {
+    work: Transaction<'a, Sqlite>,
+    link: &'a Link,
+    pub(super) name: &'a str,
+    pub(super) now: i64,
+    pub(super) ns: i64,
+    pub(super) clock: i64,
+    pub(super) floor: i64,
+    pub(super) added: i64,
+    pub(super) sweep: Option<Vec<u8>>,
+    rings: bool,
+}
+
+impl<'a> Step<'a> {
+    pub(super) async fn begin(
+        link: &'a Link,
+        connection: &'a mut SqliteConnection,
+        name: &'a str,
+        now: i64,
+    ) -> Result<Self> {
+        // A transaction that reads first and then wants to write is refused when somebody wrote in between.
+        let work = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| link.failed(error))?;
+        let (ns, clock, floor, added, sweep) = (0, 0, 0, 0, None);
+        let mut step = Self { work, link, name, now, ns, clock, floor, added, sweep, rings: false };
+        let row = match step.row(SPACE, |query| query.bind(name.to_owned())).await? {
+            Some(row) => row,
+            None => {
+                let epoch = Epoch::random().as_bytes().to_vec();
+                step.execute(MAKE_SPACE, |query| query.bind(name.to_owned()).bind(epoch)).await?;
+                let row = step.row(SPACE, |query| query.bind(name.to_owned())).await?;
+                row.ok_or_else(|| unexpected("begin"))?
+            }
+        };
+        let cell = |place| row.int(place).map(Option::unwrap_or_default).map_err(|error| link.failed(error));
+        (step.ns, step.clock, step.floor, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
+        step.sweep = row.bytes(4).map_err(|error| link.failed(error))?;
+        Ok(step)
+    }
+
+    pub(super) fn link(&self) -> &'a Link {
+        self.link
+    }
+
+    pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
+        self.link.failed(error)
+    }
+
+    /// Runs a statement and says how many rows it changed.
+    pub(super) async fn execute(
+        &mut self,
+        sql: &'static str,
+        bind: impl FnOnce(Statement) -> Statement + Send,
+    ) -> Result<u64> {
+        let done = bind(sqlx::query(sql)).execute(&mut *self.work).await;
+        done.map(|done| done.rows_affected()).map_err(|error| self.link.failed(error))
+    }
+
+    pub(super) async fn row(
+        &mut self,
+        sql: &'static str,
+        bind: impl FnOnce(Statement) -> Statement + Send,
+    ) -> Result<Option<SqliteRow>> {
+        bind(sqlx::query(sql)).fetch_optional(&mut *self.work).await.map_err(|error| self.link.failed(error))
+    }
+
+    pub(super) async fn rows(
+        &mut self,
+        sql: &'static str,
+        bind: impl FnOnce(Statement) -> Statement + Send,
+    ) -> Result<Vec<SqliteRow>> {
+        bind(sqlx::query(sql)).fetch_all(&mut *self.work).await.map_err(|error| self.link.failed(error))
+    }
+
+    /// Jobs were added: workers that wait are told when the step is over.
+    pub(super) fn ring(&mut self) {
+        self.rings = true;
+    }
+
+    pub(super) async fn commit(mut self) -> Result<()> {
+        if self.rings {
+            let ns = self.ns;
+            self.execute(RING, |query| query.bind(ns)).await?;
+        }
+        let (link, name, rings) = (self.link, self.name, self.rings);
+        self.work.commit().await.map_err(|error| link.failed(error))?;
+        if rings {
+            link.bell(name).notify_waiters();
+        }
+        Ok(())
+    }
+}
+
+/// The name of a namespace as the roles keep it.
+pub(super) fn name_of(namespace: &Namespace) -> String {
+    namespace.as_str().to_owned()
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("file", &self.file).field("clock", &self.clock).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! Changes: one transaction, however many dependants there are.
+
+use std::collections::HashMap;
+
+use smache_core::{Dependency, EntryId, Invalidated, Invalidation, Result};
+use sqlx::sqlite::SqliteRow;
+
+use super::{SqliteStore, Step};
+use crate::{
+    cells::{Cells, KEPT_CAUSE, clip, count},
+    sqlite::{
+        jobs::{PER_STATEMENT, USUAL_PRIORITY, list},
+        link::Statement,
+    },
+    step::refused,
+};
+
+const MARK: &str = include_str!("../../../queries/sqlite/mark.sql");
+const MARK_ENTRY: &str = include_str!("../../../queries/sqlite/mark_entry.sql");
+const TICK: &str = "UPDATE smache_namespaces SET clock = clock + 1 WHERE ns = $1";
+const REMEMBER: &str = "INSERT INTO smache_changed (ns, dep, clock) \
+     SELECT $1, unhex(value), $3 FROM json_each($2) WHERE true \
+     ON CONFLICT (ns, dep) DO UPDATE SET clock = excluded.clock";
+
+/// The entries that a step marked, with how stale each is now; those that are not left to their readers.
+#[derive(Default)]
+pub(super) struct Marked {
+    pub(super) all: HashMap<EntryId, bool>,
+    needs: HashMap<EntryId, i64>,
+}
+
+impl Marked {
+    /// Takes rows of id, staleness and whether the entry is lazy.
+    fn take(&mut self, rows: &[SqliteRow], step: &Step<'_>) -> Result<()> {
+        for row in rows {
+            let cell = |place| row.int(place).map(Option::unwrap_or_default).map_err(|error| step.failed(error));
+            let id = row.bytes(0).map_err(|error| step.failed(error))?.unwrap_or_default();
+            let id = EntryId::from_slice(&id)?;
+            let lazy = cell(2)? != 0;
+            self.all.insert(id, lazy);
+            if !lazy {
+                self.needs.insert(id, cell(1)? - 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the jobs, or gives the entries that need one.
+    pub(super) async fn see_to(self, step: &mut Step<'_>, writes_jobs: bool) -> Result<Vec<EntryId>> {
+        if !writes_jobs {
+            return Ok(self.needs.into_keys().collect());
+        }
+        let needs: Vec<(EntryId, i64)> = self.needs.into_iter().collect();
+        let now = step.now;
+        step.need(&needs, USUAL_PRIORITY, now).await?;
+        Ok(Vec::new())
+    }
+}
+
+impl SqliteStore {
+    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
+        let Invalidation { hits, entries, step: feed_step } = invalidation;
+        let now = self.link.now();
+        let mut writer = self.link.writer.lock().await;
+        let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
+        if let Some(feed_step) = feed_step {
+            refused(step.check(feed_step).await?, feed_step)?;
+        }
+        let mut marked = Marked::default();
+        let mut clock = step.clock;
+        if !hits.is_empty() || !entries.is_empty() {
+            step.mark_hits(invalidation, &mut marked).await?;
+            let ns = step.ns;
+            step.execute(TICK, |query| query.bind(ns)).await?;
+            clock += 1;
+            for hits in hits.chunks(PER_STATEMENT) {
+                let hits = list(hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()));
+                step.execute(REMEMBER, |query| query.bind(ns).bind(hits).bind(clock)).await?;
+            }
+        }
+        if let Some(feed_step) = feed_step {
+            step.save(feed_step).await?;
+        }
+        let count_marked = marked.all.len() as u64;
+        let jobs = marked.see_to(&mut step, self.writes_jobs()).await?;
+        step.commit().await?;
+        Ok(Invalidated { clock: count(clock), marked: count_marked, jobs })
+    }
+}
+
+impl Step<'_> {
+    async fn mark_hits(&mut self, invalidation: &Invalidation, marked: &mut Marked) -> Result<()> {
+        let (ns, now) = (self.ns, self.now);
+        let causes: Vec<String> = invalidation.hits.iter().map(|hit| clip(&hit.cause, KEPT_CAUSE)).collect();
+        for (hit, cause) in invalidation.hits.iter().zip(&causes) {
+            let bind = |query: Statement| {
+                query.bind(ns).bind(hit.dependency.as_bytes().to_vec()).bind(cause.clone()).bind(now)
+            };
+            let rows = self.rows(MARK, bind).await?;
+            marked.take(&rows, self)?;
+        }
+        // Why entries were named: their own dependencies are among the hits.
+        let own: HashMap<&Dependency, &String> =
+            invalidation.hits.iter().map(|hit| &hit.dependency).zip(&causes).collect();
+        for id in &invalidation.entries {
+            let cause = own.get(&Dependency::entry(id)).map(|cause| (*cause).clone());
+            self.mark_entry(id, cause, marked).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks an entry as hard stale.
+    pub(super) async fn mark_entry(&mut self, id: &EntryId, cause: Option<String>, marked: &mut Marked) -> Result<()> {
+        let (ns, now, id) = (self.ns, self.now, id.as_bytes().to_vec());
+        let rows = self.rows(MARK_ENTRY, |query| query.bind(ns).bind(id).bind(cause).bind(now)).await?;
+        marked.take(&rows, self)
+    }
+}

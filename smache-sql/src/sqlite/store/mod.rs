@@ -1,0 +1,209 @@
+//! The store: one transaction a step.
+
+mod changes;
+mod feeds;
+mod read;
+mod runs;
+mod upkeep;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use smache_core::{
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
+    FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Namespace,
+    Page, Positions, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Vouch, Wait,
+};
+
+use super::{
+    jobs::ids,
+    link::{Link, Step, name_of},
+};
+use crate::{
+    cells::Cells,
+    error::unexpected,
+    record::{Head, Rows, decode_epochs},
+};
+
+const LOOKUP: &str = include_str!("../../../queries/sqlite/lookup.sql");
+const TRACE: &str = include_str!("../../../queries/sqlite/trace.sql");
+const FORGET: &str = "DELETE FROM smache_entries WHERE ns = $1 AND id = $2 RETURNING used";
+const DROP_EDGES: &str =
+    "DELETE FROM smache_edges WHERE ns = $1 AND id = $2 AND dep IN (SELECT unhex(value) FROM json_each($3))";
+const NEEDS: &str = "SELECT staleness, lazy, epochs FROM smache_entries WHERE ns = $1 AND id = $2";
+
+/// A cache store on SQLite.
+pub struct SqliteStore {
+    link: Arc<Link>,
+    name: String,
+    jobs: JobWrites,
+}
+
+impl SqliteStore {
+    pub(super) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites) -> Self {
+        Self { link, name: name_of(namespace), jobs }
+    }
+
+    fn writes_jobs(&self) -> bool {
+        self.jobs == JobWrites::SameStep
+    }
+}
+
+/// What steps of stores share.
+impl Step<'_> {
+    /// The rows of a look-up, as of this step.
+    async fn look(&mut self, sql: &'static str, all: &[EntryId]) -> Result<Rows> {
+        let (name, now, link) = (self.name.to_owned(), self.now, self.link());
+        let bind = |query: super::link::Statement| query.bind(name).bind(ids(all)).bind(now).bind(link.mark.clone());
+        let rows = self.rows(sql, bind).await?;
+        Rows::read(&rows, &link.file)
+    }
+
+    /// What vouches, and which incarnation this is.
+    async fn head(&mut self) -> Result<Head> {
+        self.look(LOOKUP, &[]).await?.head.ok_or_else(|| unexpected("step"))
+    }
+
+    async fn vouch(&mut self) -> Result<Arc<Vouch>> {
+        self.head().await.map(|head| head.vouch)
+    }
+
+    async fn incarnation(&mut self) -> Result<Incarnation> {
+        self.head().await.map(|head| head.incarnation)
+    }
+
+    /// Removes a record with its edges and its job, but not its run: whoever computes the entry may still store it.
+    async fn forget(&mut self, id: &EntryId, jobs: bool) -> Result<bool> {
+        let (ns, bytes) = (self.ns, id.as_bytes().to_vec());
+        let gone = self.row(FORGET, |query| query.bind(ns).bind(bytes)).await?;
+        if let Some(row) = &gone {
+            let used = row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
+            self.drop_edges(id, used.chunks(17).map(|used| &used[..16.min(used.len())])).await?;
+        }
+        if jobs {
+            self.take_back(std::slice::from_ref(id)).await?;
+        }
+        Ok(gone.is_some())
+    }
+
+    async fn drop_edges(&mut self, id: &EntryId, of: impl IntoIterator<Item = &[u8]> + Send) -> Result<()> {
+        let (ns, id, of) = (self.ns, id.as_bytes().to_vec(), super::jobs::list(of));
+        self.execute(DROP_EDGES, |query| query.bind(ns).bind(id).bind(of)).await.map(drop)
+    }
+
+    /// The lane in which an entry has to be computed, if it does and is not left to its readers.
+    async fn lane_of_need(&mut self, id: &EntryId, vouch: &Vouch) -> Result<Option<i64>> {
+        let (ns, id) = (self.ns, id.as_bytes().to_vec());
+        let Some(row) = self.row(NEEDS, |query| query.bind(ns).bind(id)).await? else { return Ok(None) };
+        let cell = |place| row.int(place).map(Option::unwrap_or_default).map_err(|error| self.failed(error));
+        let epochs = row.bytes(2).map_err(|error| self.failed(error))?.unwrap_or_default();
+        Ok(match (cell(0)?, cell(1)?) {
+            (_, 1) => None,
+            (2, _) => Some(1),
+            _ if !decode_epochs(&epochs).is_some_and(|epochs| vouch.has_epochs(&epochs)) => Some(1),
+            (1, _) => Some(0),
+            _ => None,
+        })
+    }
+}
+
+#[async_trait]
+impl CacheStore for SqliteStore {
+    fn job_writes(&self) -> JobWrites {
+        self.jobs
+    }
+
+    async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
+        self.look_up(ids).await
+    }
+
+    async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
+        self.begin_run(&begin).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
+        self.commit_run(&commit).await
+    }
+
+    async fn abort(&self, abort: Abort) -> Result<bool> {
+        self.abort_run(&abort).await
+    }
+
+    async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        self.extend_runs(runs, lease).await
+    }
+
+    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        self.note_waits(&wait).await
+    }
+
+    async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
+        self.remove_entry(id, token).await
+    }
+
+    async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
+        self.invalidate_all(&invalidation).await
+    }
+
+    async fn new_epoch(&self) -> Result<Epoch> {
+        self.start_epoch().await
+    }
+
+    async fn attach(&self, sources: &[SourceId]) -> Result<()> {
+        self.attach_sources(sources).await
+    }
+
+    async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
+        self.lead_feed(feed, holder, lease).await
+    }
+
+    async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()> {
+        self.resign_feed(feed, fence).await
+    }
+
+    async fn positions(&self, sources: &[SourceId]) -> Result<Positions> {
+        self.saved_positions(sources).await
+    }
+
+    async fn restart(&self, step: FeedStep) -> Result<()> {
+        self.restart_sources(&step).await
+    }
+
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.keep_up(limit).await
+    }
+
+    async fn stale(&self, page: Page) -> Result<Scanned> {
+        self.stale_page(&page).await
+    }
+
+    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+        self.trace_record(id).await
+    }
+
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.trace_record(id).await.map(|traced| traced.record)
+    }
+
+    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
+        self.dependants_page(dependency, &page).await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        Ok(Examination::new(format!("the SQLite file {}", self.link.file)))
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        self.numbers().await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("namespace", &self.name)
+            .field("jobs", &self.jobs)
+            .field("link", &self.link)
+            .finish()
+    }
+}

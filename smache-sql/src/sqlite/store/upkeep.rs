@@ -1,0 +1,125 @@
+//! Upkeep.
+
+use smache_core::{EntryId, Maintained, Result};
+use sqlx::sqlite::SqliteRow;
+
+use super::{SqliteStore, Step, changes::Marked};
+use crate::{cells::Cells, record::decode_epochs, sqlite::jobs::USUAL_PRIORITY};
+
+/// How many milliseconds a run may be lapsed before it is reaped: its owner may be late and not dead.
+const REAP_AFTER: i64 = 1_000;
+
+/// Upkeep of a piece larger than this would keep the file locked for too long.
+const MOST: usize = 1_000;
+
+const EXPIRED: &str = "SELECT e.id FROM smache_entries e WHERE e.ns = $1 AND e.expires <= $2 AND NOT EXISTS (\
+     SELECT 1 FROM smache_runs r WHERE r.ns = e.ns AND r.id = e.id AND r.until > $2) ORDER BY e.expires LIMIT $3";
+const LAPSED: &str = "SELECT id FROM smache_runs WHERE ns = $1 AND until < $2 LIMIT $3";
+const REAP: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2";
+const NEEDED: &str = "SELECT min(started) FROM smache_runs WHERE ns = $1";
+const TRIM: &str = "DELETE FROM smache_changed WHERE ns = $1 AND dep IN (\
+     SELECT dep FROM smache_changed WHERE ns = $1 AND clock <= $2 ORDER BY clock LIMIT $3) RETURNING clock";
+const FLOOR: &str = "UPDATE smache_namespaces SET floor = max(floor, $2) WHERE ns = $1";
+const WALK: &str = "SELECT id, lazy, epochs FROM smache_entries WHERE ns = $1 AND id > $2 ORDER BY id LIMIT $3";
+
+impl SqliteStore {
+    pub(super) async fn keep_up(&self, limit: usize) -> Result<Maintained> {
+        let limit = limit.clamp(1, MOST);
+        let writes_jobs = self.writes_jobs();
+        let mut writer = self.link.writer.lock().await;
+        let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
+        let mut done = Maintained::default();
+        step.expire(limit, writes_jobs, &mut done).await?;
+        step.reap(limit, writes_jobs, &mut done).await?;
+        step.trim(limit, &mut done).await?;
+        step.walk(limit, writes_jobs, &mut done).await?;
+        step.commit().await?;
+        Ok(done)
+    }
+}
+
+impl Step<'_> {
+    fn ids(&self, rows: &[SqliteRow]) -> Result<Vec<EntryId>> {
+        let one = |row: &SqliteRow| {
+            EntryId::from_slice(&row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default())
+        };
+        rows.iter().map(one).collect()
+    }
+
+    async fn expire(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {
+        let (ns, now, one_more) = (self.ns, self.now, limit as i64 + 1);
+        // A run keeps its record: its value is being replaced, and is shown until then.
+        let due = self.rows(EXPIRED, |query| query.bind(ns).bind(now).bind(one_more)).await?;
+        done.more |= due.len() > limit;
+        for id in self.ids(&due)?.iter().take(limit) {
+            self.forget(id, writes_jobs).await?;
+            done.expired += 1;
+        }
+        Ok(())
+    }
+
+    async fn reap(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {
+        let (ns, now, one_more) = (self.ns, self.now, limit as i64 + 1);
+        let lapsed = self.rows(LAPSED, |query| query.bind(ns).bind(now - REAP_AFTER).bind(one_more)).await?;
+        done.more |= lapsed.len() > limit;
+        if lapsed.is_empty() {
+            return Ok(());
+        }
+        let vouch = self.vouch().await?;
+        for id in self.ids(&lapsed)?.iter().take(limit) {
+            self.execute(REAP, |query| query.bind(ns).bind(id.as_bytes().to_vec())).await?;
+            done.reaped += 1;
+            if let Some(lane) = self.lane_of_need(id, &vouch).await? {
+                if writes_jobs {
+                    self.ensure(id, lane, USUAL_PRIORITY, now).await?;
+                } else {
+                    done.jobs.push(*id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the invalidations that no present run compares with, the oldest first.
+    async fn trim(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
+        let (ns, most) = (self.ns, limit * 10);
+        let needed = self.row(NEEDED, |query| query.bind(ns)).await?;
+        let needed = needed.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
+        let needed = needed.unwrap_or(self.clock);
+        let gone = self.rows(TRIM, |query| query.bind(ns).bind(needed).bind(most as i64)).await?;
+        done.trimmed = gone.len() as u64;
+        let mut floor = needed;
+        if gone.len() >= most {
+            done.more = true;
+            let clocks = gone.iter().map(|row| row.int(0).map(Option::unwrap_or_default));
+            let clocks: Vec<i64> = clocks.collect::<Result<_, _>>().map_err(|error| self.failed(error))?;
+            floor = clocks.into_iter().max().unwrap_or(0);
+        }
+        if floor > self.floor {
+            self.execute(FLOOR, |query| query.bind(ns).bind(floor)).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks entries of old epochs. What is stored behind the walk has the present epochs, or was stored as stale.
+    async fn walk(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {
+        let Some(after) = self.sweep.take() else { return Ok(()) };
+        let ns = self.ns;
+        let page = self.rows(WALK, |query| query.bind(ns).bind(after).bind(limit as i64)).await?;
+        let vouch = self.vouch().await?;
+        let mut marked = Marked::default();
+        let mut last = None;
+        for (id, row) in self.ids(&page)?.into_iter().zip(&page) {
+            last = Some(id);
+            let epochs = row.bytes(2).map_err(|error| self.failed(error))?.unwrap_or_default();
+            if !decode_epochs(&epochs).is_some_and(|epochs| vouch.has_epochs(&epochs)) {
+                self.mark_entry(&id, Some("new epoch".to_owned()), &mut marked).await?;
+            }
+        }
+        done.marked = marked.all.len() as u64;
+        done.jobs.extend(marked.see_to(self, writes_jobs).await?);
+        let more = page.len() >= limit;
+        done.more |= more;
+        self.sweep_from(last.filter(|_| more).map(|id| id.as_bytes().to_vec())).await
+    }
+}

@@ -1,0 +1,5 @@
+//! The SQL backends on real databases: the contract, and what is special about these backends.
+
+mod postgres;
+mod sqlite;
+mod support;

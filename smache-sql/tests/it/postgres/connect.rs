@@ -1,0 +1,148 @@
+//! What can be wrong with a server, and what is said then.
+
+use std::time::{Duration, Instant};
+
+use smache_core::{Backend, Error, ErrorKind, Token};
+use smache_sql::Postgres;
+use smache_testkit::servers::{PostgresServer, shared_postgres_url};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgPoolOptions};
+
+use crate::support::{compute, id, look, namespace};
+
+async fn run(url: &str, sql: String) {
+    let mut connection = PgConnection::connect(url).await.expect("a plain connection");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("a statement of a test");
+}
+
+/// The shared server with a new schema of the test's own, which is where tables are made.
+async fn own_schema() -> (String, String) {
+    let schema = format!("test_{}", Token::random());
+    run(&shared_postgres_url(), format!("CREATE SCHEMA {schema}")).await;
+    (format!("{}?options=-c%20search_path%3D{schema}", shared_postgres_url()), schema)
+}
+
+async fn refused(url: &str) -> Error {
+    Postgres::connect(url).await.expect_err("it cannot be used")
+}
+
+#[tokio::test]
+async fn url_that_is_not_valid_is_refused_without_its_password() {
+    for url in ["localhost", "mysql://user:hunter2@localhost/db", "postgres://user:hunter2@localhost:port/db"] {
+        let error = refused(url).await;
+        assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+        assert!(error.message().contains("postgres://"), "{error}");
+        let shown = format!("{error} {error:?} {} {:?}", error.report(), Postgres::builder(url));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn address_where_nobody_listens_is_unavailable_at_once() {
+    let started = Instant::now();
+    let error = refused("postgres://user:hunter2@127.0.0.1:1/db").await;
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true));
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(error.to_string().contains("127.0.0.1:1") && !error.report().contains("hunter2"), "{}", error.report());
+}
+
+#[tokio::test]
+async fn wrong_password_is_named_and_the_right_one_never_shown() {
+    let server = PostgresServer::builder().password("hunter2").start().await;
+    let error = refused(&server.url().replace("hunter2", "hunter3")).await;
+    assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.report());
+    let postgres = Postgres::connect(server.url()).await.expect("the right password");
+    let (store, queue) = postgres.both(&namespace("shop")).expect("both");
+    let shown = format!("{postgres:?} {store:?} {queue:?} {:?}", Postgres::builder(server.url()));
+    assert!(!shown.contains("hunter2") && shown.contains("127.0.0.1"), "{shown}");
+}
+
+#[tokio::test]
+async fn database_that_is_not_there_is_named() {
+    let url = shared_postgres_url();
+    let (server, _) = url.rsplit_once('/').expect("a URL with a database");
+    let error = refused(&format!("{server}/no_such_database")).await;
+    assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
+    assert!(error.to_string().contains("no_such_database"), "{error}");
+}
+
+#[tokio::test]
+async fn role_that_may_not_create_is_told_what_it_lacks() {
+    let (url, schema) = own_schema().await;
+    run(&url, format!("CREATE ROLE role_{schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO role_{schema}")).await;
+    let (_, rest) = url.split_once('@').expect("a URL with a user");
+    let error = refused(&format!("postgres://role_{schema}@{rest}")).await;
+    assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.report());
+    assert!(error.message().contains("CREATE"), "{error}");
+}
+
+#[tokio::test]
+async fn read_only_connection_is_refused() {
+    let url = format!("{}?options=-c%20default_transaction_read_only%3Don", shared_postgres_url());
+    let error = refused(&url).await;
+    assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
+    assert!(error.message().contains("default_transaction_read_only"), "{error}");
+}
+
+#[tokio::test]
+async fn processes_that_start_side_by_side_make_the_tables_once() {
+    let (url, _) = own_schema().await;
+    let all = futures_util::future::join_all((0..8).map(|_| Postgres::connect(url.clone()))).await;
+    let mut stores =
+        all.into_iter().map(|postgres| postgres.expect("connect").store(&namespace("shop")).expect("a store"));
+    compute(&*stores.next().expect("the first"), id(1), "one", &[]).await;
+    for store in stores {
+        assert_eq!(look(&*store, id(1)).await, Some(("one".to_owned(), true)));
+    }
+}
+
+#[tokio::test]
+async fn tables_of_another_version_are_refused_and_left_alone() {
+    let (url, _) = own_schema().await;
+    Postgres::connect(&url).await.expect("a new schema");
+    for (version, fix) in [(7, "upgrade this program"), (0, "upgrade the programs")] {
+        run(&url, format!("UPDATE smache_meta SET version = {version}")).await;
+        let error = refused(&url).await;
+        assert_eq!(error.kind(), ErrorKind::WrongServer);
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("version {version}")) && text.contains("version 1") && text.contains(fix),
+            "{text}"
+        );
+        let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
+        let kept: i64 =
+            sqlx::query_scalar("SELECT version FROM smache_meta").fetch_one(&mut connection).await.expect("get");
+        assert_eq!(kept, version);
+    }
+}
+
+#[tokio::test]
+async fn functions_that_are_gone_are_named() {
+    let (url, _) = own_schema().await;
+    let store = Postgres::connect(&url).await.expect("a new schema").store(&namespace("shop")).expect("a store");
+    compute(&*store, id(1), "one", &[]).await;
+    run(&url, "DROP FUNCTION smache_new_epoch".to_owned()).await;
+    let error = store.new_epoch().await.expect_err("no function");
+    assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
+    assert!(error.message().contains("search_path"), "{error}");
+}
+
+#[tokio::test]
+async fn pool_of_the_application_is_used() {
+    let pool = PgPoolOptions::new().max_connections(2).connect(&shared_postgres_url()).await.expect("a pool");
+    let name = namespace(&format!("pool-{}", Token::random()));
+    let store = Postgres::from_pool(pool.clone()).await.expect("a good pool").store(&name).expect("a store");
+    compute(&*store, id(1), "one", &[]).await;
+    assert_eq!(look(&*store, id(1)).await, Some(("one".to_owned(), true)));
+    assert!(pool.size() > 0);
+}
+
+#[tokio::test]
+async fn pool_that_forgets_what_it_acknowledged_is_refused() {
+    let url = format!("{}?options=-c%20synchronous_commit%3Doff", shared_postgres_url());
+    let pool = PgPoolOptions::new().connect(&url).await.expect("a pool");
+    let error = Postgres::from_pool(pool).await.expect_err("it is not safe");
+    assert_eq!(error.kind(), ErrorKind::WrongServer);
+    assert!(error.message().contains("synchronous_commit"), "{error}");
+    // On connections of its own the backend switches it on.
+    Postgres::connect(&url).await.expect("connect");
+}

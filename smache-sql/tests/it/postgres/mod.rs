@@ -1,0 +1,5 @@
+//! PostgreSQL.
+
+mod conformance;
+mod connect;
+mod life;
