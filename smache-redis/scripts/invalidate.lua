@@ -64,6 +64,8 @@ local function walk()
         else
             local hit = place - entries
             local edges = edge_key(what(hit))
+            -- Where very many entries are hit, each costs more: the sets that they come into are larger.
+            if call('HLEN', edges) > 20000 then budget = math.min(budget, 140) end
             -- What is in the hash during the whole scan is returned, and what comes in meanwhile sees the mark.
             local page = call('HSCAN', edges, cursor, 'COUNT', budget)
             local found = page[2]
