@@ -12,6 +12,8 @@ use smache::{
     note_read,
 };
 
+use crate::logged::Logged;
+
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "prices")]
 struct Price {
@@ -148,9 +150,15 @@ async fn the_audit_names_what_is_read_undeclared_and_what_is_declared_and_not_re
 
 #[tokio::test]
 async fn production_takes_samples_and_fails_nothing() -> Result<()> {
+    let (logged, _listening) = Logged::listen();
+    let World { smache, .. } = world(|builder| builder.strictness(Strictness::Sampled(0.0))).await?;
+    assert_eq!(*smache.get(undeclared(1u64)).await?, 105);
+    assert!(!logged.text().contains("does not declare"), "no share of the runs is looked at: {}", logged.text());
     let World { smache, .. } = world(|builder| builder.strictness(Strictness::Sampled(0.5))).await?;
     assert_eq!(*smache.get(undeclared(1u64)).await?, 105);
     assert_eq!(smache.stats().await?.process.undeclared, 1);
+    let text = logged.text();
+    assert!(text.contains("WARN") && text.contains("function=\"undeclared\"") && text.contains("rates"), "{text}");
     let Err(error) = world(|builder| builder.strictness(Strictness::Sampled(1.5))).await else {
         panic!("a share above one");
     };

@@ -7,6 +7,8 @@ use smache::{
     tag,
 };
 
+use crate::logged::Logged;
+
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "items")]
 struct Item {
@@ -75,10 +77,13 @@ async fn runs(smache: &Smache) -> Result<u64> {
 
 #[tokio::test]
 async fn a_result_that_reads_too_much_depends_on_whole_sources_and_is_counted() -> Result<()> {
+    let (logged, _listening) = Logged::listen();
     let (smache, items, _) = world().await?;
     assert_eq!(*smache.get(total(18)).await?, 18);
     assert_eq!(smache.stats().await?.process.coarsened, 0, "18 entities, a tag and the function");
+    assert!(!logged.text().contains("whole sources"), "{}", logged.text());
     assert_eq!(*smache.get(total(19)).await?, 19);
+    assert!(logged.text().contains("function=\"total\" limit=20"), "{}", logged.text());
     assert_eq!(smache.stats().await?.process.coarsened, 1);
     let on = smache.why(total(19)).await?.depends_on;
     let kinds: Vec<_> = on.iter().map(|on| (on.kind, on.direct)).collect();

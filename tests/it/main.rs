@@ -36,6 +36,7 @@ mod keys;
 mod lanes;
 mod leases;
 mod limits;
+mod logged;
 mod mistakes;
 mod nested;
 mod outages;
