@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod connect;
+
+pub use self::connect::{Connect, connect};
 pub use smache_core::{
     Audit, Backend, Builder, Cached, Call, Cause, ChangeKind, ChangeToken, Codec, Computed, Counters, Cx, DeadJob,
     Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType, EntryId, Error, ErrorKind,

@@ -18,3 +18,18 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Both: the store writes the jobs of the queue in the same step as the invalidation.
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)>;
 }
+
+/// A backend that was picked at run time, for example by its URL.
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
+        (**self).store(namespace)
+    }
+
+    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
+        (**self).queue(namespace)
+    }
+
+    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
+        (**self).both(namespace)
+    }
+}

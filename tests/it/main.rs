@@ -16,6 +16,7 @@ mod tale;
 mod audit;
 mod changes;
 mod conflicts;
+mod connect;
 mod corrupt;
 mod crashes;
 mod cycles;

@@ -180,9 +180,15 @@ fn the_guide_to_backends_names_every_method_and_what_exists() {
 fn everything_is_called_by_the_same_script() {
     assert!(read(".ci/run").contains("scripts/test"));
     let script = read("scripts/test");
-    for step in
-        ["fmt --all --check", "clippy --workspace", "cargo doc", "cargo test --workspace", "quickstart", "redis_mongo"]
-    {
+    for step in [
+        "fmt --all --check",
+        "clippy --workspace",
+        "cargo doc",
+        "cargo test --workspace",
+        "quickstart",
+        "redis_mongo",
+        "mixed",
+    ] {
         assert!(script.contains(step), "scripts/test does not run `{step}`");
     }
 }

@@ -1,6 +1,6 @@
 //! How a system is put together.
 
-use std::{any::TypeId, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{any::TypeId, collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -24,12 +24,38 @@ pub enum StoreFailure {
 /// Makes the untyped form of a function, once the settings are known.
 type Register = fn(&Settings) -> Result<Function>;
 
+/// A backend, or one that is connected when the system is built.
+enum Given {
+    Ready(Arc<dyn Backend>),
+    Later(Connecting),
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>>> + Send>>;
+
+impl Given {
+    async fn ready(self) -> Result<Arc<dyn Backend>> {
+        match self {
+            Self::Ready(backend) => Ok(backend),
+            Self::Later(connecting) => connecting.await,
+        }
+    }
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(backend) => backend.fmt(f),
+            Self::Later(_) => f.write_str("connected by `build`"),
+        }
+    }
+}
+
 /// The description of a system. Mistakes are reported by [`build`](Self::build).
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     namespace: Result<Namespace>,
-    store: Option<Box<dyn Backend>>,
-    queue: Option<Box<dyn Backend>>,
+    store: Option<Given>,
+    queue: Option<Given>,
     joined: bool,
     functions: Vec<(TypeId, Register)>,
     sources: Vec<Arc<dyn DataSource>>,
@@ -67,21 +93,32 @@ impl Builder {
 
     /// The backend for the store and the queue: jobs are written in the same step as the invalidation.
     pub fn backend(mut self, backend: impl Backend) -> Self {
-        self.store = Some(Box::new(backend));
+        self.store = Some(Given::Ready(Arc::new(backend)));
+        self.queue = None;
+        self.joined = true;
+        self
+    }
+
+    /// As [`backend`](Self::backend), with one that [`build`](Self::build) connects, for example `Redis::connect(url)`
+    /// without its `.await?`: what goes wrong is an error of `build`.
+    pub fn connect<B: Backend>(mut self, backend: impl Future<Output = Result<B>> + Send + 'static) -> Self {
+        let connecting = async { Ok(Arc::new(backend.await?) as Arc<dyn Backend>) };
+        self.store = Some(Given::Later(Box::pin(connecting)));
+        self.queue = None;
         self.joined = true;
         self
     }
 
     /// A backend for the store alone; the queue is another one's. The reconciler joins them.
     pub fn store(mut self, backend: impl Backend) -> Self {
-        self.store = Some(Box::new(backend));
+        self.store = Some(Given::Ready(Arc::new(backend)));
         self.joined = false;
         self
     }
 
     /// A backend for the queue alone.
     pub fn queue(mut self, backend: impl Backend) -> Self {
-        self.queue = Some(Box::new(backend));
+        self.queue = Some(Given::Ready(Arc::new(backend)));
         self.joined = false;
         self
     }
@@ -191,7 +228,6 @@ impl Builder {
     pub async fn build(self) -> Result<Smache> {
         let namespace = self.namespace?;
         check_bounds(&self.settings)?;
-        let (store, queue) = open(self.store, self.queue, self.joined, &namespace)?;
         let mut registry = Registry::default();
         for (of, function) in self.functions {
             registry.add(of, function(&self.settings)?)?;
@@ -207,6 +243,8 @@ impl Builder {
                 return Err(Error::new(ErrorKind::Unregistered, message));
             }
         }
+        // Last, since it may be on another machine: a mistake in the description needs no server to be found.
+        let (store, queue) = open(self.store, self.queue, self.joined, &namespace).await?;
         let routes = Routes::new(&sources, &registry);
         let inner = Arc::new(Inner {
             namespace,
@@ -243,19 +281,16 @@ impl Builder {
 
 type Opened = (Arc<dyn CacheStore>, Arc<dyn JobQueue>);
 
-fn open(
-    store: Option<Box<dyn Backend>>,
-    queue: Option<Box<dyn Backend>>,
-    joined: bool,
-    namespace: &Namespace,
-) -> Result<Opened> {
+async fn open(store: Option<Given>, queue: Option<Given>, joined: bool, namespace: &Namespace) -> Result<Opened> {
     let missing = |role: &str| {
         let fix = "call `.backend(…)`, for example with `Memory::new()`";
         Error::new(ErrorKind::Config, format!("the system has no {role}: {fix}"))
     };
     match (store, queue) {
-        (Some(both), None) if joined => both.both(namespace),
-        (Some(store), Some(queue)) => Ok((store.store(namespace)?, queue.queue(namespace)?)),
+        (Some(both), None) if joined => both.ready().await?.both(namespace),
+        (Some(store), Some(queue)) => {
+            Ok((store.ready().await?.store(namespace)?, queue.ready().await?.queue(namespace)?))
+        }
         (None, _) => Err(missing("store")),
         (Some(_), None) => Err(missing("queue")),
     }
