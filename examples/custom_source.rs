@@ -9,7 +9,7 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use smache::{
     Entity, Smache, SourceId,
-    backend::{ChangeFeed, DataSource, EntityKey, EntityKind, Error, ErrorKind, Image, Topic},
+    backend::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Error, ErrorKind, Image, Topic},
     computed,
     memory::Memory,
 };
@@ -64,6 +64,10 @@ impl DataSource for PriceFiles {
         let names = fs::read_dir(&self.folder).map_err(unreadable)?.map(|file| file.map(|file| file.file_name()));
         let names = names.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
         names.iter().filter_map(|name| self.read(&name.to_string_lossy()).transpose()).collect()
+    }
+
+    fn capabilities(&self) -> &[Capability] {
+        &[Capability::List]
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

@@ -8,9 +8,10 @@ use std::{
 };
 
 use crate::{
-    DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields, Filter, Image,
-    Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
+    Capability, DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields,
+    Filter, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
     on::DependsOn,
+    source::{can, demand},
     system::{Inner, Kid, Nest},
 };
 
@@ -232,6 +233,7 @@ impl Cx {
     /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] where the source cannot list.
     pub async fn all<T: EntityType>(&self) -> Result<Vec<Entity<T>>> {
         let source = self.source_of::<T>()?;
+        demand(&**source, Capability::List)?;
         {
             let mut tracked = self.tracked();
             tracked.reads(source.id());
@@ -250,10 +252,11 @@ impl Cx {
     /// ([`EntityType::indexes`]) or the source cannot find; [`ErrorKind::Argument`] for a value that cannot be compared.
     pub async fn find<T: EntityType>(&self, predicate: Predicate<T>) -> Result<Vec<Entity<T>>> {
         let source = self.source_of::<T>()?;
+        demand(&**source, Capability::Find)?;
         let filter = predicate.into_filter()?;
         // Where changes tell what entities were before, that says what ceases to match. Elsewhere the entities that were
         // read do: each of them is a dependency of its own.
-        let by_entities = !source.tells_before() && source.feed().is_some();
+        let by_entities = !can(&**source, Capability::BeforeImages) && source.feed().is_some();
         self.track_predicate(source.id(), &filter, !by_entities)?;
         let images = source.find(&filter).await.map_err(|error| error.with_context("source", T::SOURCE))?;
         let mut found = Vec::with_capacity(images.len());

@@ -44,8 +44,8 @@ pub use self::{
         Reserve, Settled, Settlement,
     },
     source::{
-        Batch, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image, Snapshot, Start,
-        Topic,
+        Batch, Capability, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image,
+        Snapshot, Start, Topic,
     },
     store::{
         Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants, Epochs, FeedStep, Freshness,

@@ -126,10 +126,6 @@ mod table {
             let (feed, topic) = MemorySource::<Note>::new().feed().expect("it has a feed");
             feed.open(&[topic], smache_core::Start::Now).await.expect("open").position()
         }
-
-        fn has_before_images(&self) -> bool {
-            true
-        }
     }
 
     async fn with_feed() -> SourceHarness {

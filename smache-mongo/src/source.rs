@@ -11,8 +11,8 @@ use mongodb::{
 };
 use serde::de::DeserializeOwned;
 use smache_core::{
-    ChangeFeed, Condition, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter, Image,
-    Result, SourceId, Topic,
+    Capability, ChangeFeed, Condition, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter,
+    Image, Result, SourceId, Topic,
 };
 
 use crate::{
@@ -153,8 +153,9 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
         examine(&database, self.collection.name(), self.pre_images, self.timeout).await
     }
 
-    fn tells_before(&self) -> bool {
-        self.pre_images
+    fn capabilities(&self) -> &[Capability] {
+        const ALL: [Capability; 3] = [Capability::List, Capability::Find, Capability::BeforeImages];
+        if self.pre_images { &ALL } else { &ALL[..2] }
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

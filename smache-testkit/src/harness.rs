@@ -63,9 +63,6 @@ pub trait SourceProbe: fmt::Debug + Send + Sync + 'static {
 
     /// A position that is not in the history of the feed (any more): a source without a feed is never asked.
     async fn lost_position(&self) -> Position;
-
-    /// Whether the changes of the feed carry the entity as it was before: a source without a feed is never asked.
-    fn has_before_images(&self) -> bool;
 }
 
 impl<R> Harness<R> {

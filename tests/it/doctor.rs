@@ -44,9 +44,9 @@ async fn every_part_says_what_it_guarantees_and_what_it_lacks() -> Result<()> {
     for line in [
         "store: memory of this process\n  advice: what is stored ends with the process",
         "  advice: the store does not write its jobs",
-        "source courses: a table of 2 entities in this process, with a feed (change feed)\n",
-        "(change feed)\n  advice: changes do not tell what entities were before",
-        "source participants: a table of 3 entities in this process, without a feed (best effort)\n  advice: `changed` does not",
+        "source courses: a table of 2 entities in this process, with a feed (change feed; lists, finds, tells what was before)\n",
+        "(change feed; lists, finds)\n  advice: changes do not tell what entities were before",
+        "source participants: a table of 3 entities in this process, without a feed (best effort; lists, finds)\n  advice: `changed` does not",
     ] {
         assert!(text.contains(line), "{line}\nis not in\n{text}");
     }

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use smache::{
-    Cx, Error, ErrorKind, Freshness, Result, SourceId, State,
-    backend::{ChangeFeed, DataSource, EntityKey, EntityKind, Image, Topic},
+    Cx, Error, ErrorKind, Field, Freshness, Result, SourceId, State,
+    backend::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Filter, Image, Topic},
     computed,
     memory::{Memory, MemorySource},
 };
@@ -59,9 +59,17 @@ impl DataSource for Moody {
     }
 
     async fn list(&self) -> Result<Vec<Image>> {
+        self.0.list().await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        self.0.find(filter).await
+    }
+
+    fn capabilities(&self) -> &[Capability] {
         match self.1.0.load(Ordering::SeqCst) {
-            Mood::GOOD => self.0.list().await,
-            _ => Err(Error::new(ErrorKind::Unsupported, "this source cannot list")),
+            Mood::GOOD => self.0.capabilities(),
+            _ => &[],
         }
     }
 
@@ -89,11 +97,34 @@ async fn the_error_of_a_source_is_the_readers_and_names_it() -> Result<()> {
     for part in ["the database is being moved", "users", "greeting"] {
         assert!(error.to_string().contains(part), "{error}");
     }
-    let error = smache.get(population()).await.expect_err("it cannot list");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
     mood.set(Mood::GOOD);
     assert!(smache.get(greeting(1)).await?.is_fresh(), "nothing is held against it");
     assert_eq!(smache.stats().await?.process.bypasses, 0);
+    Ok(())
+}
+
+/// How many users have the name, by the source's own search.
+#[computed]
+async fn namesakes(cx: &Cx, name: String) -> Result<usize, Any> {
+    let field = Field::<User, String>::new("name", |user| &user.name);
+    Ok(cx.find(field.eq(name)).await?.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_does_not_declare_is_not_asked_of_it() -> Result<()> {
+    let (world, mood) = moody().await?;
+    let smache = world.builder().register::<namesakes>().build().await?;
+    mood.set(Mood::SHORT);
+    let all = smache.get(population()).await.map(drop).expect_err("it does not list");
+    let some = smache.get(namesakes("Anna".into())).await.map(drop).expect_err("it does not find");
+    for (error, capability) in [(all, "List"), (some, "Find")] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        for part in ["`users` cannot", &format!("`Capability::{capability}`"), "your own client"] {
+            assert!(error.to_string().contains(part), "{part} is not in: {error}");
+        }
+    }
+    mood.set(Mood::GOOD);
+    assert_eq!(*smache.get(population()).await?, 1, "it lists where it says so");
     Ok(())
 }
 

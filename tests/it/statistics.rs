@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use smache::{
     EntityType, Result, Smache,
     backend::{
-        Batch, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image, Position, Snapshot,
-        SourceId, Start, Topic,
+        Batch, Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image,
+        Position, Snapshot, SourceId, Start, Topic,
     },
     memory::{Memory, MemorySource},
 };
@@ -48,6 +48,10 @@ impl DataSource for Imageless {
 
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
         self.0.find(filter).await
+    }
+
+    fn capabilities(&self) -> &[Capability] {
+        &[Capability::List, Capability::Find]
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

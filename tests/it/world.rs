@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use smache::{
     Builder, Entity, Result, Smache, SourceId, Timestamp,
     backend::{
-        Backend, CacheStore, ChangeFeed, Clock, DataSource, EntityKey, EntityKind, Examination, Filter, Image,
-        JobQueue, ManualClock, Namespace, Topic,
+        Backend, CacheStore, Capability, ChangeFeed, Clock, DataSource, EntityKey, EntityKind, Examination, Filter,
+        Image, JobQueue, ManualClock, Namespace, Topic,
     },
     memory::{Memory, MemorySource},
 };
@@ -212,8 +212,8 @@ impl DataSource for Shared<dyn DataSource> {
         self.0.examine().await
     }
 
-    fn tells_before(&self) -> bool {
-        self.0.tells_before()
+    fn capabilities(&self) -> &[Capability] {
+        self.0.capabilities()
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

@@ -1,5 +1,6 @@
 //! The seam to the application's data: loading entities, and hearing of their changes.
 
+mod capability;
 mod change;
 mod image;
 mod key;
@@ -12,7 +13,9 @@ use std::{
 
 use async_trait::async_trait;
 
+pub(crate) use self::capability::{can, demand};
 pub use self::{
+    capability::Capability,
     change::{Batch, Change, ChangeKind, Snapshot},
     image::{EntityKind, Image},
     key::EntityKey,
@@ -44,9 +47,18 @@ pub trait DataSource: Debug + Send + Sync + 'static {
 
     /// Loads all entities, in any order.
     ///
+    /// # Contract
+    /// - MUST answer every entity once where [`Capability::List`] is declared, and MUST be refused elsewhere
+    ///   `list_has_every_entity`
+    ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the source cannot list.
-    async fn list(&self) -> Result<Vec<Image>>;
+    /// [`ErrorKind::Unsupported`] where the source cannot list, which is the default.
+    ///
+    /// # Cancel safety
+    /// MAY be dropped at any time.
+    async fn list(&self) -> Result<Vec<Image>> {
+        Err(unsupported(self.id(), "list its entities"))
+    }
 
     /// Finds the entities that fulfil a filter, in any order.
     ///
@@ -54,6 +66,7 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     /// - MUST answer every entity whose stored fields equal the values, and MAY answer others `find_answers_what_matches`
     /// - MUST see every change that was delivered or acknowledged before the call
     ///   `find_sees_acknowledged_changes`
+    /// - MUST be refused where [`Capability::Find`] is not declared `find_answers_what_matches`
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the source cannot find, which is the default.
@@ -62,9 +75,7 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     /// MAY be dropped at any time.
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
         let fields: Vec<&str> = filter.conditions().iter().map(Condition::field).collect();
-        let fix = "implement `DataSource::find`, or query by your own client beside `cx.depends_on(…)`";
-        let message = format!("the source `{}` cannot find by the fields `{}`: {fix}", self.id(), fields.join("`, `"));
-        Err(Error::new(ErrorKind::Unsupported, message))
+        Err(unsupported(self.id(), &format!("find by the fields `{}`", fields.join("`, `"))))
     }
 
     /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor): what and where it is, and what is unsafe
@@ -73,15 +84,21 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         Ok(Examination::new(format!("a source of `{}`", self.kind().name())))
     }
 
-    /// Whether its changes tell what an entity was before. Only a hint, which saves dependencies: a change that does not
-    /// tell is handled all the same.
-    fn tells_before(&self) -> bool {
-        false
+    /// What it can do beyond what every source must: nothing by default. Nothing else is asked of it.
+    ///
+    /// # Contract
+    /// - MUST declare [`Capability::BeforeImages`] only if its changes carry them `changes_say_what_happened`
+    fn capabilities(&self) -> &[Capability] {
+        &[]
     }
 
     /// The stream that tells of its changes and the name by which that stream knows the source; `None` when only the
     /// application itself reports changes, by `changed`.
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)>;
+}
+
+fn unsupported(source: &SourceId, what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("the source `{source}` cannot {what}: implement it, and declare it"))
 }
 
 /// A source as its feed knows it.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Inner, Smache};
-use crate::{Examination, Finding, Guarantee, JobWrites, Result, Severity};
+use crate::{Capability, Examination, Finding, Guarantee, JobWrites, Result, Severity, source::can};
 
 /// What an examination of a whole system found. `Display` says it in a few lines a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct DiagnosisPart {
     pub role: String,
     /// What it is, what it guarantees and what it lacks.
     pub examination: Examination,
+    /// What a source can do beyond what every source must.
+    pub capabilities: Vec<Capability>,
 }
 
 impl Smache {
@@ -42,11 +44,12 @@ impl Smache {
         }
         for (id, source) in &inner.sources {
             let mut part = DiagnosisPart::of(format!("source {id}"), inner.timed("examine", source.examine()).await);
+            part.capabilities = source.capabilities().to_vec();
             let fed = source.feed().is_some();
             let examination = &mut part.examination;
             examination.guarantee =
                 examination.guarantee.or(Some(if fed { Guarantee::ChangeFeed } else { Guarantee::BestEffort }));
-            inner.examine_routes(id, source.tells_before() || !fed, fed, examination);
+            inner.examine_routes(id, can(&**source, Capability::BeforeImages) || !fed, fed, examination);
             parts.push(part);
         }
         inner.examine_vouch(&mut parts).await;
@@ -101,7 +104,7 @@ impl DiagnosisPart {
             examination.findings.push(Finding::new(Severity::Danger, error.report(), fix));
             examination
         });
-        Self { role, examination }
+        Self { role, examination, capabilities: Vec::new() }
     }
 }
 
@@ -132,7 +135,8 @@ impl fmt::Display for Diagnosis {
             }
             write!(f, "{}: {}", part.role, part.examination.what)?;
             if let Some(guarantee) = part.examination.guarantee {
-                write!(f, " ({guarantee})")?;
+                let can: Vec<_> = part.capabilities.iter().map(ToString::to_string).collect();
+                write!(f, " ({guarantee}{}{})", if can.is_empty() { "" } else { "; " }, can.join(", "))?;
             }
             for finding in &part.examination.findings {
                 write!(f, "\n  {}: {}; {}", finding.severity, finding.problem, finding.fix)?;

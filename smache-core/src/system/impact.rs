@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Smache;
-use crate::{Change, ChangeKind, EntityKey, EntityType, EntryId, Page, Result, Snapshot, Via};
+use crate::{Capability, Change, ChangeKind, EntityKey, EntityType, EntryId, Page, Result, Snapshot, Via, source::can};
 
 /// Of how many entries the calls are listed.
 const LISTED: usize = 20;
@@ -60,7 +60,7 @@ impl Smache {
         let image = source.load(std::slice::from_ref(&key)).await?.pop().flatten();
         let mut change = Change::new(source.id().clone(), key, ChangeKind::Update);
         change.after = image.map_or(Snapshot::Absent, Snapshot::Known);
-        if source.tells_before() {
+        if can(&**source, Capability::BeforeImages) {
             change.before = change.after.clone();
         }
         let mut hit: HashMap<EntryId, Via> = HashMap::new();

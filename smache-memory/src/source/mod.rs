@@ -14,8 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use smache_core::{
-    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Examination, FeedId, Filter, Image, Result, SourceId,
-    Topic,
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Examination, FeedId, Filter, Image, Result,
+    SourceId, Topic,
 };
 use tokio::sync::Notify;
 
@@ -253,8 +253,9 @@ impl<T: EntityType + Clone> DataSource for MemorySource<T> {
         Ok(Examination::new(format!("a table of {entities} entities in this process, {feed} a feed")))
     }
 
-    fn tells_before(&self) -> bool {
-        self.with_feed
+    fn capabilities(&self) -> &[Capability] {
+        const ALL: [Capability; 3] = [Capability::List, Capability::Find, Capability::BeforeImages];
+        if self.with_feed { &ALL } else { &ALL[..2] }
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

@@ -49,10 +49,6 @@ impl SourceProbe for Probe {
         let token = rawdoc! { "_data": "8200000001000000012B0429296E1404" };
         Position { order: vec![0].into(), token: token.into_bytes().into() }
     }
-
-    fn has_before_images(&self) -> bool {
-        self.images
-    }
 }
 
 impl fmt::Debug for Probe {

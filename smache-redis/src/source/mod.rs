@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use redis::Value;
 use serde::{Serialize, de::DeserializeOwned};
 use smache_core::{
-    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Error, ErrorKind, Examination, FeedId, Filter,
-    Guarantee, Image, Result, SourceId, Token, Topic,
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Error, ErrorKind, Examination, FeedId,
+    Filter, Guarantee, Image, Result, SourceId, Token, Topic,
 };
 
 use self::{feed::TableFeed, line::Reader};
@@ -250,8 +250,8 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
         Ok(found)
     }
 
-    fn tells_before(&self) -> bool {
-        true
+    fn capabilities(&self) -> &[Capability] {
+        &[Capability::List, Capability::Find, Capability::BeforeImages]
     }
 
     async fn examine(&self) -> Result<Examination> {

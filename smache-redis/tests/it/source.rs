@@ -65,10 +65,6 @@ impl SourceProbe for Notes {
         let (feed, topic) = table(3).await.feed().expect("it has a feed");
         feed.open(&[topic], Start::Now).await.expect("open").position()
     }
-
-    fn has_before_images(&self) -> bool {
-        true
-    }
 }
 
 /// A table of its own on the shared server.

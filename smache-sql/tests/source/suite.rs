@@ -63,10 +63,6 @@ impl SourceProbe for Probe {
         self.source.install().await.expect("install");
         position
     }
-
-    fn has_before_images(&self) -> bool {
-        true
-    }
 }
 
 impl fmt::Debug for Probe {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use smache_core::{Change, ChangeKind, EntityKey, ErrorKind, Position, Start};
+use smache_core::{Capability, Change, ChangeKind, EntityKey, ErrorKind, Position, Start};
 
 use super::{next, open, put, remove, shown, text, until};
 use crate::{SourceHarness, steps::all};
@@ -95,7 +95,7 @@ pub async fn changes_say_what_happened(harness: SourceHarness) {
     for (index, change) in changes.iter().enumerate() {
         assert_eq!((&change.source, &change.key), (probe.source().id(), &probe.key(1)));
         let (before, after) = (shown(probe, &change.before), shown(probe, &change.after));
-        if probe.has_before_images() {
+        if probe.source().capabilities().contains(&Capability::BeforeImages) {
             assert_eq!(before, Ok(states[index].clone()), "before change {index}");
         } else {
             assert!(before.is_err() || before == Ok(states[index].clone()), "before change {index}: {before:?}");

@@ -1,6 +1,6 @@
 //! Loading.
 
-use smache_core::{EntityKey, ErrorKind};
+use smache_core::{Capability, EntityKey, ErrorKind};
 
 use super::{put, remove, text};
 use crate::{SourceHarness, SourceProbe};
@@ -33,30 +33,38 @@ pub async fn load_sees_acknowledged_changes(harness: SourceHarness) {
     assert_eq!(text(probe, 1).await.as_deref(), Some("again"));
 }
 
-/// Beyond the contract: a list has every entity once; a source that cannot list says so.
+/// A list has every entity once, where the source declares that it lists, and is refused elsewhere.
 pub async fn list_has_every_entity(harness: SourceHarness) {
     let probe = &**harness.role();
     for number in 0..30 {
         put(probe, number, &format!("entity {number:02}")).await;
     }
     remove(probe, 7).await;
+    let declared = declares(probe, Capability::List);
     match probe.source().list().await {
         Ok(images) => {
+            assert!(declared, "a source that lists declares it");
             let mut texts: Vec<String> = images.iter().map(|image| probe.text(image).expect("a text")).collect();
             texts.sort();
             let expected: Vec<String> =
                 (0..30).filter(|number| *number != 7).map(|number| format!("entity {number:02}")).collect();
             assert_eq!(texts, expected);
         }
-        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+        Err(error) => assert_eq!((error.kind(), declared), (ErrorKind::Unsupported, false), "{}", error.report()),
     }
+}
+
+fn declares(probe: &dyn SourceProbe, capability: Capability) -> bool {
+    probe.source().capabilities().contains(&capability)
 }
 
 /// The texts of what a source finds by a text, among what it may answer beside it; `None` where it cannot find.
 async fn found(probe: &dyn SourceProbe, text: &str) -> Option<usize> {
     let filter = probe.with_text(text);
+    let declared = declares(probe, Capability::Find);
     match probe.source().find(&filter).await {
         Ok(images) => {
+            assert!(declared, "a source that finds declares it");
             let texts = images.iter().map(|image| {
                 let matches = filter.matches(image).expect("the type is right");
                 let read = probe.text(image).expect("a text");
@@ -66,13 +74,13 @@ async fn found(probe: &dyn SourceProbe, text: &str) -> Option<usize> {
             Some(texts.sum())
         }
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert_eq!((error.kind(), declared), (ErrorKind::Unsupported, false), "{}", error.report());
             None
         }
     }
 }
 
-/// Every entity that fulfils a filter is found, whatever is in its text; a source that cannot find says so.
+/// Every entity that fulfils a filter is found, whatever is in its text; a source that does not declare it refuses.
 pub async fn find_answers_what_matches(harness: SourceHarness) {
     let probe = &**harness.role();
     let hostile = "$gt: \"'; DROP TABLE x; --\0ä";

@@ -13,7 +13,9 @@ use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use smache_core::{ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Filter, Image, Result, SourceId, Topic};
+use smache_core::{
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Filter, Image, Result, SourceId, Topic,
+};
 use sqlx::PgPool;
 
 pub use self::builder::PostgresSourceBuilder;
@@ -156,8 +158,8 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
         self.query(&conditions, "finding in").await
     }
 
-    fn tells_before(&self) -> bool {
-        true
+    fn capabilities(&self) -> &[Capability] {
+        &[Capability::List, Capability::Find, Capability::BeforeImages]
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smache_core::{
-    ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Filter, Image, Result, SourceId, Topic,
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Filter, Image, Result, SourceId,
+    Topic,
 };
 use sqlx::{Arguments, SqlitePool, sqlite::SqliteArguments};
 
@@ -134,8 +135,8 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
         self.query(&Equal { table: &self.table.name, source: &self.id, values }, "finding in").await
     }
 
-    fn tells_before(&self) -> bool {
-        true
+    fn capabilities(&self) -> &[Capability] {
+        &[Capability::List, Capability::Find, Capability::BeforeImages]
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
