@@ -1,5 +1,7 @@
 //! What the benchmarks share: a system on a backend, trivial functions, and the raw client beside it.
 
+mod places;
+
 use std::{
     env,
     sync::atomic::{AtomicU64, Ordering},
@@ -14,6 +16,8 @@ use smache::{
     memory::{Memory, MemorySource},
     redis::Redis,
 };
+
+pub use self::places::{Place, Raw, places};
 
 /// An entity that only the benchmark itself changes.
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
