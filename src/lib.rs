@@ -4,12 +4,12 @@ mod connect;
 
 pub use self::connect::{Connect, connect};
 pub use smache_core::{
-    Audit, Backend, Builder, Cached, Call, Capability, Cause, ChangeKind, ChangeToken, Codec, Computed, Counters, Cx,
-    DeadJob, Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType, EntryId, Error,
-    ErrorKind, Examination, Failure, Field, Fields, Freshness, FunctionAudit, Graph, GraphEdge, GraphNode, Guarantee,
-    Impact, ImpactOn, Index, IntoIds, NodeKind, NodeState, Predicate, Relation, RelationFuture, Result, Retry, Role,
-    Severity, Smache, SourceId, State, Stats, StoreFailure, Strictness, Timestamp, Verified, Why, WhyDependsOn,
-    WhyState, WhyStored, Worker, WorkerBuilder, note_read, on, tag,
+    Announced, Audit, Backend, Builder, Cached, Call, Capability, Cause, ChangeKind, ChangeToken, Codec, Computed,
+    Counters, Cx, DeadJob, Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType,
+    EntryId, Error, ErrorKind, Examination, Failure, Field, Fields, Freshness, FunctionAudit, Graph, GraphEdge,
+    GraphNode, Guarantee, Impact, ImpactOn, Index, Intent, IntentBuilder, IntoIds, NodeKind, NodeState, Predicate,
+    Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId, State, Stats, StoreFailure, Strictness,
+    Timestamp, Verified, Why, WhyDependsOn, WhyState, WhyStored, Worker, WorkerBuilder, note_read, on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};

@@ -44,8 +44,8 @@ pub use self::{
         Reserve, Settled, Settlement,
     },
     source::{
-        Batch, Capability, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind, Image,
-        Snapshot, Start, Topic,
+        Announced, Batch, Capability, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind,
+        Image, Snapshot, Start, Topic,
     },
     store::{
         Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants, Epochs, FeedStep, Freshness,
@@ -53,8 +53,9 @@ pub use self::{
         RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun,
     },
     system::{
-        Audit, Builder, Cause, Counters, DeadJob, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactOn, Smache,
-        Stats, StoreFailure, Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored, note_read,
+        Audit, Builder, Cause, Counters, DeadJob, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactOn, Intent,
+        IntentBuilder, Smache, Stats, StoreFailure, Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored,
+        note_read,
     },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},

@@ -33,6 +33,7 @@ mod freshness;
 mod functions;
 mod gone;
 mod incarnations;
+mod intent;
 mod keys;
 mod lanes;
 mod leases;

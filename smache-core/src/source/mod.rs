@@ -1,5 +1,6 @@
 //! The seam to the application's data: loading entities, and hearing of their changes.
 
+mod announced;
 mod capability;
 mod change;
 mod image;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 
 pub(crate) use self::capability::{can, demand};
 pub use self::{
+    announced::Announced,
     capability::Capability,
     change::{Batch, Change, ChangeKind, Snapshot},
     image::{EntityKind, Image},

@@ -86,8 +86,7 @@ impl Smache {
     /// # Errors
     /// As [`changed`](Self::changed).
     pub async fn changed_tag(&self, tag: &str) -> Result<ChangeToken> {
-        let hit = hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
-        self.inner.acknowledge(Invalidation { hits: vec![hit], ..Invalidation::default() }).await
+        self.inner.acknowledge(Invalidation { hits: vec![touched(tag)], ..Invalidation::default() }).await
     }
 
     /// Marks the result of a call stale: a worker recomputes it although nothing is known to have changed.
@@ -128,7 +127,7 @@ impl Inner {
         self.hits(changes).await
     }
 
-    async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
+    pub(super) async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
         let invalidated = self
             .invalidate(invalidation)
             .await
@@ -154,6 +153,11 @@ impl Inner {
             }
         }
     }
+}
+
+/// A tag that is touched.
+pub(super) fn touched(tag: &str) -> Hit {
+    hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"))
 }
 
 fn hit(dependency: Dependency, change: impl std::fmt::Display) -> Hit {

@@ -13,6 +13,7 @@ mod feed;
 mod flight;
 mod idle;
 mod impact;
+mod intent;
 mod lease;
 mod meta;
 mod nest;
@@ -34,12 +35,14 @@ pub use self::{
     counters::Counters,
     doctor::{Diagnosis, DiagnosisPart},
     impact::{Impact, ImpactOn},
+    intent::{Intent, IntentBuilder},
     verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
 };
 pub(crate) use self::{
     call_key::CallKey,
     counters::{Tally, count},
+    intent::{is_intent, overdue},
     nest::{Kid, Nest},
     read::jittered,
     registry::{Function, Registry},

@@ -11,7 +11,7 @@ use tokio::{
 use super::{Policy, Stop, job, job::UNKNOWN, settle::Settler, until};
 use crate::{
     Lane, Reserve,
-    system::{Inner, jittered},
+    system::{Inner, is_intent, jittered},
 };
 
 /// How much later than others a program asks for jobs that has just got some that it does not know.
@@ -66,7 +66,7 @@ impl LaneLoop {
             };
             let all_free = free.len();
             let got = jobs.len();
-            if jobs.iter().any(|job| self.inner.registry.by_key(job.id.function()).is_none()) {
+            if jobs.iter().any(|job| !is_intent(&job.id) && self.inner.registry.by_key(job.id.function()).is_none()) {
                 met_unknown = Some(Instant::now());
             }
             // What was reserved by a step whose answer was lost comes back after its lease, as if its worker had crashed.

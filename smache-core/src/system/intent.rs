@@ -1,0 +1,248 @@
+//! Announcing changes before they are committed, so that a program that ends in between does not lose the report.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Inner, Smache, change::touched, read::jittered};
+use crate::{
+    Begin, BeginOutcome, Change, ChangeKind, ChangeToken, Commit, CommitOutcome, EntityKey, EntityType, EntryId, Error,
+    ErrorKind, FunctionKey, Invalidation, Job, JobEnd, JobWrites, Result, SourceId, Timestamp, Token,
+};
+
+/// The function of the entries that announcements are kept in. Other keys are hashes.
+const FUNCTION: FunctionKey = FunctionKey::from_bytes(*b"~intent~");
+/// How long an announcement waits for its end unless it is told otherwise.
+const WITHIN: Duration = Duration::from_secs(60);
+/// How long the store takes the making of an announcement to be under way.
+const LEASE: Duration = Duration::from_secs(10);
+/// How long an announcement that cannot be reported now is left alone.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Smache {
+    /// Announces changes that the application is about to commit, for sources without a feed.
+    ///
+    /// [`changed`](Self::changed) comes after the commit: a program that ends in between never makes the call. An
+    /// announcement is stored before the commit, and reported by any worker once its time is over, unless it was ended by
+    /// [`Intent::committed`] or [`Intent::withdrawn`]. It changes nothing by itself.
+    ///
+    /// ```
+    /// # use smache_core::{EntityType, Result, Smache};
+    /// # async fn transfer<Account: EntityType<Id = u64>>(smache: &Smache) -> Result<()> {
+    /// let intent = smache.intend().changes::<Account>(&1)?.changes::<Account>(&2)?.announce().await?;
+    /// // … the transaction of the application, which commits …
+    /// intent.committed().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn intend(&self) -> IntentBuilder {
+        IntentBuilder {
+            inner: Arc::clone(&self.inner),
+            announced: Announced { until: 0, changes: Vec::new(), tags: Vec::new() },
+            within: WITHIN,
+        }
+    }
+}
+
+/// Changes that are about to be announced.
+#[derive(Debug)]
+#[must_use = "nothing is announced until `announce`"]
+pub struct IntentBuilder {
+    inner: Arc<Inner>,
+    announced: Announced,
+    within: Duration,
+}
+
+impl IntentBuilder {
+    /// One entity that may change, come into being or go.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unregistered`] for an unknown source, [`ErrorKind::Argument`] for an id that is no key.
+    pub fn changes<T: EntityType>(mut self, id: &T::Id) -> Result<Self> {
+        let source = self.inner.source_of::<T>()?.id().as_str().to_owned();
+        self.announced.changes.push((source, EntityKey::encode(id)?.as_bytes().to_vec()));
+        Ok(self)
+    }
+
+    /// A tag that may be touched.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.announced.tags.push(tag.into());
+        self
+    }
+
+    /// How long the commit may take from now, its timeouts included: after it the changes are reported as if they had
+    /// happened. 60 seconds unless it is set. A transaction that commits later and whose program then ends is not noticed.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = time;
+        self
+    }
+
+    /// Stores the announcement. Two round trips.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] when there is nothing to announce; the store's errors: nothing is announced then, or it is
+    /// and nobody knows, which only makes its results stale once more than they need.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have stored the announcement, as after an error.
+    pub async fn announce(mut self) -> Result<Intent> {
+        if self.announced.changes.is_empty() && self.announced.tags.is_empty() {
+            let fix = "name what is about to change by `changes` or `tag`";
+            return Err(Error::new(ErrorKind::Argument, format!("an announcement of nothing: {fix}")));
+        }
+        let id = EntryId::new(FUNCTION, *Token::random().as_bytes());
+        let inner = &self.inner;
+        let begin = Begin { id, token: Token::random(), lease: LEASE };
+        let token = begin.token;
+        let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
+            BeginOutcome::Begun(begun) => begun,
+            BeginOutcome::Busy { .. } => return Err(replaced()),
+        };
+        self.announced.until = begun.now.after(self.within).as_millis();
+        // Stored as stale, so that a store that writes jobs itself does so in this step; the job waits for the deadline.
+        let commit = Commit {
+            id,
+            token,
+            started: begun.started,
+            incarnation: begun.incarnation.clone(),
+            epochs: begun.vouch.epochs([]),
+            call: self.announced.write(),
+            value: Bytes::new(),
+            meta: Bytes::new(),
+            used: Vec::new(),
+            ttl: None,
+            not_after: None,
+            tainted: true,
+            lazy: false,
+            conflict_delay: self.within,
+        };
+        match inner.timed("commit", inner.store.commit(commit)).await? {
+            CommitOutcome::Conflicted { .. } => inner.enqueue_reported(&[id], self.within).await,
+            CommitOutcome::Fresh { .. } | CommitOutcome::Lost | CommitOutcome::OtherIncarnation => {
+                return Err(replaced());
+            }
+        }
+        Ok(Intent { inner: self.inner, id, announced: self.announced })
+    }
+}
+
+fn replaced() -> Error {
+    let message = "the store was replaced while the changes were announced: announce them again";
+    Error::new(ErrorKind::Unavailable, message)
+}
+
+/// An announcement that is stored. Dropped without an end, it is reported when its time is over, by any worker.
+#[must_use = "say how the transaction ended: `committed` or `withdrawn`"]
+pub struct Intent {
+    inner: Arc<Inner>,
+    id: EntryId,
+    announced: Announced,
+}
+
+impl Intent {
+    /// The transaction was committed: reports what was announced, as [`Smache::changed_many`] does.
+    ///
+    /// # Errors
+    /// The store's errors. The changes are then reported when their time is over.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may have been reported; if not, it is when its time is over.
+    pub async fn committed(self) -> Result<ChangeToken> {
+        let invalidation = self.announced.invalidation(&self.inner).await?;
+        let token = self.inner.acknowledge(invalidation).await?;
+        self.forget().await;
+        Ok(token)
+    }
+
+    /// The transaction was rolled back, or its changes were reported in another way, such as by
+    /// [`Smache::changed_from`]: takes the announcement back.
+    pub async fn withdrawn(self) {
+        self.forget().await;
+    }
+
+    async fn forget(&self) {
+        let inner = &self.inner;
+        let mut forgotten = inner.timed("remove", inner.store.remove(&self.id, None)).await.map(drop);
+        if forgotten.is_ok() && inner.store.job_writes() == JobWrites::Reported {
+            forgotten = inner.timed("discard", inner.queue.discard(&[self.id])).await.map(drop);
+        }
+        if let Err(error) = forgotten {
+            tracing::warn!(error = %error.report(), "an announcement stays and is reported when its time is over");
+        }
+    }
+}
+
+impl fmt::Debug for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intent").field("id", &self.id).field("announced", &self.announced).finish_non_exhaustive()
+    }
+}
+
+/// What is stored of an announcement.
+#[derive(Debug, Serialize, Deserialize)]
+struct Announced {
+    /// Milliseconds of the store's time.
+    until: u64,
+    /// Source and key of each entity.
+    changes: Vec<(String, Vec<u8>)>,
+    tags: Vec<String>,
+}
+
+impl Announced {
+    fn write(&self) -> Bytes {
+        serde_json::to_vec(self).expect("numbers, texts and bytes are JSON").into()
+    }
+
+    /// What the changes hit, in this program. Relations and predicates are evaluated on the entities as they are now.
+    async fn invalidation(&self, inner: &Arc<Inner>) -> Result<Invalidation> {
+        let mut changes = Vec::with_capacity(self.changes.len());
+        for (name, key) in &self.changes {
+            let source = SourceId::new(name)?;
+            if !inner.sources.contains_key(&source) {
+                let message = format!("the source `{source}` of an announced change is not registered here");
+                return Err(Error::new(ErrorKind::Unregistered, message));
+            }
+            changes.push(Change::new(source, EntityKey::from_canonical(key), ChangeKind::Update));
+        }
+        let mut hits = inner.hits_of(&changes).await?;
+        hits.extend(self.tags.iter().map(|tag| touched(tag)));
+        Ok(Invalidation { hits, ..Invalidation::default() })
+    }
+}
+
+/// Whether a job is an announcement whose time may be over.
+pub(crate) fn is_intent(id: &EntryId) -> bool {
+    id.function() == FUNCTION
+}
+
+/// Reports an announcement that nobody ended in time, and says how its job ends.
+pub(crate) async fn overdue(inner: &Arc<Inner>, job: &Job) -> JobEnd {
+    match report(inner, &job.id).await {
+        Ok(None) => JobEnd::Done,
+        Ok(Some(remaining)) => JobEnd::Release { delay: remaining },
+        Err(error) => {
+            tracing::warn!(entry = %job.id, error = %error.report(), "an announced change cannot be reported now");
+            JobEnd::Retry { delay: jittered(AGAIN), error: error.report() }
+        }
+    }
+}
+
+/// Answers how long there is still time, or nothing when the announcement is over.
+async fn report(inner: &Arc<Inner>, id: &EntryId) -> Result<Option<Duration>> {
+    let traced = inner.timed("trace", inner.store.trace(id)).await?;
+    let Some(record) = traced.record else { return Ok(None) };
+    let announced: Announced = serde_json::from_slice(&record.call).map_err(|error| {
+        let message = "an announcement cannot be read: it is left to programs of the version that wrote it";
+        Error::new(ErrorKind::Corrupt, message).with_source(error)
+    })?;
+    let until = Timestamp::from_millis(announced.until);
+    if until > traced.now {
+        return Ok(Some(until.since(traced.now)));
+    }
+    let changes = announced.changes.len() + announced.tags.len();
+    tracing::warn!(changes, "changes were announced and never ended: they are reported as if they had happened");
+    inner.acknowledge(announced.invalidation(inner).await?).await?;
+    inner.timed("remove", inner.store.remove(id, None)).await?;
+    Ok(None)
+}

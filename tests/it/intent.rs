@@ -1,0 +1,185 @@
+//! Announcing changes before they are committed.
+
+use std::{sync::Arc, time::Duration};
+
+use smache::{
+    Announced, Cx, ErrorKind, Guarantee, Result, Smache, State, computed, memory::Memory, memory::MemorySource, tag,
+};
+
+use crate::{
+    functions::{Any, greeting},
+    probe::{Probe, until},
+    world::{RuntimeClock, User, World},
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A price list that nothing but a tag stands for.
+#[computed]
+async fn price_list(cx: &Cx, probe: State<Probe>) -> Result<usize, Any> {
+    probe.pass("price_list".to_owned()).await?;
+    cx.depends_on(tag("prices"))?;
+    Ok(probe.runs())
+}
+
+async fn system() -> Result<(World, Smache)> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    world.put(2, "Ben").await?;
+    let smache = world.builder().register::<price_list>().build().await?;
+    smache.get(greeting(1)).await?;
+    smache.get(greeting(2)).await?;
+    Ok((world, smache))
+}
+
+async fn jobs(smache: &Smache) -> Result<u64> {
+    let jobs = smache.stats().await?.jobs;
+    Ok(jobs.propagation + jobs.recompute + jobs.running + jobs.buried)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announced_change_is_reported_although_its_program_ended() -> Result<()> {
+    let (world, smache) = system().await?;
+    let worker = smache.worker().start();
+    let intent = smache.intend().changes::<User>(&1)?.within(SOON).announce().await?;
+    world.put(1, "Annie").await?;
+    drop(intent); // as if the program had ended between its commit and its report
+    tokio::time::sleep(SOON / 2).await;
+    assert!(smache.is_fresh(greeting(1)).await?, "the transaction may still be open");
+    tokio::time::sleep(SOON).await;
+    until("a worker reports it and computes", async || {
+        Ok(*smache.get(greeting(1)).await? == "Hello, Annie" && smache.is_fresh(greeting(1)).await?)
+    })
+    .await?;
+    assert_eq!(world.probe.runs(), 3, "nobody else was concerned");
+    assert_eq!((jobs(&smache).await?, smache.stats().await?.store.entries), (0, 2), "nothing is left of it");
+    worker.shutdown(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_committed_announcement_is_reported_at_once_and_only_once() -> Result<()> {
+    let (world, smache) = system().await?;
+    let intent = smache.intend().changes::<User>(&1)?.changes::<User>(&2)?.within(SOON).announce().await?;
+    assert!(smache.is_fresh(greeting(1)).await?, "an announcement changes nothing by itself");
+    world.put(1, "Annie").await?;
+    let token = intent.committed().await?;
+    assert!(!smache.is_fresh(greeting(1)).await? && !smache.is_fresh(greeting(2)).await?);
+    assert_eq!(*smache.get(greeting(1).at_least(token)).await?, "Hello, Annie", "the token proves the report");
+    smache.run_until_idle().await?;
+    let runs = world.probe.runs();
+    tokio::time::sleep(SOON * 2).await;
+    smache.run_until_idle().await?;
+    assert_eq!(world.probe.runs(), runs);
+    assert_eq!((jobs(&smache).await?, smache.stats().await?.store.entries), (0, 2), "nothing is left of it");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_announcement_changes_nothing() -> Result<()> {
+    let (world, smache) = system().await?;
+    smache.intend().changes::<User>(&1)?.within(SOON).announce().await?.withdrawn().await;
+    tokio::time::sleep(SOON * 2).await;
+    assert_eq!(smache.run_until_idle().await?, 0);
+    assert!(smache.is_fresh(greeting(1)).await? && world.probe.runs() == 2);
+    assert_eq!(smache.stats().await?.store.entries, 2);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_everything_stale_reports_no_announcement_early() -> Result<()> {
+    let (world, smache) = system().await?;
+    let worker = smache.worker().start();
+    let intent = smache.intend().changes::<User>(&1)?.within(SOON).announce().await?;
+    smache.invalidate_all().await?;
+    until("everything is computed again", async || {
+        Ok(smache.is_fresh(greeting(1)).await? && smache.is_fresh(greeting(2)).await?)
+    })
+    .await?;
+    world.put(1, "Annie").await?;
+    drop(intent);
+    assert!(smache.is_fresh(greeting(1)).await?, "its time is not over");
+    tokio::time::sleep(SOON * 2).await;
+    until("it is reported all the same", async || Ok(*smache.get(greeting(1)).await? == "Hello, Annie")).await?;
+    worker.shutdown(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_is_announced_like_an_entity() -> Result<()> {
+    let (_world, smache) = system().await?;
+    smache.get(price_list()).await?;
+    let worker = smache.worker().start();
+    drop(smache.intend().tag("prices").within(SOON).announce().await?);
+    tokio::time::sleep(SOON / 2).await;
+    assert_eq!(*smache.get(price_list()).await?, 3);
+    tokio::time::sleep(SOON).await;
+    until("it is computed again", async || Ok(*smache.get(price_list()).await? == 4)).await?;
+    worker.shutdown(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcement_outlives_workers_that_cannot_report_it() -> Result<()> {
+    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let users = MemorySource::<User>::without_feed();
+    users.insert(User { id: 1, name: "Anna".into() })?;
+    let builder = || Smache::builder("shop").backend(memory.clone()).state(Probe::default());
+    let other = builder().build().await?;
+    let theirs = other.worker().start();
+    let smache = builder().source(users.clone()).register::<greeting>().build().await?;
+    smache.get(greeting(1)).await?;
+    drop(smache.intend().changes::<User>(&1)?.within(SOON).announce().await?);
+    users.insert(User { id: 1, name: "Annie".into() })?;
+    tokio::time::sleep(SOON * 20).await;
+    assert!(smache.is_fresh(greeting(1)).await?, "the only worker does not know the source");
+    let ours = smache.worker().start();
+    until("ours does", async || Ok(*smache.get(greeting(1)).await? == "Hello, Annie")).await?;
+    ours.shutdown(SOON).await;
+    theirs.shutdown(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcement_works_with_the_queue_elsewhere() -> Result<()> {
+    let clock = Arc::new(RuntimeClock::new());
+    let memory = || Memory::builder().clock(clock.clone()).build();
+    let users = MemorySource::<User>::without_feed();
+    users.insert(User { id: 1, name: "Anna".into() })?;
+    let builder = Smache::builder("shop").store(memory()).queue(memory()).state(Probe::default());
+    let smache = builder.source(users.clone()).register::<greeting>().build().await?;
+    smache.get(greeting(1)).await?;
+    smache.intend().changes::<User>(&1)?.within(SOON).announce().await?.withdrawn().await;
+    assert_eq!(jobs(&smache).await?, 0, "its job goes with it");
+    drop(smache.intend().changes::<User>(&1)?.within(SOON).announce().await?);
+    users.insert(User { id: 1, name: "Annie".into() })?;
+    let worker = smache.worker().start();
+    tokio::time::sleep(SOON * 2).await;
+    until("it is reported", async || Ok(*smache.get(greeting(1)).await? == "Hello, Annie")).await?;
+    worker.shutdown(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcement_of_nothing_or_of_an_unknown_source_is_refused() -> Result<()> {
+    let smache = Smache::builder("shop").backend(Memory::new()).build().await?;
+    let error = smache.intend().announce().await.map(drop).expect_err("there is nothing");
+    assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("`changes`"), "{error}");
+    let error = smache.intend().changes::<User>(&1).map(drop).expect_err("no such source");
+    assert!(error.kind() == ErrorKind::Unregistered && error.to_string().contains("`users`"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_writers_announce_says_so() -> Result<()> {
+    let users = || MemorySource::<User>::without_feed();
+    let start = |builder: smache::Builder| builder.backend(Memory::new()).build();
+    let announced = start(Smache::builder("shop").source(Announced::new(users()))).await?.doctor().await;
+    assert_eq!(announced.parts[2].examination.guarantee, Some(Guarantee::Intent));
+    let reported = start(Smache::builder("shop").source(users())).await?.doctor().await;
+    assert_eq!(reported.parts[2].examination.guarantee, Some(Guarantee::BestEffort));
+    let fed = start(Smache::builder("shop").source(Announced::new(MemorySource::<User>::new()))).await?.doctor().await;
+    assert_eq!(fed.parts[2].examination.guarantee, Some(Guarantee::ChangeFeed), "what is better counts");
+    assert!(announced.to_string().contains("(intent; lists, finds)"), "{announced}");
+    Ok(())
+}
