@@ -134,7 +134,7 @@ async fn jobs(queue: &dyn JobQueue) -> Duration {
         }
         let mut passed = 0;
         while passed < jobs.len() {
-            let reserve = Reserve { lane: Lane::Recompute, max: 64, lease: LEASE };
+            let reserve = Reserve::new(Lane::Recompute, 64, LEASE);
             let taken = queue.reserve(reserve).await.expect("reserve").jobs;
             assert!(!taken.is_empty(), "{passed} of {} jobs came", jobs.len());
             let done = |job: &smache::backend::Job| Settlement { id: job.id, token: job.token, end: JobEnd::Done };

@@ -1,5 +1,5 @@
--- lane, max, lease, twelve bytes of a token → next due from now (-1: none), then (id, token, errors, crashes) each
-local lane, max, ends, seed = ARGV[1], tonumber(ARGV[2]), int(NOW + tonumber(ARGV[3])), ARGV[4]
+-- lane, max, lease, token, whether it is asked again → next due from now (-1: none), then (id, errors, crashes) each
+local lane, max, ends, token = ARGV[1], tonumber(ARGV[2]), int(NOW + tonumber(ARGV[3])), ARGV[4]
 local AT_ONCE = 100
 
 -- What was not settled in time, of any lane: its worker vanished.
@@ -13,18 +13,33 @@ end
 flush()
 
 local jobs, next_due = {}, -1
+local function add(id)
+    local counted = call('HMGET', job_key(id), 'e', 'c')
+    jobs[#jobs + 1] = { id, tonumber(counted[1] or '0'), tonumber(counted[2] or '0') }
+end
+
+-- An answer was lost: what the token holds is answered. A walk over what runs, which nobody else pays for.
+if ARGV[5] == '1' then
+    for _, id in ipairs(call('ZRANGE', PREFIX .. 'q:r', 0, -1)) do
+        local job = call('HMGET', job_key(id), 't', 'l')
+        if job[1] == token and job[2] == lane then
+            call('ZADD', PREFIX .. 'q:r', ends, id)
+            add(id)
+        end
+    end
+    if #jobs > 0 then max = 0 end
+end
+
 for _, priority in ipairs(call('ZRANGE', PREFIX .. 'q:p:' .. lane, 0, -1)) do
     local line = line_key(lane, priority)
     local due = max > #jobs and call('ZRANGEBYSCORE', line, '-inf', int(NOW), 'LIMIT', 0, max - #jobs) or {}
     for _, id in ipairs(due) do
-        local token = seed .. struct.pack('>I4', #jobs)
-        local counted = call('HMGET', job_key(id), 'e', 'c')
         call('HSET', job_key(id), 's', 'r', 't', token)
         call('ZREM', line, id)
         call('ZADD', PREFIX .. 'q:r', ends, id)
         call('ZREM', PREFIX .. 'q:i', 'q' .. id)
         call('ZADD', PREFIX .. 'q:i', 0, 'r' .. id)
-        jobs[#jobs + 1] = { id, token, tonumber(counted[1] or '0'), tonumber(counted[2] or '0') }
+        add(id)
     end
     local first = call('ZRANGE', line, 0, 0, 'WITHSCORES')[2]
     if first then

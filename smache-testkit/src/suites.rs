@@ -129,6 +129,7 @@ macro_rules! queue_suite {
             queue::delivery: [
                 no_job_is_delivered_twice_while_reserved,
                 lapsed_reservation_is_delivered_again,
+                reserve_again_gives_the_same_jobs,
                 lapsed_job_goes_back_to_its_lane,
                 lapsed_reservation_that_nobody_took_still_counts,
                 urgent_job_comes_first,

@@ -285,6 +285,26 @@ async fn jobs_whose_end_is_not_heard_at_first_are_not_run_again() -> Result<()> 
 }
 
 #[tokio::test(start_paused = true)]
+async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    let lease = Duration::from_secs(600);
+    let worker = smache.worker().job_lease(lease).max_crashes(1).start();
+    for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
+        let (started, runs) = (tokio::time::Instant::now(), world.probe.runs());
+        faults.times("reserve", fault, 4);
+        smache.changed::<User>(&1).await?;
+        until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
+        assert!(started.elapsed() < lease / 4, "{fault:?}: nobody waits for the lease");
+        assert_eq!(world.probe.runs(), runs + 1, "{fault:?}");
+        assert_eq!(smache.dead_jobs(10).await?, [], "{fault:?}");
+    }
+    worker.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_outlives_an_outage_and_buries_nothing_for_it() -> Result<()> {
     outage_of_a_worker(Fault::Unavailable).await
 }

@@ -202,7 +202,7 @@ async fn a_job_whose_workers_vanish_is_buried_before_it_takes_the_next_one() -> 
     let (world, clock) = World::manual();
     let smache = stale(&world).await?;
     for _ in 0..3 {
-        let reserve = Reserve { lane: Lane::Recompute, max: 10, lease: SECOND };
+        let reserve = Reserve::new(Lane::Recompute, 10, SECOND);
         assert_eq!(world.queue()?.reserve(reserve).await?.jobs.len(), 1);
         clock.advance(2 * SECOND);
     }

@@ -33,7 +33,7 @@ impl Lane {
 ///
 /// # Cancel safety
 /// Every method may be dropped at any await point. A dropped [`reserve`](Self::reserve) may have reserved jobs that
-/// nobody knows of: their leases lapse and they are delivered again.
+/// nobody knows of: ask [`again`](Reserve::again), or their leases lapse and they are delivered to somebody else.
 #[async_trait]
 pub trait JobQueue: Debug + Send + Sync + 'static {
     /// Adds jobs.
@@ -55,6 +55,8 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST deliver the most urgent priority first, then the earliest due time `urgent_job_comes_first`
     /// - MUST keep lanes apart `lanes_are_reserved_apart`
     /// - MUST say when the next job of the lane becomes due `next_due_is_reported`
+    /// - MUST answer a request [`again`](Reserve::again) with the jobs of the lane that its token holds, their leases
+    ///   renewed, and reserve no others if there are any `reserve_again_gives_the_same_jobs`
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation>;
 
     /// Extends reservations, from now. Says for each whether the token still holds it.
@@ -160,6 +162,25 @@ pub struct Reserve {
     pub max: usize,
     /// How long each reservation holds unless it is extended.
     pub lease: Duration,
+    /// What the jobs are held by, new for every request but one that is made again.
+    pub token: Token,
+    /// Whether a request with this token was made before and its answer was lost: what that one reserved is answered.
+    pub again: bool,
+}
+
+impl Reserve {
+    /// A request under a new token.
+    #[must_use]
+    pub fn new(lane: Lane, max: usize, lease: Duration) -> Self {
+        Self { lane, max, lease, token: Token::random(), again: false }
+    }
+
+    /// The same request once more, after its answer was lost.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.again = true;
+        self
+    }
 }
 
 /// Reserved jobs.
@@ -178,7 +199,7 @@ pub struct Job {
     pub id: EntryId,
     /// Its lane.
     pub lane: Lane,
-    /// Needed to extend and settle it.
+    /// That of the reservation, needed to extend and settle it.
     pub token: Token,
     /// Runs in a row that ended in an error.
     pub errors: u32,

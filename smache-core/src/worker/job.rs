@@ -105,7 +105,7 @@ pub(crate) async fn run_due(inner: &Arc<Inner>) -> Result<u64> {
     let mut ran = 0;
     for lane in Lane::ALL {
         loop {
-            let reserve = Reserve { lane, max: policy.batch, lease: policy.lease };
+            let reserve = Reserve::new(lane, policy.batch, policy.lease);
             let reservation = inner.timed("reserve", inner.queue.reserve(reserve)).await?;
             if reservation.jobs.is_empty() {
                 break;

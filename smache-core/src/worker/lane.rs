@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -32,6 +32,8 @@ impl LaneLoop {
         let (cancel, cancelled) = watch::channel(false);
         let mut running = JoinSet::new();
         let mut failed: Option<Instant> = None;
+        // A request that was not answered, and the places of what it may have reserved.
+        let mut unanswered: Option<(Reserve, Vec<OwnedSemaphorePermit>)> = None;
         let mut met_unknown: Option<Instant> = None;
         loop {
             if met_unknown.is_some_and(|met| met.elapsed() < UNKNOWN * 2) {
@@ -43,25 +45,35 @@ impl LaneLoop {
             }
             // Seen before the queue is asked: a bell that rings in between is heard in the wait below.
             self.bell.mark_unchanged();
-            let place = tokio::select! {
-                biased;
-                () = until(&mut self.stop, Stop::Drain) => break,
-                place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+            let (reserve, mut free) = match unanswered.take() {
+                Some((lost, free)) => (lost.again(), free),
+                None => {
+                    let place = tokio::select! {
+                        biased;
+                        () = until(&mut self.stop, Stop::Drain) => break,
+                        place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
+                    };
+                    while running.try_join_next().is_some() {}
+                    let mut free = vec![place];
+                    while free.len() < self.policy.batch
+                        && let Ok(place) = Arc::clone(&places).try_acquire_owned()
+                    {
+                        free.push(place);
+                    }
+                    (Reserve::new(self.lane, free.len(), self.policy.lease), free)
+                }
             };
-            while running.try_join_next().is_some() {}
-            let mut free = vec![place];
-            while free.len() < self.policy.batch
-                && let Ok(place) = Arc::clone(&places).try_acquire_owned()
-            {
-                free.push(place);
-            }
-            let reserve = Reserve { lane: self.lane, max: free.len(), lease: self.policy.lease };
-            let (jobs, next) = match self.inner.timed("reserve", self.inner.queue.reserve(reserve)).await {
+            let (jobs, next) = match self.inner.timed("reserve", self.inner.queue.reserve(reserve.clone())).await {
                 Ok(reservation) => (reservation.jobs, reservation.next_due.unwrap_or(self.policy.poll)),
                 Err(error) => {
                     tracing::warn!(error = %error.report(), "the worker cannot reserve jobs and tries again");
                     failed = Some(Instant::now());
-                    (Vec::new(), self.policy.poll)
+                    unanswered = Some((reserve, free));
+                    self.pause(self.policy.poll).await;
+                    if *self.stop.borrow() != Stop::No {
+                        break;
+                    }
+                    continue;
                 }
             };
             let all_free = free.len();
@@ -69,7 +81,8 @@ impl LaneLoop {
             if jobs.iter().any(|job| !is_intent(&job.id) && self.inner.registry.by_key(job.id.function()).is_none()) {
                 met_unknown = Some(Instant::now());
             }
-            // What was reserved by a step whose answer was lost comes back after its lease, as if its worker had crashed.
+            // A step whose answer was lost may also be late, and reserve what nobody asks for again: it comes back after its
+            // lease, as if its worker had crashed.
             let doubt = self.policy.lease.saturating_mul(2).saturating_add(self.policy.poll);
             let doubtful = failed.is_some_and(|failed| failed.elapsed() < doubt);
             for job in jobs {

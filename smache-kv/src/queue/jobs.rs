@@ -84,20 +84,38 @@ impl Step<'_> {
 
     pub(super) async fn reserve(&mut self, reserve: &Reserve) -> Result<Reservation> {
         self.put_back_lapsed().await?;
-        let (due, later) = self.due(reserve.lane, reserve.max).await?;
+        let held = if reserve.again { self.held(reserve).await? } else { Vec::new() };
+        let max = if held.is_empty() { reserve.max } else { 0 };
+        let (due, later) = self.due(reserve.lane, max).await?;
         let until = self.now.after(reserve.lease);
         self.prefetch_kept(due.iter().copied()).await?;
-        let mut jobs = Vec::with_capacity(due.len().min(reserve.max));
-        for id in due.iter().take(reserve.max) {
+        let mut jobs = Vec::with_capacity(held.len() + due.len().min(max));
+        for id in held.iter().chain(due.iter().take(max)) {
             let old = self.job(id).await?;
             let old = old.ok_or_else(|| corrupt("a queued job", &self.keys().entry(Role::Job, id)))?;
-            let token = Token::random();
+            let token = reserve.token;
             jobs.push(Job { id: *id, lane: old.lane, token, errors: old.errors, crashes: old.crashes });
-            let state = State::Running { token, until, again: None };
+            // What is held already keeps the request that came meanwhile.
+            let again = if let State::Running { again, .. } = old.state { again } else { None };
+            let state = State::Running { token, until, again };
             self.put_job(id, Some(&old), &Kept { state, ..old.clone() });
         }
-        let next_due = if due.len() > reserve.max { Some(Duration::ZERO) } else { later };
+        let next_due = if due.len() > max { Some(Duration::ZERO) } else { later };
         Ok(Reservation { jobs, next_due })
+    }
+
+    /// What an earlier request with this token has reserved.
+    async fn held(&mut self, reserve: &Reserve) -> Result<Vec<EntryId>> {
+        let range = self.keys().range(Role::JobLease, &[]);
+        let mut held = Vec::new();
+        for (key, _) in self.scan(&range, usize::MAX).await? {
+            let id = self.indexed(&key)?;
+            let job = self.job(&id).await?.filter(|kept| kept.lane == reserve.lane);
+            if job.is_some_and(|kept| matches!(kept.state, State::Running { token, .. } if token == reserve.token)) {
+                held.push(id);
+            }
+        }
+        Ok(held)
     }
 
     /// The most urgent due jobs of a lane, one more than asked for, and when the next one becomes due. The index is by

@@ -142,7 +142,7 @@ async fn nothing_is_left_of_what_is_over() {
     }
     store.invalidate(change("a")).await.expect("invalidate");
     store.new_epoch().await.expect("new epoch");
-    let reserve = Reserve { lane: Lane::Recompute, max: 5, lease: LONG };
+    let reserve = Reserve::new(Lane::Recompute, 5, LONG);
     let taken = queue.reserve(reserve).await.expect("reserve").jobs;
     for job in &taken {
         compute(&*store, job.id, "b").await;
@@ -194,7 +194,7 @@ async fn job_of_another_process_is_found_long_before_the_timeout() {
     let waits = tokio::spawn(async move {
         loop {
             here.wait(Duration::from_secs(60)).await.expect("wait");
-            let reserve = Reserve { lane: Lane::Recompute, max: 1, lease: LONG };
+            let reserve = Reserve::new(Lane::Recompute, 1, LONG);
             if let Some(job) = here.reserve(reserve).await.expect("reserve").jobs.pop() {
                 return job.id;
             }
@@ -248,7 +248,7 @@ async fn worker_wakes_when_the_lease_of_another_one_ends() {
     let queue = backend.queue(&Namespace::new("shop").expect("a good name")).expect("it has queues");
     queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
     let lease = Duration::from_millis(50);
-    let taken = queue.reserve(Reserve { lane: Lane::Recompute, max: 1, lease }).await.expect("reserve");
+    let taken = queue.reserve(Reserve::new(Lane::Recompute, 1, lease)).await.expect("reserve");
     assert_eq!(taken.jobs.len(), 1);
     let wait = queue.wait(Duration::from_secs(60));
     tokio::time::timeout(Duration::from_secs(20), wait).await.expect("long before 60 s").expect("wait");

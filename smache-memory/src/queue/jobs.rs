@@ -173,11 +173,12 @@ impl Jobs {
         self.put_back_lapsed(now);
         self.ripen(reserve.lane, now);
         let until = now.after(reserve.lease);
-        let mut jobs = Vec::new();
-        while jobs.len() < reserve.max {
+        let mut jobs = if reserve.again { self.held(reserve, until) } else { Vec::new() };
+        let max = if jobs.is_empty() { reserve.max } else { 0 };
+        while jobs.len() < max {
             let Some((.., id)) = self.lanes[reserve.lane as usize].ready.first().copied() else { break };
             let mut kept = self.take(&id).expect("every ready job is kept");
-            let token = Token::random();
+            let token = reserve.token;
             jobs.push(Job { id, lane: kept.lane, token, errors: kept.errors, crashes: kept.crashes });
             kept.state = State::Running { token, until, again: None };
             self.insert(id, kept);
@@ -188,6 +189,28 @@ impl Jobs {
             None => waiting.first().map(|(due, _)| due.since(now)),
         };
         Reservation { jobs, next_due }
+    }
+
+    /// What an earlier request with this token has reserved, with new leases.
+    fn held(&mut self, reserve: &Reserve, until: Timestamp) -> Vec<Job> {
+        let mut held = Vec::new();
+        for (_, id) in &self.leases {
+            let kept = &self.all[id];
+            if kept.lane == reserve.lane && matches!(kept.state, State::Running { token, .. } if token == reserve.token)
+            {
+                held.push(Job {
+                    id: *id,
+                    lane: kept.lane,
+                    token: reserve.token,
+                    errors: kept.errors,
+                    crashes: kept.crashes,
+                });
+            }
+        }
+        for job in &held {
+            self.extend(&job.id, job.token, until);
+        }
+        held
     }
 
     /// Queues the jobs again whose worker vanished.

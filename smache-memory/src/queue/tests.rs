@@ -18,7 +18,7 @@ fn job(number: u8) -> NewJob {
 }
 
 async fn reserve(queue: &dyn JobQueue, lane: Lane, lease: Duration) -> usize {
-    queue.reserve(Reserve { lane, max: 10, lease }).await.expect("reserve").jobs.len()
+    queue.reserve(Reserve::new(lane, 10, lease)).await.expect("reserve").jobs.len()
 }
 
 async fn waited(queue: &dyn JobQueue) -> Duration {

@@ -108,8 +108,7 @@ impl JobQueue for RedisQueue {
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
         let mut call = RESERVE.call(&self.keys);
         call.arg(lane_name(reserve.lane)).arg(reserve.max.min(PER_CALL)).millis(reserve.lease);
-        // The script numbers the tokens of one reservation.
-        call.arg(&Token::random().as_bytes()[..Token::LEN - 4]);
+        call.arg(reserve.token.as_bytes()).arg(if reserve.again { "1" } else { "0" });
         let mut reply = self.reply(&call).await?;
         let next_due = match reply.value()? {
             redis::Value::Int(-1) => None,
@@ -121,7 +120,7 @@ impl JobQueue for RedisQueue {
             jobs.push(Job {
                 id: EntryId::from_slice(&job.bytes()?)?,
                 lane: reserve.lane,
-                token: Token::from_slice(&job.bytes()?)?,
+                token: reserve.token,
                 errors: runs(&mut job)?,
                 crashes: runs(&mut job)?,
             });

@@ -98,7 +98,7 @@ async fn a_job_is_found_by_one_script_of_reads() {
     let mut measured = Measured::start().await;
     let queue = measured.redis.queue(&random_namespace()).expect("a queue");
     queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
-    let reserve = Reserve { lane: Lane::Recompute, max: 10, lease: Duration::from_secs(9) };
+    let reserve = Reserve::new(Lane::Recompute, 10, Duration::from_secs(9));
     assert_eq!(queue.reserve(reserve).await.expect("reserve").jobs.len(), 1);
     assert_eq!(queue.find(&id(2)).await.expect("the script is known from now on"), None);
     measured.reset().await;
@@ -179,7 +179,7 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
     compute(&*store, id(1), &[direct("a")]).await;
     let _: () = ask(&mut measured.probe, &[b"SCRIPT", b"FLUSH"]).await;
     queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
-    let reserve = Reserve { lane: Lane::Recompute, max: 10, lease: Duration::from_secs(9) };
+    let reserve = Reserve::new(Lane::Recompute, 10, Duration::from_secs(9));
     assert_eq!(queue.reserve(reserve).await.expect("reserve").jobs.len(), 1);
 }
 

@@ -142,7 +142,7 @@ async fn an_entry_that_is_hit_twice_gets_the_job_of_the_harder_hit() {
     let (store, queue) = shared().await.both(&random_namespace()).expect("both");
     compute(&*store, id(1), &[child("a"), direct("b")]).await;
     assert_eq!(store.invalidate(change(["a", "b"])).await.expect("invalidate").marked, 1);
-    let reserve = |lane| Reserve { lane, max: 10, lease: Duration::from_secs(9) };
+    let reserve = |lane| Reserve::new(lane, 10, Duration::from_secs(9));
     assert!(queue.reserve(reserve(Lane::Propagation)).await.expect("reserve").jobs.is_empty());
     assert_eq!(queue.reserve(reserve(Lane::Recompute)).await.expect("reserve").jobs.len(), 1);
 }

@@ -31,8 +31,9 @@ BEGIN
 END $$;
 
 -- One row a job, in order, and a last one without an id that says in how many milliseconds the next one is due.
-CREATE OR REPLACE FUNCTION smache_reserve(p_name text, p_lane bigint, p_max bigint, p_lease bigint, p_prefix bytea)
-RETURNS TABLE (id bytea, token bytea, errors bigint, crashes bigint, next_due bigint) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION smache_reserve(p_name text, p_lane bigint, p_max bigint, p_lease bigint, p_token bytea,
+    p_again boolean)
+RETURNS TABLE (id bytea, errors bigint, crashes bigint, next_due bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     s smache_namespaces := smache_space(p_name, 0);
@@ -52,6 +53,17 @@ BEGIN
             SELECT j.id FROM smache_jobs j WHERE j.ns = s.ns AND j.state = 1 AND j.at <= t
             ORDER BY j.at LIMIT 1000 FOR UPDATE SKIP LOCKED
         ));
+    -- An answer was lost: what the token holds is answered. A walk over what runs, which nobody else pays for.
+    IF p_again THEN
+        taken := ARRAY(
+            SELECT j.id FROM smache_jobs j
+            WHERE j.ns = s.ns AND j.state = 1 AND j.token = p_token AND j.lane = p_lane ORDER BY j.id FOR UPDATE
+        );
+        UPDATE smache_jobs SET at = t + p_lease WHERE ns = s.ns AND id = ANY (taken);
+        IF cardinality(taken) > 0 THEN
+            p_max := 0;
+        END IF;
+    END IF;
     -- From priority to priority, so that no job that waits for its time is passed on the way to one that is due.
     LOOP
         SELECT min(j.priority) INTO level FROM smache_jobs j
@@ -64,8 +76,7 @@ BEGIN
                 ORDER BY j.at LIMIT p_max - cardinality(taken) FOR UPDATE SKIP LOCKED
             );
             UPDATE smache_jobs j SET
-                state = 1, at = t + p_lease, token = p_prefix || int4send((cardinality(taken) + u.place)::int)
-                FROM unnest(page) WITH ORDINALITY AS u (id, place) WHERE j.ns = s.ns AND j.id = u.id;
+                state = 1, at = t + p_lease, token = p_token WHERE j.ns = s.ns AND j.id = ANY (page);
             taken := taken || page;
         END IF;
         SELECT min(j.at) INTO due FROM smache_jobs j
@@ -73,10 +84,10 @@ BEGIN
         soonest := least(soonest, due);
     END LOOP;
     RETURN QUERY
-        SELECT j.id, j.token, j.errors, j.crashes, NULL::bigint
+        SELECT j.id, j.errors, j.crashes, NULL::bigint
         FROM unnest(taken) WITH ORDINALITY AS u (id, place) JOIN smache_jobs j ON j.ns = s.ns AND j.id = u.id
         ORDER BY u.place;
-    RETURN QUERY SELECT NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint,
+    RETURN QUERY SELECT NULL::bytea, NULL::bigint, NULL::bigint,
         CASE WHEN soonest IS NOT NULL THEN greatest(soonest - t, 0) END;
 END $$;
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use smache_core::{JobEnd, JobState, Lane, NewJob, Reserve, Settled, Token};
+use smache_core::{Enqueued, Job, JobEnd, JobState, Lane, NewJob, Reserve, Settled, Token};
 
 use super::{counts, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
 use crate::{QueueHarness, queue::bury, steps::*};
@@ -40,6 +40,39 @@ pub async fn lapsed_reservation_is_delivered_again(harness: QueueHarness) {
     assert_eq!(counts(queue).await, [0; 4]);
     enqueue(queue, job(id(1))).await;
     assert_eq!(reserve_one(queue).await.crashes, 0, "done forgets the crashes");
+}
+
+/// A request whose answer was lost is made again, and gets what it has reserved, no more and without a crash.
+pub async fn reserve_again_gives_the_same_jobs(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let jobs: Vec<NewJob> = ids(0..5).into_iter().map(job).collect();
+    queue.enqueue(&jobs).await.expect("enqueue");
+    enqueue(queue, NewJob::now(id(9), Lane::Propagation)).await;
+    let lost = Reserve::new(Lane::Recompute, 3, LONG);
+    let first = queue.reserve(lost.clone()).await.expect("reserve").jobs;
+    assert_eq!((first.len(), counts(queue).await), (3, [1, 2, 3, 0]));
+    assert_eq!(enqueue(queue, job(first[0].id)).await, Enqueued::Again);
+
+    let ends = list(queue, JobState::Running, 10).await[0].at;
+    let again = Reserve { lease: LONG * 2, ..lost.clone().again() };
+    let answer = queue.reserve(again.clone()).await.expect("reserve");
+    let found = |jobs: &[Job]| sorted(&jobs.iter().map(|job| job.id).collect::<Vec<_>>());
+    assert_eq!(found(&answer.jobs), found(&first));
+    assert!(answer.jobs.iter().all(|job| (job.token, job.crashes, job.errors) == (lost.token, 0, 0)), "{answer:?}");
+    assert_eq!(answer.next_due, Some(Duration::ZERO), "the other two are due");
+    let renewed = list(queue, JobState::Running, 10).await;
+    assert_eq!(renewed.len(), 3);
+    assert!(renewed.iter().all(|job| job.at >= ends.after(LONG / 2)), "the leases are those of the second request");
+
+    assert_eq!(settle(queue, &first[0], JobEnd::Done).await, Settled::Again, "what was requested meanwhile is kept");
+    assert_eq!(settle(queue, &first[1], JobEnd::Done).await, Settled::Settled);
+    let rest = queue.reserve(again).await.expect("reserve").jobs;
+    assert_eq!(found(&rest), [first[2].id], "what was settled is not held any more");
+
+    let other = Reserve { lane: Lane::Propagation, ..lost.again() };
+    assert_eq!(found(&queue.reserve(other).await.expect("reserve").jobs), [id(9)], "a token holds jobs of one lane");
+    let never = Reserve::new(Lane::Recompute, 2, LONG).again();
+    assert_eq!(queue.reserve(never).await.expect("reserve").jobs.len(), 2, "what never arrived reserves as usual");
 }
 
 /// Beyond the contract: whichever lane asks, a lapsed job goes back to its own.
@@ -99,8 +132,7 @@ pub async fn lanes_are_reserved_apart(harness: QueueHarness) {
 /// A worker hears when the lane has something for it next.
 pub async fn next_due_is_reported(harness: QueueHarness) {
     let queue = &**harness.role();
-    let ask =
-        async |max| queue.reserve(Reserve { lane: Lane::Recompute, max, lease: LONG }).await.expect("reserve").next_due;
+    let ask = async |max| queue.reserve(Reserve::new(Lane::Recompute, max, LONG)).await.expect("reserve").next_due;
     enqueue(queue, NewJob { delay: SHORT, ..NewJob::now(id(9), Lane::Propagation) }).await;
     assert_eq!(ask(10).await, None, "the other lane does not count");
     enqueue(queue, NewJob { delay: LONG, ..job(id(1)) }).await;
@@ -120,8 +152,8 @@ pub async fn next_due_is_reported(harness: QueueHarness) {
 pub async fn extend_needs_the_token(harness: QueueHarness) {
     let queue = &**harness.role();
     queue.enqueue(&[job(id(1)), job(id(2))]).await.expect("enqueue");
-    let taken = reserve_for(queue, Lane::Recompute, 2, SHORT).await;
-    let (one, two) = (&taken[0], &taken[1]);
+    let one = &reserve_for(queue, Lane::Recompute, 1, SHORT).await[0];
+    let two = &reserve_for(queue, Lane::Recompute, 1, SHORT).await[0];
     let asked = [(one.id, two.token), (id(7), one.token), (two.id, two.token)];
     assert_eq!(queue.extend(&asked, LONG).await.expect("extend"), [false, false, true]);
     harness.advance(PAUSE).await;

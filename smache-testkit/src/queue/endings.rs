@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use smache_core::{EntryId, JobEnd, JobState, NewJob, Settled, Settlement, Token};
+use smache_core::{EntryId, JobEnd, JobState, Lane, NewJob, Settled, Settlement, Token};
 
-use super::{bury, counts, enqueue, job, list, release, reserve, reserve_one, retry, settle};
+use super::{bury, counts, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
 use crate::{QueueHarness, steps::*};
 
 /// Only the worker that holds a job ends it, once.
 pub async fn settle_needs_the_token(harness: QueueHarness) {
     let queue = &**harness.role();
     queue.enqueue(&[job(id(1)), job(id(2))]).await.expect("enqueue");
-    let taken = reserve(queue).await;
-    let (one, two) = (&taken[0], &taken[1]);
+    let one = &reserve_for(queue, Lane::Recompute, 1, LONG).await[0];
+    let two = &reserve_for(queue, Lane::Recompute, 1, LONG).await[0];
     for end in [JobEnd::Done, release(), retry(), bury()] {
         let forged = [
             Settlement { id: one.id, token: Token::random(), end: end.clone() },

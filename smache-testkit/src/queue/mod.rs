@@ -28,7 +28,7 @@ pub(crate) async fn enqueue(queue: &dyn JobQueue, job: NewJob) -> Enqueued {
 }
 
 pub(crate) async fn reserve_for(queue: &dyn JobQueue, lane: Lane, max: usize, lease: Duration) -> Vec<Job> {
-    let jobs = queue.reserve(Reserve { lane, max, lease }).await.expect("reserve").jobs;
+    let jobs = queue.reserve(Reserve::new(lane, max, lease)).await.expect("reserve").jobs;
     assert!(jobs.len() <= max, "{} jobs instead of at most {max}", jobs.len());
     assert!(jobs.iter().all(|job| job.lane == lane), "jobs of the other lane: {jobs:?}");
     jobs

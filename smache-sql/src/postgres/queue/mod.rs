@@ -22,7 +22,7 @@ use crate::{
 };
 
 const ENQUEUE: &str = "SELECT smache_enqueue($1, $2, $3, $4, $5, $6)";
-const RESERVE: &str = "SELECT * FROM smache_reserve($1, $2, $3, $4, $5)";
+const RESERVE: &str = "SELECT * FROM smache_reserve($1, $2, $3, $4, $5, $6)";
 const EXTEND: &str = "SELECT smache_extend_jobs($1, $2, $3, $4)";
 const SETTLE: &str = "SELECT smache_settle($1, $2, $3, $4, $5, $6)";
 const REQUEUE: &str = "SELECT smache_requeue($1, $2)";
@@ -86,26 +86,24 @@ impl JobQueue for PostgresQueue {
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
         let max = reserve.max.min(MOST) as i64;
-        // The step numbers the tokens of one reservation.
-        let prefix = Token::random().as_bytes()[..Token::LEN - 4].to_vec();
         let bind = |query: Statement| {
             let query = query.bind(self.name.clone()).bind(lane_number(reserve.lane)).bind(max);
-            query.bind(millis(reserve.lease)).bind(prefix.clone())
+            query.bind(millis(reserve.lease)).bind(reserve.token.as_bytes().to_vec()).bind(reserve.again)
         };
         let rows = self.link.step("reserve", RESERVE, bind).await?;
         let mut reservation = Reservation::default();
         for row in &rows {
             let cell = |place| row.int(place).map_err(|error| self.broken(error));
             let bytes = |place| row.bytes(place).map_err(|error| self.broken(error));
-            match (bytes(0)?, bytes(1)?) {
-                (Some(id), Some(token)) => reservation.jobs.push(Job {
+            match bytes(0)? {
+                Some(id) => reservation.jobs.push(Job {
                     id: EntryId::from_slice(&id)?,
                     lane: reserve.lane,
-                    token: Token::from_slice(&token)?,
-                    errors: few(cell(2)?.unwrap_or(0)),
-                    crashes: few(cell(3)?.unwrap_or(0)),
+                    token: reserve.token,
+                    errors: few(cell(1)?.unwrap_or(0)),
+                    crashes: few(cell(2)?.unwrap_or(0)),
                 }),
-                _ => reservation.next_due = cell(4)?.map(|due| Duration::from_millis(count(due))),
+                None => reservation.next_due = cell(3)?.map(|due| Duration::from_millis(count(due))),
             }
         }
         Ok(reservation)

@@ -39,6 +39,8 @@ const NEXT_PRIORITY: &str =
 const DUE: &str = "SELECT id, errors, crashes FROM smache_jobs \
      WHERE ns = $1 AND state = 0 AND lane = $2 AND priority = $3 AND at <= $4 ORDER BY at LIMIT $5";
 const RESERVE: &str = "UPDATE smache_jobs SET state = 1, at = $4, token = $3 WHERE ns = $1 AND id = $2";
+const HELD: &str = "SELECT id, errors, crashes FROM smache_jobs \
+     WHERE ns = $1 AND state = 1 AND lane = $2 AND token = $3 ORDER BY id";
 const SOONEST: &str = "SELECT min(at) FROM smache_jobs WHERE ns = $1 AND state = 0 AND lane = $2 AND priority = $3";
 const EXTEND: &str = "UPDATE smache_jobs SET at = $4 WHERE ns = $1 AND id = $2 AND state = 1 AND token = $3";
 const REQUEUE: &str = "UPDATE smache_jobs SET state = 0, at = $3, errors = 0, crashes = 0, error = NULL \
@@ -226,9 +228,16 @@ impl Step<'_> {
 
     /// From priority to priority, so that no job that waits for its time is passed on the way to one that is due.
     async fn reserve(&mut self, reserve: &Reserve) -> Result<Reservation> {
-        let (ns, now, lane, max) = (self.ns, self.now, lane_number(reserve.lane), reserve.max.min(MOST));
+        let (ns, now, lane, mut max) = (self.ns, self.now, lane_number(reserve.lane), reserve.max.min(MOST));
         self.execute(PUT_BACK, |query| query.bind(ns).bind(now)).await?;
         let (mut jobs, mut soonest, mut level) = (Vec::new(), None::<i64>, -1);
+        if reserve.again {
+            let bind = |query: Statement| query.bind(ns).bind(lane).bind(reserve.token.as_bytes().to_vec());
+            for row in &self.rows(HELD, bind).await? {
+                jobs.push(self.take(reserve, row).await?);
+                max = 0;
+            }
+        }
         while let Some(priority) = self.number(NEXT_PRIORITY, lane, level).await? {
             level = priority;
             if jobs.len() < max {
@@ -248,7 +257,7 @@ impl Step<'_> {
     async fn take(&mut self, reserve: &Reserve, row: &sqlx::sqlite::SqliteRow) -> Result<Job> {
         let cell = |place| row.int(place).map(|cell| few(cell.unwrap_or(0))).map_err(|error| self.failed(error));
         let id = EntryId::from_slice(&row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default())?;
-        let job = Job { id, lane: reserve.lane, token: Token::random(), errors: cell(1)?, crashes: cell(2)? };
+        let job = Job { id, lane: reserve.lane, token: reserve.token, errors: cell(1)?, crashes: cell(2)? };
         let (ns, until) = (self.ns, self.now + millis(reserve.lease));
         let bind = |query: Statement| {
             query.bind(ns).bind(id.as_bytes().to_vec()).bind(job.token.as_bytes().to_vec()).bind(until)

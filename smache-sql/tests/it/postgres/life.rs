@@ -41,7 +41,7 @@ async fn job_of_another_process_wakes_a_worker() {
     let worker = tokio::spawn(async move {
         let started = Instant::now();
         waits.wait(LONG).await.expect("wait");
-        let reserve = Reserve { lane: Lane::Recompute, max: 1, lease: LONG };
+        let reserve = Reserve::new(Lane::Recompute, 1, LONG);
         (waits.reserve(reserve).await.expect("reserve").jobs.len(), started.elapsed())
     });
     adds.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
@@ -74,7 +74,7 @@ async fn steps_that_meet_end_in_good_time() {
                 let jobs: Vec<_> = numbers.iter().map(|number| NewJob::now(id(*number), Lane::Recompute)).collect();
                 queue.enqueue(&jobs).await.expect("enqueue");
                 let ids: Vec<_> = numbers.iter().map(|number| id(*number)).collect();
-                queue.reserve(Reserve { lane: Lane::Recompute, max: 5, lease: LONG }).await.expect("reserve");
+                queue.reserve(Reserve::new(Lane::Recompute, 5, LONG)).await.expect("reserve");
                 queue.discard(&ids[..20]).await.expect("discard");
                 store.maintain(50).await.expect("maintain");
             }

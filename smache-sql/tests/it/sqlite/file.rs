@@ -55,7 +55,7 @@ async fn job_of_another_process_wakes_a_worker() {
     let worker = tokio::spawn(async move {
         let started = Instant::now();
         waits.wait(LONG).await.expect("wait");
-        let reserve = Reserve { lane: Lane::Recompute, max: 1, lease: LONG };
+        let reserve = Reserve::new(Lane::Recompute, 1, LONG);
         (waits.reserve(reserve).await.expect("reserve").jobs.len(), started.elapsed())
     });
     tokio::task::yield_now().await;
