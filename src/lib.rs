@@ -9,7 +9,8 @@ pub use smache_core::{
     EntryId, Error, ErrorKind, Examination, Failure, Field, Fields, Freshness, FunctionAudit, Graph, GraphEdge,
     GraphNode, Guarantee, Impact, ImpactOn, Index, Intent, IntentBuilder, IntoIds, NodeKind, NodeState, Predicate,
     Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId, State, Stats, StoreFailure, Strictness,
-    Timestamp, Verified, Why, WhyDependsOn, WhyState, WhyStored, Worker, WorkerBuilder, note_read, on, tag,
+    Timestamp, Uncommitted, Verified, Why, WhyDependsOn, WhyState, WhyStored, Within, Worker, WorkerBuilder, note_read,
+    on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};
@@ -41,7 +42,8 @@ pub mod mongo {
 #[cfg(feature = "postgres")]
 pub mod postgres {
     pub use smache_sql::{
-        Postgres, PostgresBuilder, PostgresQueue, PostgresSource, PostgresSourceBuilder, PostgresStore, sqlx,
+        Postgres, PostgresBuilder, PostgresQueue, PostgresSource, PostgresSourceBuilder, PostgresStore,
+        PostgresTransaction, sqlx,
     };
 }
 
@@ -54,7 +56,9 @@ pub mod redis {
 /// SQLite as a store, a queue and a source: one file, no server.
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
-    pub use smache_sql::{Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, sqlx};
+    pub use smache_sql::{
+        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction, sqlx,
+    };
 }
 
 /// What the macros write; not part of the public interface.

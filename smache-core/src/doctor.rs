@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Incarnation;
+
 /// How surely a change reaches the results that depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -79,6 +81,8 @@ pub struct Examination {
     pub what: String,
     /// How surely changes arrive, for a source.
     pub guarantee: Option<Guarantee>,
+    /// For a source whose guarantee is [`Guarantee::Exact`]: the life of the store that is in the same database.
+    pub beside: Option<Incarnation>,
     /// What it is found to lack.
     pub findings: Vec<Finding>,
 }
@@ -87,13 +91,21 @@ impl Examination {
     /// A backend with nothing to say against it.
     #[must_use]
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), guarantee: None, findings: Vec::new() }
+        Self { what: what.into(), guarantee: None, beside: None, findings: Vec::new() }
     }
 
     /// With a guarantee.
     #[must_use]
     pub fn guarantee(mut self, guarantee: Guarantee) -> Self {
         self.guarantee = Some(guarantee);
+        self
+    }
+
+    /// With the store that is in the same database. Without it, or with another one than the system's, nobody can change
+    /// data and report it in one step: the guarantee is taken back.
+    #[must_use]
+    pub fn beside(mut self, store: Incarnation) -> Self {
+        self.beside = Some(store);
         self
     }
 

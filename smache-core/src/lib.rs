@@ -49,13 +49,14 @@ pub use self::{
     },
     store::{
         Abort, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants, Epochs, FeedStep, Freshness,
-        Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position, Positions, Record,
-        RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun,
+        InvalidateWithin, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Position,
+        Positions, Record, RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait,
+        WaitingRun, WithinOutcome, WriterTransaction,
     },
     system::{
         Audit, Builder, Cause, Counters, DeadJob, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactOn, Intent,
-        IntentBuilder, Smache, Stats, StoreFailure, Strictness, Verified, Why, WhyDependsOn, WhyState, WhyStored,
-        note_read,
+        IntentBuilder, Smache, Stats, StoreFailure, Strictness, Uncommitted, Verified, Why, WhyDependsOn, WhyState,
+        WhyStored, Within, note_read,
     },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},

@@ -33,6 +33,21 @@
 //! vouched for until the feeds have replayed. What cannot be seen is a table that is put back to an earlier state while the
 //! server runs: after that, start a new epoch. `synchronous_commit = off` is overridden, or refused on a given pool.
 //!
+//! # Reports within the writer's transaction
+//! Where the application's tables are in the database of the store, a transaction takes its invalidation along:
+//! [`Smache::within`](smache_core::Smache::within) with a `PostgresTransaction` or a `SqliteTransaction`. With its commit what
+//! depends on the change is stale for everybody, jobs included, and workers are woken; with its rollback nothing has happened.
+//! A source whose every writer does so is built `transactional`: it has no feed, and `doctor` calls it *exact*.
+//!
+//! In PostgreSQL the tables `smache_*` are found by the transaction's `search_path`, and its role needs rights on them; it is
+//! `READ COMMITTED`, and holds the lock of the namespace from the report to its end. Until then runs of the namespace cannot
+//! be stored, and other reporters, feeds and upkeep wait, up to their timeouts: so report last, right before the commit, and
+//! open no dialogue with a user in between. Jobs that are queued already for the same entries cannot end meanwhile either.
+//! Look-ups wait for nobody. In SQLite it is the one writer of the file that it is anyway, from its first change on.
+//!
+//! After a restart of the server everything of such sources is computed again, as for any source that the application
+//! reports.
+//!
 //! # SQLite
 //! One file in WAL mode with `synchronous = FULL`, shared by any number of processes of one machine. The writers of a process
 //! stand in line for one connection; readers never wait. The time is this machine's clock. An incarnation is a name in the
@@ -55,13 +70,13 @@ mod waits;
 
 #[cfg(feature = "postgres")]
 pub use self::{
-    postgres::{Postgres, PostgresBuilder, PostgresQueue, PostgresStore},
+    postgres::{Postgres, PostgresBuilder, PostgresQueue, PostgresStore, PostgresTransaction},
     source::{PostgresSource, PostgresSourceBuilder},
 };
 #[cfg(feature = "sqlite")]
 pub use self::{
     source::{SqliteSource, SqliteSourceBuilder},
-    sqlite::{Sqlite, SqliteBuilder, SqliteQueue, SqliteStore},
+    sqlite::{Sqlite, SqliteBuilder, SqliteQueue, SqliteStore, SqliteTransaction},
 };
 
 /// The SQL toolkit, in the version whose pools this crate takes.

@@ -46,6 +46,8 @@ pub enum Fault {
     Hang,
     /// The step happens, but its answer is lost.
     Ambiguous,
+    /// The step happens, and its answer comes that much later.
+    Late(Duration),
 }
 
 /// Which steps fail, how and how often; shared with the backend.
@@ -114,6 +116,11 @@ impl Faults {
             Some(Fault::Unavailable) => Err(lost()),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Ambiguous) => work.await.and_then(|_| Err(lost())),
+            Some(Fault::Late(by)) => {
+                let answer = work.await;
+                tokio::time::sleep(by).await;
+                answer
+            }
         }
     }
 }

@@ -7,9 +7,10 @@ use smache::{Cached, ErrorKind, Result, Smache};
 use tokio::task::JoinHandle;
 
 use crate::{
+    faulty::{Fault, memory},
     functions::{greeting, square},
     probe::{Act, Refused, until},
-    world::World,
+    world::{User, World},
 };
 
 fn readers(smache: &Smache, many: usize) -> Vec<JoinHandle<Result<Cached<String>>>> {
@@ -197,4 +198,24 @@ async fn a_reader_of_another_system_does_not_wait_longer_than_it_was_told() -> R
     assert_eq!(*two.get(greeting(1)).await?, "Hello, Anna");
     assert_eq!(world.probe.runs(), 1);
     Ok(())
+}
+
+/// The answer to its commit is on the way when a change comes, and then a reader who knows of the change.
+#[tokio::test(start_paused = true)]
+async fn a_reader_who_joins_a_run_that_was_stored_before_he_came_asks_the_store() -> Result<()> {
+    let (memory, faults) = memory();
+    let world = World::attached_to(memory);
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    faults.times("commit", Fault::Late(Duration::from_secs(1)), 1);
+    let first = readers(&smache, 1);
+    until("it is stored", async || smache.is_fresh(greeting(1)).await).await?;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.put(1, "Annie").await?;
+    smache.changed::<User>(&1).await?;
+    let stale = smache.get(greeting(1)).await?;
+    assert_eq!((stale.as_str(), stale.is_fresh()), ("Hello, Anna", false));
+    let knows = smache.get(greeting(1).fresh()).await?;
+    assert_eq!((knows.as_str(), knows.is_fresh()), ("Hello, Annie", true));
+    all_get(first, "Hello, Anna").await
 }

@@ -52,4 +52,5 @@ mod split;
 mod statistics;
 mod tidy;
 mod verbs;
+mod within;
 mod workers;

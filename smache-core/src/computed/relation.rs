@@ -20,6 +20,7 @@ pub struct Relation<F, T> {
     pub(super) argument: usize,
     pub(super) text: &'static str,
     pub(super) map: Map,
+    pub(super) reads: bool,
     of: PhantomData<fn(&F) -> T>,
 }
 
@@ -32,7 +33,7 @@ impl<F: EntityType, T: EntityType> Relation<F, T> {
     pub fn new(argument: usize, text: &'static str, map: impl Fn(&F) -> Vec<T::Id> + Send + Sync + 'static) -> Self {
         let map = move |image: &Image| keys::<T>(&map(&*image.get::<F>()?));
         let map: Map = Arc::new(move |_, image| Box::pin(std::future::ready(map(image))));
-        Self { argument, text, map, of: PhantomData }
+        Self { argument, text, map, reads: false, of: PhantomData }
     }
 
     /// A relation that may read: through the context it is given, whose reads are not tracked.
@@ -48,7 +49,7 @@ impl<F: EntityType, T: EntityType> Relation<F, T> {
                 keys::<T>(&ids)
             })
         });
-        Self { argument, text, map, of: PhantomData }
+        Self { argument, text, map, reads: true, of: PhantomData }
     }
 }
 
@@ -118,6 +119,8 @@ pub(crate) struct RawRelation {
     /// The position of the entity among the arguments of the call.
     pub(crate) argument: usize,
     pub(crate) text: &'static str,
+    /// Whether it may look at more than the entity.
+    pub(crate) reads: bool,
     map: Map,
 }
 
@@ -131,6 +134,7 @@ impl RawRelation {
             to: T::SOURCE,
             argument: relation.argument,
             text: relation.text,
+            reads: relation.reads,
             map: relation.map,
         }
     }

@@ -7,6 +7,7 @@ mod feed;
 mod record;
 mod request;
 mod vouch;
+mod within;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -20,6 +21,7 @@ pub use self::{
         Lookup, Maintained, Page, Scanned, Traced, Wait, WaitingRun,
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
+    within::{InvalidateWithin, WithinOutcome, WriterTransaction},
 };
 use crate::{Dependency, EntryId, Epoch, Examination, FeedId, Result, SourceId, Token};
 

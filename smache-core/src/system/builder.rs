@@ -259,6 +259,7 @@ impl Builder {
             leases: Default::default(),
             tally: Default::default(),
             sampler: Default::default(),
+            life: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         let (stop, stopping) = watch::channel(false);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, Smache, read::jittered, routes::cause};
+use super::{Inner, Moment, Smache, read::jittered, routes::cause};
 use crate::{
     Call, Change, ChangeKind, ChangeToken, Clock, Computed, Dependency, EntityKey, EntityType, Epoch, Error, ErrorKind,
     FunctionKey, Hit, Image, Invalidated, Invalidation, Result, Snapshot, SystemClock,
@@ -35,10 +35,7 @@ impl Smache {
         &self,
         ids: impl IntoIterator<Item = &'a T::Id>,
     ) -> Result<ChangeToken> {
-        let source = self.inner.source_of::<T>()?.id().clone();
-        let change = |id| Ok(Change::new(source.clone(), EntityKey::encode(id)?, ChangeKind::Update));
-        let changes = ids.into_iter().map(change).collect::<Result<Vec<_>>>()?;
-        let invalidation = Invalidation { hits: self.inner.hits_of(&changes).await?, ..Invalidation::default() };
+        let invalidation = self.inner.of_entities::<T>(ids, Moment::Committed).await?;
         self.inner.acknowledge(invalidation).await
     }
 
@@ -58,7 +55,72 @@ impl Smache {
         before: Option<&T>,
         after: Option<&T>,
     ) -> Result<ChangeToken> {
-        let source = self.inner.source_of::<T>()?.id().clone();
+        let invalidation = self.inner.of_images(before, after, Moment::Committed).await?;
+        self.inner.acknowledge(invalidation).await
+    }
+
+    /// Touches a tag: everything that depends on it goes stale. See [`tag`](crate::tag).
+    ///
+    /// # Errors
+    /// As [`changed`](Self::changed).
+    pub async fn changed_tag(&self, tag: &str) -> Result<ChangeToken> {
+        self.inner.acknowledge(of_tag(tag)).await
+    }
+
+    /// Marks the result of a call stale: a worker recomputes it although nothing is known to have changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument),
+    /// the store's errors.
+    pub async fn invalidate<F: Computed>(&self, call: Call<F>) -> Result<ChangeToken> {
+        self.inner.acknowledge(self.inner.of_call(&call)?).await
+    }
+
+    /// Marks all results of a function stale, whatever their arguments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), the store's errors.
+    pub async fn invalidate_function<F: Computed>(&self) -> Result<ChangeToken> {
+        self.inner.acknowledge(self.inner.of_function::<F>()?).await
+    }
+
+    /// Marks everything of the namespace stale in one step. The values stay readable; upkeep hands them to the workers
+    /// page by page, so that the store is not blocked.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub async fn invalidate_all(&self) -> Result<Epoch> {
+        self.inner.timed("new epoch", self.inner.store.new_epoch()).await
+    }
+}
+
+impl Inner {
+    /// What changes hit, counting them.
+    pub(crate) async fn hits_of(self: &Arc<Self>, changes: &[Change], moment: Moment) -> Result<Vec<Hit>> {
+        super::counters::add(&self.tally.changes, changes.len());
+        self.hits(changes, moment).await
+    }
+
+    /// Some entities of a source changed.
+    pub(super) async fn of_entities<'a, T: EntityType>(
+        self: &Arc<Self>,
+        ids: impl IntoIterator<Item = &'a T::Id>,
+        moment: Moment,
+    ) -> Result<Invalidation> {
+        let source = self.source_of::<T>()?.id().clone();
+        let change = |id| Ok(Change::new(source.clone(), EntityKey::encode(id)?, ChangeKind::Update));
+        let changes = ids.into_iter().map(change).collect::<Result<Vec<_>>>()?;
+        Ok(Invalidation { hits: self.hits_of(&changes, moment).await?, ..Invalidation::default() })
+    }
+
+    /// An entity changed from one image to another.
+    pub(super) async fn of_images<T: EntityType + Clone>(
+        self: &Arc<Self>,
+        before: Option<&T>,
+        after: Option<&T>,
+        moment: Moment,
+    ) -> Result<Invalidation> {
+        let source = self.source_of::<T>()?.id().clone();
         let key = |entity: Option<&T>| entity.map(|entity| EntityKey::encode(entity.id())).transpose();
         let (key, kind) = match (key(before)?, key(after)?) {
             (Some(before), Some(after)) if before == after => (after, ChangeKind::Update),
@@ -77,54 +139,21 @@ impl Smache {
         let image =
             |entity: Option<&T>| entity.map_or(Snapshot::Absent, |entity| Snapshot::Known(Image::new(entity.clone())));
         let change = Change { before: image(before), after: image(after), ..Change::new(source, key, kind) };
-        let hits = self.inner.hits_of(&[change]).await?;
-        self.inner.acknowledge(Invalidation { hits, ..Invalidation::default() }).await
+        Ok(Invalidation { hits: self.hits_of(&[change], moment).await?, ..Invalidation::default() })
     }
 
-    /// Touches a tag: everything that depends on it goes stale. See [`tag`](crate::tag).
-    ///
-    /// # Errors
-    /// As [`changed`](Self::changed).
-    pub async fn changed_tag(&self, tag: &str) -> Result<ChangeToken> {
-        self.inner.acknowledge(Invalidation { hits: vec![touched(tag)], ..Invalidation::default() }).await
-    }
-
-    /// Marks the result of a call stale: a worker recomputes it although nothing is known to have changed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument),
-    /// the store's errors.
-    pub async fn invalidate<F: Computed>(&self, call: Call<F>) -> Result<ChangeToken> {
-        let (_, key) = self.inner.key(&call)?;
+    /// The result of a call is to be made anew.
+    pub(super) fn of_call<F: Computed>(&self, call: &Call<F>) -> Result<Invalidation> {
+        let (_, key) = self.key(call)?;
         let hit = hit(Dependency::entry(&key.id), "the call was invalidated");
-        self.inner.acknowledge(Invalidation { hits: vec![hit], entries: vec![key.id], step: None }).await
+        Ok(Invalidation { hits: vec![hit], entries: vec![key.id], step: None })
     }
 
-    /// Marks all results of a function stale, whatever their arguments.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), the store's errors.
-    pub async fn invalidate_function<F: Computed>(&self) -> Result<ChangeToken> {
-        let function: FunctionKey = self.inner.registry.get::<F>()?.key;
+    /// All results of a function are to be made anew.
+    pub(super) fn of_function<F: Computed>(&self) -> Result<Invalidation> {
+        let function: FunctionKey = self.registry.get::<F>()?.key;
         let hit = hit(Dependency::function(function), "its function was invalidated");
-        self.inner.acknowledge(Invalidation { hits: vec![hit], ..Invalidation::default() }).await
-    }
-
-    /// Marks everything of the namespace stale in one step. The values stay readable; upkeep hands them to the workers
-    /// page by page, so that the store is not blocked.
-    ///
-    /// # Errors
-    /// The store's errors.
-    pub async fn invalidate_all(&self) -> Result<Epoch> {
-        self.inner.timed("new epoch", self.inner.store.new_epoch()).await
-    }
-}
-
-impl Inner {
-    /// What changes hit, counting them.
-    pub(crate) async fn hits_of(self: &Arc<Self>, changes: &[Change]) -> Result<Vec<Hit>> {
-        super::counters::add(&self.tally.changes, changes.len());
-        self.hits(changes).await
+        Ok(Invalidation { hits: vec![hit], ..Invalidation::default() })
     }
 
     pub(super) async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
@@ -155,9 +184,10 @@ impl Inner {
     }
 }
 
-/// A tag that is touched.
-pub(super) fn touched(tag: &str) -> Hit {
-    hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"))
+/// A tag was touched.
+pub(super) fn of_tag(tag: &str) -> Invalidation {
+    let hit = hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
+    Invalidation { hits: vec![hit], ..Invalidation::default() }
 }
 
 fn hit(dependency: Dependency, change: impl std::fmt::Display) -> Hit {

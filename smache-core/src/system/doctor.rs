@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Inner, Smache};
-use crate::{Capability, Examination, Finding, Guarantee, JobWrites, Result, Severity, source::can};
+use crate::{Capability, Examination, Finding, Guarantee, JobWrites, Lookup, Result, Severity, source::can};
 
 /// What an examination of a whole system found. `Display` says it in a few lines a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ impl Smache {
                            ten seconds later";
             parts[1].examination.findings.push(Finding::new(Severity::Advice, problem, fix));
         }
+        let lookup = inner.timed("lookup", inner.store.lookup(&[])).await.ok();
         for (id, source) in &inner.sources {
             let mut part = DiagnosisPart::of(format!("source {id}"), inner.timed("examine", source.examine()).await);
             part.capabilities = source.capabilities().to_vec();
@@ -49,10 +50,15 @@ impl Smache {
             let examination = &mut part.examination;
             examination.guarantee =
                 examination.guarantee.or(Some(if fed { Guarantee::ChangeFeed } else { Guarantee::BestEffort }));
+            if examination.guarantee == Some(Guarantee::Exact) {
+                examine_exact(examination, lookup.as_ref());
+            }
             inner.examine_routes(id, can(&**source, Capability::BeforeImages) || !fed, fed, examination);
             parts.push(part);
         }
-        inner.examine_vouch(&mut parts).await;
+        if let Some(lookup) = &lookup {
+            inner.examine_vouch(lookup, &mut parts);
+        }
         Diagnosis { parts }
     }
 }
@@ -75,8 +81,7 @@ impl Inner {
     }
 
     /// Whether anybody vouches for the sources at the moment.
-    async fn examine_vouch(&self, parts: &mut [DiagnosisPart]) {
-        let Ok(lookup) = self.timed("lookup", self.store.lookup(&[])).await else { return };
+    fn examine_vouch(&self, lookup: &Lookup, parts: &mut [DiagnosisPart]) {
         for (id, source) in self.sources.iter().filter(|(_, source)| source.feed().is_some()) {
             let name = format!("source {id}");
             let Some(part) = parts.iter_mut().find(|part| part.role == name) else { continue };
@@ -94,6 +99,23 @@ impl Inner {
             }
         }
     }
+}
+
+/// A change and its report can only be one step in the database that has both the data and the store.
+fn examine_exact(examination: &mut Examination, lookup: Option<&Lookup>) {
+    // A store that cannot be asked is a finding of its own.
+    let Some(lookup) = lookup else {
+        examination.guarantee = None;
+        return;
+    };
+    if examination.beside.as_ref() == Some(&lookup.incarnation) {
+        return;
+    }
+    examination.guarantee = Some(Guarantee::BestEffort);
+    let problem = "its writers are to report within their transactions, and the store is not in its database: every such \
+                   report is refused";
+    let fix = "give the source's database to the builder as the backend, or the source a feed";
+    examination.findings.push(Finding::new(Severity::Danger, problem, fix));
 }
 
 impl DiagnosisPart {

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Inner, Smache, read::jittered};
+use super::{Inner, Moment, Smache, read::jittered};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
     Position, Result, SourceId, Start, Token, Topic,
@@ -72,6 +72,7 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
     let deadline = Instant::now() + START;
     loop {
         let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
+        inner.life.remember(&lookup.incarnation);
         let vouched = |source: &SourceId| {
             lookup.vouch.sources.get(source).is_some_and(|vouch| {
                 vouch.armed.as_ref() == Some(&lookup.incarnation) && vouch.lease.is_none_or(|until| until > lookup.now)
@@ -268,7 +269,7 @@ impl Leader {
         let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
         let lease = batch.as_of.map(|as_of| VOUCH.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
         let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
-        let hits = self.inner.hits_of(&changes).await?;
+        let hits = self.inner.hits_of(&changes, Moment::Committed).await?;
         self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::Smache;
+use super::{Moment, Smache};
 use crate::{Capability, Change, ChangeKind, EntityKey, EntityType, EntryId, Page, Result, Snapshot, Via, source::can};
 
 /// Of how many entries the calls are listed.
@@ -65,7 +65,9 @@ impl Smache {
         }
         let mut hit: HashMap<EntryId, Via> = HashMap::new();
         let mut complete = true;
-        for dependency in inner.hits(std::slice::from_ref(&change)).await?.iter().map(|hit| hit.dependency) {
+        for dependency in
+            inner.hits(std::slice::from_ref(&change), Moment::Committed).await?.iter().map(|hit| hit.dependency)
+        {
             let mut page = Page::first(PAGE);
             loop {
                 let found = inner.timed("dependants", inner.store.dependants(&dependency, page)).await?;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, Smache, change::touched, read::jittered};
+use super::{Inner, Moment, Smache, change::of_tag, read::jittered};
 use crate::{
     Begin, BeginOutcome, Change, ChangeKind, ChangeToken, Commit, CommitOutcome, EntityKey, EntityType, EntryId, Error,
     ErrorKind, FunctionKey, Invalidation, Job, JobEnd, JobWrites, Result, SourceId, Timestamp, Token,
@@ -205,8 +205,8 @@ impl Announced {
             }
             changes.push(Change::new(source, EntityKey::from_canonical(key), ChangeKind::Update));
         }
-        let mut hits = inner.hits_of(&changes).await?;
-        hits.extend(self.tags.iter().map(|tag| touched(tag)));
+        let mut hits = inner.hits_of(&changes, Moment::Committed).await?;
+        hits.extend(self.tags.iter().flat_map(|tag| of_tag(tag).hits));
         Ok(Invalidation { hits, ..Invalidation::default() })
     }
 }

@@ -25,6 +25,7 @@ mod task;
 mod upkeep;
 mod verify;
 mod why;
+mod within;
 
 use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -38,6 +39,7 @@ pub use self::{
     intent::{Intent, IntentBuilder},
     verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
+    within::{Uncommitted, Within},
 };
 pub(crate) use self::{
     call_key::CallKey,
@@ -46,7 +48,7 @@ pub(crate) use self::{
     nest::{Kid, Nest},
     read::jittered,
     registry::{Function, Registry},
-    routes::Routes,
+    routes::{Moment, Routes},
     run::{Attempt, Mode, Ran, Seen, Stored, attempt},
     task::Tasks,
 };
@@ -78,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) leases: lease::Leases,
     pub(crate) tally: Tally,
     pub(crate) sampler: audit::Sampler,
+    pub(crate) life: within::Life,
 }
 
 /// Bounds and choices of a system.

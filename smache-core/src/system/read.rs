@@ -13,7 +13,8 @@ use super::{
     flight::Flight, meta::Meta, nest::Nest, run,
 };
 use crate::{
-    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec, computed::Want,
+    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, Timestamp, codec,
+    computed::Want,
 };
 
 /// How often a reader who wants a fresh value computes again because a change came in between.
@@ -85,7 +86,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
     pub async fn peek<F: Computed>(&self, call: Call<F>) -> Result<Option<Cached<F::Output>>> {
         let (function, key) = self.inner.key(&call)?;
-        self.inner.look::<F>(function, &key).await.map(|(found, _)| found)
+        self.inner.look::<F>(function, &key).await.map(|(found, ..)| found)
     }
 
     /// Whether a result is stored and vouched for.
@@ -139,7 +140,7 @@ impl Inner {
         let mut waiting: Option<(Instant, Duration, u32)> = None;
         let mut elsewhere: Option<WaitElsewhere> = None;
         loop {
-            let (found, seen) = match self.look::<F>(function, &key).await {
+            let (found, seen, asked) = match self.look::<F>(function, &key).await {
                 Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => return self.read_around(function, key, want, error).await,
                 Err(error) => return Err(error),
@@ -152,7 +153,11 @@ impl Inner {
                 count(&self.tally.misses);
                 (self.deadline(function), FIRST_PAUSE, 0)
             });
-            match within(*deadline, function, self.fly(function, &key, seen, nest)?.land()).await {
+            let flight = self.fly(function, &key, seen, nest)?;
+            let mine = flight.mine;
+            match within(*deadline, function, flight.land()).await {
+                // It may have been stored before this reader came, and have been hit since: the store knows.
+                Ok(Attempt::Ran(ran)) if !mine && ran.freshness.is_fresh() && ran.at <= asked => continue,
                 Ok(Attempt::Ran(ran)) => {
                     let ran = ran.cached()?;
                     if want.accepts(&ran) {
@@ -229,15 +234,16 @@ impl Inner {
         }
     }
 
+    /// The stored value, which version it is, and when the store was asked.
     async fn look<F: Computed>(
         self: &Arc<Self>,
         function: &Function,
         key: &CallKey,
-    ) -> Result<(Option<Cached<F::Output>>, Seen)> {
+    ) -> Result<(Option<Cached<F::Output>>, Seen, Timestamp)> {
         let lookup = self.timed("lookup", self.store.lookup(std::slice::from_ref(&key.id))).await?;
         let entry = lookup.entries.first().and_then(Option::as_ref);
         let seen = Seen::Version(entry.map(|entry| entry.version));
-        Ok((entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry)), seen))
+        Ok((entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry)), seen, lookup.now))
     }
 
     /// The value of an entry with its freshness; nothing when it is expired, of another call or not readable.

@@ -86,6 +86,15 @@ impl Route {
     }
 }
 
+/// When a change is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Everybody can see it.
+    Committed,
+    /// Only the transaction that makes it can see it: what is read beside that shows what was before.
+    Uncommitted,
+}
+
 /// What is hit, with the last change that hit it.
 struct Hits {
     hits: BTreeMap<Dependency, Arc<str>>,
@@ -110,7 +119,7 @@ impl Inner {
     ///
     /// # Errors
     /// The errors of sources, when an entity had to be loaded that a change does not show.
-    pub(crate) async fn hits(self: &Arc<Self>, changes: &[Change]) -> Result<Vec<Hit>> {
+    pub(crate) async fn hits(self: &Arc<Self>, changes: &[Change], moment: Moment) -> Result<Vec<Hit>> {
         let mut hits = Hits { hits: BTreeMap::new(), at: SystemClock.now() };
         for change in changes {
             let (source, key) = (&change.source, &change.key);
@@ -127,16 +136,22 @@ impl Inner {
                 hits.hit(Dependency::blind(source), change);
             }
         }
-        self.hit_relations(changes, &mut hits).await;
-        self.hit_predicates(changes, &mut hits).await?;
+        self.hit_relations(changes, moment, &mut hits).await;
+        self.hit_predicates(changes, moment, &mut hits).await?;
         Ok(hits.hits.into_iter().map(|(dependency, cause)| Hit { dependency, cause }).collect())
     }
 
-    async fn hit_relations(self: &Arc<Self>, changes: &[Change], hits: &mut Hits) {
+    async fn hit_relations(self: &Arc<Self>, changes: &[Change], moment: Moment, hits: &mut Hits) {
         let nowhere = Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, depth: 1 };
         let cx = Cx::new(Arc::clone(self), nowhere);
+        let relations = |change: &Change| self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
+        // Nobody can say where it leads once the rest of the transaction can be seen.
+        let leads_anywhere = |relation: &RawRelation| relation.reads && moment == Moment::Uncommitted;
+        for change in changes.iter().filter(|change| relations(change).any(leads_anywhere)) {
+            hits.hit(Dependency::blind(&change.source), change);
+        }
         let related = changes.iter().flat_map(|change| {
-            let relations = self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
+            let relations = relations(change).filter(|relation| !leads_anywhere(relation));
             relations.flat_map(move |relation| images(change).map(move |image| (change, relation, image)))
         });
         let evaluate = |(change, relation, image)| {
@@ -160,8 +175,11 @@ impl Inner {
         }
     }
 
-    async fn hit_predicates(&self, changes: &[Change], hits: &mut Hits) -> Result<()> {
-        let present = self.present(changes).await?;
+    async fn hit_predicates(&self, changes: &[Change], moment: Moment, hits: &mut Hits) -> Result<()> {
+        let present = match moment {
+            Moment::Committed => self.present(changes).await?,
+            Moment::Uncommitted => BTreeMap::new(),
+        };
         for change in changes {
             let Some(route) = self.routes.of(&change.source) else { continue };
             let unknown = matches!(change.after, Snapshot::Unknown);

@@ -9,8 +9,18 @@ END $$;
 
 CREATE OR REPLACE FUNCTION smache_attach(p_name text, p_sources text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 2);
+    s smache_namespaces;
 BEGIN
+    -- A process that starts, and finds all as it should be, does not wait for a writer who has the namespace.
+    IF NOT EXISTS (
+        SELECT 1 FROM unnest(p_sources) AS u (name)
+            LEFT JOIN smache_namespaces n ON n.name = p_name
+            LEFT JOIN smache_sources v ON v.ns = n.ns AND v.name = u.name
+        WHERE v.name IS NULL OR v.lease IS NOT NULL OR v.armed IS DISTINCT FROM smache_life()
+    ) THEN
+        RETURN;
+    END IF;
+    s := smache_space(p_name, 2);
     INSERT INTO smache_sources AS v (ns, name, epoch, armed)
         SELECT DISTINCT ON (u.name) s.ns, u.name, smache_random(), smache_life() FROM unnest(p_sources) AS u (name)
     ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, armed = excluded.armed, lease = NULL

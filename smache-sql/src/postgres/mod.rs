@@ -6,9 +6,11 @@ mod link;
 mod queue;
 mod schema;
 mod store;
+mod within;
 
 pub use self::{
     config::{Postgres, PostgresBuilder},
     queue::PostgresQueue,
     store::PostgresStore,
+    within::PostgresTransaction,
 };

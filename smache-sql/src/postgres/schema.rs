@@ -14,11 +14,12 @@ const VERSION: i64 = 1;
 /// The oldest server with all that the functions use.
 const OLDEST: i32 = 130_000;
 
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 7] = [
     include_str!("../../queries/postgres/schema.sql"),
     include_str!("../../queries/postgres/base.sql"),
     include_str!("../../queries/postgres/runs.sql"),
     include_str!("../../queries/postgres/invalidate.sql"),
+    include_str!("../../queries/postgres/within.sql"),
     include_str!("../../queries/postgres/feeds.sql"),
     include_str!("../../queries/postgres/queue.sql"),
 ];

@@ -85,6 +85,12 @@ pub(crate) fn is_no_such_value(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("22P02" | "22003" | "22007" | "22008" | "22015" | "22009"))
 }
 
+/// Triggers that nobody reads are of no use.
+pub(crate) fn needs_no_triggers(source: &str) -> Error {
+    let fix = "leave `install` out, or build it without `transactional`";
+    Error::new(ErrorKind::Config, format!("the source `{source}` is transactional and needs no triggers: {fix}"))
+}
+
 /// Bounds an operation of the driver, which has no bound of its own for an answer on an open connection.
 pub(crate) async fn bounded<T>(
     limit: Duration,

@@ -42,11 +42,27 @@ pub(super) struct Link {
     readers: StdMutex<Vec<SqliteConnection>>,
     permits: Semaphore,
     clock: Arc<dyn Clock>,
+    pub(super) place: Place,
+    /// Told when jobs were added by this process.
+    bells: StdMutex<HashMap<String, Arc<Notify>>>,
+}
+
+/// Which file.
+#[derive(Debug)]
+pub(super) struct Place {
     pub(super) file: Arc<str>,
     /// What tells this file from another one that was restored to the same path with the same content.
     pub(super) mark: String,
-    /// Told when jobs were added by this process.
-    bells: StdMutex<HashMap<String, Arc<Notify>>>,
+}
+
+impl Place {
+    pub(super) fn of(path: &Path) -> Self {
+        Self { file: path.display().to_string().into(), mark: mark(path) }
+    }
+
+    pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
+        failed(error, &self.file)
+    }
 }
 
 /// A connection that reads.
@@ -78,8 +94,7 @@ impl Link {
             readers: StdMutex::new(readers),
             permits: Semaphore::new(READERS),
             clock,
-            mark: mark(path),
-            file,
+            place: Place::of(path),
             bells: StdMutex::default(),
         })
     }
@@ -91,7 +106,7 @@ impl Link {
     }
 
     pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
-        failed(error, &self.file)
+        self.place.failed(error)
     }
 
     /// One statement that reads, so one snapshot.
@@ -154,8 +169,8 @@ fn mark(path: &Path) -> String {
 
 /// A transaction that writes, with the row of its namespace. Dropped before [`commit`](Self::commit), it never was.
 pub(super) struct Step<'a> {
-    work: Transaction<'a, Sqlite>,
-    link: &'a Link,
+    work: Work<'a>,
+    pub(super) place: &'a Place,
     pub(super) name: &'a str,
     pub(super) now: i64,
     pub(super) ns: i64,
@@ -164,6 +179,23 @@ pub(super) struct Step<'a> {
     pub(super) added: i64,
     pub(super) sweep: Option<Vec<u8>>,
     rings: bool,
+}
+
+/// What a step is done in.
+enum Work<'a> {
+    /// A transaction of its own.
+    Own(Transaction<'a, Sqlite>, &'a Link),
+    /// A part of somebody else's, who ends it.
+    Part(&'a mut SqliteConnection),
+}
+
+impl Work<'_> {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Own(work, _) => work,
+            Self::Part(connection) => connection,
+        }
+    }
 }
 
 impl<'a> Step<'a> {
@@ -175,8 +207,22 @@ impl<'a> Step<'a> {
     ) -> Result<Self> {
         // A transaction that reads first and then wants to write is refused when somebody wrote in between.
         let work = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| link.failed(error))?;
+        Self::open(Work::Own(work, link), &link.place, name, now).await
+    }
+
+    /// A step as a part of a transaction that is open on the connection.
+    pub(super) async fn part_of(
+        connection: &'a mut SqliteConnection,
+        place: &'a Place,
+        name: &'a str,
+        now: i64,
+    ) -> Result<Self> {
+        Self::open(Work::Part(connection), place, name, now).await
+    }
+
+    async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
         let (ns, clock, floor, added, sweep) = (0, 0, 0, 0, None);
-        let mut step = Self { work, link, name, now, ns, clock, floor, added, sweep, rings: false };
+        let mut step = Self { work, place, name, now, ns, clock, floor, added, sweep, rings: false };
         let row = match step.row(SPACE, |query| query.bind(name.to_owned())).await? {
             Some(row) => row,
             None => {
@@ -186,18 +232,14 @@ impl<'a> Step<'a> {
                 row.ok_or_else(|| unexpected("begin"))?
             }
         };
-        let cell = |place| row.int(place).map(Option::unwrap_or_default).map_err(|error| link.failed(error));
+        let cell = |at| row.int(at).map(Option::unwrap_or_default).map_err(|error| place.failed(error));
         (step.ns, step.clock, step.floor, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
-        step.sweep = row.bytes(4).map_err(|error| link.failed(error))?;
+        step.sweep = row.bytes(4).map_err(|error| place.failed(error))?;
         Ok(step)
     }
 
-    pub(super) fn link(&self) -> &'a Link {
-        self.link
-    }
-
     pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
-        self.link.failed(error)
+        self.place.failed(error)
     }
 
     /// Runs a statement and says how many rows it changed.
@@ -206,8 +248,8 @@ impl<'a> Step<'a> {
         sql: &'static str,
         bind: impl FnOnce(Statement) -> Statement + Send,
     ) -> Result<u64> {
-        let done = bind(sqlx::query(sql)).execute(&mut *self.work).await;
-        done.map(|done| done.rows_affected()).map_err(|error| self.link.failed(error))
+        let done = bind(sqlx::query(sql)).execute(self.work.connection()).await;
+        done.map(|done| done.rows_affected()).map_err(|error| self.place.failed(error))
     }
 
     pub(super) async fn row(
@@ -215,7 +257,7 @@ impl<'a> Step<'a> {
         sql: &'static str,
         bind: impl FnOnce(Statement) -> Statement + Send,
     ) -> Result<Option<SqliteRow>> {
-        bind(sqlx::query(sql)).fetch_optional(&mut *self.work).await.map_err(|error| self.link.failed(error))
+        bind(sqlx::query(sql)).fetch_optional(self.work.connection()).await.map_err(|error| self.place.failed(error))
     }
 
     pub(super) async fn rows(
@@ -223,7 +265,7 @@ impl<'a> Step<'a> {
         sql: &'static str,
         bind: impl FnOnce(Statement) -> Statement + Send,
     ) -> Result<Vec<SqliteRow>> {
-        bind(sqlx::query(sql)).fetch_all(&mut *self.work).await.map_err(|error| self.link.failed(error))
+        bind(sqlx::query(sql)).fetch_all(self.work.connection()).await.map_err(|error| self.place.failed(error))
     }
 
     /// Jobs were added: workers that wait are told when the step is over.
@@ -231,15 +273,17 @@ impl<'a> Step<'a> {
         self.rings = true;
     }
 
+    /// Ends the step; one that is a part of somebody else's transaction happens with that.
     pub(super) async fn commit(mut self) -> Result<()> {
         if self.rings {
             let ns = self.ns;
             self.execute(RING, |query| query.bind(ns)).await?;
         }
-        let (link, name, rings) = (self.link, self.name, self.rings);
-        self.work.commit().await.map_err(|error| link.failed(error))?;
-        if rings {
-            link.bell(name).notify_waiters();
+        if let Work::Own(work, link) = self.work {
+            work.commit().await.map_err(|error| link.failed(error))?;
+            if self.rings {
+                link.bell(self.name).notify_waiters();
+            }
         }
         Ok(())
     }
@@ -252,6 +296,6 @@ pub(super) fn name_of(namespace: &Namespace) -> String {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("file", &self.file).field("clock", &self.clock).finish_non_exhaustive()
+        f.debug_struct("Link").field("file", &self.place.file).field("clock", &self.clock).finish_non_exhaustive()
     }
 }

@@ -6,9 +6,12 @@ mod link;
 mod queue;
 mod schema;
 mod store;
+mod within;
 
+pub(crate) use self::within::life_beside;
 pub use self::{
     config::{Sqlite, SqliteBuilder},
     queue::SqliteQueue,
     store::SqliteStore,
+    within::SqliteTransaction,
 };

@@ -23,7 +23,7 @@ pub(super) async fn prepare(link: &Link) -> Result<()> {
         "the tables `smache_*` are of version {version} and this program knows version {VERSION}: {fix}, or use a file \
          of its own"
     );
-    Err(wrong_server(message, &link.file))
+    Err(wrong_server(message, &link.place.file))
 }
 
 async fn find_or_make(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

@@ -33,18 +33,34 @@ fn positions(query: Statement, step: &FeedStep) -> Statement {
     query.bind(names).bind(orders).bind(tokens)
 }
 
-impl PostgresStore {
-    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
-        let Invalidation { hits, entries, step } = invalidation;
-        let dependencies: Vec<&[u8]> = hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()).collect();
+/// What an invalidation marks, as arrays.
+pub(in crate::postgres) struct Marks<'a> {
+    dependencies: Vec<&'a [u8]>,
+    causes: Vec<String>,
+    entries: Vec<&'a [u8]>,
+    own: Vec<Option<String>>,
+}
+
+impl<'a> Marks<'a> {
+    pub(in crate::postgres) fn of(Invalidation { hits, entries, .. }: &'a Invalidation) -> Self {
+        let dependencies = hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()).collect();
         let causes: Vec<String> = hits.iter().map(|hit| clip(&hit.cause, KEPT_CAUSE)).collect();
         // Why entries were named: their own dependencies are among the hits.
         let own: HashMap<&Dependency, &String> = hits.iter().map(|hit| &hit.dependency).zip(&causes).collect();
-        let own: Vec<Option<String>> =
-            entries.iter().map(|id| own.get(&Dependency::entry(id)).copied().cloned()).collect();
+        let own = entries.iter().map(|id| own.get(&Dependency::entry(id)).copied().cloned()).collect();
+        Self { dependencies, causes, entries: id_list(entries), own }
+    }
+
+    pub(in crate::postgres) fn bind(&self, query: Statement) -> Statement {
+        query.bind(&self.dependencies).bind(&self.causes).bind(&self.entries).bind(&self.own)
+    }
+}
+
+impl PostgresStore {
+    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
+        let (marks, step) = (Marks::of(invalidation), &invalidation.step);
         let bind = |query: Statement| {
-            let query =
-                query.bind(self.writes_jobs()).bind(&dependencies).bind(&causes).bind(id_list(entries)).bind(&own);
+            let query = marks.bind(query.bind(self.writes_jobs()));
             match step {
                 Some(step) => {
                     let query = query.bind(step.feed.as_str().to_owned()).bind(number(step.fence));

@@ -14,6 +14,7 @@ use smache_core::{
 };
 use sqlx::{Row, postgres::PgRow};
 
+pub(super) use self::feeds::Marks;
 use super::{
     bell::Bell,
     link::{Link, Statement},
@@ -55,24 +56,24 @@ impl PostgresStore {
 }
 
 /// The one row that a step answered.
-struct Answer {
-    row: PgRow,
-    database: Arc<str>,
+pub(super) struct Answer {
+    pub(super) row: PgRow,
+    pub(super) database: Arc<str>,
 }
 
 impl Answer {
-    fn get<T>(&self, column: &str) -> Result<T>
+    pub(super) fn get<T>(&self, column: &str) -> Result<T>
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         self.row.try_get(column).map_err(|error| failed(error, &self.database))
     }
 
-    fn number(&self, column: &str) -> Result<u64> {
+    pub(super) fn number(&self, column: &str) -> Result<u64> {
         self.get::<i64>(column).map(crate::cells::count)
     }
 
-    fn ids(&self, column: &str) -> Result<Vec<EntryId>> {
+    pub(super) fn ids(&self, column: &str) -> Result<Vec<EntryId>> {
         let ids: Option<Vec<Vec<u8>>> = self.get(column)?;
         ids.unwrap_or_default().iter().map(|id| EntryId::from_slice(id)).collect()
     }

@@ -1,6 +1,7 @@
 //! A table of PostgreSQL as a source of entities.
 
 mod builder;
+mod examine;
 mod feed;
 mod place;
 mod snapshot;
@@ -14,7 +15,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smache_core::{
-    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Filter, Image, Result, SourceId, Topic,
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Examination, Filter, Image, Result,
+    SourceId, Topic,
 };
 use sqlx::PgPool;
 
@@ -25,6 +27,7 @@ use self::{
 };
 use super::{
     changes::TopicReader,
+    error::needs_no_triggers,
     name::source_id,
     row::{image_of, no_such_column, scalar_of, value_of},
 };
@@ -39,7 +42,8 @@ const IDS_A_QUERY: usize = 1_000;
 pub struct PostgresSource<T> {
     id: SourceId,
     table: Arc<PgTable>,
-    feed: Arc<PgFeed>,
+    /// None where every writer reports its changes in its transaction.
+    feed: Option<Arc<PgFeed>>,
     entity: PhantomData<fn() -> T>,
 }
 
@@ -59,10 +63,10 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     }
 
     fn from_builder(builder: PostgresSourceBuilder<T>) -> Self {
-        let feed = PgFeed::new(&builder);
+        let feed = (!builder.transactional).then(|| Arc::new(PgFeed::new(&builder)));
         let PostgresSourceBuilder { pool, schema, table, id_column, timeout, .. } = builder;
         let table = PgTable::new(pool, schema, table, id_column, timeout);
-        Self { id: source_id::<T>(), table: Arc::new(table), feed: Arc::new(feed), entity: PhantomData }
+        Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
     /// Makes the triggers on the table, and with the first table of a schema the change table. Does nothing where they
@@ -74,8 +78,12 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](smache_core::ErrorKind::Config) when there is no such table, or one that cannot be a source;
-    /// `Permission`; `Unavailable`; `WrongServer`.
+    /// also for one that is [transactional](PostgresSourceBuilder::transactional), which needs no triggers; `Permission`;
+    /// `Unavailable`; `WrongServer`.
     pub async fn install(&self) -> Result<()> {
+        if self.feed.is_none() {
+            return Err(needs_no_triggers(self.id.as_str()));
+        }
         triggers::install(&self.table).await
     }
 
@@ -158,14 +166,19 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
         self.query(&conditions, "finding in").await
     }
 
+    async fn examine(&self) -> Result<Examination> {
+        examine::examine(&self.table, self.feed.is_none()).await
+    }
+
     fn capabilities(&self) -> &[Capability] {
         &[Capability::List, Capability::Find, Capability::BeforeImages]
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let feed = self.feed.clone()?;
         let reader = TopicReader::new::<T>(Arc::clone(&self.table));
         let topic = Topic::new(self.id.clone(), &self.table.name).with_reader(Arc::new(reader));
-        Some((Arc::clone(&self.feed) as _, topic))
+        Some((feed as _, topic))
     }
 }
 

@@ -18,6 +18,7 @@ pub struct SqliteSourceBuilder<T> {
     pub(super) timeout: Duration,
     pub(super) poll_interval: Duration,
     pub(super) retention: Duration,
+    pub(super) transactional: bool,
     entity: PhantomData<fn() -> T>,
 }
 
@@ -31,6 +32,7 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
             timeout: Duration::from_secs(10),
             poll_interval: Duration::from_millis(20),
             retention: Duration::from_secs(24 * 60 * 60),
+            transactional: false,
             entity: PhantomData,
         }
     }
@@ -70,6 +72,17 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
         self
     }
 
+    /// Promises that every writer of the table reports its changes within its transaction, by
+    /// [`Smache::within`](smache_core::Smache::within), in the file that also holds the store.
+    ///
+    /// The source then has no feed and needs no triggers, and no result is behind its data for a moment. A change that is
+    /// not reported so, for example by hand, is not known. [`doctor`](smache_core::Smache::doctor) says whether the store is
+    /// in the same file.
+    pub fn transactional(mut self) -> Self {
+        self.transactional = true;
+        self
+    }
+
     /// The source. Opens nothing.
     #[must_use]
     pub fn build(self) -> SqliteSource<T> {
@@ -87,6 +100,7 @@ impl<T> fmt::Debug for SqliteSourceBuilder<T> {
             .field("timeout", &self.timeout)
             .field("poll_interval", &self.poll_interval)
             .field("retention", &self.retention)
+            .field("transactional", &self.transactional)
             .finish_non_exhaustive()
     }
 }

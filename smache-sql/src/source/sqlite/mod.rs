@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smache_core::{
-    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Filter, Image, Result, SourceId,
-    Topic,
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter, Guarantee,
+    Image, Result, SourceId, Topic,
 };
 use sqlx::{Arguments, SqlitePool, sqlite::SqliteArguments};
 
@@ -24,10 +24,11 @@ use self::{
 };
 use super::{
     changes::TopicReader,
-    error::within,
+    error::{bounded, needs_no_triggers, within},
     name::{quoted, source_id},
     row::{image_of, no_such_column, scalar_of, value_of},
 };
+use crate::sqlite::life_beside;
 
 /// How many ids one query asks for.
 const IDS_A_QUERY: usize = 1_000;
@@ -39,7 +40,8 @@ const IDS_A_QUERY: usize = 1_000;
 pub struct SqliteSource<T> {
     id: SourceId,
     table: Arc<LiteTable>,
-    feed: Arc<LiteFeed>,
+    /// None where every writer reports its changes in its transaction.
+    feed: Option<Arc<LiteFeed>>,
     entity: PhantomData<fn() -> T>,
 }
 
@@ -58,10 +60,10 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
     }
 
     fn from_builder(builder: SqliteSourceBuilder<T>) -> Self {
-        let feed = LiteFeed::new(&builder);
+        let feed = (!builder.transactional).then(|| Arc::new(LiteFeed::new(&builder)));
         let SqliteSourceBuilder { pool, table, id_column, timeout, .. } = builder;
         let table = LiteTable::new(pool, table, id_column, timeout);
-        Self { id: source_id::<T>(), table: Arc::new(table), feed: Arc::new(feed), entity: PhantomData }
+        Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
     /// Makes the triggers on the table, and with the first table of a database the change table; sets the database to WAL,
@@ -71,8 +73,12 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
     /// Has to be called again after a column or an index was added, renamed or removed: until then the feed is an error.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source; `Permission`; `Unavailable`.
+    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source, also for one that is
+    /// [transactional](SqliteSourceBuilder::transactional), which needs no triggers; `Permission`; `Unavailable`.
     pub async fn install(&self) -> Result<()> {
+        if self.feed.is_none() {
+            return Err(needs_no_triggers(self.id.as_str()));
+        }
         triggers::install(&self.table).await
     }
 
@@ -135,14 +141,30 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
         self.query(&Equal { table: &self.table.name, source: &self.id, values }, "finding in").await
     }
 
+    async fn examine(&self) -> Result<Examination> {
+        let doing = self.table.doing("examining");
+        let asked = async {
+            let mut connection = self.table.pool.acquire().await?;
+            life_beside(&mut connection).await
+        };
+        let (file, life) = bounded(self.table.timeout, ErrorKind::Timeout, &doing, asked).await?;
+        let examination = Examination::new(format!("the table `{}` of the SQLite file {file}", self.table.name));
+        if self.feed.is_some() {
+            return Ok(examination.guarantee(Guarantee::ChangeFeed));
+        }
+        let examination = examination.guarantee(Guarantee::Exact);
+        Ok(if let Some(life) = life { examination.beside(life) } else { examination })
+    }
+
     fn capabilities(&self) -> &[Capability] {
         &[Capability::List, Capability::Find, Capability::BeforeImages]
     }
 
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let feed = self.feed.clone()?;
         let reader = TopicReader::new::<T>(Arc::clone(&self.table));
         let topic = Topic::new(self.id.clone(), &self.table.name).with_reader(Arc::new(reader));
-        Some((Arc::clone(&self.feed) as _, topic))
+        Some((feed as _, topic))
     }
 }
 

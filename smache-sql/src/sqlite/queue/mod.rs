@@ -156,7 +156,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new(format!("the SQLite file {}", self.link.file)))
+        Ok(Examination::new(format!("the SQLite file {}", self.link.place.file)))
     }
 
     async fn counts(&self) -> Result<JobCounts> {
@@ -170,13 +170,13 @@ impl JobQueue for SqliteQueue {
             query.bind(self.name.clone()).bind(after).bind(state_number(state)).bind(limit as i64 + 1)
         };
         let rows = self.link.read(LIST, bind).await?;
-        listed(&rows, limit, &self.link.file)
+        listed(&rows, limit, &self.link.place.file)
     }
 
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
         let bind = |query: Statement| query.bind(self.name.clone()).bind(id.as_bytes().to_vec());
         let rows = self.link.read(FIND, bind).await?;
-        rows.first().map(|row| found(row, &self.link.file)).transpose()
+        rows.first().map(|row| found(row, &self.link.place.file)).transpose()
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use smache_core::{Dependency, EntryId, Invalidated, Invalidation, Result};
+use smache_core::{Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result};
 use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, Step};
@@ -59,36 +59,64 @@ impl Marked {
 
 impl SqliteStore {
     pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
-        let Invalidation { hits, entries, step: feed_step } = invalidation;
+        let feed_step = &invalidation.step;
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
         if let Some(feed_step) = feed_step {
             refused(step.check(feed_step).await?, feed_step)?;
         }
-        let mut marked = Marked::default();
-        let mut clock = step.clock;
-        if !hits.is_empty() || !entries.is_empty() {
-            step.mark_hits(invalidation, &mut marked).await?;
-            let ns = step.ns;
-            step.execute(TICK, |query| query.bind(ns)).await?;
-            clock += 1;
-            for hits in hits.chunks(PER_STATEMENT) {
-                let hits = list(hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()));
-                step.execute(REMEMBER, |query| query.bind(ns).bind(hits).bind(clock)).await?;
-            }
-        }
+        let marked = step.invalidate(invalidation).await?;
         if let Some(feed_step) = feed_step {
             step.save(feed_step).await?;
         }
-        let count_marked = marked.all.len() as u64;
-        let jobs = marked.see_to(&mut step, self.writes_jobs()).await?;
+        let invalidated = step.invalidated(marked, self.writes_jobs()).await?;
         step.commit().await?;
-        Ok(Invalidated { clock: count(clock), marked: count_marked, jobs })
+        Ok(invalidated)
     }
 }
 
 impl Step<'_> {
+    /// Marks what is hit, and remembers the clock.
+    async fn invalidate(&mut self, invalidation: &Invalidation) -> Result<Marked> {
+        let mut marked = Marked::default();
+        if invalidation.hits.is_empty() && invalidation.entries.is_empty() {
+            return Ok(marked);
+        }
+        self.mark_hits(invalidation, &mut marked).await?;
+        self.clock += 1;
+        let (ns, clock) = (self.ns, self.clock);
+        self.execute(TICK, |query| query.bind(ns)).await?;
+        for hits in invalidation.hits.chunks(PER_STATEMENT) {
+            let hits = list(hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()));
+            self.execute(REMEMBER, |query| query.bind(ns).bind(hits).bind(clock)).await?;
+        }
+        Ok(marked)
+    }
+
+    /// Writes the jobs of what was marked, or answers the entries that need one.
+    async fn invalidated(&mut self, marked: Marked, writes_jobs: bool) -> Result<Invalidated> {
+        let count_marked = marked.all.len() as u64;
+        let jobs = marked.see_to(self, writes_jobs).await?;
+        Ok(Invalidated { clock: count(self.clock), marked: count_marked, jobs })
+    }
+
+    /// All of it as a part of a transaction that is not of this crate, if it is of that life.
+    pub(in crate::sqlite) async fn invalidate_within(
+        mut self,
+        incarnation: &Incarnation,
+        invalidation: &Invalidation,
+        writes_jobs: bool,
+    ) -> Result<Option<Invalidated>> {
+        if self.incarnation().await? != *incarnation {
+            return Ok(None);
+        }
+        let marked = self.invalidate(invalidation).await?;
+        let invalidated = self.invalidated(marked, writes_jobs).await?;
+        self.commit().await?;
+        Ok(Some(invalidated))
+    }
+
     async fn mark_hits(&mut self, invalidation: &Invalidation, marked: &mut Marked) -> Result<()> {
         let (ns, now) = (self.ns, self.now);
         let causes: Vec<String> = invalidation.hits.iter().map(|hit| clip(&hit.cause, KEPT_CAUSE)).collect();

@@ -101,9 +101,9 @@ impl SqliteStore {
         let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
         // Names have no character that JSON would write in another way.
         let names = if names.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", names.join("\",\"")) };
-        let bind = |query: Statement| query.bind(self.name.clone()).bind(names).bind(self.link.mark.clone());
+        let bind = |query: Statement| query.bind(self.name.clone()).bind(names).bind(self.link.place.mark.clone());
         let rows = self.link.read(POSITIONS, bind).await?;
-        crate::step::positions(&rows, sources, &self.link.file)
+        crate::step::positions(&rows, sources, &self.link.place.file)
     }
 
     pub(super) async fn restart_sources(&self, feed_step: &FeedStep) -> Result<()> {

@@ -53,10 +53,10 @@ impl SqliteStore {
 impl Step<'_> {
     /// The rows of a look-up, as of this step.
     async fn look(&mut self, sql: &'static str, all: &[EntryId]) -> Result<Rows> {
-        let (name, now, link) = (self.name.to_owned(), self.now, self.link());
-        let bind = |query: super::link::Statement| query.bind(name).bind(ids(all)).bind(now).bind(link.mark.clone());
+        let (name, now, place) = (self.name.to_owned(), self.now, self.place);
+        let bind = |query: super::link::Statement| query.bind(name).bind(ids(all)).bind(now).bind(place.mark.clone());
         let rows = self.rows(sql, bind).await?;
-        Rows::read(&rows, &link.file)
+        Rows::read(&rows, &place.file)
     }
 
     /// What vouches, and which incarnation this is.
@@ -190,7 +190,7 @@ impl CacheStore for SqliteStore {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new(format!("the SQLite file {}", self.link.file)))
+        Ok(Examination::new(format!("the SQLite file {}", self.link.place.file)))
     }
 
     async fn stats(&self) -> Result<StoreStats> {

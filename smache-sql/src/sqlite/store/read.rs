@@ -31,9 +31,10 @@ impl SqliteStore {
     async fn rows(&self, operation: &'static str, sql: &'static str, ids: &[EntryId]) -> Result<Rows> {
         for _ in 0..2 {
             let now = self.link.now();
-            let bind =
-                |query: Statement| query.bind(self.name.clone()).bind(list(ids)).bind(now).bind(self.link.mark.clone());
-            let rows = Rows::read(&self.link.read(sql, bind).await?, &self.link.file)?;
+            let bind = |query: Statement| {
+                query.bind(self.name.clone()).bind(list(ids)).bind(now).bind(self.link.place.mark.clone())
+            };
+            let rows = Rows::read(&self.link.read(sql, bind).await?, &self.link.place.file)?;
             if rows.head.is_some() {
                 return Ok(rows);
             }
@@ -62,11 +63,12 @@ impl SqliteStore {
         let (after, limit) = (after(page.cursor.as_deref())?, page.limit.max(1));
         let bind = |query: Statement| query.bind(self.name.clone()).bind(after.clone()).bind(limit as i64 + 1);
         let rows = self.link.read(STALE, bind).await?;
-        let listing = Listing::read(&rows, limit, &self.link.file)?;
+        let listing = Listing::read(&rows, limit, &self.link.place.file)?;
         // Lazy ones count for the page, so that a page has an end however many there are.
         let entries = listing.rows.iter().filter(|(_, row)| row.int(2).is_ok_and(|lazy| lazy == Some(0)));
         let entries = entries.map(|(id, row)| Ok((*id, timestamp(row.int(1)?.unwrap_or(0)))));
-        let entries = entries.collect::<Result<_, sqlx::Error>>().map_err(|error| failed(error, &self.link.file))?;
+        let entries =
+            entries.collect::<Result<_, sqlx::Error>>().map_err(|error| failed(error, &self.link.place.file))?;
         Ok(Scanned { entries, next: listing.next })
     }
 
@@ -80,13 +82,13 @@ impl SqliteStore {
                 .bind(dependency.as_bytes().to_vec())
         };
         let rows = self.link.read(DEPENDANTS, bind).await?;
-        let listing = Listing::read(&rows, limit, &self.link.file)?;
+        let listing = Listing::read(&rows, limit, &self.link.place.file)?;
         let one = |(id, row): &(EntryId, &_)| {
             let direct = Cells::int(*row, 1)? == Some(1);
             Ok((*id, if direct { Via::Direct } else { Via::Child }))
         };
         let entries = listing.rows.iter().map(one).collect::<Result<_, sqlx::Error>>();
-        let entries = entries.map_err(|error| failed(error, &self.link.file))?;
+        let entries = entries.map_err(|error| failed(error, &self.link.place.file))?;
         Ok(Dependants { entries, next: listing.next })
     }
 

@@ -3,3 +3,4 @@
 mod conformance;
 mod connect;
 mod life;
+mod within;
