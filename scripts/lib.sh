@@ -81,9 +81,12 @@ venv_python() {
     done
 }
 
-# The program of a PostgreSQL, which Debian keeps off the PATH, or nothing.
+# The program of a PostgreSQL, which Debian keeps off the PATH, or nothing. The file itself and not a link to it, because its
+# other programs are beside it.
 find_postgres() {
-    command -v postgres || find /usr/lib/postgresql -path '*/bin/postgres' -type f 2>/dev/null | sort -V | tail -n 1
+    local found
+    found=$(command -v postgres || find /usr/lib/postgresql -path '*/bin/postgres' -type f 2>/dev/null | sort -V | tail -n 1) || true
+    [ -z "$found" ] || readlink -f "$found"
 }
 
 secantus_works() {
@@ -132,6 +135,7 @@ ensure_servers() {
     export SMACHE_SECANTUSD=${SMACHE_SECANTUSD:-$(cd "$venv/bin" && pwd)/secantusd-py}
     [ -x "$SMACHE_REDIS_SERVER" ] || fail "SMACHE_REDIS_SERVER=$SMACHE_REDIS_SERVER is not a program"
     [ -x "$SMACHE_POSTGRES" ] || fail "SMACHE_POSTGRES=$SMACHE_POSTGRES is not a program"
+    [ -x "$(dirname "$(readlink -f "$SMACHE_POSTGRES")")/initdb" ] || fail "there is no initdb beside $SMACHE_POSTGRES: name the one of a whole installation"
     [ -x "$SMACHE_SECANTUSD" ] || fail "SMACHE_SECANTUSD=$SMACHE_SECANTUSD is not a program"
 }
 
@@ -182,11 +186,12 @@ start_postgres() {
     local as=() data=$work/postgres
     mkdir "$data"
     if [ "$(id -u)" -eq 0 ]; then
+        id postgres >/dev/null 2>&1 || fail "PostgreSQL does not run as root, and there is no user postgres: add one, or name a server in DATABASE_URL"
         chown postgres "$data"
         # A change of the user takes the tether off: it is put on again.
         as=(setpriv --pdeathsig KILL --reuid=postgres --regid=postgres --init-groups)
     fi
-    (cd "$work" && "${as[@]}" "$(dirname "$SMACHE_POSTGRES")/initdb" -D "$data" -U smache --auth=trust --encoding=UTF8 \
+    (cd "$work" && "${as[@]}" "$(dirname "$(readlink -f "$SMACHE_POSTGRES")")/initdb" -D "$data" -U smache --auth=trust --encoding=UTF8 \
         --locale=C --no-sync) </dev/null >"$work/initdb.log" 2>&1 || fail "initdb failed: $(tail -n 5 "$work/initdb.log")"
     start_server postgres 'database system is ready to accept connections' "${as[@]}" "$SMACHE_POSTGRES" -D "$data" -p PORT \
         -c listen_addresses=127.0.0.1 -c unix_socket_directories="$data" -c fsync=off -c max_connections=300

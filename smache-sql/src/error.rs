@@ -1,21 +1,42 @@
 //! What an error of a database means.
 
-use std::io;
+use std::{future::Future, io, time::Duration};
 
-use smache_core::{Error, ErrorKind};
+use smache_core::{Error, ErrorKind, Result};
+
+#[cfg(any(feature = "postgres", test))]
+use crate::version::MIGRATED;
 
 #[cfg(test)]
 mod tests;
 
+/// Whose tables a statement is about: what is missing there, and who is to mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tables {
+    /// Those of the store and the queue, which this crate makes.
+    Own,
+    /// One of the application that is a source, and what `install` makes beside it.
+    Source,
+}
+
+impl Tables {
+    fn choose<T>(self, own: T, source: T) -> T {
+        match self {
+            Self::Own => own,
+            Self::Source => source,
+        }
+    }
+}
+
 /// The one classification: what failed, in the words of the framework, and what to do about it.
-pub(crate) fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
+pub(crate) fn classify(error: &sqlx::Error, tables: Tables) -> (ErrorKind, &'static str) {
     match error {
         sqlx::Error::Database(database) => {
             #[cfg(feature = "postgres")]
             if let Some(postgres) = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                return sqlstate(postgres.code());
+                return sqlstate(postgres.code(), tables);
             }
-            sqlite_code(database.code().and_then(|code| code.parse().ok()).unwrap_or(0))
+            sqlite_code(database.code().and_then(|code| code.parse().ok()).unwrap_or(0), tables)
         }
         sqlx::Error::Io(error) => io_error(error.kind()),
         sqlx::Error::Tls(_) => {
@@ -36,7 +57,8 @@ pub(crate) fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
         | sqlx::Error::Decode(_)
         | sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
-            (ErrorKind::Corrupt, "a table has another shape than this crate gave it: use a schema of its own")
+            let own = "a table has another shape than this crate gave it: use a schema of its own";
+            (ErrorKind::Corrupt, tables.choose(own, "the answer cannot be read: has the table changed?"))
         }
         _ => (ErrorKind::Internal, "the database reports an unexpected error"),
     }
@@ -44,7 +66,7 @@ pub(crate) fn classify(error: &sqlx::Error) -> (ErrorKind, &'static str) {
 
 /// What a SQLSTATE of PostgreSQL means.
 #[cfg(any(feature = "postgres", test))]
-fn sqlstate(code: &str) -> (ErrorKind, &'static str) {
+fn sqlstate(code: &str, tables: Tables) -> (ErrorKind, &'static str) {
     match code {
         "40001" | "40P01" => (ErrorKind::Unavailable, "the step lost against others again and again: try again later"),
         "57014" | "55P03" | "25P04" => {
@@ -62,14 +84,29 @@ fn sqlstate(code: &str) -> (ErrorKind, &'static str) {
         ),
         "42501" => (
             ErrorKind::Permission,
-            "the role lacks a permission: grant it `CREATE` and `USAGE` on the schema, and the tables `smache_*`",
+            tables.choose(
+                "the role lacks a permission: grant it `CREATE` and `USAGE` on the schema, and the tables and functions \
+                 `smache_*`",
+                "the role lacks a permission: grant it `USAGE` on the schema and `SELECT` on the table and on `smache_*`, \
+                 and to whoever calls `install` also `CREATE` and `TRIGGER`",
+            ),
         ),
         "3D000" => (ErrorKind::WrongServer, "there is no such database: create it or check the URL"),
-        "3F000" => (ErrorKind::WrongServer, "there is no schema to create tables in: check `search_path`"),
-        "42P01" | "42883" | "42704" | "42703" => (
-            ErrorKind::WrongServer,
-            "the tables and functions `smache_*` are not there: connect again, which creates them, with the same `search_path`",
+        "3F000" => tables.choose(
+            (ErrorKind::WrongServer, "there is no schema to create tables in: check `search_path`"),
+            (ErrorKind::Config, NOT_THERE),
         ),
+        "55000" => (ErrorKind::WrongServer, "the server is a standby: connect to the primary"),
+        "42P01" | "42883" | "42704" | "42703" => tables.choose(
+            (
+                ErrorKind::WrongServer,
+                "the tables and functions `smache_*` are not there: connect again, which creates them, with the same \
+                 `search_path`",
+            ),
+            (ErrorKind::Config, NOT_THERE),
+        ),
+        // Raised by the functions themselves.
+        "SM001" => (ErrorKind::WrongServer, MIGRATED),
         "XX001" | "XX002" => (ErrorKind::Corrupt, "the server found its data corrupted: restore it from a backup"),
         "26000" | "08P01" => (
             ErrorKind::WrongServer,
@@ -86,25 +123,38 @@ fn sqlstate(code: &str) -> (ErrorKind, &'static str) {
 }
 
 /// What a result code of SQLite means; the lowest byte is the primary one.
-fn sqlite_code(code: i64) -> (ErrorKind, &'static str) {
+fn sqlite_code(code: i64, tables: Tables) -> (ErrorKind, &'static str) {
     match code & 0xff {
         // 517: a snapshot that somebody wrote past; such a step is refused as a whole.
         5 | 6 => (ErrorKind::Timeout, "other processes keep the database file locked: raise the busy timeout"),
-        13 => (ErrorKind::Unavailable, "the disk is full: free some space"),
+        13 => (
+            ErrorKind::Unavailable,
+            "the disk is full, or the file is as large as its `max_bytes`: free some space, or raise the bound",
+        ),
         7 => (ErrorKind::Unavailable, "the memory is full: try again later"),
-        8 => (ErrorKind::WrongServer, "the database file is read-only: make it and its folder writable"),
+        8 => (
+            ErrorKind::WrongServer,
+            "the database file is read-only: make it, the files `-wal` and `-shm` beside it and its folder writable",
+        ),
         3 | 23 => (ErrorKind::Permission, "the database file may not be used: check its permissions"),
         14 => (ErrorKind::Unavailable, "the database file cannot be opened: check the path and its permissions"),
         11 => (ErrorKind::Corrupt, "the database file is damaged: restore it, or remove it and start anew"),
         26 => (ErrorKind::WrongServer, "the file is no SQLite database: check the path"),
         10 => (ErrorKind::Unavailable, "the disk cannot be read or written: check it"),
-        1 => (
-            ErrorKind::WrongServer,
-            "the tables `smache_*` are not as this version made them: open the file again, or use another one",
+        1 => tables.choose(
+            (
+                ErrorKind::WrongServer,
+                "the tables `smache_*` are not as this version made them: open the file again, or use another one",
+            ),
+            (ErrorKind::Config, NOT_THERE),
         ),
         _ => (ErrorKind::Internal, "the database reports an unexpected error"),
     }
 }
+
+/// What is said of the table of a source.
+const NOT_THERE: &str =
+    "a table or a column is not there: check the names, and call `install` of the source for what it needs beside them";
 
 /// What is said of a connection that ended without a reason of its own.
 pub(crate) const LOST: &str = "the connection to the server was lost";
@@ -144,8 +194,48 @@ pub(crate) fn lost_against_others(error: &sqlx::Error) -> bool {
 
 /// An error of a database as one of the framework.
 pub(crate) fn failed(error: sqlx::Error, database: &str) -> Error {
-    let (kind, message) = classify(&error);
+    let (kind, message) = classify(&error, Tables::Own);
     Error::new(kind, message).with_context("database", database).with_source(error)
+}
+
+/// An error about a source, saying what was done.
+pub(crate) fn of_source(error: sqlx::Error, doing: &str) -> Error {
+    let (kind, why) = classify(&error, Tables::Source);
+    Error::new(kind, format!("{doing}: {why}")).with_source(error)
+}
+
+/// Bounds a step of a source: the driver has no bound of its own for an answer on an open connection.
+pub(crate) async fn bounded<T>(
+    limit: Duration,
+    elapsed: ErrorKind,
+    doing: &str,
+    operation: impl Future<Output = sqlx::Result<T>>,
+) -> Result<T> {
+    within(limit, elapsed, doing, async { operation.await.map_err(|error| of_source(error, doing)) }).await
+}
+
+/// Bounds a step of a source that says itself what its errors mean.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    elapsed: ErrorKind,
+    doing: &str,
+    operation: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| {
+        let why = "check that it runs, can be reached and is not locked";
+        Err(Error::new(elapsed, format!("{doing}: no answer from the database within {limit:?}; {why}")))
+    })
+}
+
+/// Whether the server says that a text is not a value of the column's type: then no row can have that value.
+#[cfg(feature = "postgres")]
+pub(crate) fn is_no_such_value(error: &sqlx::Error) -> bool {
+    let code = match error {
+        sqlx::Error::Database(database) => database.code(),
+        _ => None,
+    };
+    // Text that is not of the type, and numbers, times and intervals out of its range.
+    matches!(code.as_deref(), Some("22P02" | "22003" | "22007" | "22008" | "22015" | "22009"))
 }
 
 /// The database is not one that can be used.

@@ -18,8 +18,18 @@
 //!
 //! # What they promise
 //! Every step is one transaction, whatever it has to do: nobody sees a half of an invalidation, and the jobs that it needs
-//! are written with it. What is acknowledged is on the disk. The tables `smache_*` are made by the first who connects; they
-//! carry a version, and a program that knows another one is refused. Every namespace has rows of its own in them.
+//! are written with it. What is acknowledged is on the disk. Every namespace has rows of its own in the tables `smache_*`.
+//!
+//! # Releases
+//! The tables are made by the first who connects, and carry a version. A newer release migrates them when it connects: in one
+//! transaction, which happens as a whole or not at all, and once however many programs start side by side. In PostgreSQL the
+//! version counts the functions too, and every migration makes all of them again; it waits for the steps that are under way,
+//! and needs the owner of the tables. Tables of a newer release are refused, and left as they are.
+//!
+//! A program that is running while a newer one migrates goes on if the migration says that it may. Otherwise each of its
+//! steps and look-ups is refused with [`WrongServer`](smache_core::ErrorKind::WrongServer), and nothing is changed: every
+//! statement names the version that it was written for. What `install` of a source makes follows the same rules, with a
+//! version of its own; there it is `install` that migrates.
 //!
 //! # PostgreSQL
 //! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role needs
@@ -27,7 +37,8 @@
 //! trip, and a look-up is one statement. Steps on one entry share a lock of their namespace, and what changes the things
 //! that commits compare with (an invalidation, a new epoch, upkeep) has it alone: an advisory lock, which costs no write.
 //! Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler between has
-//! to keep a client on one connection of the server.
+//! to keep a client on one connection of the server. Steps run with the isolation `read committed`, whatever the default is:
+//! it is set on connections of this crate's own, and required of a pool that is given.
 //!
 //! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which nothing is
 //! vouched for until the feeds have replayed. What cannot be seen is a table that is put back to an earlier state while the
@@ -53,10 +64,12 @@
 //! stand in line for one connection; readers never wait. The time is this machine's clock. An incarnation is a name in the
 //! file together with the number of the file (its inode), so that a copy that was restored is another one; a copy over the
 //! same inode cannot be seen, and needs a new epoch. Waiting workers are woken at once by their own process and look every
-//! 50 milliseconds for the jobs of others.
+//! 50 milliseconds for the jobs of others. `Sqlite::builder(path).max_bytes(n)` bounds the file: one that is full refuses
+//! steps, can be read, and takes steps again when something was removed or has expired.
 
 mod cells;
 mod error;
+mod examine;
 mod job;
 mod page;
 #[cfg(feature = "postgres")]
@@ -66,6 +79,7 @@ pub mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod step;
+mod version;
 mod waits;
 
 #[cfg(feature = "postgres")]

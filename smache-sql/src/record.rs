@@ -5,7 +5,7 @@
 //!
 //! | kind | texts | byte strings | numbers |
 //! |---|---|---|---|
-//! | 0 the namespace | incarnation | epoch | now, clock |
+//! | 0 the namespace | incarnation, null for a program that the tables no longer serve | epoch | now, clock |
 //! | 1 a source | name, armed on | epoch | lease |
 //! | 2 an entry | | id, epochs, meta, value | version, staleness, since, stored at, expires |
 //! | 3 the rest of it | last failure, causes | id, call, used | conflicts, failures, failed at, lazy |
@@ -25,7 +25,8 @@ use smache_core::{
 
 use crate::{
     cells::{Cells, count, few, timestamp},
-    error::{corrupt, failed},
+    error::{corrupt, failed, wrong_server},
+    version::MIGRATED,
 };
 
 #[cfg(test)]
@@ -73,7 +74,8 @@ impl Rows {
             match row.int(0)? {
                 Some(0) => {
                     now = row.int(7)?.map(timestamp);
-                    incarnation = row.text(1)?.map(Incarnation::new);
+                    let life = row.text(1)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
+                    incarnation = Some(Incarnation::new(life));
                     clock = row.int(8)?.map_or(0, count);
                     vouch = Some(Vouch::new(Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?));
                 }

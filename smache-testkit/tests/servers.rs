@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use smache_testkit::servers::{MongoServer, RedisServer, ServerProcess};
+use smache_testkit::servers::{MongoServer, PostgresServer, RedisServer, ServerProcess};
 use wire::{count, insert, redis};
 
 /// Whether the process exists. One that has ended and is not waited for does.
@@ -30,6 +30,23 @@ fn pid(server: &ServerProcess) -> u32 {
 /// Where a server keeps everything: its current folder.
 fn folder(server: &ServerProcess) -> PathBuf {
     std::fs::read_link(format!("/proc/{}/cwd", pid(server))).expect("the process has a current folder")
+}
+
+#[tokio::test]
+async fn a_standby_has_data_of_its_own_and_is_one_again_after_a_restart() {
+    let primary = PostgresServer::builder().password("hunter2").start().await;
+    let standby = primary.start_standby().await;
+    assert_ne!(primary.port(), standby.port());
+    assert_ne!(folder(&primary), folder(&standby));
+    assert_eq!(
+        standby.url().replace(&standby.port().to_string(), "port"),
+        primary.url().replace(&primary.port().to_string(), "port")
+    );
+    assert!(!format!("{standby:?}").contains("hunter2"));
+    standby.kill().await;
+    standby.restart().await;
+    let log = standby.log();
+    assert!(log.contains("entering standby mode"), "{log}");
 }
 
 /// Redis changes into the folder of its data, which lies in the folder that is removed.

@@ -18,10 +18,14 @@ $$;
 
 -- The row of a namespace, which is made when it is missing. Locks, always taken first: 1 shared, for a step on one
 -- entry; 2 alone, for a change of what commits compare with. They are in memory: no step writes for a lock's sake.
+-- Without a name there is no step: the program that asks is of a version that the tables no longer serve.
 CREATE OR REPLACE FUNCTION smache_space(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;
 BEGIN
+    IF p_name IS NULL THEN
+        RAISE EXCEPTION 'the tables smache_* are of a version that this program does not know' USING ERRCODE = 'SM001';
+    END IF;
     IF p_lock = 1 THEN
         PERFORM pg_advisory_xact_lock_shared(hashtextextended('smache:' || p_name, 0));
     ELSIF p_lock = 2 THEN

@@ -1,8 +1,3 @@
--- The rows that `record.rs` reads: what vouches, then entries, then what else is known of them.
-CREATE TYPE smache_row AS (
-    kind bigint, t text, u text, a bytea, b bytea, c bytea, d bytea, i bigint, j bigint, k bigint, l bigint, m bigint
-);
-
 -- Kind 4: busy, for i. Else kinds 0 to 3, with the clock of the run in the head.
 CREATE OR REPLACE FUNCTION smache_begin(p_name text, p_id bytea, p_token bytea, p_lease bigint)
 RETURNS SETOF smache_row LANGUAGE plpgsql AS $$

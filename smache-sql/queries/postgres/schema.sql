@@ -1,5 +1,13 @@
--- Version 1. Numbers are bigint throughout, times are milliseconds of the server's clock.
-CREATE TABLE smache_meta (version bigint NOT NULL, incarnation text NOT NULL);
+-- Numbers are bigint throughout, times are milliseconds of the server's clock.
+
+-- oldest: of which version a program may be that still runs. functions: a fingerprint of the files that they are from.
+CREATE TABLE smache_meta (
+    version bigint NOT NULL,
+    incarnation text NOT NULL,
+    oldest bigint NOT NULL DEFAULT 1,
+    made_by text NOT NULL DEFAULT '',
+    functions text NOT NULL DEFAULT ''
+);
 
 CREATE TABLE smache_namespaces (
     ns bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -115,3 +123,8 @@ CREATE TABLE smache_jobs (
 CREATE INDEX smache_jobs_queued ON smache_jobs (ns, lane, priority, at) WHERE state = 0;
 CREATE INDEX smache_jobs_running ON smache_jobs (ns, at) WHERE state = 1;
 CREATE INDEX smache_jobs_buried ON smache_jobs (ns, id) WHERE state = 2;
+
+-- The rows that `record.rs` reads: what vouches, then entries, then what else is known of them.
+CREATE TYPE smache_row AS (
+    kind bigint, t text, u text, a bytea, b bytea, c bytea, d bytea, i bigint, j bigint, k bigint, l bigint, m bigint
+);

@@ -1,5 +1,12 @@
--- Version 1. Times are milliseconds of this machine's clock.
-CREATE TABLE smache_meta (version INTEGER NOT NULL, incarnation TEXT NOT NULL) STRICT;
+-- Times are milliseconds of this machine's clock.
+
+-- oldest: of which version a program may be that still runs.
+CREATE TABLE smache_meta (
+    version INTEGER NOT NULL,
+    incarnation TEXT NOT NULL,
+    oldest INTEGER NOT NULL DEFAULT 1,
+    made_by TEXT NOT NULL DEFAULT ''
+) STRICT;
 
 -- sweep: where the walk over entries of old epochs goes on; null when there are none. added: counts the steps that added jobs.
 CREATE TABLE smache_namespaces (

@@ -25,12 +25,14 @@ fn each_code_of_postgres_has_its_kind() {
         ("42P01", ErrorKind::WrongServer),
         ("42883", ErrorKind::WrongServer),
         ("26000", ErrorKind::WrongServer),
+        ("55000", ErrorKind::WrongServer),
+        ("SM001", ErrorKind::WrongServer),
         ("XX001", ErrorKind::Corrupt),
         ("22P02", ErrorKind::Internal),
         ("", ErrorKind::Internal),
     ];
     for (code, kind) in table {
-        let (got, message) = sqlstate(code);
+        let (got, message) = sqlstate(code, Tables::Own);
         assert_eq!(got, kind, "{code}");
         let transient = matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout);
         assert_eq!(Error::new(got, message).is_transient(), transient, "{code}");
@@ -58,7 +60,24 @@ fn each_code_of_sqlite_has_its_kind() {
         (0, ErrorKind::Internal),
     ];
     for (code, kind) in table {
-        assert_eq!(sqlite_code(code).0, kind, "{code}");
+        assert_eq!(sqlite_code(code, Tables::Own).0, kind, "{code}");
+    }
+}
+
+/// What is missing is a mistake about the application's own table, and nothing else differs.
+#[test]
+fn a_table_of_the_application_that_is_not_there_is_a_mistake_in_its_configuration() {
+    for code in ["42P01", "42703", "42704", "42883", "3F000"] {
+        let (kind, message) = sqlstate(code, Tables::Source);
+        assert_eq!(kind, ErrorKind::Config, "{code}");
+        assert!(message.contains("install"), "{message}");
+    }
+    assert_eq!(sqlite_code(1, Tables::Source).0, ErrorKind::Config);
+    for code in ["08006", "57P01", "57014", "55P03", "28P01", "42501", "25006", "3D000", "42601", "XX001"] {
+        assert_eq!(sqlstate(code, Tables::Source).0, sqlstate(code, Tables::Own).0, "{code}");
+    }
+    for code in [5, 517, 8, 10, 13, 14, 11, 26, 23, 19] {
+        assert_eq!(sqlite_code(code, Tables::Source), sqlite_code(code, Tables::Own), "{code}");
     }
 }
 
@@ -79,8 +98,8 @@ fn each_failure_of_a_connection_has_its_kind() {
         assert!(ends_connection(&error), "{cause}");
         assert_eq!(failed(error, "db").kind(), kind, "{cause}");
     }
-    assert_eq!(classify(&sqlx::Error::PoolTimedOut).0, ErrorKind::Timeout);
-    assert_eq!(classify(&sqlx::Error::Protocol("x".to_owned())).0, ErrorKind::WrongServer);
-    assert_eq!(classify(&sqlx::Error::ColumnNotFound("x".to_owned())).0, ErrorKind::Corrupt);
-    assert_eq!(classify(&sqlx::Error::RowNotFound).0, ErrorKind::Internal);
+    assert_eq!(classify(&sqlx::Error::PoolTimedOut, Tables::Own).0, ErrorKind::Timeout);
+    assert_eq!(classify(&sqlx::Error::Protocol("x".to_owned()), Tables::Own).0, ErrorKind::WrongServer);
+    assert_eq!(classify(&sqlx::Error::ColumnNotFound("x".to_owned()), Tables::Own).0, ErrorKind::Corrupt);
+    assert_eq!(classify(&sqlx::Error::RowNotFound, Tables::Own).0, ErrorKind::Internal);
 }

@@ -21,7 +21,8 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Connects to a database, checks that it can be used, and makes the tables if they are missing.
+    /// Connects to a database, checks that it can be used, and makes the tables if they are missing. Those of an older
+    /// release are migrated.
     ///
     /// The URL is `postgres://[user[:password]@]host[:port]/database[?options]`.
     ///
@@ -29,7 +30,7 @@ impl Postgres {
     /// - [`ErrorKind::Config`]: the URL is not valid
     /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, or the server is starting
     /// - [`ErrorKind::Permission`]: the password or a permission is missing
-    /// - [`ErrorKind::WrongServer`]: no such database, too old, a standby, read-only, or with tables of another version
+    /// - [`ErrorKind::WrongServer`]: no such database, too old, a standby, read-only, or with tables of a newer release
     pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
         Self::builder(url).connect().await
     }

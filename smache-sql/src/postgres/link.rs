@@ -49,7 +49,7 @@ pub(crate) struct Link {
 }
 
 enum Way {
-    Own { options: Box<PgConnectOptions>, permits: Arc<Semaphore>, kept: Arc<Mutex<Kept>> },
+    Own { options: Box<PgConnectOptions>, connections: u32, permits: Arc<Semaphore>, kept: Arc<Mutex<Kept>> },
     Given(PgPool),
 }
 
@@ -80,13 +80,28 @@ impl Link {
         let permits = Arc::new(Semaphore::new(connections as usize));
         // Look-ups are statements of some microseconds: to log each one slows them down.
         let options = Box::new(options.disable_statement_logging());
-        let way = Way::Own { options, permits, kept: Arc::default() };
+        let way = Way::Own { options, connections, permits, kept: Arc::default() };
         Self { way, server, statement_timeout: statement, connect_timeout: connect }
     }
 
     pub(super) fn given(pool: PgPool, statement: Duration, connect: Duration) -> Self {
         let server = server_name(&pool.connect_options()).into();
         Self { way: Way::Given(pool), server, statement_timeout: statement, connect_timeout: connect }
+    }
+
+    pub(super) fn options(&self) -> Arc<PgConnectOptions> {
+        match &self.way {
+            Way::Own { options, .. } => Arc::new((**options).clone()),
+            Way::Given(pool) => pool.connect_options(),
+        }
+    }
+
+    /// Whether they are those of a pool of the application, and how many there are at most.
+    pub(super) fn connections(&self) -> (bool, u32) {
+        match &self.way {
+            Way::Own { connections, .. } => (false, *connections),
+            Way::Given(pool) => (true, pool.options().get_max_connections()),
+        }
     }
 
     /// A pool for the connection that listens, which takes one for good.
@@ -199,22 +214,18 @@ impl Link {
         }
     }
 
-    /// Several statements on one connection, without arguments: the tables are made so.
+    /// Several statements on one connection: the tables are made so. What their own error means is left to the caller.
     pub(super) async fn script<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T> {
+    ) -> Result<Result<T, sqlx::Error>> {
         let mut held = self.acquire().await.map_err(|failure| failure.of(self, "connect"))?;
-        match work(&mut held).await {
-            Ok(done) => {
-                held.give_back();
-                Ok(done)
-            }
-            Err(error) => {
-                self.close(held);
-                Err(failed(error, &self.server))
-            }
+        let done = work(&mut held).await;
+        match &done {
+            Ok(_) => held.give_back(),
+            Err(_) => self.close(held),
         }
+        Ok(done)
     }
 
     async fn acquire(&self) -> Result<Held, Failure> {
@@ -227,7 +238,7 @@ impl Link {
     async fn open(&self) -> Result<Held, Failure> {
         let (options, permits, kept) = match &self.way {
             Way::Given(pool) => return Ok(Held::Given(pool.acquire().await?)),
-            Way::Own { options, permits, kept } => (options, permits, kept),
+            Way::Own { options, permits, kept, .. } => (options, permits, kept),
         };
         let permit = permits.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
         loop {

@@ -6,14 +6,25 @@ use smache_core::Result;
 use sqlx::{Connection, PgConnection, Row};
 
 use super::link::Link;
-use crate::error::{failed, wrong_server};
+use crate::{
+    error::{failed, lost_against_others, wrong_server},
+    version::{RELEASE, not_migrated, refused},
+};
 
-/// The version of the tables and functions that this crate knows.
-const VERSION: i64 = 1;
+/// The version of the tables and functions that this program knows.
+///
+/// It counts the functions as well: a release that changes a file of [`SCHEMA`] raises it, so that no program runs the
+/// functions of an older one.
+const VERSION: i64 = 2;
+
+/// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated. Raised
+/// to [`VERSION`] when a column or a function that it uses is gone or means something else.
+const OLDEST_SERVED: i64 = 2;
 
 /// The oldest server with all that the functions use.
 const OLDEST: i32 = 130_000;
 
+/// The tables, then the functions, which are all made again by every migration.
 const SCHEMA: [&str; 7] = [
     include_str!("../../queries/postgres/schema.sql"),
     include_str!("../../queries/postgres/base.sql"),
@@ -24,11 +35,30 @@ const SCHEMA: [&str; 7] = [
     include_str!("../../queries/postgres/queue.sql"),
 ];
 
-/// A commit that is acknowledged before it is on disk may be lost although the server lives on: nobody would notice.
+/// The ways from each version to the next, the first from 1 to 2: what happens to tables and types, and the functions that
+/// are gone or have other arguments.
+const MIGRATIONS: [&str; (VERSION - 1) as usize] = [include_str!("../../queries/postgres/migrations/2.sql")];
+
+/// How long a migration may take, and wait for the steps that are under way.
+const MIGRATION_BOUND: Duration = Duration::from_secs(600);
+
+/// How often it is tried when it loses against steps.
+const TRIES: u32 = 5;
+
+const FOUND: &str = "SELECT version, to_jsonb(m) ->> 'made_by', to_jsonb(m) ->> 'functions' FROM smache_meta m";
+
+/// Statements name tables without a schema: what is made goes where the tables are, whatever comes first in the path.
+const ENTER_SCHEMA: &str = "SELECT set_config('search_path', quote_ident(n.nspname) || ', ' || \
+     current_setting('search_path'), true) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.oid = 'smache_meta'::regclass";
+
+/// The functions see what was committed while they waited for a lock, which no other isolation than this allows. And a
+/// commit that is acknowledged before it is on disk may be lost although the server lives on: nobody would notice.
 const HANDSHAKE: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), \
      current_setting('default_transaction_read_only') = 'on', set_config('statement_timeout', $1, false), \
      set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
-     ELSE current_setting('synchronous_commit') END, false)";
+     ELSE current_setting('synchronous_commit') END, false), \
+     set_config('default_transaction_isolation', 'read committed', false)";
 
 /// Sets how long the server lets a statement of this connection run.
 pub(super) async fn set_statement_timeout(connection: &mut PgConnection, bound: Duration) -> Result<(), sqlx::Error> {
@@ -73,55 +103,143 @@ fn judge(version: i32, standby: bool, read_only: bool, server: &str) -> Result<(
     Ok(())
 }
 
-/// Makes the tables if they are missing, and checks their version.
+/// Makes the tables if they are missing, migrates them if they are older, and refuses them if they are newer.
 pub(super) async fn prepare(link: &Link) -> Result<()> {
-    let found = link.script(async |connection| find_or_make(connection).await).await?;
-    match found {
-        Found::Version(VERSION) => Ok(()),
-        Found::Version(version) => {
-            let fix = if version > VERSION { "upgrade this program" } else { "upgrade the programs that use it first" };
-            let message = format!(
-                "the tables `smache_*` are of version {version} and this program knows version {VERSION}: {fix}, \
-                 or give it a schema of its own by `search_path`"
-            );
-            Err(wrong_server(message, &link.server))
-        }
-        Found::Unsafe => {
-            let message = "`synchronous_commit` is off, so that the server may forget what it acknowledged: switch it on \
-                           for the role or in the pool's options";
-            Err(wrong_server(message, &link.server))
+    let mut tries = 1;
+    loop {
+        // An error after this is known is one of the migration.
+        let mut from = None;
+        match link.script(async |connection| make_or_migrate(connection, &mut from).await).await? {
+            Ok(found) => return found.judge(&link.server),
+            // Steps that are under way hold what the migration waits for, and the server may have ended it for them.
+            Err(error) if lost_against_others(&error) && tries < TRIES => tries += 1,
+            Err(error) => {
+                return Err(match from {
+                    Some(version) => not_migrated(error, version, VERSION, &link.server),
+                    None => failed(error, &link.server),
+                });
+            }
         }
     }
 }
 
 enum Found {
-    Version(i64),
-    Unsafe,
+    Usable,
+    Other { version: i64, made_by: Option<String> },
+    Unsafe(&'static str),
 }
 
-async fn find_or_make(connection: &mut PgConnection) -> Result<Found, sqlx::Error> {
+impl Found {
+    fn judge(self, server: &str) -> Result<()> {
+        match self {
+            Self::Usable => Ok(()),
+            Self::Other { version, made_by } => {
+                let elsewhere = "give it a schema of its own by `search_path`";
+                Err(refused(version, made_by.as_deref(), VERSION, elsewhere, server))
+            }
+            Self::Unsafe(message) => Err(wrong_server(message, server)),
+        }
+    }
+}
+
+async fn make_or_migrate(connection: &mut PgConnection, from: &mut Option<i64>) -> Result<Found, sqlx::Error> {
     // A pool of the application has its own settings: they are checked, not changed.
-    let setting: String =
-        sqlx::query_scalar("SELECT current_setting('synchronous_commit')").fetch_one(&mut *connection).await?;
-    if setting == "off" {
-        return Ok(Found::Unsafe);
+    let (commits, isolation): (String, String) = sqlx::query_as(
+        "SELECT current_setting('synchronous_commit'), current_setting('default_transaction_isolation')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if commits == "off" {
+        return Ok(Found::Unsafe(
+            "`synchronous_commit` is off, so that the server may forget what it acknowledged: switch it on for the role or \
+             in the pool's options",
+        ));
+    }
+    if isolation != "read committed" {
+        return Ok(Found::Unsafe(
+            "`default_transaction_isolation` keeps steps from seeing what was committed while they waited: set it to `read \
+             committed` for the role or in the pool's options",
+        ));
     }
     let mut work = connection.begin().await?;
-    // Processes that start side by side make them one after the other.
+    // Processes that start side by side make or migrate them one after the other.
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('smache schema', 0))").execute(&mut *work).await?;
     let there: bool = sqlx::query_scalar("SELECT to_regclass('smache_meta') IS NOT NULL").fetch_one(&mut *work).await?;
-    if !there {
+    if there {
+        let row = sqlx::query(FOUND).fetch_one(&mut *work).await?;
+        let (version, functions): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
+        let Some(newer) = steps_from(version) else {
+            let made_by = row.try_get(1)?;
+            work.rollback().await?;
+            return Ok(Found::Other { version, made_by });
+        };
+        if version == VERSION && functions.as_deref() == Some(FUNCTIONS.to_string().as_str()) {
+            // Not left to whoever uses the connection next: until then it would hold the lock.
+            work.rollback().await?;
+            return Ok(Found::Usable);
+        }
+        *from = Some(version);
+        migrate(&mut work, newer).await?;
+    } else {
         for script in SCHEMA {
             sqlx::raw_sql(script).execute(&mut *work).await?;
         }
-        sqlx::query("INSERT INTO smache_meta VALUES ($1, encode(smache_random(), 'hex'))")
+        sqlx::query("INSERT INTO smache_meta (version, incarnation) VALUES ($1, encode(smache_random(), 'hex'))")
             .bind(VERSION)
             .execute(&mut *work)
             .await?;
     }
-    let version = sqlx::query_scalar("SELECT version FROM smache_meta").fetch_one(&mut *work).await?;
+    sqlx::query("UPDATE smache_meta SET version = $1, oldest = $2, made_by = $3, functions = $4")
+        .bind(VERSION)
+        .bind(OLDEST_SERVED)
+        .bind(RELEASE)
+        .bind(FUNCTIONS.to_string())
+        .execute(&mut *work)
+        .await?;
     work.commit().await?;
-    Ok(Found::Version(version))
+    Ok(Found::Usable)
+}
+
+/// The steps that lead from a version to the known one; `None` if none do.
+fn steps_from(version: i64) -> Option<&'static [&'static str]> {
+    MIGRATIONS.get(usize::try_from(version.checked_sub(1)?).ok()?..)
+}
+
+/// Takes the steps and makes all functions again, in the transaction of the caller: an error or a crash leaves what was.
+async fn migrate(work: &mut PgConnection, steps: &[&'static str]) -> Result<(), sqlx::Error> {
+    set_statement_timeout_locally(work).await?;
+    sqlx::query(ENTER_SCHEMA).execute(&mut *work).await?;
+    // Every step reads this table before it does anything else: nobody is in the middle of an old function.
+    sqlx::query("LOCK TABLE smache_meta IN ACCESS EXCLUSIVE MODE").execute(&mut *work).await?;
+    for script in steps.iter().chain(&SCHEMA[1..]) {
+        sqlx::raw_sql(*script).execute(&mut *work).await?;
+    }
+    Ok(())
+}
+
+/// The usual bound is one for steps.
+async fn set_statement_timeout_locally(work: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let set = sqlx::query("SELECT set_config('statement_timeout', $1, true)").bind(setting(MIGRATION_BOUND));
+    set.execute(work).await.map(drop)
+}
+
+/// What tells the functions of this program from others: two builds of one version may differ while it is being developed,
+/// and then the one that connects last puts its own in place.
+const FUNCTIONS: u64 = fingerprint(&SCHEMA);
+
+/// FNV-1a of texts.
+const fn fingerprint(texts: &[&str]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut text = 1;
+    while text < texts.len() {
+        let (bytes, mut place) = (texts[text].as_bytes(), 0);
+        while place < bytes.len() {
+            hash = (hash ^ bytes[place] as u64).wrapping_mul(0x0100_0000_01b3);
+            place += 1;
+        }
+        text += 1;
+    }
+    hash
 }
 
 #[cfg(test)]
@@ -129,6 +247,27 @@ mod tests {
     use smache_core::ErrorKind;
 
     use super::*;
+
+    #[test]
+    fn every_statement_names_the_version_of_this_program() {
+        let named = format!("WHERE {VERSION} BETWEEN oldest AND version");
+        for text in [
+            name!(),
+            include_str!("../../queries/postgres/lookup.sql"),
+            include_str!("../../queries/postgres/trace.sql"),
+        ] {
+            assert!(text.contains(&named), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_versions_from_which_steps_lead_here_are_migrated() {
+        assert_eq!(steps_from(1).map(<[_]>::len), Some(MIGRATIONS.len()));
+        assert_eq!(steps_from(VERSION), Some(&[][..]));
+        for other in [VERSION + 1, 0, -1, i64::MIN, i64::MAX] {
+            assert_eq!(steps_from(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_server_that_cannot_be_used_is_refused_with_the_reason() {

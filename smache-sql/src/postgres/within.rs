@@ -14,7 +14,7 @@ use crate::{
     error::{failed, unexpected},
 };
 
-const WITHIN: &str = "SELECT * FROM smache_within($1, $2, $3, $4, $5, $6, $7, $8)";
+const WITHIN: &str = concat!("SELECT * FROM smache_within($2, $3, ", name!(), ", $4, $5, $6, $7, $8)");
 
 /// Refused by the server outside of a transaction block.
 const PROBE: &str = "LOCK TABLE smache_meta IN ACCESS SHARE MODE";
@@ -66,8 +66,8 @@ impl WriterTransaction for PostgresTransaction<'_> {
             sqlx::raw_sql(PROBE).execute(&mut *self.connection).await.map_err(refused)?;
         }
         let InvalidateWithin { namespace, incarnation, jobs, patience, invalidation } = &within;
-        let query = sqlx::query(WITHIN).bind(incarnation.as_str().to_owned()).bind(millis(*patience).max(1));
-        let query = query.bind(namespace.as_str().to_owned()).bind(*jobs == JobWrites::SameStep);
+        let query = sqlx::query(WITHIN).bind(namespace.as_str().to_owned()).bind(incarnation.as_str().to_owned());
+        let query = query.bind(millis(*patience).max(1)).bind(*jobs == JobWrites::SameStep);
         let row = Marks::of(invalidation).bind(query).fetch_one(&mut *self.connection).await.map_err(refused)?;
         let answer = Answer { row, database: DATABASE.into() };
         match answer.number("outcome")? {

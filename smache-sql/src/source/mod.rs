@@ -1,14 +1,21 @@
 #![doc = include_str!("guide.md")]
 
 mod changes;
-mod error;
 mod name;
 mod row;
+mod version;
 
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+/// Triggers that nobody reads are of no use.
+fn needs_no_triggers(source: &str) -> smache_core::Error {
+    let fix = "leave `install` out, or build it without `transactional`";
+    let message = format!("the source `{source}` is transactional and needs no triggers: {fix}");
+    smache_core::Error::new(smache_core::ErrorKind::Config, message)
+}
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresSource, PostgresSourceBuilder};

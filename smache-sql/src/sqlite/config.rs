@@ -20,14 +20,15 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens a file, which is made when it is missing, with the tables `smache_*`.
+    /// Opens a file, which is made when it is missing, with the tables `smache_*`. Those of an older release are migrated.
     ///
     /// The file should be on a disk of this machine: SQLite cannot lock files of most network file systems.
     ///
     /// # Errors
+    /// - [`ErrorKind::Config`](smache_core::ErrorKind::Config): the path is a folder, or is in one that does not exist
     /// - [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable): the file or its folder cannot be opened
     /// - [`ErrorKind::WrongServer`](smache_core::ErrorKind::WrongServer): no SQLite database, read-only, or with tables
-    ///   of another version
+    ///   of a newer release
     /// - [`ErrorKind::Timeout`](smache_core::ErrorKind::Timeout): another process keeps it locked
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open().await
@@ -38,6 +39,7 @@ impl Sqlite {
         SqliteBuilder {
             path: path.as_ref().to_owned(),
             busy_timeout: Duration::from_secs(5),
+            max_bytes: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -70,6 +72,7 @@ impl fmt::Debug for Sqlite {
 pub struct SqliteBuilder {
     path: PathBuf,
     busy_timeout: Duration,
+    max_bytes: Option<u64>,
     clock: Arc<dyn Clock>,
 }
 
@@ -77,6 +80,17 @@ impl SqliteBuilder {
     /// How long a step waits for the steps of other processes; 5 seconds unless it is set.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
+        self
+    }
+
+    /// How large the file may grow by the steps of this process; without a bound unless it is set.
+    ///
+    /// A step that needs more is refused as a whole, with an error of kind
+    /// [`Unavailable`](smache_core::ErrorKind::Unavailable); what is stored can still be read, and what is removed or expires
+    /// makes room again. The file does not shrink, and a bound below its present size keeps it from growing. The log beside
+    /// the file (`-wal`) comes on top, with a few megabytes as long as no reader holds it.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 
@@ -92,7 +106,7 @@ impl SqliteBuilder {
     /// # Errors
     /// As [`Sqlite::open`].
     pub async fn open(self) -> Result<Sqlite> {
-        let link = Link::open(&self.path, self.busy_timeout, self.clock).await?;
+        let link = Link::open(&self.path, self.busy_timeout, self.max_bytes, self.clock).await?;
         schema::prepare(&link).await?;
         Ok(Sqlite { link: Arc::new(link) })
     }

@@ -1,7 +1,6 @@
 //! The connections to the file, and what a step is.
 //!
-//! All of them are opened at once and never again, so that all of them have the same file open whatever happens to the
-//! path. SQLite has one writer at a time: within the process they stand in line for one connection, which is fairer and
+//! All of them are opened at once, so that all of them have the same file open whatever happens to the path. SQLite has one writer at a time: within the process they stand in line for one connection, which is fairer and
 //! faster than to meet at the lock of the file; only the writers of other processes are met there.
 
 use std::{
@@ -13,17 +12,19 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{Clock, Epoch, Namespace, Result};
+use smache_core::{Clock, Epoch, Error, ErrorKind, Namespace, Result};
 use sqlx::{
-    ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction,
+    AssertSqlSafe, ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction,
     query::Query,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, Notify, Semaphore, SemaphorePermit};
 
+use super::schema::VERSION;
 use crate::{
     cells::{Cells, time},
-    error::{failed, unexpected},
+    error::{failed, unexpected, wrong_server},
+    version::MIGRATED,
 };
 
 /// A statement with its arguments.
@@ -32,7 +33,9 @@ pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
 /// Connections that read at a time.
 const READERS: usize = 4;
 
-const SPACE: &str = "SELECT ns, clock, floor, added, sweep FROM smache_namespaces WHERE name = $1";
+/// Also whether the tables still serve programs of this version.
+const SPACE: &str = "SELECT n.ns, n.clock, n.floor, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
+     FROM smache_meta m LEFT JOIN smache_namespaces n ON n.name = $1";
 const MAKE_SPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
 const RING: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
 
@@ -41,6 +44,8 @@ pub(super) struct Link {
     pub(super) writer: Mutex<SqliteConnection>,
     readers: StdMutex<Vec<SqliteConnection>>,
     permits: Semaphore,
+    options: SqliteConnectOptions,
+    max_bytes: Option<u64>,
     clock: Arc<dyn Clock>,
     pub(super) place: Place,
     /// Told when jobs were added by this process.
@@ -60,7 +65,7 @@ impl Place {
         Self { file: path.display().to_string().into(), mark: mark(path) }
     }
 
-    pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
+    pub(super) fn failed(&self, error: sqlx::Error) -> Error {
         failed(error, &self.file)
     }
 }
@@ -73,7 +78,12 @@ struct Reader<'a> {
 }
 
 impl Link {
-    pub(super) async fn open(path: &Path, busy_timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub(super) async fn open(
+        path: &Path,
+        busy_timeout: Duration,
+        max_bytes: Option<u64>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let file: Arc<str> = path.display().to_string().into();
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -83,8 +93,8 @@ impl Link {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(busy_timeout)
             .disable_statement_logging();
-        let broken = |error| failed(error, &file);
-        let writer = options.connect().await.map_err(broken)?;
+        let broken = |error| wrong_path(path, &file).unwrap_or_else(|| failed(error, &file));
+        let writer = open_writer(&options, max_bytes).await.map_err(broken)?;
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             readers.push(options.connect().await.map_err(broken)?);
@@ -93,6 +103,8 @@ impl Link {
             writer: Mutex::new(writer),
             readers: StdMutex::new(readers),
             permits: Semaphore::new(READERS),
+            options,
+            max_bytes,
             clock,
             place: Place::of(path),
             bells: StdMutex::default(),
@@ -105,8 +117,38 @@ impl Link {
         time(self.clock.now())
     }
 
-    pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
+    pub(super) fn failed(&self, error: sqlx::Error) -> Error {
         self.place.failed(error)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.options.get_filename()
+    }
+
+    pub(super) fn max_bytes(&self) -> Option<u64> {
+        self.max_bytes
+    }
+
+    /// Makes the connection that writes ready for a transaction.
+    ///
+    /// A full disk ends a transaction by itself. The driver does not see that, fails to roll back what is no more, and
+    /// takes every later transaction for one inside it: such a connection is replaced.
+    async fn mend(&self, writer: &mut SqliteConnection) -> Result<()> {
+        let failed = |error| self.failed(error);
+        if writer.is_in_transaction() {
+            // The end of a transaction that was given up half-way may still be on its way.
+            writer.ping().await.map_err(failed)?;
+        }
+        if writer.is_in_transaction() {
+            let options = self.options.clone().create_if_missing(false);
+            let mended = open_writer(&options, self.max_bytes).await.map_err(failed)?;
+            if mark(options.get_filename()) != self.place.mark {
+                let message = "the database file was replaced while it was open: open it again";
+                return Err(wrong_server(message, &self.place.file));
+            }
+            *writer = mended;
+        }
+        Ok(())
     }
 
     /// One statement that reads, so one snapshot.
@@ -155,6 +197,32 @@ impl Drop for Reader<'_> {
             self.link.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }
+}
+
+/// What is wrong with a path that could not be opened, where that can be seen.
+fn wrong_path(path: &Path, file: &str) -> Option<Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let message = if path.is_dir() {
+        "the path of the database is a folder: name a file in it".to_owned()
+    } else if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+        format!("there is no folder `{}` for the database file: create it or check the path", folder.display())
+    } else {
+        return None;
+    };
+    Some(Error::new(ErrorKind::Config, message).with_context("database", file))
+}
+
+/// The connection that writes, which is the only one that has to know how large the file may be.
+async fn open_writer(options: &SqliteConnectOptions, max_bytes: Option<u64>) -> sqlx::Result<SqliteConnection> {
+    let mut writer = options.connect().await?;
+    if let Some(bytes) = max_bytes {
+        let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut writer).await?;
+        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
+        // The most that SQLite can number.
+        let pragma = format!("PRAGMA max_page_count = {}", pages.clamp(1, 4_294_967_294));
+        sqlx::raw_sql(AssertSqlSafe(pragma)).execute(&mut writer).await?;
+    }
+    Ok(writer)
 }
 
 /// The number of the file where the system has one: a copy that was restored has another one.
@@ -206,6 +274,7 @@ impl<'a> Step<'a> {
         now: i64,
     ) -> Result<Self> {
         // A transaction that reads first and then wants to write is refused when somebody wrote in between.
+        link.mend(connection).await?;
         let work = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| link.failed(error))?;
         Self::open(Work::Own(work, link), &link.place, name, now).await
     }
@@ -223,22 +292,28 @@ impl<'a> Step<'a> {
     async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
         let (ns, clock, floor, added, sweep) = (0, 0, 0, 0, None);
         let mut step = Self { work, place, name, now, ns, clock, floor, added, sweep, rings: false };
-        let row = match step.row(SPACE, |query| query.bind(name.to_owned())).await? {
-            Some(row) => row,
-            None => {
-                let epoch = Epoch::random().as_bytes().to_vec();
-                step.execute(MAKE_SPACE, |query| query.bind(name.to_owned()).bind(epoch)).await?;
-                let row = step.row(SPACE, |query| query.bind(name.to_owned())).await?;
-                row.ok_or_else(|| unexpected("begin"))?
-            }
-        };
+        let mut row = step.space().await?;
+        if row.int(5).map_err(|error| place.failed(error))? != Some(1) {
+            return Err(wrong_server(MIGRATED, &place.file));
+        }
+        if row.int(0).map_err(|error| place.failed(error))?.is_none() {
+            let epoch = Epoch::random().as_bytes().to_vec();
+            step.execute(MAKE_SPACE, |query| query.bind(name.to_owned()).bind(epoch)).await?;
+            row = step.space().await?;
+        }
         let cell = |at| row.int(at).map(Option::unwrap_or_default).map_err(|error| place.failed(error));
         (step.ns, step.clock, step.floor, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
         step.sweep = row.bytes(4).map_err(|error| place.failed(error))?;
         Ok(step)
     }
 
-    pub(super) fn failed(&self, error: sqlx::Error) -> smache_core::Error {
+    async fn space(&mut self) -> Result<SqliteRow> {
+        let name = self.name.to_owned();
+        let row = self.row(SPACE, |query| query.bind(name).bind(VERSION)).await?;
+        row.ok_or_else(|| unexpected("begin"))
+    }
+
+    pub(super) fn failed(&self, error: sqlx::Error) -> Error {
         self.place.failed(error)
     }
 

@@ -1,6 +1,7 @@
 //! SQLite: every step is one transaction on the one connection of the process that writes.
 
 mod config;
+mod examine;
 mod jobs;
 mod link;
 mod queue;

@@ -3,13 +3,15 @@
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
 
 mod changes;
+mod doctor;
 mod loading;
+mod migrate;
 mod order;
 mod postgres_only;
-mod postgres_server;
 mod refusals;
 mod replaced;
 mod resuming;
 mod suite;
 mod triggers;
+mod trouble;
 mod world;

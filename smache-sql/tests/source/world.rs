@@ -8,14 +8,13 @@ use smache_core::{
     Topic,
 };
 use smache_sql::{PostgresSource, PostgresSourceBuilder, SqliteSource, SqliteSourceBuilder};
+use smache_testkit::servers::shared_postgres_url;
 use sqlx::{
     AssertSqlSafe, PgPool, SqlitePool,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 use tempfile::TempDir;
-
-use crate::postgres_server;
 
 /// Runs a case on both kinds of databases.
 macro_rules! on_both {
@@ -74,7 +73,7 @@ pub(crate) enum Source<T> {
 impl World {
     /// A schema of its own, with people in it.
     pub(crate) async fn postgres() -> Self {
-        Self::postgres_at(&postgres_server::url()).await
+        Self::postgres_at(&shared_postgres_url()).await
     }
 
     pub(crate) async fn postgres_at(url: &str) -> Self {

@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! A PostgreSQL can have a standby: [`PostgresServer::start_standby`].
+//!
 //! All of it panics when something is missing or does not work: a missing server fails a test and never skips it. A private
 //! server ends when it is dropped, and on Linux also when the test process is killed.
 

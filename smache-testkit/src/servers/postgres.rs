@@ -10,6 +10,12 @@ use std::process::{Command, Stdio};
 
 use super::process::{Recipe, ServerProcess, Started, search_program};
 
+/// What the log says when clients can come.
+const READY: &str = "database system is ready to accept connections";
+
+/// The same of a standby; older versions write it without a hyphen.
+const STANDBY_READY: &str = "database system is ready to accept read";
+
 /// Who owns the database, and may do everything in it.
 const USER: &str = "smache";
 
@@ -42,6 +48,29 @@ impl PostgresServer {
     pub fn url(&self) -> String {
         let password = self.password.as_deref().map_or_else(String::new, |password| format!(":{password}"));
         format!("postgres://{USER}{password}@127.0.0.1:{}/postgres", self.port())
+    }
+
+    /// Starts a hot standby that follows this one: it can be read, and nothing can be written to it.
+    ///
+    /// # Panics
+    /// As [`PostgresServerBuilder::start`]; also if there is no `pg_basebackup` beside `postgres`.
+    pub async fn start_standby(&self) -> Self {
+        let (primary, password) = (self.port(), self.password.clone());
+        let way = Way::to_be_allowed();
+        let postgres = find_postgres();
+        let login = password.clone();
+        let recipe = Recipe {
+            name: "postgres (standby)",
+            program: way.program(&postgres),
+            port: None,
+            arguments: Box::new(move |port, data| {
+                copy_data(&way, &postgres, data, primary, login.as_deref());
+                arguments(&way, &postgres, port, data, false, &[])
+            }),
+            ready: Box::new(|started| ready(started, STANDBY_READY)),
+            stop: "INT",
+        };
+        Self { process: ServerProcess::start(recipe).await, password }
     }
 }
 
@@ -120,7 +149,7 @@ impl PostgresServerBuilder {
                 make_data(&way, &postgres, data, login.as_deref());
                 arguments(&way, &postgres, port, data, sync_to_disk, &settings)
             }),
-            ready: Box::new(ready),
+            ready: Box::new(|started| ready(started, READY)),
             // At once: a TERM would wait for the clients to go.
             stop: "INT",
         };
@@ -156,6 +185,16 @@ impl Way {
         }
     }
 
+    /// Lets it own a folder, and walk there.
+    fn give(&self, data: &Path) {
+        if matches!(self, Self::AsPostgres) {
+            let folder = data.parent().unwrap_or(data);
+            run(Command::new("chmod").arg("711").arg(folder));
+            run(Command::new("chown").arg("postgres").arg(data));
+            run(Command::new("chmod").arg("700").arg(data));
+        }
+    }
+
     /// What comes before the arguments of a program.
     fn prefix(&self, program: &Path) -> Vec<OsString> {
         match self {
@@ -176,9 +215,14 @@ fn find_postgres() -> PathBuf {
         let newest = versions.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(version)?;
         Some(newest.join("bin/postgres")).filter(|file| file.is_file())
     };
-    search_program("SMACHE_POSTGRES", "postgres").or_else(installed).unwrap_or_else(|| {
-        panic!("postgres is neither named by SMACHE_POSTGRES nor installed: run the tests by `scripts/test` or under `scripts/with-servers`")
-    })
+    // Its other programs are beside the program itself, and not always beside a link to it.
+    let found = search_program("SMACHE_POSTGRES", "postgres").or_else(installed);
+    let Some(file) = found else {
+        panic!(
+            "postgres is neither named by SMACHE_POSTGRES nor installed: run the tests by `scripts/test` or under `scripts/with-servers`"
+        )
+    };
+    fs::canonicalize(&file).unwrap_or(file)
 }
 
 /// Makes the data of a server that starts for the first time.
@@ -186,11 +230,7 @@ fn make_data(way: &Way, postgres: &Path, data: &Path, password: Option<&str>) {
     if data.join("PG_VERSION").exists() {
         return;
     }
-    if matches!(way, Way::AsPostgres) {
-        let folder = data.parent().unwrap_or(data);
-        run(Command::new("chmod").arg("711").arg(folder));
-        run(Command::new("chown").arg("postgres").arg(data));
-    }
+    way.give(data);
     let initdb = postgres.with_file_name("initdb");
     let mut command = Command::new(way.program(&initdb));
     command.args(way.prefix(&initdb)).arg("-D").arg(data);
@@ -210,6 +250,21 @@ fn make_data(way: &Way, postgres: &Path, data: &Path, password: Option<&str>) {
             command.arg("--auth=scram-sha-256").arg("--pwfile").arg(file);
         }
     }
+    run(&mut command);
+}
+
+/// Copies the data of a running server for a standby of it that starts for the first time.
+fn copy_data(way: &Way, postgres: &Path, data: &Path, primary: u16, password: Option<&str>) {
+    if data.join("PG_VERSION").exists() {
+        return;
+    }
+    way.give(data);
+    let copy = postgres.with_file_name("pg_basebackup");
+    let mut command = Command::new(way.program(&copy));
+    command.args(way.prefix(&copy)).arg("-D").arg(data).args(["-h", "127.0.0.1", "-U", USER]);
+    command.args(["-p", &primary.to_string(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+    // A role of the machine has no say here.
+    command.env_remove("PGPASSFILE").env("PGPASSWORD", password.unwrap_or_default());
     run(&mut command);
 }
 
@@ -248,8 +303,8 @@ fn arguments(
 }
 
 /// Its own log says that it is ready, which no other server on the port can fake, and the port takes connections.
-fn ready(started: &Started<'_>) -> Result<(), String> {
-    if !started.log.contains("database system is ready to accept connections") {
+fn ready(started: &Started<'_>, line: &str) -> Result<(), String> {
+    if !started.log.contains(line) {
         return Err("it is not ready yet".to_owned());
     }
     TcpStream::connect(("127.0.0.1", started.port)).map(drop).map_err(|error| error.to_string())

@@ -21,12 +21,12 @@ use crate::{
     page::after,
 };
 
-const ENQUEUE: &str = "SELECT smache_enqueue($1, $2, $3, $4, $5, $6)";
-const RESERVE: &str = "SELECT * FROM smache_reserve($1, $2, $3, $4, $5, $6)";
-const EXTEND: &str = "SELECT smache_extend_jobs($1, $2, $3, $4)";
-const SETTLE: &str = "SELECT smache_settle($1, $2, $3, $4, $5, $6)";
-const REQUEUE: &str = "SELECT smache_requeue($1, $2)";
-const DISCARD: &str = "SELECT smache_discard($1, $2)";
+const ENQUEUE: &str = concat!("SELECT smache_enqueue(", name!(), ", $2, $3, $4, $5, $6)");
+const RESERVE: &str = concat!("SELECT * FROM smache_reserve(", name!(), ", $2, $3, $4, $5, $6)");
+const EXTEND: &str = concat!("SELECT smache_extend_jobs(", name!(), ", $2, $3, $4)");
+const SETTLE: &str = concat!("SELECT smache_settle(", name!(), ", $2, $3, $4, $5, $6)");
+const REQUEUE: &str = concat!("SELECT smache_requeue(", name!(), ", $2)");
+const DISCARD: &str = concat!("SELECT smache_discard(", name!(), ", $2)");
 const COUNTS: &str = "SELECT j.state, j.lane, count(*) FROM smache_jobs j JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 GROUP BY j.state, j.lane";
 const LIST: &str = "SELECT j.id, j.at, j.error FROM smache_jobs j JOIN smache_namespaces n USING (ns) \
@@ -144,7 +144,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new(format!("PostgreSQL at {}", self.link.server)))
+        self.link.examine().await
     }
 
     async fn counts(&self) -> Result<JobCounts> {

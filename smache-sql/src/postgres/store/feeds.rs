@@ -13,14 +13,17 @@ use crate::{
     step::refused,
 };
 
-const INVALIDATE: &str =
-    "SELECT * FROM smache_invalidate($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
-const NEW_EPOCH: &str = "SELECT smache_new_epoch($1) AS epoch";
-const ATTACH: &str = "SELECT smache_attach($1, $2)";
-const LEAD: &str = "SELECT * FROM smache_lead($1, $2, $3, $4)";
-const RESIGN: &str = "SELECT smache_resign($1, $2, $3)";
-const RESTART: &str = "SELECT smache_restart($1, $2, $3, $4, $5, $6, $7, $8) AS outcome";
-const MAINTAIN: &str = "SELECT * FROM smache_maintain($1, $2, $3)";
+const INVALIDATE: &str = concat!(
+    "SELECT * FROM smache_invalidate(",
+    name!(),
+    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+);
+const NEW_EPOCH: &str = concat!("SELECT smache_new_epoch(", name!(), ") AS epoch");
+const ATTACH: &str = concat!("SELECT smache_attach(", name!(), ", $2)");
+const LEAD: &str = concat!("SELECT * FROM smache_lead(", name!(), ", $2, $3, $4)");
+const RESIGN: &str = concat!("SELECT smache_resign(", name!(), ", $2, $3)");
+const RESTART: &str = concat!("SELECT smache_restart(", name!(), ", $2, $3, $4, $5, $6, $7, $8) AS outcome");
+const MAINTAIN: &str = concat!("SELECT * FROM smache_maintain(", name!(), ", $2, $3)");
 const POSITIONS: &str = "SELECT smache_life(), NULL::text, NULL::bytea, NULL::bytea UNION ALL \
      SELECT NULL, v.name, v.position_order, v.position_token FROM smache_sources v JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND v.name = ANY ($2) AND v.position_order IS NOT NULL";

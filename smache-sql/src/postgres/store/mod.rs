@@ -162,7 +162,7 @@ impl CacheStore for PostgresStore {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new(format!("PostgreSQL at {}", self.link.server)))
+        self.link.examine().await
     }
 
     async fn stats(&self) -> Result<StoreStats> {

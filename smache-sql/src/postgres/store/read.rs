@@ -15,7 +15,7 @@ use crate::{
 
 const LOOKUP: &str = include_str!("../../../queries/postgres/lookup.sql");
 const TRACE: &str = include_str!("../../../queries/postgres/trace.sql");
-const MAKE_SPACE: &str = "SELECT ns FROM smache_space($1, 0)";
+const MAKE_SPACE: &str = concat!("SELECT ns FROM smache_space(", name!(), ", 0)");
 const STALE: &str = "SELECT e.id, coalesce(e.since, e.stored_at), e.lazy::int::bigint \
      FROM smache_entries e JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND e.staleness > 0 AND e.id > $2 ORDER BY e.id LIMIT $3";

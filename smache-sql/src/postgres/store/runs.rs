@@ -14,13 +14,16 @@ use crate::{
     waits::{MOST, leading_on},
 };
 
-const BEGIN: &str = "SELECT * FROM smache_begin($1, $2, $3, $4)";
-const COMMIT: &str = "SELECT * FROM smache_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-     $17, $18)";
-const ABORT: &str = "SELECT smache_abort($1, $2, $3, $4, $5, $6) AS held";
-const WAIT: &str = "SELECT ids, children FROM smache_wait($1, $2, $3, $4, $5, $6)";
-const EXTEND: &str = "SELECT smache_extend_runs($1, $2, $3, $4) AS held";
-const REMOVE: &str = "SELECT smache_remove($1, $2, $3, $4) AS removed";
+const BEGIN: &str = concat!("SELECT * FROM smache_begin(", name!(), ", $2, $3, $4)");
+const COMMIT: &str = concat!(
+    "SELECT * FROM smache_commit(",
+    name!(),
+    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+);
+const ABORT: &str = concat!("SELECT smache_abort(", name!(), ", $2, $3, $4, $5, $6) AS held");
+const WAIT: &str = concat!("SELECT ids, children FROM smache_wait(", name!(), ", $2, $3, $4, $5, $6)");
+const EXTEND: &str = concat!("SELECT smache_extend_runs(", name!(), ", $2, $3, $4) AS held");
+const REMOVE: &str = concat!("SELECT smache_remove(", name!(), ", $2, $3, $4) AS removed");
 
 /// An id as an argument.
 fn bytes(id: &EntryId) -> Vec<u8> {

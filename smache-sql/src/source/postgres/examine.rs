@@ -1,28 +1,84 @@
-//! What a table says about itself when it is examined.
+//! What a table and its server say about themselves when they are examined.
 
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Incarnation, Result, Severity};
+use sqlx::AssertSqlSafe;
 
-use super::table::PgTable;
-use crate::source::error::bounded;
+use super::{feed::PgFeed, table::PgTable};
+use crate::{
+    error::{bounded, of_source},
+    examine::postgres::{ASK, Server, deaf, is_heard},
+    source::name::{escaped, quoted},
+};
 
-const SETTINGS: &str = "SELECT current_setting('server_version'), current_setting('default_transaction_isolation'), \
-     pg_is_in_recovery(), to_regprocedure('smache_life()') IS NOT NULL";
+/// Of where reports are made within transactions.
+const WITHIN: &str =
+    "SELECT current_setting('default_transaction_isolation'), to_regprocedure('smache_life()') IS NOT NULL";
 
-/// A table whose changes a feed tells, or every writer within its transaction.
-pub(super) async fn examine(table: &PgTable, transactional: bool) -> Result<Examination> {
+/// Asks whether all changes of the table are told, and how long they are kept. Without a feed every writer tells them.
+pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Examination> {
     let doing = table.doing("examining");
-    let settings = sqlx::query_as(SETTINGS).fetch_one(&table.pool);
-    let (version, isolation, standby, neighbour): (String, String, bool, bool) =
-        bounded(table.timeout, ErrorKind::Timeout, &doing, settings).await?;
-    let version = version.split(' ').next().unwrap_or_default();
-    let what = format!("the table `{}.{}` of PostgreSQL {version}", table.schema, table.name);
-    let examination = Examination::new(what).finding(standby, || {
+    let mut connection = bounded(table.timeout, ErrorKind::Unavailable, &doing, table.pool.acquire()).await?;
+    let row = bounded(table.timeout, ErrorKind::Timeout, &doing, sqlx::query(ASK).fetch_one(&mut *connection)).await?;
+    let server = Server::read(&row).map_err(|error| of_source(error, &doing))?;
+    table.describe(&mut connection).await?;
+    drop(connection);
+    let what = format!("the table `{}.{}` of PostgreSQL {}", table.schema, table.name, server.version());
+    let examination = server.judge(Examination::new(what), &table.pool.connect_options());
+    let examination = examination.finding(server.is_standby(), || {
         let problem = "it is read from a standby, which is behind: results may be made of old data and called fresh";
         Finding::new(Severity::Danger, problem, "let the pool lead to the primary")
     });
-    if !transactional {
-        return Ok(examination.guarantee(Guarantee::ChangeFeed));
+    let Some(feed) = feed else { return examine_transactional(table, &doing, examination).await };
+    let examination = examination.guarantee(Guarantee::ChangeFeed);
+    // The feed says itself what it lacks.
+    match feed.look(&table.name).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Config => {
+            let finding = || Finding::new(Severity::Danger, error.message(), "call `install` of the source");
+            return Ok(examination.finding(true, finding));
+        }
+        Err(error) if error.kind() == ErrorKind::WrongServer => {
+            let finding =
+                || Finding::new(Severity::Danger, error.message(), "see the rights and versions that it needs");
+            return Ok(examination.finding(true, finding));
+        }
+        Err(error) => return Err(error),
     }
+    let (options, pool) = (table.pool.connect_options(), &table.pool);
+    let notify =
+        async |channel: String| sqlx::query("SELECT pg_notify($1, '')").bind(channel).execute(pool).await.map(drop);
+    let heard = is_heard(&options, notify).await;
+    let trims = trims(table, &doing).await?;
+    Ok(examination
+        .finding(heard == Some(false), || {
+            deaf(Severity::Advice, "the feed looks for changes twice a second instead of at once")
+        })
+        .finding(!trims, || {
+            let problem = "the role may not remove old changes, so that another one has to";
+            Finding::new(
+                Severity::Advice,
+                problem,
+                "grant it `DELETE` on `smache_changes` and `UPDATE` on `smache_feed`",
+            )
+        }))
+}
+
+/// Whether the role may remove what is older than the retention.
+async fn trims(table: &PgTable, doing: &str) -> Result<bool> {
+    let name = |relation: &str| escaped(&format!("{}.{relation}", quoted(&table.schema)));
+    let sql = format!(
+        "SELECT has_table_privilege({}, 'DELETE') AND has_table_privilege({}, 'UPDATE')",
+        name("smache_changes"),
+        name("smache_feed")
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql));
+    bounded(table.timeout, ErrorKind::Timeout, doing, query.fetch_one(&table.pool)).await
+}
+
+/// A table whose writers report within their transactions.
+async fn examine_transactional(table: &PgTable, doing: &str, examination: Examination) -> Result<Examination> {
+    let asked = sqlx::query_as(WITHIN).fetch_one(&table.pool);
+    let (isolation, neighbour): (String, bool) = bounded(table.timeout, ErrorKind::Timeout, doing, asked).await?;
     let blind = ["repeatable read", "serializable"].contains(&isolation.as_str());
     let examination = examination.guarantee(Guarantee::Exact).finding(blind, || {
         let problem =
@@ -33,6 +89,6 @@ pub(super) async fn examine(table: &PgTable, transactional: bool) -> Result<Exam
         return Ok(examination);
     }
     let life = sqlx::query_scalar("SELECT smache_life()").fetch_one(&table.pool);
-    let life: String = bounded(table.timeout, ErrorKind::Timeout, &doing, life).await?;
+    let life: String = bounded(table.timeout, ErrorKind::Timeout, doing, life).await?;
     Ok(examination.beside(Incarnation::new(life)))
 }

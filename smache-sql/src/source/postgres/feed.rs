@@ -14,10 +14,13 @@ use super::{
     table::PgTable,
     triggers::{missing, present_triggers},
 };
-use crate::source::{
-    changes::{Recorded, Watched},
-    error::{bounded, classify, within},
-    name::{feed_id, quoted},
+use crate::{
+    error::{bounded, of_source, within},
+    source::{
+        changes::{Recorded, Watched},
+        name::{feed_id, quoted},
+        version::check,
+    },
 };
 
 /// How many changes one batch has at the most.
@@ -47,7 +50,8 @@ pub(super) struct Found {
     pub(super) flushed: bool,
 }
 
-type Row = (String, String, bool, bool, Option<String>, Option<i64>, Option<String>, Option<String>, Option<String>);
+type Row =
+    (String, String, bool, bool, Option<String>, i64, Option<i64>, Option<String>, Option<String>, Option<String>);
 
 impl PgFeed {
     pub(super) fn new<T>(builder: &PostgresSourceBuilder<T>) -> Self {
@@ -129,12 +133,20 @@ impl PgFeed {
         within(self.timeout, ErrorKind::Unavailable, &doing, read).await
     }
 
+    /// Whether a feed of a table can be opened now.
+    pub(super) async fn look(&self, table: &str) -> Result<()> {
+        let server = self.server(&self.pool).await?;
+        let (seen, history) = self.present().await?;
+        let place = Place { history: Self::history(&server, &history), seen, reading: None };
+        self.read(&server, &place, &[table.to_owned()]).await.map(drop)
+    }
+
     fn failed(&self, error: sqlx::Error, doing: &str) -> Error {
         match &error {
             sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("42P01" | "3F000")) => {
                 missing(&self.schema, "all tables").with_source(error)
             }
-            _ => classify(error, doing),
+            _ => of_source(error, doing),
         }
     }
 
@@ -152,18 +164,19 @@ impl PgFeed {
             .bind(CHANGES_A_BATCH as i64);
         let read = async { query.fetch_all(&self.pool).await.map_err(|error| self.failed(error, &doing)) };
         let rows: Vec<Row> = within(self.timeout, ErrorKind::Unavailable, &doing, read).await?;
-        let Some((target, history, lost, flushed, broken, ..)) = rows.first() else {
+        let Some((target, history, lost, flushed, broken, fits, ..)) = rows.first() else {
             return Err(missing(&self.schema, "all tables"));
         };
         // Before the triggers: where the change table was made anew, the new one may still be without them.
         if *lost || place.history != Self::history(server, history) {
             return Err(Error::new(ErrorKind::HistoryLost, lost_message(&self.schema, *lost)));
         }
+        check(*fits, &format!("the schema `{}`", self.schema))?;
         if let Some(broken) = broken {
             return Err(missing(&self.schema, broken));
         }
         let (target, flushed) = (Snapshot::parse(target)?, *flushed);
-        let last = rows.last().and_then(|row| row.5);
+        let last = rows.last().and_then(|row| row.6);
         let recorded = rows.into_iter().filter_map(|(.., seq, source, before, after)| {
             seq.map(|_| Recorded { table: source.unwrap_or_default(), before, after })
         });

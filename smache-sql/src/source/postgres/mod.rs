@@ -27,8 +27,8 @@ use self::{
 };
 use super::{
     changes::TopicReader,
-    error::needs_no_triggers,
     name::source_id,
+    needs_no_triggers,
     row::{image_of, no_such_column, scalar_of, value_of},
 };
 
@@ -72,6 +72,8 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     /// Makes the triggers on the table, and with the first table of a schema the change table. Does nothing where they
     /// are as they should be. Where they are not, what was changed meanwhile is unknown, so everything of the table goes
     /// stale.
+    ///
+    /// Has to be called again after an upgrade to a release that says so: until then the feed is an error.
     ///
     /// Waits for the transactions that are writing to the table. Needs the right to create tables and functions in the
     /// schema, and the right `TRIGGER` on the table.
@@ -167,7 +169,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        examine::examine(&self.table, self.feed.is_none()).await
+        examine::examine(&self.table, self.feed.as_deref()).await
     }
 
     fn capabilities(&self) -> &[Capability] {

@@ -6,9 +6,9 @@ use smache_core::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
-use crate::source::{
-    error::{bounded, classify, is_no_such_value},
-    name::quoted,
+use crate::{
+    error::{bounded, is_no_such_value, of_source},
+    source::name::quoted,
 };
 
 /// A table of a database.
@@ -179,7 +179,7 @@ impl PgTable {
         match query.fetch_all(&self.pool).await {
             Ok(rows) => Ok(rows),
             Err(error) if is_no_such_value(&error) => Ok(Vec::new()),
-            Err(error) => Err(classify(error, doing)),
+            Err(error) => Err(of_source(error, doing)),
         }
     }
 }

@@ -4,9 +4,12 @@ use smache_core::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::table::PgTable;
-use crate::source::{
-    error::{bounded, classify},
-    name::{escaped, quoted},
+use crate::{
+    error::{bounded, of_source},
+    source::{
+        name::{escaped, quoted},
+        version::{OLDEST_SERVED, VERSION, steps_from},
+    },
 };
 
 /// One installation at a time in a database: two that make the same table at once fail on each other.
@@ -18,6 +21,9 @@ pub(super) fn present_triggers(schema: &str, table_name: &str) -> String {
         .replace("{schema_name}", &escaped(schema))
         .replace("{table_name}", table_name)
 }
+
+/// The ways from each version to the next, the first from 1 to 2.
+const MIGRATIONS: &[&str] = &[include_str!("../queries/migrations/postgres_2.sql")];
 
 /// Begins a transaction that is alone in changing triggers.
 async fn begin<'a>(table: &'a PgTable, doing: &str) -> Result<Transaction<'a, Postgres>> {
@@ -31,7 +37,30 @@ async fn begin<'a>(table: &'a PgTable, doing: &str) -> Result<Transaction<'a, Po
 
 async fn run(connection: &mut PgConnection, sql: String, doing: &str) -> Result<()> {
     let outcome = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-    outcome.map(drop).map_err(|error| classify(error, doing))
+    outcome.map(drop).map_err(|error| of_source(error, doing))
+}
+
+/// Migrates what an older release has made, and refuses what a newer one has: whoever calls `install` again upgrades, and
+/// nobody goes back.
+async fn migrate(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<()> {
+    let schema = quoted(&table.schema);
+    if !exists(connection, table, "smache_feed").await.map_err(|error| of_source(error, doing))? {
+        return Ok(());
+    }
+    // The first one had no column for it.
+    let version = format!("SELECT coalesce((to_jsonb(f) ->> 'version')::bigint, 1) FROM {schema}.smache_feed f");
+    let version = sqlx::query_scalar(AssertSqlSafe(version)).fetch_optional(&mut *connection).await;
+    let Some(version) = version.map_err(|error| of_source(error, doing))? else { return Ok(()) };
+    for step in steps_from(version, MIGRATIONS, &format!("the schema `{}`", table.schema))? {
+        run(connection, step.replace("{schema}", &schema), doing).await?;
+    }
+    Ok(())
+}
+
+async fn exists(connection: &mut PgConnection, table: &PgTable, relation: &str) -> sqlx::Result<bool> {
+    let found = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = $1 AND c.relname = $2)";
+    sqlx::query_scalar(found).bind(&table.schema).bind(relation).fetch_one(connection).await
 }
 
 /// Makes the triggers, unless they are as they were made.
@@ -39,10 +68,15 @@ pub(super) async fn install(table: &PgTable) -> Result<()> {
     let doing = table.doing("installing the triggers on");
     let mut transaction = begin(table, &doing).await?;
     table.describe(&mut transaction).await?;
+    migrate(&mut transaction, table, &doing).await?;
     let (schema, qualified) = (quoted(&table.schema), table.qualified());
     let body = include_str!("../queries/postgres_record.sql").replace("{schema}", &schema);
     let tables = include_str!("../queries/postgres_install.sql").replace("{body}", &escaped(&body));
     run(&mut transaction, tables.replace("{schema}", &schema), &doing).await?;
+    let version = format!(
+        "UPDATE {schema}.smache_feed SET version = {VERSION}, oldest = {OLDEST_SERVED} WHERE version <> {VERSION}"
+    );
+    run(&mut transaction, version, &doing).await?;
 
     // Nobody writes from here on to the commit: what the triggers do not record was committed before the reset is.
     run(&mut transaction, format!("LOCK TABLE ONLY {qualified} IN SHARE ROW EXCLUSIVE MODE"), &doing).await?;
@@ -53,7 +87,7 @@ pub(super) async fn install(table: &PgTable) -> Result<()> {
         .bind(&table.name)
         .fetch_one(&mut *transaction)
         .await
-        .map_err(|error| classify(error, &doing))?;
+        .map_err(|error| of_source(error, &doing))?;
     if !intact {
         let argument = escaped(&table.name);
         // Always, because a replica of logical replication applies changes without the triggers otherwise.
@@ -74,30 +108,22 @@ pub(super) async fn install(table: &PgTable) -> Result<()> {
         );
         run(&mut transaction, triggers, &doing).await?;
     }
-    transaction.commit().await.map_err(|error| classify(error, &doing))
+    transaction.commit().await.map_err(|error| of_source(error, &doing))
 }
 
 /// Removes the triggers, and what they need with the last of them.
 pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
     let doing = table.doing("removing the triggers from");
     let mut transaction = begin(table, &doing).await?;
-    let exists = |relation: &str| {
-        sqlx::query_scalar::<_, bool>(
-            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND c.relname = $2)",
-        )
-        .bind(table.schema.clone())
-        .bind(relation.to_owned())
-    };
-    let failed = |error| classify(error, &doing);
+    let failed = |error| of_source(error, &doing);
     let (schema, qualified) = (quoted(&table.schema), table.qualified());
-    if exists(&table.name).fetch_one(&mut *transaction).await.map_err(failed)? {
+    if exists(&mut transaction, table, &table.name).await.map_err(failed)? {
         let drop = format!(
             "DROP TRIGGER IF EXISTS smache_row ON {qualified}; DROP TRIGGER IF EXISTS smache_truncate ON {qualified};"
         );
         run(&mut transaction, drop, &doing).await?;
     }
-    if exists("smache_tables").fetch_one(&mut *transaction).await.map_err(failed)? {
+    if exists(&mut transaction, table, "smache_tables").await.map_err(failed)? {
         run(
             &mut transaction,
             format!("DELETE FROM {schema}.smache_tables WHERE name = {}", escaped(&table.name)),
@@ -115,7 +141,7 @@ pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
             run(&mut transaction, drop, &doing).await?;
         }
     }
-    transaction.commit().await.map_err(|error| classify(error, &doing))
+    transaction.commit().await.map_err(|error| of_source(error, &doing))
 }
 
 /// Why a feed cannot be read without its triggers, and what to do.

@@ -3,7 +3,10 @@ CREATE TABLE IF NOT EXISTS {schema}.smache_feed (
     -- Which history this is: a position of another one is not in it.
     id text NOT NULL,
     -- The youngest transaction of the rows that were trimmed.
-    trimmed xid8 NOT NULL DEFAULT '0'
+    trimmed xid8 NOT NULL DEFAULT '0',
+    -- Of all that `install` makes; and of which version a program may be that still reads it.
+    version bigint NOT NULL DEFAULT 1,
+    oldest bigint NOT NULL DEFAULT 1
 );
 INSERT INTO {schema}.smache_feed (id) VALUES (gen_random_uuid()::text) ON CONFLICT DO NOTHING;
 

@@ -25,6 +25,9 @@ SELECT target.snapshot::text AS target,
            LEFT JOIN {schema}.smache_tables s USING (name)
            WHERE s.triggers IS NULL OR s.triggers IS DISTINCT FROM ({triggers})
        ) AS broken,
+       -- Below zero for tables that are older than this program, above for those that no longer serve it.
+       CASE WHEN coalesce((to_jsonb(f) ->> 'version')::bigint, 1) < 2 THEN -1::bigint
+            WHEN coalesce((to_jsonb(f) ->> 'oldest')::bigint, 1) > 2 THEN 1 ELSE 0 END AS fits,
        found.seq, found.source, found.before, found.after
 FROM target
 CROSS JOIN {schema}.smache_feed f

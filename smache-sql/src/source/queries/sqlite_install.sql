@@ -4,7 +4,10 @@ CREATE TABLE IF NOT EXISTS smache_feed (
     id TEXT NOT NULL,
     -- The last of the rows that were trimmed, and its mark.
     trimmed INTEGER NOT NULL DEFAULT 0,
-    mark TEXT NOT NULL DEFAULT ''
+    mark TEXT NOT NULL DEFAULT '',
+    -- Of all that `install` makes; and of which version a program may be that still reads it.
+    version INTEGER NOT NULL DEFAULT 1,
+    oldest INTEGER NOT NULL DEFAULT 1
 );
 INSERT OR IGNORE INTO smache_feed (one, id) VALUES (1, lower(hex(randomblob(16))));
 

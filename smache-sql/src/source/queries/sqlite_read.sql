@@ -1,6 +1,8 @@
 -- One statement, so that all of it is of one snapshot.
 SELECT f.id, f.trimmed,
        CASE WHEN ?1 = f.trimmed THEN f.mark ELSE (SELECT c.mark FROM smache_changes c WHERE c.seq = ?1) END,
+       -- Below zero for tables that are older than this program, above for those that no longer serve it.
+       CASE WHEN f.version < 2 THEN -1 WHEN f.oldest > 2 THEN 1 ELSE 0 END,
        v.schema_version, r.seq, r.source, r.before, r.after, r.mark
 FROM smache_feed f
 JOIN pragma_schema_version v

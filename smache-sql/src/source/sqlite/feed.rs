@@ -12,10 +12,9 @@ use super::{
     table::LiteTable,
     triggers::{intact, missing},
 };
-use crate::source::{
-    changes::Watched,
-    error::{bounded, classify, within},
-    name::feed_id,
+use crate::{
+    error::{bounded, of_source, within},
+    source::{changes::Watched, name::feed_id},
 };
 
 /// The change table of a database, shared by all sources in it.
@@ -26,7 +25,7 @@ use crate::source::{
 pub(crate) struct LiteFeed {
     id: FeedId,
     pool: SqlitePool,
-    file: String,
+    pub(super) file: String,
     pub(super) timeout: Duration,
     pub(super) poll_interval: Duration,
     pub(super) retention: Duration,
@@ -86,7 +85,7 @@ impl LiteFeed {
     }
 
     pub(super) fn failed(error: sqlx::Error, doing: &str) -> Error {
-        let error = classify(error, doing);
+        let error = of_source(error, doing);
         // Of these statements only the change table can be missing.
         if error.kind() == ErrorKind::Config { missing("all tables").with_source(error) } else { error }
     }
@@ -128,7 +127,7 @@ impl LiteFeed {
 
     /// A connection of its own: only the same one can tell whether *others* have written, and one of the application's pool
     /// would be missing there for good.
-    async fn connect(&self) -> Result<SqliteConnection> {
+    pub(super) async fn connect(&self) -> Result<SqliteConnection> {
         let options = self.pool.connect_options();
         bounded(self.timeout, ErrorKind::Unavailable, &self.doing("opening"), options.connect()).await
     }
@@ -140,7 +139,7 @@ impl LiteFeed {
         watched: &Watched<LiteTable>,
     ) -> Result<i64> {
         let doing = self.doing("reading");
-        let failed = |error| classify(error, &doing);
+        let failed = |error| of_source(error, &doing);
         let mut transaction = connection.begin().await.map_err(failed)?;
         let version = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *transaction).await.map_err(failed)?;
         let mut broken = Vec::new();

@@ -1,6 +1,7 @@
 //! A table of SQLite as a source of entities.
 
 mod builder;
+mod examine;
 mod feed;
 mod stream;
 mod table;
@@ -12,8 +13,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smache_core::{
-    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter, Guarantee,
-    Image, Result, SourceId, Topic,
+    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter, Image,
+    Result, SourceId, Topic,
 };
 use sqlx::{Arguments, SqlitePool, sqlite::SqliteArguments};
 
@@ -24,11 +25,11 @@ use self::{
 };
 use super::{
     changes::TopicReader,
-    error::{bounded, needs_no_triggers, within},
     name::{quoted, source_id},
+    needs_no_triggers,
     row::{image_of, no_such_column, scalar_of, value_of},
 };
-use crate::sqlite::life_beside;
+use crate::error::within;
 
 /// How many ids one query asks for.
 const IDS_A_QUERY: usize = 1_000;
@@ -70,7 +71,7 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
     /// so that readers and the writer do not wait for one another. Does nothing where they are as they should be. Where
     /// they are not, what was changed meanwhile is unknown, so everything of the table goes stale.
     ///
-    /// Has to be called again after a column or an index was added, renamed or removed: until then the feed is an error.
+    /// Has to be called again after an upgrade to a release that says so, and after a column or an index was added, renamed or removed: until then the feed is an error.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source, also for one that is
@@ -142,18 +143,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        let doing = self.table.doing("examining");
-        let asked = async {
-            let mut connection = self.table.pool.acquire().await?;
-            life_beside(&mut connection).await
-        };
-        let (file, life) = bounded(self.table.timeout, ErrorKind::Timeout, &doing, asked).await?;
-        let examination = Examination::new(format!("the table `{}` of the SQLite file {file}", self.table.name));
-        if self.feed.is_some() {
-            return Ok(examination.guarantee(Guarantee::ChangeFeed));
-        }
-        let examination = examination.guarantee(Guarantee::Exact);
-        Ok(if let Some(life) = life { examination.beside(life) } else { examination })
+        examine::examine(&self.table, self.feed.is_none()).await
     }
 
     fn capabilities(&self) -> &[Capability] {

@@ -14,9 +14,12 @@ use super::{
     table::LiteTable,
     triggers::missing,
 };
-use crate::source::{
-    changes::{Recorded, Watched},
-    error::{classify, within},
+use crate::{
+    error::{of_source, within},
+    source::{
+        changes::{Recorded, Watched},
+        version::check,
+    },
 };
 
 /// How many changes one batch has at the most.
@@ -42,8 +45,18 @@ pub(super) struct LiteStream {
     more: bool,
 }
 
-type Row =
-    (String, i64, Option<String>, i64, Option<i64>, Option<String>, Option<String>, Option<String>, Option<String>);
+type Row = (
+    String,
+    i64,
+    Option<String>,
+    i64,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
 
 impl LiteStream {
     pub(super) async fn open(
@@ -70,7 +83,10 @@ impl LiteStream {
                 .fetch_all(&mut self.connection);
             let read = async { query.await.map_err(|error| LiteFeed::failed(error, &doing)) };
             let rows: Vec<Row> = within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await?;
-            let Some((history, trimmed, mark, schema, ..)) = rows.first() else { return Err(missing("all tables")) };
+            let Some((history, trimmed, mark, fits, schema, ..)) = rows.first() else {
+                return Err(missing("all tables"));
+            };
+            check(*fits, &format!("the database `{}`", self.feed.file))?;
             let is_here = *history == self.place.history && self.place.row >= *trimmed;
             if !is_here || mark.as_ref() != Some(&self.place.mark) {
                 let message = format!(
@@ -91,7 +107,7 @@ impl LiteStream {
     async fn data_version(&mut self) -> Result<i64> {
         let doing = self.feed.doing("reading");
         let query = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection);
-        let read = async { query.await.map_err(|error| classify(error, &doing)) };
+        let read = async { query.await.map_err(|error| of_source(error, &doing)) };
         within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await
     }
 
@@ -129,8 +145,19 @@ impl LiteStream {
         if self.trimmed.is_none_or(|trimmed| trimmed.elapsed() >= pause) {
             self.trimmed = Some(Instant::now());
             if let Err(error) = self.remove_old().await {
-                let error = classify(error, &self.feed.doing("trimming"));
+                let error = of_source(error, &self.feed.doing("trimming"));
+                self.mend().await;
                 tracing::warn!(feed = ?self.feed, error = error.report(), "old changes cannot be removed");
+            }
+        }
+    }
+
+    /// A full disk ends a transaction without the driver's knowing it, and no other one can be begun on the connection.
+    async fn mend(&mut self) {
+        if self.connection.ping().await.is_err() || self.connection.is_in_transaction() {
+            match self.feed.connect().await {
+                Ok(connection) => self.connection = connection,
+                Err(error) => tracing::debug!(feed = ?self.feed, error = error.report(), "it cannot be opened again"),
             }
         }
     }

@@ -9,9 +9,9 @@ use std::{
 use smache_core::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
 
-use crate::source::{
-    error::{bounded, classify},
-    name::{literal, quoted},
+use crate::{
+    error::{bounded, of_source},
+    source::name::{literal, quoted},
 };
 
 /// A table of a database.
@@ -120,7 +120,7 @@ impl LiteTable {
     /// Describes the table as a transaction sees it.
     pub(super) async fn describe(&self, connection: &mut SqliteConnection) -> Result<Description> {
         let doing = self.doing("describing");
-        let failed = |error| classify(error, &doing);
+        let failed = |error| of_source(error, &doing);
         let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         let found: Option<(String, String)> = sqlx::query_as(
             "SELECT name, type FROM pragma_table_list WHERE schema = 'main' AND lower(name) = lower(?1)",
@@ -253,7 +253,7 @@ impl LiteTable {
                     continue;
                 }
             }
-            let rows = rows.map_err(|error| classify(error, doing))?;
+            let rows = rows.map_err(|error| of_source(error, doing))?;
             return Ok((description, rows.into_iter().filter_map(|(_, row)| row).collect()));
         }
     }

@@ -4,10 +4,16 @@ use smache_core::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::table::{Description, LiteTable};
-use crate::source::{
-    error::{bounded, classify},
-    name::{literal, quoted},
+use crate::{
+    error::{bounded, of_source},
+    source::{
+        name::{literal, quoted},
+        version::{OLDEST_SERVED, VERSION, steps_from},
+    },
 };
+
+/// The ways from each version to the next, the first from 1 to 2.
+const MIGRATIONS: &[&str] = &[include_str!("../queries/migrations/sqlite_2.sql")];
 
 /// The kinds of triggers. None begins like another one, so that a trigger is of one kind and one table only.
 const KINDS: [&str; 5] = ["preinsert", "insert", "preupdate", "update", "delete"];
@@ -104,9 +110,34 @@ pub(super) async fn intact(
     Ok(true)
 }
 
+/// The version of what `install` has made, if it has made anything.
+pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    let columns = "SELECT name FROM pragma_table_info('smache_feed')";
+    let columns: Vec<String> = sqlx::query_scalar(columns).fetch_all(&mut *connection).await?;
+    match &columns[..] {
+        [] => Ok(None),
+        columns if columns.iter().any(|column| column == "version") => {
+            sqlx::query_scalar("SELECT version FROM smache_feed").fetch_optional(connection).await
+        }
+        // The first one had no column for it.
+        _ => Ok(Some(1)),
+    }
+}
+
+/// Migrates what an older release has made, and refuses what a newer one has: whoever calls `install` again upgrades, and
+/// nobody goes back.
+async fn migrate(connection: &mut SqliteConnection, doing: &str) -> Result<()> {
+    let version = version(connection).await.map_err(|error| of_source(error, doing))?;
+    let Some(version) = version else { return Ok(()) };
+    for step in steps_from(version, MIGRATIONS, "the database")? {
+        run(connection, (*step).to_owned(), doing).await?;
+    }
+    Ok(())
+}
+
 async fn run(connection: &mut SqliteConnection, sql: String, doing: &str) -> Result<()> {
     let outcome = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-    outcome.map(drop).map_err(|error| classify(error, doing))
+    outcome.map(drop).map_err(|error| of_source(error, doing))
 }
 
 fn drops(table: &str) -> String {
@@ -116,14 +147,18 @@ fn drops(table: &str) -> String {
 /// Makes the triggers, unless they are as they should be.
 pub(super) async fn install(table: &LiteTable) -> Result<()> {
     let doing = table.doing("installing the triggers on");
-    let failed = |error| classify(error, &doing);
+    let failed = |error| of_source(error, &doing);
     let wal = sqlx::query("PRAGMA journal_mode = WAL").execute(&table.pool);
     bounded(table.timeout, ErrorKind::Unavailable, &doing, wal).await?;
     // Immediate: a transaction that reads first and writes then cannot wait for another writer.
     let begin = table.pool.begin_with("BEGIN IMMEDIATE");
     let mut transaction = bounded(table.timeout, ErrorKind::Unavailable, &doing, begin).await?;
     let description = table.describe(&mut transaction).await?;
+    migrate(&mut transaction, &doing).await?;
     run(&mut transaction, include_str!("../queries/sqlite_install.sql").to_owned(), &doing).await?;
+    let version =
+        format!("UPDATE smache_feed SET version = {VERSION}, oldest = {OLDEST_SERVED} WHERE version <> {VERSION}");
+    run(&mut transaction, version, &doing).await?;
     if !intact(&mut transaction, table, &description).await.map_err(failed)? {
         run(&mut transaction, drops(&table.name), &doing).await?;
         for (_, sql) in triggers(&table.name, &description) {
@@ -147,18 +182,18 @@ pub(super) async fn uninstall(table: &LiteTable) -> Result<()> {
     )
     .fetch_one(&mut *transaction)
     .await
-    .map_err(|error| classify(error, &doing))?;
+    .map_err(|error| of_source(error, &doing))?;
     if last {
         let tables = ["smache_changes", "smache_replaced", "smache_feed"];
         run(&mut transaction, tables.map(|table| format!("DROP TABLE IF EXISTS {table};")).join("\n"), &doing).await?;
     }
-    transaction.commit().await.map_err(|error| classify(error, &doing))
+    transaction.commit().await.map_err(|error| of_source(error, &doing))
 }
 
 /// Why a feed cannot be read without its triggers, and what to do.
 pub(super) fn missing(tables: &str) -> Error {
     let message = format!(
-        "the triggers on `{tables}` are not there, or not made for the present columns: call `install` of the source"
+        "the triggers on `{tables}` are not there, or not made for the present columns, or by an older release: call `install` of the source"
     );
     Error::new(ErrorKind::Config, message)
 }

@@ -156,7 +156,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new(format!("the SQLite file {}", self.link.place.file)))
+        self.link.examine().await
     }
 
     async fn counts(&self) -> Result<JobCounts> {

@@ -190,7 +190,7 @@ impl CacheStore for SqliteStore {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new(format!("the SQLite file {}", self.link.place.file)))
+        self.link.examine().await
     }
 
     async fn stats(&self) -> Result<StoreStats> {

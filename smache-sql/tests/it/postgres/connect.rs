@@ -2,26 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use smache_core::{Backend, Error, ErrorKind, Token};
+use smache_core::{Backend, CommitOutcome, Error, ErrorKind, Token};
 use smache_sql::Postgres;
 use smache_testkit::servers::{PostgresServer, shared_postgres_url};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgPoolOptions};
 
-use crate::support::{compute, id, look, namespace};
+use crate::support::{begin, compute, direct, id, look, namespace};
 
-async fn run(url: &str, sql: String) {
+pub(super) async fn run(url: &str, sql: String) {
     let mut connection = PgConnection::connect(url).await.expect("a plain connection");
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("a statement of a test");
 }
 
 /// The shared server with a new schema of the test's own, which is where tables are made.
-async fn own_schema() -> (String, String) {
+pub(super) async fn own_schema() -> (String, String) {
     let schema = format!("test_{}", Token::random());
     run(&shared_postgres_url(), format!("CREATE SCHEMA {schema}")).await;
     (format!("{}?options=-c%20search_path%3D{schema}", shared_postgres_url()), schema)
 }
 
-async fn refused(url: &str) -> Error {
+pub(super) async fn refused(url: &str) -> Error {
     Postgres::connect(url).await.expect_err("it cannot be used")
 }
 
@@ -99,13 +99,13 @@ async fn processes_that_start_side_by_side_make_the_tables_once() {
 async fn tables_of_another_version_are_refused_and_left_alone() {
     let (url, _) = own_schema().await;
     Postgres::connect(&url).await.expect("a new schema");
-    for (version, fix) in [(7, "upgrade this program"), (0, "upgrade the programs")] {
+    for (version, fix) in [(7, "upgrade this program"), (0, "an earlier release")] {
         run(&url, format!("UPDATE smache_meta SET version = {version}")).await;
         let error = refused(&url).await;
         assert_eq!(error.kind(), ErrorKind::WrongServer);
         let text = error.to_string();
         assert!(
-            text.contains(&format!("version {version}")) && text.contains("version 1") && text.contains(fix),
+            text.contains(&format!("version {version}")) && text.contains("version 2") && text.contains(fix),
             "{text}"
         );
         let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
@@ -145,4 +145,34 @@ async fn pool_that_forgets_what_it_acknowledged_is_refused() {
     assert!(error.message().contains("synchronous_commit"), "{error}");
     // On connections of its own the backend switches it on.
     Postgres::connect(&url).await.expect("connect");
+}
+
+#[tokio::test]
+async fn pool_whose_transactions_do_not_see_what_they_waited_for_is_refused() {
+    let url = format!("{}?options=-c%20default_transaction_isolation%3Dserializable", shared_postgres_url());
+    let pool = PgPoolOptions::new().connect(&url).await.expect("a pool");
+    let error = Postgres::from_pool(pool).await.expect_err("it is not safe");
+    assert_eq!(error.kind(), ErrorKind::WrongServer);
+    assert!(error.message().contains("default_transaction_isolation"), "{error}");
+    // On connections of its own the backend sets it: what is invalidated while a commit waits is seen by it.
+    let name = namespace(&format!("isolation-{}", Token::random()));
+    let store = Postgres::connect(&url).await.expect("connect").store(&name).expect("a store");
+    let run = begin(&*store, id(1)).await;
+    let mut other = PgConnection::connect(&shared_postgres_url()).await.expect("a plain connection");
+    let mut holds = other.begin().await.expect("begin");
+    let lock = "SELECT pg_backend_pid() FROM pg_advisory_xact_lock(hashtextextended('smache:' || $1, 0))";
+    let pid: i32 = sqlx::query_scalar(lock).bind(name.as_str()).fetch_one(&mut *holds).await.expect("the lock");
+    let commit = tokio::spawn({
+        let (store, commit) = (store.clone(), run.value("old", &[direct("a")]));
+        async move { store.commit(commit).await }
+    });
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+    let mut watch = PgConnection::connect(&shared_postgres_url()).await.expect("a plain connection");
+    while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watch).await.expect("a number") == 0 {}
+    let change = "INSERT INTO smache_changed SELECT ns, $2, clock + 1 FROM smache_namespaces WHERE name = $1";
+    let change = sqlx::query(change).bind(name.as_str()).bind(direct("a").dependency.as_bytes().to_vec());
+    change.execute(&mut *holds).await.expect("an invalidation");
+    holds.commit().await.expect("commit");
+    let outcome = commit.await.expect("the task").expect("commit");
+    assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
 }

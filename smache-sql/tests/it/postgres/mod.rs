@@ -2,5 +2,10 @@
 
 mod conformance;
 mod connect;
+mod cost;
+mod doctor;
 mod life;
+mod migrate;
+mod proxy;
+mod trouble;
 mod within;

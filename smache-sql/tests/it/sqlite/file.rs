@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use crate::support::{LONG, begin, change, compute, direct, id, look, namespace};
 
-fn folder() -> (TempDir, PathBuf) {
+pub(super) fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cache.db");
     (folder, path)
 }
 
-async fn raw(path: &Path) -> SqliteConnection {
+pub(super) async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).connect().await.expect("the file")
 }
 
@@ -106,14 +106,14 @@ async fn reopened_file_is_the_same_incarnation() {
 async fn tables_of_another_version_are_refused_and_left_alone() {
     let (_folder, path) = folder();
     drop(Sqlite::open(&path).await.expect("open"));
-    for (version, fix) in [(7, "upgrade this program"), (0, "upgrade the programs")] {
+    for (version, fix) in [(7, "upgrade this program"), (0, "an earlier release")] {
         let mut connection = raw(&path).await;
         sqlx::query("UPDATE smache_meta SET version = $1").bind(version).execute(&mut connection).await.expect("set");
         let error = Sqlite::open(&path).await.expect_err("another version");
         assert_eq!(error.kind(), ErrorKind::WrongServer);
         let text = error.to_string();
         assert!(
-            text.contains(&format!("version {version}")) && text.contains("version 1") && text.contains(fix),
+            text.contains(&format!("version {version}")) && text.contains("version 2") && text.contains(fix),
             "{text}"
         );
         let kept: i64 =
@@ -131,8 +131,11 @@ async fn file_that_is_no_database_is_refused() {
     let error = Sqlite::open(&path).await.expect_err("a letter");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
     let error = Sqlite::open(folder.path().join("no/such/folder.db")).await.expect_err("no folder");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
-    assert!(error.to_string().contains("folder.db"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.report());
+    assert!(error.to_string().contains("no/such`") && error.to_string().contains("create it"), "{error}");
+    let error = Sqlite::open(folder.path()).await.expect_err("a folder");
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.report());
+    assert!(error.to_string().contains("is a folder"), "{error}");
 }
 
 #[tokio::test]

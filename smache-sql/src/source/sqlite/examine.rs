@@ -1,0 +1,57 @@
+//! What a table and its file say about themselves when they are examined.
+
+use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
+
+use super::{
+    table::LiteTable,
+    triggers::{intact, version},
+};
+use crate::{
+    error::{bounded, of_source},
+    examine::sqlite::{File, file_system},
+    source::version::VERSION,
+    sqlite::life_beside,
+};
+
+const ASK: &str =
+    "SELECT j.journal_mode, s.synchronous, sqlite_version() FROM pragma_journal_mode j, pragma_synchronous s";
+
+/// Asks whether all changes of the table are told, and how the file is kept. Those of a transactional one are told by every
+/// writer.
+pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Examination> {
+    let doing = table.doing("examining");
+    let failed = |error| of_source(error, &doing);
+    let mut connection = bounded(table.timeout, ErrorKind::Unavailable, &doing, table.pool.acquire()).await?;
+    let asked = sqlx::query_as(ASK).fetch_one(&mut *connection);
+    let (journal, synchronous, sqlite): (String, i64, String) =
+        bounded(table.timeout, ErrorKind::Timeout, &doing, asked).await?;
+    let path = table.pool.connect_options().get_filename().to_owned();
+    let file = File { journal, synchronous, used: None, file_system: file_system(&path) };
+    if transactional {
+        let beside = bounded(table.timeout, ErrorKind::Timeout, &doing, life_beside(&mut connection)).await?;
+        let (place, life) = beside;
+        let what = format!("the table `{}` of the SQLite file {place}", table.name);
+        let examination = file.judge(Examination::new(what).guarantee(Guarantee::Exact));
+        return Ok(if let Some(life) = life { examination.beside(life) } else { examination });
+    }
+    let description = table.describe(&mut connection).await?;
+    let found = version(&mut connection).await.map_err(failed)?;
+    let told = found == Some(VERSION) && intact(&mut connection, table, &description).await.map_err(failed)?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let what = format!("the table `{}` of the file {name} of SQLite {sqlite}", table.name);
+    let examination = Examination::new(what).guarantee(Guarantee::ChangeFeed);
+    Ok(file
+        .judge(examination)
+        .finding(path.as_os_str() == ":memory:", || {
+            let problem = "the database is in memory, where every connection has another one: no change is told";
+            Finding::new(Severity::Danger, problem, "use a file")
+        })
+        .finding(found.is_none_or(|found| found <= VERSION) && !told, || {
+            let problem = "the triggers are not there, or not made for the present columns, or by an older release";
+            Finding::new(Severity::Danger, problem, "call `install` of the source")
+        })
+        .finding(found.is_some_and(|found| found > VERSION), || {
+            let problem = "the change table was migrated by a newer release";
+            Finding::new(Severity::Warning, problem, "upgrade this program")
+        }))
+}

@@ -1,0 +1,68 @@
+//! What an examination says.
+
+use smache_core::{Backend, CacheStore, Examination, JobQueue};
+use smache_sql::Sqlite;
+
+use super::file::{folder, raw};
+use crate::support::{compute, id, namespace};
+
+fn said(examination: &Examination) -> Vec<String> {
+    let findings = examination.findings.iter();
+    // Where the temporary folder is, is not the matter here.
+    let findings = findings.filter(|finding| !finding.problem.contains("is in memory"));
+    findings.map(|finding| format!("{}: {}; {}", finding.severity, finding.problem, finding.fix)).collect()
+}
+
+async fn examined(sqlite: &Sqlite) -> Examination {
+    let (store, queue) = sqlite.both(&namespace("doctor")).expect("both");
+    let (store, queue) = (CacheStore::examine(&*store).await, JobQueue::examine(&*queue).await);
+    let (store, queue) = (store.expect("an examination"), queue.expect("an examination"));
+    assert_eq!(store, queue);
+    store
+}
+
+#[tokio::test]
+async fn a_file_as_it_was_made_has_nothing_against_it() {
+    let (_folder, path) = folder();
+    let examination = examined(&Sqlite::open(&path).await.expect("open")).await;
+    assert_eq!(said(&examination), Vec::<String>::new());
+    let what = &examination.what;
+    assert!(what.contains("cache.db") && what.contains("SQLite 3."), "{what}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_almost_full_is_found() {
+    let (_folder, path) = folder();
+    let sqlite = Sqlite::builder(&path).max_bytes(1 << 20).open().await.expect("open");
+    let store = sqlite.store(&namespace("shop")).expect("a store");
+    assert_eq!(said(&examined(&sqlite).await), Vec::<String>::new());
+    compute(&*store, id(1), &"x".repeat(900_000), &[]).await;
+    let found = said(&examined(&sqlite).await);
+    assert!(found.len() == 1 && found[0].starts_with("warning: ") && found[0].contains("max_bytes"), "{found:?}");
+    store.remove(&id(1), None).await.expect("remove");
+    assert_eq!(said(&examined(&sqlite).await), Vec::<String>::new(), "what is free is not used");
+}
+
+#[tokio::test]
+async fn a_journal_that_somebody_has_changed_is_found() {
+    let (_folder, path) = folder();
+    drop(Sqlite::open(&path).await.expect("open"));
+    let mut other = raw(&path).await;
+    // Only while nobody else has it open: the connections of before may not be closed yet.
+    while sqlx::query_scalar::<_, String>("PRAGMA journal_mode = DELETE").fetch_one(&mut other).await.ok().as_deref()
+        != Some("delete")
+    {}
+    drop(other);
+    let sqlite = Sqlite::open(&path).await.expect("it is set back");
+    assert_eq!(said(&examined(&sqlite).await), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_in_memory_is_found() {
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let sqlite = Sqlite::open(folder.path().join("cache.db")).await.expect("open");
+    let examination = examined(&sqlite).await;
+    let [finding] = &examination.findings[..] else { panic!("{examination:?}") };
+    assert!(finding.problem.contains("does not survive a restart"), "{finding:?}");
+}

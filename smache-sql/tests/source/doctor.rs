@@ -1,0 +1,75 @@
+//! What an examination says.
+
+use smache_core::{ErrorKind, Examination, Guarantee};
+
+use crate::world::{Person, World, on_both};
+
+on_both!(
+    a_source_without_its_triggers_is_found,
+    change_tables_of_other_releases_are_found,
+    a_table_that_is_not_there_cannot_be_examined,
+);
+
+/// What is found beside what the test server itself lacks.
+fn said(examination: &Examination) -> Vec<String> {
+    assert_eq!(examination.guarantee, Some(Guarantee::ChangeFeed));
+    let findings = examination.findings.iter();
+    let findings = findings.map(|finding| format!("{}: {}; {}", finding.severity, finding.problem, finding.fix));
+    findings.filter(|found| !found.contains("wait for its disk") && !found.contains("is in memory")).collect()
+}
+
+async fn examined(world: &World) -> Vec<String> {
+    said(&world.source().plain().examine().await.expect("an examination"))
+}
+
+async fn a_source_without_its_triggers_is_found(world: World) {
+    let before = examined(&world).await;
+    let missing = before.last().expect("nothing is installed");
+    assert!(missing.starts_with("danger: ") && missing.contains("call `install`"), "{missing}");
+    world.source().install().await.expect("install");
+    assert_eq!(examined(&world).await, Vec::<String>::new());
+    let examination = world.source().plain().examine().await.expect("an examination");
+    assert!(examination.what.contains("people") && examination.what.contains("SQL"), "{}", examination.what);
+    let drop =
+        if world.is_postgres() { "DROP TRIGGER smache_row ON <people>" } else { "DROP TRIGGER smache_update_people" };
+    world.run(drop).await;
+    let found = examined(&world).await;
+    assert!(found.len() == 1 && found[0].contains("call `install`"), "{found:?}");
+}
+
+async fn change_tables_of_other_releases_are_found(world: World) {
+    world.source().install().await.expect("install");
+    let feed = world.table("smache_feed");
+    world.run(&format!("UPDATE {feed} SET version = 1")).await;
+    let found = examined(&world).await;
+    assert!(found.len() == 1 && found[0].contains("older release") && found[0].contains("`install`"), "{found:?}");
+    world.run(&format!("UPDATE {feed} SET version = 9, oldest = 9")).await;
+    let found = examined(&world).await;
+    assert!(found.len() == 1 && found[0].contains("newer release"), "{found:?}");
+}
+
+async fn a_table_that_is_not_there_cannot_be_examined(world: World) {
+    let error = world.source_of::<Person>("nowhere").plain().examine().await.expect_err("no table");
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.report());
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_role_that_may_not_trim_is_told() {
+    smache_testkit::run(async {
+        let world = World::postgres().await;
+        world.source().install().await.expect("install");
+        let World::Postgres { pool, schema } = &world else { return };
+        let role = format!("reader-{schema}");
+        world
+            .run(&format!(
+                "CREATE ROLE \"{role}\" LOGIN; GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\";
+                 GRANT SELECT ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{role}\""
+            ))
+            .await;
+        let options = (*pool.connect_options()).clone().username(&role);
+        let pool = sqlx::PgPool::connect_with(options).await.expect("a connection");
+        let found = examined(&World::Postgres { pool, schema: schema.clone() }).await;
+        assert!(found.len() == 1 && found[0].contains("`DELETE` on `smache_changes`"), "{found:?}");
+    });
+}
