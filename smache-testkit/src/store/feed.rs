@@ -68,7 +68,9 @@ pub async fn one_leader_at_a_time(harness: StoreHarness) {
         match contender {
             Leadership::Leader { fence } => fences.push(fence),
             Leadership::Follower { retry_after } => {
-                assert!(retry_after <= LONG && !retry_after.is_zero(), "{retry_after:?}");
+                // Steps of one moment may be done in another order than they began in.
+                let most = LONG + LONG / 60;
+                assert!(retry_after <= most && !retry_after.is_zero(), "{retry_after:?}");
             }
         }
     }

@@ -5,4 +5,4 @@ ALTER TABLE smache_meta
     ADD COLUMN functions text NOT NULL DEFAULT '';
 
 -- Takes the token of a reservation from the worker now.
-DROP FUNCTION smache_reserve(text, bigint, bigint, bigint, bytea);
+DROP FUNCTION IF EXISTS smache_reserve(text, bigint, bigint, bigint, bytea);
