@@ -8,6 +8,7 @@ use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness,
 
 use crate::{
     log_store::{Durability, LogStore},
+    redb_store::Redb,
     tree::{Conflicts, Tree},
 };
 
@@ -33,6 +34,16 @@ fn on_log<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
     let folder = tempfile::tempdir().expect("a folder");
     let store = LogStore::open(folder.path().join("log"), Durability::System, clock.clone()).expect("a file");
     Harness::new(role(&KvBackend::new(store))).with_guard(folder).with_advance(move |by| {
+        clock.advance(by);
+        std::future::ready(())
+    })
+}
+
+/// A role of redb, which is spared the disk.
+fn on_redb<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
+    let clock = ManualClock::default();
+    let store = Redb::in_memory(clock.clone()).expect("memory");
+    Harness::new(role(&KvBackend::new(store))).with_advance(move |by| {
         clock.advance(by);
         std::future::ready(())
     })
@@ -100,6 +111,7 @@ suites!(tree_with_conflicts, |role| on_tree(Conflicts::EveryThird, 1_000, role))
 suites!(tree_without_locks, |role| on_tree(Conflicts::Real, 1_000, role));
 suites!(tree_in_small_pages, |role| on_tree(Conflicts::Never, 2, role));
 suites!(log, on_log);
+suites!(redb, on_redb);
 
 mod lives {
     use super::*;
