@@ -33,6 +33,11 @@ pub trait Connect: sealed::Sealed + Sized {
     #[must_use]
     fn postgres(self, url: impl Into<String>) -> Self;
 
+    /// A database of MongoDB, which the URL names. As [`Mongo::connect`](crate::mongo::Mongo::connect).
+    #[cfg(feature = "mongo")]
+    #[must_use]
+    fn mongo(self, url: impl Into<String>) -> Self;
+
     /// A Redis. As [`Redis::connect`](crate::redis::Redis::connect).
     #[cfg(feature = "redis")]
     #[must_use]
@@ -57,6 +62,11 @@ impl Connect for Builder {
     #[cfg(feature = "postgres")]
     fn postgres(self, url: impl Into<String>) -> Self {
         self.connect(crate::postgres::Postgres::connect(url.into()))
+    }
+
+    #[cfg(feature = "mongo")]
+    fn mongo(self, url: impl Into<String>) -> Self {
+        self.connect(crate::mongo::Mongo::connect(url.into()))
     }
 
     #[cfg(feature = "redis")]
@@ -101,7 +111,7 @@ macro_rules! scheme {
     };
 }
 
-const SCHEMES: [Scheme; 4] = [
+const SCHEMES: [Scheme; 5] = [
     scheme!("memory", &["memory"], "memory:", |_| later(async { Ok(crate::memory::Memory::new()) })),
     scheme!("sqlite", &["sqlite"], "sqlite:app.db", |url| {
         let path = url.trim_start_matches("sqlite:").trim_start_matches("//").to_owned();
@@ -110,18 +120,21 @@ const SCHEMES: [Scheme; 4] = [
     scheme!("postgres", &["postgres", "postgresql"], "postgres://localhost/app", |url| {
         later(crate::postgres::Postgres::connect(String::from(url)))
     }),
+    scheme!("mongo", &["mongodb", "mongodb+srv"], "mongodb://localhost/app", |url| {
+        later(crate::mongo::Mongo::connect(String::from(url)))
+    }),
     scheme!("redis", &["redis", "rediss", "unix", "redis+unix"], "redis://localhost", |url| {
         later(crate::redis::Redis::connect(String::from(url)))
     }),
 ];
 
-#[cfg(any(feature = "memory", feature = "sqlite", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "memory", feature = "mongo", feature = "sqlite", feature = "postgres", feature = "redis"))]
 fn later<B: Backend>(connecting: impl Future<Output = Result<B>> + Send + 'static) -> Connecting {
     Box::pin(async { Ok(Arc::new(connecting.await?) as Arc<dyn Backend>) })
 }
 
 /// Connects to the backend that a URL names, for a program that is told by its configuration where its cache is:
-/// `memory:`, `sqlite:app.db`, `postgres://…`, `redis://…`. In any role, for [`Builder::backend`], [`Builder::store`] or
+/// `memory:`, `sqlite:app.db`, `postgres://…`, `mongodb://…`, `redis://…`. In any role, for [`Builder::backend`], [`Builder::store`] or
 /// [`Builder::queue`].
 ///
 /// # Errors

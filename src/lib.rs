@@ -32,7 +32,7 @@ pub mod kv {
     pub use smache_kv::*;
 }
 
-/// MongoDB as a source: change streams.
+/// MongoDB as a store, a queue and a source (change streams).
 #[cfg(feature = "mongo")]
 pub mod mongo {
     pub use smache_mongo::*;

@@ -5,6 +5,13 @@ use std::{env, sync::Arc};
 use smache::{
     backend::Backend,
     memory::Memory,
+    mongo::{
+        Mongo,
+        mongodb::{
+            Client, Collection,
+            bson::{Binary, Document, doc, spec::BinarySubtype},
+        },
+    },
     postgres::{Postgres, sqlx},
     redis::Redis,
     sqlite::Sqlite,
@@ -31,6 +38,8 @@ pub enum Raw {
     Nothing,
     /// `GET` and `SET`.
     Redis(redis::aio::MultiplexedConnection),
+    /// `find` and `replace` with an upsert, as durable as the backend.
+    Mongo(Collection<Document>),
     /// `SELECT` and an upsert on a pool of the usual size.
     Postgres(PgPool),
     /// `SELECT` and an upsert, with the durability of the backend.
@@ -52,6 +61,10 @@ impl Raw {
             Self::Redis(connection) => {
                 redis::cmd("GET").arg("smache_bench").query_async(connection).await.expect("GET")
             }
+            Self::Mongo(rows) => {
+                let row = rows.find_one(doc! { "_id": 1 }).await.expect("find").expect("a row");
+                row.get_binary_generic("value").expect("its value").clone()
+            }
             Self::Postgres(pool) => sqlx::query_scalar(READ).bind(1_i64).fetch_one(&*pool).await.expect("a row"),
             Self::Sqlite(pool) => sqlx::query_scalar(READ).bind(1_i64).fetch_one(&*pool).await.expect("a row"),
         };
@@ -69,6 +82,11 @@ impl Raw {
             Self::Redis(connection) => {
                 redis::cmd("SET").arg("smache_bench").arg(VALUE).exec_async(connection).await.expect("SET")
             }
+            Self::Mongo(rows) => {
+                let value = Binary { subtype: BinarySubtype::Generic, bytes: VALUE.to_vec() };
+                let row = doc! { "_id": 1, "value": value };
+                rows.replace_one(doc! { "_id": 1 }, row).upsert(true).await.expect("an upsert");
+            }
             Self::Postgres(pool) => {
                 sqlx::query(WRITE).bind(1_i64).bind(VALUE).execute(&*pool).await.expect("an upsert");
             }
@@ -80,7 +98,7 @@ impl Raw {
     }
 }
 
-/// Every backend, on the servers of `REDIS_URL` and `DATABASE_URL` and in a file of the folder.
+/// Every backend, on the servers of `REDIS_URL`, `MONGODB_URI` and `DATABASE_URL`, and in a file of the folder.
 ///
 /// # Panics
 /// When one of them cannot be used.
@@ -108,6 +126,14 @@ pub async fn places(folder: &std::path::Path) -> Vec<Place> {
             raw: Raw::Postgres(postgres),
         },
     ];
+    let uri = env::var("MONGODB_URI").expect("set MONGODB_URI, or run it by `scripts/with-servers`");
+    let mongo = Client::with_uri_str(uri).await.expect("a client").database("smache_bench");
+    mongo.drop().await.expect("the database is made anew");
+    places.push(Place {
+        name: "mongo",
+        backend: Arc::new(Mongo::from_database(&mongo).await.expect("MONGODB_URI is a MongoDB")),
+        raw: Raw::Mongo(mongo.collection("raw")),
+    });
     for place in &mut places {
         place.raw.write().await;
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, future::Future, time::Duration};
 
-use mongodb::error::{Error as DriverError, ErrorKind as Driver};
+use mongodb::error::{Error as DriverError, ErrorKind as Driver, WriteFailure};
 use smache_core::{Error, ErrorKind, Result};
 
 /// Labels by which a server itself says that the same command may succeed later.
@@ -26,14 +26,27 @@ pub(crate) fn classify(error: DriverError, doing: &str) -> Error {
 /// without a name of a token that the server cannot read.
 const SPENT: [i32; 8] = [9, 136, 260, 280, 286, 10334, 40647, 40649];
 
+/// The code that the server gave, if it was the server that failed.
+pub(crate) fn code_of(kind: &Driver) -> Option<i32> {
+    match kind {
+        Driver::Command(command) => Some(command.code),
+        Driver::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        Driver::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
+        _ => None,
+    }
+}
+
 fn kind_of(kind: &Driver) -> ErrorKind {
     match kind {
-        Driver::Command(command) => match command.code {
+        Driver::Command(_) | Driver::Write(_) => match code_of(kind).unwrap_or(0) {
             code if SPENT.contains(&code) => ErrorKind::HistoryLost,
+            // A document that would be too large, before and after it is updated.
+            17419 | 17420 => ErrorKind::TooLarge,
             // Unauthorized, AuthenticationFailed, Atlas' own name for both, ReauthenticationRequired.
             13 | 18 | 8000 | 391 => ErrorKind::Permission,
-            // MaxTimeMSExpired, NetworkInterfaceExceededTimeLimit, ExceededTimeLimit.
-            50 | 202 | 262 => ErrorKind::Timeout,
+            // MaxTimeMSExpired, NetworkInterfaceExceededTimeLimit, ExceededTimeLimit; LockTimeout; WriteConcernFailed, which
+            // is a majority that did not answer in time.
+            50 | 202 | 262 | 24 | 64 => ErrorKind::Timeout,
             // The host or the network: HostUnreachable, HostNotFound, NetworkTimeout, SocketException.
             6 | 7 | 89 | 9001
             // The role: no primary, stepping down, shutting down, recovering, or no majority yet.
@@ -41,7 +54,9 @@ fn kind_of(kind: &Driver) -> ErrorKind {
             // The cursor: not found (a restart), killed, interrupted, or to be opened again.
             | 43 | 175 | 234 | 237 | 11601
             // The routing of a sharded cluster: StaleShardVersion, StaleEpoch, StaleConfig.
-            | 63 | 150 | 13388 => ErrorKind::Unavailable,
+            | 63 | 150 | 13388
+            // Others wrote the same at the same time: WriteConflict, DuplicateKey. No room: OutOfDiskSpace.
+            | 112 | 11000 | 14031 => ErrorKind::Unavailable,
             _ => ErrorKind::WrongServer,
         },
         Driver::Authentication { .. } => ErrorKind::Permission,
@@ -61,16 +76,30 @@ fn kind_of(kind: &Driver) -> ErrorKind {
 }
 
 fn message(kind: ErrorKind, cause: &Driver, doing: &str) -> String {
-    let code = if let Driver::Command(command) = cause { command.code } else { 0 };
+    let code = code_of(cause).unwrap_or(0);
     let why: Cow<'static, str> = match (kind, code) {
-        (ErrorKind::HistoryLost, 10334) => "a change is larger than the 16 MiB that an event may have, and blocks the stream".into(),
-        (ErrorKind::HistoryLost, _) => "the history after the saved position is not there any more; a larger oplog keeps it longer".into(),
+        (ErrorKind::HistoryLost, 10334) => {
+            "a change is larger than the 16 MiB that an event may have, and blocks the stream".into()
+        }
+        (ErrorKind::HistoryLost, _) => {
+            "the history after the saved position is not there any more; a larger oplog keeps it longer".into()
+        }
         (ErrorKind::Permission, _) => {
-            "the server refused the credentials, or the user lacks `find` and `changeStream` on the database (role `read`)".into()
+            "the server refused the credentials, or the user lacks a right on the database: a source needs `find` and \
+             `changeStream` (role `read`), a store and a queue need role `readWrite`"
+                .into()
         }
         (ErrorKind::WrongServer, 40573) => standalone().into(),
+        (ErrorKind::WrongServer, 85 | 86) => {
+            "an index of that name is there and is another one: drop it, or use another database".into()
+        }
         (ErrorKind::WrongServer, 0) => "the server does not support it; MongoDB 6.0 or newer is needed".into(),
-        (ErrorKind::WrongServer, code) => format!("the server refused it with code {code}; MongoDB 6.0 or newer is needed").into(),
+        (ErrorKind::WrongServer, code) => {
+            format!("the server refused it with code {code}; MongoDB 6.0 or newer is needed").into()
+        }
+        (ErrorKind::TooLarge, _) => TOO_LARGE.into(),
+        (ErrorKind::Unavailable, 112 | 11000) => "it lost against others again and again: try again later".into(),
+        (ErrorKind::Unavailable, 14031) => "the server's disk is full: free some space".into(),
         (ErrorKind::Unavailable, _) => "the server cannot be reached, or is not the primary at the moment".into(),
         (ErrorKind::Timeout, _) => "the server gave up within its bound".into(),
         (ErrorKind::Config, _) => "the client is not set up in a valid way".into(),
@@ -99,6 +128,56 @@ pub(crate) async fn bounded<T>(
             Err(Error::new(elapsed, format!("{doing}: no answer from the server within {limit:?}; {why}")))
         }
     }
+}
+
+/// Bounds a command of a step of the store or the queue.
+pub(crate) async fn timed<T>(
+    limit: Duration,
+    step: &'static str,
+    server: &str,
+    command: impl Future<Output = mongodb::error::Result<T>>,
+) -> Result<T> {
+    let mut code = None;
+    let command = async { command.await.inspect_err(|error| code = code_of(&error.kind)) };
+    let outcome = bounded(limit, ErrorKind::Timeout, step, command).await;
+    outcome.map_err(|error| {
+        // What means that a stream has lost its place means nothing of the kind here.
+        let error = if error.kind() == ErrorKind::HistoryLost { refused(error, code, step) } else { error };
+        error.with_context("server", server)
+    })
+}
+
+/// A command that the server does not take.
+fn refused(error: Error, code: Option<i32>, step: &str) -> Error {
+    let (kind, why) = match code {
+        Some(10334) => (ErrorKind::TooLarge, TOO_LARGE),
+        _ => (ErrorKind::WrongServer, "the server refused the command; MongoDB 6.0 or newer is needed"),
+    };
+    Error::new(kind, format!("{step}: {why}")).with_source(error)
+}
+
+const TOO_LARGE: &str =
+    "a document would be larger than the 16 MiB that it may have, of which a value may be half: store less";
+
+/// Whether a write met a document that another one has just made.
+pub(crate) fn is_duplicate(error: &DriverError) -> bool {
+    code_of(&error.kind) == Some(11000)
+}
+
+/// The database is not one that can be used.
+pub(crate) fn wrong_server(message: impl Into<Cow<'static, str>>, server: &str) -> Error {
+    Error::new(ErrorKind::WrongServer, message).with_context("server", server)
+}
+
+/// Stored bookkeeping that cannot be read.
+pub(crate) fn corrupt(what: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, what)
+}
+
+/// A step that found the same document changed by others every time.
+pub(crate) fn overtaken(step: &'static str) -> Error {
+    let message = "it lost against others again and again: try again later";
+    Error::new(ErrorKind::Unavailable, format!("{step}: {message}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use mongodb::{
 };
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
 
-use crate::{error::bounded, primary::Primary};
+use crate::{error::bounded, link::Link, primary::Primary};
 
 /// A history that is shorter is soon outrun by a feed that stands still.
 const SHORT: Duration = Duration::from_secs(3_600);
@@ -90,9 +90,88 @@ fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {
         })
 }
 
+/// What the server tells of itself to a store or a queue.
+#[derive(Debug, Default)]
+struct Server {
+    version: Option<String>,
+    set: String,
+    name: String,
+    /// A host in the clear that is not this machine.
+    in_the_clear: Option<String>,
+    /// Whether the task runs that removes documents by their age; `None` where the user may not ask.
+    removes: Option<bool>,
+    /// Whether the storage engine keeps anything over a restart.
+    persistent: Option<bool>,
+}
+
+/// Asks the server of a store or a queue how it is set up.
+pub(crate) async fn examine_backend(link: &Link) -> Result<Examination> {
+    const STEP: &str = "examine";
+    let primary = Primary::ask(&link.database, link.timeout, STEP).await?;
+    let info = link.run(STEP, async { link.database.run_command(doc! { "buildInfo": 1 }).await }).await?;
+    // The rights for these are not ones that a store needs otherwise.
+    let admin = link.database.client().database("admin");
+    let asked = async |command: Document| link.run(STEP, async { admin.run_command(command).await }).await.ok();
+    let monitor = asked(doc! { "getParameter": 1, "ttlMonitorEnabled": 1 }).await;
+    let status = asked(doc! { "serverStatus": 1, "repl": 0, "metrics": 0, "locks": 0 }).await;
+    let engine = status.as_ref().and_then(|status| status.get_document("storageEngine").ok());
+    let server = Server {
+        version: info.get_str("version").ok().map(str::to_owned),
+        set: primary.set,
+        name: link.server.to_string(),
+        in_the_clear: link.in_the_clear.clone(),
+        removes: monitor.and_then(|monitor| monitor.get_bool("ttlMonitorEnabled").ok()),
+        persistent: engine.and_then(|engine| engine.get_bool("persistent").ok()),
+    };
+    Ok(judge_server(&server))
+}
+
+fn judge_server(server: &Server) -> Examination {
+    let version = server.version.as_deref().unwrap_or("of an unknown version");
+    Examination::new(format!("MongoDB {version} at {}, the replica set `{}`", server.name, server.set))
+        .finding(server.in_the_clear.is_some(), || {
+            let host = server.in_the_clear.as_deref().unwrap_or_default();
+            let problem = format!("values and passwords go over the network to `{host}` in the clear");
+            Finding::new(Severity::Warning, problem, "add `tls=true` to the URL")
+        })
+        .finding(server.persistent == Some(false), || {
+            let problem = "the storage engine keeps nothing over a restart: if all members restart, everything is computed anew";
+            Finding::new(Severity::Warning, problem, "use the engine `wiredTiger`")
+        })
+        .finding(server.removes == Some(false), || {
+            let problem = "the server does not remove documents by their age, so that expired entries of a program that does not \
+                           run any more stay";
+            Finding::new(Severity::Advice, problem, "set the parameter `ttlMonitorEnabled` to true")
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_lacks_is_found_with_its_fix() {
+        let good = || Server {
+            version: Some("7.0.1".into()),
+            set: "rs0".into(),
+            name: "db:27017/shop".into(),
+            in_the_clear: None,
+            removes: Some(true),
+            persistent: Some(true),
+        };
+        assert_eq!(judge_server(&good()).findings, []);
+        assert_eq!(judge_server(&Server { removes: None, persistent: None, ..good() }).findings, []);
+        assert!(judge_server(&good()).what.contains("MongoDB 7.0.1 at db:27017/shop"));
+        for (server, fix) in [
+            (Server { in_the_clear: Some("db".into()), ..good() }, "tls=true"),
+            (Server { persistent: Some(false), ..good() }, "wiredTiger"),
+            (Server { removes: Some(false), ..good() }, "ttlMonitorEnabled"),
+        ] {
+            let examination = judge_server(&server);
+            let [finding] = &examination.findings[..] else { panic!("{examination:?}") };
+            assert!(finding.fix.contains(fix), "{finding:?}");
+        }
+    }
 
     fn good() -> Seen {
         Seen {

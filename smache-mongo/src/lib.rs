@@ -1,19 +1,36 @@
 #![doc = include_str!("docs/guide.md")]
 
 mod audit;
+mod backend;
 mod config;
 mod document;
 mod error;
 mod events;
 mod examine;
+mod expression;
 mod feed;
+mod job;
+mod keys;
+mod link;
 mod position;
 mod primary;
 mod progress;
+mod queue;
+mod record;
+mod schema;
 mod source;
+mod space;
+mod store;
 mod stream;
 
-pub use self::{audit::note_reads, config::MongoSourceBuilder, source::MongoSource};
+pub use self::{
+    audit::note_reads,
+    backend::{Mongo, MongoBuilder},
+    config::MongoSourceBuilder,
+    queue::MongoQueue,
+    source::MongoSource,
+    store::MongoStore,
+};
 
 /// The driver, in the version whose types this crate takes.
 pub use mongodb;

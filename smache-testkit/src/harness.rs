@@ -13,6 +13,7 @@ pub struct Harness<R> {
     advance: Box<dyn Fn(Duration) -> Step + Send + Sync>,
     new_incarnation: Option<Box<dyn Fn() -> Step + Send + Sync>>,
     guard: Option<Box<dyn Any + Send + Sync>>,
+    many: u32,
 }
 
 /// The harness of [`store_suite!`](crate::store_suite) and [`incarnation_suite!`](crate::incarnation_suite).
@@ -70,7 +71,7 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn new(role: R) -> Self {
         let advance = Box::new(|by| Box::pin(tokio::time::sleep(by)) as Step);
-        Self { role, advance, new_incarnation: None, guard: None }
+        Self { role, advance, new_incarnation: None, guard: None, many: 10_000 }
     }
 
     /// The same with another way to let time pass, for example a clock that is moved by hand.
@@ -99,6 +100,20 @@ impl<R> Harness<R> {
     pub fn with_guard(mut self, guard: impl Any + Send + Sync) -> Self {
         self.guard = Some(Box::new(guard));
         self
+    }
+
+    /// The same with another number of entries than 10,000 where a case is about very many: for a server that takes long to
+    /// make them. It should be some pages of the backend.
+    #[must_use]
+    pub fn with_many(mut self, many: u32) -> Self {
+        self.many = many;
+        self
+    }
+
+    /// How many entries very many are.
+    #[must_use]
+    pub fn many(&self) -> u32 {
+        self.many
     }
 
     /// What the case works on.

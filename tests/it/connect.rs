@@ -61,7 +61,7 @@ async fn a_url_of_no_backend_is_refused_without_its_password() {
     }
 }
 
-#[cfg(all(feature = "redis", feature = "postgres"))]
+#[cfg(all(feature = "mongo", feature = "redis", feature = "postgres"))]
 #[tokio::test]
 async fn what_cannot_be_connected_is_an_error_of_build() {
     let builder = || Smache::builder("named");
@@ -69,7 +69,9 @@ async fn what_cannot_be_connected_is_an_error_of_build() {
         (builder().redis("redis://127.0.0.1:1"), ErrorKind::Unavailable),
         (builder().postgres("postgres://127.0.0.1:1/app"), ErrorKind::Unavailable),
         (builder().url("postgres://me:hush@127.0.0.1:1/app"), ErrorKind::Unavailable),
+        (builder().mongo("mongodb://127.0.0.1:1/app?serverSelectionTimeoutMS=300"), ErrorKind::Unavailable),
         (builder().redis("http://127.0.0.1:1"), ErrorKind::Config),
+        (builder().url("mongodb://me:hush@127.0.0.1:1"), ErrorKind::Config),
         (builder().postgres("nonsense"), ErrorKind::Config),
     ] {
         let error = builder.build().await.map(drop).expect_err("nobody is there");

@@ -292,7 +292,7 @@ async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token
     let lease = Duration::from_secs(600);
     let worker = smache.worker().job_lease(lease).max_crashes(1).start();
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
-        let (started, runs) = (tokio::time::Instant::now(), world.probe.runs());
+        let (started, runs) = (Instant::now(), world.probe.runs());
         faults.times("reserve", fault, 4);
         smache.changed::<User>(&1).await?;
         until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;

@@ -143,7 +143,7 @@ fn the_files_of_the_backends_have_the_same_names() {
         ("kv", "store queue keys error"),
         ("memory", "store queue source"),
         ("redis", "store queue source keys error"),
-        ("mongo", "source error"),
+        ("mongo", "store queue source keys error"),
     ] {
         for file in ["lib", "config"].into_iter().chain(roles.split(' ')) {
             let at = root().join(format!("smache-{backend}/src/{file}"));

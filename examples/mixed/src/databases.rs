@@ -49,6 +49,11 @@ impl Databases {
         Ok(this)
     }
 
+    /// A database for what is cached, beside the data.
+    pub fn caches(&self) -> mongodb::Database {
+        self.products.client().database(&format!("{}_cache", self.name))
+    }
+
     fn orders(&self) -> PostgresSource<Order> {
         PostgresSource::new(&self.postgres, &self.name)
     }
@@ -76,6 +81,7 @@ impl Databases {
         self.sql("DROP TABLE ORDERS").await?;
         let client = self.products.client().clone();
         client.database(&self.name).drop().await?;
+        self.caches().drop().await?;
         // The driver ends its cursors in the background, and panics if the runtime ends first.
         client.shutdown().immediate(true).await;
         Ok(())

@@ -15,7 +15,7 @@ use std::{
 
 use databases::{Databases, variable};
 use shop::{Discount, invoice};
-use smache::{Builder, Connect, Smache, connect};
+use smache::{Builder, Connect, Smache, connect, mongo::Mongo};
 
 /// Which functions ran.
 #[derive(Clone, Default)]
@@ -51,6 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("this process", Smache::builder(name("memory")).memory()),
         ("one file", Smache::builder(name("sqlite")).sqlite(folder.path().join("shop.db"))),
         ("PostgreSQL", Smache::builder(name("postgres")).postgres(postgres)),
+        ("MongoDB", Smache::builder(name("mongo")).backend(Mongo::from_database(&data.caches()).await?)),
         ("Redis", Smache::builder(name("redis")).redis(redis)),
     ] {
         println!("\nresults and jobs in {place}");

@@ -15,11 +15,13 @@ fn command(code: i32) -> Driver {
 
 #[test]
 fn every_known_error_has_its_kind_and_advice() {
-    use ErrorKind::{HistoryLost, Permission, Timeout, Unavailable, WrongServer};
-    let table: [(&[i32], ErrorKind, Retry); 5] = [
+    use ErrorKind::{HistoryLost, Permission, Timeout, TooLarge, Unavailable, WrongServer};
+    let table: [(&[i32], ErrorKind, Retry); 7] = [
         (&[9, 136, 260, 280, 286, 10334, 40647, 40649], HistoryLost, Retry::Never),
         (&[13, 18, 391, 8000], Permission, Retry::Never),
-        (&[50, 202, 262], Timeout, Retry::Transient),
+        (&[24, 50, 64, 202, 262], Timeout, Retry::Transient),
+        (&[112, 11000, 14031], Unavailable, Retry::Transient),
+        (&[17419, 17420], TooLarge, Retry::Never),
         (
             &[6, 7, 43, 63, 89, 91, 133, 134, 150, 175, 189, 234, 237, 9001, 10107, 11600, 11602, 13435, 13436],
             Unavailable,
@@ -32,6 +34,16 @@ fn every_known_error_has_its_kind_and_advice() {
             let error = classify(command(*code).into(), "testing");
             assert_eq!((error.kind(), error.retry()), (kind, retry), "code {code}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_step_never_says_that_a_history_is_lost() {
+    for (code, kind) in [(9, ErrorKind::WrongServer), (10334, ErrorKind::TooLarge)] {
+        let refused = async { Err::<(), _>(command(code).into()) };
+        let error = timed(Duration::from_secs(1), "commit", "db/shop", refused).await.expect_err("refused");
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains("commit") && error.to_string().contains("db/shop"), "{error}");
     }
 }
 

@@ -1,5 +1,6 @@
-//! The source and its feed on servers.
+//! The source with its feed, the store and the queue on servers.
 
+mod backend;
 mod changes;
 mod freshness;
 mod loading;

@@ -13,7 +13,6 @@ use crate::world::{User, World, key};
 struct Probe {
     world: World,
     source: Arc<MongoSource<User>>,
-    images: bool,
 }
 
 #[async_trait]
@@ -67,7 +66,7 @@ async fn harness(images: bool) -> SourceHarness {
         world.keep_images().await;
     }
     let source = Arc::new(world.source());
-    SourceHarness::new(Arc::new(Probe { world, source, images }))
+    SourceHarness::new(Arc::new(Probe { world, source }))
 }
 
 mod with_images {

@@ -126,13 +126,12 @@ pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
 
 /// Ten thousand dependants go stale, and all of them need a job.
 pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
-    const MANY: u32 = 10_000;
-    let store = harness.role();
-    let many = ids(0..MANY);
+    let (store, number) = (harness.role(), harness.many());
+    let many = ids(0..number);
     compute_many(store, &many, &[direct("a")]).await;
-    compute(&**store, id(MANY), "another", &[direct("b")]).await;
+    compute(&**store, id(number), "another", &[direct("b")]).await;
     let invalidated = change(&**store, "a").await;
-    assert_eq!(invalidated.marked, u64::from(MANY));
+    assert_eq!(invalidated.marked, u64::from(number));
     if store.job_writes() == JobWrites::Reported {
         assert_eq!(sorted(&invalidated.jobs), many);
     }
@@ -141,8 +140,8 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
         let stale = lookup.entries.iter().flatten().filter(|entry| entry.staleness == Staleness::Hard).count();
         assert_eq!(stale, chunk.len());
     }
-    assert!(is_fresh(&**store, id(MANY)).await);
-    assert_eq!(store.stats().await.expect("stats").stale, u64::from(MANY));
+    assert!(is_fresh(&**store, id(number)).await);
+    assert_eq!(store.stats().await.expect("stats").stale, u64::from(number));
     let mut listed: Vec<_> = stale(&**store, 700).await.into_iter().map(|(id, _)| id).collect();
     listed.sort();
     listed.dedup();

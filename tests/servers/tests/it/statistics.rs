@@ -11,7 +11,7 @@ use smache::{
     Backend, Builder, Error, ErrorKind, Result, Smache,
     backend::{DataSource, EntityType},
     memory::Memory,
-    mongo::{MongoSource, note_reads},
+    mongo::{Mongo, MongoSource, note_reads},
     postgres::Postgres,
     redis::{Redis, RedisSource},
     sqlite::Sqlite,
@@ -181,6 +181,29 @@ async fn on_tables(backend: impl Backend) {
 #[tokio::test]
 async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
     on_tables(redis().await).await;
+}
+
+/// A database for results and jobs.
+async fn store_in_mongo() -> (Mongo, Database) {
+    let name = format!("results_{}", ObjectId::new().to_hex());
+    let url = shared_mongo_uri().replace("/?", &format!("/{name}?"));
+    // The stand-in writes every command to the disk by itself otherwise.
+    let mongo = Mongo::builder(&url).journal(false).connect().await.expect("MongoDB");
+    (mongo, Client::with_uri_str(url).await.expect("a client").database(&name))
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_with_a_store_in_mongo() {
+    let (mongo, results) = store_in_mongo().await;
+    on_tables(mongo).await;
+    results.drop().await.expect("the database is dropped");
+}
+
+#[tokio::test]
+async fn what_runs_after_each_change_of_mongo_and_a_store_in_mongo() {
+    let (mongo, results) = store_in_mongo().await;
+    on_mongo(mongo, true).await;
+    results.drop().await.expect("the database is dropped");
 }
 
 #[tokio::test]

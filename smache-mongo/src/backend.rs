@@ -1,0 +1,197 @@
+//! MongoDB as a backend: how to connect.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use mongodb::{
+    Client, Database,
+    options::{ClientOptions, ServerAddress, Tls},
+};
+use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result, is_remote};
+
+use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, queue::bell::Bells, schema};
+
+/// How many dependants a page of an invalidation has, unless it is set.
+const PAGE: usize = 1_000;
+
+/// A MongoDB database as a backend: a store, a queue, or both. Clones share its connections.
+///
+/// It must be a replica set of MongoDB 6.0 or newer; one member is enough. The collections `smache_entries`, `smache_state`
+/// and `smache_bell` and their indexes are made when they are missing. Reads go to the primary with read concern majority,
+/// writes are acknowledged by a majority with its journal, whatever the URL says.
+#[derive(Clone)]
+pub struct Mongo {
+    link: Arc<Link>,
+    bells: Arc<Bells>,
+    page: i64,
+}
+
+impl Mongo {
+    /// Connects to a database, checks that it can be used, and makes the indexes if they are missing.
+    ///
+    /// The URL is `mongodb://[user[:password]@]host[:port][,…]/database[?options]`, or `mongodb+srv://…`; it names the
+    /// database.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Config`]: the URL is not valid, or names no database
+    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, or it is not the primary
+    /// - [`ErrorKind::Permission`]: the password is wrong, or the user lacks the role `readWrite` on the database
+    /// - [`ErrorKind::WrongServer`]: no replica set, a router of a sharded cluster, too old, or collections of another
+    ///   version
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
+        Self::builder(url).connect().await
+    }
+
+    /// Connects with other bounds than the usual ones.
+    pub fn builder(url: impl AsRef<str>) -> MongoBuilder {
+        MongoBuilder {
+            url: url.as_ref().to_owned(),
+            timeout: DEFAULT_TIMEOUT,
+            connect_timeout: Duration::from_secs(5),
+            journal: true,
+            page: PAGE,
+        }
+    }
+
+    /// Uses a database through a client that the application has already. Of its options the read preference and the
+    /// concerns do not count.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn from_database(database: &Database) -> Result<Self> {
+        let server = format!("the database `{}`", database.name());
+        let link = Link::new(database.client(), database.name(), server, DEFAULT_TIMEOUT, true);
+        Self::from_link(link, PAGE).await
+    }
+
+    async fn from_link(link: Link, page: usize) -> Result<Self> {
+        schema::prepare(&link).await?;
+        let link = Arc::new(link);
+        let page = i64::try_from(page).unwrap_or(i64::MAX).max(1);
+        Ok(Self { bells: Arc::new(Bells::new(link.clone())), link, page })
+    }
+
+    fn a_store(&self, namespace: &Namespace, jobs: JobWrites) -> Arc<dyn CacheStore> {
+        Arc::new(MongoStore::new(self.link.clone(), namespace, jobs, self.bells.of(namespace), self.page))
+    }
+
+    fn a_queue(&self, namespace: &Namespace, joined: bool) -> Arc<dyn JobQueue> {
+        Arc::new(MongoQueue::new(self.link.clone(), namespace, self.bells.of(namespace), joined))
+    }
+}
+
+impl Backend for Mongo {
+    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
+        Ok(self.a_store(namespace, JobWrites::Reported))
+    }
+
+    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
+        Ok(self.a_queue(namespace, false))
+    }
+
+    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
+        Ok((self.a_store(namespace, JobWrites::SameStep), self.a_queue(namespace, true)))
+    }
+}
+
+impl fmt::Debug for Mongo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mongo").field("link", &self.link).field("page", &self.page).finish_non_exhaustive()
+    }
+}
+
+/// Connects to a database with other bounds than the usual ones.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `connect`"]
+pub struct MongoBuilder {
+    url: String,
+    timeout: Duration,
+    connect_timeout: Duration,
+    journal: bool,
+    page: usize,
+}
+
+impl MongoBuilder {
+    /// How long a command may take; 10 seconds unless it is set. An update of many entries is given six times that.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long it may take to find the primary and to connect to it; 5 seconds unless it is set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Whether every write waits for the journal; it does unless it is set to false.
+    ///
+    /// Without it the set's own `writeConcernMajorityJournalDefault` counts, which is on unless somebody switched it off. A
+    /// set that acknowledges before its disks do may, when it loses its power as a whole, forget an invalidation and go on
+    /// vouching: start a new epoch then.
+    pub fn journal(mut self, waits: bool) -> Self {
+        self.journal = waits;
+        self
+    }
+
+    /// How many entries one command of an invalidation marks, at least one; 1,000 unless it is set.
+    pub fn page(mut self, dependants: usize) -> Self {
+        self.page = dependants.max(1);
+        self
+    }
+
+    /// Connects and checks the server.
+    ///
+    /// # Errors
+    /// As [`Mongo::connect`].
+    pub async fn connect(self) -> Result<Mongo> {
+        let mut options = ClientOptions::parse(&self.url).await.map_err(|_| invalid())?;
+        let Some(database) = options.default_database.clone().filter(|name| !name.is_empty()) else {
+            let message = "the URL of the MongoDB database names no database: use `mongodb://host[:port]/database`";
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        options.server_selection_timeout = Some(self.connect_timeout);
+        options.connect_timeout = Some(self.connect_timeout);
+        options.app_name.get_or_insert_with(|| "smache".to_owned());
+        let server = server_name(&options);
+        let in_the_clear = in_the_clear(&options);
+        let client = Client::with_options(options).map_err(|_| invalid())?;
+        let link = Link { in_the_clear, ..Link::new(&client, &database, server, self.timeout, self.journal) };
+        Mongo::from_link(link, self.page).await
+    }
+}
+
+impl fmt::Debug for MongoBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URL, which may hold a password.
+        f.debug_struct("MongoBuilder")
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("journal", &self.journal)
+            .field("page", &self.page)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid() -> Error {
+    let fix = "use `mongodb://[user[:password]@]host[:port][,…]/database[?options]`";
+    // The error of the parser is left out: it may quote the URL, and the URL may hold a password.
+    Error::new(ErrorKind::Config, format!("the URL of the MongoDB database is not valid: {fix}"))
+}
+
+/// The first host on another machine, if nothing hides from the network what goes there.
+fn in_the_clear(options: &ClientOptions) -> Option<String> {
+    if matches!(options.tls, Some(Tls::Enabled(_))) {
+        return None;
+    }
+    let hosts = options.hosts.iter().filter_map(|host| match host {
+        ServerAddress::Tcp { host, .. } => Some(host),
+        _ => None,
+    });
+    hosts.into_iter().find(|host| is_remote(host)).cloned()
+}
+
+/// Where a database is, without user and password.
+fn server_name(options: &ClientOptions) -> String {
+    let hosts: Vec<String> = options.hosts.iter().map(ServerAddress::to_string).collect();
+    format!("{}/{}", hosts.join(","), options.default_database.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,122 @@
+//! Expressions of the server that updates are made of.
+//!
+//! An update is a pipeline, so that what it does follows from the document as it is at that moment, by the server's own
+//! time. Whatever comes from outside is a literal: a text that begins with a dollar sign is no field.
+
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::Timestamp;
+
+/// Times beyond it are as good as endless, and sums of some still are numbers.
+const LATEST: u64 = 1 << 60;
+
+/// The last time that every driver and tool can show as a date: the end of the year 9999.
+const LAST_DATE: i64 = 253_402_300_799_000;
+
+/// How long after its end an entry is left to upkeep before the server removes it by itself.
+const GRACE: i64 = 3_600_000;
+
+/// The present, in milliseconds.
+pub(crate) fn now() -> Bson {
+    doc! { "$toLong": "$$NOW" }.into()
+}
+
+/// The present and a duration.
+pub(crate) fn after(duration: Duration) -> Bson {
+    doc! { "$add": [now(), millis(duration)] }.into()
+}
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    number(u64::try_from(duration.as_millis()).unwrap_or(LATEST))
+}
+
+pub(crate) fn time(time: Timestamp) -> i64 {
+    number(time.as_millis())
+}
+
+pub(crate) fn number(number: u64) -> i64 {
+    number.min(LATEST).cast_signed()
+}
+
+pub(crate) fn literal(value: impl Into<Bson>) -> Bson {
+    doc! { "$literal": value.into() }.into()
+}
+
+pub(crate) fn cond(holds: impl Into<Bson>, then: impl Into<Bson>, otherwise: impl Into<Bson>) -> Bson {
+    doc! { "$cond": [holds.into(), then.into(), otherwise.into()] }.into()
+}
+
+/// A value where the condition holds, and else what is there.
+pub(crate) fn when(holds: impl Into<Bson>, field: &str, then: impl Into<Bson>) -> Bson {
+    cond(holds, then, keep(field))
+}
+
+/// What is there, or still nothing.
+pub(crate) fn keep(field: &str) -> Bson {
+    doc! { "$ifNull": [field, "$$REMOVE"] }.into()
+}
+
+pub(crate) fn gone() -> Bson {
+    "$$REMOVE".into()
+}
+
+pub(crate) fn is_missing(field: &str) -> Bson {
+    doc! { "$eq": [{ "$type": field }, "missing"] }.into()
+}
+
+pub(crate) fn is_there(field: &str) -> Bson {
+    doc! { "$ne": [{ "$type": field }, "missing"] }.into()
+}
+
+pub(crate) fn all<const N: usize>(conditions: [Bson; N]) -> Bson {
+    doc! { "$and": Vec::from(conditions) }.into()
+}
+
+/// Whether the document is more than a job or a run: it has a value.
+pub(crate) fn has_record() -> Bson {
+    is_there("$n")
+}
+
+/// The last stages of every update of an entry: the fields that follow from others, for the indexes.
+pub(crate) fn tidy(space: i64) -> [Document; 2] {
+    let nothing = all([is_missing("$n"), is_missing("$run"), is_missing("$job")]);
+    let idle = all([is_missing("$run"), is_missing("$job")]);
+    let purge = doc! { "$switch": {
+        "branches": [
+            { "case": is_missing("$n"), "then": "$$NOW" },
+            { "case": { "$lt": [{ "$ifNull": ["$expires", i64::MAX] }, LAST_DATE - GRACE] },
+              "then": { "$toDate": { "$add": ["$expires", GRACE] } } },
+        ],
+        "default": gone(),
+    } };
+    [
+        doc! { "$set": {
+            // A run that ended without storing its value leaves no edges of it.
+            "deps": when(all([is_missing("$n"), is_missing("$next")]), "$deps", gone()),
+            "is_stale": cond(all([has_record(), doc! { "$gt": ["$stale", 0] }.into()]), true, gone()),
+            "purge_at": cond(idle, purge, gone()),
+        } },
+        doc! { "$set": { "end": cond(
+            nothing,
+            doc! { "n": space, "at": 0_i64 },
+            cond(all([has_record(), is_there("$expires")]), doc! { "n": space, "at": "$expires" }, gone()),
+        ) } },
+    ]
+}
+
+/// The texts before and some new ones: the last eight, none twice in a row.
+pub(crate) fn noted(before: &str, new: impl Into<Bson>) -> Bson {
+    let joined = doc! { "$concatArrays": ["$$value", ["$$this"]] };
+    doc! { "$slice": [{ "$reduce": {
+        "input": new.into(),
+        "initialValue": { "$ifNull": [before, []] },
+        "in": { "$cond": [{ "$eq": [{ "$last": "$$value" }, "$$this"] }, "$$value", joined] },
+    } }, -8] }
+    .into()
+}
+
+/// The start of a text that fits into some bytes.
+pub(crate) fn clip(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}

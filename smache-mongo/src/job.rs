@@ -1,0 +1,144 @@
+//! Jobs as a part of the document of their entry.
+//!
+//! `s` is the state (0 queued, 1 running, 2 buried), `l` the lane (the urgent one sorts first), `p` the priority, `at` when it
+//! is due, its lease ends or it was buried, `token` that of the reservation, `errors` and `crashes` the counters, `error` the
+//! last error, and `again` what was requested while it runs. `n` is the namespace, for the index.
+
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::{EntryId, FoundJob, JobState, Lane, ListedJob, Result, Timestamp};
+
+use crate::{
+    error::corrupt,
+    expression::{cond, gone, is_missing, keep},
+    keys::entry_of,
+    record::{Fields, few},
+};
+
+const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `smache_entries`";
+
+/// The priority of the jobs that the store writes itself.
+pub(crate) const USUAL: i64 = 4;
+
+pub(crate) const QUEUED: i64 = 0;
+pub(crate) const RUNNING: i64 = 1;
+pub(crate) const BURIED: i64 = 2;
+
+pub(crate) fn lane_number(lane: Lane) -> i64 {
+    match lane {
+        Lane::Propagation => 0,
+        Lane::Recompute => 1,
+    }
+}
+
+pub(crate) fn state_number(state: JobState) -> i64 {
+    match state {
+        JobState::Queued => QUEUED,
+        JobState::Running => RUNNING,
+        JobState::Buried => BURIED,
+    }
+}
+
+/// A job that has not run.
+pub(crate) fn new(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
+    let fields = doc! { "n": space, "s": QUEUED, "l": lane, "p": priority, "at": due };
+    doc! { "$mergeObjects": [fields, { "errors": 0_i64, "crashes": 0_i64 }] }.into()
+}
+
+/// A change needs the entry to be computed: a queued job becomes as urgent as this one, a running one runs once more, a
+/// buried one comes back.
+pub(crate) fn needed(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
+    // What is missing is no smallest number.
+    let sooner = |of: &str| {
+        let field = |name: &str| format!("$job.{of}{name}");
+        doc! {
+            "l": { "$min": [field("l"), lane] }, "p": { "$min": [field("p"), priority] },
+            "at": { "$min": [field("at"), due] },
+        }
+    };
+    doc! { "$switch": {
+        "branches": [
+            { "case": { "$eq": ["$job.s", QUEUED] }, "then": { "$mergeObjects": ["$job", sooner("")] } },
+            { "case": { "$eq": ["$job.s", RUNNING] }, "then": { "$mergeObjects": ["$job", { "again": sooner("again.") }] } },
+        ],
+        "default": new(space, lane, priority, due),
+    } }
+    .into()
+}
+
+/// A run of a stale entry ended without a value: nothing changed, so that a job that is there is left as it is.
+pub(crate) fn ensured(space: i64, lane: &Bson, due: &Bson) -> Bson {
+    cond(is_missing("$job"), new(space, lane, USUAL, due), "$job")
+}
+
+/// The entry is fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+pub(crate) fn taken_back() -> Bson {
+    cond(doc! { "$eq": ["$job.s", RUNNING] }, without(&["again"]), gone())
+}
+
+/// The job without some of its fields.
+pub(crate) fn without(fields: &[&str]) -> Bson {
+    let named: Vec<&str> = fields.to_vec();
+    doc! { "$arrayToObject": { "$filter": {
+        "input": { "$objectToArray": "$job" },
+        "cond": { "$not": [{ "$in": ["$$this.k", named] }] },
+    } } }
+    .into()
+}
+
+/// A running job goes back to the queue, as urgent as what was requested meanwhile.
+pub(crate) fn queued_again(due: &Bson, more: Document) -> Bson {
+    let merged = doc! {
+        "s": QUEUED, "at": due, "l": { "$min": ["$job.l", "$job.again.l"] }, "p": { "$min": ["$job.p", "$job.again.p"] },
+    };
+    doc! { "$mergeObjects": [without(&["again", "token"]), merged, more] }.into()
+}
+
+/// The same without the last error.
+pub(crate) fn without_error(job: &Bson) -> Bson {
+    doc! { "$arrayToObject": { "$filter": {
+        "input": { "$objectToArray": job },
+        "cond": { "$ne": ["$$this.k", "error"] },
+    } } }
+    .into()
+}
+
+/// The job of a document as it is.
+pub(crate) fn kept() -> Bson {
+    keep("$job")
+}
+
+/// The job of a document for people.
+pub(crate) fn found(job: &Document) -> Result<FoundJob> {
+    let job = Fields::new(job, UNREADABLE);
+    let lane = match job.int("l")? {
+        0 => Lane::Propagation,
+        1 => Lane::Recompute,
+        _ => return Err(corrupt(UNREADABLE)),
+    };
+    let state = match job.int("s")? {
+        QUEUED => JobState::Queued,
+        RUNNING => JobState::Running,
+        BURIED => JobState::Buried,
+        _ => return Err(corrupt(UNREADABLE)),
+    };
+    let mut found = FoundJob::new(lane, state, Timestamp::from_millis(job.count("at")?));
+    (found.errors, found.crashes) = (few(job.count("errors")?), few(job.count("crashes")?));
+    found.error = job.text("error").map(str::to_owned);
+    Ok(found)
+}
+
+/// A job in a listing, from its document.
+pub(crate) fn listed(entry: &Document) -> Result<ListedJob> {
+    let job = entry.get_document("job").map_err(|_| corrupt(UNREADABLE))?;
+    let id = id_of(entry)?;
+    let job = Fields::new(job, UNREADABLE);
+    Ok(ListedJob { id, at: Timestamp::from_millis(job.count("at")?), error: job.text("error").map(str::to_owned) })
+}
+
+/// The entry of a document.
+pub(crate) fn id_of(entry: &Document) -> Result<EntryId> {
+    let key = entry
+        .get_binary_generic("_id")
+        .map_err(|_| corrupt("a document of `smache_entries` has no id of ours: remove it"))?;
+    entry_of(key)
+}

@@ -1,0 +1,320 @@
+//! The queue: jobs in the documents of their entries.
+//!
+//! What becomes of a job depends on its state. Each way is an update on condition of that state, tried one after the other
+//! until one fits: the answer is then that of the same step.
+
+pub(crate) mod bell;
+mod reserve;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::{
+    Enqueued, EntryId, Examination, FoundJob, JobCounts, JobEnd, JobPage, JobQueue, JobState, Namespace, NewJob,
+    Reservation, Reserve, Result, Settled, Settlement, Token,
+};
+
+use self::bell::Bell;
+use crate::{
+    error::{is_duplicate, overtaken},
+    examine::examine_backend,
+    expression::{after, clip, cond, gone, literal, now, tidy},
+    job::{self, BURIED, QUEUED, RUNNING, found, lane_number, listed, state_number},
+    keys::{Keys, binary, cursor},
+    link::{Link, SIDE_BY_SIDE},
+    record::{Fields, count},
+    store::next_page,
+};
+
+/// How many bytes of an error are kept.
+const KEPT_ERROR: usize = 2_000;
+
+/// How often a step is tried that others overtake.
+const TRIES: usize = 32;
+
+/// Jobs a reservation, and rows a page of a listing.
+const MOST: usize = 10_000;
+
+/// How many entries one update names.
+const IDS: usize = 100;
+
+const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `smache_entries`";
+
+/// A job queue on MongoDB.
+pub struct MongoQueue {
+    link: Arc<Link>,
+    keys: Keys,
+    bell: Bell,
+    /// Whether entries are in the same documents: a job that is done then leaves one behind.
+    joined: bool,
+}
+
+impl MongoQueue {
+    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace, bell: Bell, joined: bool) -> Self {
+        Self { link, keys: Keys::new(namespace), bell, joined }
+    }
+
+    /// Changes a job on a condition. Whether it holds.
+    async fn change(&self, step: &'static str, filter: Document, job: Bson) -> Result<bool> {
+        let update = self.with_job(job);
+        let changed = self.link.run(step, async { self.link.entries.update_one(filter, update).await }).await?;
+        Ok(changed.matched_count > 0)
+    }
+
+    fn with_job(&self, job: Bson) -> Vec<Document> {
+        [doc! { "$set": { "job": job } }].into_iter().chain(tidy(self.keys.number)).collect()
+    }
+
+    async fn enqueue_one(&self, job: &NewJob) -> Result<Enqueued> {
+        const STEP: &str = "enqueue";
+        let id = self.keys.entry(&job.id);
+        let (lane, due) = (Bson::from(lane_number(job.lane)), after(job.delay));
+        let new = || job::new(self.keys.number, &lane, job.priority.into(), &due);
+        let needed = || job::needed(self.keys.number, &lane, job.priority.into(), &due);
+        for _ in 0..TRIES {
+            let update = self.with_job(cond(true, new(), gone()));
+            let adding = self.link.entries.update_one(doc! { "_id": &id, "job": Bson::Null }, update).upsert(true);
+            let adding = async {
+                match adding.await {
+                    // There is a job.
+                    Err(error) if is_duplicate(&error) => Ok(false),
+                    added => added.map(|_| true),
+                }
+            };
+            if self.link.run(STEP, adding).await? {
+                return Ok(Enqueued::Queued);
+            }
+            if !job.revive {
+                let reading = self.link.entries.find_one(doc! { "_id": &id }).projection(doc! { "job.s": 1 });
+                let found = self.link.run(STEP, async { reading.await }).await?;
+                let job = found.as_ref().and_then(|found| found.get_document("job").ok());
+                match job.and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s")) {
+                    Some(BURIED) => return Ok(Enqueued::Buried),
+                    Some(_) => return Ok(Enqueued::Merged),
+                    None => continue,
+                }
+            }
+            for (state, answer) in [(QUEUED, Enqueued::Merged), (RUNNING, Enqueued::Again), (BURIED, Enqueued::Queued)]
+            {
+                if self.change(STEP, doc! { "_id": &id, "job.s": state }, needed()).await? {
+                    return Ok(answer);
+                }
+            }
+        }
+        Err(overtaken(STEP))
+    }
+
+    async fn settle_one(&self, settlement: &Settlement) -> Result<Settled> {
+        const STEP: &str = "settle";
+        let id = self.keys.entry(&settlement.id);
+        let token = binary(settlement.token.as_bytes());
+        let held = || doc! { "_id": &id, "job.token": token.clone(), "job.s": RUNNING };
+        for _ in 0..TRIES {
+            let mut alone = held();
+            alone.insert("job.again", Bson::Null);
+            if self.end(STEP, &alone, &settlement.end).await? {
+                return Ok(Settled::Settled);
+            }
+            let mut again = held();
+            again.insert("job.again.at", doc! { "$gte": 0_i64 });
+            if self.change(STEP, again, once_more(&settlement.end)).await? {
+                return Ok(Settled::Again);
+            }
+            let lost = self.link.run(STEP, async { self.link.entries.find_one(held()).await }).await?.is_none();
+            if lost {
+                return Ok(Settled::Lost);
+            }
+        }
+        Err(overtaken(STEP))
+    }
+
+    /// Ends a job that was not requested while it ran.
+    async fn end(&self, step: &'static str, alone: &Document, end: &JobEnd) -> Result<bool> {
+        let job = match end {
+            JobEnd::Done => return self.forget(step, alone).await,
+            JobEnd::Release { delay } => job::queued_again(&after(*delay), doc! {}),
+            JobEnd::Retry { delay, error } => {
+                let more = doc! { "errors": { "$add": ["$job.errors", 1_i64] }, "error": error_text(error) };
+                job::queued_again(&after(*delay), more)
+            }
+            JobEnd::Bury { error } => {
+                let buried = doc! { "s": BURIED, "at": now(), "error": error_text(error) };
+                doc! { "$mergeObjects": [job::without(&["again", "token"]), buried] }.into()
+            }
+        };
+        self.change(step, alone.clone(), job).await
+    }
+
+    /// The job goes, and its document with it if there is nothing else in it.
+    async fn forget(&self, step: &'static str, which: &Document) -> Result<bool> {
+        let (mut nothing_else, mut with_entry) = (which.clone(), which.clone());
+        nothing_else.extend(doc! { "n": Bson::Null, "run": Bson::Null });
+        with_entry.insert("n", self.keys.number);
+        if self.joined && self.change(step, with_entry, gone()).await? {
+            return Ok(true);
+        }
+        let entries = &self.link.entries;
+        let gone_all = self.link.run(step, async { entries.delete_one(nothing_else).await }).await?;
+        Ok(gone_all.deleted_count > 0 || self.change(step, which.clone(), gone()).await?)
+    }
+}
+
+fn error_text(error: &str) -> Bson {
+    literal(clip(error, KEPT_ERROR))
+}
+
+/// What becomes of a job that was requested while it ran.
+fn once_more(end: &JobEnd) -> Bson {
+    // What a change does to a buried job: it starts anew.
+    let anew = doc! { "l": "$job.again.l", "errors": 0_i64, "crashes": 0_i64 };
+    let sooner =
+        |operator: &str, delay: Duration| -> Bson { doc! { operator: ["$job.again.at", after(delay)] }.into() };
+    let merged = match end {
+        JobEnd::Done | JobEnd::Bury { .. } => job::queued_again(&"$job.again.at".into(), anew),
+        JobEnd::Release { delay } => return job::queued_again(&sooner("$min", *delay), doc! {}),
+        // A job that fails backs off although its data changed.
+        JobEnd::Retry { delay, error } => {
+            let more = doc! { "errors": { "$add": ["$job.errors", 1_i64] }, "error": error_text(error) };
+            return job::queued_again(&sooner("$max", *delay), more);
+        }
+    };
+    job::without_error(&merged)
+}
+
+#[async_trait]
+impl JobQueue for MongoQueue {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        let added: Vec<_> = jobs.iter().map(|job| self.enqueue_one(job)).collect();
+        let answers = stream::iter(added).buffered(SIDE_BY_SIDE).try_collect().await;
+        // Also after an error: some may be there.
+        self.bell.ring();
+        answers
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
+        self.reserve_jobs(&reserve).await
+    }
+
+    async fn extend(&self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        let extended = jobs.iter().map(async |(id, token)| {
+            let token = binary(token.as_bytes());
+            let filter = doc! { "_id": self.keys.entry(id), "job.token": token, "job.s": RUNNING };
+            let update = vec![doc! { "$set": { "job.at": after(lease) } }];
+            let extended =
+                self.link.run("extend", async { self.link.entries.update_one(filter, update).await }).await?;
+            Ok(extended.matched_count > 0)
+        });
+        let extended: Vec<_> = extended.collect();
+        stream::iter(extended).buffered(SIDE_BY_SIDE).try_collect().await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let settled: Vec<_> = settlements.iter().map(|settlement| self.settle_one(settlement)).collect();
+        let answers: Vec<Settled> = stream::iter(settled).buffered(SIDE_BY_SIDE).try_collect().await?;
+        let goes_back =
+            |settlement: &Settlement| matches!(settlement.end, JobEnd::Release { .. } | JobEnd::Retry { .. });
+        if answers.contains(&Settled::Again) || settlements.iter().any(goes_back) {
+            self.bell.ring();
+        }
+        Ok(answers)
+    }
+
+    async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
+        let fresh = doc! { "s": QUEUED, "at": now(), "errors": 0_i64, "crashes": 0_i64 };
+        let update = self.with_job(doc! { "$mergeObjects": [job::without(&["error"]), fresh] }.into());
+        let mut back = 0;
+        for ids in ids.chunks(IDS) {
+            let filter = doc! { "_id": { "$in": self.names(ids) }, "job.s": BURIED };
+            let update = update.clone();
+            let changed = self.link.run("requeue", async { self.link.entries.update_many(filter, update).await });
+            back += changed.await?.matched_count;
+        }
+        if back > 0 {
+            self.bell.ring();
+        }
+        Ok(back)
+    }
+
+    async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
+        let mut gone_all = 0;
+        for ids in ids.chunks(IDS) {
+            let idle = doc! { "_id": { "$in": self.names(ids) }, "job.s": { "$in": [QUEUED, BURIED] } };
+            let mut nothing_else = idle.clone();
+            nothing_else.extend(doc! { "n": Bson::Null, "run": Bson::Null });
+            let entries = &self.link.entries;
+            let removed = self.link.run("discard", async { entries.delete_many(nothing_else).await }).await?;
+            let update = self.with_job(gone());
+            let changed = self.link.run("discard", async { entries.update_many(idle, update).await }).await?;
+            gone_all += removed.deleted_count + changed.matched_count;
+        }
+        Ok(gone_all)
+    }
+
+    async fn counts(&self) -> Result<JobCounts> {
+        let pipeline = vec![
+            doc! { "$match": { "job.n": self.keys.number } },
+            doc! { "$group": { "_id": { "s": "$job.s", "l": "$job.l" }, "all": { "$sum": 1_i64 } } },
+        ];
+        let reading = async { self.link.entries.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
+        let mut counts = JobCounts::default();
+        for group in self.link.run_long("counts", reading).await? {
+            let Ok(of) = group.get_document("_id") else { continue };
+            let (of, all) = (Fields::new(of, UNREADABLE), Fields::new(&group, UNREADABLE).maybe_int("all"));
+            let all = all.map_or(0, count);
+            match (of.int("s")?, of.int("l")?) {
+                (QUEUED, 0) => counts.propagation += all,
+                (QUEUED, _) => counts.recompute += all,
+                (RUNNING, _) => counts.running += all,
+                _ => counts.buried += all,
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn list(&self, state: JobState, after: Option<Bytes>, limit: usize) -> Result<JobPage> {
+        let (after, limit) = (cursor(after.as_deref())?, limit.clamp(1, MOST));
+        let filter = doc! {
+            "job.n": self.keys.number, "job.s": state_number(state), "_id": self.keys.after(after.as_ref()),
+        };
+        let reading = async {
+            let found = self.link.entries.find(filter).projection(doc! { "job": 1 }).sort(doc! { "_id": 1 });
+            found.limit(limit as i64 + 1).await?.try_collect::<Vec<Document>>().await
+        };
+        let mut found = self.link.run("list", reading).await?;
+        let next = next_page(&mut found, limit)?;
+        Ok(JobPage { jobs: found.iter().map(listed).collect::<Result<_>>()?, next })
+    }
+
+    async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
+        let reading = self.link.entries.find_one(doc! { "_id": self.keys.entry(id) }).projection(doc! { "job": 1 });
+        let entry = self.link.run("find", async { reading.await }).await?;
+        entry.as_ref().and_then(|entry| entry.get_document("job").ok()).map(found).transpose()
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        examine_backend(&self.link).await
+    }
+
+    async fn wait(&self, timeout: Duration) -> Result<()> {
+        self.bell.wait(timeout).await;
+        Ok(())
+    }
+}
+
+impl MongoQueue {
+    fn names(&self, ids: &[EntryId]) -> Vec<Bson> {
+        ids.iter().map(|id| self.keys.entry(id)).collect()
+    }
+}
+
+impl fmt::Debug for MongoQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoQueue")
+            .field("namespace", &self.keys.name)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,259 @@
+//! The document of an entry, read.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use mongodb::bson::{Bson, Document};
+use smache_core::{
+    Dependency, Epoch, Epochs, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp, Token, Used,
+    Via,
+};
+
+use crate::{
+    error::corrupt,
+    keys::{Keys, edge_of},
+};
+
+const UNREADABLE: &str = "the bookkeeping of a record cannot be read: remove its document of `smache_entries`";
+
+/// The fields of a document, and what is said when one cannot be read.
+pub(crate) struct Fields<'a> {
+    document: &'a Document,
+    unreadable: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(document: &'a Document, unreadable: &'static str) -> Self {
+        Self { document, unreadable }
+    }
+
+    /// A number; a server answers the sum of two in whichever type it fits.
+    pub(crate) fn maybe_int(&self, name: &str) -> Option<i64> {
+        self.document.get(name).and_then(int)
+    }
+
+    pub(crate) fn int(&self, name: &str) -> Result<i64> {
+        self.maybe_int(name).ok_or_else(|| corrupt(self.unreadable))
+    }
+
+    pub(crate) fn count(&self, name: &str) -> Result<u64> {
+        self.int(name).map(count)
+    }
+
+    pub(crate) fn time(&self, name: &str) -> Option<Timestamp> {
+        self.maybe_int(name).map(|millis| Timestamp::from_millis(count(millis)))
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
+        self.document.get_str(name).ok()
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Result<&'a [u8]> {
+        self.document.get_binary_generic(name).map(Vec::as_slice).map_err(|_| corrupt(self.unreadable))
+    }
+
+    pub(crate) fn token(&self, name: &str) -> Result<Token> {
+        Token::from_slice(self.bytes(name)?)
+    }
+
+    /// The documents in an array; nothing where there is none.
+    pub(crate) fn documents(&self, name: &str) -> impl Iterator<Item = &'a Document> + use<'a> {
+        self.document.get_array(name).into_iter().flatten().filter_map(Bson::as_document)
+    }
+}
+
+fn int(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(number) => Some((*number).into()),
+        Bson::Int64(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// A number that is never negative.
+pub(crate) fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+pub(crate) fn few(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The fields that a look-up needs.
+pub(crate) fn entry_fields() -> Document {
+    let names = ["n", "value", "meta", "version", "epochs", "stale", "since", "stored", "expires"]
+        .map(|name| (name.to_owned(), 1.into()));
+    names.into_iter().collect()
+}
+
+/// Whether a document has a value, and is not only a job or a run.
+pub(crate) fn has_record(document: &Document) -> bool {
+    document.contains_key("n")
+}
+
+/// The stored entry, if there is one.
+pub(crate) fn entry(document: &Document) -> Result<Option<StoredEntry>> {
+    if !has_record(document) {
+        return Ok(None);
+    }
+    let fields = Fields::new(document, UNREADABLE);
+    let staleness = match fields.int("stale")? {
+        0 => Staleness::Fresh,
+        1 => Staleness::Child,
+        2 => Staleness::Hard,
+        _ => return Err(corrupt(UNREADABLE)),
+    };
+    Ok(Some(StoredEntry {
+        value: Bytes::copy_from_slice(fields.bytes("value")?),
+        meta: Bytes::copy_from_slice(fields.bytes("meta")?),
+        version: fields.count("version")?,
+        epochs: epochs(document)?,
+        staleness,
+        since: fields.time("since"),
+        stored_at: fields.time("stored").ok_or_else(|| corrupt(UNREADABLE))?,
+        expires: fields.time("expires"),
+    }))
+}
+
+/// The epochs that the stored value was computed in.
+pub(crate) fn epochs(document: &Document) -> Result<Epochs> {
+    let bytes = Fields::new(document, UNREADABLE).bytes("epochs")?;
+    decode_epochs(bytes).ok_or_else(|| corrupt(UNREADABLE))
+}
+
+/// The whole record, if there is one.
+pub(crate) fn record(document: &Document) -> Result<Option<Record>> {
+    let Some(entry) = entry(document)? else { return Ok(None) };
+    let fields = Fields::new(document, UNREADABLE);
+    let mut record = Record::new(entry, Bytes::copy_from_slice(fields.bytes("call")?), used(document)?);
+    let causes = document.get_array("causes").map_err(|_| corrupt(UNREADABLE))?;
+    record.causes = causes.iter().filter_map(Bson::as_str).map(Arc::from).collect();
+    record.lazy = document.get_bool("lazy").map_err(|_| corrupt(UNREADABLE))?;
+    (record.conflicts, record.failures) = (few(fields.count("conflicts")?), few(fields.count("failures")?));
+    let failure = fields.text("failure").zip(fields.time("failed"));
+    record.last_failure = failure.map(|(message, at)| RunFailure { message: message.to_owned(), at });
+    Ok(Some(record))
+}
+
+/// What the stored value depends on. While a value is being stored beside it the index has the edges of both.
+fn used(document: &Document) -> Result<Vec<Used>> {
+    let own = match document.get_document("next") {
+        Ok(next) => next.get_array("was"),
+        Err(_) => document.get_array("deps"),
+    };
+    // A record without dependencies has no list, where another tool has left it away.
+    let own = own.into_iter().flatten();
+    let one = |edge: &Bson| {
+        let Bson::Binary(edge) = edge else { return Err(corrupt(UNREADABLE)) };
+        let (dependency, direct) = edge_of(&edge.bytes).ok_or_else(|| corrupt(UNREADABLE))?;
+        Ok(Used { dependency, via: if direct { Via::Direct } else { Via::Child } })
+    };
+    own.map(one).collect()
+}
+
+/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+pub(crate) fn edges(keys: &Keys, used: &[Used]) -> Vec<Bson> {
+    let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
+    let mut places = HashMap::with_capacity(used.len());
+    for Used { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
+        let place = *places.entry(*dependency).or_insert(edges.len());
+        if place == edges.len() {
+            edges.push((*dependency, *via != Via::Child));
+        } else {
+            edges[place].1 |= *via != Via::Child;
+        }
+    }
+    edges.iter().map(|(dependency, direct)| keys.edge(dependency, *direct)).collect()
+}
+
+/// The namespace's epoch, then the length of the name, the name and the epoch of each source.
+pub(crate) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
+    let mut bytes = epochs.global.as_bytes().to_vec();
+    for (source, epoch) in &epochs.sources {
+        // Names have at most 128 bytes.
+        bytes.push(u8::try_from(source.as_str().len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(source.as_str().as_bytes());
+        bytes.extend_from_slice(epoch.as_bytes());
+    }
+    bytes
+}
+
+fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
+    let (global, mut bytes) = bytes.split_first_chunk()?;
+    let mut sources = Vec::new();
+    while let Some((length, rest)) = bytes.split_first() {
+        let (name, rest) = rest.split_at_checked((*length).into())?;
+        let (epoch, rest) = rest.split_first_chunk()?;
+        let name = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
+        sources.push((name, Epoch::from_bytes(*epoch)));
+        bytes = rest;
+    }
+    Some(Epochs { global: Epoch::from_bytes(*global), sources })
+}
+
+/// Whether something in a document is of another epoch than the present ones. What cannot be read is.
+pub(crate) fn is_outdated(vouch: &smache_core::Vouch, bytes: &[u8]) -> bool {
+    decode_epochs(bytes).is_none_or(|epochs| !vouch.has_epochs(&epochs))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::doc;
+    use smache_core::{ErrorKind, Namespace};
+
+    use super::*;
+    use crate::keys::binary;
+
+    fn keys() -> Keys {
+        Keys::new(&Namespace::new("shop").expect("a name"))
+    }
+
+    fn epochs() -> Epochs {
+        let source = |name| SourceId::new(name).expect("a name");
+        let sources = vec![(source("a"), Epoch::from_bytes([2; 16])), (source("orders"), Epoch::from_bytes([3; 16]))];
+        Epochs { global: Epoch::from_bytes([1; 16]), sources }
+    }
+
+    fn stored() -> Document {
+        let used = [Used { dependency: Dependency::tag("a"), via: Via::Child }];
+        doc! {
+            "n": 5_i64, "value": binary([1]), "meta": binary([2]), "call": binary([3]), "version": 7_i64,
+            "epochs": binary(encode_epochs(&epochs())), "stale": 1_i32, "since": 8_i64, "stored": 9_i64, "causes": ["a"],
+            "lazy": true, "conflicts": 1_i64, "failures": 2_i64, "failure": "paper", "failed": 3_i64,
+            "deps": edges(&keys(), &used),
+        }
+    }
+
+    #[test]
+    fn record_is_read_as_it_is_stored() {
+        let record = record(&stored()).expect("a record").expect("there");
+        assert_eq!((record.entry.staleness, record.entry.version, record.entry.expires), (Staleness::Child, 7, None));
+        assert_eq!((record.lazy, record.conflicts, record.failures), (true, 1, 2));
+        assert_eq!(record.used, [Used { dependency: Dependency::tag("a"), via: Via::Child }]);
+        assert_eq!(record.entry.epochs, epochs());
+    }
+
+    #[test]
+    fn damaged_record_is_corrupt_and_a_job_alone_is_none() {
+        for (name, value) in [("epochs", binary([1; 20])), ("stale", 3.into()), ("deps", vec![binary([1])].into())] {
+            let mut damaged = stored();
+            damaged.insert(name, value);
+            assert_eq!(record(&damaged).expect_err(name).kind(), ErrorKind::Corrupt);
+        }
+        assert!(entry(&doc! { "job": {} }).expect("no entry").is_none());
+    }
+
+    #[test]
+    fn dependency_that_is_used_in_both_ways_has_one_direct_edge() {
+        let used = [Via::Child, Via::Direct, Via::Guard].map(|via| Used { dependency: Dependency::tag("a"), via });
+        assert_eq!(edges(&keys(), &used), [keys().edge(&Dependency::tag("a"), true)]);
+    }
+
+    #[test]
+    fn value_beside_the_stored_one_adds_no_dependencies_to_it() {
+        let mut both = stored();
+        both.insert("next", doc! { "was": both.get_array("deps").expect("there").clone() });
+        both.insert("deps", vec![keys().edge(&Dependency::tag("b"), true)]);
+        assert_eq!(used(&both).expect("used"), used(&stored()).expect("used"));
+    }
+}

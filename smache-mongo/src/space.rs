@@ -1,0 +1,352 @@
+//! A namespace: its clock and everything that vouches for its entries, in one document.
+//!
+//! `clock` and `floor` only grow, and are moved by operators, so that no two invalidations wait for each other. All else is
+//! read, changed here and written on condition that its revision `rev` is the one that was read.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::TryStreamExt;
+use mongodb::{
+    bson::{Bson, Document, doc},
+    options::ReturnDocument,
+};
+use smache_core::{
+    Epoch, Error, ErrorKind, FeedStep, Incarnation, Position, Result, SourceId, SourceVouch, Timestamp, Token, Vouch,
+};
+
+use crate::{
+    error::{corrupt, is_duplicate, overtaken},
+    expression::{now, number, time},
+    keys::{Keys, SCHEMA, binary},
+    link::Link,
+    record::Fields,
+    schema::{VERSION, make_indexes},
+};
+
+const UNREADABLE: &str = "what vouches cannot be read: remove the namespace's document of `smache_state`";
+
+/// How often a change of the document is tried before others are said to be in the way.
+const TRIES: u32 = 64;
+
+/// The document of a namespace as it was read, with the time and the incarnation.
+#[derive(Debug, Clone)]
+pub(crate) struct Space {
+    pub(crate) now: Timestamp,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) epoch: Epoch,
+    pub(crate) clock: u64,
+    pub(crate) floor: u64,
+    pub(crate) rev: i64,
+    /// Where the walk over entries of old epochs goes on.
+    pub(crate) sweep: Sweep,
+    pub(crate) sources: BTreeMap<SourceId, SourceVouch>,
+    pub(crate) positions: BTreeMap<SourceId, Position>,
+    pub(crate) feeds: Vec<Feed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    Over,
+    /// Behind that id.
+    After(Vec<u8>),
+}
+
+/// Who leads a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Feed {
+    pub(crate) name: String,
+    pub(crate) holder: Token,
+    pub(crate) fence: u64,
+    pub(crate) until: Timestamp,
+}
+
+impl Space {
+    /// What vouches for entries.
+    pub(crate) fn vouch(&self) -> Arc<Vouch> {
+        let mut vouch = Vouch::new(self.epoch);
+        vouch.sources.clone_from(&self.sources);
+        Arc::new(vouch)
+    }
+
+    /// From the two documents of a namespace.
+    fn read(schema: &Document, space: &Document) -> Result<Self> {
+        let (schema, fields) = (Fields::new(schema, UNREADABLE), Fields::new(space, UNREADABLE));
+        let mut sources = BTreeMap::new();
+        for source in fields.documents("sources") {
+            let source = Fields::new(source, UNREADABLE);
+            let epoch = Epoch::from_slice(source.bytes("epoch")?)?;
+            let armed = source.text("armed").map(Incarnation::new);
+            let vouch = match source.time("lease") {
+                Some(lease) => SourceVouch::feed(epoch, armed, lease),
+                None => SourceVouch::application(epoch, armed),
+            };
+            sources.insert(name_of(&source)?, vouch);
+        }
+        let mut positions = BTreeMap::new();
+        for position in fields.documents("positions") {
+            let position = Fields::new(position, UNREADABLE);
+            let (order, token) = (position.bytes("order")?.to_vec(), position.bytes("token")?.to_vec());
+            positions.insert(name_of(&position)?, Position { order: order.into(), token: token.into() });
+        }
+        let feed = |feed| {
+            let feed = Fields::new(feed, UNREADABLE);
+            let name = feed.text("name").ok_or_else(|| corrupt(UNREADABLE))?.to_owned();
+            let until = feed.time("until").ok_or_else(|| corrupt(UNREADABLE))?;
+            Ok(Feed { name, holder: feed.token("holder")?, fence: feed.count("fence")?, until })
+        };
+        Ok(Self {
+            now: fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?,
+            incarnation: Incarnation::new(schema.text("incarnation").ok_or_else(|| corrupt(UNREADABLE))?),
+            epoch: Epoch::from_slice(fields.bytes("epoch")?)?,
+            clock: fields.count("clock")?,
+            floor: fields.count("floor")?,
+            rev: fields.int("rev")?,
+            sweep: fields.bytes("sweep").map_or(Sweep::Over, |after| Sweep::After(after.to_vec())),
+            sources,
+            positions,
+            feeds: fields.documents("feeds").map(feed).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The fields that are changed here.
+    fn write(&self) -> Document {
+        let source = |(name, vouch): (&SourceId, &SourceVouch)| {
+            let mut source = doc! { "name": name.as_str(), "epoch": binary(vouch.epoch.as_bytes()) };
+            if let Some(armed) = &vouch.armed {
+                source.insert("armed", armed.as_str());
+            }
+            if let Some(lease) = vouch.lease {
+                source.insert("lease", time(lease));
+            }
+            Bson::from(source)
+        };
+        let position = |(name, position): (&SourceId, &Position)| {
+            Bson::from(
+                doc! { "name": name.as_str(), "order": binary(&position.order[..]), "token": binary(&position.token[..]) },
+            )
+        };
+        let feed = |feed: &Feed| {
+            let (fence, until) = (number(feed.fence), time(feed.until));
+            Bson::from(
+                doc! { "name": &feed.name, "holder": binary(feed.holder.as_bytes()), "fence": fence, "until": until },
+            )
+        };
+        doc! {
+            "epoch": binary(self.epoch.as_bytes()),
+            "sweep": match &self.sweep {
+                Sweep::Over => Bson::Null,
+                Sweep::After(after) => binary(after.clone()),
+            },
+            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
+            "positions": self.positions.iter().map(position).collect::<Vec<_>>(),
+            "feeds": self.feeds.iter().map(feed).collect::<Vec<_>>(),
+        }
+    }
+
+    /// Refuses a step of an older leader, and one of the life before.
+    pub(crate) fn check(&self, step: &FeedStep) -> Result<()> {
+        if !self.feeds.iter().any(|feed| feed.name == step.feed.as_str() && feed.fence == step.fence) {
+            return Err(Error::new(ErrorKind::Fenced, "another leader of the feed took over")
+                .with_context("feed", &step.feed)
+                .with_context("fence", step.fence));
+        }
+        if self.incarnation != step.incarnation {
+            let message =
+                "the database is another one than the feed's leader knows: start again from the stored positions";
+            return Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed));
+        }
+        Ok(())
+    }
+
+    /// The leader of a feed has done a step: its lease holds on.
+    pub(crate) fn renew(&mut self, step: &FeedStep) {
+        let now = self.now;
+        for feed in self.feeds.iter_mut().filter(|feed| feed.name == step.feed.as_str()) {
+            feed.until = now.after(step.leadership);
+        }
+    }
+}
+
+fn name_of(fields: &Fields<'_>) -> Result<SourceId> {
+    fields.text("name").and_then(|name| SourceId::new(name).ok()).ok_or_else(|| corrupt(UNREADABLE))
+}
+
+/// What a read of a namespace brings along.
+pub(crate) struct Seen {
+    pub(crate) space: Space,
+    /// The documents of the stages that were added.
+    pub(crate) more: Vec<Document>,
+}
+
+/// Another collection's documents behind those that come before it.
+pub(crate) fn and(collection: &str, pipeline: Vec<Document>) -> Document {
+    doc! { "$unionWith": { "coll": collection, "pipeline": pipeline } }
+}
+
+/// Reads a namespace and then, in the same round trip, what the added stages ask for.
+///
+/// A server reads them one after the other, and each at least as new as the one before: what vouches is never newer than
+/// an entry that is read with it. The time is the one at which the command began, so the oldest of all.
+pub(crate) async fn read(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>) -> Result<Seen> {
+    read_all(link, keys, step, more, true).await
+}
+
+/// The same without what only feeds need.
+pub(crate) async fn look(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>) -> Result<Seen> {
+    read_all(link, keys, step, more, false).await
+}
+
+async fn read_all(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>, feeds: bool) -> Result<Seen> {
+    let space = keys.space();
+    for _ in 0..3 {
+        let mut pipeline =
+            vec![doc! { "$match": { "_id": { "$in": [SCHEMA, &space] } } }, doc! { "$set": { "now": now() } }];
+        if !feeds {
+            pipeline.push(doc! { "$unset": ["feeds", "positions"] });
+        }
+        pipeline.extend(more.iter().cloned());
+        let reading = async { link.state.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
+        let (mut schema, mut own, mut rest) = (None, None, Vec::new());
+        for document in link.run(step, reading).await? {
+            match document.get_str("_id") {
+                Ok(SCHEMA) => schema = Some(document),
+                Ok(id) if id == space => own = Some(document),
+                _ => rest.push(document),
+            }
+        }
+        if let (Some(schema), Some(own)) = (&schema, &own) {
+            return Ok(Seen { space: Space::read(schema, own)?, more: rest });
+        }
+        make(link, keys, step).await?;
+    }
+    Err(overtaken(step))
+}
+
+/// Makes the documents of a namespace if they are missing: without an epoch there is nothing to say.
+///
+/// Its clock starts at the time, in microseconds, and not at nothing: where these documents are dropped and made again
+/// the clock has not gone back.
+async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
+    if make_schema(link, step).await? {
+        // They were dropped under a running system, and maybe the others with them.
+        make_indexes(link, step).await?;
+    }
+    let missing = |field: &str, value: Bson| -> Bson { doc! { "$ifNull": [field, value] }.into() };
+    let begins = doc! { "$multiply": [now(), 1_000_i64] };
+    let space = doc! { "$set": {
+        "epoch": missing("$epoch", binary(Epoch::random().as_bytes())),
+        "clock": missing("$clock", begins.into()),
+        "floor": missing("$floor", 0_i64.into()),
+        "rev": missing("$rev", 0_i64.into()),
+        // Entries of before, if there are any, are of no epoch that this one knows.
+        "sweep": { "$cond": [{ "$eq": [{ "$type": "$rev" }, "missing"] }, binary([]), "$sweep"] },
+    } };
+    let made = link.state.update_one(doc! { "_id": keys.space() }, vec![space]).upsert(true);
+    link.run(step, async { tolerate(made.await) }).await.map(drop)
+}
+
+/// Makes the document with the version and the incarnation if it is missing. Says whether it was.
+pub(crate) async fn make_schema(link: &Link, step: &'static str) -> Result<bool> {
+    let new = doc! { "version": VERSION, "incarnation": Token::random().to_string() };
+    let made = link.state.update_one(doc! { "_id": SCHEMA }, doc! { "$setOnInsert": new }).upsert(true);
+    let made = link.run(step, async { tolerate(made.await) }).await?;
+    Ok(made.is_some_and(|made| made.upserted_id.is_some()))
+}
+
+/// Somebody else made it at the same moment.
+fn tolerate<T>(made: mongodb::error::Result<T>) -> mongodb::error::Result<Option<T>> {
+    match made {
+        Err(error) if is_duplicate(&error) => Ok(None),
+        made => made.map(Some),
+    }
+}
+
+/// What a change of a namespace decided.
+pub(crate) enum Change<T> {
+    /// To write it, and whether the clock ticks.
+    Write { ticks: bool, answer: T },
+    /// To leave all as it is.
+    Keep(T),
+}
+
+/// Changes a namespace in one step, and answers the clock after it.
+pub(crate) async fn change<T: Send>(
+    link: &Link,
+    keys: &Keys,
+    step: &'static str,
+    mut decide: impl FnMut(&mut Space) -> Result<Change<T>> + Send,
+) -> Result<(T, u64)> {
+    for attempt in 0..TRIES {
+        let mut space = read(link, keys, step, Vec::new()).await?.space;
+        let (ticks, answer) = match decide(&mut space)? {
+            Change::Write { ticks, answer } => (ticks, answer),
+            Change::Keep(answer) => return Ok((answer, space.clock)),
+        };
+        let update = doc! { "$set": space.write(), "$inc": { "rev": 1_i64, "clock": i64::from(ticks) } };
+        let written = link
+            .state
+            .find_one_and_update(doc! { "_id": keys.space(), "rev": space.rev }, update)
+            .projection(doc! { "clock": 1 })
+            .return_document(ReturnDocument::After);
+        if let Some(written) = link.run(step, async { written.await }).await? {
+            return Ok((answer, Fields::new(&written, UNREADABLE).count("clock")?));
+        }
+        // Who lost more often waits longer, and no two for the same time.
+        let random = u64::from(Token::random().as_bytes()[0]);
+        tokio::time::sleep(Duration::from_micros(u64::from(attempt + 1) * random * 20)).await;
+    }
+    Err(overtaken(step))
+}
+
+/// Ticks the clock, and answers it.
+pub(crate) async fn tick(link: &Link, keys: &Keys, step: &'static str) -> Result<u64> {
+    for _ in 0..3 {
+        let ticked = link
+            .state
+            .find_one_and_update(doc! { "_id": keys.space() }, doc! { "$inc": { "clock": 1_i64 } })
+            .projection(doc! { "clock": 1 })
+            .return_document(ReturnDocument::After);
+        if let Some(ticked) = link.run(step, async { ticked.await }).await? {
+            return Fields::new(&ticked, UNREADABLE).count("clock");
+        }
+        make(link, keys, step).await?;
+    }
+    Err(overtaken(step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespace_is_read_as_it_is_written() {
+        let source = SourceId::new("users").expect("a name");
+        let space = Space {
+            now: Timestamp::from_millis(5),
+            incarnation: Incarnation::new("life"),
+            epoch: Epoch::from_bytes([1; 16]),
+            clock: 7,
+            floor: 3,
+            rev: 9,
+            sweep: Sweep::After(vec![1, 2]),
+            sources: [(source.clone(), SourceVouch::unarmed(Epoch::from_bytes([2; 16])))].into(),
+            positions: [(source, Position { order: vec![1].into(), token: vec![2].into() })].into(),
+            feeds: vec![Feed {
+                name: "feed".into(),
+                holder: Token::from_bytes([3; 16]),
+                fence: 4,
+                until: Timestamp::from_millis(6),
+            }],
+        };
+        let mut written = space.write();
+        written.extend(doc! { "now": 5_i64, "clock": 7_i64, "floor": 3_i32, "rev": 9_i64 });
+        let read = Space::read(&doc! { "incarnation": "life" }, &written).expect("a namespace");
+        assert_eq!(format!("{read:?}"), format!("{space:?}"));
+    }
+
+    #[test]
+    fn namespace_that_cannot_be_read_is_corrupt() {
+        let error = Space::read(&doc! { "incarnation": "life" }, &doc! { "epoch": 1 }).expect_err("damaged");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}

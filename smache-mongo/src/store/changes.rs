@@ -1,0 +1,322 @@
+//! Invalidation: announced, then done page by page, then ticked.
+//!
+//! An update of many documents is not one step. So a change is first written down, with a clock beyond all others: from
+//! then on no commit of what it hits is fresh. Then all dependants are marked; who becomes one meanwhile reads the change
+//! (see `commit`). Then the clock ticks and, with it, the progress of the feed is saved. At last the change gets that clock.
+//! A change that stays without one was given up on the way: upkeep does it again when its deadline is over, and until then
+//! it is as if it never ended, which is the safe side.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::{Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, SourceVouch, Token};
+use tokio::time::Instant;
+
+use super::Inner;
+use crate::{
+    expression::{after, all, clip, cond, gone, has_record, keep, literal, noted, now, number, tidy, when},
+    job::{self, id_of},
+    keys::binary,
+    record::has_record as holds_record,
+    space::{Change, change, look, read, tick},
+};
+
+/// How many hits one update looks for.
+const HITS: usize = 64;
+
+/// How many entries one update names.
+const IDS: usize = 100;
+
+/// How many dependencies one document of a change has.
+const ANNOUNCED: usize = 10_000;
+
+/// When upkeep takes a change for given up.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many bytes of a cause are kept.
+const KEPT_CAUSE: usize = 200;
+
+/// What an invalidation has done so far.
+#[derive(Default)]
+struct Done {
+    marked: u64,
+    jobs: Vec<EntryId>,
+    seen: HashSet<EntryId>,
+}
+
+/// Which documents a page marks, how hard, and why.
+struct Marks {
+    filter: Document,
+    level: Bson,
+    causes: Bson,
+}
+
+/// A change that is written down.
+pub(super) struct Announced {
+    nonces: Vec<Bson>,
+    /// When its deadline was moved for the last time.
+    renewed: Option<Instant>,
+}
+
+impl Inner {
+    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
+        const STEP: &str = "invalidate";
+        let Invalidation { hits, entries, step } = invalidation;
+        let happened = !hits.is_empty() || !entries.is_empty();
+        if let Some(step) = step.as_ref().filter(|_| happened) {
+            // First of all: who was replaced changes nothing.
+            read(&self.link, &self.keys, STEP, Vec::new()).await?.space.check(step)?;
+        }
+        let (mut announced, mut done) = (None, Done::default());
+        if happened {
+            let mut change = self.announce(hits, entries).await?;
+            self.mark_all(&mut change, hits, entries, &mut done).await?;
+            announced = Some(change);
+        }
+        let clock = match step {
+            // Both leaders of a feed cannot come to this: the fence is compared in the step that saves the positions.
+            Some(step) => self.save(step, happened).await?,
+            None if happened => tick(&self.link, &self.keys, STEP).await?,
+            None => look(&self.link, &self.keys, STEP, Vec::new()).await?.space.clock,
+        };
+        if let Some(change) = announced {
+            self.finish(&change, clock).await?;
+        }
+        Ok(Invalidated { clock, marked: done.marked, jobs: self.reported(done.jobs) })
+    }
+
+    /// The ids that the caller has to see to; rings for those that have a job already.
+    pub(super) fn reported(&self, needy: Vec<EntryId>) -> Vec<EntryId> {
+        if !self.writes_jobs() {
+            return needy;
+        }
+        if !needy.is_empty() {
+            self.bell.ring();
+        }
+        Vec::new()
+    }
+
+    /// Writes a change down, before anything is done about it.
+    pub(super) async fn announce(&self, hits: &[Hit], entries: &[EntryId]) -> Result<Announced> {
+        let count = hits.len().max(entries.len()).div_ceil(ANNOUNCED).max(1);
+        let mut announced = Announced { nonces: Vec::new(), renewed: Some(Instant::now()) };
+        for place in 0..count {
+            let dependencies = hits.chunks(ANNOUNCED).nth(place).unwrap_or_default();
+            let entries = entries.chunks(ANNOUNCED).nth(place).unwrap_or_default();
+            let mut keys: Vec<Bson> = Vec::with_capacity(dependencies.len());
+            let mut known = HashSet::new();
+            keys.extend(
+                dependencies
+                    .iter()
+                    .filter(|hit| known.insert(hit.dependency))
+                    .map(|hit| self.keys.changed(&hit.dependency)),
+            );
+            let ids: Vec<Bson> = entries.iter().map(|id| self.keys.entry(id)).collect();
+            let nonce = self.keys.change(Token::random().as_bytes());
+            let written = doc! { "$set": {
+                "n": self.keys.number, "k": i64::MAX, "until": after(DEADLINE), "deps": literal(keys), "ids": literal(ids),
+            } };
+            let filter = doc! { "_id": nonce.clone() };
+            let writing = self.link.state.update_one(filter, vec![written]).upsert(true);
+            self.link.run("invalidate", async { writing.await }).await?;
+            announced.nonces.push(nonce);
+        }
+        Ok(announced)
+    }
+
+    /// The change is over, and has the clock of its end.
+    pub(super) async fn finish(&self, change: &Announced, clock: u64) -> Result<()> {
+        let filter = doc! { "_id": { "$in": change.nonces.clone() } };
+        let update = doc! { "$set": { "k": number(clock) }, "$unset": { "until": "", "ids": "" } };
+        // One that somebody else has finished and trimmed is not there any more.
+        let finishing = async {
+            match change.nonces.as_slice() {
+                [nonce] => self.link.state.update_one(doc! { "_id": nonce }, update).await,
+                _ => self.link.state.update_many(filter, update).await,
+            }
+        };
+        self.link.run("invalidate", finishing).await.map(drop)
+    }
+
+    /// A change that takes long is not one that was given up.
+    async fn renew(&self, change: &mut Announced) -> Result<()> {
+        if change.renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE / 3) {
+            return Ok(());
+        }
+        change.renewed = Some(Instant::now());
+        let filter = doc! { "_id": { "$in": change.nonces.clone() }, "k": i64::MAX };
+        let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
+        self.link.run("invalidate", async { self.link.state.update_many(filter, update).await }).await.map(drop)
+    }
+
+    /// Marks every dependant of the hits, and the named entries.
+    async fn mark_all(&self, change: &mut Announced, hits: &[Hit], entries: &[EntryId], done: &mut Done) -> Result<()> {
+        // Why entries were named: their own dependencies are among the hits.
+        let named: HashMap<Dependency, EntryId> = entries.iter().map(|id| (Dependency::entry(id), *id)).collect();
+        let of_named = hits.iter().filter(|hit| named.contains_key(&hit.dependency));
+        let own: HashMap<EntryId, &str> =
+            of_named.map(|hit| (named[&hit.dependency], clip(&hit.cause, KEPT_CAUSE))).collect();
+        let mut by_cause: BTreeMap<Option<&str>, Vec<EntryId>> = BTreeMap::new();
+        for id in entries {
+            by_cause.entry(own.get(id).copied()).or_default().push(*id);
+        }
+        for (cause, ids) in by_cause {
+            for ids in ids.chunks(IDS) {
+                let keys: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
+                let causes = cause.map_or_else(Vec::new, |cause| vec![Bson::from(cause)]);
+                let filter = doc! { "_id": { "$in": keys } };
+                let marks = Marks { filter, level: 2_i64.into(), causes: literal(causes) };
+                let found = self.page(&marks.filter, i64::MAX).await?;
+                self.mark(&marks, &found, done).await?;
+            }
+        }
+        for hits in hits.chunks(HITS) {
+            self.mark_dependants(change, hits, done).await?;
+        }
+        Ok(())
+    }
+
+    /// Page by page, in the order of the ids.
+    async fn mark_dependants(&self, change: &mut Announced, hits: &[Hit], done: &mut Done) -> Result<()> {
+        let edge = |hit: &Hit, direct| self.keys.edge(&hit.dependency, direct);
+        let both: Vec<Bson> = hits.iter().flat_map(|hit| [edge(hit, true), edge(hit, false)]).collect();
+        let direct: Vec<Bson> = hits.iter().map(|hit| edge(hit, true)).collect();
+        let level =
+            cond(doc! { "$gt": [{ "$size": { "$setIntersection": ["$deps", literal(direct)] } }, 0] }, 2_i64, 1_i64);
+        let causes = match hits {
+            [hit] => literal(vec![Bson::from(clip(&hit.cause, KEPT_CAUSE))]),
+            _ => {
+                let one = |hit: &Hit| {
+                    let edges = vec![edge(hit, true), edge(hit, false)];
+                    Bson::from(doc! { "e": edges, "c": clip(&hit.cause, KEPT_CAUSE) })
+                };
+                let all: Vec<Bson> = hits.iter().map(one).collect();
+                let meets = doc! { "$gt": [{ "$size": { "$setIntersection": ["$$hit.e", "$deps"] } }, 0] };
+                let those = doc! { "$filter": { "input": literal(all), "as": "hit", "cond": meets } };
+                doc! { "$map": { "input": those, "as": "hit", "in": "$$hit.c" } }.into()
+            }
+        };
+        let mut last: Option<EntryId> = None;
+        loop {
+            let filter = doc! { "deps": { "$in": &both }, "_id": self.keys.after(last.as_ref()) };
+            let found = self.page(&filter, self.page).await?;
+            let Some(end) = found.last().map(id_of).transpose()? else { return Ok(()) };
+            let mut range = self.keys.after(last.as_ref());
+            range.insert("$lte", self.keys.entry(&end));
+            let filter = doc! { "deps": { "$in": &both }, "_id": range };
+            let marks = Marks { filter, level: level.clone(), causes: causes.clone() };
+            self.mark(&marks, &found, done).await?;
+            if (found.len() as i64) < self.page {
+                return Ok(());
+            }
+            last = Some(end);
+            self.renew(change).await?;
+        }
+    }
+
+    async fn page(&self, filter: &Document, limit: i64) -> Result<Vec<Document>> {
+        let reading = async {
+            let found = self.link.entries.find(filter.clone()).projection(doc! { "n": 1, "lazy": 1 });
+            let found = found.sort(doc! { "_id": 1 }).limit(if limit == i64::MAX { 0 } else { limit });
+            found.await?.try_collect::<Vec<Document>>().await
+        };
+        self.link.run("invalidate", reading).await
+    }
+
+    /// Marks what was found, and whatever has come into the range meanwhile.
+    async fn mark(&self, marks: &Marks, found: &[Document], done: &mut Done) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let update = self.marked(marks);
+        let filter = marks.filter.clone();
+        self.link.run_long("invalidate", async { self.link.entries.update_many(filter, update).await }).await?;
+        for document in found.iter().filter(|document| holds_record(document)) {
+            done.marked += 1;
+            let id = id_of(document)?;
+            if document.get_bool("lazy") != Ok(true) && done.seen.insert(id) {
+                done.jobs.push(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is left away because it is stale already.
+    fn marked(&self, marks: &Marks) -> Vec<Document> {
+        let record = |field: &str, value: Bson| when(has_record(), field, value);
+        let beside = doc! { "$mergeObjects": ["$next", {
+            "hit": { "$max": ["$next.hit", marks.level.clone()] },
+            "causes": noted("$next.causes", marks.causes.clone()),
+        }] };
+        let mut stages = vec![doc! { "$set": {
+            "stale": record("$stale", doc! { "$max": ["$stale", marks.level.clone()] }.into()),
+            "since": record("$since", doc! { "$ifNull": ["$since", now()] }.into()),
+            "causes": record("$causes", noted("$causes", marks.causes.clone())),
+            "next": cond(crate::expression::is_there("$next"), beside, gone()),
+        } }];
+        if self.writes_jobs() {
+            let lane = doc! { "$subtract": ["$stale", 1] }.into();
+            let wanted = all([has_record(), doc! { "$not": ["$lazy"] }.into()]);
+            let job = job::needed(self.keys.number, &lane, job::USUAL, &now());
+            stages.push(doc! { "$set": { "job": cond(wanted, job, keep("$job")) } });
+        }
+        stages.into_iter().chain(tidy(self.keys.number)).collect()
+    }
+
+    /// Saves the progress of a feed, and ticks the clock if something happened: one step.
+    async fn save(&self, step: &FeedStep, ticks: bool) -> Result<u64> {
+        let (_, clock) = change(&self.link, &self.keys, "invalidate", |space| {
+            space.check(step)?;
+            space.renew(step);
+            let now = space.now;
+            for (name, position) in &step.positions {
+                let source = space
+                    .sources
+                    .entry(name.clone())
+                    .or_insert_with(|| SourceVouch::unarmed(smache_core::Epoch::random()));
+                if step.arm {
+                    source.armed = Some(space.incarnation.clone());
+                }
+                // A source without a lease is the application's, and stays so.
+                if let (Some(lease), Some(more)) = (&mut source.lease, step.lease) {
+                    *lease = (*lease).max(now.after(more));
+                }
+                let saved = space.positions.entry(name.clone()).or_insert_with(|| position.clone());
+                if saved.order <= position.order {
+                    saved.clone_from(position);
+                }
+            }
+            Ok(Change::Write { ticks, answer: () })
+        })
+        .await?;
+        Ok(clock)
+    }
+
+    /// Does again what its author announced and did not finish.
+    pub(super) async fn redo(
+        &self,
+        nonce: Bson,
+        dependencies: &[Dependency],
+        entries: &[EntryId],
+    ) -> Result<Vec<EntryId>> {
+        let mut change = Announced { nonces: vec![nonce], renewed: None };
+        // Others that find it late leave it alone now.
+        self.renew(&mut change).await?;
+        let hit = |dependency: &Dependency| Hit { dependency: *dependency, cause: "unfinished invalidation".into() };
+        let hits: Vec<Hit> = dependencies.iter().map(hit).collect();
+        let mut done = Done::default();
+        self.mark_all(&mut change, &hits, entries, &mut done).await?;
+        let clock = tick(&self.link, &self.keys, "maintain").await?;
+        self.finish(&change, clock).await?;
+        Ok(done.jobs)
+    }
+}
+
+/// Named here so that the module of upkeep needs no bytes of its own.
+pub(super) fn nonce(change: &Document) -> Option<Bson> {
+    change.get_binary_generic("_id").ok().map(|nonce| binary(nonce.clone()))
+}

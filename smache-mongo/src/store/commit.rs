@@ -1,0 +1,200 @@
+//! Storing a value: beside the one that is there, then checked, then put in its place.
+//!
+//! A value cannot be checked and stored in one step, since what it is checked against is in other documents. So it comes in
+//! three:
+//!
+//! 1. It is put beside the stored value, with its edges, on condition that the run is the present one. Readers still see
+//!    the value from before, as fresh or stale as it is.
+//! 2. What vouches is read, and the changes of what was used. An invalidation announces its change before it looks for
+//!    dependants: either its change is read here, or it finds the edges, and notes on the document that it hit them.
+//! 3. It takes its place and the run ends: as fresh if nothing was found and nothing was noted, and else as stale.
+//!
+//! A crash before the third step has stored nothing: the run lapses, and who begins next or reaps it drops what lies
+//! beside. Because the run goes on to the last step, nobody begins another one in between, and upkeep keeps what this one
+//! compares with.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::{Commit, CommitOutcome, Dependency, JobWrites, Result, Token, Via};
+
+use super::{Inner, runs::drop_next};
+use crate::{
+    error::corrupt,
+    expression::{after, cond, gone, has_record, keep, literal, millis, now, number, tidy, time},
+    job,
+    keys::{STATE, binary, changed_of},
+    record::{edges, encode_epochs},
+    space::{Space, and, look},
+};
+
+/// How many dependencies one command asks for.
+const PER_COMMAND: usize = 500;
+
+/// How many dependencies a conflict names.
+const NAMED: usize = 8;
+
+/// What a commit is checked against.
+struct Checked {
+    space: Space,
+    conflicts: HashSet<Dependency>,
+    /// 0 fresh, 1 stale through a child, 2 hard.
+    level: i64,
+}
+
+impl Inner {
+    pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let by = Token::random();
+        if !self.put_beside(commit, by).await? {
+            let space = look(&self.link, &self.keys, "commit", Vec::new()).await?.space;
+            let other = space.incarnation != commit.incarnation;
+            return Ok(if other { CommitOutcome::OtherIncarnation } else { CommitOutcome::Lost });
+        }
+        let mut checked = self.check(commit).await?;
+        if checked.space.incarnation != commit.incarnation {
+            self.take_away(commit, by).await?;
+            return Ok(CommitOutcome::OtherIncarnation);
+        }
+        if checked.level == 0 {
+            if self.put_in_place(commit, by, 0, true).await? {
+                return Ok(CommitOutcome::Fresh { now: checked.space.now });
+            }
+            // It was hit in between: its change can be read by now.
+            checked = self.check(commit).await?;
+        }
+        if !self.put_in_place(commit, by, checked.level, false).await? {
+            return Ok(CommitOutcome::Lost);
+        }
+        if self.writes_jobs() && !commit.lazy {
+            self.bell.ring();
+        }
+        let mut named = HashSet::new();
+        let used = commit.used.iter().map(|used| used.dependency);
+        let conflicts = used.filter(|used| checked.conflicts.contains(used) && named.insert(*used));
+        Ok(CommitOutcome::Conflicted { now: checked.space.now, dependencies: conflicts.take(NAMED).collect() })
+    }
+
+    /// The first step. Whether the run is the present one.
+    pub(super) async fn put_beside(&self, commit: &Commit, by: Token) -> Result<bool> {
+        let filter = doc! {
+            "_id": self.keys.entry(&commit.id), "run.token": binary(commit.token.as_bytes()),
+            "run.started": number(commit.started),
+        };
+        let next = doc! {
+            "by": binary(by.as_bytes()), "value": binary(&commit.value[..]), "meta": binary(&commit.meta[..]),
+            "call": binary(&commit.call[..]), "epochs": binary(encode_epochs(&commit.epochs)),
+            "deps": edges(&self.keys, &commit.used),
+        };
+        let was = doc! { "$ifNull": ["$next.was", { "$ifNull": ["$deps", []] }] };
+        let update = vec![
+            doc! { "$set": { "next": { "$mergeObjects": [literal(next), { "was": was }] } } },
+            doc! { "$set": { "deps": { "$setUnion": ["$next.was", "$next.deps"] } } },
+        ];
+        let put = self.link.run("commit", async { self.link.entries.update_one(filter, update).await }).await?;
+        Ok(put.matched_count > 0)
+    }
+
+    /// The second step: what vouches first, so that nothing that is read later was trimmed without it saying so.
+    async fn check(&self, commit: &Commit) -> Result<Checked> {
+        let mut vias: HashMap<Dependency, bool> = HashMap::with_capacity(commit.used.len());
+        for used in &commit.used {
+            *vias.entry(used.dependency).or_default() |= used.via != Via::Child;
+        }
+        let keys: Vec<Bson> = vias.keys().map(|dependency| self.keys.changed(dependency)).collect();
+        let asked = |keys: &[Bson]| {
+            vec![
+                doc! { "$match": { "deps": { "$in": keys }, "k": { "$gt": number(commit.started) } } },
+                doc! { "$unwind": "$deps" },
+                doc! { "$match": { "deps": { "$in": keys } } },
+                doc! { "$group": { "_id": "$deps" } },
+            ]
+        };
+        let mut pieces = keys.chunks(PER_COMMAND);
+        let more = pieces.next().map(|keys| vec![and(STATE, asked(keys))]).unwrap_or_default();
+        let seen = look(&self.link, &self.keys, "commit", more).await?;
+        let mut changed = seen.more;
+        for keys in pieces {
+            let reading = async { self.link.state.aggregate(asked(keys)).await?.try_collect::<Vec<Document>>().await };
+            changed.extend(self.link.run("commit", reading).await?);
+        }
+        let dependency = |changed: &Document| {
+            let key = changed.get_binary_generic("_id").ok().and_then(|key| changed_of(key));
+            key.ok_or_else(|| corrupt("a change cannot be read: remove its document of `smache_state`"))
+        };
+        let conflicts: HashSet<Dependency> = if commit.started < seen.space.floor {
+            vias.keys().copied().collect()
+        } else {
+            changed.iter().map(dependency).collect::<Result<_>>()?
+        };
+        let hard = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
+        let level = if commit.tainted || hard || !seen.space.vouch().has_epochs(&commit.epochs) {
+            2
+        } else {
+            i64::from(!conflicts.is_empty())
+        };
+        Ok(Checked { space: seen.space, conflicts, level })
+    }
+
+    /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has hit it.
+    async fn put_in_place(&self, commit: &Commit, by: Token, level: i64, untouched: bool) -> Result<bool> {
+        let mut filter = doc! {
+            "_id": self.keys.entry(&commit.id), "run.token": binary(commit.token.as_bytes()),
+            "next.by": binary(by.as_bytes()),
+        };
+        if untouched {
+            filter.insert("next.hit", Bson::Null);
+        }
+        let update = self.in_place(commit, level);
+        let put = self.link.run("commit", async { self.link.entries.update_one(filter, update).await }).await?;
+        Ok(put.matched_count > 0)
+    }
+
+    fn in_place(&self, commit: &Commit, level: i64) -> Vec<Document> {
+        let is_stale = || -> Bson { doc! { "$gt": ["$level", 0] }.into() };
+        let stale = |then: Bson, otherwise: Bson| cond(is_stale(), then, otherwise);
+        let was_stale = doc! { "$gt": ["$stale", 0] };
+        let expires = match (commit.ttl, commit.not_after) {
+            (None, None) => gone(),
+            // What is missing is no smallest number.
+            (ttl, not_after) => {
+                let ends = ttl.map_or(Bson::Null, |ttl| doc! { "$add": [now(), millis(ttl)] }.into());
+                doc! { "$min": [ends, not_after.map_or(Bson::Null, |end| time(end).into())] }.into()
+            }
+        };
+        let mut stored = doc! {
+            "n": self.keys.number, "value": "$next.value", "meta": "$next.meta", "call": "$next.call",
+            "epochs": "$next.epochs", "deps": "$next.deps", "version": "$run.started", "stored": now(), "expires": expires,
+            "lazy": commit.lazy, "failures": 0_i64, "failure": gone(), "failed": gone(), "stale": "$level",
+            "since": stale(cond(was_stale, doc! { "$ifNull": ["$since", now()] }, now()), gone()),
+            "conflicts": stale(doc! { "$add": [{ "$ifNull": ["$conflicts", 0_i64] }, 1_i64] }.into(), 0_i64.into()),
+            // What was noted on a value from before was noted beside it as well.
+            "causes": stale(
+                cond(has_record(), doc! { "$ifNull": ["$causes", []] }, doc! { "$ifNull": ["$next.causes", []] }),
+                Bson::Array(Vec::new()),
+            ),
+            "run": gone(), "next": gone(), "level": gone(),
+        };
+        if self.jobs == JobWrites::SameStep {
+            let lane = doc! { "$subtract": ["$level", 1] }.into();
+            let wanted = if commit.lazy {
+                keep("$job")
+            } else {
+                job::needed(self.keys.number, &lane, job::USUAL, &after(commit.conflict_delay))
+            };
+            stored.insert("job", stale(wanted, cond(crate::expression::is_there("$job"), job::taken_back(), gone())));
+        }
+        let level = doc! { "$max": [level, "$next.hit"] };
+        [doc! { "$set": { "level": level } }, doc! { "$set": stored }]
+            .into_iter()
+            .chain(tidy(self.keys.number))
+            .collect()
+    }
+
+    /// Takes back what was put beside; the run stays.
+    async fn take_away(&self, commit: &Commit, by: Token) -> Result<()> {
+        let filter = doc! { "_id": self.keys.entry(&commit.id), "next.by": binary(by.as_bytes()) };
+        let update: Vec<Document> = [doc! { "$set": drop_next() }].into_iter().chain(tidy(self.keys.number)).collect();
+        self.link.run("commit", async { self.link.entries.update_one(filter, update).await }).await.map(drop)
+    }
+}

@@ -1,0 +1,164 @@
+//! The store: a document an entry, and one a namespace.
+//!
+//! What one document holds changes in one step. Where a step of the contract has to change several, the order of the
+//! commands is the one of the protocol; the modules say why it is right.
+
+mod changes;
+mod commit;
+mod feeds;
+mod read;
+mod runs;
+mod upkeep;
+mod waits;
+
+pub(crate) use self::read::next_page;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use smache_core::{
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Error,
+    ErrorKind, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained,
+    Namespace, Page, Positions, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+};
+
+use crate::{examine::examine_backend, keys::Keys, link::Link, queue::bell::Bell};
+
+/// A cache store on MongoDB.
+pub struct MongoStore {
+    inner: Arc<Inner>,
+}
+
+/// What the tasks of a store share.
+struct Inner {
+    link: Arc<Link>,
+    keys: Keys,
+    jobs: JobWrites,
+    bell: Bell,
+    /// How many dependants a page of an invalidation has.
+    page: i64,
+}
+
+impl MongoStore {
+    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites, bell: Bell, page: i64) -> Self {
+        Self { inner: Arc::new(Inner { link, keys: Keys::new(namespace), jobs, bell, page }) }
+    }
+
+    /// Does a step of several commands to its end, also when nobody waits for it any more: only a crash leaves a half.
+    async fn whole<T, F>(&self, step: impl FnOnce(Arc<Inner>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        tokio::spawn(step(self.inner.clone())).await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Internal, "a step of the store did not come to its end").with_source(error))
+        })
+    }
+}
+
+impl Inner {
+    fn writes_jobs(&self) -> bool {
+        self.jobs == JobWrites::SameStep
+    }
+}
+
+#[async_trait]
+impl CacheStore for MongoStore {
+    fn job_writes(&self) -> JobWrites {
+        self.inner.jobs
+    }
+
+    async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
+        self.inner.look_up(ids).await
+    }
+
+    async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
+        self.inner.begin_run(&begin).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
+        self.whole(async move |inner| inner.commit_run(&commit).await).await
+    }
+
+    async fn abort(&self, abort: Abort) -> Result<bool> {
+        self.inner.abort_run(&abort).await
+    }
+
+    async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
+        self.inner.extend_runs(runs, lease).await
+    }
+
+    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        self.inner.note_waits(&wait).await
+    }
+
+    async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
+        self.inner.remove_entry(id, token).await
+    }
+
+    async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
+        self.whole(async move |inner| inner.invalidate_all(&invalidation).await).await
+    }
+
+    async fn new_epoch(&self) -> Result<Epoch> {
+        self.inner.start_epoch().await
+    }
+
+    async fn attach(&self, sources: &[SourceId]) -> Result<()> {
+        self.inner.attach_sources(sources).await
+    }
+
+    async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
+        self.inner.lead_feed(feed, holder, lease).await
+    }
+
+    async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()> {
+        self.inner.resign_feed(feed, fence).await
+    }
+
+    async fn positions(&self, sources: &[SourceId]) -> Result<Positions> {
+        self.inner.saved_positions(sources).await
+    }
+
+    async fn restart(&self, step: FeedStep) -> Result<()> {
+        self.inner.restart_sources(&step).await
+    }
+
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.whole(async move |inner| inner.keep_up(limit).await).await
+    }
+
+    async fn stale(&self, page: Page) -> Result<Scanned> {
+        self.inner.stale_page(&page).await
+    }
+
+    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+        self.inner.trace_record(id).await
+    }
+
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.inner.trace_record(id).await.map(|traced| traced.record)
+    }
+
+    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
+        self.inner.dependants_page(dependency, &page).await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        examine_backend(&self.inner.link).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats> {
+        self.inner.numbers().await
+    }
+}
+
+impl fmt::Debug for MongoStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoStore")
+            .field("namespace", &self.inner.keys.name)
+            .field("jobs", &self.inner.jobs)
+            .field("link", &self.inner.link)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,260 @@
+//! Upkeep: what is over, lapsed, remembered for nobody, of an old epoch, or given up half-way.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::{Dependency, EntryId, Maintained, Result, Timestamp};
+
+use super::{Inner, changes::nonce, runs::Running};
+use crate::{
+    error::corrupt,
+    expression::{all, cond, has_record, keep, literal, noted, now, number, tidy, time, when},
+    job::{self, id_of},
+    keys::{ENTRIES, binary, changed_of, entry_of},
+    record::{Fields, has_record as holds_record, is_outdated},
+    space::{Space, Sweep, and, look},
+};
+
+/// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
+const LATE: Duration = Duration::from_millis(1_200);
+
+/// How many unfinished invalidations one piece of upkeep does again.
+const REDONE: i64 = 100;
+
+/// How many entries one update names.
+const IDS: usize = 100;
+
+/// The most that a piece of upkeep does of each kind.
+const MOST: usize = 10_000;
+
+const UNREADABLE: &str = "the bookkeeping of upkeep cannot be read: remove the document from `smache_state`";
+
+impl Inner {
+    pub(super) async fn keep_up(&self, limit: usize) -> Result<Maintained> {
+        let limit = limit.clamp(1, MOST);
+        let mut done = Maintained::default();
+        let space = self.reap(limit, &mut done).await?;
+        self.expire(limit, space.now, &mut done).await?;
+        self.trim(limit, &space, &mut done).await?;
+        self.sweep(limit, &space, &mut done).await?;
+        self.redo_unfinished(space.now, &mut done).await?;
+        done.jobs.sort_unstable();
+        done.jobs.dedup();
+        done.jobs = self.reported(done.jobs);
+        Ok(done)
+    }
+
+    fn runs(&self, projection: Document) -> Vec<Document> {
+        vec![doc! { "$match": { "run.n": self.keys.number } }, doc! { "$project": projection }]
+    }
+
+    /// Ends the runs whose workers have vanished. A stale entry needs a job then.
+    async fn reap(&self, limit: usize, done: &mut Maintained) -> Result<Space> {
+        let fields = doc! { "n": 1, "run": 1, "stale": 1, "lazy": 1, "epochs": 1 };
+        let mut lapsed = self.runs(fields);
+        lapsed.extend([doc! { "$sort": { "run.until": 1 } }, doc! { "$limit": limit as i64 + 1 }]);
+        let seen = look(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
+        let mut found = seen.more;
+        let is_over =
+            |entry: &Document| Ok(Running::of(entry)?.is_some_and(|run| run.until.after(LATE) < seen.space.now));
+        let mut over = Vec::new();
+        for entry in found.drain(..) {
+            if is_over(&entry)? {
+                over.push(entry);
+            }
+        }
+        done.more |= over.len() > limit;
+        over.truncate(limit);
+        for entry in &over {
+            let Some(run) = Running::of(entry)? else { continue };
+            let id = id_of(entry)?;
+            let filter = doc! {
+                "_id": self.keys.entry(&id), "run.token": binary(run.token.as_bytes()), "run.until": time(run.until),
+            };
+            if !self.end_run("maintain", filter, entry, &seen.space, None, Duration::ZERO).await? {
+                continue;
+            }
+            done.reaped += 1;
+            let outdated =
+                || entry.get_binary_generic("epochs").is_ok_and(|epochs| is_outdated(&seen.space.vouch(), epochs));
+            let stale = Fields::new(entry, UNREADABLE).maybe_int("stale").is_some_and(|level| level > 0);
+            if holds_record(entry) && entry.get_bool("lazy") != Ok(true) && (stale || outdated()) {
+                done.jobs.push(id);
+            }
+        }
+        Ok(seen.space)
+    }
+
+    /// Removes entries whose time is over, and documents with nothing in them. A run keeps its entry: its value is being
+    /// replaced, and is shown until then.
+    async fn expire(&self, limit: usize, now: Timestamp, done: &mut Maintained) -> Result<()> {
+        let filter = doc! { "end.n": self.keys.number, "end.at": { "$lte": time(now) } };
+        let fields = doc! { "n": 1, "run.until": 1, "job.s": 1 };
+        let reading = async {
+            let found = self.link.entries.find(filter).projection(fields).sort(doc! { "end.at": 1 });
+            // With room for those that a run keeps, or they would block the way.
+            found.limit(limit as i64 + 1_000).await?.try_collect::<Vec<Document>>().await
+        };
+        let mut found = self.link.run("maintain", reading).await?;
+        found.retain(|entry| !entry.contains_key("run"));
+        done.more |= found.len() > limit;
+        found.truncate(limit);
+        // By what becomes of the job: there is none, it goes along, or it stays.
+        let mut ways: BTreeMap<u8, Vec<EntryId>> = BTreeMap::new();
+        for entry in &found {
+            let state = entry.get_document("job").ok().and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s"));
+            let way = match state {
+                None => 0,
+                Some(state) if self.writes_jobs() && state != job::RUNNING => 1,
+                Some(_) => 2,
+            };
+            done.expired += u64::from(holds_record(entry));
+            ways.entry(way).or_default().push(id_of(entry)?);
+        }
+        for (way, ids) in ways {
+            for ids in ids.chunks(IDS) {
+                let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
+                // It is removed only while it still is as it was found.
+                let mut filter = doc! { "_id": { "$in": ids }, "end.at": { "$lte": time(now) }, "run": Bson::Null };
+                match way {
+                    0 => drop(filter.insert("job", Bson::Null)),
+                    1 => drop(filter.insert("job.s", doc! { "$in": [job::QUEUED, job::BURIED] })),
+                    _ => {}
+                }
+                let entries = &self.link.entries;
+                if way == 2 {
+                    let update = self.stripped();
+                    self.link.run("maintain", async { entries.update_many(filter, update).await }).await?;
+                } else {
+                    self.link.run("maintain", async { entries.delete_many(filter).await }).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the changes that no present run compares with, the oldest first.
+    ///
+    /// The floor is raised first, and the runs are read once more after it: a run that is not seen then begins to compare
+    /// later, and sees the floor.
+    async fn trim(&self, limit: usize, space: &Space, done: &mut Maintained) -> Result<()> {
+        let needed = self.oldest_start().await?.map_or(space.clock, |started| started.min(space.clock));
+        let old = |below: u64| doc! { "n": self.keys.number, "k": { "$lte": number(below) } };
+        let most = limit.saturating_mul(10);
+        let state = &self.link.state;
+        let reading = async {
+            let found = state.find(old(needed)).projection(doc! { "k": 1 }).sort(doc! { "k": 1 });
+            found.limit(most as i64 + 1).await?.try_collect::<Vec<Document>>().await
+        };
+        let found = self.link.run("maintain", reading).await?;
+        let clocks = found.iter().map(|change| Fields::new(change, UNREADABLE).count("k"));
+        let clocks = clocks.collect::<Result<Vec<_>>>()?;
+        let highest = if clocks.len() > most { clocks[most - 1] } else { needed };
+        done.more |= clocks.len() > most;
+        if clocks.is_empty() {
+            return Ok(());
+        }
+        let raise = vec![doc! { "$set": { "floor": { "$max": ["$floor", number(highest)] } } }];
+        let filter = doc! { "_id": self.keys.space() };
+        self.link.run("maintain", async { state.update_one(filter, raise).await }).await?;
+        let spared = self.oldest_start().await?.map_or(highest, |started| started.min(highest));
+        let gone = self.link.run("maintain", async { state.delete_many(old(spared)).await }).await?;
+        done.trimmed += gone.deleted_count;
+        Ok(())
+    }
+
+    /// The clock of the run that began first, lapsed ones included.
+    async fn oldest_start(&self) -> Result<Option<u64>> {
+        let mut pipeline = self.runs(doc! { "started": "$run.started" });
+        pipeline.push(doc! { "$group": { "_id": Bson::Null, "started": { "$min": "$started" } } });
+        let reading = async { self.link.entries.aggregate(pipeline).await?.try_next().await };
+        let found = self.link.run("maintain", reading).await?;
+        found.map(|found| Fields::new(&found, UNREADABLE).count("started")).transpose()
+    }
+
+    /// Marks entries of old epochs. What is stored behind the walk has the present epochs, or is stored as stale.
+    async fn sweep(&self, limit: usize, space: &Space, done: &mut Maintained) -> Result<()> {
+        let Sweep::After(after) = &space.sweep else { return Ok(()) };
+        let after = if after.is_empty() { None } else { Some(entry_of(after)?) };
+        let reading = async {
+            let fields = doc! { "n": 1, "lazy": 1, "epochs": 1, "next.epochs": 1 };
+            let found = self.link.entries.find(doc! { "_id": self.keys.after(after.as_ref()) }).projection(fields);
+            found.sort(doc! { "_id": 1 }).limit(limit as i64).await?.try_collect::<Vec<Document>>().await
+        };
+        let found = self.link.run("maintain", reading).await?;
+        let vouch = space.vouch();
+        // Entries of one epoch go together; a value that was stored meanwhile has another one.
+        let mut records: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
+        let mut beside: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
+        for entry in &found {
+            let id = id_of(entry)?;
+            if let Some(epochs) = entry.get_binary_generic("epochs").ok().filter(|epochs| is_outdated(&vouch, epochs)) {
+                records.entry(epochs.clone()).or_default().push(id);
+                done.marked += 1;
+                if entry.get_bool("lazy") != Ok(true) {
+                    done.jobs.push(id);
+                }
+            }
+            let next = entry.get_document("next").ok().and_then(|next| next.get_binary_generic("epochs").ok());
+            if let Some(epochs) = next.filter(|epochs| is_outdated(&vouch, epochs)) {
+                beside.entry(epochs.clone()).or_default().push(id);
+            }
+        }
+        for (field, update, of_epochs) in
+            [("epochs", self.swept(), records), ("next.epochs", vec![doc! { "$set": { "next.hit": 2_i64 } }], beside)]
+        {
+            for (epochs, ids) in of_epochs {
+                for ids in ids.chunks(IDS) {
+                    let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
+                    let filter = doc! { "_id": { "$in": ids }, field: binary(epochs.clone()) };
+                    let update = update.clone();
+                    self.link.run("maintain", async { self.link.entries.update_many(filter, update).await }).await?;
+                }
+            }
+        }
+        let over = found.len() < limit;
+        let last = found.last().filter(|_| !over).and_then(|entry| entry.get_binary_generic("_id").ok());
+        let next = last.map_or(Bson::Null, |last| binary(last.clone()));
+        // Another epoch that began meanwhile has started the walk anew.
+        let filter = doc! { "_id": self.keys.space(), "rev": space.rev };
+        let update = doc! { "$set": { "sweep": next }, "$inc": { "rev": 1_i64 } };
+        let moved = self.link.run("maintain", async { self.link.state.update_one(filter, update).await }).await?;
+        done.more |= !over || moved.matched_count == 0;
+        Ok(())
+    }
+
+    /// An entry of an old epoch has to be computed anew.
+    fn swept(&self) -> Vec<Document> {
+        let mut marked = doc! {
+            "stale": when(has_record(), "$stale", 2_i64),
+            "since": when(has_record(), "$since", doc! { "$ifNull": ["$since", now()] }),
+            "causes": when(has_record(), "$causes", noted("$causes", literal(vec![Bson::from("new epoch")]))),
+        };
+        if self.writes_jobs() {
+            let wanted = all([has_record(), doc! { "$not": ["$lazy"] }.into()]);
+            let job = job::needed(self.keys.number, &1_i64.into(), job::USUAL, &now());
+            marked.insert("job", cond(wanted, job, keep("$job")));
+        }
+        [doc! { "$set": marked }].into_iter().chain(tidy(self.keys.number)).collect()
+    }
+
+    async fn redo_unfinished(&self, now: Timestamp, done: &mut Maintained) -> Result<()> {
+        let filter = doc! { "n": self.keys.number, "k": i64::MAX, "until": { "$lte": time(now) } };
+        let reading = async { self.link.state.find(filter).limit(REDONE).await?.try_collect::<Vec<Document>>().await };
+        for change in self.link.run("maintain", reading).await? {
+            let nonce = nonce(&change).ok_or_else(|| corrupt(UNREADABLE))?;
+            let keys = |name: &str| {
+                change.get_array(name).into_iter().flatten().filter_map(|key| match key {
+                    Bson::Binary(key) => Some(&key.bytes),
+                    _ => None,
+                })
+            };
+            let dependencies: Vec<Dependency> = keys("deps").filter_map(|key| changed_of(key)).collect();
+            let entries = keys("ids").map(|key| entry_of(key)).collect::<Result<Vec<_>>>()?;
+            done.jobs.extend(self.redo(nonce, &dependencies, &entries).await?);
+            done.redone += dependencies.len() as u64;
+        }
+        Ok(())
+    }
+}

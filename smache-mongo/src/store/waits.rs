@@ -1,0 +1,114 @@
+//! Runs that wait for each other: notes in the run that waits.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use futures_util::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use smache_core::{EntryId, Result, Timestamp, Token, Wait, WaitingRun};
+
+use super::Inner;
+use crate::{
+    error::corrupt,
+    expression::{after, literal, now},
+    job::id_of,
+    keys::binary,
+    record::Fields,
+};
+
+/// How many notes of a run are kept, and of how many runs they are answered.
+const MOST: usize = 64;
+
+const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `smache_entries`";
+
+/// A run that is under way, with what it waits for.
+struct Waiting {
+    token: Token,
+    /// The entry, and the token of the run of it that is waited for.
+    notes: Vec<(EntryId, Token)>,
+}
+
+impl Inner {
+    /// The notes are written before they are read, so that of two runs that begin to wait for each other at the same moment
+    /// one at least sees both.
+    pub(super) async fn note_waits(&self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+        let before = self.waiting().await?;
+        let mut by_run: HashMap<(EntryId, Token), Vec<&WaitingRun>> = HashMap::new();
+        for run in &wait.runs {
+            by_run.entry((run.id, run.token)).or_default().push(run);
+        }
+        let noted = !by_run.is_empty();
+        for ((id, token), runs) in by_run {
+            self.note(id, token, &runs, wait, &before).await?;
+        }
+        let all = if noted { self.waiting().await? } else { before };
+        Ok(leading_on(wait.child, &all))
+    }
+
+    async fn note(
+        &self,
+        id: EntryId,
+        token: Token,
+        runs: &[&WaitingRun],
+        wait: &Wait,
+        known: &HashMap<EntryId, Waiting>,
+    ) -> Result<()> {
+        let children: Vec<Bson> = runs.iter().map(|run| binary(run.child.as_bytes())).collect();
+        let others = doc! { "$filter": {
+            "input": { "$ifNull": ["$run.waits", []] },
+            "cond": { "$and": [{ "$gt": ["$$this.until", now()] }, { "$not": [{ "$in": ["$$this.child", literal(children)] }] }] },
+        } };
+        let note = |run: &&WaitingRun| {
+            let awaited = known.get(&run.child)?.token;
+            let (child, awaited) = (binary(run.child.as_bytes()), binary(awaited.as_bytes()));
+            Some(Bson::from(doc! { "child": child, "awaited": awaited, "until": after(wait.lease) }))
+        };
+        let notes: Vec<Bson> = if wait.lease.is_zero() { Vec::new() } else { runs.iter().filter_map(note).collect() };
+        let all = doc! { "$slice": [{ "$concatArrays": [others, notes] }, -(MOST as i64)] };
+        let filter = doc! { "_id": self.keys.entry(&id), "run.token": binary(token.as_bytes()) };
+        let update = vec![doc! { "$set": { "run.waits": all } }];
+        self.link.run("wait", async { self.link.entries.update_one(filter, update).await }).await.map(drop)
+    }
+
+    /// Every run of the namespace, with the notes whose time is not over.
+    async fn waiting(&self) -> Result<HashMap<EntryId, Waiting>> {
+        let pipeline = vec![
+            doc! { "$match": { "run.n": self.keys.number } },
+            doc! { "$project": { "token": "$run.token", "waits": "$run.waits", "now": now() } },
+        ];
+        let reading = async { self.link.entries.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
+        let runs = self.link.run("wait", reading).await?;
+        runs.iter().map(|run| Ok((id_of(run)?, waiting(run)?))).collect()
+    }
+}
+
+fn waiting(run: &Document) -> Result<Waiting> {
+    let fields = Fields::new(run, UNREADABLE);
+    let now: Timestamp = fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?;
+    let mut notes = Vec::new();
+    for note in fields.documents("waits") {
+        let note = Fields::new(note, UNREADABLE);
+        if note.time("until").is_some_and(|until| until > now) {
+            notes.push((EntryId::from_slice(note.bytes("child")?)?, note.token("awaited")?));
+        }
+    }
+    Ok(Waiting { token: fields.token("token")?, notes })
+}
+
+/// The waits that lead on from a run, the nearest first. A note counts while the run that it waits for is the same.
+fn leading_on(from: EntryId, all: &HashMap<EntryId, Waiting>) -> Vec<(EntryId, EntryId)> {
+    let (mut waits, mut runs) = (Vec::new(), 0);
+    let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));
+    while let Some(id) = line.pop_front().filter(|_| runs < MOST) {
+        let Some(run) = all.get(&id) else { continue };
+        let holds = |(child, awaited): &&(EntryId, Token)| all.get(child).is_some_and(|run| run.token == *awaited);
+        let mut children = run.notes.iter().filter(holds).map(|(child, _)| *child).peekable();
+        runs += usize::from(children.peek().is_some());
+        for child in children {
+            waits.push((id, child));
+            if seen.insert(child) {
+                line.push_back(child);
+            }
+        }
+    }
+    waits
+}

@@ -1,0 +1,8 @@
+//! MongoDB as a store and a queue.
+
+mod conformance;
+mod connect;
+mod cost;
+mod halves;
+mod life;
+mod support;

@@ -1,0 +1,152 @@
+//! A database of a test's own, and the words that the tests are written in.
+
+use std::time::Duration;
+
+use mongodb::{Client, Collection, Database, bson::Document};
+use smache_core::{
+    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, FunctionKey, Hit,
+    Invalidation, Namespace, Token, Used, Via,
+};
+use smache_mongo::Mongo;
+use smache_testkit::servers::shared_mongo_uri;
+
+/// A database of the shared server that no other test uses. It is dropped with it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) mongo: Mongo,
+    pub(crate) database: Database,
+    pub(crate) url: String,
+}
+
+/// The URL of a database of a server.
+pub(crate) fn url_of(server: &str, database: &str) -> String {
+    server.replace("/?", &format!("/{database}?"))
+}
+
+impl Own {
+    pub(crate) async fn new() -> Self {
+        let name = format!("case-{}", Token::random());
+        let url = url_of(&shared_mongo_uri(), &name);
+        // The stand-in writes every command to the disk by itself then, and no test stops it.
+        let mongo =
+            Mongo::builder(&url).journal(false).page(50).timeout(LONG).connect().await.expect("the shared MongoDB");
+        let client = Client::with_uri_str(&url).await.expect("a client");
+        Self { mongo, database: client.database(&name), url }
+    }
+
+    /// A collection of the backend, past it.
+    pub(crate) fn raw(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    /// The only document of the entries.
+    pub(crate) async fn only_entry(&self) -> Document {
+        self.raw("smache_entries").find_one(Document::new()).await.expect("find").expect("an entry")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let (url, name) = (self.url.clone(), self.database.name().to_owned());
+        let dropping = async move { Client::with_uri_str(url).await?.database(&name).drop().await };
+        // The runtime of the test is busy dropping this very value.
+        let dropped = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(dropping).expect("the database is dropped");
+        });
+        assert!(dropped.join().is_ok() || std::thread::panicking());
+    }
+}
+
+/// Holds whatever the machine does meanwhile.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
+
+/// Is over after [`PAUSE`].
+pub(crate) const SHORT: Duration = Duration::from_millis(60);
+
+/// Longer than [`SHORT`].
+pub(crate) const PAUSE: Duration = Duration::from_millis(120);
+
+pub(crate) fn namespace(name: &str) -> Namespace {
+    Namespace::new(name).expect("a good name")
+}
+
+pub(crate) fn id(number: u32) -> EntryId {
+    let mut call = [0; 16];
+    call[..4].copy_from_slice(&number.to_be_bytes());
+    EntryId::new(FunctionKey::from_bytes([7; 8]), call)
+}
+
+pub(crate) fn direct(name: &str) -> Used {
+    Used { dependency: Dependency::tag(name), via: Via::Direct }
+}
+
+/// A change of a tag.
+pub(crate) fn change(name: &str) -> Invalidation {
+    let hit = Hit { dependency: Dependency::tag(name), cause: format!("${name} changed").into() };
+    Invalidation { hits: vec![hit], ..Invalidation::default() }
+}
+
+pub(crate) struct Run {
+    id: EntryId,
+    pub(crate) token: Token,
+    pub(crate) begun: Box<Begun>,
+}
+
+pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
+    begin_for(store, id, LONG).await
+}
+
+pub(crate) async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Duration) -> Run {
+    let token = Token::random();
+    match store.begin(Begin { id, token, lease }).await.expect("begin") {
+        BeginOutcome::Begun(begun) => Run { id, token, begun },
+        BeginOutcome::Busy { .. } => panic!("nobody else computes {id}"),
+    }
+}
+
+impl Run {
+    pub(crate) fn value(&self, value: &str, used: &[Used]) -> Commit {
+        Commit {
+            id: self.id,
+            token: self.token,
+            started: self.begun.started,
+            incarnation: self.begun.incarnation.clone(),
+            epochs: self.begun.vouch.epochs([]),
+            call: b"call".to_vec().into(),
+            value: value.to_owned().into_bytes().into(),
+            meta: b"meta".to_vec().into(),
+            used: used.to_vec(),
+            ttl: None,
+            not_after: None,
+            tainted: false,
+            lazy: false,
+            conflict_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// Computes an entry; nothing changes meanwhile.
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[Used]) {
+    let run = begin(store, id).await;
+    let outcome = store.commit(run.value(value, used)).await.expect("commit");
+    assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
+}
+
+/// The value of an entry and whether it is fresh.
+pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<(String, bool)> {
+    let lookup = store.lookup(&[id]).await.expect("lookup");
+    let entry = lookup.entries[0].as_ref()?;
+    let fresh = matches!(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
+    Some((String::from_utf8_lossy(&entry.value).into_owned(), fresh))
+}
+
+/// What [`look`] gives of a value that is fresh.
+pub(crate) fn fresh(value: &str) -> Option<(String, bool)> {
+    Some((value.to_owned(), true))
+}
+
+/// What [`look`] gives of a value that is stale.
+pub(crate) fn stale(value: &str) -> Option<(String, bool)> {
+    Some((value.to_owned(), false))
+}
