@@ -6,7 +6,7 @@
 pub(crate) mod bell;
 mod reserve;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -184,11 +184,32 @@ fn once_more(end: &JobEnd) -> Bson {
     job::without_error(&merged)
 }
 
+/// Requests in their order, cut where one is of the same entry as one before it: those must not overtake each other.
+fn waves<T>(all: &[T], id: impl Fn(&T) -> EntryId) -> Vec<&[T]> {
+    let (mut waves, mut start, mut seen) = (Vec::new(), 0, HashSet::new());
+    for (place, id) in all.iter().map(id).enumerate() {
+        if !seen.insert(id) {
+            waves.push(&all[start..place]);
+            start = place;
+            seen = HashSet::from([id]);
+        }
+    }
+    waves.push(&all[start..]);
+    waves
+}
+
 #[async_trait]
 impl JobQueue for MongoQueue {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
-        let added: Vec<_> = jobs.iter().map(|job| self.enqueue_one(job)).collect();
-        let answers = stream::iter(added).buffered(SIDE_BY_SIDE).try_collect().await;
+        let adding = async {
+            let mut answers = Vec::with_capacity(jobs.len());
+            for wave in waves(jobs, |job| job.id) {
+                let added: Vec<_> = wave.iter().map(|job| self.enqueue_one(job)).collect();
+                answers.extend(stream::iter(added).buffered(SIDE_BY_SIDE).try_collect::<Vec<_>>().await?);
+            }
+            Ok(answers)
+        };
+        let answers = adding.await;
         // Also after an error: some may be there.
         self.bell.ring();
         answers
@@ -212,8 +233,11 @@ impl JobQueue for MongoQueue {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        let settled: Vec<_> = settlements.iter().map(|settlement| self.settle_one(settlement)).collect();
-        let answers: Vec<Settled> = stream::iter(settled).buffered(SIDE_BY_SIDE).try_collect().await?;
+        let mut answers = Vec::with_capacity(settlements.len());
+        for wave in waves(settlements, |settlement| settlement.id) {
+            let settled: Vec<_> = wave.iter().map(|settlement| self.settle_one(settlement)).collect();
+            answers.extend(stream::iter(settled).buffered(SIDE_BY_SIDE).try_collect::<Vec<Settled>>().await?);
+        }
         let goes_back =
             |settlement: &Settlement| matches!(settlement.end, JobEnd::Release { .. } | JobEnd::Retry { .. });
         if answers.contains(&Settled::Again) || settlements.iter().any(goes_back) {

@@ -45,7 +45,8 @@ struct Checked {
 
 impl Inner {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
-        let by = Token::random();
+        // A commit that is made again, while the first one is still on its way, is the same one: either may end it.
+        let by = commit.token;
         if !self.put_beside(commit, by).await? {
             let space = look(&self.link, &self.keys, "commit", Vec::new()).await?.space;
             let other = space.incarnation != commit.incarnation;
@@ -87,8 +88,14 @@ impl Inner {
             "deps": edges(&self.keys, &commit.used),
         };
         let was = doc! { "$ifNull": ["$next.was", { "$ifNull": ["$deps", []] }] };
+        // What was noted on the same commit still counts: the first of the two may have been checked before.
+        let noted = cond(
+            doc! { "$eq": ["$next.by", binary(by.as_bytes())] },
+            doc! { "hit": "$next.hit", "causes": "$next.causes" },
+            doc! {},
+        );
         let update = vec![
-            doc! { "$set": { "next": { "$mergeObjects": [literal(next), { "was": was }] } } },
+            doc! { "$set": { "next": { "$mergeObjects": [literal(next), { "was": was }, noted] } } },
             doc! { "$set": { "deps": { "$setUnion": ["$next.was", "$next.deps"] } } },
         ];
         let put = self.link.run("commit", async { self.link.entries.update_one(filter, update).await }).await?;

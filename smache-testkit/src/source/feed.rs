@@ -81,7 +81,8 @@ pub async fn lost_history_is_an_error(harness: SourceHarness) {
     assert_eq!(keys(&changes), [probe.key(2)]);
 }
 
-/// Beyond the contract: a change says what happened, of which source, and how the entity was before and is after.
+/// A change says what happened, of which source, and how the entity was before and is after; before images come where they
+/// are declared.
 pub async fn changes_say_what_happened(harness: SourceHarness) {
     let probe = &**harness.role();
     let mut stream = open(probe, Start::Now).await.expect("open");

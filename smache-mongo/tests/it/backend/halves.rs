@@ -101,6 +101,21 @@ async fn change_between_the_commands_of_a_commit_is_noted_on_what_lies_beside() 
     assert_eq!(next.get_array("causes").expect("causes"), &[Bson::from("$b changed")]);
 }
 
+/// A commit that nobody waits for any more is checked, then hit, and then made again: neither of the two may call it fresh.
+#[tokio::test]
+async fn what_was_noted_on_the_first_of_two_equal_commits_counts_for_both() {
+    let own = Own::new().await;
+    let store = own.mongo.store(&namespace("shop")).expect("a store");
+    compute(&*store, id(1), "old", &[direct("a")]).await;
+    let run = begin(&*store, id(1)).await;
+    put_beside(&own, "b").await;
+    let noted = doc! { "$set": { "next.by": binary(run.token.as_bytes()), "next.hit": 2_i64 } };
+    own.raw("smache_entries").update_one(doc! {}, noted).await.expect("an update");
+    let stored = store.commit(run.value("new", &[direct("b")])).await.expect("commit");
+    assert!(matches!(stored, CommitOutcome::Conflicted { .. }), "{stored:?}");
+    assert_eq!(look(&*store, id(1)).await, stale("new"));
+}
+
 #[tokio::test]
 async fn value_beside_is_noticed_by_a_new_epoch() {
     let own = Own::new().await;
@@ -150,7 +165,7 @@ async fn repeated_reservation_answers_what_it_holds() {
         ids
     };
     let first = ids(&reserve).await;
-    assert_eq!((first.len(), ids(&reserve).await), (2, first.clone()));
+    assert_eq!((first.len(), ids(&reserve.clone().again()).await), (2, first.clone()));
     let others = ids(&Reserve { token: Token::random(), max: 10, ..reserve }).await;
     assert_eq!(others.len(), 4);
     assert!(first.iter().all(|id| !others.contains(id)));
