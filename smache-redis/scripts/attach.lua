@@ -1,6 +1,9 @@
--- incarnation, then (source, random epoch) each
+-- incarnation, layout, then (source, random epoch) each → the layout of the namespace: nothing happens if it is another one
 local incarnation, changed = ARGV[2], false
-for at = 3, #ARGV, 2 do
+call('HSETNX', PREFIX .. 'c', 'l', ARGV[3])
+local layout = call('HGET', PREFIX .. 'c', 'l')
+if layout ~= ARGV[3] then return tonumber(layout) or 0 end
+for at = 4, #ARGV, 2 do
     local source = read_source(ARGV[at])
     if not source or source.kind ~= 'a' or source.armed ~= incarnation then
         changed = changed or source ~= nil
@@ -8,4 +11,4 @@ for at = 3, #ARGV, 2 do
     end
 end
 if changed then ask_for_sweep() end
-return 1
+return tonumber(layout)

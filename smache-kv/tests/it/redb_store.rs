@@ -65,7 +65,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 enum Open {
     Reads(ReadTransaction),
-    Writes(WriteTransaction),
+    Writes(Box<WriteTransaction>),
 }
 
 #[async_trait]
@@ -76,7 +76,10 @@ impl KeyValue for Redb {
         let database = Arc::clone(&self.database);
         let open = match access {
             Access::Read => blocking(move || database.begin_read().map(Open::Reads).map_err(failed)).await?,
-            Access::Write => blocking(move || database.begin_write().map(Open::Writes).map_err(failed)).await?,
+            Access::Write => {
+                blocking(move || database.begin_write().map(|writes| Open::Writes(Box::new(writes))).map_err(failed))
+                    .await?
+            }
         };
         let now = if access == Access::Read { before } else { self.clock.now() };
         Ok(Started { now, incarnation: self.incarnation.clone(), transaction: Box::new(open) })

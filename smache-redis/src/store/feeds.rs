@@ -9,10 +9,23 @@ use smache_core::{
 
 use super::RedisStore;
 use crate::{
-    error::{corrupt, unexpected},
-    reply::Reply,
+    error::{corrupt, unexpected, wrong_server},
+    reply::{Reply, number},
     script::{ATTACH, Call, LEAD, NEW_EPOCH, RESIGN, RESTART},
 };
+
+/// The version of the keys of a namespace. Every program says it at its start, so that none works on keys that mean
+/// something else to it.
+const LAYOUT: u64 = 1;
+
+fn other_layout(found: u64, prefix: &str, server: &str) -> Error {
+    let fix =
+        if found > LAYOUT { "upgrade this program" } else { "remove these keys once no program uses them any more" };
+    let message = format!(
+        "the keys `{prefix}*` are of layout {found} and this program knows layout {LAYOUT}: {fix}, or use another namespace"
+    );
+    wrong_server(message, server)
+}
 
 /// Writes a step as the scripts read it.
 pub(super) fn step_args(call: &mut Call, step: &FeedStep) {
@@ -56,11 +69,14 @@ impl RedisStore {
         let live = self.link.live().await?;
         for sources in sources.chunks(500) {
             let mut call = self.step(&ATTACH);
-            call.arg(live.incarnation.as_str());
+            call.arg(live.incarnation.as_str()).arg(LAYOUT.to_string());
             for source in sources {
                 call.arg(source.as_str()).arg(Epoch::random().as_bytes());
             }
-            live.call(&call).await?;
+            let found = number(&live.call(&call).await?).ok_or_else(|| unexpected(call.operation()))?;
+            if found != LAYOUT {
+                return Err(other_layout(found, self.keys.prefix(), self.link.server()));
+            }
         }
         Ok(())
     }

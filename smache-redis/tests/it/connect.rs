@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smache_core::{Backend, Error, ErrorKind};
+use smache_core::{Backend, Error, ErrorKind, SourceId};
 use smache_redis::Redis;
 use smache_testkit::{random_namespace, servers::RedisServer};
 use tokio::{
@@ -219,4 +219,31 @@ async fn full_memory_is_an_error_and_changes_nothing() {
 
     let _: () = ask(&mut admin, &[b"CONFIG", b"SET", b"maxmemory", b"0"]).await;
     store.commit(run.value("value", &[crate::support::direct("b")], &[])).await.expect("there is memory again");
+}
+
+/// What a program of another release has stored means something else to this one.
+#[tokio::test]
+async fn keys_of_another_layout_are_refused_and_left_alone() {
+    let server = RedisServer::start().await;
+    let namespace = random_namespace();
+    let redis = Redis::connect(server.url()).await.expect("the private Redis");
+    let store = redis.store(&namespace).expect("a store");
+    let sources = [SourceId::new("users").expect("a good name")];
+    store.attach(&sources).await.expect("a new namespace");
+    store.attach(&sources).await.expect("one of this layout");
+    let mut admin = raw(&server.url()).await;
+    let key = format!("{{{namespace}}}:c");
+    for (layout, fix) in [("2", "upgrade this program"), ("0", "remove these keys")] {
+        let _: i64 = ask(&mut admin, &[b"HSET", key.as_bytes(), b"l", layout.as_bytes()]).await;
+        let dump: Vec<u8> = ask(&mut admin, &[b"DUMP", key.as_bytes()]).await;
+        let error = store.attach(&sources).await.expect_err("another layout");
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("of layout {layout} and")) && text.contains("layout 1") && text.contains(fix),
+            "{text}"
+        );
+        let after: Vec<u8> = ask(&mut admin, &[b"DUMP", key.as_bytes()]).await;
+        assert_eq!(after, dump);
+    }
 }
