@@ -18,7 +18,10 @@ use sqlx::{
     query::Query,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
-use tokio::sync::{Mutex, Notify, Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Mutex, Notify, Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::schema::VERSION;
 use crate::{
@@ -45,6 +48,7 @@ pub(super) struct Link {
     readers: StdMutex<Vec<SqliteConnection>>,
     permits: Semaphore,
     options: SqliteConnectOptions,
+    busy_timeout: Duration,
     max_bytes: Option<u64>,
     clock: Arc<dyn Clock>,
     pub(super) place: Place,
@@ -94,16 +98,17 @@ impl Link {
             .busy_timeout(busy_timeout)
             .disable_statement_logging();
         let broken = |error| wrong_path(path, &file).unwrap_or_else(|| failed(error, &file));
-        let writer = open_writer(&options, max_bytes).await.map_err(broken)?;
+        let writer = open_writer(&options, max_bytes, busy_timeout).await.map_err(broken)?;
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
-            readers.push(options.connect().await.map_err(broken)?);
+            readers.push(connect(&options, busy_timeout).await.map_err(broken)?);
         }
         Ok(Self {
             writer: Mutex::new(writer),
             readers: StdMutex::new(readers),
             permits: Semaphore::new(READERS),
             options,
+            busy_timeout,
             max_bytes,
             clock,
             place: Place::of(path),
@@ -141,7 +146,7 @@ impl Link {
         }
         if writer.is_in_transaction() {
             let options = self.options.clone().create_if_missing(false);
-            let mended = open_writer(&options, self.max_bytes).await.map_err(failed)?;
+            let mended = open_writer(&options, self.max_bytes, self.busy_timeout).await.map_err(failed)?;
             if mark(options.get_filename()) != self.place.mark {
                 let message = "the database file was replaced while it was open: open it again";
                 return Err(wrong_server(message, &self.place.file));
@@ -212,9 +217,33 @@ fn wrong_path(path: &Path, file: &str) -> Option<Error> {
     Some(Error::new(ErrorKind::Config, message).with_context("database", file))
 }
 
+/// Opens a connection. While another process makes the file one with a write-ahead log, SQLite answers that it is busy at
+/// once, whatever the busy timeout.
+async fn connect(options: &SqliteConnectOptions, patience: Duration) -> sqlx::Result<SqliteConnection> {
+    let started = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) && started.elapsed() < patience => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    // The lowest byte of an extended code is the plain one.
+    code.and_then(|code| code.parse::<i64>().ok()).is_some_and(|code| code & 0xff == 5)
+}
+
 /// The connection that writes, which is the only one that has to know how large the file may be.
-async fn open_writer(options: &SqliteConnectOptions, max_bytes: Option<u64>) -> sqlx::Result<SqliteConnection> {
-    let mut writer = options.connect().await?;
+async fn open_writer(
+    options: &SqliteConnectOptions,
+    max_bytes: Option<u64>,
+    patience: Duration,
+) -> sqlx::Result<SqliteConnection> {
+    let mut writer = connect(options, patience).await?;
     if let Some(bytes) = max_bytes {
         let page: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut writer).await?;
         let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
