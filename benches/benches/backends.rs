@@ -18,7 +18,7 @@ const JOBS: u32 = 2_000;
 /// On how many results one change has an effect: 10,000, or what `DEPENDANTS` says, for a server that takes too long for so
 /// many.
 fn dependants() -> u64 {
-    std::env::var("DEPENDANTS").ok().and_then(|many| many.parse().ok()).unwrap_or(10_000)
+    std::env::var("DEPENDANTS").map_or(10_000, |many| many.parse().expect("DEPENDANTS is a number"))
 }
 
 const LEASE: Duration = Duration::from_secs(60);

@@ -39,7 +39,7 @@ impl Smache {
     pub fn intend(&self) -> IntentBuilder {
         IntentBuilder {
             inner: Arc::clone(&self.inner),
-            announced: Announced { until: 0, changes: Vec::new(), tags: Vec::new() },
+            announced: Announcement { until: 0, changes: Vec::new(), tags: Vec::new() },
             within: WITHIN,
         }
     }
@@ -50,7 +50,7 @@ impl Smache {
 #[must_use = "nothing is announced until `announce`"]
 pub struct IntentBuilder {
     inner: Arc<Inner>,
-    announced: Announced,
+    announced: Announcement,
     within: Duration,
 }
 
@@ -137,7 +137,7 @@ fn replaced() -> Error {
 pub struct Intent {
     inner: Arc<Inner>,
     id: EntryId,
-    announced: Announced,
+    announced: Announcement,
 }
 
 impl Intent {
@@ -181,7 +181,7 @@ impl fmt::Debug for Intent {
 
 /// What is stored of an announcement.
 #[derive(Debug, Serialize, Deserialize)]
-struct Announced {
+struct Announcement {
     /// Milliseconds of the store's time.
     until: u64,
     /// Source and key of each entity.
@@ -189,7 +189,7 @@ struct Announced {
     tags: Vec<String>,
 }
 
-impl Announced {
+impl Announcement {
     fn write(&self) -> Bytes {
         serde_json::to_vec(self).expect("numbers, texts and bytes are JSON").into()
     }
@@ -232,7 +232,7 @@ pub(crate) async fn overdue(inner: &Arc<Inner>, job: &Job) -> JobEnd {
 async fn report(inner: &Arc<Inner>, id: &EntryId) -> Result<Option<Duration>> {
     let traced = inner.timed("trace", inner.store.trace(id)).await?;
     let Some(record) = traced.record else { return Ok(None) };
-    let announced: Announced = serde_json::from_slice(&record.call).map_err(|error| {
+    let announced: Announcement = serde_json::from_slice(&record.call).map_err(|error| {
         let message = "an announcement cannot be read: it is left to programs of the version that wrote it";
         Error::new(ErrorKind::Corrupt, message).with_source(error)
     })?;
