@@ -49,6 +49,39 @@ async fn a_standby_has_data_of_its_own_and_is_one_again_after_a_restart() {
     assert!(log.contains("entering standby mode"), "{log}");
 }
 
+/// A process of a connection that is still busy when its server is killed must not answer what is asked after that.
+#[tokio::test]
+async fn nothing_of_a_killed_postgres_goes_on() {
+    let server = PostgresServer::start().await;
+    let helpers = children(pid(&server));
+    assert!(!helpers.is_empty());
+    // Stopped, they cannot notice by themselves.
+    let list: Vec<_> = helpers.iter().map(u32::to_string).collect();
+    let stopped = Command::new("sh").arg("-c").arg(format!("kill -STOP {}", list.join(" "))).status();
+    assert!(stopped.expect("there is a shell").success());
+    server.kill().await;
+    let left: Vec<_> = helpers.into_iter().filter(|helper| runs(*helper)).collect();
+    assert_eq!(left, [0; 0]);
+    server.restart().await;
+    assert!(!children(pid(&server)).is_empty());
+}
+
+/// The words of a process's state from its third on: the state itself, the parent.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+fn runs(pid: u32) -> bool {
+    stat(pid).is_some_and(|words| words[0] != "Z" && words[0] != "X")
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("the system has a /proc");
+    let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|words| words[1] == parent.to_string())).collect()
+}
+
 /// Redis changes into the folder of its data, which lies in the folder that is removed.
 fn redis_folder(server: &ServerProcess) -> PathBuf {
     folder(server).parent().expect("the data have a folder of their own").to_owned()

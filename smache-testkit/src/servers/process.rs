@@ -91,7 +91,8 @@ impl ServerProcess {
         lock(&self.state).read_log()
     }
 
-    /// Kills it (SIGKILL), as a crash does, and waits until it is gone. Nothing happens if it is down.
+    /// Kills it and the processes that it has started (SIGKILL), as a crash does, and waits until they are gone. Nothing
+    /// happens if it is down.
     pub async fn kill(&self) {
         self.with(State::kill).await;
     }
@@ -241,9 +242,11 @@ impl State {
 
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            let helpers = children(child.id());
             // Fails only for a child that has ended and been waited for.
             let _ = child.kill();
             let _ = child.wait();
+            end(&helpers);
         }
     }
 
@@ -295,6 +298,37 @@ impl Drop for State {
     fn drop(&mut self) {
         self.kill();
         release_port(self.port);
+    }
+}
+
+/// The state and the parent of a process, where the system has a `/proc`.
+fn state_and_parent(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before them is in parentheses, and may have some of its own.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// The processes that a process has started. PostgreSQL has one for each connection: they notice that it was killed when
+/// they next wait for something, and one that is late answers a request before that.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+    let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(|child| state_and_parent(*child).is_some_and(|(_, parent)| parent == pid)).collect()
+}
+
+/// Kills processes whose parent is gone, and waits until they are. Whoever inherits them may leave them as zombies.
+fn end(pids: &[u32]) {
+    if pids.is_empty() {
+        return;
+    }
+    let list: Vec<_> = pids.iter().map(u32::to_string).collect();
+    // Fails if one of them has ended by itself.
+    let _ = Command::new("sh").arg("-c").arg(format!("kill -KILL {}", list.join(" "))).stderr(Stdio::null()).status();
+    let deadline = Instant::now() + STOP_BOUND;
+    let runs = |pid: &u32| state_and_parent(*pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
+    while pids.iter().any(runs) && Instant::now() < deadline {
+        thread::sleep(POLL);
     }
 }
 
