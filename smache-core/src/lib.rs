@@ -40,8 +40,8 @@ pub use self::{
     names::{FeedId, FunctionId, Namespace, SourceId},
     on::tag,
     queue::{
-        Enqueued, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Reservation,
-        Reserve, Settled, Settlement,
+        Bell, BellWire, Bells, Enqueued, FoundJob, Heard, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane,
+        ListedJob, NewJob, Reservation, Reserve, Settled, Settlement,
     },
     source::{
         Announced, Batch, Capability, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind,

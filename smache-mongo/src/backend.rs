@@ -6,9 +6,9 @@ use mongodb::{
     Client, Database,
     options::{ClientOptions, ServerAddress, Tls},
 };
-use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result, is_remote};
+use smache_core::{Backend, Bells, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result, is_remote};
 
-use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, queue::bell::Bells, schema};
+use crate::{MongoQueue, MongoStore, bell::Rings, config::DEFAULT_TIMEOUT, link::Link, schema};
 
 /// How many dependants a page of an invalidation has, unless it is set.
 const PAGE: usize = 1_000;
@@ -67,7 +67,7 @@ impl Mongo {
         schema::prepare(&link).await?;
         let link = Arc::new(link);
         let page = i64::try_from(page).unwrap_or(i64::MAX).max(1);
-        Ok(Self { bells: Arc::new(Bells::new(link.clone())), link, page })
+        Ok(Self { bells: Bells::new(Arc::new(Rings(link.clone()))), link, page })
     }
 
     fn a_store(&self, namespace: &Namespace, jobs: JobWrites) -> Arc<dyn CacheStore> {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backend;
+mod bell;
 mod config;
 mod document;
 mod error;

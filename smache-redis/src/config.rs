@@ -44,7 +44,7 @@ impl Backend for Redis {
     }
 
     fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
-        Ok(Arc::new(RedisQueue::new(self.link.clone(), Keys::new(namespace))))
+        Ok(Arc::new(RedisQueue::new(self.link.clone(), namespace)))
     }
 
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {

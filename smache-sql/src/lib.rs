@@ -68,6 +68,7 @@
 //! steps, can be read, and takes steps again when something was removed or has expired.
 
 mod cells;
+mod contract;
 mod error;
 mod examine;
 mod job;

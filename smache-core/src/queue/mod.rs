@@ -2,11 +2,14 @@
 //!
 //! What to run, with which arguments, is in the store; the queue only says *that* an entry wants a worker.
 
+mod bell;
+
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::bell::{Bell, BellWire, Bells, Heard};
 use crate::{EntryId, Examination, Result, Timestamp, Token};
 
 /// Which line a job stands in. Lanes are reserved separately, so that neither waits behind the other.
@@ -109,7 +112,7 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     }
 
     /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
-    /// lost, which is why the timeout bounds it.
+    /// lost, which is why the timeout bounds it. [`Bell::wait`] does that where the server can notify.
     ///
     /// # Contract
     /// - MUST return soon after an enqueue without delay `enqueue_wakes_a_waiting_worker`

@@ -21,7 +21,7 @@ const STEP: usize = 500;
 
 /// Runs until it is told to stop or the system is gone.
 pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
-    let name = FeedId::new("smache:upkeep").expect("a good name");
+    let name = FeedId::new("smache:upkeep").expect("the constant is a name");
     let holder = Token::random();
     let mut fence = None;
     let mut reconciled = Instant::now();

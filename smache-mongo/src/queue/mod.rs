@@ -3,7 +3,6 @@
 //! What becomes of a job depends on its state. Each way is an update on condition of that state, tried one after the other
 //! until one fits: the answer is then that of the same step.
 
-pub(crate) mod bell;
 mod reserve;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
@@ -13,11 +12,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
-    Enqueued, EntryId, Examination, FoundJob, JobCounts, JobEnd, JobPage, JobQueue, JobState, Namespace, NewJob,
+    Bell, Enqueued, EntryId, Examination, FoundJob, JobCounts, JobEnd, JobPage, JobQueue, JobState, Namespace, NewJob,
     Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
-use self::bell::Bell;
 use crate::{
     error::{is_duplicate, overtaken},
     examine::examine_backend,

@@ -17,12 +17,12 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Error,
+    Abort, Begin, BeginOutcome, Bell, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Error,
     ErrorKind, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained,
     Namespace, Page, Positions, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
-use crate::{examine::examine_backend, keys::Keys, link::Link, queue::bell::Bell};
+use crate::{examine::examine_backend, keys::Keys, link::Link};
 
 /// A cache store on MongoDB.
 pub struct MongoStore {

@@ -7,11 +7,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob,
-    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    Bell, Bells, Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane,
+    ListedJob, Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
-use self::bell::Bell;
+use self::bell::Channel;
 use crate::{
     connection::Link,
     keys::Keys,
@@ -30,8 +30,10 @@ pub struct RedisQueue {
 }
 
 impl RedisQueue {
-    pub(crate) fn new(link: Arc<Link>, keys: Keys) -> Self {
-        Self { bell: Bell::new(&link, keys.of("bell")), link, keys }
+    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace) -> Self {
+        let keys = Keys::new(namespace);
+        let bell = Bells::new(Arc::new(Channel::new(&link, keys.of("bell")))).of(namespace);
+        Self { link, keys, bell }
     }
 
     async fn reply(&self, call: &Call) -> Result<Reply> {

@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
+use smache_core::{Backend, Bells, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use super::{PostgresQueue, PostgresStore, bell::Bells, link::Link, schema};
+use super::{PostgresQueue, PostgresStore, bell::Notifications, link::Link, schema};
 
 /// A PostgreSQL database as a backend. Clones share its connections.
 ///
@@ -60,7 +60,7 @@ impl Postgres {
     async fn from_link(link: Link) -> Result<Self> {
         let link = Arc::new(link);
         schema::prepare(&link).await?;
-        Ok(Self { bells: Arc::new(Bells::new(link.clone())), link })
+        Ok(Self { bells: Bells::new(Arc::new(Notifications(link.clone()))), link })
     }
 }
 

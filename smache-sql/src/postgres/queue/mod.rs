@@ -5,15 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobPage, JobQueue, JobState, Namespace, NewJob,
+    Bell, Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobPage, JobQueue, JobState, Namespace, NewJob,
     Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 use sqlx::{Postgres, Row};
 
-use super::{
-    bell::Bell,
-    link::{Link, Statement},
-};
+use super::link::{Link, Statement};
 use crate::{
     cells::{Cells, count, few, id_list, lane_number, millis},
     error::{failed, unexpected},

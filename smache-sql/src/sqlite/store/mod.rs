@@ -6,14 +6,9 @@ mod read;
 mod runs;
 mod upkeep;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
-    FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Namespace,
-    Page, Positions, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Vouch, Wait,
-};
+use smache_core::{EntryId, Incarnation, JobWrites, Namespace, Result, Vouch};
 
 use super::{
     jobs::ids,
@@ -42,10 +37,6 @@ pub struct SqliteStore {
 impl SqliteStore {
     pub(super) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites) -> Self {
         Self { link, name: name_of(namespace), jobs }
-    }
-
-    fn writes_jobs(&self) -> bool {
-        self.jobs == JobWrites::SameStep
     }
 }
 
@@ -107,103 +98,4 @@ impl Step<'_> {
     }
 }
 
-#[async_trait]
-impl CacheStore for SqliteStore {
-    fn job_writes(&self) -> JobWrites {
-        self.jobs
-    }
-
-    async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
-        self.look_up(ids).await
-    }
-
-    async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
-        self.begin_run(&begin).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
-        self.commit_run(&commit).await
-    }
-
-    async fn abort(&self, abort: Abort) -> Result<bool> {
-        self.abort_run(&abort).await
-    }
-
-    async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.extend_runs(runs, lease).await
-    }
-
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
-        self.note_waits(&wait).await
-    }
-
-    async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
-        self.remove_entry(id, token).await
-    }
-
-    async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
-        self.invalidate_all(&invalidation).await
-    }
-
-    async fn new_epoch(&self) -> Result<Epoch> {
-        self.start_epoch().await
-    }
-
-    async fn attach(&self, sources: &[SourceId]) -> Result<()> {
-        self.attach_sources(sources).await
-    }
-
-    async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
-        self.lead_feed(feed, holder, lease).await
-    }
-
-    async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()> {
-        self.resign_feed(feed, fence).await
-    }
-
-    async fn positions(&self, sources: &[SourceId]) -> Result<Positions> {
-        self.saved_positions(sources).await
-    }
-
-    async fn restart(&self, step: FeedStep) -> Result<()> {
-        self.restart_sources(&step).await
-    }
-
-    async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.keep_up(limit).await
-    }
-
-    async fn stale(&self, page: Page) -> Result<Scanned> {
-        self.stale_page(&page).await
-    }
-
-    async fn trace(&self, id: &EntryId) -> Result<Traced> {
-        self.trace_record(id).await
-    }
-
-    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.trace_record(id).await.map(|traced| traced.record)
-    }
-
-    async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
-        self.dependants_page(dependency, &page).await
-    }
-
-    async fn examine(&self) -> Result<Examination> {
-        self.link.examine().await
-    }
-
-    async fn stats(&self) -> Result<StoreStats> {
-        self.numbers().await
-    }
-}
-
-impl fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore")
-            .field("namespace", &self.name)
-            .field("jobs", &self.jobs)
-            .field("link", &self.link)
-            .finish()
-    }
-}
+crate::contract::cache_store!(SqliteStore);

@@ -1,0 +1,348 @@
+//! What wakes waiting workers: a message between processes, which may be lost and never means more than "look again".
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{Namespace, Result, Token};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How the bells of one server are heard by other processes: for authors of backends whose servers can notify.
+#[async_trait]
+pub trait BellWire: fmt::Debug + Send + Sync + 'static {
+    /// Tells all processes that the bell of a namespace was rung by `origin`. By default nothing is told: the steps that add
+    /// jobs do that themselves.
+    ///
+    /// # Errors
+    /// Whatever is in the way. It is logged; the workers of other processes then find the jobs when they next look.
+    async fn tell(&self, origin: &str, namespace: &str) -> Result<()> {
+        let _ = (origin, namespace);
+        Ok(())
+    }
+
+    /// Listens until the connection is lost, and hands over what it hears. Called again after a pause, which grows while
+    /// nothing comes of it.
+    ///
+    /// # Errors
+    /// Whatever is in the way. It is logged; workers poll until it is over.
+    async fn listen(&self, heard: Heard) -> Result<()>;
+
+    /// How long a ring waits for others that are told together with it; not at all by default.
+    fn gathers(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Where a [`BellWire`] says what it has heard.
+#[derive(Clone)]
+pub struct Heard {
+    /// Which process this is: it has heard itself already.
+    origin: Arc<str>,
+    ropes: Ropes,
+    subscribed: Arc<AtomicBool>,
+}
+
+impl Heard {
+    /// From now on everything is heard. What rang before was not: all who wait are woken once.
+    pub fn subscribed(&self) {
+        self.subscribed.store(true, Ordering::Release);
+        self.everywhere();
+    }
+
+    /// The bell of a namespace was rung by `origin`.
+    pub fn ring(&self, origin: &str, namespace: &str) {
+        if *origin != *self.origin
+            && let Some(rung) = lock(&self.ropes).get(namespace)
+        {
+            rung.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Something rang, and nobody knows whose bell that was.
+    pub fn everywhere(&self) {
+        for rung in lock(&self.ropes).values() {
+            rung.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl fmt::Debug for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heard").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// How often the bell of each namespace rang.
+type Ropes = Arc<Mutex<HashMap<String, watch::Sender<u64>>>>;
+
+/// The bells of all namespaces on one server: what [`JobQueue::wait`](crate::JobQueue::wait) can wait for.
+///
+/// There is one listener, started by the first who waits and stopped with the last bell.
+#[derive(Debug)]
+pub struct Bells {
+    wire: Arc<dyn BellWire>,
+    origin: Arc<str>,
+    ropes: Ropes,
+    listener: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Bells {
+    /// Bells that other processes hear through the wire.
+    #[must_use]
+    pub fn new(wire: Arc<dyn BellWire>) -> Arc<Self> {
+        let origin = Token::random().to_string().into();
+        Arc::new(Self { wire, origin, ropes: Arc::default(), listener: Mutex::default() })
+    }
+
+    /// The bell of a namespace.
+    #[must_use]
+    pub fn of(self: &Arc<Self>, namespace: &Namespace) -> Bell {
+        let rung = lock(&self.ropes).entry(namespace.as_str().to_owned()).or_default().clone();
+        Bell {
+            bells: Arc::clone(self),
+            namespace: namespace.as_str().into(),
+            rung,
+            told: AtomicU64::new(0),
+            telling: Arc::default(),
+        }
+    }
+
+    /// Starts the listener, unless it runs.
+    fn listen(&self) {
+        let mut listener = lock(&self.listener);
+        if listener.as_ref().is_none_or(JoinHandle::is_finished) {
+            let heard = Heard { origin: self.origin.clone(), ropes: self.ropes.clone(), subscribed: Arc::default() };
+            *listener = Some(tokio::spawn(listen(self.wire.clone(), heard)));
+        }
+    }
+}
+
+impl Drop for Bells {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            listener.abort();
+        }
+    }
+}
+
+/// The bell of a namespace.
+#[derive(Debug)]
+pub struct Bell {
+    bells: Arc<Bells>,
+    namespace: Arc<str>,
+    /// How often it rang.
+    rung: watch::Sender<u64>,
+    /// How much of that somebody has been told, so that nobody sleeps through what rang between two waits.
+    told: AtomicU64,
+    /// Whether the others are about to be told: once is enough for all who ring before.
+    telling: Arc<AtomicBool>,
+}
+
+impl Bell {
+    /// Jobs were added that are due: wakes who waits, here at once, and in other processes as soon as they hear of it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn ring(&self) {
+        self.rung.send_modify(|count| *count += 1);
+        if self.telling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (wire, origin) = (self.bells.wire.clone(), self.bells.origin.clone());
+        let (namespace, telling) = (self.namespace.clone(), self.telling.clone());
+        tokio::spawn(async move {
+            match wire.gathers() {
+                Duration::ZERO => {}
+                others => tokio::time::sleep(others).await,
+            }
+            telling.store(false, Ordering::Release);
+            if let Err(error) = wire.tell(&origin, &namespace).await {
+                tracing::debug!(error = %error.report(), "cannot wake the workers of other processes: they poll");
+            }
+        });
+    }
+
+    /// Returns when it rings, has rung since the last wait, or the time is over.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any await point: what rings is told to the next who waits.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn wait(&self, timeout: Duration) {
+        let mut rung = self.rung.subscribe();
+        let count = *rung.borrow_and_update();
+        if self.told.fetch_max(count, Ordering::AcqRel) < count {
+            return;
+        }
+        self.bells.listen();
+        if let Ok(Ok(())) = tokio::time::timeout(timeout, rung.changed()).await {
+            self.told.fetch_max(*rung.borrow(), Ordering::AcqRel);
+        }
+    }
+}
+
+async fn listen(wire: Arc<dyn BellWire>, heard: Heard) {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let ended = wire.listen(heard.clone()).await;
+        if heard.subscribed.swap(false, Ordering::AcqRel) {
+            pause = SHORTEST_PAUSE;
+        }
+        match ended {
+            Ok(()) => tracing::debug!("nobody hears when jobs are added for a moment: workers poll"),
+            Err(error) => tracing::debug!(error = %error.report(), "cannot listen for jobs: workers poll"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic half-way happens under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{sync::broadcast, time::Instant};
+
+    use super::*;
+    use crate::{Error, ErrorKind};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A server that passes messages on, as long as it is up.
+    #[derive(Debug)]
+    struct Wire {
+        server: broadcast::Sender<Option<(String, String)>>,
+        up: AtomicBool,
+        tries: AtomicU64,
+        told: AtomicU64,
+    }
+
+    impl Wire {
+        fn new(server: &broadcast::Sender<Option<(String, String)>>) -> Arc<Self> {
+            let (up, tries, told) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
+            Arc::new(Self { server: server.clone(), up, tries, told })
+        }
+    }
+
+    #[async_trait]
+    impl BellWire for Wire {
+        async fn tell(&self, origin: &str, namespace: &str) -> Result<()> {
+            self.told.fetch_add(1, Ordering::Relaxed);
+            let _ = self.server.send(Some((origin.to_owned(), namespace.to_owned())));
+            Ok(())
+        }
+
+        async fn listen(&self, heard: Heard) -> Result<()> {
+            self.tries.fetch_add(1, Ordering::Relaxed);
+            if !self.up.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Unavailable, "it is down"));
+            }
+            let mut messages = self.server.subscribe();
+            heard.subscribed();
+            while let Ok(Some((origin, namespace))) = messages.recv().await {
+                heard.ring(&origin, &namespace);
+            }
+            Ok(())
+        }
+
+        fn gathers(&self) -> Duration {
+            Duration::from_millis(5)
+        }
+    }
+
+    fn namespace(name: &str) -> Namespace {
+        Namespace::new(name).expect("a good name")
+    }
+
+    /// How long a wait of at most a minute takes.
+    async fn waited(bell: &Bell) -> Duration {
+        let started = Instant::now();
+        bell.wait(LONG).await;
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ring_wakes_who_waits_here_and_elsewhere_and_in_no_other_namespace() {
+        let server = broadcast::Sender::new(100);
+        let wires = [Wire::new(&server), Wire::new(&server)];
+        let [here, there] = wires.each_ref().map(|wire| Bells::new(wire.clone()));
+        let (rings, hears) = (here.of(&namespace("shop")), here.of(&namespace("shop")));
+        let (elsewhere, other) = (there.of(&namespace("shop")), there.of(&namespace("school")));
+        // The subscription itself wakes them once.
+        tokio::join!(waited(&hears), waited(&elsewhere), waited(&other));
+        let ring = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            rings.ring();
+        };
+        let ((), here, there, apart) = tokio::join!(ring, waited(&hears), waited(&elsewhere), waited(&other));
+        assert_eq!(here, Duration::from_secs(1));
+        assert!(there < Duration::from_secs(2), "{there:?}");
+        assert_eq!(apart, LONG);
+        assert_eq!(waited(&hears).await, LONG, "its own message does not come back to it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_rings_between_two_waits_is_told_once_to_each_bell() {
+        let bells = Bells::new(Wire::new(&broadcast::Sender::new(100)));
+        let [one, two] = [(); 2].map(|()| bells.of(&namespace("shop")));
+        tokio::join!(waited(&one), waited(&two));
+        one.ring();
+        assert_eq!(waited(&two).await, Duration::ZERO);
+        assert_eq!(waited(&two).await, LONG);
+        assert_eq!(waited(&one).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rings_that_come_together_are_told_once() {
+        let wire = Wire::new(&broadcast::Sender::new(100));
+        let bell = Bells::new(wire.clone()).of(&namespace("shop"));
+        (0..10).for_each(|_| bell.ring());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(wire.told.load(Ordering::Relaxed), 1);
+        bell.ring();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(wire.told.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_server_is_listened_to_again_with_growing_pauses() {
+        let server = broadcast::Sender::new(100);
+        let wire = Wire::new(&server);
+        wire.up.store(false, Ordering::Relaxed);
+        let bell = Bells::new(wire.clone()).of(&namespace("shop"));
+        assert_eq!(waited(&bell).await, LONG);
+        let tries = wire.tries.load(Ordering::Relaxed);
+        assert!((10..=20).contains(&tries), "{tries} tries in a minute");
+        wire.up.store(true, Ordering::Relaxed);
+        assert!(waited(&bell).await <= LONGEST_PAUSE, "whoever waits looks when it is heard again");
+        // It goes down for a moment: the next try is soon.
+        let _ = server.send(None);
+        assert!(waited(&bell).await <= 2 * SHORTEST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn listener_ends_with_the_last_bell() {
+        let wire = Wire::new(&broadcast::Sender::new(100));
+        let bell = Bells::new(wire.clone()).of(&namespace("shop"));
+        waited(&bell).await;
+        assert!(Arc::strong_count(&wire) > 2);
+        drop(bell);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&wire), 1);
+    }
+}
