@@ -211,6 +211,8 @@ start_servers() {
         start_server secantusd-py 'listening on 127.0.0.1' "$SMACHE_SECANTUSD" --host 127.0.0.1 --port PORT \
             --config "$work/secantusd.toml" --storage-path "$work/mongo"
         export MONGODB_URI="mongodb://127.0.0.1:$port/?directConnection=true"
+        # Some hundred commands a second: cases of very many entries or rounds do a part of them.
+        export SMACHE_SLOW_MONGODB=1
     fi
     if [ -z "${DATABASE_URL:-}" ]; then
         start_postgres

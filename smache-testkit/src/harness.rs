@@ -14,6 +14,7 @@ pub struct Harness<R> {
     new_incarnation: Option<Box<dyn Fn() -> Step + Send + Sync>>,
     guard: Option<Box<dyn Any + Send + Sync>>,
     many: u32,
+    one_in: u32,
 }
 
 /// The harness of [`store_suite!`](crate::store_suite) and [`incarnation_suite!`](crate::incarnation_suite).
@@ -71,7 +72,7 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn new(role: R) -> Self {
         let advance = Box::new(|by| Box::pin(tokio::time::sleep(by)) as Step);
-        Self { role, advance, new_incarnation: None, guard: None, many: 10_000 }
+        Self { role, advance, new_incarnation: None, guard: None, many: 10_000, one_in: 1 }
     }
 
     /// The same with another way to let time pass, for example a clock that is moved by hand.
@@ -108,6 +109,20 @@ impl<R> Harness<R> {
     pub fn with_many(mut self, many: u32) -> Self {
         self.many = many;
         self
+    }
+
+    /// The same with one round in so many where a case is random, or a race, and has many rounds: for a server that takes
+    /// long. A run of all of them is due now and then.
+    #[must_use]
+    pub fn with_one_round_in(mut self, so_many: u32) -> Self {
+        self.one_in = so_many.max(1);
+        self
+    }
+
+    /// How many of so many rounds a case is to do.
+    #[must_use]
+    pub fn rounds(&self, all: u32) -> u32 {
+        all.div_ceil(self.one_in)
     }
 
     /// How many entries very many are.

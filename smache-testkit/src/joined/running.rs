@@ -102,6 +102,7 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
     const ENTRIES: u32 = 6;
     let data = Arc::new(AtomicU64::new(0));
     let open = Arc::new(AtomicU64::new(3));
+    let rounds = harness.rounds(40);
     for number in 0..ENTRIES {
         compute(&*harness.role().store, id(number), "0", &[direct("all"), direct(number), child("soft")]).await;
     }
@@ -109,7 +110,7 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
         .map(|writer| {
             let (store, data, open) = (Arc::clone(&harness.role().store), Arc::clone(&data), Arc::clone(&open));
             tokio::spawn(async move {
-                for number in 0..40 {
+                for number in 0..rounds {
                     data.fetch_add(1, Ordering::SeqCst);
                     match number % 3 {
                         0 => change(&*store, "all").await,
@@ -170,6 +171,6 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
     for number in 0..ENTRIES {
         assert!(!is_stale(&harness.role().store, id(number)).await, "entry {number}");
         let seen = see(&*harness.role().store, id(number)).await;
-        assert_eq!((seen.text(), seen.is_fresh()), ("120", true), "entry {number}");
+        assert_eq!((seen.text(), seen.is_fresh()), ((3 * rounds).to_string().as_str(), true), "entry {number}");
     }
 }

@@ -16,8 +16,8 @@ use crate::{QueueHarness, steps::*};
 
 /// Beyond the contract: many workers share many jobs, and each job is done exactly once.
 pub async fn every_job_is_done_once(harness: QueueHarness) {
-    const JOBS: u32 = 400;
-    let jobs: Vec<NewJob> = ids(0..JOBS).into_iter().map(job).collect();
+    let many = harness.rounds(400);
+    let jobs: Vec<NewJob> = ids(0..many).into_iter().map(job).collect();
     harness.role().enqueue(&jobs).await.expect("enqueue");
     let done = all((0..6).map(|_| {
         let queue = Arc::clone(harness.role());
@@ -37,7 +37,7 @@ pub async fn every_job_is_done_once(harness: QueueHarness) {
     }))
     .await;
     let done: Vec<_> = done.into_iter().flatten().collect();
-    assert_eq!(sorted(&done), ids(0..JOBS));
+    assert_eq!(sorted(&done), ids(0..many));
     assert_eq!(counts(&**harness.role()).await, [0; 4]);
 }
 
@@ -62,11 +62,12 @@ pub async fn last_request_is_always_followed_by_a_run(harness: QueueHarness) {
     let ran: Arc<Vec<AtomicU64>> = Arc::new((0..ENTRIES).map(|_| AtomicU64::new(0)).collect());
     let running: Arc<Vec<AtomicU64>> = Arc::new((0..ENTRIES).map(|_| AtomicU64::new(0)).collect());
     let open = Arc::new(AtomicU64::new(4));
+    let rounds = harness.rounds(60);
     let writers: Vec<_> = (0..4)
         .map(|writer| {
             let (queue, requested, open) = (Arc::clone(harness.role()), Arc::clone(&requested), Arc::clone(&open));
             tokio::spawn(async move {
-                for number in 0..60 {
+                for number in 0..rounds {
                     let entry = (writer + number) % ENTRIES;
                     requested[entry as usize].fetch_add(1, Ordering::SeqCst);
                     enqueue(&*queue, job(id(entry))).await;
@@ -127,8 +128,9 @@ pub async fn last_request_is_always_followed_by_a_run(harness: QueueHarness) {
 pub async fn dropped_steps_lose_no_job(harness: QueueHarness) {
     let queue = &**harness.role();
     let mut taken: BTreeMap<_, u32> = BTreeMap::new();
-    for round in 0..40_u32 {
-        let patience = Duration::from_micros(u64::from(round) * 40);
+    let rounds = harness.rounds(40);
+    for round in 0..rounds {
+        let patience = Duration::from_micros(1_600) * round / rounds;
         let _ = tokio::time::timeout(patience, queue.enqueue(&[job(id(round))])).await;
         enqueue(queue, job(id(round))).await;
         let lost = reserve_for(queue, Lane::Recompute, 1, SHORT);
@@ -144,7 +146,7 @@ pub async fn dropped_steps_lose_no_job(harness: QueueHarness) {
         assert_eq!(settle(queue, &job, JobEnd::Done).await, Settled::Settled);
         *taken.entry(job.id).or_default() += 1;
     }
-    assert_eq!(taken.keys().copied().collect::<Vec<_>>(), ids(0..40));
+    assert_eq!(taken.keys().copied().collect::<Vec<_>>(), ids(0..rounds));
     assert_eq!(counts(queue).await, [0; 4]);
     enqueue(queue, job(id(0))).await;
     assert_eq!(reserve_one(queue).await.id, id(0));

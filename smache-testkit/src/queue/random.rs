@@ -89,7 +89,7 @@ pub async fn random_steps_agree_with_the_memory_queue(harness: QueueHarness) {
     let mut chance = Chance::new();
     let (mut tested, mut reference) = (Side::new(Arc::clone(harness.role())), Side::new(reference));
     let mut history = Vec::new();
-    for _ in 0..600 {
+    for _ in 0..harness.rounds(600) {
         let operation = Operation::random(&mut chance);
         let (got, expected) = (tested.apply(&operation).await, reference.apply(&operation).await);
         history.push(format!("{operation:?} gave {expected}"));

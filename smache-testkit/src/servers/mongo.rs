@@ -49,6 +49,7 @@ impl Deref for MongoServer {
 #[derive(Debug, Default)]
 pub struct MongoServerBuilder {
     port: Option<u16>,
+    guarded: bool,
     arguments: Vec<OsString>,
 }
 
@@ -73,6 +74,13 @@ impl MongoServerBuilder {
         self.argument("--oplog-max-entries").argument(entries.to_string())
     }
 
+    /// Asks for passwords from its second start on: in the first one the users are made.
+    #[must_use]
+    pub fn guarded_once_restarted(mut self) -> Self {
+        self.guarded = true;
+        self
+    }
+
     /// Any other argument of its command line.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
@@ -86,12 +94,17 @@ impl MongoServerBuilder {
     /// If there is no `secantusd-py` (named by `SMACHE_SECANTUSD`, else on the `PATH`), or it does not listen in time; the
     /// message ends with its log.
     pub async fn start(self) -> MongoServer {
-        let Self { port, arguments: extra } = self;
+        let Self { port, guarded, arguments: extra } = self;
         let recipe = Recipe {
             name: "secantusd-py",
             program: find_program("SMACHE_SECANTUSD", "secantusd-py"),
             port,
-            arguments: Box::new(move |port, data| arguments(port, data, &extra)),
+            arguments: Box::new(move |port, data| {
+                let began_before = fs::read_dir(data).is_ok_and(|mut files| files.next().is_some());
+                let mut all = arguments(port, data, &extra);
+                all.extend((guarded && began_before).then(|| "--auth".into()));
+                all
+            }),
             ready: Box::new(ready),
             stop: "TERM",
         };

@@ -71,7 +71,7 @@ pub async fn lookup_writes_nothing(harness: StoreHarness) {
 /// A look-up that runs beside invalidations never joins an entry of before with what vouched afterwards.
 pub async fn lookup_never_mixes_an_old_entry_with_a_new_vouch(harness: StoreHarness) {
     const UNIT: Duration = Duration::from_secs(2_000);
-    const STEPS: u32 = 60;
+    let steps = harness.rounds(60);
     let leader = vouching(&**harness.role(), "feed", &["users"]).await;
     compute_of(&**harness.role(), id(1), "0", &[direct("a")], &[source("users")]).await;
 
@@ -79,7 +79,7 @@ pub async fn lookup_never_mixes_an_old_entry_with_a_new_vouch(harness: StoreHarn
     let writer = tokio::spawn({
         let store = Arc::clone(harness.role());
         async move {
-            for number in 1..=STEPS {
+            for number in 1..=steps {
                 let step = leader.step(&*store, &["users"], u64::from(number) + 1).await;
                 let step = Some(FeedStep { lease: Some(UNIT * number), ..step });
                 store.invalidate(Invalidation { step, ..changes_of(&["a"]) }).await.expect("invalidate");

@@ -49,13 +49,13 @@ pub async fn one_of_many_takes_a_lapsed_lease(harness: StoreHarness) {
 /// Beyond the contract: every invalidation ticks the clock, however many there are at once.
 pub async fn clock_counts_every_invalidation(harness: StoreHarness) {
     const WRITERS: u64 = 8;
-    const EACH: u64 = 25;
+    let each = u64::from(harness.rounds(25));
     let before = harness.role().stats().await.expect("stats").clock;
     let clocks = all((0..WRITERS).map(|writer| {
         let store = Arc::clone(harness.role());
         async move {
             let mut clocks = Vec::new();
-            for number in 0..EACH {
+            for number in 0..each {
                 clocks.push(change(&*store, (writer + number) % 5).await.clock);
             }
             assert!(clocks.is_sorted(), "the clock of one writer only grows: {clocks:?}");
@@ -64,8 +64,8 @@ pub async fn clock_counts_every_invalidation(harness: StoreHarness) {
     }))
     .await;
     let distinct: BTreeSet<u64> = clocks.into_iter().flatten().collect();
-    assert_eq!(distinct.len() as u64, WRITERS * EACH, "each has a clock of its own");
-    assert_eq!(harness.role().stats().await.expect("stats").clock, before + WRITERS * EACH);
+    assert_eq!(distinct.len() as u64, WRITERS * each, "each has a clock of its own");
+    assert_eq!(harness.role().stats().await.expect("stats").clock, before + WRITERS * each);
 }
 
 /// The data of an application: numbers that only grow, and how far they were acknowledged.
@@ -134,7 +134,7 @@ async fn compute_parent(store: &dyn CacheStore, id: EntryId, children: [EntryId;
 /// Beyond the contract: whatever writers, runs, upkeep and readers do at once, a value that is read as fresh reflects
 /// every change that was acknowledged before the read; and in the end one more run of each is fresh and right.
 pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarness) {
-    const WRITES: u64 = 60;
+    let writes = u64::from(harness.rounds(60));
     let data = Data::new();
     let (kids, parent) = ([id(1), id(2)], id(3));
     let over = |data: &Data| data.over.load(Ordering::SeqCst);
@@ -184,7 +184,7 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     all((0..3).map(|what| {
         let (store, data) = (Arc::clone(harness.role()), Arc::clone(&data));
         async move {
-            for _ in 0..WRITES {
+            for _ in 0..writes {
                 data.write(&*store, what).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -206,14 +206,14 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     compute_parent(store, parent, kids).await;
     for (id, count) in [(kids[0], 3), (kids[1], 3), (parent, 6)] {
         let seen = see(store, id).await;
-        assert_eq!((numbers(seen.text()), seen.is_fresh()), (vec![WRITES; count], true));
+        assert_eq!((numbers(seen.text()), seen.is_fresh()), (vec![writes; count], true));
     }
 }
 
 /// Beyond the contract: upkeep that removes an expired entry does not take the edges of the one that comes after it.
 pub async fn upkeep_never_removes_an_edge_of_a_new_entry(harness: StoreHarness) {
     let store = &**harness.role();
-    for round in 0..40 {
+    for round in 0..harness.rounds(40) {
         let run = begin(store, id(1)).await;
         commit(store, Commit { ttl: Some(Duration::ZERO), ..run.value("expired", &[direct("a")]) }).await;
         let upkeep = tokio::spawn({
@@ -231,7 +231,7 @@ pub async fn upkeep_never_removes_an_edge_of_a_new_entry(harness: StoreHarness) 
 /// Beyond the contract: runs of the same entry that race with its removal leave it whole or leave nothing.
 pub async fn removal_races_with_commits(harness: StoreHarness) {
     let store = &**harness.role();
-    for round in 0..40 {
+    for round in 0..harness.rounds(40) {
         let run = begin(store, id(1)).await;
         let removal = tokio::spawn({
             let store = Arc::clone(harness.role());
@@ -248,8 +248,9 @@ pub async fn removal_races_with_commits(harness: StoreHarness) {
 /// Beyond the contract: a step whose future is dropped half-way happened or did not, and can be done again.
 pub async fn dropped_steps_happen_as_a_whole(harness: StoreHarness) {
     let store = harness.role();
-    for round in 0..60_u32 {
-        let patience = Duration::from_micros(u64::from(round) * 40);
+    let rounds = harness.rounds(60);
+    for round in 0..rounds {
+        let patience = Duration::from_micros(2_400) * round / rounds;
         let (entry, name) = (id(round), format!("tag {round}"));
         let run = begin(&**store, entry).await;
         let value = run.value("one", &[direct(&name), direct("all")]);

@@ -179,7 +179,7 @@ pub async fn random_steps_agree_with_the_memory_store(harness: StoreHarness) {
     let mut chance = Chance::new();
     let (mut tested, mut reference) = (Side::new(Arc::clone(harness.role())).await, Side::new(reference).await);
     let mut history = Vec::new();
-    for _ in 0..500 {
+    for _ in 0..harness.rounds(500) {
         let operation = Operation::random(&mut chance);
         let (got, expected) = (tested.apply(&operation).await, reference.apply(&operation).await);
         history.push(format!("{operation:?} gave {expected}"));
