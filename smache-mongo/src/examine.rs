@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongodb::{
     Database,
-    bson::{Document, Timestamp, doc},
+    bson::{Document, doc},
 };
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
 
@@ -20,7 +20,7 @@ struct Seen {
     hosts: usize,
     exists: bool,
     pre_images: bool,
-    /// How far the history reaches back; `None` where the user may not look.
+    /// How far the history reaches back; `None` where the user may not look, and as long as nothing was dropped from it.
     history: Option<Duration>,
 }
 
@@ -49,15 +49,24 @@ pub(crate) async fn examine(database: &Database, collection: &str, hint: bool, l
     Ok(judge(&seen, &format!("{}.{collection}", database.name()), hint))
 }
 
-/// The time between the first and the last entry of the log.
+/// The time between the first and the last entry of the log, if its beginning was dropped.
 async fn history(database: &Database) -> Option<Duration> {
     let log = database.client().database("local").collection::<Document>("oplog.rs");
-    let end = async |order: i32| -> Option<Timestamp> {
-        let found = log.find_one(doc! {}).sort(doc! { "$natural": order }).projection(doc! { "ts": 1 }).await;
-        found.ok()??.get_timestamp("ts").ok()
+    let end = async |order: i32| {
+        let parts = doc! { "ts": 1, "o.msg": 1 };
+        log.find_one(doc! {}).sort(doc! { "$natural": order }).projection(parts).await.ok().flatten()
     };
     let (first, last) = (end(1).await?, end(-1).await?);
-    Some(Duration::from_secs(last.time.saturating_sub(first.time).into()))
+    if is_beginning(&first) {
+        return None;
+    }
+    let time = |entry: &Document| entry.get_timestamp("ts").ok().map(|stamp| stamp.time);
+    Some(Duration::from_secs(time(&last)?.saturating_sub(time(&first)?).into()))
+}
+
+/// Whether this is the entry that a replica set writes first of all.
+fn is_beginning(entry: &Document) -> bool {
+    entry.get_document("o").and_then(|note| note.get_str("msg")) == Ok("initiating set")
 }
 
 fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {

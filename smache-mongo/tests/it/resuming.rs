@@ -101,6 +101,11 @@ async fn a_position_that_fell_out_of_the_history_is_an_error() {
     let world = World::at(&server.uri()).await;
     world.insert(1, "old").await;
     let position = world.tail().await.position();
+    let short_history = async || {
+        let findings = world.source().examine().await.expect("examine").findings;
+        findings.iter().any(|finding| finding.problem.contains("history of changes reaches back"))
+    };
+    assert!(!short_history().await, "a young server has lost nothing yet");
     let deadline = Instant::now() + PATIENCE;
     // The server forgets now and then, so it takes a while.
     let error = loop {
@@ -113,6 +118,7 @@ async fn a_position_that_fell_out_of_the_history_is_an_error() {
         }
     };
     assert_eq!(error.kind(), ErrorKind::HistoryLost, "{error}");
+    assert!(short_history().await);
     // A new start goes on from the present.
     let mut tail = world.tail().await;
     world.insert(2, "new").await;

@@ -5,4 +5,6 @@ mod connect;
 mod cost;
 mod halves;
 mod life;
+mod rights;
+mod secondary;
 mod support;
