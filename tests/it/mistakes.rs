@@ -232,9 +232,26 @@ async fn bounds_without_an_end_are_bounds_like_any_other() -> Result<()> {
     assert_eq!(*smache.get(Call::<Timed<2>>::new((7,))).await?, 7);
     assert_eq!(*smache.get(alone(1).max_stale(most)).await?, 1);
     let smache = self::builder().register::<alone>().wait_timeout(most).build().await?;
-    let worker = smache.worker().poll_interval(most).job_lease(most).backoff(most, most).start();
+    let worker =
+        smache.worker().concurrency(usize::MAX).poll_interval(most).job_lease(most).backoff(most, most).start();
     assert_eq!(*smache.refresh(alone(1)).await?, 1);
     worker.shutdown(most).await;
+    Ok(())
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn bounds_without_an_end_are_bounds_for_a_file_too() -> Result<()> {
+    use smache::Connect;
+
+    let (folder, most) = (tempfile::tempdir().expect("a folder"), Duration::MAX);
+    let builder = Smache::builder("shop").sqlite(folder.path().join("app.db")).register::<alone>();
+    let smache = builder.store_timeout(most).run_lease(most).build().await?;
+    assert_eq!(*smache.get(alone(1)).await?, 1);
+    let worker = smache.worker().concurrency(usize::MAX).poll_interval(most).job_lease(most).start();
+    smache.invalidate(alone(1)).await?;
+    crate::probe::until("a worker hears of it", async || smache.is_fresh(alone(1)).await).await?;
+    worker.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }
 

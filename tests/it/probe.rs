@@ -36,7 +36,7 @@ struct Inner {
     act: Mutex<Act>,
     arrived: watch::Sender<usize>,
     ended: watch::Sender<usize>,
-    open: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
 }
 
 impl Default for Probe {
@@ -46,7 +46,7 @@ impl Default for Probe {
             act: Mutex::default(),
             arrived: watch::Sender::new(0),
             ended: watch::Sender::new(0),
-            open: watch::Sender::new(true),
+            gate: watch::Sender::new(Gate::Open),
         }))
     }
 }
@@ -58,8 +58,8 @@ impl Probe {
         lock(&self.0.log).push(what.clone());
         self.0.arrived.send_modify(|arrived| *arrived += 1);
         let _ended = Ended(&self.0.ended);
-        let mut open = self.0.open.subscribe();
-        open.wait_for(|open| *open).await.expect("the probe lives as long as its sender");
+        let mut gate = self.0.gate.subscribe();
+        gate.wait_for(|gate| gate.is_open_for(&what)).await.expect("the probe lives as long as its sender");
         let act = *lock(&self.0.act);
         match act {
             Act::Succeed => Ok(()),
@@ -79,12 +79,21 @@ impl Probe {
 
     /// From now on, runs wait at the gate.
     pub(crate) fn close(&self) {
-        self.0.open.send_replace(false);
+        self.0.gate.send_replace(Gate::OpenFor(Vec::new()));
     }
 
     /// Lets everybody through.
     pub(crate) fn open(&self) {
-        self.0.open.send_replace(true);
+        self.0.gate.send_replace(Gate::Open);
+    }
+
+    /// Lets some through although the gate is closed.
+    pub(crate) fn open_for(&self, what: impl Into<String>) {
+        self.0.gate.send_modify(|gate| {
+            if let Gate::OpenFor(some) = gate {
+                some.push(what.into());
+            }
+        });
     }
 
     /// How many runs there were.
@@ -110,6 +119,21 @@ impl Probe {
     /// How many runs are under way.
     pub(crate) fn under_way(&self) -> usize {
         *self.0.arrived.borrow() - *self.0.ended.borrow()
+    }
+}
+
+#[derive(Debug)]
+enum Gate {
+    Open,
+    OpenFor(Vec<String>),
+}
+
+impl Gate {
+    fn is_open_for(&self, what: &String) -> bool {
+        match self {
+            Self::Open => true,
+            Self::OpenFor(some) => some.contains(what),
+        }
     }
 }
 

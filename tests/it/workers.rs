@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use smache::{Result, Smache};
+use smache::{
+    Result, Smache,
+    backend::{JobState, Lane, Reserve},
+};
 
 use crate::{
     functions::{greeting, lazy_greeting, slow, square},
@@ -53,6 +56,39 @@ async fn what_goes_stale_is_computed_without_a_reader(world: &World) -> Result<(
     .await?;
     worker.shutdown(GRACE).await;
     smache.shutdown().await;
+    Ok(())
+}
+
+/// They are held by one token, and each must be kept alive by itself.
+#[tokio::test(start_paused = true)]
+async fn heartbeats_keep_every_job_of_a_reservation() -> Result<()> {
+    let world = World::attached();
+    for id in 1..=3 {
+        world.put(id, "old").await?;
+    }
+    let smache = world.start().await?;
+    for id in 1..=3 {
+        smache.get(greeting(id)).await?;
+        smache.invalidate(greeting(id)).await?;
+    }
+    world.probe.close();
+    let worker = smache.worker().job_lease(GRACE).start();
+    world.probe.arrived(6).await;
+    let queue = world.queue()?;
+    for id in 1..=3 {
+        // One that ends takes no other one along.
+        tokio::time::sleep(10 * GRACE).await;
+        let others = queue.reserve(Reserve::new(Lane::Recompute, 10, GRACE)).await?.jobs;
+        assert_eq!(others, [], "round {id}");
+        for id in id..=3 {
+            let job = queue.find(&smache.key(&greeting(id))?).await?.expect("it runs");
+            assert_eq!((job.state, job.crashes), (JobState::Running, 0), "the job of {id}");
+        }
+        world.probe.open_for(format!("greeting {id}"));
+        until("it is done", async || smache.is_fresh(greeting(id)).await).await?;
+    }
+    assert_eq!(world.probe.runs(), 6);
+    worker.shutdown(GRACE).await;
     Ok(())
 }
 

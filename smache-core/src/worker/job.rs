@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
-    system::{Attempt, Inner, Mode, Ran, Stored, attempt, count, is_intent, jittered, overdue},
+    system::{Attempt, Inner, Mode, Ran, Stored, attempt, count, jittered, overdue},
 };
 
 /// How long a job of an unknown function is left to other programs.
@@ -27,7 +27,7 @@ pub(crate) async fn run(
     doubtful: bool,
     cancelled: watch::Receiver<bool>,
 ) -> JobEnd {
-    if is_intent(&job.id) {
+    if job.id.is_announcement() {
         return overdue(inner, job).await;
     }
     let Some(function) = inner.registry.by_key(job.id.function()) else {

@@ -1,6 +1,12 @@
 //! One lane of a worker: reserves jobs for its free places and starts them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -10,12 +16,15 @@ use tokio::{
 
 use super::{Policy, Stop, job, job::UNKNOWN, settle::Settler, until};
 use crate::{
-    Lane, Reserve,
-    system::{Inner, is_intent, jittered},
+    JobEnd, Lane, Reserve,
+    system::{Inner, jittered},
 };
 
-/// How much later than others a program asks for jobs that has just got some that it does not know.
+/// How much later than others a program asks for jobs that has just got some that it cannot do.
 const COURTESY: Duration = Duration::from_millis(300);
+
+/// The time between two hints.
+const AT_LEAST: Duration = Duration::from_millis(2);
 
 pub(crate) struct LaneLoop {
     pub(crate) inner: Arc<Inner>,
@@ -35,7 +44,12 @@ impl LaneLoop {
         // A request that was not answered, and the places of what it may have reserved.
         let mut unanswered: Option<(Reserve, Vec<OwnedSemaphorePermit>)> = None;
         let mut met_unknown: Option<Instant> = None;
+        // An announced change could not be reported: its source may be known to another program only.
+        let declined = Arc::new(AtomicBool::new(false));
         loop {
+            if declined.swap(false, Ordering::AcqRel) {
+                met_unknown = Some(Instant::now());
+            }
             if met_unknown.is_some_and(|met| met.elapsed() < UNKNOWN * 2) {
                 // All programs hear of a due job at once: the one that has its function must not lose every race.
                 tokio::select! {
@@ -78,7 +92,10 @@ impl LaneLoop {
             };
             let all_free = free.len();
             let got = jobs.len();
-            if jobs.iter().any(|job| !is_intent(&job.id) && self.inner.registry.by_key(job.id.function()).is_none()) {
+            if jobs
+                .iter()
+                .any(|job| !job.id.is_announcement() && self.inner.registry.by_key(job.id.function()).is_none())
+            {
                 met_unknown = Some(Instant::now());
             }
             // A step whose answer was lost may also be late, and reserve what nobody asks for again: it comes back after its
@@ -89,10 +106,13 @@ impl LaneLoop {
                 let place = free.pop();
                 let (inner, policy, settler) =
                     (Arc::clone(&self.inner), Arc::clone(&self.policy), self.settler.clone());
-                let cancelled = cancelled.clone();
+                let (cancelled, declined) = (cancelled.clone(), Arc::clone(&declined));
                 settler.watch(&job);
                 running.spawn(async move {
                     let end = job::run(&inner, &policy, &job, doubtful, cancelled).await;
+                    if job.id.is_announcement() && matches!(end, JobEnd::Retry { .. }) {
+                        declined.store(true, Ordering::Release);
+                    }
                     drop(place);
                     settler.settle(&job, end).await;
                 });
@@ -109,7 +129,7 @@ impl LaneLoop {
     async fn pause(&mut self, at_most: Duration) {
         tokio::select! {
             () = tokio::time::sleep(at_most) => {}
-            _ = self.bell.changed() => {}
+            Ok(()) = self.bell.changed() => {}
             () = until(&mut self.stop, Stop::Drain) => {}
         }
     }
@@ -142,16 +162,22 @@ pub(crate) async fn listen(
     mut stop: watch::Receiver<Stop>,
 ) {
     loop {
-        tokio::select! {
+        let pause = tokio::select! {
             waited = inner.queue.wait(poll) => match waited {
                 Ok(()) => {
                     bell.send_replace(());
+                    // A hint may come for nothing, and so may all of them.
+                    AT_LEAST
                 }
                 Err(error) => {
                     tracing::debug!(error = %error.report(), "no hints from the queue: the worker polls");
-                    tokio::time::sleep(poll).await;
+                    poll
                 }
             },
+            () = until(&mut stop, Stop::Drain) => return,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
             () = until(&mut stop, Stop::Drain) => return,
         }
     }

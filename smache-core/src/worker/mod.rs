@@ -7,7 +7,7 @@ mod settle;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use self::handle::Worker;
 pub(crate) use self::job::run_due;
@@ -57,7 +57,7 @@ impl WorkerBuilder {
     /// How many functions run at a time. 8 by default, at least 1. Propagation has as many places of its own, so that it
     /// never waits behind slow functions.
     pub fn concurrency(mut self, functions: usize) -> Self {
-        self.policy.concurrency = functions.max(1);
+        self.policy.concurrency = functions.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 

@@ -1,7 +1,7 @@
 //! Settling: the ends of jobs go to the queue in batches, and heartbeats keep the running ones.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,13 +19,16 @@ const TRIES: u32 = 5;
 #[derive(Clone)]
 pub(crate) struct Settler {
     ends: mpsc::Sender<Settlement>,
-    held: Arc<Mutex<HashMap<Token, EntryId>>>,
+    held: Arc<Mutex<Held>>,
 }
+
+/// The jobs that are running. Those of one reservation share its token.
+type Held = HashSet<(EntryId, Token)>;
 
 impl Settler {
     /// Keeps the reservation of a job alive until it is settled.
     pub(crate) fn watch(&self, job: &Job) {
-        lock(&self.held).insert(job.token, job.id);
+        lock(&self.held).insert((job.id, job.token));
     }
 
     pub(crate) async fn settle(&self, job: &Job, end: JobEnd) {
@@ -39,7 +42,7 @@ impl Settler {
 /// Starts the task that settles.
 pub(crate) fn start(inner: Arc<Inner>, lease: Duration) -> (Settler, JoinHandle<()>) {
     let (ends, mut ended) = mpsc::channel(BATCH * 4);
-    let held = Arc::new(Mutex::new(HashMap::new()));
+    let held = Arc::new(Mutex::new(Held::new()));
     let settler = Settler { ends, held: Arc::clone(&held) };
     let task = tokio::spawn(async move {
         let mut beat = tokio::time::interval(lease / 3);
@@ -54,7 +57,7 @@ pub(crate) fn start(inner: Arc<Inner>, lease: Duration) -> (Settler, JoinHandle<
                     settle(&inner, &batch).await;
                     let mut held = lock(&held);
                     for settlement in batch.drain(..) {
-                        held.remove(&settlement.token);
+                        held.remove(&(settlement.id, settlement.token));
                     }
                 }
                 _ = beat.tick() => extend(&inner, &held, lease).await,
@@ -79,8 +82,8 @@ async fn settle(inner: &Inner, batch: &[Settlement]) {
     }
 }
 
-async fn extend(inner: &Inner, held: &Mutex<HashMap<Token, EntryId>>, lease: Duration) {
-    let jobs: Vec<(EntryId, Token)> = lock(held).iter().map(|(token, id)| (*id, *token)).collect();
+async fn extend(inner: &Inner, held: &Mutex<Held>, lease: Duration) {
+    let jobs: Vec<(EntryId, Token)> = lock(held).iter().copied().collect();
     if jobs.is_empty() {
         return;
     }
@@ -90,7 +93,7 @@ async fn extend(inner: &Inner, held: &Mutex<HashMap<Token, EntryId>>, lease: Dur
     }
 }
 
-fn lock(held: &Mutex<HashMap<Token, EntryId>>) -> MutexGuard<'_, HashMap<Token, EntryId>> {
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
     // Insertions and removals only: whole after a panic.
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
