@@ -40,6 +40,49 @@ async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
     Ok(())
 }
 
+/// It may have very many dependants: it gets more time than other steps when it is handed over again.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_takes_longer_than_other_steps_is_acknowledged() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).build().await?;
+    smache.get(greeting(1)).await?;
+    faults.times("invalidate", Fault::Late(BOUND * 20), 3);
+    let began = Instant::now();
+    smache.invalidate(greeting(1)).await?;
+    assert!(began.elapsed() < BOUND * 30, "twice in vain and once to the end: {:?}", began.elapsed());
+    assert!(!smache.is_fresh(greeting(1)).await?);
+    faults.times("invalidate", Fault::Hang, 3);
+    let error = smache.invalidate(greeting(1)).await.expect_err("it hangs for good");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    Ok(())
+}
+
+/// And the feed that hands it over stays the leader meanwhile, or the next one would begin it again, and so on for ever.
+#[tokio::test(start_paused = true)]
+async fn a_feed_stays_the_leader_during_a_change_that_takes_long() -> Result<()> {
+    let (backend, faults) = faulty::memory();
+    let world = World::on(backend);
+    world.put(1, "Anna").await?;
+    let systems = [world.start().await?, world.start().await?];
+    let [smache, _] = &systems;
+    smache.get(greeting(1)).await?;
+    let leaderships = faults.calls("positions");
+    faults.times("invalidate", Fault::Late(Duration::from_secs(20)), 2);
+    world.put(1, "Annie").await?;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(!smache.is_fresh(greeting(1)).await?, "nobody vouches meanwhile");
+    until("it is handed over", async || {
+        let found = smache.get(greeting(1).fresh()).await;
+        Ok(found.is_ok_and(|found| found.is_fresh() && *found == "Hello, Annie"))
+    })
+    .await?;
+    assert_eq!(faults.calls("positions"), leaderships, "nobody began anew");
+    for smache in systems {
+        smache.shutdown().await;
+    }
+    Ok(())
+}
+
 #[tokio::test(start_paused = true)]
 async fn readers_who_compute_without_the_store_compute_once_together() -> Result<()> {
     let (world, faults) = world().await?;
@@ -208,7 +251,7 @@ async fn a_reported_change_is_tried_again_and_then_not_acknowledged() -> Result<
     let begin = Instant::now();
     let error = smache.invalidate(square(1)).await.expect_err("nobody answers");
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(begin.elapsed() < 3 * BOUND + Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < (1 + 6 + 36) * BOUND + Duration::from_millis(500), "{:?}", begin.elapsed());
     Ok(())
 }
 

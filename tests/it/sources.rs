@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use smache::{
-    Cx, Error, ErrorKind, Field, Freshness, Result, SourceId, State,
+    Cx, Error, ErrorKind, Field, Freshness, Result, Smache, SourceId, State,
     backend::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Filter, Image, Topic},
     computed,
     memory::{Memory, MemorySource},
@@ -223,5 +223,33 @@ async fn what_is_read_in_another_task_is_a_dependency_too() -> Result<()> {
     smache.run_until_idle().await?;
     let found = smache.get(elsewhere(vec![1, 2])).await?;
     assert_eq!((*found, found.is_fresh(), world.probe.runs()), (2, true, 2));
+    Ok(())
+}
+
+/// Another program has it without a feed, and goes again: a feed that is dead must be noticed as before.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_was_without_a_feed_for_a_while_is_vouched_for_by_its_feed_again() -> Result<()> {
+    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let users = MemorySource::<User>::new();
+    users.insert(User { id: 1, name: "Anna".into() })?;
+    let builder = || Smache::builder("shop").backend(memory.clone()).state(Probe::default()).register::<greeting>();
+    let with_feed = async || builder().source(users.clone()).build().await;
+
+    for leads_meanwhile in [false, true] {
+        let first = with_feed().await?;
+        first.get(greeting(1)).await?;
+        if !leads_meanwhile {
+            first.shutdown().await;
+        }
+        let other = builder().source(MemorySource::<User>::without_feed()).build().await?;
+        other.shutdown().await;
+        let smache = if leads_meanwhile { first } else { with_feed().await? };
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        until("the feed vouches", async || Ok(smache.get(greeting(1).fresh()).await?.is_fresh())).await?;
+        smache.shutdown().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let freshness = smache.peek(greeting(1)).await?.expect("stored").freshness();
+        assert_eq!(freshness, Freshness::Unvouched, "its feed was ended; it led meanwhile: {leads_meanwhile}");
+    }
     Ok(())
 }

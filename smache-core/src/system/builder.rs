@@ -159,7 +159,8 @@ impl Builder {
         self.strictness(Strictness::Strict)
     }
 
-    /// How long one step of the store or queue may take. 5 seconds by default.
+    /// How long one step of the store or queue may take. 5 seconds by default. A change with so many dependants that it
+    /// takes longer is handed over again, and given six times that, and at last 36 times.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.settings.store_timeout = timeout;
         self

@@ -10,6 +10,10 @@ use crate::{
 
 /// How often a change is handed to a store that fails.
 const TRIES: u32 = 3;
+/// How much more time a change is given than the last time, when it took longer than that.
+const MORE_TIME: u32 = 6;
+/// How many times longer than another step one may take whose work grows with what depends on a change.
+pub(super) const LONG: u32 = MORE_TIME * MORE_TIME;
 
 impl Smache {
     /// Reports that an entity changed, came into being or went: the in-app trigger.
@@ -164,11 +168,13 @@ impl Inner {
         Ok(ChangeToken(invalidated.clock))
     }
 
-    /// Hands a change to the store, again if the answer was lost: the step is idempotent.
-    pub(crate) async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
-        let mut tries = 0;
+    /// Hands a change to the store, again if the answer was lost: the step is idempotent. What takes longer than other
+    /// steps may, as it has very many dependants, is given more time when it is handed over again.
+    pub(crate) async fn invalidate(&self, mut invalidation: Invalidation) -> Result<Invalidated> {
+        let (mut tries, mut patience) = (0, 1);
         loop {
-            let result = self.timed("invalidate", self.store.invalidate(invalidation.clone())).await;
+            let step = self.store.invalidate(invalidation.clone());
+            let result = self.timed_for(patience, "invalidate", step).await;
             tries += 1;
             match result {
                 Ok(invalidated) => {
@@ -176,6 +182,14 @@ impl Inner {
                     return Ok(invalidated);
                 }
                 Err(error) if tries < TRIES && retryable(&error) => {
+                    if error.kind() == ErrorKind::Timeout {
+                        tracing::debug!(error = %error.report(), "a change takes long and is given more time");
+                        patience *= MORE_TIME;
+                    }
+                    // A feed vouches up to when it read the batch, and that will be long ago: the next one does.
+                    if let Some(step) = &mut invalidation.step {
+                        (step.lease, step.arm) = (None, false);
+                    }
                     tokio::time::sleep(jittered(Duration::from_millis(100))).await;
                 }
                 Err(error) => return Err(error),

@@ -158,19 +158,31 @@ impl Leader {
     /// Reads the feed from the stored positions until something breaks.
     async fn feed(&self, fence: u64) -> Result<()> {
         let sources = self.inner.routes.vouched(self.topics.iter().map(|topic| topic.source.clone()));
-        let saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
+        let mut saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
+        let disowned = self.disowned(&sources).await?;
+        for (source, position) in sources.iter().zip(&mut saved.positions) {
+            if disowned.contains(source) {
+                *position = None;
+            }
+        }
+        let (incarnation, saved) = (saved.incarnation, saved.positions);
         let step = |positions| FeedStep {
             feed: self.id.clone(),
             fence,
             leadership: LEADERSHIP,
-            incarnation: saved.incarnation.clone(),
+            incarnation: incarnation.clone(),
             positions,
             lease: None,
             arm: false,
         };
-        let mut stream = self.resume(&sources, &saved.positions, &step).await?;
+        let mut stream = self.resume(&sources, &saved, &step).await?;
         self.progress.send_modify(|progress| progress.error = None);
+        let mut looked = tokio::time::Instant::now();
         loop {
+            if looked.elapsed() > LEADERSHIP {
+                stream = self.adopt(stream, &self.disowned(&sources).await?, &step).await?;
+                looked = tokio::time::Instant::now();
+            }
             match self.next(stream.as_mut()).await {
                 Ok(batch) => self.hand_over(batch, &sources, &step).await?,
                 // A feed that cannot be read past this place would be lost again and again.
@@ -180,6 +192,20 @@ impl Leader {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The sources for which nobody needs to vouch any more since another program reports their changes itself: it has them
+    /// without a feed, or had. A feed that leads them takes them back with a new epoch, or the values that were stored
+    /// meanwhile would stay fresh with a feed that is dead.
+    async fn disowned(&self, sources: &[SourceId]) -> Result<Vec<SourceId>> {
+        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[])).await?;
+        let is_disowned =
+            |source: &&SourceId| lookup.vouch.sources.get(*source).is_some_and(|vouch| vouch.lease.is_none());
+        let disowned: Vec<SourceId> = sources.iter().filter(is_disowned).cloned().collect();
+        if !disowned.is_empty() {
+            tracing::warn!(feed = %self.id, sources = ?disowned, "another program has these sources without a feed: they start a new epoch");
+        }
+        Ok(disowned)
     }
 
     /// Opens the feed after the oldest saved position that is still in the history. What has an older one, or none, starts
@@ -270,12 +296,35 @@ impl Leader {
         let lease = batch.as_of.map(|as_of| VOUCH.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
         let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
         let hits = self.inner.hits_of(&changes, Moment::Committed).await?;
-        self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
+        let fence = step.fence;
+        let handing_over = self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) });
+        tokio::select! {
+            biased;
+            handed_over = handing_over => drop(handed_over?),
+            fenced = self.stay_leader(fence) => return Err(fenced),
+        }
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);
             progress.position = Some(batch.position);
         });
         Ok(())
+    }
+
+    /// Renews the leadership while a step takes long. Ends when another process has taken over.
+    async fn stay_leader(&self, fence: u64) -> Error {
+        loop {
+            tokio::time::sleep(LEADERSHIP / 3).await;
+            match self.inner.timed("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await {
+                Ok(Leadership::Leader { fence: own }) if own == fence => {}
+                Ok(_) => {
+                    return Error::new(ErrorKind::Fenced, "another leader of the feed took over during a long step");
+                }
+                // The step itself will fail too, or hold what this one waits for.
+                Err(error) => {
+                    tracing::debug!(feed = %self.id, error = %error.report(), "the leadership is not renewed");
+                }
+            }
+        }
     }
 
     /// Lets the next leader start at once.

@@ -44,7 +44,7 @@ pub use self::{
 pub(crate) use self::{
     call_key::CallKey,
     counters::{Tally, count},
-    intent::{is_intent, overdue},
+    intent::overdue,
     nest::{Kid, Nest},
     read::jittered,
     registry::{Function, Registry},
@@ -122,13 +122,12 @@ impl Smache {
 impl Inner {
     /// Bounds a step of the store or the queue, so that nothing ever hangs.
     pub(crate) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        match tokio::time::timeout(self.settings.store_timeout, work).await {
-            Ok(result) => result.map_err(|error| error.of_backend(step)),
-            Err(_) => {
-                let bound = self.settings.store_timeout;
-                Err(Error::new(ErrorKind::Timeout, format!("the backend took longer than {bound:?}")).of_backend(step))
-            }
-        }
+        within(self.settings.store_timeout, step, work).await
+    }
+
+    /// The same for a step whose work grows with what depends on a change: it is given so many times more.
+    async fn timed_for<T>(&self, times: u32, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        within(self.settings.store_timeout.saturating_mul(times), step, work).await
     }
 
     pub(crate) fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
@@ -145,6 +144,15 @@ impl Inner {
         Ok(source)
     }
 
+    /// Enqueues the job of an announcement, which is on time whatever else there is to do: an urgent one of the lane that
+    /// never waits behind functions. If that fails, the job is one as usual: the store or the reconciler makes it.
+    pub(crate) async fn enqueue_announced(&self, id: crate::EntryId, delay: Duration) {
+        let job = NewJob { delay, priority: 0, ..NewJob::now(id, Lane::Propagation) };
+        if let Err(error) = self.timed("enqueue", self.queue.enqueue(&[job])).await {
+            tracing::warn!(error = %error.report(), "an announcement that is not ended may be reported late");
+        }
+    }
+
     /// Enqueues what a store reported instead of writing the jobs itself.
     ///
     /// A failure here loses nothing: the entries are stale, and the reconciler enqueues what is stale without a job.
@@ -159,6 +167,15 @@ impl Inner {
                 tracing::warn!(error = %error.report(), "stale entries wait for the reconciler: they could not be enqueued");
                 return;
             }
+        }
+    }
+}
+
+async fn within<T>(bound: Duration, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(bound, work).await {
+        Ok(result) => result.map_err(|error| error.of_backend(step)),
+        Err(_) => {
+            Err(Error::new(ErrorKind::Timeout, format!("the backend took longer than {bound:?}")).of_backend(step))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-use super::{Inner, read::jittered};
+use super::{Inner, change::LONG, read::jittered};
 use crate::{FeedId, Lane, Leadership, NewJob, Page, Result, Token};
 
 /// Between two rounds.
@@ -69,7 +69,7 @@ async fn round(inner: &Arc<Inner>, reconcile: bool) -> Result<()> {
 impl Inner {
     /// One step of upkeep. Says whether there is more to do at once.
     pub(crate) async fn maintain(&self) -> Result<bool> {
-        let maintained = self.timed("maintain", self.store.maintain(STEP)).await?;
+        let maintained = self.timed_for(LONG, "maintain", self.store.maintain(STEP)).await?;
         self.enqueue_reported(&maintained.jobs, Duration::ZERO).await;
         if maintained.reaped > 0 {
             tracing::warn!(runs = maintained.reaped, "runs ended without a word; their entries are queued again");
