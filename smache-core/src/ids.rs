@@ -89,6 +89,9 @@ byte_identity! {
     Epoch, 16
 }
 
+/// The function of the entries that announcements are kept in. Other keys are hashes.
+pub(crate) const ANNOUNCEMENTS: FunctionKey = FunctionKey::from_bytes(*b"~intent~");
+
 impl EntryId {
     /// The function that the entry is of.
     #[must_use]
@@ -96,6 +99,13 @@ impl EntryId {
         let mut key = [0; FunctionKey::LEN];
         key.copy_from_slice(&self.0[..FunctionKey::LEN]);
         FunctionKey(key)
+    }
+
+    /// Whether it is no result but an announced change ([`Smache::intend`](crate::Smache::intend)): a store that removes
+    /// entries to make room must leave it, since it cannot be made anew.
+    #[must_use]
+    pub fn is_announcement(&self) -> bool {
+        self.function() == ANNOUNCEMENTS
     }
 
     /// The id made of a function and the hash of a canonical call.

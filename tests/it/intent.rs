@@ -134,9 +134,52 @@ async fn an_announcement_outlives_workers_that_cannot_report_it() -> Result<()> 
     tokio::time::sleep(SOON * 20).await;
     assert!(smache.is_fresh(greeting(1)).await?, "the only worker does not know the source");
     let ours = smache.worker().start();
+    // Both hear of the job when it is due; the one that cannot report it lets others go first.
     until("ours does", async || Ok(*smache.get(greeting(1)).await? == "Hello, Annie")).await?;
     ours.shutdown(SOON).await;
     theirs.shutdown(SOON).await;
+    Ok(())
+}
+
+/// What waits for a place of a function must not hold up the report of a change.
+#[tokio::test(start_paused = true)]
+async fn an_announcement_is_reported_on_time_however_much_there_is_to_do() -> Result<()> {
+    let (world, smache) = system().await?;
+    smache.get(price_list()).await?;
+    world.probe.close();
+    let worker = smache.worker().concurrency(1).start();
+    drop(smache.intend().tag("prices").within(SOON).announce().await?);
+    for id in 1..=2 {
+        smache.invalidate(greeting(id)).await?;
+    }
+    world.probe.arrived(4).await;
+    tokio::time::sleep(SOON + SOON / 10).await;
+    assert!(!smache.is_fresh(price_list()).await?, "one function holds the only place, and another one waits for it");
+    world.probe.open();
+    worker.shutdown(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_makes_room_keeps_announcements() -> Result<()> {
+    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).capacity(3).build();
+    let (world, smache) = {
+        let world = World::attached_to(memory);
+        let smache = world.start().await?;
+        (world, smache)
+    };
+    for id in 1..=9 {
+        world.put(id, "Anna").await?;
+    }
+    let intents = [1, 2, 3].map(async |id| smache.intend().changes::<User>(&id)?.within(SOON).announce().await);
+    for intent in intents {
+        drop(intent.await?);
+    }
+    for id in 1..=9 {
+        smache.get(greeting(id)).await?;
+    }
+    let stats = smache.stats().await?;
+    assert_eq!((stats.store.entries, stats.jobs.propagation), (4, 3), "all of them, and the last result");
     Ok(())
 }
 

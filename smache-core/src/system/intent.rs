@@ -6,13 +6,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, Moment, Smache, change::of_tag, read::jittered};
+use crate::ids::ANNOUNCEMENTS;
 use crate::{
     Begin, BeginOutcome, Change, ChangeKind, ChangeToken, Commit, CommitOutcome, EntityKey, EntityType, EntryId, Error,
-    ErrorKind, FunctionKey, Invalidation, Job, JobEnd, JobWrites, Result, SourceId, Timestamp, Token,
+    ErrorKind, Invalidation, Job, JobEnd, JobWrites, Result, SourceId, Timestamp, Token,
 };
 
-/// The function of the entries that announcements are kept in. Other keys are hashes.
-const FUNCTION: FunctionKey = FunctionKey::from_bytes(*b"~intent~");
 /// How long an announcement waits for its end unless it is told otherwise.
 const WITHIN: Duration = Duration::from_secs(60);
 /// How long the store takes the making of an announcement to be under way.
@@ -78,7 +77,7 @@ impl IntentBuilder {
         self
     }
 
-    /// Stores the announcement. Two round trips.
+    /// Stores the announcement. Three round trips, one of them to the queue.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] when there is nothing to announce; the store's errors: nothing is announced then, or it is
@@ -91,7 +90,7 @@ impl IntentBuilder {
             let fix = "name what is about to change by `changes` or `tag`";
             return Err(Error::new(ErrorKind::Argument, format!("an announcement of nothing: {fix}")));
         }
-        let id = EntryId::new(FUNCTION, *Token::random().as_bytes());
+        let id = EntryId::new(ANNOUNCEMENTS, *Token::random().as_bytes());
         let inner = &self.inner;
         let begin = Begin { id, token: Token::random(), lease: LEASE };
         let token = begin.token;
@@ -118,7 +117,7 @@ impl IntentBuilder {
             conflict_delay: self.within,
         };
         match inner.timed("commit", inner.store.commit(commit)).await? {
-            CommitOutcome::Conflicted { .. } => inner.enqueue_reported(&[id], self.within).await,
+            CommitOutcome::Conflicted { .. } => inner.enqueue_announced(id, self.within).await,
             CommitOutcome::Fresh { .. } | CommitOutcome::Lost | CommitOutcome::OtherIncarnation => {
                 return Err(replaced());
             }
@@ -157,6 +156,9 @@ impl Intent {
 
     /// The transaction was rolled back, or its changes were reported in another way, such as by
     /// [`Smache::changed_from`]: takes the announcement back.
+    ///
+    /// # Cancel safety
+    /// Dropped, the announcement may stay, and is reported when its time is over.
     pub async fn withdrawn(self) {
         self.forget().await;
     }
@@ -209,11 +211,6 @@ impl Announcement {
         hits.extend(self.tags.iter().flat_map(|tag| of_tag(tag).hits));
         Ok(Invalidation { hits, ..Invalidation::default() })
     }
-}
-
-/// Whether a job is an announcement whose time may be over.
-pub(crate) fn is_intent(id: &EntryId) -> bool {
-    id.function() == FUNCTION
 }
 
 /// Reports an announcement that nobody ended in time, and says how its job ends.

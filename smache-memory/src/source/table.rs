@@ -42,9 +42,10 @@ impl Table {
         image: Image,
         changed: impl FnOnce(&Image, &Image) -> Option<Vec<String>>,
     ) -> Option<Image> {
+        // Code of the application, which may panic: nothing has changed before it.
+        let fields = self.entities.get(&key).and_then(|before| changed(before, &image));
         let before = self.entities.insert(key.clone(), image.clone());
         let kind = if before.is_some() { ChangeKind::Update } else { ChangeKind::Insert };
-        let fields = before.as_ref().and_then(|before| changed(before, &image));
         self.record(source, key, kind, before.clone(), Some(image));
         if let Some(change) = self.history.back_mut() {
             change.fields = fields;

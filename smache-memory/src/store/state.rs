@@ -171,11 +171,11 @@ impl Cache {
             self.stale.insert(id);
         }
         let order = self.take_order();
-        self.order.insert(order, id);
-        self.records.insert(id, Slot { record, order, read: false });
-        while self.records.len() > self.capacity {
-            self.evict_one(&id, sink);
+        if !id.is_announcement() {
+            self.order.insert(order, id);
         }
+        self.records.insert(id, Slot { record, order, read: false });
+        while self.records.len() > self.capacity && self.evict_one(&id, sink) {}
     }
 
     fn take_order(&mut self) -> u64 {
@@ -184,8 +184,10 @@ impl Cache {
     }
 
     /// Removes the entry that was stored least recently among those that were not read since their turn last came.
-    fn evict_one(&mut self, newest: &EntryId, sink: &mut JobSink<'_>) {
+    /// Whether there is one.
+    fn evict_one(&mut self, newest: &EntryId, sink: &mut JobSink<'_>) -> bool {
         while let Some((_, id)) = self.order.pop_first() {
+            let alone = self.order.is_empty();
             let order = self.take_order();
             match self.records.get_mut(&id) {
                 // Else a store full of read entries would evict the one that it has just taken.
@@ -193,13 +195,17 @@ impl Cache {
                     slot.read = false;
                     slot.order = order;
                     self.order.insert(order, id);
+                    if alone && id == *newest {
+                        return false;
+                    }
                 }
                 _ => {
                     self.forget(&id, sink);
-                    return;
+                    return true;
                 }
             }
         }
+        false
     }
 
     /// Removes a record with everything of its, but the run: whoever computes the entry may still store it.
