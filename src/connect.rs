@@ -114,8 +114,8 @@ macro_rules! scheme {
 const SCHEMES: [Scheme; 5] = [
     scheme!("memory", &["memory"], "memory:", |_| later(async { Ok(crate::memory::Memory::new()) })),
     scheme!("sqlite", &["sqlite"], "sqlite:app.db", |url| {
-        let path = url.trim_start_matches("sqlite:").trim_start_matches("//").to_owned();
-        later(crate::sqlite::Sqlite::open(path))
+        let path = sqlite_path(url).map(str::to_owned);
+        later(async { crate::sqlite::Sqlite::open(path?).await })
     }),
     scheme!("postgres", &["postgres", "postgresql"], "postgres://localhost/app", |url| {
         later(crate::postgres::Postgres::connect(String::from(url)))
@@ -133,6 +133,21 @@ fn later<B: Backend>(connecting: impl Future<Output = Result<B>> + Send + 'stati
     Box::pin(async { Ok(Arc::new(connecting.await?) as Arc<dyn Backend>) })
 }
 
+/// The file of `sqlite:app.db`, `sqlite://app.db` or `sqlite:///var/lib/app.db`.
+#[cfg(feature = "sqlite")]
+fn sqlite_path(url: &str) -> Result<&str> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let wrong = if path.is_empty() {
+        "it names no file: use one such as `sqlite:app.db`"
+    } else if path.contains(['?', '#']) {
+        "a file has no options in its URL: leave them out, or use `Sqlite::builder`"
+    } else {
+        return Ok(path);
+    };
+    Err(Error::new(ErrorKind::Config, format!("the URL of the SQLite file is not valid: {wrong}")))
+}
+
 /// Connects to the backend that a URL names, for a program that is told by its configuration where its cache is:
 /// `memory:`, `sqlite:app.db`, `postgres://…`, `mongodb://…`, `redis://…`. In any role, for [`Builder::backend`], [`Builder::store`] or
 /// [`Builder::queue`].
@@ -144,8 +159,9 @@ fn later<B: Backend>(connecting: impl Future<Output = Result<B>> + Send + 'stati
 /// May be dropped at any await point.
 pub async fn connect(url: impl AsRef<str>) -> Result<Arc<dyn Backend>> {
     let url = url.as_ref();
-    // Only the scheme is repeated in an error: the rest may hold a password.
-    let named = url.split_once(':').map_or("", |(name, _)| name);
+    // Only the scheme is repeated in an error, if it is one: the rest may hold a password.
+    let is_scheme = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let named = url.split_once(':').map(|(name, _)| name).filter(is_scheme).unwrap_or_default();
     let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.names.contains(&named)) else {
         let examples = SCHEMES.map(|scheme| format!("`{}`", scheme.example)).join(", ");
         let message = format!("the URL of the backend has the unknown scheme `{named}`: use one such as {examples}");

@@ -46,9 +46,33 @@ async fn a_file_keeps_results_and_jobs() -> Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_url_of_a_file_is_a_path_and_nothing_else() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.db");
+    for slashes in ["", "//", "///"] {
+        let url = format!("sqlite:{slashes}{}", path.display());
+        connect(url).await?.store(&smache::backend::Namespace::new("named")?)?.stats().await?;
+    }
+    let options = format!("sqlite:{}?mode=rwc", path.display());
+    for (url, fix) in [
+        ("sqlite:", "names no file"),
+        ("sqlite://", "names no file"),
+        (options.as_str(), "`Sqlite::builder`"),
+        ("sqlite::memory:", "`memory:`"),
+    ] {
+        let error = connect(url).await.map(drop).expect_err(url);
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains(fix), "{}", error.report());
+    }
+    let files = std::fs::read_dir(folder.path()).expect("the folder").count();
+    assert!(files <= 3, "the file, its log and what is shared: {files}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_url_of_no_backend_is_refused_without_its_password() {
-    for url in ["", "app.db", "mysql://root:hush@localhost/app", "redis", "Redis://localhost"] {
+    for url in ["", "app.db", "mysql://root:hush@localhost/app", "hush@cache:6379", "redis", "Redis://localhost"] {
         let errors = [
             Smache::builder("named").url(url).build().await.map(drop),
             connect(url).await.map(|backend: std::sync::Arc<dyn Backend>| drop(backend)),

@@ -160,13 +160,13 @@ impl Bell {
             return;
         }
         let (wire, origin) = (self.bells.wire.clone(), self.bells.origin.clone());
-        let (namespace, telling) = (self.namespace.clone(), self.telling.clone());
+        let (namespace, telling) = (self.namespace.clone(), Telling(self.telling.clone()));
         tokio::spawn(async move {
             match wire.gathers() {
                 Duration::ZERO => {}
                 others => tokio::time::sleep(others).await,
             }
-            telling.store(false, Ordering::Release);
+            drop(telling);
             if let Err(error) = wire.tell(&origin, &namespace).await {
                 tracing::debug!(error = %error.report(), "cannot wake the workers of other processes: they poll");
             }
@@ -190,6 +190,16 @@ impl Bell {
         if let Ok(Ok(())) = tokio::time::timeout(timeout, rung.changed()).await {
             self.told.fetch_max(*rung.borrow(), Ordering::AcqRel);
         }
+    }
+}
+
+/// That the others are about to be told. It ends before they are, so that none who rings meanwhile is taken for one
+/// before; also with a runtime that shuts down, for those who ring on another one.
+struct Telling(Arc<AtomicBool>);
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -317,6 +327,21 @@ mod tests {
         bell.ring();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(wire.told.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn ring_on_a_runtime_that_shuts_down_keeps_no_other_ring_from_being_told() {
+        let wire = Wire::new(&broadcast::Sender::new(100));
+        let bell = Bells::new(wire.clone()).of(&namespace("shop"));
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime().block_on(async { bell.ring() });
+        assert_eq!(wire.told.load(Ordering::Relaxed), 0, "it was shut down before");
+        runtime().block_on(async {
+            bell.ring();
+            while wire.told.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     #[tokio::test(start_paused = true)]

@@ -89,6 +89,11 @@ impl Link {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let file: Arc<str> = path.display().to_string().into();
+        if path.as_os_str() == ":memory:" || path.as_os_str().is_empty() {
+            // SQLite would give each connection a database of its own.
+            let message = "the path names no file: use one, or the backend `memory:` (`smache-memory`) for results that need not last";
+            return Err(Error::new(ErrorKind::Config, message).with_context("database", &file));
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)

@@ -171,6 +171,8 @@ impl State {
                 break;
             }
             release_port(state.port);
+            // The next try is a first start too.
+            state.wipe();
         }
         panic!("{trouble}");
     }
@@ -242,11 +244,14 @@ impl State {
 
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // Stopped, it starts no more processes, and their ids stay theirs since it cannot wait for them.
+            signal("STOP", &[child.id()]);
             let helpers = children(child.id());
+            signal("KILL", &helpers);
             // Fails only for a child that has ended and been waited for.
             let _ = child.kill();
             let _ = child.wait();
-            end(&helpers);
+            wait_for_end(&helpers, self.recipe.name);
         }
     }
 
@@ -273,20 +278,17 @@ impl State {
     fn wipe(&mut self) {
         assert!(self.child.is_none(), "{} runs: stop or kill it before its data are removed", self.recipe.name);
         let data = self.folder.path().join("data");
-        if let Err(error) = fs::remove_dir_all(&data) {
+        if let Err(error) = fs::remove_dir_all(&data)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             panic!("cannot remove {}: {error}", data.display());
         }
     }
 
-    /// By the shell, which has `kill` built in: a minimal system has no such program.
-    fn signal(&mut self, signal: &str) {
+    fn signal(&mut self, name: &str) {
         let Some(child) = &self.child else { panic!("{} is not running: restart it first", self.recipe.name) };
-        // Not yet waited for, so the id cannot belong to another process. A failure means that it ended meanwhile.
-        let status =
-            Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", child.id())).stderr(Stdio::null()).status();
-        if let Err(error) = status {
-            panic!("cannot run sh to send SIG{signal}: {error}");
-        }
+        // Not yet waited for, so the id cannot belong to another process.
+        signal(name, &[child.id()]);
     }
 
     fn read_log(&self) -> String {
@@ -317,17 +319,25 @@ fn children(pid: u32) -> Vec<u32> {
     all.filter(|child| state_and_parent(*child).is_some_and(|(_, parent)| parent == pid)).collect()
 }
 
-/// Kills processes whose parent is gone, and waits until they are. Whoever inherits them may leave them as zombies.
-fn end(pids: &[u32]) {
+/// By the shell, which has `kill` built in: a minimal system has no such program.
+fn signal(signal: &str, pids: &[u32]) {
     if pids.is_empty() {
         return;
     }
     let list: Vec<_> = pids.iter().map(u32::to_string).collect();
-    // Fails if one of them has ended by itself.
-    let _ = Command::new("sh").arg("-c").arg(format!("kill -KILL {}", list.join(" "))).stderr(Stdio::null()).status();
+    // A failure means that one of them has ended meanwhile.
+    let command = format!("kill -{signal} {}", list.join(" "));
+    if let Err(error) = Command::new("sh").arg("-c").arg(command).stderr(Stdio::null()).status() {
+        panic!("cannot run sh to send SIG{signal}: {error}");
+    }
+}
+
+/// Waits for processes that were killed. Whoever inherits them may leave them as zombies.
+fn wait_for_end(pids: &[u32], name: &str) {
     let deadline = Instant::now() + STOP_BOUND;
     let runs = |pid: &u32| state_and_parent(*pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
-    while pids.iter().any(runs) && Instant::now() < deadline {
+    while pids.iter().any(runs) {
+        assert!(Instant::now() < deadline, "processes of {name} did not end within {STOP_BOUND:?} of being killed");
         thread::sleep(POLL);
     }
 }

@@ -180,7 +180,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let began = Instant::now();
         let bell = self.link.bell(&self.name);
         // Enabled before the look, so that a job that is added in between is heard of.
         let mut rings = pin!(bell.notified());
@@ -192,8 +192,8 @@ impl JobQueue for SqliteQueue {
             if self.seen.fetch_max(added, Ordering::Relaxed) < added {
                 return Ok(());
             }
-            let now = Instant::now();
-            if now >= deadline || tokio::time::timeout(POLL.min(deadline - now), rings.as_mut()).await.is_ok() {
+            let left = timeout.saturating_sub(began.elapsed());
+            if left.is_zero() || tokio::time::timeout(POLL.min(left), rings.as_mut()).await.is_ok() {
                 return Ok(());
             }
         }
