@@ -12,13 +12,26 @@ use smache::backend::{
 };
 use smache_benches::{Item, Place, World, median, places, share, size, time};
 
-/// How many jobs pass through the queue.
-const JOBS: u32 = 2_000;
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Sizes {
+    reads: u64,
+    writes: u64,
+    /// On how many results one change has an effect.
+    dependants: u64,
+    /// How many jobs pass through the queue.
+    jobs: u32,
+}
 
-/// On how many results one change has an effect: 10,000, or what `DEPENDANTS` says, for a server that takes too long for so
-/// many.
-fn dependants() -> u64 {
-    std::env::var("DEPENDANTS").map_or(10_000, |many| many.parse().expect("DEPENDANTS is a number"))
+impl Sizes {
+    /// Enough for a table; `DEPENDANTS` makes the change a smaller one, for a server that takes too long for so many.
+    fn whole() -> Self {
+        let dependants = std::env::var("DEPENDANTS").map(|many| many.parse().expect("DEPENDANTS is a number"));
+        Self { reads: 1_000, writes: 300, dependants: dependants.unwrap_or(10_000), jobs: 2_000 }
+    }
+
+    /// Enough to see that it works.
+    const SMOKE: Self = Self { reads: 3, writes: 3, dependants: 20, jobs: 70 };
 }
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -26,27 +39,25 @@ const LEASE: Duration = Duration::from_secs(60);
 #[tokio::main]
 async fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    // `cargo test --benches` only wants to see that it starts.
-    if std::env::args().any(|argument| argument == "--test") {
-        return;
-    }
+    // As `cargo test --benches` calls it, and `cargo bench` does not.
+    let sizes = if std::env::args().any(|argument| argument == "--bench") { Sizes::whole() } else { Sizes::SMOKE };
     let folder = tempfile::tempdir().expect("a folder");
     let mut table = Table::default();
     for mut place in places(folder.path()).await {
         if chosen.is_empty() || chosen.iter().any(|name| name == place.name) {
             table.columns.push(place.name);
-            measure(&mut place, &mut table).await;
+            measure(&mut place, &mut table, sizes).await;
         }
     }
     table.print();
 }
 
 /// Everything about one backend, in a column.
-async fn measure(place: &mut Place, table: &mut Table) {
+async fn measure(place: &mut Place, table: &mut Table, sizes: Sizes) {
     let world = World::on(Arc::clone(&place.backend), 2_000).await;
     world.smache.get(size(0u64)).await.expect("computes");
     let (mut ours, mut reads, mut writes) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..1_000 {
+    for _ in 0..sizes.reads {
         let mut there = true;
         let raw = time(async { there = place.raw.read().await }).await;
         reads.extend(there.then_some(raw));
@@ -55,7 +66,7 @@ async fn measure(place: &mut Place, table: &mut Table) {
     let hit = median(ours);
     let (mut misses, mut commits) = (Vec::new(), Vec::new());
     let store = place.backend.store(&namespace("commit")).expect("it has stores");
-    for id in 1..300u64 {
+    for id in 1..=sizes.writes {
         let mut there = true;
         let raw = time(async { there = place.raw.write().await }).await;
         writes.extend(there.then_some(raw));
@@ -72,10 +83,13 @@ async fn measure(place: &mut Place, table: &mut Table) {
     table.row("commit alone, 10 dependencies", Some(commit));
     table.row("  [raw write of a row]", write);
     table.ratio("  ratio", commit, write);
-    table.row("change of what 10,000 results depend on", Some(invalidation(&world).await));
+    table.row(
+        format!("change of what {} results depend on", sizes.dependants),
+        Some(invalidation(&world, sizes.dependants).await),
+    );
     let queue = place.backend.queue(&namespace("jobs")).expect("it has queues");
-    let spent = jobs(&*queue).await;
-    table.number("jobs a second: enqueue, reserve and settle", f64::from(JOBS) / spent.as_secs_f64());
+    let spent = jobs(&*queue, sizes.jobs).await;
+    table.number("jobs a second: enqueue, reserve and settle", f64::from(sizes.jobs) / spent.as_secs_f64());
     world.smache.shutdown().await;
 }
 
@@ -118,8 +132,7 @@ async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
 }
 
 /// How long it takes until everything that depends on one item is marked, with a job each.
-async fn invalidation(world: &World) -> Duration {
-    let many = dependants();
+async fn invalidation(world: &World, many: u64) -> Duration {
     let fill = stream::iter(0..many).for_each_concurrent(16, |part| async move {
         world.smache.get(share(0u64, part)).await.expect("computes");
     });
@@ -132,8 +145,8 @@ async fn invalidation(world: &World) -> Duration {
 }
 
 /// How long it takes to pass all jobs through the queue in batches of 64.
-async fn jobs(queue: &dyn JobQueue) -> Duration {
-    let jobs: Vec<NewJob> = (0..JOBS).map(|job| NewJob::now(entry(u64::from(job)), Lane::Recompute)).collect();
+async fn jobs(queue: &dyn JobQueue, many: u32) -> Duration {
+    let jobs: Vec<NewJob> = (0..many).map(|job| NewJob::now(entry(u64::from(job)), Lane::Recompute)).collect();
     time(async {
         for batch in jobs.chunks(64) {
             queue.enqueue(batch).await.expect("enqueue");
@@ -155,18 +168,19 @@ async fn jobs(queue: &dyn JobQueue) -> Duration {
 #[derive(Default)]
 struct Table {
     columns: Vec<&'static str>,
-    rows: Vec<(&'static str, Vec<String>)>,
+    rows: Vec<(String, Vec<String>)>,
 }
 
 impl Table {
-    fn cell(&mut self, what: &'static str, cell: String) {
+    fn cell(&mut self, what: impl Into<String>, cell: String) {
+        let what = what.into();
         match self.rows.iter_mut().find(|(row, cells)| *row == what && cells.len() < self.columns.len()) {
             Some((_, cells)) => cells.push(cell),
             None => self.rows.push((what, vec![cell])),
         }
     }
 
-    fn row(&mut self, what: &'static str, spent: Option<Duration>) {
+    fn row(&mut self, what: impl Into<String>, spent: Option<Duration>) {
         let cell = spent.map_or("–".to_owned(), |spent| match spent.as_secs_f64() * 1e6 {
             micros if micros < 1_000.0 => format!("{micros:.1} µs"),
             micros if micros < 1_000_000.0 => format!("{:.2} ms", micros / 1e3),

@@ -70,7 +70,7 @@ pub trait Transaction: Send {
     /// - MUST make all writes visible at once, and before it returns, to every transaction that begins afterwards
     ///   `lookup_never_mixes_an_old_entry_with_a_new_vouch`, `dropped_steps_happen_as_a_whole`
     /// - MUST keep them: when they may be lost, for example by a crash or by a failover, the store is another
-    ///   [incarnation](Started::incarnation) afterwards
+    ///   [incarnation](Started::incarnation) afterwards `attach_on_a_new_incarnation_starts_an_epoch`
     async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()>;
 }
 

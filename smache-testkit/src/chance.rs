@@ -1,4 +1,4 @@
-//! Random choices that can be made again.
+//! Random choices that can be made again: `SMACHE_SEED` is the seed that a failed case has named.
 
 /// A small generator, started at random. Its `Debug` output names the seed.
 #[derive(Debug)]
@@ -10,9 +10,14 @@ pub(crate) struct Chance {
 
 impl Chance {
     pub(crate) fn new() -> Self {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-        let seed = u64::from_le_bytes(bytes);
+        let seed = match std::env::var("SMACHE_SEED") {
+            Ok(seed) => seed.parse().unwrap_or_else(|_| panic!("SMACHE_SEED is {seed:?} and no number")),
+            Err(_) => {
+                let mut bytes = [0; 8];
+                getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+                u64::from_le_bytes(bytes)
+            }
+        };
         Self { seed, state: seed }
     }
 

@@ -1,7 +1,7 @@
 //! The contract of the backends of SMache, as suites of tests.
 //!
-//! Every bullet of the contracts in `smache-core` ends with the name of a case, and that case is here. A backend proves
-//! itself with one macro call a role; each case becomes one test, and a case that is added here is added to every
+//! Every bullet of the contracts of stores, queues and sources in `smache-core` ends with the name of a case, and that case
+//! is here. A backend proves itself with one macro call a role; each case becomes one test, and a case that is added here is added to every
 //! backend at once. Cases whose documentation starts with `Beyond the contract:` check the same promises harder: races
 //! with exact totals, futures dropped half-way, random sequences compared with the memory backend.
 //!

@@ -136,6 +136,7 @@ macro_rules! queue_suite {
                 lanes_are_reserved_apart,
                 next_due_is_reported,
                 extend_needs_the_token,
+                jobs_of_one_reservation_are_kept_and_ended_one_by_one,
                 enqueue_wakes_a_waiting_worker,
                 wait_is_bounded,
                 jobs_are_listed,

@@ -14,10 +14,10 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of cases in backticks in the contract bullets of a file.
+/// The names of cases in backticks in the contract bullets of a file. Each bullet has one.
 fn bullets(path: &str) -> BTreeSet<String> {
     let text = read(&at(path));
-    let mut names = BTreeSet::new();
+    let mut bullets: Vec<String> = Vec::new();
     let mut contract = false;
     for line in text.lines().map(str::trim) {
         let Some(doc) = line.strip_prefix("///") else {
@@ -26,13 +26,20 @@ fn bullets(path: &str) -> BTreeSet<String> {
         };
         if doc.starts_with(" # ") {
             contract = doc == " # Contract";
-        } else if contract {
-            let is_case = |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-            names.extend(doc.split('`').skip(1).step_by(2).filter(is_case).map(str::to_owned));
+        } else if contract && doc.starts_with(" - ") {
+            bullets.push(doc.to_owned());
+        } else if let Some(bullet) = bullets.last_mut().filter(|_| contract) {
+            bullet.push_str(doc);
         }
     }
-    assert!(!names.is_empty(), "{path} has no contract");
-    names
+    assert!(!bullets.is_empty(), "{path} has no contract");
+    let is_case = |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let names = |bullet: &String| -> Vec<String> {
+        let names: Vec<_> = bullet.split('`').skip(1).step_by(2).filter(is_case).map(str::to_owned).collect();
+        assert!(!names.is_empty(), "{path}: no case shows \"{bullet}\"");
+        names
+    };
+    bullets.iter().flat_map(names).collect()
 }
 
 /// The cases of a folder by `folder::file`, with whether they go beyond the contract.
@@ -109,4 +116,26 @@ fn every_case_is_in_a_suite() {
     let folders = ["store", "queue", "joined", "incarnation", "source"];
     let all: BTreeSet<_> = folders.iter().flat_map(|folder| cases(folder)).map(|(case, _)| case).collect();
     assert_eq!(all, listed());
+}
+
+/// These are what the suites of stores and queues rest on.
+#[test]
+fn every_contract_bullet_of_a_key_value_store_is_a_case() {
+    let folders = ["store", "joined", "incarnation", "queue"];
+    let all: BTreeSet<String> = folders.iter().flat_map(|folder| cases(folder)).map(|((_, name), _)| name).collect();
+    let named = bullets("../smache-kv/src/key_value.rs");
+    let unknown: Vec<_> = named.difference(&all).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// Only a database that also holds the data of applications has it: its tests are in the package of those.
+#[test]
+fn every_contract_bullet_of_a_writers_transaction_is_a_test() {
+    let mut tests = String::new();
+    for file in fs::read_dir(at("../smache-sql/tests/it/postgres/within")).expect("a folder of tests") {
+        tests.push_str(&read(&file.expect("a file").path()));
+    }
+    for name in bullets("../smache-core/src/store/within.rs") {
+        assert!(tests.contains(&format!("async fn {name}()")), "{name} is no test");
+    }
 }
