@@ -1,9 +1,9 @@
--- incarnation, layout, then (source, random epoch) each → the layout of the namespace: nothing happens if it is another one
+-- incarnation, then (source, random epoch) each: nothing happens to a namespace of another layout
 local incarnation, changed = ARGV[2], false
-call('HSETNX', PREFIX .. 'c', 'l', ARGV[3])
+call('HSETNX', PREFIX .. 'c', 'l', LAYOUT)
 local layout = call('HGET', PREFIX .. 'c', 'l')
-if layout ~= ARGV[3] then return tonumber(layout) or 0 end
-for at = 4, #ARGV, 2 do
+if layout ~= LAYOUT then return other_layout(layout) end
+for at = 3, #ARGV, 2 do
     local source = read_source(ARGV[at])
     if not source or source.kind ~= 'a' or source.armed ~= incarnation then
         changed = changed or source ~= nil
@@ -11,4 +11,4 @@ for at = 4, #ARGV, 2 do
     end
 end
 if changed then ask_for_sweep() end
-return tonumber(layout)
+return 1

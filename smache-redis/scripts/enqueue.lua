@@ -1,4 +1,5 @@
 -- (id, lane, priority, delay, revive) each → what became of each
+if not layout then call('HSET', PREFIX .. 'c', 'l', LAYOUT) end
 local answers = {}
 for at = 1, #ARGV, 5 do
     answers[#answers + 1] =

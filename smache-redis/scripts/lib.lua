@@ -14,6 +14,9 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
+-- What a script answers on keys of another layout, which `layout!` of script.rs defines as `LAYOUT`.
+local function other_layout(found) return redis.error_reply('LAYOUT ' .. int(tonumber(found) or 0)) end
+
 local function u64(number) return struct.pack('>I8', number) end
 local function from_u64(bytes, at) return (struct.unpack('>I8', bytes, at)) end
 

@@ -1,37 +1,51 @@
 -- One write of a table: the entity and the line of the history are one step.
 --
 -- `e` is the hash of the entities by id, `log` the stream of the changes (k id, b before, a after, each only where there
--- is one), `i` the name of this table, made with its first use, `t` the last line that was forgotten.
+-- is one), `i` the name of this table, made with its first use, `t` the last line that was forgotten, `l` the layout.
 -- ARGV: what (put, swap, remove, look), id, value, value that must be there (swap), lines kept, a name if there is none
--- → whether it was done, the value before, the name, the last line
-local what, id, value, expected, kept, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+-- → whether it was done, the value before, and to look also the name and the last line
+local what, id, value, expected, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local entities, log = PREFIX .. 'e', PREFIX .. 'log'
-call('SET', PREFIX .. 'i', name, 'NX')
 
+-- Keys of another type are read before anything is written, since a script that fails halfway is not undone.
+local name, layout = call('GET', PREFIX .. 'i'), call('GET', PREFIX .. 'l')
+if layout and layout ~= LAYOUT then return other_layout(layout) end
+local lines = call('XLEN', log)
 local before = what ~= 'look' and call('HGET', entities, id) or false
-local done = true
-if what == 'swap' and before ~= expected then done = false end
-if what == 'remove' and not before then done = false end
-if done and what ~= 'look' then
-    local line = { 'k', id }
-    if before then
-        line[#line + 1] = 'b'
-        line[#line + 1] = before
-    end
-    if what == 'remove' then
-        call('HDEL', entities, id)
-    else
-        call('HSET', entities, id, value)
-        line[#line + 1] = 'a'
-        line[#line + 1] = value
-    end
-    call('XADD', log, '*', unpack(line))
-    local surplus = call('XLEN', log) - kept
-    if surplus > 0 then
-        local forgotten = call('XRANGE', log, '-', '+', 'COUNT', surplus)
-        call('SET', PREFIX .. 't', forgotten[#forgotten][1])
-        call('XTRIM', log, 'MAXLEN', kept)
-    end
+if not name then
+    name = ARGV[6]
+    call('SET', PREFIX .. 'i', name)
 end
-local last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-return { done and 1 or 0, before, call('GET', PREFIX .. 'i'), last and last[1] or '0-0' }
+if not layout then call('SET', PREFIX .. 'l', LAYOUT) end
+if what == 'look' then
+    local last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    return { 1, false, name, last and last[1] or '0-0' }
+end
+if what == 'swap' and before ~= expected then return { 0, before } end
+
+-- First, since it needs no memory: what is removed makes room on a server that is full. Also where there is nothing, so
+-- that a server that must not be written to says so.
+if what == 'remove' then call('HDEL', entities, id) end
+if what == 'remove' and not before then return { 0, before } end
+local line = { 'k', id }
+if before then
+    line[#line + 1] = 'b'
+    line[#line + 1] = before
+end
+if what ~= 'remove' then
+    line[#line + 1] = 'a'
+    line[#line + 1] = value
+end
+local added = redis.pcall('XADD', log, '*', unpack(line))
+if added.err then
+    if what == 'remove' then call('HSET', entities, id, before) end
+    return added
+end
+if what ~= 'remove' then call('HSET', entities, id, value) end
+local surplus = lines + 1 - kept
+if surplus > 0 then
+    local forgotten = call('XRANGE', log, '-', '+', 'COUNT', surplus)
+    call('SET', PREFIX .. 't', forgotten[#forgotten][1])
+    call('XTRIM', log, 'MAXLEN', kept)
+end
+return { 1, before }

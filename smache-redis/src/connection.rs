@@ -17,8 +17,10 @@ use smache_core::{Error, ErrorKind, Incarnation, Result};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    error::{LOST, corrupt, ends_connection, failed},
+    error::{LOST, corrupt, ends_connection, failed, with_rights},
     handshake::check_server,
+    keys::Keys,
+    layout,
     script::Call,
 };
 
@@ -81,6 +83,13 @@ impl Link {
     fn current(&self) -> Option<Arc<Live>> {
         let current = self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         current.as_ref().filter(|live| !live.lost.load(Ordering::Acquire)).cloned()
+    }
+
+    /// Uses the present connection no more: whoever reads elsewhere has noticed that the server is not what it was.
+    pub(crate) fn leave(&self) {
+        if let Some(live) = self.current() {
+            live.lost.store(true, Ordering::Release);
+        }
     }
 
     /// The connection; a new one if there is none.
@@ -212,16 +221,23 @@ impl Live {
             Err(error) if error.code() == Some("NOSCRIPT") => self.send(&call.with_text()).await,
             answer => answer,
         };
-        answer.map_err(|error| failed(error, &self.server).with_context("operation", call.operation()))
+        answer.map_err(|error| {
+            if error.code() == Some(layout::CODE) {
+                let found = error.detail().unwrap_or_default();
+                return layout::other_layout(found, call.role(), &call.prefix(), &self.server);
+            }
+            let failed = failed(error, &self.server).with_context("operation", call.operation());
+            with_rights(failed, call.role(), &call.prefix())
+        })
     }
 
     /// An error of the server on one command of a pipeline, with the key that it was about.
-    pub(crate) fn failed(&self, error: redis::ServerError, key: impl fmt::Display) -> Error {
+    pub(crate) fn failed(&self, error: redis::ServerError, keys: &Keys, key: impl fmt::Display) -> Error {
         match failed(self.noticed(error.into()), &self.server) {
             error if error.kind() == ErrorKind::Corrupt => {
                 corrupt("the key holds something else than this crate stores there: remove it", key).with_source(error)
             }
-            error => error.with_context("key", key),
+            error => with_rights(error.with_context("key", key), keys.role(), keys.prefix()),
         }
     }
 

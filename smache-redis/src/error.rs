@@ -5,6 +5,8 @@ use std::{error::Error as StdError, io, sync::Arc};
 use redis::{ErrorKind as Theirs, RedisError, ServerErrorKind};
 use smache_core::{Error, ErrorKind, Retry};
 
+use crate::keys::Role;
+
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +33,8 @@ fn code(code: &str) -> (ErrorKind, &'static str) {
         "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => {
             (ErrorKind::Unavailable, "the server has lost its primary or its cluster: try again later")
         }
-        "READONLY" => (ErrorKind::Unavailable, "the server has become a replica: a failover is under way"),
+        // The second is what those are told who are waiting at that moment.
+        "READONLY" | "UNBLOCKED" => (ErrorKind::Unavailable, BECAME_REPLICA),
         "NOREPLICAS" => {
             (ErrorKind::Unavailable, "the server misses replicas and refuses writes: check `min-replicas-to-write`")
         }
@@ -40,7 +43,7 @@ fn code(code: &str) -> (ErrorKind, &'static str) {
         "MAXCLIENTS" => (ErrorKind::Unavailable, "the server has too many connections: raise its `maxclients`"),
         "NOAUTH" => (ErrorKind::Permission, "the server asks for a password: put it into the URL"),
         "WRONGPASS" => (ErrorKind::Permission, "the server refuses the user or the password: check the URL"),
-        "NOPERM" => (ErrorKind::Permission, "the user may not do that: check its permissions (`ACL LIST`)"),
+        "NOPERM" => (ErrorKind::Permission, "the user may not do that: grant it the right by `ACL SETUSER`"),
         "DENIED" => (ErrorKind::Permission, "the server is in protected mode: give it a password"),
         "MOVED" | "ASK" | "CROSSSLOT" => {
             (ErrorKind::WrongServer, "the server is in cluster mode, which is not supported: use a single primary")
@@ -51,6 +54,9 @@ fn code(code: &str) -> (ErrorKind, &'static str) {
     }
 }
 
+/// What is said of a server that must not be written to any more.
+pub(crate) const BECAME_REPLICA: &str = "the server has become a replica: a failover is under way";
+
 /// Errors that are plain `ERR` but mean something: Redis 6.2 wraps what a script ran into, and some never had a code.
 fn hidden_code(detail: &str) -> &str {
     if detail.starts_with("max number of clients") {
@@ -58,6 +64,10 @@ fn hidden_code(detail: &str) -> &str {
     }
     if detail.starts_with("unknown command") {
         return "UNKNOWN";
+    }
+    // Redis 7.0 has a code for it only outside of scripts.
+    if detail.starts_with("The user executing the script") {
+        return "NOPERM";
     }
     let inner = detail.strip_prefix("Error running script").and_then(|detail| detail.splitn(5, ": ").last());
     inner.and_then(|inner| inner.trim_start_matches('-').split(' ').next()).unwrap_or_default()
@@ -102,6 +112,11 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
 pub(crate) fn failed(error: RedisError, server: &str) -> Error {
     let (kind, message) = classify(&error);
     Error::new(kind, message).with_context("server", server).with_source(error)
+}
+
+/// An error about keys, and where it is a right that is missing, what the user has to be granted.
+pub(crate) fn with_rights(error: Error, role: Role, prefix: &str) -> Error {
+    if error.kind() == ErrorKind::Permission { error.with_context("grant", role.rights(prefix)) } else { error }
 }
 
 /// The server is not one that can be used.

@@ -8,9 +8,18 @@ use crate::{connection::Link, handshake::Info};
 /// From which share of its memory on a server is said to be full.
 const ALMOST_FULL: f64 = 0.8;
 
+/// What is kept on a server, and lost with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// What can be computed again, and jobs.
+    Results,
+    /// The entities of a source, which nobody else has.
+    Data,
+}
+
 impl Link {
     /// Asks the server how it is set up.
-    pub(crate) async fn examine(&self) -> Result<Examination> {
+    pub(crate) async fn examine(&self, holds: Holds) -> Result<Examination> {
         let mut sections = redis::pipe();
         for section in Info::SECTIONS {
             sections.cmd("INFO").arg(section);
@@ -21,11 +30,11 @@ impl Link {
             ConnectionAddr::Tcp(host, _) => is_remote(host),
             _ => false,
         };
-        Ok(judge(&info, self.server(), in_the_clear))
+        Ok(judge(&info, self.server(), in_the_clear, holds))
     }
 }
 
-fn judge(info: &Info, server: &str, in_the_clear: bool) -> Examination {
+fn judge(info: &Info, server: &str, in_the_clear: bool, holds: Holds) -> Examination {
     let version = info.field("redis_version").unwrap_or("of an unknown version");
     let number = |name| info.field(name).and_then(|value| value.parse::<f64>().ok());
     let policy = info.field("maxmemory_policy").unwrap_or("noeviction");
@@ -47,12 +56,25 @@ fn judge(info: &Info, server: &str, in_the_clear: bool) -> Examination {
         .finding(share >= ALMOST_FULL, || {
             let problem =
                 format!("{:.0} % of `maxmemory` are used; when it is full, writes are refused", share * 100.0);
-            Finding::new(Severity::Warning, problem, "raise `maxmemory`, or give results a `ttl`")
+            let fix = match holds {
+                Holds::Results => "raise `maxmemory`, or give results a `ttl`",
+                Holds::Data => "raise `maxmemory`, or remove entities",
+            };
+            Finding::new(Severity::Warning, problem, fix)
         })
         .finding(info.field("aof_enabled") == Some("0"), || {
-            let problem = "what is stored does not survive a restart of the server: everything is computed again, and \
-                           dead jobs are forgotten";
-            Finding::new(Severity::Advice, problem, "set `appendonly yes`")
+            let (severity, problem) = match holds {
+                Holds::Results => (
+                    Severity::Advice,
+                    "what is stored does not survive a restart of the server: everything is computed again, and dead jobs \
+                     are forgotten",
+                ),
+                Holds::Data => (
+                    Severity::Danger,
+                    "entities do not survive a restart of the server, but for those of its last snapshot",
+                ),
+            };
+            Finding::new(severity, problem, "set `appendonly yes`")
         })
 }
 
@@ -61,7 +83,7 @@ mod tests {
     use super::*;
 
     fn found(info: &str, in_the_clear: bool) -> Vec<(Severity, String)> {
-        let examination = judge(&Info::from(info.to_owned()), "db:6379", in_the_clear);
+        let examination = judge(&Info::from(info.to_owned()), "db:6379", in_the_clear, Holds::Results);
         assert_eq!(examination.what, "Redis 7.0.15 at db:6379");
         examination
             .findings
@@ -76,6 +98,18 @@ mod tests {
     #[test]
     fn a_durable_server_on_this_machine_has_nothing_against_it() {
         assert_eq!(found(GOOD, false), []);
+    }
+
+    #[test]
+    fn data_that_are_lost_with_the_server_are_worse_than_results() {
+        let info = Info::from(GOOD.replace("aof_enabled:1", "aof_enabled:0").replace("maxmemory:0", "maxmemory:110"));
+        let severities = |holds| {
+            let findings = judge(&info, "db:6379", false, holds).findings;
+            findings.into_iter().map(|finding| (finding.severity, finding.fix)).collect::<Vec<_>>()
+        };
+        let (results, data) = (severities(Holds::Results), severities(Holds::Data));
+        assert_eq!((results[1].0, data[1].0), (Severity::Advice, Severity::Danger));
+        assert!(results[0].1.contains("ttl") && data[0].1.contains("remove entities"), "{results:?} {data:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which server is at the other end, and whether it can be used.
 
 use redis::{Value, aio::MultiplexedConnection};
-use smache_core::{Incarnation, Result};
+use smache_core::{ErrorKind, Incarnation, Result};
 
 use crate::error::{failed, unexpected, wrong_server};
 
@@ -19,7 +19,11 @@ impl Info {
             match answer {
                 Value::BulkString(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
                 Value::VerbatimString { text: section, .. } => text.push_str(&section),
-                Value::ServerError(error) => return Err(failed(error.into(), server)),
+                Value::ServerError(error) => {
+                    let error = failed(error.into(), server);
+                    let missing = error.kind() == ErrorKind::Permission;
+                    return Err(if missing { error.with_context("grant", "+info") } else { error });
+                }
                 _ => return Err(unexpected("INFO")),
             }
             text.push('\n');
@@ -48,6 +52,13 @@ pub(crate) async fn check_server(connection: &mut MultiplexedConnection, server:
     }
     let answers = connection.send_packed_commands(&sections, 0, Info::SECTIONS.len()).await;
     judge(&Info::of(answers.map_err(|error| failed(error, server))?, server)?, server)
+}
+
+/// Whether a server, by what it says of its replication, is a primary; and whether it still has the history that an
+/// incarnation of it had: one that was a replica meanwhile has another one.
+pub(crate) fn still(info: &Info, incarnation: &Incarnation) -> (bool, bool) {
+    let history = incarnation.as_str().split_once('/').map(|(_, history)| history);
+    (info.field("role").is_none_or(|role| role == "master"), info.field("master_replid") == history)
 }
 
 fn judge(info: &Info, server: &str) -> Result<Incarnation> {
@@ -82,8 +93,6 @@ fn judge(info: &Info, server: &str) -> Result<Incarnation> {
 
 #[cfg(test)]
 mod tests {
-    use smache_core::ErrorKind;
-
     use super::*;
 
     const GOOD: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\nrole:master\r\nmaster_replid:def\r\n\
@@ -94,6 +103,14 @@ mod tests {
         assert_eq!(judge(&GOOD.to_owned().into(), "localhost").expect("a good server").as_str(), "abc/def");
         assert!(judge(&GOOD.replace("noeviction", "volatile-lru").into(), "localhost").is_ok());
         assert!(judge(&GOOD.replace("7.0.15", "6.2.0").into(), "localhost").is_ok());
+    }
+
+    #[test]
+    fn a_demotion_and_what_came_after_it_are_noticed() {
+        let known = judge(&GOOD.to_owned().into(), "localhost").expect("a good server");
+        assert_eq!(still(&GOOD.to_owned().into(), &known), (true, true));
+        assert_eq!(still(&GOOD.replace("role:master", "role:slave").into(), &known), (false, true));
+        assert_eq!(still(&GOOD.replace("replid:def", "replid:xyz").into(), &known), (true, false));
     }
 
     #[test]

@@ -2,23 +2,49 @@
 
 use smache_core::{Dependency, EntryId, Namespace};
 
+/// What keys are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A store, a queue or both.
+    Namespace,
+    /// A table of entities.
+    Table,
+}
+
+impl Role {
+    /// What the user needs for the keys behind a prefix, as `ACL SETUSER` takes it; `lib.rs` says the same.
+    pub(crate) fn rights(self, prefix: &str) -> String {
+        match self {
+            Self::Namespace => format!(
+                "~{prefix}* &{prefix}bell +@hash +@set +@sortedset +del +exists +eval +evalsha +info +publish +subscribe +time"
+            ),
+            Self::Table => format!("~{prefix}* +@hash +@stream +eval +evalsha +get +info +set +time"),
+        }
+    }
+}
+
 /// The keys of a namespace. They share one hash tag, so that a cluster keeps them in one slot.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
     vouch: String,
+    role: Role,
 }
 
 impl Keys {
     pub(crate) fn new(namespace: &Namespace) -> Self {
         let prefix = format!("{{{namespace}}}:");
-        Self { vouch: format!("{prefix}v"), prefix }
+        Self { vouch: format!("{prefix}v"), prefix, role: Role::Namespace }
     }
 
     /// The keys of a table of entities, which is of no namespace.
     pub(crate) fn table(name: &str) -> Self {
         let prefix = format!("{{table:{name}}}:");
-        Self { vouch: format!("{prefix}v"), prefix }
+        Self { vouch: format!("{prefix}v"), prefix, role: Role::Table }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     /// What every key starts with.
@@ -49,5 +75,19 @@ impl Keys {
     /// The same for people, who cannot read raw bytes.
     pub(crate) fn record_name(&self, id: &EntryId) -> String {
         format!("{}r:{id}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_users_have_the_rights_that_errors_ask_for() {
+        let documented: Vec<&str> = include_str!("lib.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! ACL SETUSER app on >secret resetkeys resetchannels -@all "))
+            .collect();
+        assert_eq!(documented, [Role::Namespace.rights("{shop}:"), Role::Table.rights("{table:users}:")]);
     }
 }

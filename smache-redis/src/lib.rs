@@ -13,9 +13,26 @@
 //!
 //! # What it needs
 //! One primary of Redis 6.2 or newer (or a compatible server), without cluster mode, whose eviction policy is
-//! `noeviction` or one of `volatile-*`: the edges and clocks of a store must never be evicted alone. The user needs the
-//! right to run scripts, `INFO` and the commands of hashes and sorted sets on `{<namespace>}:*`, and for prompt workers
-//! the channel `{<namespace>}:bell`.
+//! `noeviction` or one of `volatile-*`: the edges and clocks of a store must never be evicted alone.
+//!
+//! A user needs no more than this for the store and the queue of the namespace `shop`:
+//!
+//! ```text
+//! ACL SETUSER app on >secret resetkeys resetchannels -@all ~{shop}:* &{shop}:bell +@hash +@set +@sortedset +del +exists +eval +evalsha +info +publish +subscribe +time
+//! ```
+//!
+//! and no more than this for the table `users` as a source:
+//!
+//! ```text
+//! ACL SETUSER app on >secret resetkeys resetchannels -@all ~{table:users}:* +@hash +@stream +eval +evalsha +get +info +set +time
+//! ```
+//!
+//! One user for both has all of it; a URL with another database than 0 needs `+select` as well. Without the channel,
+//! `+publish` or `+subscribe` the workers are not woken and look for jobs by themselves. What is missing otherwise is an
+//! error that says what to grant.
+//!
+//! The keys of a store, a queue and a table carry a layout. Those of another release that are laid out in another way are
+//! refused: by a store when it attaches its sources, by a queue and a table with every step.
 //!
 //! `rediss://` trusts what the machine trusts (its certificate store, or the file of `SSL_CERT_FILE`), so that a private
 //! authority is added where administrators look for it.
@@ -37,6 +54,7 @@ mod error;
 mod examine;
 mod handshake;
 mod keys;
+mod layout;
 mod queue;
 mod reply;
 mod script;

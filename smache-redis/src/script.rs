@@ -4,7 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use redis::{Cmd, ToRedisArgs};
 
-use crate::keys::Keys;
+use crate::keys::{Keys, Role};
 
 /// A script with the hash that the server knows it by.
 pub(crate) struct Script {
@@ -13,10 +13,20 @@ pub(crate) struct Script {
     text: &'static str,
 }
 
+/// The version of the keys. Every script that might meet another one compares it, so that no program works on keys that
+/// mean something else to it.
+macro_rules! layout {
+    () => {
+        "1"
+    };
+}
+
+pub(crate) const LAYOUT: &str = layout!();
+
 macro_rules! scripts {
     ($($name:ident = $operation:literal [$($file:literal)*]),* $(,)?) => {
         $(pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new($operation, concat!(include_str!("../scripts/lib.lua"), $(include_str!(concat!("../scripts/", $file))),*))
+            Script::new($operation, concat!("local LAYOUT = '", layout!(), "'\n", include_str!("../scripts/lib.lua"), $(include_str!(concat!("../scripts/", $file))),*))
         });)*
     };
 }
@@ -36,15 +46,15 @@ scripts! {
     RESTART = "restart" ["records.lua" "feeds.lua" "restart.lua"],
     MAINTAIN = "maintain" ["records.lua" "maintain.lua"],
     STALE = "stale" ["stale.lua"],
-    ENQUEUE = "enqueue" ["enqueue.lua"],
-    RESERVE = "reserve" ["reserve.lua"],
-    EXTEND_JOBS = "extend" ["extend_jobs.lua"],
-    SETTLE = "settle" ["settle.lua"],
-    REQUEUE = "requeue" ["requeue.lua"],
-    DISCARD = "discard" ["discard.lua"],
-    COUNTS = "counts" ["counts.lua"],
-    LIST = "list" ["list.lua"],
-    FIND = "find" ["find.lua"],
+    ENQUEUE = "enqueue" ["queue.lua" "enqueue.lua"],
+    RESERVE = "reserve" ["queue.lua" "reserve.lua"],
+    EXTEND_JOBS = "extend" ["queue.lua" "extend_jobs.lua"],
+    SETTLE = "settle" ["queue.lua" "settle.lua"],
+    REQUEUE = "requeue" ["queue.lua" "requeue.lua"],
+    DISCARD = "discard" ["queue.lua" "discard.lua"],
+    COUNTS = "counts" ["queue.lua" "counts.lua"],
+    LIST = "list" ["queue.lua" "list.lua"],
+    FIND = "find" ["queue.lua" "find.lua"],
     TABLE = "table" ["table.lua"],
 }
 
@@ -83,6 +93,20 @@ impl Call {
 
     pub(crate) fn operation(&self) -> &'static str {
         self.script.operation
+    }
+
+    /// What the keys are of that it works on.
+    pub(crate) fn role(&self) -> Role {
+        if self.operation() == TABLE.operation { Role::Table } else { Role::Namespace }
+    }
+
+    /// What the names of its keys start with.
+    pub(crate) fn prefix(&self) -> String {
+        // Behind the command, the hash and the number of keys.
+        match self.command.args_iter().nth(3) {
+            Some(redis::Arg::Simple(prefix)) => String::from_utf8_lossy(prefix).into_owned(),
+            _ => String::new(),
+        }
     }
 
     /// By the hash: short, but the server must know the script.

@@ -14,6 +14,7 @@ use smache_core::{
 use self::bell::Channel;
 use crate::{
     connection::Link,
+    examine::Holds,
     keys::Keys,
     reply::{Reply, clip, number},
     script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, LIST, REQUEUE, RESERVE, SETTLE, Script},
@@ -180,7 +181,7 @@ impl JobQueue for RedisQueue {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        self.link.examine().await
+        self.link.examine(Holds::Results).await
     }
 
     async fn counts(&self) -> Result<JobCounts> {

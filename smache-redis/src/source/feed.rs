@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     connection::provide_cryptography,
-    error::{failed, unexpected},
-    handshake::check_server,
+    error::{BECAME_REPLICA, failed, unexpected},
+    handshake::{Info, check_server, still},
     reply::{Reply, bytes},
     script::TABLE,
 };
@@ -97,7 +97,7 @@ impl ChangeFeed for TableFeed {
         let (connection, incarnation) = self.connect().await?;
         let mut look = TABLE.call(&self.0.keys);
         look.arg("look").arg("").arg("").arg("").arg(1).arg(Token::random().as_bytes());
-        let mut reply = Reply::new(look.operation(), self.0.link.call(&look).await?)?;
+        let mut reply = Reply::new(look.operation(), self.0.call(&look).await?)?;
         reply.number()?;
         reply.maybe_bytes()?;
         let (name, last) = (reply.bytes()?, reply.bytes()?);
@@ -107,6 +107,7 @@ impl ChangeFeed for TableFeed {
             connection,
             readers,
             token: [&name, incarnation.as_str().as_bytes()].concat(),
+            incarnation,
             name,
             at: last,
             looked: false,
@@ -139,6 +140,8 @@ struct TableStream {
     /// The table's name for itself.
     name: Vec<u8>,
     token: Vec<u8>,
+    /// The server's when the feed was opened.
+    incarnation: Incarnation,
     at: Place,
     /// Whether it has said once where it is: until then its reader waits for just that.
     looked: bool,
@@ -152,9 +155,18 @@ impl TableStream {
         read.cmd("GET").arg(keys.of("i"));
         read.cmd("GET").arg(keys.of("t"));
         read.cmd("XRANGE").arg(keys.of("log")).arg(format!("({}", self.at)).arg("+").arg("COUNT").arg(many.max(1));
+        read.cmd("INFO").arg("replication");
         let server = self.table.link.server();
-        let answers = self.connection.send_packed_commands(&read, 0, 3).await.map_err(|error| failed(error, server))?;
-        let [name, forgotten, lines] = <[Value; 3]>::try_from(answers).map_err(|_| unexpected("XRANGE"))?;
+        let sent = self.connection.send_packed_commands(&read, 0, read.len()).await;
+        let answers = sent.map_err(|error| failed(error, server))?;
+        let [name, forgotten, lines, info] = <[Value; 4]>::try_from(answers).map_err(|_| unexpected("XRANGE"))?;
+        self.check_role(&Info::of(vec![info], server)?)?;
+        let [name, forgotten, lines] =
+            [(name, "i"), (forgotten, "t"), (lines, "log")].map(|(value, key)| match value {
+                Value::ServerError(error) => Err(self.table.refused(error, key)),
+                value => Ok(value),
+            });
+        let (name, forgotten, lines) = (name?, forgotten?, lines?);
         if bytes(name).as_ref() != Some(&self.name) {
             return Err(lost("the table was removed: its history went with it"));
         }
@@ -166,9 +178,22 @@ impl TableStream {
             Value::Array(lines) => {
                 lines.into_iter().map(|value| line(value).ok_or_else(|| unexpected("XRANGE"))).collect()
             }
-            Value::ServerError(error) => Err(failed(error.into(), server)),
             _ => Err(unexpected("XRANGE")),
         }
+    }
+
+    /// A server that was demoted still answers those who read on an open connection, and tells of no change that its
+    /// primary acknowledges.
+    fn check_role(&self, info: &Info) -> Result<()> {
+        let (primary, same_history) = still(info, &self.incarnation);
+        if primary && same_history {
+            return Ok(());
+        }
+        self.table.link.leave();
+        if primary {
+            return Err(lost("the server failed over: the end of its history may be missing"));
+        }
+        Err(Error::new(ErrorKind::Unavailable, BECAME_REPLICA).with_context("server", self.table.link.server()))
     }
 
     /// Waits until there is something behind the place, for a while.
@@ -177,7 +202,7 @@ impl TableStream {
         wait.arg("COUNT").arg(1).arg("BLOCK").arg(u64::try_from(AWAIT.as_millis()).unwrap_or(400));
         wait.arg("STREAMS").arg(self.table.keys.of("log")).arg(self.at.to_string());
         match self.connection.send_packed_command(&wait).await {
-            Ok(Value::ServerError(error)) => Err(failed(error.into(), self.table.link.server())),
+            Ok(Value::ServerError(error)) => Err(self.table.refused(error, "log")),
             Ok(_) => Ok(()),
             Err(error) => Err(failed(error, self.table.link.server())),
         }

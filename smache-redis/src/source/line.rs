@@ -24,8 +24,12 @@ impl Reader {
         Self { key: key::<T>, image: image::<T> }
     }
 
-    /// The change that a line tells of.
+    /// The change that a line tells of. One that is not as this crate writes it tells that something has changed.
     pub(super) fn change(&self, source: &SourceId, line: &Line) -> Change {
+        if line.before.is_none() && line.after.is_none() {
+            tracing::warn!(%source, "a line in the history is not one of the table: all of it counts as changed");
+            return Change::reset(source.clone());
+        }
         let key = match (self.key)(&line.id) {
             Ok(key) => key,
             Err(error) => {

@@ -6,7 +6,7 @@ mod line;
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
-use redis::Value;
+use redis::{ServerError, Value};
 use serde::{Serialize, de::DeserializeOwned};
 use smache_core::{
     Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Error, ErrorKind, Examination, FeedId,
@@ -17,11 +17,16 @@ use self::{feed::TableFeed, line::Reader};
 use crate::{
     Redis, RedisSourceBuilder,
     connection::Link,
-    error::unexpected,
+    error::{failed, unexpected, with_rights},
+    examine::Holds,
     keys::Keys,
+    layout,
     reply::{Reply, bytes},
-    script::TABLE,
+    script::{Call, TABLE},
 };
+
+/// The keys of a table, each with a command that only what it should hold understands.
+const KEYS: [(&str, &str); 5] = [("HLEN", "e"), ("XLEN", "log"), ("GET", "i"), ("GET", "t"), ("GET", "l")];
 
 /// How often an update is tried while others change the same entity.
 const TRIES: usize = 50;
@@ -33,8 +38,8 @@ const TRIES: usize = 50;
 /// The guarantee is that of a **change feed**, for writes that go through this type: what writes to the hash by itself is
 /// not seen, and keyspace notifications could not help, since a message that nobody hears is lost.
 ///
-/// Promises: a load reads the primary that the write was acknowledged by (P1); hash and stream change in one step (P2);
-/// every line has the entity before and after (P3). A server that restarts or fails over may have lost the end of the
+/// Promises: a load reads the primary that the write was acknowledged by; hash and stream change in one step;
+/// every line has the entity before and after. A server that restarts or fails over may have lost the end of the
 /// stream without a trace, so it is another history: everything of the table is computed again.
 ///
 /// ```no_run
@@ -122,8 +127,9 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
     /// [`ErrorKind::Argument`] for an id that cannot be written as JSON, [`ErrorKind::Corrupt`] when what is stored is no
     /// such entity; those of the server.
     pub async fn get(&self, id: &T::Id) -> Result<Option<T>> {
-        let stored = self.table.values(&[self.field(id)?]).await?.pop().flatten();
-        stored.map(|stored| line::entity(&stored)).transpose()
+        let field = self.field(id)?;
+        let stored = self.table.values(std::slice::from_ref(&field)).await?.pop().flatten();
+        stored.map(|stored| line::entity(&stored)).transpose().map_err(|error| self.table.at(&field, error))
     }
 
     /// Changes an entity in place, again if somebody else changed it meanwhile. Says whether there is one.
@@ -140,7 +146,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
             let Some(stored) = self.table.values(std::slice::from_ref(&field)).await?.pop().flatten() else {
                 return Ok(false);
             };
-            let mut entity: T = line::entity(&stored)?;
+            let mut entity: T = line::entity(&stored).map_err(|error| self.table.at(&field, error))?;
             change(&mut entity);
             if self.field(entity.id())? != field {
                 let fix = "remove it, and put one with the other id";
@@ -188,8 +194,48 @@ impl TableOf {
     async fn step(&self, what: &str, field: &str, value: &[u8], expected: &[u8]) -> Result<(bool, Option<Vec<u8>>)> {
         let mut call = TABLE.call(&self.keys);
         call.arg(what).arg(field).arg(value).arg(expected).arg(self.history).arg(Token::random().as_bytes());
-        let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
+        let mut reply = Reply::new(call.operation(), self.call(&call).await?)?;
         Ok((reply.number()? == 1, reply.maybe_bytes()?))
+    }
+
+    /// Calls the script, and names the key where one holds something else.
+    async fn call(&self, call: &Call) -> Result<Value> {
+        match self.link.call(call).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Err(self.wrong_key(error).await),
+            answer => answer,
+        }
+    }
+
+    /// A server says of a script only that some key is of another type: here each is asked for what it should hold.
+    async fn wrong_key(&self, error: Error) -> Error {
+        let mut ask = redis::pipe();
+        for (command, key) in KEYS {
+            ask.cmd(command).arg(self.keys.of(key));
+        }
+        let answers = self.link.read(&ask).await.map_or_else(|_| Vec::new(), |(answers, _)| answers);
+        let mut wrong = KEYS.iter().zip(answers).filter(|(_, answer)| matches!(answer, Value::ServerError(_)));
+        wrong.next().map_or(error.clone(), |((_, key), _)| self.corrupt(key, error))
+    }
+
+    /// The error of a key that holds something else. With the name of the table its history goes, so that nobody who had
+    /// read a part of it takes the rest for all.
+    fn corrupt(&self, key: &str, error: Error) -> Error {
+        let message = format!(
+            "a key of the table `{}` holds something else than this crate stores there: rename or remove it, and remove `{}` \
+             as well, so that everything of the table counts as changed",
+            self.name,
+            self.keys.of("i")
+        );
+        Error::new(ErrorKind::Corrupt, message).with_context("key", self.keys.of(key)).with_source(error)
+    }
+
+    /// What a server says against a command on a key.
+    fn refused(&self, error: ServerError, key: &str) -> Error {
+        let error = failed(error.into(), self.link.server());
+        if error.kind() == ErrorKind::Corrupt {
+            return self.corrupt(key, error);
+        }
+        with_rights(error.with_context("key", self.keys.of(key)), self.keys.role(), self.keys.prefix())
     }
 
     async fn values(&self, fields: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
@@ -198,23 +244,36 @@ impl TableOf {
         }
         let mut read = redis::pipe();
         read.cmd("HMGET").arg(self.keys.of("e")).arg(fields);
-        let mut reply = self.read(&read).await?;
+        let mut reply = self.read(read).await?;
         (0..fields.len()).map(|_| reply.maybe_bytes()).collect()
     }
 
     async fn all(&self) -> Result<Vec<Vec<u8>>> {
         let mut read = redis::pipe();
         read.cmd("HVALS").arg(self.keys.of("e"));
-        self.read(&read).await?.map(|value| bytes(value).ok_or_else(|| unexpected("HVALS"))).collect()
+        self.read(read).await?.map(|value| bytes(value).ok_or_else(|| unexpected("HVALS"))).collect()
     }
 
-    async fn read(&self, command: &redis::Pipeline) -> Result<Reply> {
-        let (mut values, live) = self.link.read(command).await?;
-        match values.pop() {
-            Some(Value::ServerError(error)) => Err(live.failed(error, self.keys.prefix())),
-            Some(value) => Reply::new("table", value),
-            None => Err(unexpected("table")),
+    /// Reads entities, and the layout that they are of.
+    async fn read(&self, mut entities: redis::Pipeline) -> Result<Reply> {
+        entities.cmd("GET").arg(self.keys.of("l"));
+        let (values, _) = self.link.read(&entities).await?;
+        let [entities, layout] = <[Value; 2]>::try_from(values).map_err(|_| unexpected("table"))?;
+        match layout {
+            Value::ServerError(error) => return Err(self.refused(error, "l")),
+            found => {
+                layout::check(bytes(found).as_deref(), self.keys.role(), self.keys.prefix(), self.link.server())?;
+            }
         }
+        match entities {
+            Value::ServerError(error) => Err(self.refused(error, "e")),
+            value => Reply::new("table", value),
+        }
+    }
+
+    /// Names the place of what cannot be read there.
+    fn at(&self, field: &str, error: Error) -> Error {
+        error.with_context("key", self.keys.of("e")).with_context("field", field)
     }
 }
 
@@ -232,7 +291,10 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
         let field = |key: &EntityKey| self.field(&key.decode::<T::Id>()?);
         let fields = keys.iter().map(field).collect::<Result<Vec<_>>>()?;
         let stored = self.table.values(&fields).await?;
-        stored.into_iter().map(|value| value.map(|value| line::image::<T>(&value)).transpose()).collect()
+        let read = |(field, value): (&String, Option<Vec<u8>>)| {
+            value.map(|value| line::image::<T>(&value)).transpose().map_err(|error| self.table.at(field, error))
+        };
+        fields.iter().zip(stored).map(read).collect()
     }
 
     async fn list(&self) -> Result<Vec<Image>> {
@@ -255,7 +317,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
     }
 
     async fn examine(&self) -> Result<Examination> {
-        let mut examination = self.table.link.examine().await?.guarantee(Guarantee::ChangeFeed);
+        let mut examination = self.table.link.examine(Holds::Data).await?.guarantee(Guarantee::ChangeFeed);
         examination.what = format!("the table `{}` in {}", self.table.name, examination.what);
         Ok(examination)
     }

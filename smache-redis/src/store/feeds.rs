@@ -9,29 +9,16 @@ use smache_core::{
 
 use super::RedisStore;
 use crate::{
-    error::{corrupt, unexpected, wrong_server},
-    reply::{Reply, number},
+    error::{corrupt, unexpected},
+    reply::Reply,
     script::{ATTACH, Call, LEAD, NEW_EPOCH, RESIGN, RESTART},
 };
 
-/// The version of the keys of a namespace. Every program says it at its start, so that none works on keys that mean
-/// something else to it.
-const LAYOUT: u64 = 1;
-
-fn other_layout(found: u64, prefix: &str, server: &str) -> Error {
-    let fix =
-        if found > LAYOUT { "upgrade this program" } else { "remove these keys once no program uses them any more" };
-    let message = format!(
-        "the keys `{prefix}*` are of layout {found} and this program knows layout {LAYOUT}: {fix}, or use another namespace"
-    );
-    wrong_server(message, server)
-}
-
-/// Writes a step as the scripts read it.
-pub(super) fn step_args(call: &mut Call, step: &FeedStep) {
+/// Writes a step as the scripts read it, some time after it was asked for: it vouches from then on and not from now.
+pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
     call.arg(step.feed.as_str()).arg(step.fence).millis(step.leadership);
     match step.lease {
-        Some(lease) => call.millis(lease),
+        Some(lease) => call.millis(lease.saturating_sub(since)),
         None => call.arg(""),
     };
     call.flag(step.arm).arg(step.incarnation.as_str());
@@ -69,14 +56,11 @@ impl RedisStore {
         let live = self.link.live().await?;
         for sources in sources.chunks(500) {
             let mut call = self.step(&ATTACH);
-            call.arg(live.incarnation.as_str()).arg(LAYOUT.to_string());
+            call.arg(live.incarnation.as_str());
             for source in sources {
                 call.arg(source.as_str()).arg(Epoch::random().as_bytes());
             }
-            let found = number(&live.call(&call).await?).ok_or_else(|| unexpected(call.operation()))?;
-            if found != LAYOUT {
-                return Err(other_layout(found, self.keys.prefix(), self.link.server()));
-            }
+            live.call(&call).await?;
         }
         Ok(())
     }
@@ -119,7 +103,7 @@ impl RedisStore {
                 Value::BulkString(bytes) => Some(parse_position(&bytes).ok_or_else(|| {
                     corrupt("a saved position cannot be read: remove the field", format!("{key} {source}"))
                 })?),
-                Value::ServerError(error) => return Err(live.failed(error, key)),
+                Value::ServerError(error) => return Err(live.failed(error, &self.keys, key)),
                 _ => return Err(unexpected("positions")),
             });
         }
@@ -130,7 +114,7 @@ impl RedisStore {
         let live = self.link.live().await?;
         same_incarnation(step, &live.incarnation)?;
         let mut call = self.step(&RESTART);
-        step_args(&mut call, step);
+        step_args(&mut call, step, Duration::ZERO);
         match live.call(&call).await? {
             Value::Int(1) => Ok(()),
             _ => Err(fenced(step)),

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     slice::Chunks,
+    time::Instant,
 };
 
 use smache_core::{Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, Token};
@@ -46,6 +47,7 @@ struct Walk<'a> {
     /// Why entries were named: their own dependencies are among the hits.
     causes: HashMap<Dependency, &'a str>,
     nonce: [u8; 16],
+    began: Instant,
     done: Invalidated,
     jobs: HashSet<EntryId>,
 }
@@ -77,7 +79,7 @@ impl RedisStore {
         let of_named = all.hits.iter().filter(|hit| named.contains(&hit.dependency));
         let causes = of_named.map(|hit| (hit.dependency, clip(&hit.cause, 200))).collect();
         let (done, jobs) = (Invalidated::default(), HashSet::new());
-        let mut walk = Walk { store: self, live, all, causes, nonce, done, jobs };
+        let mut walk = Walk { store: self, live, all, causes, nonce, began: Instant::now(), done, jobs };
         let parts: Vec<_> = parts(all).collect();
         match parts.as_slice() {
             [part] => walk.through(*part, Phase::All, true).await?,
@@ -145,7 +147,7 @@ impl Walk<'_> {
             call.arg(id.as_bytes()).arg(self.causes.get(&Dependency::entry(id)).copied().unwrap_or_default());
         }
         if let Some(step) = &self.all.step {
-            step_args(&mut call, step);
+            step_args(&mut call, step, self.began.elapsed());
         }
         let mut reply = Reply::new(call.operation(), self.live.call(&call).await?)?;
         let next = reply.value()?;

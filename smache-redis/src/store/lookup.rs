@@ -28,7 +28,7 @@ impl RedisStore {
         let mut values = values.into_iter();
         let now = values.next().and_then(time).ok_or_else(|| unexpected("lookup"))?;
         let vouch = match values.next() {
-            Some(Value::ServerError(error)) => return Err(live.failed(error, self.keys.vouch())),
+            Some(Value::ServerError(error)) => return Err(live.failed(error, &self.keys, self.keys.vouch())),
             Some(value) => self.vouch.read(value, self.keys.vouch())?,
             None => return Err(unexpected("lookup")),
         };
@@ -36,7 +36,7 @@ impl RedisStore {
         for (id, value) in ids.iter().zip(values) {
             entries.push(match value {
                 Value::Array(fields) => read_entry(fields, &self.keys, id)?,
-                Value::ServerError(error) => return Err(live.failed(error, self.keys.record_name(id))),
+                Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.record_name(id))),
                 _ => return Err(unexpected("lookup")),
             });
         }

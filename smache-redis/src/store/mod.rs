@@ -21,6 +21,7 @@ use smache_core::{
 use self::vouch::VouchCache;
 use crate::{
     connection::Link,
+    examine::Holds,
     keys::Keys,
     reply::Reply,
     script::{Call, Script},
@@ -135,7 +136,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        self.link.examine().await
+        self.link.examine(Holds::Results).await
     }
 
     async fn stats(&self) -> Result<StoreStats> {
@@ -150,7 +151,7 @@ impl CacheStore for RedisStore {
         let mut counts = Vec::with_capacity(values.len());
         for value in values {
             match value {
-                Value::ServerError(error) => return Err(live.failed(error, self.keys.prefix())),
+                Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.prefix())),
                 Value::Nil => counts.push(0),
                 value => counts.push(crate::reply::number(&value).ok_or_else(|| crate::error::unexpected("stats"))?),
             }

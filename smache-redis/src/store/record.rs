@@ -183,7 +183,7 @@ impl RedisStore {
         let (values, live) = self.link.read(&commands).await?;
         let [now, vouch, record] = <[Value; 3]>::try_from(values).map_err(|_| unexpected("trace"))?;
         let vouch = match vouch {
-            Value::ServerError(error) => return Err(live.failed(error, self.keys.vouch())),
+            Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.vouch())),
             vouch => self.vouch.read(vouch, self.keys.vouch())?,
         };
         let now = time(now).ok_or_else(|| unexpected("trace"))?;
@@ -199,7 +199,7 @@ impl RedisStore {
         let (mut values, live) = self.link.read(&commands).await?;
         let broken = || unexpected("dependants");
         let (cursor, edges) = match values.pop() {
-            Some(Value::ServerError(error)) => return Err(live.failed(error, self.keys.prefix())),
+            Some(Value::ServerError(error)) => return Err(live.failed(error, &self.keys, self.keys.prefix())),
             Some(Value::Array(answer)) => {
                 <[Value; 2]>::try_from(answer).map(|[cursor, edges]| (cursor, edges)).map_err(|_| broken())?
             }
@@ -216,7 +216,7 @@ impl RedisStore {
 
     fn record_of(&self, id: &EntryId, answer: Option<Value>, live: &Live) -> Result<Option<Record>> {
         let found = match answer {
-            Some(Value::ServerError(error)) => return Err(live.failed(error, self.keys.record_name(id))),
+            Some(Value::ServerError(error)) => return Err(live.failed(error, &self.keys, self.keys.record_name(id))),
             value => value.and_then(fields),
         };
         let unreadable = || corrupt(UNREADABLE, self.keys.record_name(id));

@@ -4,9 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use smache_core::{Backend, Namespace};
 use smache_redis::Redis;
-use smache_testkit::{Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace, servers::RedisServer};
+use smache_testkit::{
+    Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace,
+    servers::{RedisServer, shared_redis_url},
+};
 
-use crate::support::shared;
+use crate::{
+    rights::{Of, User},
+    support::shared,
+};
 
 /// A store whose queue is another backend: it reports the entries that need a job.
 mod alone {
@@ -24,21 +30,30 @@ mod alone {
     smache_testkit::queue_suite!(queue);
 }
 
-/// A store and a queue that share their steps.
+/// A store and a queue that share their steps, by a user who has the rights that are documented and no others.
 mod together {
     use super::*;
 
+    async fn both() -> (Joined, User) {
+        let namespace = random_namespace();
+        let user = User::documented(Of::Both, shared_redis_url(), namespace.as_str()).await;
+        let (store, queue) = Redis::connect(&user.url).await.expect("Redis").both(&namespace).expect("both");
+        (Joined { store, queue }, user)
+    }
+
     async fn store() -> StoreHarness {
-        StoreHarness::new(shared().await.both(&random_namespace()).expect("both").0)
+        let (joined, user) = both().await;
+        StoreHarness::new(joined.store).with_guard(user)
     }
 
     async fn queue() -> QueueHarness {
-        QueueHarness::new(shared().await.both(&random_namespace()).expect("both").1)
+        let (joined, user) = both().await;
+        QueueHarness::new(joined.queue).with_guard(user)
     }
 
     async fn joined() -> JoinedHarness {
-        let (store, queue) = shared().await.both(&random_namespace()).expect("both");
-        JoinedHarness::new(Joined { store, queue })
+        let (joined, user) = both().await;
+        JoinedHarness::new(joined).with_guard(user)
     }
 
     smache_testkit::store_suite!(store);

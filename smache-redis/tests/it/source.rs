@@ -13,10 +13,12 @@ use smache_testkit::{
     servers::{RedisServer, shared_redis_url},
 };
 
+use crate::rights::{Of, User};
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Note {
-    number: u32,
-    text: String,
+pub(crate) struct Note {
+    pub(crate) number: u32,
+    pub(crate) text: String,
 }
 
 impl EntityType for Note {
@@ -28,7 +30,7 @@ impl EntityType for Note {
     }
 }
 
-fn note(number: u32, text: &str) -> Note {
+pub(crate) fn note(number: u32, text: &str) -> Note {
     Note { number, text: text.to_owned() }
 }
 
@@ -73,8 +75,13 @@ async fn table(history: usize) -> RedisSource<Note> {
     RedisSource::builder(&redis).table(random_namespace().to_string()).history(history).build().expect("a good name")
 }
 
+/// By a user who has the rights that are documented and no others.
 async fn harness() -> SourceHarness {
-    SourceHarness::new(Arc::new(Notes(table(1_000).await)))
+    let name = random_namespace().to_string();
+    let user = User::documented(Of::Source, shared_redis_url(), &name).await;
+    let redis = Redis::connect(&user.url).await.expect("Redis");
+    let notes = RedisSource::builder(&redis).table(name).history(1_000).build().expect("a good name");
+    SourceHarness::new(Arc::new(Notes(notes))).with_guard(user)
 }
 
 smache_testkit::source_suite!(harness);

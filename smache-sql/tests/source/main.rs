@@ -4,10 +4,15 @@
 
 mod changes;
 mod doctor;
+mod files;
 mod loading;
 mod migrate;
+mod notices;
 mod order;
 mod postgres_only;
+#[path = "../it/postgres/proxy.rs"]
+#[expect(dead_code, reason = "the other tests count round trips with it")]
+mod proxy;
 mod refusals;
 mod replaced;
 mod resuming;

@@ -1,6 +1,6 @@
 //! The change table of a database as a feed.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, Start, Topic};
@@ -8,12 +8,13 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use super::{
     builder::SqliteSourceBuilder,
+    opened::OpenedFile,
     stream::LiteStream,
     table::LiteTable,
     triggers::{intact, missing},
 };
 use crate::{
-    error::{bounded, of_source, within},
+    error::{bounded, of_source, within, wrong_server},
     source::{changes::Watched, name::feed_id},
 };
 
@@ -26,6 +27,7 @@ pub(crate) struct LiteFeed {
     id: FeedId,
     pool: SqlitePool,
     pub(super) file: String,
+    opened: Arc<OpenedFile>,
     pub(super) timeout: Duration,
     pub(super) poll_interval: Duration,
     pub(super) retention: Duration,
@@ -70,7 +72,9 @@ impl LiteFeed {
         let options = builder.pool.connect_options();
         let path = options.get_filename();
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let opened = Arc::new(OpenedFile::of(path));
         Self {
+            opened,
             id: builder.feed.clone().unwrap_or_else(|| feed_id("sqlite", &file)),
             pool: builder.pool.clone(),
             file,
@@ -82,6 +86,15 @@ impl LiteFeed {
 
     pub(super) fn doing(&self, what: &str) -> String {
         format!("{what} the changes in the database `{}`", self.file)
+    }
+
+    /// Whoever has the file open goes on with the one that was there before, in which nobody else writes any more.
+    pub(super) fn check_file(&self) -> Result<()> {
+        if self.opened.is_there() {
+            return Ok(());
+        }
+        let message = "the database file was replaced or removed while it was open: make the pool and the source anew";
+        Err(wrong_server(message, &self.file))
     }
 
     pub(super) fn failed(error: sqlx::Error, doing: &str) -> Error {
@@ -129,7 +142,10 @@ impl LiteFeed {
     /// would be missing there for good.
     pub(super) async fn connect(&self) -> Result<SqliteConnection> {
         let options = self.pool.connect_options();
-        bounded(self.timeout, ErrorKind::Unavailable, &self.doing("opening"), options.connect()).await
+        let connect = options.connect();
+        let connection = bounded(self.timeout, ErrorKind::Unavailable, &self.doing("opening"), connect).await?;
+        self.opened.note();
+        Ok(connection)
     }
 
     /// Looks whether the triggers are there and made for the present columns. Answers the version of the schema.
@@ -163,6 +179,7 @@ impl ChangeFeed for LiteFeed {
     }
 
     async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        self.check_file()?;
         let readers = Watched::<LiteTable>::readers(topics)?;
         let mut id_columns = Vec::with_capacity(readers.len());
         for reader in &readers {

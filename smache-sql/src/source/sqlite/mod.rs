@@ -3,6 +3,7 @@
 mod builder;
 mod examine;
 mod feed;
+mod opened;
 mod stream;
 mod table;
 mod triggers;

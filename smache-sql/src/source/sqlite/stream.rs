@@ -122,6 +122,7 @@ impl LiteStream {
 
     /// What there is.
     async fn take(&mut self) -> Result<Batch> {
+        self.feed.check_file()?;
         // Before the read: what is committed by now is seen, and what is committed later is noticed.
         self.version = self.data_version().await?;
         let now = Instant::now();
