@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use mongodb::{
     Client, Database,
-    options::{ClientOptions, ServerAddress, Tls},
+    error::ErrorKind as Driver,
+    options::{ClientOptions, ConnectionString, HostInfo, ServerAddress, Tls},
 };
 use smache_core::{Backend, Bells, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result, is_remote};
 
@@ -17,7 +18,7 @@ const PAGE: usize = 1_000;
 ///
 /// It must be a replica set of MongoDB 6.0 or newer; one member is enough. The collections `smache_entries`, `smache_state`
 /// and `smache_bell` and their indexes are made when they are missing. Reads go to the primary with read concern majority,
-/// writes are acknowledged by a majority with its journal, whatever the URL says.
+/// writes are acknowledged by a majority with its journal, whatever read preference and concerns the URL names.
 #[derive(Clone)]
 pub struct Mongo {
     link: Arc<Link>,
@@ -32,8 +33,9 @@ impl Mongo {
     /// database.
     ///
     /// # Errors
-    /// - [`ErrorKind::Config`]: the URL is not valid, or names no database
-    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, or it is not the primary
+    /// - [`ErrorKind::Config`]: the URL is not valid, names no database, or says `directConnection=true` of a set of several
+    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, it is not the primary, or the name of the
+    ///   set cannot be looked up
     /// - [`ErrorKind::Permission`]: the password is wrong, or the user lacks the role `readWrite` on the database
     /// - [`ErrorKind::WrongServer`]: no replica set, a router of a sharded cluster, too old, or collections of another
     ///   version
@@ -54,6 +56,9 @@ impl Mongo {
 
     /// Uses a database through a client that the application has already. Of its options the read preference and the
     /// concerns do not count.
+    ///
+    /// Its connection to a set of several members must not be direct (`directConnection`), which cannot be seen here: the
+    /// driver then reads from that member, also when it is a secondary by now.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -117,7 +122,7 @@ impl MongoBuilder {
         self
     }
 
-    /// How long it may take to find the primary and to connect to it; 5 seconds unless it is set.
+    /// How long it may take to look a name up, to find the primary, and to connect to it, each; 5 seconds unless it is set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -144,7 +149,7 @@ impl MongoBuilder {
     /// # Errors
     /// As [`Mongo::connect`].
     pub async fn connect(self) -> Result<Mongo> {
-        let mut options = ClientOptions::parse(&self.url).await.map_err(|_| invalid())?;
+        let mut options = self.options().await?;
         let Some(database) = options.default_database.clone().filter(|name| !name.is_empty()) else {
             let message = "the URL of the MongoDB database names no database: use `mongodb://host[:port]/database`";
             return Err(Error::new(ErrorKind::Config, message));
@@ -153,10 +158,32 @@ impl MongoBuilder {
         options.connect_timeout = Some(self.connect_timeout);
         options.app_name.get_or_insert_with(|| "smache".to_owned());
         let server = server_name(&options);
-        let in_the_clear = in_the_clear(&options);
+        let (in_the_clear, direct) = (in_the_clear(&options), options.direct_connection == Some(true));
         let client = Client::with_options(options).map_err(|_| invalid())?;
-        let link = Link { in_the_clear, ..Link::new(&client, &database, server, self.timeout, self.journal) };
+        let link = Link { in_the_clear, direct, ..Link::new(&client, &database, server, self.timeout, self.journal) };
         Mongo::from_link(link, self.page).await
+    }
+
+    /// What the URL says. One that begins with `mongodb+srv` is looked up.
+    async fn options(&self) -> Result<ClientOptions> {
+        let url = ConnectionString::parse(&self.url).map_err(|_| invalid())?;
+        let name = match &url.host_info {
+            HostInfo::DnsRecord(name) => name.clone(),
+            _ => String::new(),
+        };
+        let unknown = || {
+            let fix = "check the name, and that this machine can look names up";
+            let message = format!("the members of the replica set `{name}` cannot be looked up: {fix}");
+            Error::new(ErrorKind::Unavailable, message)
+        };
+        match tokio::time::timeout(self.connect_timeout, ClientOptions::parse(url)).await {
+            Ok(Ok(options)) => Ok(options),
+            Ok(Err(error)) if matches!(*error.kind, Driver::DnsResolve { .. } | Driver::Io(_)) => {
+                Err(unknown().with_source(error))
+            }
+            Ok(Err(_)) => Err(invalid()),
+            Err(_) => Err(unknown()),
+        }
     }
 }
 

@@ -71,7 +71,9 @@ fn is_beginning(entry: &Document) -> bool {
 
 fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {
     let version = seen.version.as_deref().unwrap_or("of an unknown version");
-    let turn_on = format!("db.runCommand({{ collMod: {name:?}, changeStreamPreAndPostImages: {{ enabled: true }} }})");
+    // In the shell of its database, which is not a part of the command.
+    let alone = name.split_once('.').map_or(name, |(_, alone)| alone);
+    let turn_on = format!("db.runCommand({{ collMod: {alone:?}, changeStreamPreAndPostImages: {{ enabled: true }} }})");
     Examination::new(format!("the collection `{name}` of MongoDB {version}, a set of {}", seen.hosts))
         .guarantee(Guarantee::ChangeFeed)
         .finding(!seen.exists, || {
@@ -198,8 +200,8 @@ mod tests {
         let table = [
             (Seen { exists: false, ..good() }, true, Severity::Warning, "create it"),
             (Seen { history: Some(Duration::from_secs(60)), ..good() }, true, Severity::Warning, "oplogSizeMB"),
-            (Seen { pre_images: false, ..good() }, true, Severity::Warning, "collMod"),
-            (Seen { pre_images: false, ..good() }, false, Severity::Advice, "collMod"),
+            (Seen { pre_images: false, ..good() }, true, Severity::Warning, "collMod: \"users\","),
+            (Seen { pre_images: false, ..good() }, false, Severity::Advice, "collMod: \"users\","),
             (good(), false, Severity::Advice, ".pre_images(true)"),
         ];
         for (seen, hint, severity, fix) in table {

@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) server: Arc<str>,
     /// A host on another machine that is asked in the clear, as far as it is known.
     pub(crate) in_the_clear: Option<String>,
+    /// Whether one server is asked and not its set, as far as it is known.
+    pub(crate) direct: bool,
     /// How long a command may take.
     pub(crate) timeout: Duration,
 }
@@ -35,7 +37,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(client: &Client, database: &str, server: String, timeout: Duration, journal: bool) -> Self {
         let database = client.database(database);
-        // Whatever the URL says: what is acknowledged is with a majority, on disk, so that no failover loses it, and
+        // Whatever concerns the URL names: what is acknowledged is with a majority, on disk, so that no failover loses it, and
         // what is read is, so that none takes it back.
         let mut majority = WriteConcern::majority();
         majority.journal = journal.then_some(true);
@@ -46,7 +48,7 @@ impl Link {
             .build();
         let collection = |name| database.collection_with_options(name, options.clone());
         let (entries, state, bell) = (collection(ENTRIES), collection(STATE), collection(BELL));
-        Self { database, entries, state, bell, server: server.into(), in_the_clear: None, timeout }
+        Self { database, entries, state, bell, server: server.into(), in_the_clear: None, direct: false, timeout }
     }
 
     /// A command of a step.

@@ -36,6 +36,23 @@ impl Primary {
         Self::read(&reply).map_err(|error| Error::new(error.kind(), format!("{doing}: {}", error.message())))
     }
 
+    /// The primary that is asked directly: only in a set of one it stays the primary.
+    ///
+    /// # Errors
+    /// `Config` when it is one of several. Through a direct connection the driver asks whatever the server is, so one that
+    /// steps down would go on to answer, with a state that grows old.
+    pub(crate) fn alone(self) -> Result<Self> {
+        if self.hosts.len() < 2 {
+            return Ok(self);
+        }
+        let fix = format!("use `replicaSet={}` in the URL, and leave `directConnection=true` away", self.set);
+        let message = format!(
+            "the server is one of {} in its replica set, and the URL leads to it alone: {fix}",
+            self.hosts.len()
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
     fn read(reply: &Document) -> Result<Self> {
         if reply.get_str("msg") == Ok("isdbgrid") {
             // Its clock may be behind that of a shard that another router has written to, so nothing proves that a
@@ -76,6 +93,16 @@ mod tests {
         let primary = Primary::read(&reply()).expect("a primary");
         assert_eq!((primary.set.as_str(), primary.hosts.join(",").as_str()), ("rs0", "a:1,b:1"));
         assert_eq!(primary.time, Timestamp { time: 7, increment: 2 }.into());
+    }
+
+    #[test]
+    fn direct_way_to_one_of_several_is_refused_with_the_fix() {
+        let mut one = reply();
+        one.insert("hosts", vec!["a:1"]);
+        assert!(Primary::read(&one).and_then(Primary::alone).is_ok());
+        let error = Primary::read(&reply()).and_then(Primary::alone).expect_err("one of two");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.message().contains("`replicaSet=rs0`"), "{error}");
     }
 
     #[test]

@@ -70,6 +70,15 @@ fn int(value: &Bson) -> Option<i64> {
     }
 }
 
+/// What was read of a document. One that is damaged is told of and left out: it must not stop what is done about others.
+pub(crate) fn readable<T>(document: &Document, read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| {
+        let id = document.get("_id");
+        tracing::warn!(error = %error.report(), document = ?id, "a damaged document is left out");
+    })
+    .ok()
+}
+
 /// A number that is never negative.
 pub(crate) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)

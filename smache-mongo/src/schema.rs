@@ -50,9 +50,9 @@ fn state_indexes() -> Vec<IndexModel> {
 /// Checks the server, and makes the indexes and the document of the version if they are missing.
 pub(crate) async fn prepare(link: &Link) -> Result<()> {
     const CONNECT: &str = "connect";
-    Primary::ask(&link.database, link.timeout, CONNECT)
-        .await
-        .map_err(|error| error.with_context("server", &link.server))?;
+    let primary = Primary::ask(&link.database, link.timeout, CONNECT).await;
+    let primary = primary.and_then(|primary| if link.direct { primary.alone() } else { Ok(primary) });
+    primary.map_err(|error| error.with_context("server", &link.server))?;
     let info = link.run(CONNECT, async { link.database.run_command(doc! { "buildInfo": 1 }).await }).await?;
     judge(&info, &link.server)?;
 

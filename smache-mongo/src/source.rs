@@ -46,7 +46,9 @@ pub struct MongoSource<T> {
 impl<T: EntityType + DeserializeOwned> MongoSource<T> {
     /// The source of the entities of a collection, whatever the type of its handle. Connects to nothing.
     ///
-    /// Loads go to the primary with read concern majority, whatever the handle was set up with.
+    /// Loads go to the primary with read concern majority, whatever read preference and concerns the handle has. Its client
+    /// must not be connected to one member of a set of several (`directConnection`): the driver then reads from that
+    /// member, also when it is a secondary by now.
     ///
     /// A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the compiler.
     #[must_use]
@@ -64,7 +66,7 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
         let id = SourceId::new(T::SOURCE).expect("the compiler has checked the name");
         let namespace = builder.collection.namespace();
         let database = builder.collection.client().database(&namespace.db);
-        // A read of a secondary, or of a write that may be rolled back, misses a change that was delivered (P1).
+        // A read of a secondary, or of a write that may be rolled back, misses a change that was delivered.
         let options = CollectionOptions::builder()
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))

@@ -47,8 +47,34 @@ pub(crate) struct Space {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sweep {
     Over,
-    /// Behind that id.
-    After(Vec<u8>),
+    Under {
+        /// Which walk it is: another one than before it was started anew.
+        walk: Vec<u8>,
+        /// It goes on behind that id.
+        after: Vec<u8>,
+    },
+}
+
+impl Sweep {
+    /// A walk from the beginning.
+    pub(crate) fn anew() -> Self {
+        Self::Under { walk: Token::random().as_bytes().to_vec(), after: Vec::new() }
+    }
+
+    /// As it is written: the walk, and the place that it has come to.
+    pub(crate) fn written(&self) -> (Bson, Bson) {
+        match self {
+            Self::Over => (Bson::Null, Bson::Null),
+            // One that was begun before walks had names has none.
+            Self::Under { walk, after } if walk.is_empty() => (Bson::Null, binary(after.clone())),
+            Self::Under { walk, after } => (binary(walk.clone()), binary(after.clone())),
+        }
+    }
+
+    fn read(fields: &Fields<'_>) -> Self {
+        let walk = fields.bytes("walk").unwrap_or_default().to_vec();
+        fields.bytes("sweep").map_or(Self::Over, |after| Self::Under { walk, after: after.to_vec() })
+    }
 }
 
 /// Who leads a feed.
@@ -101,7 +127,7 @@ impl Space {
             clock: fields.count("clock")?,
             floor: fields.count("floor")?,
             rev: fields.int("rev")?,
-            sweep: fields.bytes("sweep").map_or(Sweep::Over, |after| Sweep::After(after.to_vec())),
+            sweep: Sweep::read(&fields),
             sources,
             positions,
             feeds: fields.documents("feeds").map(feed).collect::<Result<_>>()?,
@@ -131,12 +157,11 @@ impl Space {
                 doc! { "name": &feed.name, "holder": binary(feed.holder.as_bytes()), "fence": fence, "until": until },
             )
         };
+        let (walk, after) = self.sweep.written();
         doc! {
             "epoch": binary(self.epoch.as_bytes()),
-            "sweep": match &self.sweep {
-                Sweep::Over => Bson::Null,
-                Sweep::After(after) => binary(after.clone()),
-            },
+            "walk": walk,
+            "sweep": after,
             "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
             "positions": self.positions.iter().map(position).collect::<Vec<_>>(),
             "feeds": self.feeds.iter().map(feed).collect::<Vec<_>>(),
@@ -227,19 +252,30 @@ async fn read_all(link: &Link, keys: &Keys, step: &'static str, more: Vec<Docume
 /// Its clock starts at the time, in microseconds, and not at nothing: where these documents are dropped and made again
 /// the clock has not gone back.
 async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
-    if make_schema(link, step).await? {
-        // They were dropped under a running system, and maybe the others with them.
-        make_indexes(link, step).await?;
-    }
+    let own = link.clone();
+    // To its end, also when nobody waits for it any more: who finds the document takes the indexes to be there.
+    let making = tokio::spawn(async move {
+        if make_schema(&own, step).await? {
+            // They were dropped under a running system, and maybe the others with them.
+            make_indexes(&own, step).await?;
+        }
+        Ok(())
+    });
+    making.await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "making the collections anew did not come to its end").with_source(error))
+    })?;
     let missing = |field: &str, value: Bson| -> Bson { doc! { "$ifNull": [field, value] }.into() };
     let begins = doc! { "$multiply": [now(), 1_000_i64] };
+    // Entries of before, if there are any, are of no epoch that this one knows.
+    let (walk, after) = Sweep::anew().written();
+    let if_new = |new: Bson, field: &str| doc! { "$cond": [{ "$eq": [{ "$type": "$rev" }, "missing"] }, new, field] };
     let space = doc! { "$set": {
         "epoch": missing("$epoch", binary(Epoch::random().as_bytes())),
         "clock": missing("$clock", begins.into()),
         "floor": missing("$floor", 0_i64.into()),
         "rev": missing("$rev", 0_i64.into()),
-        // Entries of before, if there are any, are of no epoch that this one knows.
-        "sweep": { "$cond": [{ "$eq": [{ "$type": "$rev" }, "missing"] }, binary([]), "$sweep"] },
+        "walk": if_new(walk, "$walk"),
+        "sweep": if_new(after, "$sweep"),
     } };
     let made = link.state.update_one(doc! { "_id": keys.space() }, vec![space]).upsert(true);
     link.run(step, async { tolerate(made.await) }).await.map(drop)
@@ -328,7 +364,7 @@ mod tests {
             clock: 7,
             floor: 3,
             rev: 9,
-            sweep: Sweep::After(vec![1, 2]),
+            sweep: Sweep::Under { walk: vec![8], after: vec![1, 2] },
             sources: [(source.clone(), SourceVouch::unarmed(Epoch::from_bytes([2; 16])))].into(),
             positions: [(source, Position { order: vec![1].into(), token: vec![2].into() })].into(),
             feeds: vec![Feed {

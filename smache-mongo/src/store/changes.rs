@@ -13,7 +13,9 @@ use std::{
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, SourceVouch, Token};
+use smache_core::{
+    Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, SourceVouch, Timestamp, Token,
+};
 use tokio::time::Instant;
 
 use super::Inner;
@@ -21,7 +23,7 @@ use crate::{
     expression::{after, all, clip, cond, gone, has_record, keep, literal, noted, now, number, tidy, when},
     job::{self, id_of},
     keys::binary,
-    record::has_record as holds_record,
+    record::{has_record as holds_record, readable},
     space::{Change, change, look, read, tick},
 };
 
@@ -67,9 +69,12 @@ impl Inner {
         const STEP: &str = "invalidate";
         let Invalidation { hits, entries, step } = invalidation;
         let happened = !hits.is_empty() || !entries.is_empty();
+        let mut began = None;
         if let Some(step) = step.as_ref().filter(|_| happened) {
             // First of all: who was replaced changes nothing.
-            read(&self.link, &self.keys, STEP, Vec::new()).await?.space.check(step)?;
+            let space = read(&self.link, &self.keys, STEP, Vec::new()).await?.space;
+            space.check(step)?;
+            began = Some(space.now);
         }
         let (mut announced, mut done) = (None, Done::default());
         if happened {
@@ -79,7 +84,7 @@ impl Inner {
         }
         let clock = match step {
             // Both leaders of a feed cannot come to this: the fence is compared in the step that saves the positions.
-            Some(step) => self.save(step, happened).await?,
+            Some(step) => self.save(step, began, happened).await?,
             None if happened => tick(&self.link, &self.keys, STEP).await?,
             None => look(&self.link, &self.keys, STEP, Vec::new()).await?.space.clock,
         };
@@ -166,6 +171,7 @@ impl Inner {
         }
         for (cause, ids) in by_cause {
             for ids in ids.chunks(IDS) {
+                self.renew(change).await?;
                 let keys: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
                 let causes = cause.map_or_else(Vec::new, |cause| vec![Bson::from(cause)]);
                 let filter = doc! { "_id": { "$in": keys } };
@@ -175,6 +181,7 @@ impl Inner {
             }
         }
         for hits in hits.chunks(HITS) {
+            self.renew(change).await?;
             self.mark_dependants(change, hits, done).await?;
         }
         Ok(())
@@ -237,7 +244,7 @@ impl Inner {
         self.link.run_long("invalidate", async { self.link.entries.update_many(filter, update).await }).await?;
         for document in found.iter().filter(|document| holds_record(document)) {
             done.marked += 1;
-            let id = id_of(document)?;
+            let Some(id) = readable(document, id_of(document)) else { continue };
             if document.get_bool("lazy") != Ok(true) && done.seen.insert(id) {
                 done.jobs.push(id);
             }
@@ -268,12 +275,22 @@ impl Inner {
     }
 
     /// Saves the progress of a feed, and ticks the clock if something happened: one step.
-    async fn save(&self, step: &FeedStep, ticks: bool) -> Result<u64> {
+    ///
+    /// The feed vouches from the moment at which the step `began`: its batch tells of nothing that came while it was worked
+    /// off.
+    async fn save(&self, step: &FeedStep, began: Option<Timestamp>, ticks: bool) -> Result<u64> {
+        let mut began = began;
         let (_, clock) = change(&self.link, &self.keys, "invalidate", |space| {
             space.check(step)?;
             space.renew(step);
-            let now = space.now;
+            let vouches_from = (*began.get_or_insert(space.now)).min(space.now);
             for (name, position) in &step.positions {
+                let saved = space.positions.entry(name.clone()).or_insert_with(|| position.clone());
+                if saved.order > position.order {
+                    // Somebody has come further or has begun anew, and this is a step of before: it knows too little.
+                    continue;
+                }
+                saved.clone_from(position);
                 let source = space
                     .sources
                     .entry(name.clone())
@@ -283,11 +300,7 @@ impl Inner {
                 }
                 // A source without a lease is the application's, and stays so.
                 if let (Some(lease), Some(more)) = (&mut source.lease, step.lease) {
-                    *lease = (*lease).max(now.after(more));
-                }
-                let saved = space.positions.entry(name.clone()).or_insert_with(|| position.clone());
-                if saved.order <= position.order {
-                    saved.clone_from(position);
+                    *lease = (*lease).max(vouches_from.after(more));
                 }
             }
             Ok(Change::Write { ticks, answer: () })

@@ -12,7 +12,7 @@ impl Inner {
         let epoch = Epoch::random();
         let write = |space: &mut Space| {
             space.epoch = epoch;
-            space.sweep = Sweep::After(Vec::new());
+            space.sweep = Sweep::anew();
             Ok(Change::Write { ticks: false, answer: epoch })
         };
         change(&self.link, &self.keys, "new_epoch", write).await.map(|(epoch, _)| epoch)
@@ -27,7 +27,7 @@ impl Inner {
                 if !space.sources.get(name).is_some_and(attached) {
                     let vouch = SourceVouch::application(Epoch::random(), here.cloned());
                     space.sources.insert(name.clone(), vouch);
-                    space.sweep = Sweep::After(Vec::new());
+                    space.sweep = Sweep::anew();
                     changed = true;
                 }
             }
@@ -90,7 +90,7 @@ impl Inner {
                 space.sources.insert(name.clone(), SourceVouch::unarmed(Epoch::random()));
                 space.positions.insert(name.clone(), position.clone());
             }
-            space.sweep = Sweep::After(Vec::new());
+            space.sweep = Sweep::anew();
             Ok(Change::Write { ticks: false, answer: () })
         };
         change(&self.link, &self.keys, "restart", restart).await.map(drop)

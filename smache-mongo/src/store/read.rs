@@ -12,7 +12,7 @@ use super::Inner;
 use crate::{
     job::id_of,
     keys::{ENTRIES, cursor},
-    record::{Fields, count, entry, entry_fields, record},
+    record::{Fields, count, entry, entry_fields, readable, record},
     space::{and, look},
 };
 
@@ -38,14 +38,14 @@ impl Inner {
             vec![and(ENTRIES, entries)]
         });
         let seen = look(&self.link, &self.keys, "lookup", more.unwrap_or_default()).await?;
-        collect(&seen.more, &mut found)?;
+        collect(&seen.more, &mut found);
         // What is read later than what vouches for it is the safe side.
         for ids in pieces {
             let reading = async {
                 let found = self.link.entries.find(asked(ids)).projection(entry_fields()).await?;
                 found.try_collect::<Vec<Document>>().await
             };
-            collect(&self.link.run("lookup", reading).await?, &mut found)?;
+            collect(&self.link.run("lookup", reading).await?, &mut found);
         }
         // An id may be asked for twice.
         let entries = ids.iter().map(|id| found.get(id).cloned()).collect();
@@ -137,13 +137,13 @@ impl Inner {
     }
 }
 
-fn collect(documents: &[Document], found: &mut HashMap<EntryId, StoredEntry>) -> Result<()> {
-    for document in documents {
-        if let Some(entry) = entry(document)? {
-            found.insert(id_of(document)?, entry);
-        }
-    }
-    Ok(())
+/// A damaged entry is as good as absent, and is computed anew.
+fn collect(documents: &[Document], found: &mut HashMap<EntryId, StoredEntry>) {
+    let one = |document| {
+        let entry = readable(document, entry(document))??;
+        Some((readable(document, id_of(document))?, entry))
+    };
+    found.extend(documents.iter().filter_map(one));
 }
 
 /// One document more than the page holds tells that there is another page.

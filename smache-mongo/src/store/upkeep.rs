@@ -12,7 +12,7 @@ use crate::{
     expression::{all, cond, has_record, keep, literal, noted, now, number, tidy, time, when},
     job::{self, id_of},
     keys::{ENTRIES, binary, changed_of, entry_of},
-    record::{Fields, has_record as holds_record, is_outdated},
+    record::{Fields, count, has_record as holds_record, is_outdated, readable},
     space::{Space, Sweep, and, look},
 };
 
@@ -27,6 +27,9 @@ const IDS: usize = 100;
 
 /// The most that a piece of upkeep does of each kind.
 const MOST: usize = 10_000;
+
+/// How many runs that cannot be read may be in front of those that are over.
+const UNREADABLE_ROOM: i64 = 100;
 
 const UNREADABLE: &str = "the bookkeeping of upkeep cannot be read: remove the document from `smache_state`";
 
@@ -53,22 +56,16 @@ impl Inner {
     async fn reap(&self, limit: usize, done: &mut Maintained) -> Result<Space> {
         let fields = doc! { "n": 1, "run": 1, "stale": 1, "lazy": 1, "epochs": 1 };
         let mut lapsed = self.runs(fields);
-        lapsed.extend([doc! { "$sort": { "run.until": 1 } }, doc! { "$limit": limit as i64 + 1 }]);
+        lapsed.extend([doc! { "$sort": { "run.until": 1 } }, doc! { "$limit": limit as i64 + 1 + UNREADABLE_ROOM }]);
         let seen = look(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
-        let mut found = seen.more;
-        let is_over =
-            |entry: &Document| Ok(Running::of(entry)?.is_some_and(|run| run.until.after(LATE) < seen.space.now));
-        let mut over = Vec::new();
-        for entry in found.drain(..) {
-            if is_over(&entry)? {
-                over.push(entry);
-            }
-        }
+        let run_of = |entry: &Document| {
+            let run = readable(entry, Running::of(entry))?.filter(|run| run.until.after(LATE) < seen.space.now);
+            Some((readable(entry, id_of(entry))?, run?))
+        };
+        let mut over: Vec<_> = seen.more.iter().filter_map(|entry| Some((entry, run_of(entry)?))).collect();
         done.more |= over.len() > limit;
         over.truncate(limit);
-        for entry in &over {
-            let Some(run) = Running::of(entry)? else { continue };
-            let id = id_of(entry)?;
+        for (entry, (id, run)) in over {
             let filter = doc! {
                 "_id": self.keys.entry(&id), "run.token": binary(run.token.as_bytes()), "run.until": time(run.until),
             };
@@ -97,7 +94,7 @@ impl Inner {
             found.limit(limit as i64 + 1_000).await?.try_collect::<Vec<Document>>().await
         };
         let mut found = self.link.run("maintain", reading).await?;
-        found.retain(|entry| !entry.contains_key("run"));
+        found.retain(|entry| !entry.contains_key("run") && readable(entry, id_of(entry)).is_some());
         done.more |= found.len() > limit;
         found.truncate(limit);
         // By what becomes of the job: there is none, it goes along, or it stays.
@@ -148,8 +145,8 @@ impl Inner {
             found.limit(most as i64 + 1).await?.try_collect::<Vec<Document>>().await
         };
         let found = self.link.run("maintain", reading).await?;
-        let clocks = found.iter().map(|change| Fields::new(change, UNREADABLE).count("k"));
-        let clocks = clocks.collect::<Result<Vec<_>>>()?;
+        let clock = |change| readable(change, Fields::new(change, UNREADABLE).count("k"));
+        let clocks: Vec<u64> = found.iter().filter_map(clock).collect();
         let highest = if clocks.len() > most { clocks[most - 1] } else { needed };
         done.more |= clocks.len() > most;
         if clocks.is_empty() {
@@ -167,19 +164,24 @@ impl Inner {
     /// The clock of the run that began first, lapsed ones included.
     async fn oldest_start(&self) -> Result<Option<u64>> {
         let mut pipeline = self.runs(doc! { "started": "$run.started" });
+        // What is no number is of a run that can store nothing.
+        pipeline.push(doc! { "$match": { "started": { "$gte": 0_i64 } } });
         pipeline.push(doc! { "$group": { "_id": Bson::Null, "started": { "$min": "$started" } } });
         let reading = async { self.link.entries.aggregate(pipeline).await?.try_next().await };
         let found = self.link.run("maintain", reading).await?;
-        found.map(|found| Fields::new(&found, UNREADABLE).count("started")).transpose()
+        Ok(found.map(|found| Fields::new(&found, UNREADABLE).maybe_int("started").map_or(0, count)))
     }
 
     /// Marks entries of old epochs. What is stored behind the walk has the present epochs, or is stored as stale.
     async fn sweep(&self, limit: usize, space: &Space, done: &mut Maintained) -> Result<()> {
-        let Sweep::After(after) = &space.sweep else { return Ok(()) };
-        let after = if after.is_empty() { None } else { Some(entry_of(after)?) };
+        let Sweep::Under { after, .. } = &space.sweep else { return Ok(()) };
+        let mut range = self.keys.after(None);
+        if !after.is_empty() {
+            range.insert("$gt", binary(after.clone()));
+        }
         let reading = async {
             let fields = doc! { "n": 1, "lazy": 1, "epochs": 1, "next.epochs": 1 };
-            let found = self.link.entries.find(doc! { "_id": self.keys.after(after.as_ref()) }).projection(fields);
+            let found = self.link.entries.find(doc! { "_id": range }).projection(fields);
             found.sort(doc! { "_id": 1 }).limit(limit as i64).await?.try_collect::<Vec<Document>>().await
         };
         let found = self.link.run("maintain", reading).await?;
@@ -188,7 +190,7 @@ impl Inner {
         let mut records: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
         let mut beside: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
         for entry in &found {
-            let id = id_of(entry)?;
+            let Some(id) = readable(entry, id_of(entry)) else { continue };
             if let Some(epochs) = entry.get_binary_generic("epochs").ok().filter(|epochs| is_outdated(&vouch, epochs)) {
                 records.entry(epochs.clone()).or_default().push(id);
                 done.marked += 1;
@@ -201,26 +203,54 @@ impl Inner {
                 beside.entry(epochs.clone()).or_default().push(id);
             }
         }
-        for (field, update, of_epochs) in
-            [("epochs", self.swept(), records), ("next.epochs", vec![doc! { "$set": { "next.hit": 2_i64 } }], beside)]
-        {
-            for (epochs, ids) in of_epochs {
-                for ids in ids.chunks(IDS) {
-                    let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
-                    let filter = doc! { "_id": { "$in": ids }, field: binary(epochs.clone()) };
-                    let update = update.clone();
-                    self.link.run("maintain", async { self.link.entries.update_many(filter, update).await }).await?;
-                }
+        // What lies beside first: if it is put in its place before that it has come among the others by then, and if it is
+        // put there later it is stored as stale.
+        for (epochs, ids) in &beside {
+            self.mark_of_epochs("next.epochs", epochs, ids, &[doc! { "$set": { "next.hit": 2_i64 } }]).await?;
+            if self.mark_of_epochs("epochs", epochs, ids, &self.swept()).await? > 0 {
+                self.note_swept(epochs, ids, done).await?;
             }
+        }
+        for (epochs, ids) in &records {
+            self.mark_of_epochs("epochs", epochs, ids, &self.swept()).await?;
         }
         let over = found.len() < limit;
         let last = found.last().filter(|_| !over).and_then(|entry| entry.get_binary_generic("_id").ok());
         let next = last.map_or(Bson::Null, |last| binary(last.clone()));
-        // Another epoch that began meanwhile has started the walk anew.
-        let filter = doc! { "_id": self.keys.space(), "rev": space.rev };
+        // Another epoch that began meanwhile has started another walk. All else of the document may have changed: a feed
+        // saves its position again and again.
+        let (walk, place) = space.sweep.written();
+        let filter = doc! { "_id": self.keys.space(), "walk": walk, "sweep": place };
         let update = doc! { "$set": { "sweep": next }, "$inc": { "rev": 1_i64 } };
         let moved = self.link.run("maintain", async { self.link.state.update_one(filter, update).await }).await?;
         done.more |= !over || moved.matched_count == 0;
+        Ok(())
+    }
+
+    /// Changes those of some entries that are of these epochs; says how many there were.
+    async fn mark_of_epochs(&self, field: &str, epochs: &[u8], ids: &[EntryId], update: &[Document]) -> Result<u64> {
+        let mut matched = 0;
+        for ids in ids.chunks(IDS) {
+            let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
+            let filter = doc! { "_id": { "$in": ids }, field: binary(epochs) };
+            let marking = async { self.link.entries.update_many(filter, update.to_vec()).await };
+            matched += self.link.run("maintain", marking).await?.matched_count;
+        }
+        Ok(matched)
+    }
+
+    /// Notes those of some entries whose value came to its place while the walk passed.
+    async fn note_swept(&self, epochs: &[u8], ids: &[EntryId], done: &mut Maintained) -> Result<()> {
+        for ids in ids.chunks(IDS) {
+            let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
+            let filter = doc! { "_id": { "$in": ids }, "epochs": binary(epochs), "lazy": false };
+            let reading = async {
+                let found = self.link.entries.find(filter).projection(doc! { "_id": 1 }).await?;
+                found.try_collect::<Vec<Document>>().await
+            };
+            let found = self.link.run("maintain", reading).await?;
+            done.jobs.extend(found.iter().filter_map(|entry| readable(entry, id_of(entry))));
+        }
         Ok(())
     }
 
@@ -243,7 +273,7 @@ impl Inner {
         let filter = doc! { "n": self.keys.number, "k": i64::MAX, "until": { "$lte": time(now) } };
         let reading = async { self.link.state.find(filter).limit(REDONE).await?.try_collect::<Vec<Document>>().await };
         for change in self.link.run("maintain", reading).await? {
-            let nonce = nonce(&change).ok_or_else(|| corrupt(UNREADABLE))?;
+            let Some(nonce) = readable(&change, nonce(&change).ok_or_else(|| corrupt(UNREADABLE))) else { continue };
             let keys = |name: &str| {
                 change.get_array(name).into_iter().flatten().filter_map(|key| match key {
                     Bson::Binary(key) => Some(&key.bytes),
@@ -251,7 +281,7 @@ impl Inner {
                 })
             };
             let dependencies: Vec<Dependency> = keys("deps").filter_map(|key| changed_of(key)).collect();
-            let entries = keys("ids").map(|key| entry_of(key)).collect::<Result<Vec<_>>>()?;
+            let entries: Vec<EntryId> = keys("ids").filter_map(|key| readable(&change, entry_of(key))).collect();
             done.jobs.extend(self.redo(nonce, &dependencies, &entries).await?);
             done.redone += dependencies.len() as u64;
         }

@@ -62,9 +62,10 @@ pub async fn trim_spares_what_a_run_needs(harness: StoreHarness) {
     for number in 5..19 {
         change(store, number).await;
     }
-    let lapsed = begin_for(store, id(2), SHORT).await;
+    // Long enough that it has not lapsed long ago when it ends, on a slow machine too.
+    let lapsed = begin_for(store, id(2), 5 * SHORT).await;
     change(store, 19).await;
-    harness.advance(PAUSE).await;
+    harness.advance(5 * PAUSE).await;
     maintain(store).await;
     let remembered = store.stats().await.expect("stats").invalidations;
     assert_eq!(remembered, 15, "those that the runs may compare with, and no others");

@@ -42,6 +42,14 @@ async fn address_where_nobody_listens_is_unavailable_soon() {
 }
 
 #[tokio::test]
+async fn set_whose_name_cannot_be_looked_up_is_unavailable_and_no_bad_url() {
+    let error = refused("mongodb+srv://user:hunter2@shop.smache.invalid/db").await;
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{}", error.report());
+    assert!(error.message().contains("`shop.smache.invalid`"), "{error}");
+    assert!(!format!("{error:?} {}", error.report()).contains("hunter2"), "{}", error.report());
+}
+
+#[tokio::test]
 async fn wrong_password_is_named_and_never_shown() {
     let server = MongoServer::builder().argument("--auth").start().await;
     let url = url_of(&server.uri().replace("mongodb://", "mongodb://anna:hunter2@"), "shop");

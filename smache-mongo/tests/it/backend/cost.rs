@@ -2,15 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use mongodb::{
-    Client,
-    event::{EventHandler, command::CommandEvent},
-    options::ClientOptions,
-};
-use smache_core::{Backend, JobEnd, Lane, NewJob, Reserve, Settlement};
+use smache_core::{Backend, Hit, Invalidation, JobEnd, JobQueue, Lane, NewJob, Reserve, Settlement};
 use smache_mongo::Mongo;
 
-use super::support::{LONG, Own, begin, change, compute, direct, id, look, namespace};
+use super::support::{LONG, Own, begin, change, compute, direct, id, lead, look, namespace};
 
 /// The commands that a client has sent since the last look.
 #[derive(Clone, Default)]
@@ -26,15 +21,8 @@ impl Sent {
 async fn watched(own: &Own) -> (Mongo, Sent) {
     let sent = Sent::default();
     let told = sent.clone();
-    let mut options = ClientOptions::parse(&own.url).await.expect("a good URL");
-    options.command_event_handler = Some(EventHandler::callback(move |event| {
-        if let CommandEvent::Started(event) = event {
-            told.0.lock().expect("nobody panics with it").push(event.command_name);
-        }
-    }));
-    let client = Client::with_options(options).expect("a client");
-    let mongo = Mongo::from_database(&client.database(own.database.name())).await.expect("a good database");
-    (mongo, sent)
+    let note = move |name: &str, _: &_| told.0.lock().expect("nobody panics with it").push(name.to_owned());
+    (own.told(note).await, sent)
 }
 
 #[tokio::test]
@@ -60,6 +48,60 @@ async fn steps_of_the_store_take_few_commands() {
     assert_eq!(sent.take(), 4, "a change without dependants");
     store.invalidate(change("a")).await.expect("invalidate");
     assert_eq!(sent.take(), 5, "a change with a page of dependants");
+}
+
+#[tokio::test]
+async fn invalidations_take_commands_by_the_page() {
+    let own = Own::new().await;
+    let (mongo, sent) = watched(&own).await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    let leader = lead(&*store).await;
+    compute(&*store, id(1), "one", &[direct("a")]).await;
+    let (one, two) = (leader.step(&*store, 2).await, leader.step(&*store, 3).await);
+    sent.take();
+
+    let empty = Invalidation { step: Some(one), ..Invalidation::default() };
+    store.invalidate(empty).await.expect("invalidate");
+    assert_eq!(sent.take(), 2, "progress of a feed alone");
+    store.invalidate(Invalidation { step: Some(two), ..change("a") }).await.expect("invalidate");
+    assert_eq!(sent.take(), 5 + 2, "a change of a feed with a page of dependants");
+
+    let hits =
+        |names: std::ops::Range<u32>| names.flat_map(|name| change(&name.to_string()).hits).collect::<Vec<Hit>>();
+    store.invalidate(Invalidation { hits: hits(0..65), ..Invalidation::default() }).await.expect("invalidate");
+    assert_eq!(sent.take(), 3 + 2, "a look for dependants a 64 changes");
+    let entries = (1..=101).map(id).collect();
+    store.invalidate(Invalidation { entries, ..Invalidation::default() }).await.expect("invalidate");
+    assert_eq!(sent.take(), 3 + 2 + 1, "a look a 100 named entries; one of them is there");
+}
+
+/// Reserves the job of an entry and settles it; `meanwhile` it may be requested again.
+async fn settled(own: &Own, queue: &dyn JobQueue, sent: &Sent, meanwhile: bool) -> usize {
+    let others = own.mongo.queue(&namespace("shop")).expect("a queue");
+    let job = [NewJob::now(id(1), Lane::Recompute)];
+    others.enqueue(&job).await.expect("enqueue");
+    let reserved = queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve").jobs;
+    if meanwhile {
+        others.enqueue(&job).await.expect("enqueue");
+    }
+    let settlement = Settlement { id: id(1), token: reserved[0].token, end: JobEnd::Done };
+    sent.take();
+    queue.settle(&[settlement]).await.expect("settle");
+    sent.take()
+}
+
+#[tokio::test]
+async fn settling_a_job_takes_more_commands_where_it_is_not_the_usual_one() {
+    let own = Own::new().await;
+    let (mongo, sent) = watched(&own).await;
+    let (_, joined) = mongo.both(&namespace("shop")).expect("both");
+    let alone = mongo.queue(&namespace("shop")).expect("a queue");
+    assert_eq!(settled(&own, &*alone, &sent, false).await, 1, "nothing else is in its document");
+    assert_eq!(settled(&own, &*joined, &sent, false).await, 2, "a joined queue expects an entry");
+    compute(&*own.mongo.store(&namespace("shop")).expect("a store"), id(1), "one", &[]).await;
+    assert_eq!(settled(&own, &*joined, &sent, false).await, 1, "an entry with its job");
+    assert_eq!(settled(&own, &*alone, &sent, false).await, 2, "a queue of its own does not expect it");
+    assert_eq!(settled(&own, &*joined, &sent, true).await, 4, "it was requested again");
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! MongoDB as a store and a queue.
 
+mod between;
 mod conformance;
 mod connect;
 mod cost;
+mod damage;
 mod halves;
 mod life;
 mod rights;

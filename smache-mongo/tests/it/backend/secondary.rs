@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use mongodb::{Client, bson::doc};
+use mongodb::{
+    Client,
+    bson::{Document, doc},
+};
 use smache_core::{Backend, DataSource, Error, ErrorKind, Lane, NewJob, Start};
 use smache_mongo::{Mongo, MongoSource};
 use smache_testkit::servers::MongoServer;
@@ -17,20 +20,20 @@ use tokio::{
 use super::support::{Own, change, compute, direct, fresh, id, look, namespace, stale, url_of};
 use crate::world::User;
 
-/// A way to a server on which it says of itself, for as long as is asked, that it is a secondary. The test server is a set
-/// of one, which has none.
-struct Demoted {
+/// A way to a server on which it says something else of itself for as long as is asked. The test server is a set of one,
+/// which has no secondaries.
+struct Way {
     uri: String,
-    demoted: Arc<AtomicBool>,
+    other: Arc<AtomicBool>,
 }
 
-impl Demoted {
-    async fn new(uri: &str) -> Self {
+impl Way {
+    async fn new(uri: &str, change: fn(&mut Vec<u8>)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let own = listener.local_addr().expect("an address").to_string();
         let host = uri.trim_start_matches("mongodb://").split('/').next().expect("a host").to_owned();
-        let demoted = Arc::new(AtomicBool::new(true));
-        let asked = demoted.clone();
+        let other = Arc::new(AtomicBool::new(true));
+        let asked = other.clone();
         let new = uri.replace(&host, &own);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -42,7 +45,7 @@ impl Demoted {
                     let mut from = from;
                     while let Some(mut message) = read(&mut from).await {
                         if asked.load(Relaxed) {
-                            demote(&mut message);
+                            change(&mut message);
                         }
                         if answers.write_all(&message).await.is_err() {
                             break;
@@ -51,7 +54,7 @@ impl Demoted {
                 });
             }
         });
-        Self { uri: new, demoted }
+        Self { uri: new, other }
     }
 }
 
@@ -66,13 +69,40 @@ async fn read(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
 }
 
 /// Turns over what a primary says of its role: fields of one byte after their names.
-fn demote(message: &mut [u8]) {
+#[expect(clippy::ptr_arg, reason = "others make it longer")]
+fn demote(message: &mut Vec<u8>) {
     for (field, value) in [("isWritablePrimary", 0), ("ismaster", 0), ("secondary", 1)] {
         let named: Vec<u8> = [b"\x08", field.as_bytes(), b"\0"].concat();
         if let Some(at) = message.windows(named.len()).position(|bytes| bytes == named) {
             message[at + named.len()] = value;
         }
     }
+}
+
+/// Where the document of a message begins: behind its head, flags and the kind of its section.
+const DOCUMENT: usize = 21;
+
+/// Adds a member to what a server says of its set.
+fn add_member(message: &mut Vec<u8>) {
+    let Some(mut said) = message.get(DOCUMENT..).and_then(|said| Document::from_reader(said).ok()) else { return };
+    let Ok(hosts) = said.get_array_mut("hosts") else { return };
+    hosts.push("127.0.0.1:1".into());
+    message.truncate(DOCUMENT);
+    said.to_writer(&mut *message).expect("a document");
+    let length = u32::try_from(message.len()).expect("a short message");
+    message[..4].copy_from_slice(&length.to_le_bytes());
+}
+
+#[tokio::test]
+async fn direct_connection_to_one_of_several_members_is_refused_with_the_fix() {
+    let own = Own::new().await;
+    assert!(own.url.contains("directConnection=true"));
+    let way = Way::new(&own.url, add_member).await;
+    let error = Mongo::connect(&way.uri).await.expect_err("one of two");
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.report());
+    assert!(error.message().contains("`replicaSet=") && error.message().contains("`directConnection"), "{error}");
+    way.other.store(false, Relaxed);
+    Mongo::connect(&way.uri).await.expect("a set of one");
 }
 
 fn assert_not_primary(error: &Error) {
@@ -85,13 +115,13 @@ async fn secondary_is_refused_with_the_fix_until_it_is_the_primary() {
     let own = Own::new().await;
     let store = own.mongo.store(&namespace("shop")).expect("a store");
     compute(&*store, id(1), "one", &[]).await;
-    let way = Demoted::new(&own.url).await;
+    let way = Way::new(&own.url, demote).await;
     assert_not_primary(&Mongo::connect(&way.uri).await.expect_err("a secondary"));
     let client = Client::with_uri_str(&way.uri).await.expect("a client");
     let source = MongoSource::<User>::new(&client.database(own.database.name()).collection::<User>("users"));
     let (feed, topic) = source.feed().expect("a feed");
     assert_not_primary(&feed.open(std::slice::from_ref(&topic), Start::Now).await.expect_err("a secondary"));
-    way.demoted.store(false, Relaxed);
+    way.other.store(false, Relaxed);
     let store = Mongo::connect(&way.uri).await.expect("the primary").store(&namespace("shop")).expect("a store");
     assert_eq!(look(&*store, id(1)).await, fresh("one"));
     feed.open(&[topic], Start::Now).await.expect("the primary");

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use mongodb::{Client, Collection, Database, bson::Document};
+use mongodb::{
+    Client, Collection, Database,
+    bson::Document,
+    event::{EventHandler, command::CommandEvent},
+    options::ClientOptions,
+};
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, FunctionKey, Hit,
-    Invalidation, Namespace, Token, Used, Via,
+    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
+    FunctionKey, Hit, Invalidation, Leadership, Namespace, Position, SourceId, Token, Used, Via,
 };
 use smache_mongo::Mongo;
 use smache_testkit::servers::shared_mongo_uri;
@@ -37,6 +42,18 @@ impl Own {
     /// A collection of the backend, past it.
     pub(crate) fn raw(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
+    }
+
+    /// Another backend on the same database; `before` is called with each of its commands before that is sent.
+    pub(crate) async fn told(&self, before: impl Fn(&str, &Document) + Send + Sync + 'static) -> Mongo {
+        let mut options = ClientOptions::parse(&self.url).await.expect("a good URL");
+        options.command_event_handler = Some(EventHandler::callback(move |event| {
+            if let CommandEvent::Started(event) = event {
+                before(&event.command_name, &event.command);
+            }
+        }));
+        let client = Client::with_options(options).expect("a client");
+        Mongo::from_database(&client.database(self.database.name())).await.expect("a good database")
     }
 
     /// The only document of the entries.
@@ -139,6 +156,43 @@ pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<(String,
     let entry = lookup.entries[0].as_ref()?;
     let fresh = matches!(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
     Some((String::from_utf8_lossy(&entry.value).into_owned(), fresh))
+}
+
+pub(crate) fn users() -> SourceId {
+    SourceId::new("users").expect("a name")
+}
+
+/// The leader of a feed.
+pub(crate) struct Leader(u64);
+
+/// Leads the feed of the users, which stands at position 1 and vouches for nothing yet.
+pub(crate) async fn lead(store: &dyn CacheStore) -> Leader {
+    let leadership = store.lead(&feed(), Token::random(), LONG).await.expect("lead");
+    let Leadership::Leader { fence } = leadership else { panic!("nobody else leads: {leadership:?}") };
+    let leader = Leader(fence);
+    store.restart(leader.step(store, 1).await).await.expect("restart");
+    leader
+}
+
+fn feed() -> FeedId {
+    FeedId::new("feed").expect("a name")
+}
+
+impl Leader {
+    /// A step to a position, which arms and vouches.
+    pub(crate) async fn step(&self, store: &dyn CacheStore, position: u8) -> FeedStep {
+        let incarnation = store.positions(&[]).await.expect("positions").incarnation;
+        let position = Position { order: vec![position].into(), token: vec![position].into() };
+        FeedStep {
+            feed: feed(),
+            fence: self.0,
+            leadership: LONG,
+            incarnation,
+            positions: vec![(users(), position)],
+            lease: Some(LONG),
+            arm: true,
+        }
+    }
 }
 
 /// What [`look`] gives of a value that is fresh.

@@ -1,0 +1,216 @@
+//! What others do between two commands of a step.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use mongodb::bson::Document;
+use smache_core::{Backend, CommitOutcome, Invalidation, SourceVouch};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+
+use super::support::{Own, begin, change, compute, direct, id, lead, namespace, users};
+
+/// Does something to its end where nothing can be awaited, on a runtime of several threads.
+fn meanwhile<T>(doing: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| Handle::current().block_on(doing))
+}
+
+/// Whether a command updates documents of a collection, and its update says something.
+fn updates(name: &str, command: &Document, collection: &str, word: &str) -> bool {
+    name == "update" && command.get_str("update") == Ok(collection) && command.to_string().contains(word)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walk_over_old_epochs_moves_on_while_a_feed_saves_its_progress() {
+    let own = Own::new().await;
+    let plain = own.mongo.store(&namespace("shop")).expect("a store");
+    let leader = lead(&*plain).await;
+    for number in 0..12 {
+        compute(&*plain, id(number), "one", &[]).await;
+    }
+    while plain.maintain(100).await.expect("maintain").more {}
+    plain.new_epoch().await.expect("new epoch");
+    let step = leader.step(&*plain, 2).await;
+    let saved = Arc::new(Mutex::new(0));
+    let (saves, count) = (plain.clone(), saved.clone());
+    let mongo = own
+        .told(move |name, command| {
+            if updates(name, command, "smache_state", "sweep") {
+                let progress = Invalidation { step: Some(step.clone()), ..Invalidation::default() };
+                meanwhile(saves.invalidate(progress)).expect("invalidate");
+                *count.lock().expect("nobody panics with it") += 1;
+            }
+        })
+        .await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    let (mut marked, mut jobs, mut rounds) = (0, Vec::new(), 0);
+    loop {
+        let maintained = store.maintain(4).await.expect("maintain");
+        marked += maintained.marked;
+        jobs.extend(maintained.jobs);
+        rounds += 1;
+        if !maintained.more {
+            break;
+        }
+        assert!(rounds < 10, "the walk comes to no end");
+    }
+    jobs.sort();
+    assert_eq!((marked, jobs), (12, (0..12).map(id).collect()), "each is marked once");
+    assert_eq!(*saved.lock().expect("nobody panics with it"), rounds, "the feed saved in between");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walk_that_is_started_anew_meanwhile_begins_at_the_beginning() {
+    let own = Own::new().await;
+    let plain = own.mongo.store(&namespace("shop")).expect("a store");
+    for number in 0..4 {
+        compute(&*plain, id(number), "one", &[]).await;
+    }
+    plain.new_epoch().await.expect("new epoch");
+    let (once, restarts) = (Mutex::new(true), plain.clone());
+    let mongo = own
+        .told(move |name, command| {
+            if updates(name, command, "smache_state", "sweep") && std::mem::take(&mut *once.lock().expect("once")) {
+                meanwhile(restarts.new_epoch()).expect("new epoch");
+            }
+        })
+        .await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    let mut marked = Vec::new();
+    while {
+        let maintained = store.maintain(2).await.expect("maintain");
+        marked.push(maintained.marked);
+        maintained.more
+    } {}
+    assert_eq!(marked, [2, 2, 2, 0], "the first page once more");
+}
+
+/// A commit is checked, then an epoch begins, and upkeep has looked at the entry when the value takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn value_that_takes_its_place_while_the_walk_passes_is_marked() {
+    let own = Own::new().await;
+    let plain = own.mongo.store(&namespace("shop")).expect("a store");
+    while plain.maintain(100).await.expect("maintain").more {}
+    let (checked, is_checked) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let commits = own
+        .told(move |name, command| {
+            if name == "update" && command.to_string().contains("next.hit\": null") {
+                checked.send(()).expect("the test listens");
+                tokio::task::block_in_place(|| may_go.lock().expect("one commit").recv()).expect("a word of the test");
+            }
+        })
+        .await;
+    let commits = commits.store(&namespace("shop")).expect("a store");
+    let run = begin(&*commits, id(1)).await;
+    let value = run.value("new", &[]);
+    let committing = tokio::spawn(async move { commits.commit(value).await });
+    tokio::task::block_in_place(|| is_checked.recv()).expect("the commit is checked");
+    plain.new_epoch().await.expect("new epoch");
+
+    let committing = Mutex::new(Some((go, committing)));
+    let mongo = own
+        .told(move |name, command| {
+            if !updates(name, command, "smache_entries", "epochs") {
+                return;
+            }
+            if let Some((go, committing)) = committing.lock().expect("once").take() {
+                go.send(()).expect("the commit waits");
+                let stored = meanwhile(committing).expect("the task").expect("commit");
+                assert!(matches!(stored, CommitOutcome::Fresh { .. }), "{stored:?}");
+            }
+        })
+        .await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    let maintained = store.maintain(100).await.expect("maintain");
+    assert_eq!(own.only_entry().await.get_i64("stale"), Ok(2));
+    assert_eq!(maintained.jobs, [id(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lease_of_a_feed_counts_from_the_beginning_of_its_step() {
+    let own = Own::new().await;
+    let plain = own.mongo.store(&namespace("shop")).expect("a store");
+    let leader = lead(&*plain).await;
+    compute(&*plain, id(1), "one", &[direct("a")]).await;
+    let (times, time) = (plain.clone(), Arc::new(Mutex::new(None)));
+    let noted = time.clone();
+    let mongo = own
+        .told(move |name, command| {
+            if updates(name, command, "smache_entries", "causes") {
+                let now = || meanwhile(times.lookup(&[])).expect("lookup").now;
+                let before = now();
+                while now() < before.after(Duration::from_millis(50)) {}
+                *noted.lock().expect("nobody panics with it") = Some(before);
+            }
+        })
+        .await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    let step = leader.step(&*plain, 2).await;
+    let lasts = step.lease.expect("a lease");
+    store.invalidate(Invalidation { step: Some(step), ..change("a") }).await.expect("invalidate");
+    let before = time.lock().expect("nobody panics with it").take().expect("a page was marked");
+    let lease = plain.lookup(&[]).await.expect("lookup").vouch.sources[&users()].lease.expect("a lease");
+    assert!(lease <= before.after(lasts), "{lease:?} {before:?}");
+}
+
+/// A step that was given up goes on to its end all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn step_of_before_does_not_vouch_for_a_source_that_began_anew() {
+    let own = Own::new().await;
+    let plain = own.mongo.store(&namespace("shop")).expect("a store");
+    let leader = lead(&*plain).await;
+    compute(&*plain, id(1), "one", &[direct("a")]).await;
+    let (step, anew) = (leader.step(&*plain, 2).await, leader.step(&*plain, 5).await);
+    let restarts = plain.clone();
+    let mongo = own
+        .told(move |name, command| {
+            if updates(name, command, "smache_entries", "causes") {
+                meanwhile(restarts.restart(anew.clone())).expect("restart");
+            }
+        })
+        .await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    store.invalidate(Invalidation { step: Some(step), ..change("a") }).await.expect("invalidate");
+    let vouch = plain.lookup(&[]).await.expect("lookup").vouch.sources[&users()].clone();
+    assert_eq!(vouch, SourceVouch::unarmed(vouch.epoch));
+    let mut next = leader.step(&*plain, 5).await;
+    next.lease = None;
+    plain.invalidate(Invalidation { step: Some(next), ..Invalidation::default() }).await.expect("invalidate");
+    assert!(plain.lookup(&[]).await.expect("lookup").vouch.sources[&users()].armed.is_some(), "its own step does");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_that_is_given_up_leaves_no_dropped_database_without_indexes() {
+    let own = Own::new().await;
+    let making = Arc::new(Notify::new());
+    let told = making.clone();
+    let mongo = own
+        .told(move |name, _| {
+            if name == "createIndexes" {
+                told.notify_one();
+            }
+        })
+        .await;
+    let store = mongo.store(&namespace("shop")).expect("a store");
+    store.lookup(&[id(1)]).await.expect("lookup");
+    own.database.drop().await.expect("a drop");
+    // What it was told of while it connected.
+    let _ = tokio::time::timeout(Duration::ZERO, making.notified()).await;
+    let ids = [id(1)];
+    tokio::select! {
+        biased;
+        () = making.notified() => {}
+        looked = store.lookup(&ids) => panic!("indexes are made: {:?}", looked.map(|looked| looked.entries)),
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let has = async |collection: &str, index: &str| {
+        own.raw(collection).list_index_names().await.is_ok_and(|names| names.iter().any(|name| name == index))
+    };
+    while !(has("smache_entries", "smache_purge").await && has("smache_state", "smache_clocks").await) {
+        assert!(Instant::now() < deadline, "the indexes are made");
+    }
+}
