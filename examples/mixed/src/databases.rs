@@ -17,7 +17,10 @@ use smache::{
     },
 };
 
-use crate::shop::{Discount, Order, Product};
+use crate::{
+    shop::{Discount, Order, Product},
+    url::with_database,
+};
 
 pub struct Databases {
     /// A name that no other run uses: of the table, the database and the namespace.
@@ -50,8 +53,13 @@ impl Databases {
     }
 
     /// A database for what is cached, beside the data.
-    pub fn caches(&self) -> mongodb::Database {
-        self.products.client().database(&format!("{}_cache", self.name))
+    fn caches(&self) -> String {
+        format!("{}_cache", self.name)
+    }
+
+    /// Its URL.
+    pub fn caches_url(&self) -> Result<String, String> {
+        Ok(with_database(&variable("MONGODB_URI")?, &self.caches()))
     }
 
     fn orders(&self) -> PostgresSource<Order> {
@@ -81,7 +89,7 @@ impl Databases {
         self.sql("DROP TABLE ORDERS").await?;
         let client = self.products.client().clone();
         client.database(&self.name).drop().await?;
-        self.caches().drop().await?;
+        client.database(&self.caches()).drop().await?;
         // The driver ends its cursors in the background, and panics if the runtime ends first.
         client.shutdown().immediate(true).await;
         Ok(())

@@ -6,6 +6,7 @@
 
 mod databases;
 mod shop;
+mod url;
 
 use std::{
     error::Error,
@@ -15,7 +16,7 @@ use std::{
 
 use databases::{Databases, variable};
 use shop::{Discount, invoice};
-use smache::{Builder, Connect, Smache, connect, mongo::Mongo};
+use smache::{Builder, Connect, Smache, connect};
 
 /// Which functions ran.
 #[derive(Clone, Default)]
@@ -51,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("this process", Smache::builder(name("memory")).memory()),
         ("one file", Smache::builder(name("sqlite")).sqlite(folder.path().join("shop.db"))),
         ("PostgreSQL", Smache::builder(name("postgres")).postgres(postgres)),
-        ("MongoDB", Smache::builder(name("mongo")).backend(Mongo::from_database(&data.caches()).await?)),
+        ("MongoDB", Smache::builder(name("mongo")).mongo(data.caches_url()?)),
         ("Redis", Smache::builder(name("redis")).redis(redis)),
     ] {
         println!("\nresults and jobs in {place}");

@@ -6,10 +6,12 @@ mod app;
 mod orders;
 mod quiet;
 mod setup;
+mod table;
 
 pub use self::{
     app::{Census, Doc, Log, Run, census, label, report, total},
     orders::{Answer, Counted, Order, Sight, State},
     quiet::Quiet,
     setup::{Setup, Silent},
+    table::Table,
 };

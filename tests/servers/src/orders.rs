@@ -98,6 +98,14 @@ pub struct Counted {
     pub runs: u64,
     /// Changes that it handed to the store: only the one that leads the feed does.
     pub changes: u64,
+    /// Runs that a change overtook, so that another one is necessary.
+    pub conflicts: u64,
+    /// Runs that ended in an error.
+    pub failures: u64,
+    /// Runs that lost their lease.
+    pub lost: u64,
+    /// Reads that computed without the store.
+    pub bypasses: u64,
     /// Jobs that it left to others.
     pub unknown_jobs: u64,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use smache::{
-    Result, SourceId,
+    Builder, Result, SourceId,
     backend::{ChangeFeed, DataSource, EntityKey, EntityKind, Image, Topic},
 };
 
@@ -33,4 +33,9 @@ impl<S: DataSource> DataSource for Quiet<S> {
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
         None
     }
+}
+
+/// A system with that source, without its feed if it is to be quiet.
+pub(crate) fn add(builder: Builder, source: impl DataSource, quiet: bool) -> Builder {
+    if quiet { builder.source(Quiet(source)) } else { builder.source(source) }
 }

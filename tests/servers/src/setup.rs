@@ -4,23 +4,25 @@ use std::time::Duration;
 
 use mongodb::{Client, Database};
 use serde::{Deserialize, Serialize};
-use smache::{Smache, StoreFailure, Worker, mongo::MongoSource, redis::Redis};
+use smache::{Error, ErrorKind, Smache, StoreFailure, Worker, connect, mongo::MongoSource};
 
-use crate::{Doc, Log, Quiet, census, label, report, total};
+use crate::{Doc, Log, Table, census, label, quiet::add, report, total};
 
 /// What a process is to do, and where. Sent to nodes as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
     /// The namespace.
     pub namespace: String,
-    /// The Redis that is store and queue.
-    pub redis: String,
-    /// Another Redis that is the queue.
+    /// The URL of the backend that is the store, and the queue if there is no other one.
+    pub store: String,
+    /// The URL of the backend that is the queue.
     pub queue: Option<String>,
-    /// The MongoDB of the documents.
+    /// The MongoDB of the log, and of the documents if they are in no table.
     pub mongo: String,
     /// The database there.
     pub database: String,
+    /// The URL of the SQL database that has a table of the documents.
+    pub table: Option<String>,
     /// Whether it may lead the feed.
     pub feeds: bool,
     /// Whether it may do the upkeep.
@@ -62,7 +64,6 @@ impl Setup {
     /// # Errors
     /// Those of the servers.
     pub async fn smache(&self, db: &Database) -> smache::Result<Smache> {
-        let docs = MongoSource::<Doc>::new(&db.collection::<Doc>("docs"));
         let builder = Smache::builder(&self.namespace)
             .state(Log::new(db))
             .feeds(self.feeds)
@@ -76,12 +77,19 @@ impl Setup {
             .register::<label>()
             .register::<total>()
             .register::<census>();
-        let builder = if self.quiet { builder.source(Quiet(docs)) } else { builder.source(docs) };
+        let builder = match &self.table {
+            Some(url) => {
+                let failed =
+                    |error| Error::new(ErrorKind::Unavailable, "the table of the documents").with_source(error);
+                Table::connect(url).await.map_err(failed)?.source(builder, self.quiet)
+            }
+            None => add(builder, MongoSource::<Doc>::new(&db.collection::<Doc>("docs")), self.quiet),
+        };
         let builder = if self.knows_report { builder.register::<report>() } else { builder };
-        let redis = Redis::connect(&self.redis).await?;
+        let store = connect(&self.store).await?;
         let builder = match &self.queue {
-            None => builder.backend(redis),
-            Some(queue) => builder.store(redis).queue(Redis::connect(queue).await?),
+            None => builder.backend(store),
+            Some(queue) => builder.store(store).queue(connect(queue).await?),
         };
         builder.build().await
     }

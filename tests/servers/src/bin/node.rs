@@ -75,8 +75,15 @@ async fn carry_out(smache: &Smache, order: Order) -> smache::Result<Answer> {
         Order::Peek { id, millis } => Answer::Value(smache.peek(report(id, millis)).await?.map(Into::into)),
         Order::Count => {
             let process = smache.stats().await?.process;
-            let (runs, changes, unknown_jobs) = (process.runs, process.changes, process.unknown_jobs);
-            Answer::Counted(Counted { runs, changes, unknown_jobs })
+            Answer::Counted(Counted {
+                runs: process.runs,
+                changes: process.changes,
+                conflicts: process.conflicts,
+                failures: process.failures,
+                lost: process.lost,
+                bypasses: process.bypasses,
+                unknown_jobs: process.unknown_jobs,
+            })
         }
         Order::Freeze { millis } => {
             std::thread::sleep(Duration::from_millis(millis));

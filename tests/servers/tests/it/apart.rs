@@ -54,7 +54,7 @@ async fn a_queue_in_memory_serves_the_worker_of_its_process() {
     let world = World::shared().await;
     world.insert(1, 0).await;
     let smache = Smache::builder(&world.setup.namespace)
-        .store(Redis::connect(&world.setup.redis).await.expect("a Redis"))
+        .store(Redis::connect(&world.setup.store).await.expect("a Redis"))
         .queue(Memory::new())
         .source(MongoSource::<Doc>::new(&world.docs))
         .state(world.log.clone())

@@ -24,7 +24,11 @@ async fn until_run_by(world: &World, process: i64, n: i64) {
 
 #[tokio::test]
 async fn the_job_of_a_killed_worker_is_done_by_another_one() {
-    let world = World::shared().await;
+    job_of_a_killed_worker(World::shared().await).await;
+}
+
+/// A worker is killed in the middle of a job, which another one then does.
+pub(crate) async fn job_of_a_killed_worker(world: World) {
     world.insert(1, 0).await;
     let feeder = world.node(&world.feeder()).await;
     let first = world.node(&world.worker()).await;
@@ -68,7 +72,11 @@ async fn a_reader_that_is_killed_while_it_computes_holds_up_the_others_for_its_l
 
 #[tokio::test]
 async fn another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing() {
-    let world = World::shared().await;
+    feed_of_a_killed_process(World::shared().await).await;
+}
+
+/// The process that leads the feed is killed, and another one takes over.
+pub(crate) async fn feed_of_a_killed_process(world: World) {
     for id in [1, 2] {
         world.insert(id, 0).await;
     }
@@ -107,7 +115,11 @@ async fn another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing(
 
 #[tokio::test]
 async fn a_worker_that_wakes_after_its_lease_replaces_nothing_newer() {
-    let world = World::shared().await;
+    worker_that_wakes_after_its_lease(World::shared().await).await;
+}
+
+/// A worker is frozen in the middle of a job, which another one then does.
+pub(crate) async fn worker_that_wakes_after_its_lease(world: World) {
     world.insert(1, 0).await;
     let feeder = world.node(&world.feeder()).await;
     let frozen = world.node(&world.worker()).await;

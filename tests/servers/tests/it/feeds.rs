@@ -63,7 +63,11 @@ async fn one_process_leads_the_feed_and_hands_it_over_when_it_ends() {
 
 #[tokio::test]
 async fn a_leader_that_wakes_after_its_time_does_no_harm() {
-    let world = World::shared().await;
+    leader_that_wakes_after_its_time(World::shared().await).await;
+}
+
+/// The process that leads the feed is frozen, and another one takes over.
+pub(crate) async fn leader_that_wakes_after_its_time(world: World) {
     world.insert(1, 0).await;
     let frozen = world.node(&world.feeder()).await;
     let other = world.node(&world.feeder()).await;

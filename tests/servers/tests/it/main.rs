@@ -1,5 +1,5 @@
 //! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in processes of
-//! their own that are killed and started again.
+//! their own that are killed and started again. `everywhere` tells the most telling stories on the other backends.
 
 #[path = "../../../../examples/course_statistics/school.rs"]
 mod school;
@@ -7,10 +7,14 @@ mod school;
 mod tables;
 #[path = "../../../shared/statistics.rs"]
 mod tale;
+#[path = "../../../../examples/mixed/src/url.rs"]
+mod url;
 
 mod apart;
+mod connect;
 mod crashes;
 mod doctor;
+mod everywhere;
 mod feeds;
 mod functions;
 mod matrix;
@@ -18,6 +22,7 @@ mod mixed;
 mod nested;
 mod node;
 mod once;
+mod place;
 mod refusals;
 mod source_loss;
 mod statistics;

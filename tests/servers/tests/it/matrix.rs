@@ -12,13 +12,24 @@ use crate::{
 };
 
 const DOCS: i64 = 5;
-const KILLS: u32 = 20;
 /// Some of the kills hit a run.
 const MILLIS: u64 = 50;
 
 #[tokio::test]
 async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
-    let world = World::shared().await;
+    let watches = kill_again_and_again(World::shared().await, 20, Duration::from_millis(30)).await;
+    for watch in &watches {
+        assert!(watch.highest() > 0, "values went on while processes died: {watch:?}");
+    }
+    let states: Vec<State> = watches.iter().flat_map(Watch::states).collect();
+    for state in [State::Fresh, State::Stale, State::Unvouched] {
+        assert!(states.contains(&state), "{state:?} was seen on the way");
+    }
+}
+
+/// Kills so many processes while documents are written with that pause between them, and waits until everything is fresh.
+/// Answers what readers were told on the way.
+pub(crate) async fn kill_again_and_again(world: World, kills: u32, pause: Duration) -> Vec<Watch> {
     for id in 0..DOCS {
         world.insert(id, 0).await;
     }
@@ -40,7 +51,7 @@ async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
             for (id, watch) in (0..).zip(&watches) {
                 world.set(id, n).await;
                 watch.wrote(n);
-                sleep(Duration::from_millis(30)).await;
+                sleep(pause).await;
             }
             if !over.goes_on() {
                 break;
@@ -57,7 +68,7 @@ async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
         }
     };
     let killing = async {
-        kill_and_start(&mut nodes, &setups).await;
+        kill_and_start(&mut nodes, &setups, kills).await;
         over.end();
     };
     tokio::join!(killing, writing, reading);
@@ -68,25 +79,21 @@ async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
         node.kill().await;
     }
     for (id, watch) in (0..).zip(&watches) {
-        assert!(watch.highest() > 0, "values went on while processes died: {watch:?}");
         until_fresh(&reader, id, MILLIS, watch.last()).await;
     }
     until_idle(&reader).await;
-    let states: Vec<State> = watches.iter().flat_map(Watch::states).collect();
-    for state in [State::Fresh, State::Stale, State::Unvouched] {
-        assert!(states.contains(&state), "{state:?} was seen on the way");
-    }
     last.end().await;
     world.end().await;
+    watches
 }
 
-async fn kill_and_start(nodes: &mut [Node], setups: &[Setup]) {
+async fn kill_and_start(nodes: &mut [Node], setups: &[Setup], kills: u32) {
     let mut random = 7_u64;
     let mut below = |end: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(random >> 33).expect("31 bits") % end
     };
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         for id in 0..DOCS {
             nodes[3].tell(Order::GetFresh { id, millis: MILLIS }).await;
         }

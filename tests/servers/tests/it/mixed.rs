@@ -1,5 +1,14 @@
-//! One graph over several databases: courses in SQLite, participants in PostgreSQL, grades in MongoDB, results in Redis, jobs in
-//! PostgreSQL.
+//! One graph over several places: courses in SQLite, participants in PostgreSQL, grades in MongoDB, remarks and scales in the
+//! program itself, results in Redis, jobs in PostgreSQL.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use mongodb::{
@@ -7,9 +16,12 @@ use mongodb::{
     bson::{doc, oid::ObjectId},
     options::ChangeStreamPreAndPostImages,
 };
+use serde::{Deserialize, Serialize};
 use smache::{
-    Error, ErrorKind, Guarantee, Result, Smache,
+    Announced, Cx, Entity, Error, ErrorKind, Guarantee, Result, Severity, Smache, State,
     backend::EntityType,
+    computed,
+    memory::MemorySource,
     mongo::MongoSource,
     postgres::{Postgres, PostgresSource},
     redis::Redis,
@@ -21,9 +33,41 @@ use smache::{
 use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url, shared_redis_url};
 
 use crate::{
-    school::{self, Course, Grade, Log, Participant, Roster},
+    school::{self, Course, Grade, Log, Participant, Roster, passed},
     tale::{self, Data, Told},
+    world::until,
 };
+
+/// What the program keeps itself, and reports after it has changed it.
+#[derive(Clone, Serialize, Deserialize, Entity)]
+#[entity(source = "remarks")]
+struct Remark {
+    #[entity(id)]
+    course: i64,
+    text: String,
+}
+
+/// What the program keeps itself, and announces before it changes it.
+#[derive(Clone, Serialize, Deserialize, Entity)]
+#[entity(source = "scales")]
+struct Scale {
+    #[entity(id)]
+    course: i64,
+    best: i64,
+}
+
+#[derive(Clone, Default)]
+struct Printed(Arc<AtomicU64>);
+
+/// Made of all the places: the course of SQLite, what is computed from PostgreSQL and MongoDB, and what the program keeps.
+#[computed(reads(Remark, Scale), calls(passed))]
+async fn certificate(cx: &Cx, printed: State<Printed>, course: Entity<Course>) -> Result<String> {
+    printed.0.fetch_add(1, Ordering::Relaxed);
+    let verdict = if *cx.get(passed(course.id)).await? { "passed" } else { "failed" };
+    let remark = cx.load::<Remark>(&course.id).await?.map_or_else(String::new, |remark| remark.text.clone());
+    let best = cx.load::<Scale>(&course.id).await?.map_or(0, |scale| scale.best);
+    Ok(format!("{} {verdict} of {best}: {remark}", course.title))
+}
 
 struct Mixed {
     courses: SqlitePool,
@@ -130,31 +174,125 @@ impl Data for Mixed {
     }
 }
 
+/// What the program itself keeps.
+struct Own {
+    remarks: MemorySource<Remark>,
+    scales: MemorySource<Scale>,
+    printed: Printed,
+}
+
+impl Own {
+    fn create() -> Result<Self> {
+        let (remarks, scales) = (MemorySource::without_feed(), MemorySource::without_feed());
+        remarks.insert(Remark { course: 1, text: "fine".to_owned() })?;
+        scales.insert(Scale { course: 1, best: 100 })?;
+        Ok(Self { remarks, scales, printed: Printed::default() })
+    }
+
+    /// Whether so many certificates were printed when everything is computed, and the stored one says that.
+    async fn printed(&self, smache: &Smache, times: u64, text: &str) -> Result<()> {
+        smache.run_until_idle().await?;
+        let stored = smache.peek(certificate(1)).await?.expect("it is stored");
+        let printed = self.printed.0.load(Ordering::Relaxed);
+        if stored.is_fresh() && *stored == text && printed == times {
+            return Ok(());
+        }
+        let instead = format!("not `{text}` after {times}, but `{}` after {printed}", *stored);
+        Err(Error::new(ErrorKind::Function, instead))
+    }
+
+    /// A change in each place, and what the certificate says after it.
+    async fn tell(&self, smache: &Smache, data: &Mixed) -> Result<()> {
+        assert_eq!(*smache.get(certificate(1)).await?, "c1! passed of 100: fine");
+        data.set_title(1, "Logic").await?;
+        self.printed(smache, 2, "Logic passed of 100: fine").await?;
+        data.set_course(1, 2).await?;
+        self.printed(smache, 3, "Logic failed of 100: fine").await?;
+        data.set_points(2, 90).await?;
+        self.printed(smache, 4, "Logic passed of 100: fine").await?;
+
+        self.remarks.update(&1, |remark| remark.text = "well done".to_owned())?;
+        smache.changed::<Remark>(&1).await?;
+        self.printed(smache, 5, "Logic passed of 100: well done").await?;
+
+        let intent = smache.intend().changes::<Scale>(&1)?.announce().await?;
+        self.printed(smache, 5, "Logic passed of 100: well done").await?;
+        self.scales.update(&1, |scale| scale.best = 120)?;
+        intent.committed().await?;
+        self.printed(smache, 6, "Logic passed of 120: well done").await?;
+
+        // As if the program had ended between its commit and its report.
+        drop(smache.intend().changes::<Scale>(&1)?.within(Duration::from_millis(300)).announce().await?);
+        self.scales.update(&1, |scale| scale.best = 150)?;
+        until("certificate of the change that nobody reported", async || {
+            self.printed(smache, 7, "Logic passed of 150: well done").await.map_err(|error| error.report())
+        })
+        .await;
+        smache.audit().assert_clean();
+        Ok(())
+    }
+}
+
 #[tokio::test]
-async fn what_runs_after_each_change_of_three_databases_in_one_graph() {
+async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_graph() {
     let data = Mixed::create().await;
     let courses = SqliteSource::<Course>::new(&data.courses, "courses");
     let participants = || PostgresSource::<Participant>::new(&data.participants, &data.table);
     courses.install().await.expect("triggers");
     participants().install().await.expect("triggers");
     tale::fill(&data).await.expect("the data of a school");
-    let log = Log::default();
+    let (log, own) = (Log::default(), Own::create().expect("what the program keeps"));
     let builder = Smache::builder(&data.table)
         .store(Redis::connect(&shared_redis_url()).await.expect("Redis"))
         .queue(Postgres::connect(&shared_postgres_url()).await.expect("PostgreSQL"))
         .source(courses)
         .source(participants())
         .source(MongoSource::<Grade>::builder(&data.grades).pre_images(true).build())
+        .source(own.remarks.clone())
+        .source(Announced::new(own.scales.clone()))
         .state(log.clone())
         .state(data.roster())
+        .state(own.printed.clone())
+        .register::<certificate>()
         .strict();
     let smache = school::register(builder).build().await.expect("a system");
     tale::tell(&smache, &data, &log, Told::Both).await.expect("the story");
-    let guarantees: Vec<_> = smache.doctor().await.parts.iter().filter_map(|part| part.examination.guarantee).collect();
-    assert_eq!(guarantees, [Guarantee::ChangeFeed; 3]);
+    own.tell(&smache, &data).await.expect("the story of all places");
+    examine(&smache).await;
     smache.shutdown().await;
     participants().uninstall().await.expect("nothing is left of the triggers");
     let drop = format!("DROP TABLE {}", data.table);
     sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&data.participants).await.expect("the table is dropped");
     data.grades.client().database(&data.table).drop().await.expect("the database is dropped");
+}
+
+/// What each part is and guarantees, and that it is also printed.
+async fn examine(smache: &Smache) {
+    let diagnosis = smache.doctor().await;
+    let text = diagnosis.to_string();
+    let parts: BTreeMap<_, _> = diagnosis.parts.iter().map(|part| (part.role.as_str(), &part.examination)).collect();
+    assert_eq!(parts.len(), 7, "{text}");
+    for (role, what) in [("store", "Redis "), ("queue", "PostgreSQL ")] {
+        assert!(parts[role].what.starts_with(what) && parts[role].guarantee.is_none(), "{text}");
+        assert!(text.lines().any(|line| line.starts_with(&format!("{role}: {what}"))), "{text}");
+    }
+    for (role, guarantee, printed) in [
+        ("source courses", Guarantee::ChangeFeed, "(change feed;"),
+        ("source participants", Guarantee::ChangeFeed, "(change feed;"),
+        ("source grades", Guarantee::ChangeFeed, "(change feed;"),
+        ("source remarks", Guarantee::BestEffort, "(best effort;"),
+        ("source scales", Guarantee::Intent, "(intent;"),
+    ] {
+        assert_eq!(parts[role].guarantee, Some(guarantee), "{text}");
+        let line = text.lines().find(|line| line.starts_with(&format!("{role}: "))).expect(role);
+        assert!(line.contains(printed), "{line}");
+    }
+    let findings = diagnosis.findings();
+    assert!(
+        findings.iter().any(|(role, finding)| *role == "queue" && finding.problem.contains("reconciler")),
+        "{text}"
+    );
+    // Servers of tests need not outlive a power cut.
+    let mut dangers = findings.iter().filter(|(_, finding)| finding.severity == Severity::Danger);
+    assert!(dangers.all(|(_, finding)| finding.fix.contains("fsync")), "{text}");
 }

@@ -1,8 +1,8 @@
 //! Many processes, one computation.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use smache_server_tests::{Doc, Sight, State};
+use smache_server_tests::{Sight, State};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -11,19 +11,28 @@ use crate::{
 };
 
 const PROCESSES: usize = 6;
+/// Nobody dies here: a lease that lapses because a server is slow would only be another run.
+const LEASE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn processes_that_miss_together_compute_once() {
-    let world = World::shared().await;
+    misses_together(World::shared().await, 4, 50).await;
+}
+
+/// Rounds in which all ask for what nobody has: slow functions, and quick ones.
+pub(crate) async fn misses_together(mut world: World, slow: i64, quick: i64) {
+    world.setup.lease = LEASE;
+    let (slow, quick) = (1..=slow, 101..=100 + quick);
     // Before the feed begins: a change that it tells of in the middle of a run makes another one necessary.
-    let docs = (1..=4).chain(101..=150).map(|id| Doc::new(id, id));
-    world.docs.insert_many(docs).await.expect("documents");
+    for id in slow.clone().chain(quick.clone()) {
+        world.insert(id, id).await;
+    }
     let mut nodes: Vec<Arc<Node>> = vec![Arc::new(world.node(&world.feeder()).await)];
     let starting: Vec<Node> = (1..PROCESSES).map(|_| Node::start(&world.setup)).collect();
     for node in starting {
         nodes.push(Arc::new(node.ready().await));
     }
-    for id in 1..=4 {
+    for id in slow.clone() {
         let mut asked = JoinSet::new();
         for node in &nodes {
             let node = Arc::clone(node);
@@ -35,7 +44,7 @@ async fn processes_that_miss_together_compute_once() {
         assert_eq!(world.runs_of(id).await, 1, "round {id}");
     }
     // Short ones: now and then a process looks just before the value is stored and begins just after.
-    for id in 101..=150 {
+    for id in quick.clone() {
         let mut asked = JoinSet::new();
         for node in &nodes {
             let node = Arc::clone(node);
@@ -46,18 +55,25 @@ async fn processes_that_miss_together_compute_once() {
         }
         assert_eq!(world.runs_of(id).await, 1, "short round {id}");
     }
-    let mut runs = 0;
+    let mut counted = Vec::new();
     for node in nodes {
-        runs += node.count().await.runs;
+        counted.push(node.count().await);
         Arc::into_inner(node).expect("nobody asks any more").end().await;
     }
-    assert_eq!(runs, 54, "the processes say so themselves");
+    let runs: u64 = counted.iter().map(|counted| counted.runs).sum();
+    assert_eq!(runs, slow.chain(quick).count() as u64, "the processes say so themselves: {counted:?}");
     world.end().await;
 }
 
 #[tokio::test]
 async fn processes_that_want_a_stale_value_fresh_compute_once() {
-    let world = World::shared().await;
+    wanted_fresh_together(World::shared().await, 3).await;
+}
+
+/// Rounds in which all want a value that is stale, and wait for a fresh one.
+pub(crate) async fn wanted_fresh_together(mut world: World, rounds: i64) {
+    world.setup.lease = LEASE;
+    let in_one_step = !world.setup.store.starts_with("mongodb:");
     world.insert(1, 0).await;
     let reader = world.reader().await;
     let mut nodes: Vec<Arc<Node>> = vec![Arc::new(world.node(&world.feeder()).await)];
@@ -66,7 +82,7 @@ async fn processes_that_want_a_stale_value_fresh_compute_once() {
         nodes.push(Arc::new(node.ready().await));
     }
     assert_eq!(get(&reader, 1, 500).await.n, 0);
-    for n in 1..=3 {
+    for n in 1..=rounds {
         world.set(1, n).await;
         until_sight(&reader, 1, 500, n - 1, State::Stale).await;
         let mut asked = JoinSet::new();
@@ -78,9 +94,15 @@ async fn processes_that_want_a_stale_value_fresh_compute_once() {
             assert_eq!(sight.expect("an answer"), Sight { n, state: State::Fresh });
         }
     }
-    assert_eq!(world.runs_of(1).await, 4);
+    // Where an invalidation takes several steps, a run may begin after the mark and before the clock ticks: it has read the
+    // new value, which the store cannot know, so that it is done again.
+    let mut counted = Vec::new();
     for node in nodes {
+        counted.push(node.count().await);
         Arc::into_inner(node).expect("nobody asks any more").end().await;
     }
+    let overtaken: u64 = counted.iter().map(|counted| counted.conflicts).sum();
+    assert_eq!(world.runs_of(1).await, rounds.unsigned_abs() + 1 + overtaken, "{counted:?}");
+    assert!(overtaken == 0 || !in_one_step, "{overtaken} runs were overtaken");
     world.end().await;
 }

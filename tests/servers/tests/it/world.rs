@@ -7,11 +7,12 @@ use mongodb::{
     bson::{doc, oid::ObjectId},
 };
 use smache::{Call, Computed, Smache, backend::JobCounts};
-use smache_server_tests::{Doc, Log, Setup, Sight, Silent, State, report};
+use smache_server_tests::{Doc, Log, Setup, Sight, Silent, State, Table, report};
 use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
-use tokio::time::Instant;
+use tempfile::TempDir;
+use tokio::{sync::SemaphorePermit, time::Instant};
 
-use crate::node::Node;
+use crate::{node::Node, place};
 
 /// A wait for something that must happen is over by then.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +24,12 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) db: Database,
     pub(crate) docs: Collection<Doc>,
+    /// Where the documents are instead.
+    pub(crate) table: Option<Table>,
     pub(crate) log: Log,
+    pub(crate) folder: TempDir,
+    /// Held as long as a slow server is used.
+    pub(crate) turn: Option<SemaphorePermit<'static>>,
 }
 
 impl World {
@@ -32,14 +38,16 @@ impl World {
         Self::on(shared_redis_url(), shared_mongo_uri()).await
     }
 
-    pub(crate) async fn on(redis: String, mongo: String) -> Self {
+    /// With results and jobs in a store of that URL, and documents in that MongoDB.
+    pub(crate) async fn on(store: String, mongo: String) -> Self {
         let name = format!("it_{}", ObjectId::new().to_hex());
         let setup = Setup {
             namespace: name.clone(),
-            redis,
+            store,
             queue: None,
             mongo,
             database: name,
+            table: None,
             feeds: false,
             upkeep: false,
             worker: false,
@@ -51,7 +59,8 @@ impl World {
         };
         let client = Client::with_uri_str(&setup.mongo).await.expect("a client");
         let db = client.database(&setup.database);
-        Self { docs: db.collection("docs"), log: Log::new(&db), client, db, setup }
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { docs: db.collection("docs"), table: None, log: Log::new(&db), client, db, setup, folder, turn: None }
     }
 
     /// One that does everything.
@@ -79,11 +88,17 @@ impl World {
     }
 
     pub(crate) async fn insert(&self, id: i64, n: i64) {
+        if let Some(table) = &self.table {
+            return table.insert(id, n).await.expect("an insert");
+        }
         self.docs.insert_one(Doc::new(id, n)).await.expect("an insert");
     }
 
     /// Another program changes a document.
     pub(crate) async fn set(&self, id: i64, n: i64) {
+        if let Some(table) = &self.table {
+            return table.set(id, n).await.expect("an update");
+        }
         self.docs.update_one(doc! { "_id": id }, doc! { "$set": { "n": n } }).await.expect("an update");
     }
 
@@ -101,13 +116,7 @@ impl World {
     /// Leaves nothing on servers that others use too.
     pub(crate) async fn end(self) {
         self.db.drop().await.expect("the database is dropped");
-        let client = redis::Client::open(self.setup.redis.as_str()).expect("a good URL");
-        let mut redis = client.get_multiplexed_async_connection().await.expect("a connection");
-        let keys: Vec<Vec<u8>> =
-            redis::cmd("KEYS").arg(format!("*{}*", self.setup.namespace)).query_async(&mut redis).await.expect("keys");
-        if !keys.is_empty() {
-            redis::cmd("DEL").arg(keys).exec_async(&mut redis).await.expect("they are removed");
-        }
+        place::clear(&self.setup).await;
     }
 }
 
