@@ -192,6 +192,12 @@ pub(crate) fn lost_against_others(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("40001" | "40P01")))
 }
 
+/// Whether the server ended a wait for a lock, and nothing is left of what waited.
+#[cfg(feature = "postgres")]
+pub(crate) fn waited_too_long(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
+}
+
 /// An error of a database as one of the framework.
 pub(crate) fn failed(error: sqlx::Error, database: &str) -> Error {
     let (kind, message) = classify(&error, Tables::Own);
@@ -234,8 +240,8 @@ pub(crate) fn is_no_such_value(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(database) => database.code(),
         _ => None,
     };
-    // Text that is not of the type, and numbers, times and intervals out of its range.
-    matches!(code.as_deref(), Some("22P02" | "22003" | "22007" | "22008" | "22015" | "22009"))
+    // Text that is not of the type, numbers, times and intervals out of its range, and the check of a domain.
+    matches!(code.as_deref(), Some("22P02" | "22003" | "22007" | "22008" | "22015" | "22009" | "23514"))
 }
 
 /// The database is not one that can be used.

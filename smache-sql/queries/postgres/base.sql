@@ -26,6 +26,11 @@ BEGIN
     IF p_name IS NULL THEN
         RAISE EXCEPTION 'the tables smache_* are of a version that this program does not know' USING ERRCODE = 'SM001';
     END IF;
+    -- Connections of a pool of the application may have no bound. The program asks no longer by then, and whoever waits on
+    -- keeps the connection. Own connections have a bound, and whoever has one of his own keeps it.
+    IF current_setting('lock_timeout') = '0' THEN
+        PERFORM set_config('lock_timeout', '5s', true);
+    END IF;
     IF p_lock = 1 THEN
         PERFORM pg_advisory_xact_lock_shared(hashtextextended('smache:' || p_name, 0));
     ELSIF p_lock = 2 THEN
@@ -124,6 +129,8 @@ CREATE OR REPLACE FUNCTION smache_forget(p_ns bigint, p_ids bytea[], p_jobs bool
 DECLARE
     gone bigint;
 BEGIN
+    -- Locked first, in a statement of its own: the edges of a commit that it waited for are seen by the next one only.
+    PERFORM 1 FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) ORDER BY id FOR UPDATE;
     WITH entry AS (
         DELETE FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) RETURNING id, used
     ), edge AS (

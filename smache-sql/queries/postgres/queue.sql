@@ -87,8 +87,10 @@ BEGIN
         SELECT j.id, j.errors, j.crashes, NULL::bigint
         FROM unnest(taken) WITH ORDINALITY AS u (id, place) JOIN smache_jobs j ON j.ns = s.ns AND j.id = u.id
         ORDER BY u.place;
+    -- What is due and was not taken although there was room is held by another transaction: not at once again.
     RETURN QUERY SELECT NULL::bytea, NULL::bigint, NULL::bigint,
-        CASE WHEN soonest IS NOT NULL THEN greatest(soonest - t, 0) END;
+        CASE WHEN soonest IS NULL THEN NULL WHEN soonest > t THEN soonest - t
+            WHEN cardinality(taken) < p_max THEN 50 ELSE 0 END;
 END $$;
 
 CREATE OR REPLACE FUNCTION smache_extend_jobs(p_name text, p_ids bytea[], p_tokens bytea[], p_lease bigint)

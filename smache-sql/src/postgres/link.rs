@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     config::server_name,
-    schema::{check_server, set_statement_timeout},
+    schema::{check_server, set_bounds},
 };
 use crate::error::{ends_connection, failed, lost_against_others};
 
@@ -162,10 +162,12 @@ impl Link {
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 tracing::debug!(operation, "takes long, trying again with more time");
                 let mut held = self.acquire().await.map_err(|failure| failure.of(self, operation))?;
-                let asked = set_statement_timeout(&mut held, LONG_STEP).await;
+                let asked = set_bounds(&mut held, LONG_STEP).await;
                 asked.map_err(|error| Failure::Database(error).of(self, operation))?;
                 let answer = self.on(&mut held, sql, &bind, LONG_STEP).await;
-                if answer.is_ok() && set_statement_timeout(&mut held, self.statement_timeout).await.is_ok() {
+                // The bounds of a connection of the application are its own, and are not known here.
+                let own = matches!(held, Held::Own { .. });
+                if own && answer.is_ok() && set_bounds(&mut held, self.statement_timeout).await.is_ok() {
                     held.give_back();
                 } else {
                     self.close(held);

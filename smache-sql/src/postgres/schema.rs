@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::link::Link;
 use crate::{
-    error::{failed, lost_against_others, wrong_server},
+    error::{failed, lost_against_others, waited_too_long, wrong_server},
     version::{RELEASE, not_migrated, refused},
 };
 
@@ -42,6 +42,12 @@ const MIGRATIONS: [&str; (VERSION - 1) as usize] = [include_str!("../../queries/
 /// How long a migration may take, and wait for the steps that are under way.
 const MIGRATION_BOUND: Duration = Duration::from_secs(600);
 
+/// How long a migration waits for the table that every step reads: look-ups queue behind it.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often a migration waits for that, and for how long it lets the look-ups pass in between.
+const LOCK_TRIES: (u32, Duration) = (60, Duration::from_millis(500));
+
 /// How often it is tried when it loses against steps.
 const TRIES: u32 = 5;
 
@@ -56,13 +62,16 @@ const ENTER_SCHEMA: &str = "SELECT set_config('search_path', quote_ident(n.nspna
 /// commit that is acknowledged before it is on disk may be lost although the server lives on: nobody would notice.
 const HANDSHAKE: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), \
      current_setting('default_transaction_read_only') = 'on', set_config('statement_timeout', $1, false), \
+     set_config('lock_timeout', $1, false), \
      set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
      ELSE current_setting('synchronous_commit') END, false), \
      set_config('default_transaction_isolation', 'read committed', false)";
 
-/// Sets how long the server lets a statement of this connection run.
-pub(super) async fn set_statement_timeout(connection: &mut PgConnection, bound: Duration) -> Result<(), sqlx::Error> {
-    let set = sqlx::query("SELECT set_config('statement_timeout', $1, false)").bind(setting(bound));
+/// Sets how long the server lets a statement of this connection run, and wait: without the latter the functions set a
+/// bound of their own.
+pub(super) async fn set_bounds(connection: &mut PgConnection, bound: Duration) -> Result<(), sqlx::Error> {
+    let set = "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false)";
+    let set = sqlx::query(set).bind(setting(bound));
     set.execute(connection).await.map(drop)
 }
 
@@ -105,7 +114,7 @@ fn judge(version: i32, standby: bool, read_only: bool, server: &str) -> Result<(
 
 /// Makes the tables if they are missing, migrates them if they are older, and refuses them if they are newer.
 pub(super) async fn prepare(link: &Link) -> Result<()> {
-    let mut tries = 1;
+    let (mut tries, mut waits) = (1, 1);
     loop {
         // An error after this is known is one of the migration.
         let mut from = None;
@@ -113,6 +122,10 @@ pub(super) async fn prepare(link: &Link) -> Result<()> {
             Ok(found) => return found.judge(&link.server),
             // Steps that are under way hold what the migration waits for, and the server may have ended it for them.
             Err(error) if lost_against_others(&error) && tries < TRIES => tries += 1,
+            Err(error) if waited_too_long(&error) && from.is_some() && waits < LOCK_TRIES.0 => {
+                waits += 1;
+                tokio::time::sleep(LOCK_TRIES.1).await;
+            }
             Err(error) => {
                 return Err(match from {
                     Some(version) => not_migrated(error, version, VERSION, &link.server),
@@ -207,10 +220,11 @@ fn steps_from(version: i64) -> Option<&'static [&'static str]> {
 
 /// Takes the steps and makes all functions again, in the transaction of the caller: an error or a crash leaves what was.
 async fn migrate(work: &mut PgConnection, steps: &[&'static str]) -> Result<(), sqlx::Error> {
-    set_statement_timeout_locally(work).await?;
+    set_bounds_locally(work, LOCK_WITHIN).await?;
     sqlx::query(ENTER_SCHEMA).execute(&mut *work).await?;
     // Every step reads this table before it does anything else: nobody is in the middle of an old function.
     sqlx::query("LOCK TABLE smache_meta IN ACCESS EXCLUSIVE MODE").execute(&mut *work).await?;
+    set_bounds_locally(work, MIGRATION_BOUND).await?;
     for script in steps.iter().chain(&SCHEMA[1..]) {
         sqlx::raw_sql(*script).execute(&mut *work).await?;
     }
@@ -218,8 +232,9 @@ async fn migrate(work: &mut PgConnection, steps: &[&'static str]) -> Result<(), 
 }
 
 /// The usual bound is one for steps.
-async fn set_statement_timeout_locally(work: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let set = sqlx::query("SELECT set_config('statement_timeout', $1, true)").bind(setting(MIGRATION_BOUND));
+async fn set_bounds_locally(work: &mut PgConnection, waiting: Duration) -> Result<(), sqlx::Error> {
+    let set = "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true)";
+    let set = sqlx::query(set).bind(setting(MIGRATION_BOUND)).bind(setting(waiting));
     set.execute(work).await.map(drop)
 }
 

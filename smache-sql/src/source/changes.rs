@@ -104,6 +104,13 @@ pub(crate) struct Recorded {
     pub(crate) after: Option<String>,
 }
 
+#[cfg(feature = "postgres")]
+impl Recorded {
+    pub(crate) fn is_reset(&self) -> bool {
+        self.before.is_none() && self.after.is_none()
+    }
+}
+
 impl<D> Watch<D> {
     fn changes(&self, recorded: &Recorded) -> Vec<Change> {
         let read = |row: &Option<String>| row.as_deref().map(|row| self.read(row)).transpose();

@@ -19,4 +19,5 @@ mod resuming;
 mod suite;
 mod triggers;
 mod trouble;
+mod upkeep;
 mod world;

@@ -89,6 +89,8 @@ fn a_reader_needs_only_the_right_to_read() {
         world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
         assert_eq!(tail.told().await, ["1 inserted -→Anna"]);
         assert_eq!(reader.source().list().await.len(), 1);
+        reader.source().install().await.expect("nothing to do");
+        world.run("ALTER TABLE <people> DISABLE TRIGGER smache_row").await;
         let error = reader.source().install().await.expect_err("only to read");
         assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.report());
         drop(tail);

@@ -1,6 +1,6 @@
 //! The change table of a schema as a feed.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, Start, Topic};
@@ -18,7 +18,7 @@ use crate::{
     error::{bounded, of_source, within},
     source::{
         changes::{Recorded, Watched},
-        name::{feed_id, quoted},
+        name::{escaped, feed_id, quoted},
         version::check,
     },
 };
@@ -50,8 +50,20 @@ pub(super) struct Found {
     pub(super) flushed: bool,
 }
 
-type Row =
-    (String, String, bool, bool, Option<String>, i64, Option<i64>, Option<String>, Option<String>, Option<String>);
+type Row = (
+    String,
+    String,
+    bool,
+    bool,
+    bool,
+    Option<String>,
+    Vec<i64>,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
 
 impl PgFeed {
     pub(super) fn new<T>(builder: &PostgresSourceBuilder<T>) -> Self {
@@ -114,21 +126,31 @@ impl PgFeed {
         format!("{server}/{table}")
     }
 
-    /// The present snapshot and the change table's part of the name of the history.
-    async fn present(&self) -> Result<(Snapshot, String)> {
+    /// A subquery for what the columns of tables are.
+    fn present_columns(&self, names: &str) -> String {
+        include_str!("../queries/postgres_columns.sql")
+            .replace("{names}", names)
+            .replace("{schema_name}", &escaped(&self.schema))
+    }
+
+    /// Where the history ends.
+    async fn present(&self, server: &str, tables: &[String]) -> Result<Place> {
         let sql = format!(
             "SELECT pg_current_snapshot()::text,
-                    concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))
+                    concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)),
+                    {}
              FROM {}.smache_feed f",
+            self.present_columns("$1"),
             quoted(&self.schema)
         );
-        let query = sqlx::query_as(AssertSqlSafe(sql));
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(tables);
         let doing = self.doing("opening");
         let read = async {
-            let row: Option<(String, String)> =
+            let row: Option<(String, String, Vec<i64>)> =
                 query.fetch_optional(&self.pool).await.map_err(|error| self.failed(error, &doing))?;
-            let (snapshot, history) = row.ok_or_else(|| missing(&self.schema, "smache_feed"))?;
-            Ok((Snapshot::parse(&snapshot)?, history))
+            let (seen, history, columns) = row.ok_or_else(|| missing(&self.schema, "smache_feed"))?;
+            let (seen, history) = (Snapshot::parse(&seen)?, Self::history(server, &history));
+            Ok(Place { history, seen, columns: tables.iter().cloned().zip(columns).collect(), reading: None })
         };
         within(self.timeout, ErrorKind::Unavailable, &doing, read).await
     }
@@ -136,9 +158,9 @@ impl PgFeed {
     /// Whether a feed of a table can be opened now.
     pub(super) async fn look(&self, table: &str) -> Result<()> {
         let server = self.server(&self.pool).await?;
-        let (seen, history) = self.present().await?;
-        let place = Place { history: Self::history(&server, &history), seen, reading: None };
-        self.read(&server, &place, &[table.to_owned()]).await.map(drop)
+        let tables = [table.to_owned()];
+        let place = self.present(&server, &tables).await?;
+        self.read(&server, &place, &tables).await.map(drop)
     }
 
     fn failed(&self, error: sqlx::Error, doing: &str) -> Error {
@@ -154,19 +176,29 @@ impl PgFeed {
     pub(super) async fn read(&self, server: &str, place: &Place, tables: &[String]) -> Result<Found> {
         let doing = self.doing("reading");
         let sql = include_str!("../queries/postgres_read.sql")
+            .replace("{schema}", &quoted(&self.schema))
             .replace("{triggers}", &present_triggers(&self.schema, "w.name"))
-            .replace("{schema}", &quoted(&self.schema));
+            .replace("{columns}", &self.present_columns("$4"));
         let query = sqlx::query_as(AssertSqlSafe(sql))
             .bind(place.seen.to_string())
             .bind(place.reading.as_ref().map(|reading| reading.target.to_string()))
             .bind(place.reading.as_ref().map_or(0, |reading| reading.row))
             .bind(tables)
-            .bind(CHANGES_A_BATCH as i64);
+            .bind(CHANGES_A_BATCH as i64)
+            .bind(place.seen.running().map(|xid| xid.to_string()).collect::<Vec<_>>());
         let read = async { query.fetch_all(&self.pool).await.map_err(|error| self.failed(error, &doing)) };
         let rows: Vec<Row> = within(self.timeout, ErrorKind::Unavailable, &doing, read).await?;
-        let Some((target, history, lost, flushed, broken, fits, ..)) = rows.first() else {
+        let Some((target, history, lost, elsewhere, flushed, broken, columns, fits, ..)) = rows.first() else {
             return Err(missing(&self.schema, "all tables"));
         };
+        // Otherwise every position would be lost, also one of this moment.
+        if *elsewhere {
+            let message = format!(
+                "the change table in the schema `{}` is from another server: call `install` of the source",
+                self.schema
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         // Before the triggers: where the change table was made anew, the new one may still be without them.
         if *lost || place.history != Self::history(server, history) {
             return Err(Error::new(ErrorKind::HistoryLost, lost_message(&self.schema, *lost)));
@@ -176,17 +208,24 @@ impl PgFeed {
             return Err(missing(&self.schema, broken));
         }
         let (target, flushed) = (Snapshot::parse(target)?, *flushed);
-        let last = rows.last().and_then(|row| row.6);
+        let columns = tables.iter().cloned().zip(columns.iter().copied()).collect::<BTreeMap<_, _>>();
+        let last = rows.last().and_then(|row| row.8);
         let recorded = rows.into_iter().filter_map(|(.., seq, source, before, after)| {
             seq.map(|_| Recorded { table: source.unwrap_or_default(), before, after })
         });
-        let recorded: Vec<Recorded> = recorded.collect();
-        let history = place.history.clone();
+        let mut recorded: Vec<Recorded> = recorded.collect();
+        let (history, last) = (place.history.clone(), last.filter(|_| recorded.len() >= CHANGES_A_BATCH));
+        // Columns are as this statement sees them. A read that goes on reads up to an older snapshot, and would come to
+        // the position of another reader who has not seen them so.
+        let columns = if place.reading.is_none() {
+            recorded.extend(altered(&place.columns, &columns, &recorded));
+            columns
+        } else {
+            place.columns.clone()
+        };
         let place = match last {
-            Some(row) if recorded.len() >= CHANGES_A_BATCH => {
-                Place { history, seen: place.seen.clone(), reading: Some(Reading { target, row }) }
-            }
-            _ => Place { history, seen: target, reading: None },
+            Some(row) => Place { history, seen: place.seen.clone(), columns, reading: Some(Reading { target, row }) },
+            None => Place { history, seen: target, columns, reading: None },
         };
         Ok(Found { recorded, place, flushed })
     }
@@ -206,13 +245,22 @@ impl PgFeed {
         bounded(self.timeout, ErrorKind::Unavailable, &doing, flush).await.map(drop)
     }
 
-    /// Removes what is older than the retention and was delivered.
-    pub(super) async fn trim(&self, place: &Place) -> Result<()> {
+    /// Removes what is older than the retention and was delivered, up to a bound. Answers how many there were.
+    pub(super) async fn trim(&self, place: &Place, most: i64) -> Result<i64> {
         let sql = include_str!("../queries/postgres_trim.sql").replace("{schema}", &quoted(&self.schema));
         let doing = self.doing("trimming");
-        let trim = sqlx::query(AssertSqlSafe(sql)).bind(self.retention.as_secs_f64()).bind(place.seen.to_string());
-        bounded(self.timeout, ErrorKind::Unavailable, &doing, trim.execute(&self.pool)).await.map(drop)
+        let trim = sqlx::query_scalar(AssertSqlSafe(sql));
+        let trim = trim.bind(self.retention.as_secs_f64()).bind(place.seen.to_string()).bind(most);
+        bounded(self.timeout, ErrorKind::Unavailable, &doing, trim.fetch_one(&self.pool)).await
     }
+}
+
+/// Resets of the tables whose columns are others than before, but for those that are told of anyway.
+fn altered(before: &BTreeMap<String, i64>, now: &BTreeMap<String, i64>, recorded: &[Recorded]) -> Vec<Recorded> {
+    let differs = |table: &&String| before.get(*table).is_some_and(|columns| now.get(*table) != Some(columns));
+    let is_told = |table: &String| recorded.iter().any(|one| one.table == *table && one.is_reset());
+    let tables = now.keys().filter(differs).filter(|table| !is_told(table));
+    tables.map(|table| Recorded { table: table.clone(), ..Recorded::default() }).collect()
 }
 
 fn lost_message(schema: &str, trimmed: bool) -> String {
@@ -243,9 +291,9 @@ impl ChangeFeed for PgFeed {
         let place = match start {
             Start::After(position) => Place::restore(&position)?,
             Start::Now => {
-                let (seen, history) = self.present().await?;
+                let place = self.present(&server, &watched.names()).await?;
                 self.flush().await?;
-                Place { history: Self::history(&server, &history), seen, reading: None }
+                place
             }
         };
         Ok(Box::new(PgStream::open(self.clone(), server, watched, place).await?))
@@ -253,11 +301,11 @@ impl ChangeFeed for PgFeed {
 
     async fn head(&self) -> Result<Option<Position>> {
         let server = self.server(&self.pool).await?;
-        let (seen, history) = self.present().await?;
+        let place = self.present(&server, &[]).await?;
         // Whoever asks waits until the feed is there, so it had better look at once.
         let wake = sqlx::query("SELECT pg_notify('smache_changes', '')::text").execute(&self.pool);
         bounded(self.timeout, ErrorKind::Unavailable, &self.doing("opening"), wake).await?;
-        Place { history: Self::history(&server, &history), seen, reading: None }.position().map(Some)
+        place.position().map(Some)
     }
 }
 

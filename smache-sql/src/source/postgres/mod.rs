@@ -8,6 +8,7 @@ mod snapshot;
 mod stream;
 mod table;
 mod triggers;
+mod trim;
 
 use std::{collections::HashMap, fmt, marker::PhantomData, sync::Arc};
 

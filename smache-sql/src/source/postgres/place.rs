@@ -1,12 +1,14 @@
 //! Where a stream stands in the history, and how that is written down.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use smache_core::{Error, ErrorKind, Position, Result};
 
 use super::snapshot::{Snapshot, decode_number, encode_number};
 
 /// The form of a token.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// The most bytes of a token. A position is bounded; some 4,000 running transactions fit.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -18,6 +20,8 @@ pub(super) struct Place {
     pub(super) history: String,
     /// Everything that it sees was delivered.
     pub(super) seen: Snapshot,
+    /// What the columns of the tables were, in one number each.
+    pub(super) columns: BTreeMap<String, i64>,
     /// More than one batch is on the way from `seen` to a later snapshot.
     pub(super) reading: Option<Reading>,
 }
@@ -43,6 +47,12 @@ impl Place {
         encode_number(&mut token, self.history.len() as u64);
         token.extend_from_slice(self.history.as_bytes());
         self.seen.encode(&mut token);
+        encode_number(&mut token, self.columns.len() as u64);
+        for (table, columns) in &self.columns {
+            encode_number(&mut token, table.len() as u64);
+            token.extend_from_slice(table.as_bytes());
+            token.extend_from_slice(&columns.to_be_bytes());
+        }
         if let Some(reading) = &self.reading {
             reading.target.encode(&mut token);
             token.extend_from_slice(&reading.row.to_be_bytes());
@@ -72,17 +82,29 @@ impl Place {
 
     fn decode(token: &Bytes) -> Option<Self> {
         let mut bytes = token.strip_prefix(&[FORM])?;
-        let length = usize::try_from(decode_number(&mut bytes)?).ok()?;
-        let (history, mut bytes) = bytes.split_at_checked(length)?;
-        let history = std::str::from_utf8(history).ok()?.to_owned();
+        let history = decode_text(&mut bytes)?;
         let seen = Snapshot::decode(&mut bytes)?;
+        let mut columns = BTreeMap::new();
+        for _ in 0..decode_number(&mut bytes)? {
+            let table = decode_text(&mut bytes)?;
+            let (number, rest) = bytes.split_first_chunk()?;
+            columns.insert(table, i64::from_be_bytes(*number));
+            bytes = rest;
+        }
         if bytes.is_empty() {
-            return Some(Self { history, seen, reading: None });
+            return Some(Self { history, seen, columns, reading: None });
         }
         let target = Snapshot::decode(&mut bytes)?;
         let row = i64::from_be_bytes(bytes.try_into().ok()?);
-        Some(Self { history, seen, reading: Some(Reading { target, row }) })
+        Some(Self { history, seen, columns, reading: Some(Reading { target, row }) })
     }
+}
+
+fn decode_text(bytes: &mut &[u8]) -> Option<String> {
+    let length = usize::try_from(decode_number(bytes)?).ok()?;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    std::str::from_utf8(text).ok().map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ impl Snapshot {
         snapshot.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("`{text}` is not a snapshot of PostgreSQL")))
     }
 
+    /// The transactions below `xmax` that were not over.
+    pub(super) fn running(&self) -> impl Iterator<Item = u64> {
+        self.running.iter().copied()
+    }
+
     fn is_valid(&self) -> bool {
         let running = &self.running;
         self.xmin <= self.xmax

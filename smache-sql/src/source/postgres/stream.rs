@@ -6,13 +6,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use smache_core::{Batch, ChangeStream, ErrorKind, Position, Result};
+use smache_core::{Batch, ChangeStream, Position, Result};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{
     feed::{Found, PgFeed},
     place::Place,
     table::PgTable,
+    trim::Trimming,
 };
 use crate::source::changes::Watched;
 
@@ -37,7 +38,7 @@ pub(super) struct PgStream {
     target_taken: Option<Instant>,
     listener: Option<PgListener>,
     listener_tried: Instant,
-    trimmed: Option<Instant>,
+    trimming: Trimming,
     /// Whether it has said once where it is: until then its reader waits for just that.
     looked: bool,
 }
@@ -61,7 +62,7 @@ impl PgStream {
             target_taken: None,
             listener,
             listener_tried,
-            trimmed: None,
+            trimming: Trimming::default(),
             looked: false,
         })
     }
@@ -107,19 +108,6 @@ impl PgStream {
         let as_of = self.target_taken.filter(|_| self.place.reading.is_none());
         Ok(Batch::new(changes, self.position.clone(), as_of))
     }
-
-    /// Trims, now and then. Whoever may only read the change table leaves that to others.
-    async fn trim(&mut self) {
-        let pause = (self.feed.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60));
-        if self.trimmed.is_none_or(|trimmed| trimmed.elapsed() >= pause) {
-            self.trimmed = Some(Instant::now());
-            if let Err(error) = self.feed.trim(&self.place).await
-                && error.kind() != ErrorKind::Permission
-            {
-                tracing::warn!(feed = ?self.feed, error = error.report(), "old changes cannot be removed");
-            }
-        }
-    }
 }
 
 /// Listens on a connection of its own: one of the application's pool would be missing there for good.
@@ -151,12 +139,12 @@ impl ChangeStream for PgStream {
     }
 
     async fn next(&mut self) -> Result<Batch> {
+        self.trimming.go_on(&self.feed, &self.place).await;
         let batch = self.take().await?;
         let more = self.place.reading.is_some();
         if more || !batch.changes.is_empty() || !std::mem::replace(&mut self.looked, true) {
             return Ok(batch);
         }
-        self.trim().await;
         self.wait().await;
         self.take().await
     }

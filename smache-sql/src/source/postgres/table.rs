@@ -135,19 +135,25 @@ impl PgTable {
         let select =
             format!("SELECT to_jsonb(smache_row.*)::text FROM ONLY {table} AS smache_row WHERE smache_row.{column}");
         let typed = format!("{select} = ANY ($1::text[]::{cast}[])");
-        match self.strings(typed, ids, &doing).await? {
-            Some(rows) => Ok(rows),
-            // One id is not of the column's type, so there is no such row, but there may be of the others.
-            None => {
-                let rows = self.strings(format!("{select}::text = ANY ($1::text[])"), ids, &doing).await?;
-                Ok(rows.unwrap_or_default())
+        let (mut rows, mut parts) = (Vec::new(), vec![ids]);
+        while let Some(part) = parts.pop() {
+            match self.strings(&typed, part, &doing).await? {
+                Some(found) => rows.extend(found),
+                // One of them is not of the column's type, so there is no such row, but there may be of the others. To compare
+                // them as text would read the whole table.
+                None if part.len() > 1 => {
+                    let (one, other) = part.split_at(part.len() / 2);
+                    parts.extend([one, other]);
+                }
+                None => {}
             }
         }
+        Ok(rows)
     }
 
     /// `None` where the ids are not of the type.
-    async fn strings(&self, sql: String, ids: &[String], doing: &str) -> Result<Option<Vec<String>>> {
-        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids);
+    async fn strings(&self, sql: &str, ids: &[String], doing: &str) -> Result<Option<Vec<String>>> {
+        let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).bind(ids);
         let rows = async {
             match query.fetch_all(&self.pool).await {
                 Err(error) if is_no_such_value(&error) => Ok(None),

@@ -1,11 +1,13 @@
 //! The triggers that record what changes.
 
+use std::{error::Error as _, time::Duration};
+
 use smache_core::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::table::PgTable;
 use crate::{
-    error::{bounded, of_source},
+    error::{bounded, lost_against_others, of_source, waited_too_long},
     source::{
         name::{escaped, quoted},
         version::{OLDEST_SERVED, VERSION, steps_from},
@@ -25,10 +27,33 @@ pub(super) fn present_triggers(schema: &str, table_name: &str) -> String {
 /// The ways from each version to the next, the first from 1 to 2.
 const MIGRATIONS: &[&str] = &[include_str!("../queries/migrations/postgres_2.sql")];
 
+/// How long a change of triggers waits for a lock: everybody else who wants the table queues behind it.
+const LOCK_WITHIN: &str = "SELECT set_config('lock_timeout', '2s', true)";
+
+/// How often it is tried, and for how long it lets the others pass in between.
+const TRIES: (u32, Duration) = (15, Duration::from_millis(200));
+
+/// Pauses before the next try of what waited for a lock for too long, or lost against others; else the error.
+async fn pause(error: Error, tries: &mut u32) -> Result<()> {
+    if *tries >= TRIES.0 || !may_be_tried_again(&error) {
+        return Err(error);
+    }
+    tracing::debug!(tries, error = error.report(), "trying again");
+    *tries += 1;
+    tokio::time::sleep(TRIES.1).await;
+    Ok(())
+}
+
+fn may_be_tried_again(error: &Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    cause.is_some_and(|cause| waited_too_long(cause) || lost_against_others(cause))
+}
+
 /// Begins a transaction that is alone in changing triggers.
 async fn begin<'a>(table: &'a PgTable, doing: &str) -> Result<Transaction<'a, Postgres>> {
     let begin = async {
         let mut transaction = table.pool.begin().await?;
+        sqlx::query(LOCK_WITHIN).execute(&mut *transaction).await?;
         sqlx::query(LOCK).execute(&mut *transaction).await?;
         Ok(transaction)
     };
@@ -63,32 +88,75 @@ async fn exists(connection: &mut PgConnection, table: &PgTable, relation: &str) 
     sqlx::query_scalar(found).bind(&table.schema).bind(relation).fetch_one(connection).await
 }
 
+/// What the function of the triggers does.
+fn body(schema: &str) -> String {
+    include_str!("../queries/postgres_record.sql").replace("{schema}", schema)
+}
+
+/// Whether everything is as this release makes it. A look without a lock: who writes to the table is not held up where
+/// there is nothing to do.
+async fn is_installed(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<bool> {
+    let schema = quoted(&table.schema);
+    let failed = |error| of_source(error, doing);
+    for relation in ["smache_feed", "smache_tables", "smache_changes"] {
+        if !exists(connection, table, relation).await.map_err(failed)? {
+            return Ok(false);
+        }
+    }
+    let sql = format!(
+        "SELECT coalesce(to_jsonb(f) -> 'version' = to_jsonb({VERSION}) AND to_jsonb(f) -> 'oldest' = to_jsonb({OLDEST_SERVED})
+             AND EXISTS (SELECT FROM pg_proc WHERE oid = to_regprocedure($2) AND prosrc = $3)
+             AND NOT pg_is_in_recovery() AND NOT ({}) AND ({}), false)
+         FROM {schema}.smache_feed f",
+        include_str!("../queries/postgres_elsewhere.sql").replace("{schema}", &schema),
+        intact_triggers(&table.schema)
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(&table.name);
+    let query = query.bind(format!("{schema}.smache_record()")).bind(body(&schema));
+    Ok(query.fetch_optional(connection).await.map_err(failed)?.unwrap_or(false))
+}
+
+/// An expression for whether the triggers of the table `$1` are as they were made.
+fn intact_triggers(schema: &str) -> String {
+    let (present, schema) = (present_triggers(schema, "$1"), quoted(schema));
+    format!("coalesce((SELECT triggers FROM {schema}.smache_tables WHERE name = $1) = ({present}), false)")
+}
+
 /// Makes the triggers, unless they are as they were made.
 pub(super) async fn install(table: &PgTable) -> Result<()> {
     let doing = table.doing("installing the triggers on");
-    let mut transaction = begin(table, &doing).await?;
-    table.describe(&mut transaction).await?;
-    migrate(&mut transaction, table, &doing).await?;
+    let mut connection = bounded(table.timeout, ErrorKind::Unavailable, &doing, table.pool.acquire()).await?;
+    table.describe(&mut connection).await?;
+    if is_installed(&mut connection, table, &doing).await? {
+        return Ok(());
+    }
+    drop(connection);
+    let mut tries = 1;
+    while let Err(error) = make(table, &doing).await {
+        pause(error, &mut tries).await?;
+    }
+    Ok(())
+}
+
+async fn make(table: &PgTable, doing: &str) -> Result<()> {
+    let mut transaction = begin(table, doing).await?;
+    migrate(&mut transaction, table, doing).await?;
     let (schema, qualified) = (quoted(&table.schema), table.qualified());
-    let body = include_str!("../queries/postgres_record.sql").replace("{schema}", &schema);
-    let tables = include_str!("../queries/postgres_install.sql").replace("{body}", &escaped(&body));
-    run(&mut transaction, tables.replace("{schema}", &schema), &doing).await?;
+    let tables = include_str!("../queries/postgres_install.sql").replace("{schema}", &schema);
+    run(&mut transaction, tables.replace("{body}", &escaped(&body(&schema))), doing).await?;
     let version = format!(
         "UPDATE {schema}.smache_feed SET version = {VERSION}, oldest = {OLDEST_SERVED} WHERE version <> {VERSION}"
     );
-    run(&mut transaction, version, &doing).await?;
+    run(&mut transaction, version, doing).await?;
+    mend(&mut transaction, &schema, doing).await?;
 
-    // Nobody writes from here on to the commit: what the triggers do not record was committed before the reset is.
-    run(&mut transaction, format!("LOCK TABLE ONLY {qualified} IN SHARE ROW EXCLUSIVE MODE"), &doing).await?;
-    let present = present_triggers(&table.schema, "$1");
-    let intact =
-        format!("SELECT coalesce((SELECT triggers FROM {schema}.smache_tables WHERE name = $1) = ({present}), false)");
-    let intact: bool = sqlx::query_scalar(AssertSqlSafe(intact))
-        .bind(&table.name)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(|error| of_source(error, &doing))?;
+    let intact = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", intact_triggers(&table.schema))));
+    let intact: bool =
+        intact.bind(&table.name).fetch_one(&mut *transaction).await.map_err(|error| of_source(error, doing))?;
     if !intact {
+        // Nobody writes from here on to the commit: what the triggers do not record was committed before the reset is. At
+        // once the lock that the statements need: two that hold a weaker one would wait for each other.
+        run(&mut transaction, format!("LOCK TABLE ONLY {qualified} IN ACCESS EXCLUSIVE MODE"), doing).await?;
         let argument = escaped(&table.name);
         // Always, because a replica of logical replication applies changes without the triggers otherwise.
         let triggers = format!(
@@ -106,28 +174,53 @@ pub(super) async fn install(table: &PgTable) -> Result<()> {
             NOTIFY smache_changes;",
             present_triggers(&table.schema, &argument)
         );
-        run(&mut transaction, triggers, &doing).await?;
+        run(&mut transaction, triggers, doing).await?;
     }
-    transaction.commit().await.map_err(|error| of_source(error, &doing))
+    transaction.commit().await.map_err(|error| of_source(error, doing))
+}
+
+/// Begins a new history where the change table came from another server, by a dump: its numbers of transactions say
+/// nothing here.
+async fn mend(connection: &mut PgConnection, schema: &str, doing: &str) -> Result<()> {
+    let elsewhere = include_str!("../queries/postgres_elsewhere.sql").replace("{schema}", schema);
+    let sql = format!(
+        "UPDATE {schema}.smache_feed f SET id = gen_random_uuid()::text, trimmed = '0' WHERE {elsewhere} RETURNING f.id"
+    );
+    let mended: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| of_source(error, doing))?;
+    if mended.is_some() {
+        run(connection, format!("DELETE FROM {schema}.smache_changes"), doing).await?;
+    }
+    Ok(())
 }
 
 /// Removes the triggers, and what they need with the last of them.
 pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
     let doing = table.doing("removing the triggers from");
-    let mut transaction = begin(table, &doing).await?;
-    let failed = |error| of_source(error, &doing);
+    let mut tries = 1;
+    while let Err(error) = remove(table, &doing).await {
+        pause(error, &mut tries).await?;
+    }
+    Ok(())
+}
+
+async fn remove(table: &PgTable, doing: &str) -> Result<()> {
+    let mut transaction = begin(table, doing).await?;
+    let failed = |error| of_source(error, doing);
     let (schema, qualified) = (quoted(&table.schema), table.qualified());
     if exists(&mut transaction, table, &table.name).await.map_err(failed)? {
         let drop = format!(
             "DROP TRIGGER IF EXISTS smache_row ON {qualified}; DROP TRIGGER IF EXISTS smache_truncate ON {qualified};"
         );
-        run(&mut transaction, drop, &doing).await?;
+        run(&mut transaction, drop, doing).await?;
     }
     if exists(&mut transaction, table, "smache_tables").await.map_err(failed)? {
         run(
             &mut transaction,
             format!("DELETE FROM {schema}.smache_tables WHERE name = {}", escaped(&table.name)),
-            &doing,
+            doing,
         )
         .await?;
         let last = format!("SELECT NOT EXISTS (SELECT FROM {schema}.smache_tables)");
@@ -138,10 +231,10 @@ pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
                 "DROP FUNCTION IF EXISTS {schema}.smache_record();
                 DROP TABLE IF EXISTS {schema}.smache_changes, {schema}.smache_tables, {schema}.smache_feed;"
             );
-            run(&mut transaction, drop, &doing).await?;
+            run(&mut transaction, drop, doing).await?;
         }
     }
-    transaction.commit().await.map_err(|error| of_source(error, &doing))
+    transaction.commit().await.map_err(|error| of_source(error, doing))
 }
 
 /// Why a feed cannot be read without its triggers, and what to do.

@@ -6,11 +6,13 @@ WITH target AS MATERIALIZED (
     SELECT c.seq, c.source, c.before::text AS before, c.after::text AS after
     FROM {schema}.smache_changes c, target
     WHERE c.source = ANY ($4::text[])
-      AND c.xid >= pg_snapshot_xmin($1::text::pg_snapshot)
-      AND NOT pg_visible_in_snapshot(c.xid, $1::text::pg_snapshot)
+      -- Not visible in the last position: of later transactions, and of those that ran then. Not from its `xmin` on, which a
+      -- transaction that runs for long keeps back. As an argument, so that the planner knows how few they are.
+      AND (c.xid >= pg_snapshot_xmax($1::text::pg_snapshot) OR c.xid = ANY ($6::text[]::xid8[]))
       AND pg_visible_in_snapshot(c.xid, target.snapshot)
-      AND c.seq > $3
-    ORDER BY c.seq
+      AND c.seq + 0 > $3
+    -- Not by the primary key, which leads through all that is kept.
+    ORDER BY c.seq + 0
     LIMIT $5
 )
 SELECT target.snapshot::text AS target,
@@ -18,6 +20,8 @@ SELECT target.snapshot::text AS target,
        concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS history,
        f.trimmed >= pg_snapshot_xmin($1::text::pg_snapshot)
            OR pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()) AS lost,
+       -- A number that no transaction of this server has had yet.
+       f.trimmed >= pg_snapshot_xmax(pg_current_snapshot()) AS elsewhere,
        pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn() AS flushed,
        (
            SELECT string_agg(w.name, '`, `' ORDER BY w.name)
@@ -25,6 +29,7 @@ SELECT target.snapshot::text AS target,
            LEFT JOIN {schema}.smache_tables s USING (name)
            WHERE s.triggers IS NULL OR s.triggers IS DISTINCT FROM ({triggers})
        ) AS broken,
+       {columns} AS columns,
        -- Below zero for tables that are older than this program, above for those that no longer serve it.
        CASE WHEN coalesce((to_jsonb(f) ->> 'version')::bigint, 1) < 2 THEN -1::bigint
             WHEN coalesce((to_jsonb(f) ->> 'oldest')::bigint, 1) > 2 THEN 1 ELSE 0 END AS fits,

@@ -6,10 +6,12 @@ WITH gone AS (
         WHERE at < clock_timestamp() - $1::float8 * interval '1 second'
           AND xid < pg_snapshot_xmin($2::text::pg_snapshot)
         ORDER BY seq
-        LIMIT 10000
+        LIMIT $3
     )
     RETURNING xid
 ), last AS (
     SELECT xid FROM gone ORDER BY xid DESC LIMIT 1
+), moved AS (
+    UPDATE {schema}.smache_feed f SET trimmed = last.xid FROM last WHERE f.trimmed < last.xid
 )
-UPDATE {schema}.smache_feed f SET trimmed = last.xid FROM last WHERE f.trimmed < last.xid
+SELECT count(*) FROM gone

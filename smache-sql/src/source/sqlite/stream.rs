@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use smache_core::{Batch, ChangeStream, Error, ErrorKind, Position, Result};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use super::{
     feed::{LiteFeed, Place},
@@ -25,6 +25,12 @@ use crate::{
 /// How many changes one batch has at the most.
 const CHANGES_A_BATCH: usize = 1_000;
 
+/// How many changes one transaction removes at the most.
+const PORTION: i64 = 10_000;
+
+/// How long the removal waits for a writer: changes wait for it meanwhile.
+const TRIM_WITHIN: Duration = Duration::from_millis(100);
+
 /// The longest that a reader waits for a change.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -38,6 +44,7 @@ pub(super) struct LiteStream {
     checked: i64,
     /// What tells whether others have written since.
     version: i64,
+    /// When old changes were last removed; none where there are more of them.
     trimmed: Option<Instant>,
     /// Whether it has said once where it is: until then its reader waits for just that.
     looked: bool,
@@ -140,15 +147,19 @@ impl LiteStream {
         Ok(Batch::new(changes, self.place.position(), (!self.more).then_some(now)))
     }
 
-    /// Trims, now and then.
+    /// Trims, by time: under a constant load there is always something to read.
     async fn trim(&mut self) {
         let pause = (self.feed.retention / 4).clamp(Duration::from_millis(100), Duration::from_secs(60));
         if self.trimmed.is_none_or(|trimmed| trimmed.elapsed() >= pause) {
             self.trimmed = Some(Instant::now());
-            if let Err(error) = self.remove_old().await {
-                let error = of_source(error, &self.feed.doing("trimming"));
-                self.mend().await;
-                tracing::warn!(feed = ?self.feed, error = error.report(), "old changes cannot be removed");
+            match self.remove_portion().await {
+                Ok(true) => self.trimmed = None,
+                Ok(false) => {}
+                Err(error) => {
+                    let error = of_source(error, &self.feed.doing("trimming"));
+                    self.mend().await;
+                    tracing::warn!(feed = ?self.feed, error = error.report(), "old changes cannot be removed");
+                }
             }
         }
     }
@@ -163,18 +174,41 @@ impl LiteStream {
         }
     }
 
-    async fn remove_old(&mut self) -> sqlx::Result<()> {
-        let age = i64::try_from(self.feed.retention.as_millis()).unwrap_or(i64::MAX);
+    /// Removes a portion of what is old. Answers whether there is more.
+    async fn remove_portion(&mut self) -> sqlx::Result<bool> {
         // First a look without a lock, since mostly there is nothing to do.
+        if !self.has_old().await? {
+            return Ok(false);
+        }
+        let patience: i64 = sqlx::query_scalar("PRAGMA busy_timeout").fetch_one(&mut self.connection).await?;
+        self.set_patience(patience.min(TRIM_WITHIN.as_millis() as i64)).await?;
+        let removed = self.remove_old().await;
+        self.set_patience(patience).await?;
+        removed?;
+        self.has_old().await
+    }
+
+    async fn set_patience(&mut self, milliseconds: i64) -> sqlx::Result<()> {
+        let pragma = AssertSqlSafe(format!("PRAGMA busy_timeout = {milliseconds}"));
+        sqlx::query(pragma).execute(&mut self.connection).await.map(drop)
+    }
+
+    fn age(&self) -> i64 {
+        i64::try_from(self.feed.retention.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    async fn has_old(&mut self) -> sqlx::Result<bool> {
         let old = "SELECT EXISTS (SELECT 1 FROM smache_changes
                    WHERE seq = (SELECT min(seq) FROM smache_changes) AND seq <= ?2
                      AND at < CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - ?1)";
-        if !sqlx::query_scalar(old).bind(age).bind(self.place.row).fetch_one(&mut self.connection).await? {
-            return Ok(());
-        }
+        sqlx::query_scalar(old).bind(self.age()).bind(self.place.row).fetch_one(&mut self.connection).await
+    }
+
+    async fn remove_old(&mut self) -> sqlx::Result<()> {
+        let age = self.age();
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let watermark = include_str!("../queries/sqlite_trim.sql");
-        sqlx::query(watermark).bind(age).bind(self.place.row).execute(&mut *transaction).await?;
+        let watermark = sqlx::query(include_str!("../queries/sqlite_trim.sql"));
+        watermark.bind(age).bind(self.place.row).bind(PORTION).execute(&mut *transaction).await?;
         let delete = "DELETE FROM smache_changes WHERE seq <= (SELECT trimmed FROM smache_feed)";
         sqlx::query(delete).execute(&mut *transaction).await?;
         transaction.commit().await
@@ -188,11 +222,11 @@ impl ChangeStream for LiteStream {
     }
 
     async fn next(&mut self) -> Result<Batch> {
+        self.trim().await;
         let batch = self.take().await?;
         if self.more || !batch.changes.is_empty() || !std::mem::replace(&mut self.looked, true) {
             return Ok(batch);
         }
-        self.trim().await;
         self.wait().await?;
         self.take().await
     }

@@ -4,6 +4,7 @@ mod conformance;
 mod connect;
 mod cost;
 mod doctor;
+mod held;
 mod life;
 mod migrate;
 mod proxy;

@@ -6,7 +6,8 @@ fn snapshot(text: &str) -> Snapshot {
 
 fn place(seen: &str, reading: Option<(&str, i64)>) -> Place {
     let reading = reading.map(|(target, row)| Reading { target: snapshot(target), row });
-    Place { history: "here".to_owned(), seen: snapshot(seen), reading }
+    let columns = [("people".to_owned(), -1), ("".to_owned(), i64::MAX)].into();
+    Place { history: "here".to_owned(), seen: snapshot(seen), columns, reading }
 }
 
 #[test]
@@ -21,7 +22,7 @@ fn a_position_brings_its_place_back() {
         assert_eq!(Place::restore(&position).expect("a place"), place);
         for end in 0..position.token.len() {
             let cut = Position { order: position.order.clone(), token: position.token.slice(..end) };
-            // Cut after `seen` it is a place as well.
+            // Cut after the columns it is a place as well.
             assert!(Place::restore(&cut).map_or_else(
                 |error| error.kind() == ErrorKind::HistoryLost,
                 |cut| cut.reading.is_none() && place.reading.is_some()
@@ -65,7 +66,7 @@ fn thousands_of_running_transactions_fit_and_more_are_an_error() {
             (0..count).map(|index| (1_000_000_000 + 100 * index).to_string()).collect::<Vec<_>>().join(",")
         ))
     };
-    let place = |count| Place { history: "here".to_owned(), seen: crowd(count).expect("a snapshot"), reading: None };
+    let place = |count| Place { seen: crowd(count).expect("a snapshot"), ..place("3:3:", None) };
     assert!(place(4_000).position().is_ok());
     assert_eq!(place(20_000).position().expect_err("too many").kind(), ErrorKind::TooLarge);
 }
