@@ -60,6 +60,27 @@ fn no_file_is_too_long_to_read() {
     assert!(long.is_empty(), "above 450 lines: {long:#?}");
 }
 
+/// The guide promises it, and it is what somebody who writes one reads first.
+#[test]
+fn the_store_of_the_example_has_less_than_250_lines() {
+    let lines = read("examples/custom_backend/log_store.rs").lines().count();
+    assert!(lines < 250 && read("docs/backends.md").contains("in less than 250 lines"), "{lines}");
+}
+
+/// Of the servers the table names what the scripts install; this one comes with the driver.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn the_backend_table_names_the_sqlite_that_is_built_in() -> smache::Result<()> {
+    use smache::backend::{Backend, Namespace};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite = smache::sqlite::Sqlite::open(folder.path().join("app.db")).await?;
+    let what = sqlite.store(&Namespace::new("tidy")?)?.examine().await?.what;
+    let version = what.rsplit(' ').next().expect("a version");
+    assert!(read("README.md").contains(&format!("| SQLite {version}, which `sqlx` brings |")), "{what}");
+    Ok(())
+}
+
 #[test]
 fn no_example_and_no_test_is_ignored() {
     let markers = [["``", "`ignore"].concat(), ["#[ign", "ore"].concat()];
