@@ -48,6 +48,8 @@ pub enum Fault {
     Ambiguous,
     /// The step happens, and its answer comes that much later.
     Late(Duration),
+    /// The step happens that much later.
+    Slow(Duration),
 }
 
 /// Which steps fail, how and how often; shared with the backend.
@@ -120,6 +122,10 @@ impl Faults {
                 let answer = work.await;
                 tokio::time::sleep(by).await;
                 answer
+            }
+            Some(Fault::Slow(by)) => {
+                tokio::time::sleep(by).await;
+                work.await
             }
         }
     }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use smache::{
-    Cached, Result, Smache,
+    Cached, Cx, Error, ErrorKind, Result, Smache, State,
     backend::{Abort, Begin, BeginOutcome, Token},
+    computed,
 };
 use tokio::task::JoinHandle;
 
 use crate::{
     faulty::{self, Fault},
-    functions::greeting,
-    probe::until,
-    world::World,
+    functions::{greeting, square},
+    probe::{Probe, until},
+    world::{User, World},
 };
 
 const LEASE: Duration = Duration::from_millis(300);
@@ -155,6 +156,63 @@ async fn heartbeats_that_fail_for_a_while_do_not_end_a_run() -> Result<()> {
     world.probe.open();
     assert!(reader.await.expect("it does not panic")?.is_fresh());
     assert_eq!(world.probe.runs(), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_do_not_end_a_run_that_is_about_to_begin() -> Result<()> {
+    let (backend, faults) = faulty::memory();
+    let world = World::attached_to(backend);
+    world.put(1, "Anna").await?;
+    let smache = start(&world).await?;
+    world.probe.close();
+    let beating = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.get(square(2)).await }
+    });
+    world.probe.arrived(1).await;
+    faults.times("begin", Fault::Slow(2 * LEASE), 1);
+    let (beats, begins) = (faults.calls("extend"), faults.calls("begin"));
+    let reader = reading(&smache);
+    tokio::time::sleep(3 * LEASE).await;
+    assert!(faults.calls("extend") > beats + 5, "the hearts of all runs beat together");
+    world.probe.open();
+    assert!(reader.await.expect("it does not panic")?.is_fresh());
+    assert_eq!(faults.calls("begin"), begins + 1, "what begins late is not given up");
+    assert_eq!(world.probe.runs(), 2);
+    beating.await.expect("it does not panic")?;
+    Ok(())
+}
+
+/// Made of another call.
+#[computed(calls(greeting))]
+async fn letter(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String> {
+    let greeting = cx.get(greeting(id)).await?;
+    probe.pass(format!("letter {id}")).await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    Ok(format!("{}. Yours, us", *greeting))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_lost_its_lease_is_no_reason_to_run_its_parent() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = world.builder().run_lease(LEASE).register::<letter>().build().await?;
+    smache.get(letter(1)).await?;
+    smache.changed::<User>(&1).await?;
+    world.probe.close();
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.get(letter(1).fresh()).await }
+    });
+    world.probe.arrived(3).await;
+    clock.advance(LEASE);
+    let other = take_over(&world, &smache).await?;
+    world.probe.ended(3).await;
+    let abort = Abort { id: smache.key(&greeting(1))?, token: other, failure: None, delay: Duration::ZERO };
+    assert!(world.store()?.abort(abort).await?);
+    world.probe.open();
+    assert!(reader.await.expect("it does not panic")?.is_fresh());
+    assert_eq!(world.probe.log(), ["greeting 1", "letter 1", "greeting 1", "greeting 1"]);
     Ok(())
 }
 

@@ -29,17 +29,22 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Keeps the lease of a run alive. The receiver fires when it is lost.
-    pub(crate) fn hold(inner: &Arc<Inner>, id: EntryId, token: Token) -> (Self, oneshot::Receiver<()>) {
+    /// Of a run that is about to begin: if the answer of the store gets lost, the drop gives the lease back all the same.
+    pub(crate) fn hold(inner: &Arc<Inner>, id: EntryId, token: Token) -> Self {
+        Self { inner: Arc::clone(inner), id, token, settled: false }
+    }
+
+    /// Keeps the lease alive from now on. The receiver fires when it is lost. Only for a run that has begun: of another
+    /// one the store would say that it is lost.
+    pub(crate) fn keep(&self) -> oneshot::Receiver<()> {
         let (lost, receiver) = oneshot::channel();
-        let mut running = inner.leases.lock();
-        running.runs.insert(token, (id, lost));
+        let mut running = self.inner.leases.lock();
+        running.runs.insert(self.token, (self.id, lost));
         if !running.beating {
             running.beating = true;
-            tokio::spawn(beat(Arc::downgrade(inner)));
+            tokio::spawn(beat(Arc::downgrade(&self.inner)));
         }
-        drop(running);
-        (Self { inner: Arc::clone(inner), id, token, settled: false }, receiver)
+        receiver
     }
 
     /// The store has ended the run: there is nothing to give back.

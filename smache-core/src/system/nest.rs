@@ -119,6 +119,8 @@ impl Inner {
                 // After some looks the function runs instead, and waits as a reader of the child.
                 Ok(Attempt::Busy(_)) => tokio::time::sleep(super::read::FIRST_PAUSE * 5).await,
                 Ok(_) => {}
+                // Its run lost its lease, or its worker shuts down: who has it now?
+                Err(error) if error.kind() == ErrorKind::Cancelled => {}
                 // It cannot be computed: the parent finds out what that means for it.
                 Err(_) => return Ok(None),
             }

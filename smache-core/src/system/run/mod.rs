@@ -114,8 +114,7 @@ impl Ran {
 /// Tries to compute an entry. Never waits for another process.
 pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
     let token = Token::random();
-    // Held before the store knows of it: if the answer gets lost, the drop gives the lease back all the same.
-    let (lease, lost) = Lease::hold(&inner, id, token);
+    let lease = Lease::hold(&inner, id, token);
     let begin = Begin { id, token, lease: inner.settings.run_lease };
     let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
         BeginOutcome::Begun(begun) => begun,
@@ -124,6 +123,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             return Ok(Attempt::Busy(remaining));
         }
     };
+    let lost = lease.keep();
     let run = Run { inner: &inner, function: &function, id, token };
     let (key, stop, depth, forced) = match mode {
         Mode::Reader { key, seen, depth } => {
