@@ -11,6 +11,7 @@ work=           # the temporary folder, once begin_work has made it
 job=            # leader of the process group that run_group waits for
 server_pids=()  # what start_* has started and stop_servers has to end
 server_names=()
+server_versions=() # of those in the README's table of backends
 starting=()     # pid of a server that is not accepted yet
 
 # The script may be killed without a chance to clean up: the kernel then ends what was started by `tether`,
@@ -204,18 +205,21 @@ start_servers() {
         mkdir "$work/redis"
         start_server redis-server 'Ready to accept connections' "$SMACHE_REDIS_SERVER" --port PORT --bind 127.0.0.1 \
             --dir "$work/redis" --save '' --appendonly no --daemonize no
+        server_versions+=("Redis $("$SMACHE_REDIS_SERVER" --version | sed -E 's/.* v=([0-9]+\.[0-9]+).*/\1/')")
         export REDIS_URL=redis://127.0.0.1:$port
     fi
     if [ -z "${MONGODB_URI:-}" ]; then
         : >"$work/secantusd.toml"
         start_server secantusd-py 'listening on 127.0.0.1' "$SMACHE_SECANTUSD" --host 127.0.0.1 --port PORT \
             --config "$work/secantusd.toml" --storage-path "$work/mongo"
+        server_versions+=("SecantusDB $SECANTUS_VERSION")
         export MONGODB_URI="mongodb://127.0.0.1:$port/?directConnection=true"
         # Some hundred commands a second: cases of very many entries or rounds do a part of them.
         export SMACHE_SLOW_MONGODB=1
     fi
     if [ -z "${DATABASE_URL:-}" ]; then
         start_postgres
+        server_versions+=("PostgreSQL $("$SMACHE_POSTGRES" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/')")
         export DATABASE_URL=postgres://smache@127.0.0.1:$port/postgres
     fi
 }
