@@ -58,15 +58,27 @@ impl Vouch {
     /// How fresh an entry is. The definition of freshness of `PROTOCOL.md`, in one place for all stores.
     #[must_use]
     pub fn judge(&self, entry: &StoredEntry, now: Timestamp, incarnation: &Incarnation) -> Freshness {
-        if entry.staleness != Staleness::Fresh || !self.has_epochs(&entry.epochs) {
+        if self.is_stale(entry) {
             return Freshness::Stale { since: entry.since.unwrap_or(entry.stored_at) };
         }
-        let vouched = entry.epochs.sources.iter().all(|(source, _)| {
-            self.sources.get(source).is_some_and(|vouch| {
-                vouch.armed.as_ref() == Some(incarnation) && vouch.lease.is_none_or(|until| now < until)
-            })
-        });
+        let holds = |vouch: &SourceVouch| vouch.lease.is_none_or(|until| now < until);
+        let vouched = self.is_armed(entry, incarnation) && self.of(entry).flatten().all(holds);
         if vouched { Freshness::Fresh { as_of: now } } else { Freshness::Unvouched }
+    }
+
+    /// Whether a change that was delivered has overtaken an entry. One that is not stale needs no run, also while nobody
+    /// vouches for it.
+    pub(crate) fn is_stale(&self, entry: &StoredEntry) -> bool {
+        entry.staleness != Staleness::Fresh || !self.has_epochs(&entry.epochs)
+    }
+
+    /// Whether everything up to some moment on this incarnation was replayed for all sources of an entry.
+    pub(crate) fn is_armed(&self, entry: &StoredEntry, incarnation: &Incarnation) -> bool {
+        self.of(entry).all(|vouch| vouch.is_some_and(|vouch| vouch.armed.as_ref() == Some(incarnation)))
+    }
+
+    fn of(&self, entry: &StoredEntry) -> impl Iterator<Item = Option<&SourceVouch>> {
+        entry.epochs.sources.iter().map(|(source, _)| self.sources.get(source))
     }
 }
 

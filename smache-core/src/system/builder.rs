@@ -79,6 +79,7 @@ impl Builder {
                 store_timeout: Duration::from_secs(5),
                 wait_timeout: None,
                 run_lease: Duration::from_secs(10),
+                feed_lease: Duration::from_secs(2),
                 max_argument_bytes: 4 << 20,
                 max_value_bytes: 16 << 20,
                 max_dependencies: 10_000,
@@ -167,7 +168,7 @@ impl Builder {
     }
 
     /// How long a reader waits for a computation, its own or another process's. By default as long as the function may
-    /// run, and 10 seconds.
+    /// run, and six times the `store_timeout` for the steps around it.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.settings.wait_timeout = Some(timeout);
         self
@@ -176,6 +177,15 @@ impl Builder {
     /// How long a computation is still taken to be running after its process was last heard of. 10 seconds by default.
     pub fn run_lease(mut self, lease: Duration) -> Self {
         self.settings.run_lease = lease;
+        self
+    }
+
+    /// For how long what a feed has delivered is taken to be all there is: Δ of the protocol. 2 seconds by default, counted
+    /// from when the source was asked. When a feed dies or falls behind, its results are [`Fresh`](crate::Freshness::Fresh)
+    /// for no longer than that, and then [`Unvouched`](crate::Freshness::Unvouched). More suits a slow store, which is
+    /// written to several times in that time. The setting of the process that leads the feed counts.
+    pub fn feed_lease(mut self, lease: Duration) -> Self {
+        self.settings.feed_lease = lease;
         self
     }
 
@@ -261,6 +271,7 @@ impl Builder {
             tally: Default::default(),
             sampler: Default::default(),
             life: Default::default(),
+            owed: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         let (stop, stopping) = watch::channel(false);
@@ -319,6 +330,7 @@ fn check_bounds(settings: &Settings) -> Result<()> {
         ("store_timeout", settings.store_timeout),
         ("wait_timeout", settings.wait_timeout.unwrap_or(Duration::MAX)),
         ("run_lease", settings.run_lease),
+        ("feed_lease", settings.feed_lease),
     ];
     let sizes = [
         ("max_argument_bytes", settings.max_argument_bytes),

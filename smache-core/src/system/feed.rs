@@ -16,9 +16,7 @@ use crate::{
 
 /// How long a leader is taken to be alive after its last step.
 const LEADERSHIP: Duration = Duration::from_secs(5);
-/// For how long a batch vouches: Δ of the protocol. A dead or lagging feed makes values unvouched after it, never wrong.
-const VOUCH: Duration = Duration::from_secs(2);
-/// A stream that is silent for so long, even of empty batches, is broken.
+/// A stream that is silent for so long, even of empty batches, is broken; so is one that takes that long to open.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Pauses after an error.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -158,8 +156,11 @@ impl Leader {
     /// Reads the feed from the stored positions until something breaks.
     async fn feed(&self, fence: u64) -> Result<()> {
         let sources = self.inner.routes.vouched(self.topics.iter().map(|topic| topic.source.clone()));
-        let mut saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
-        let disowned = self.disowned(&sources).await?;
+        let known = async {
+            let saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
+            Ok((saved, self.disowned(&sources).await?))
+        };
+        let (mut saved, disowned) = self.leading(fence, known).await?;
         for (source, position) in sources.iter().zip(&mut saved.positions) {
             if disowned.contains(source) {
                 *position = None;
@@ -184,7 +185,8 @@ impl Leader {
                 looked = tokio::time::Instant::now();
             }
             match self.next(stream.as_mut()).await {
-                Ok(batch) => self.hand_over(batch, &sources, &step).await?,
+                // What a change leads to may take as long to find out as to write down.
+                Ok(batch) => self.leading(fence, self.hand_over(batch, &sources, &step)).await?,
                 // A feed that cannot be read past this place would be lost again and again.
                 Err(error) if error.kind() == ErrorKind::HistoryLost => {
                     stream = self.start_over(&error, &sources, &step).await?;
@@ -221,7 +223,7 @@ impl Leader {
         known.dedup();
         let mut lost = None;
         for position in known {
-            match self.feed.open(&self.topics, Start::After(position.clone())).await {
+            match self.open(Start::After(position.clone())).await {
                 Err(error) if error.kind() == ErrorKind::HistoryLost => lost = Some(error),
                 opened => {
                     let stream = opened?;
@@ -234,7 +236,7 @@ impl Leader {
         }
         match lost {
             Some(error) => self.start_over(&error, sources, step).await,
-            None => self.adopt(self.feed.open(&self.topics, Start::Now).await?, sources, step).await,
+            None => self.adopt(self.open(Start::Now).await?, sources, step).await,
         }
     }
 
@@ -246,7 +248,7 @@ impl Leader {
         step: &impl Fn(Vec<(SourceId, Position)>) -> FeedStep,
     ) -> Result<Box<dyn ChangeStream>> {
         tracing::warn!(feed = %self.id, error = %error.report(), "history is lost: everything from the feed goes stale");
-        self.adopt(self.feed.open(&self.topics, Start::Now).await?, sources, step).await
+        self.adopt(self.open(Start::Now).await?, sources, step).await
     }
 
     /// Starts new epochs for the sources without a history. The position was taken by opening, before the epochs: a change
@@ -263,6 +265,12 @@ impl Leader {
             self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
         }
         Ok(stream)
+    }
+
+    async fn open(&self, start: Start) -> Result<Box<dyn ChangeStream>> {
+        tokio::time::timeout(SILENCE, self.feed.open(&self.topics, start)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` did not open within {SILENCE:?}", self.id)))
+        })
     }
 
     async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
@@ -293,16 +301,12 @@ impl Leader {
         let mut changes = batch.changes;
         changes.retain(|change| change.kind != ChangeKind::Reset);
         let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
-        let lease = batch.as_of.map(|as_of| VOUCH.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
-        let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
         let hits = self.inner.hits_of(&changes, Moment::Committed).await?;
-        let fence = step.fence;
-        let handing_over = self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) });
-        tokio::select! {
-            biased;
-            handed_over = handing_over => drop(handed_over?),
-            fenced = self.stay_leader(fence) => return Err(fenced),
-        }
+        // Only now, since finding out what is hit may take long: Δ counts from when the batch was read.
+        let vouches = self.inner.settings.feed_lease;
+        let lease = batch.as_of.map(|as_of| vouches.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
+        let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
+        self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);
             progress.position = Some(batch.position);
@@ -310,7 +314,17 @@ impl Leader {
         Ok(())
     }
 
-    /// Renews the leadership while a step takes long. Ends when another process has taken over.
+    /// Does something that may take longer than a leader is taken to be alive. Not for what waits for the source: another
+    /// process may reach it where this one cannot.
+    async fn leading<T>(&self, fence: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            fenced = self.stay_leader(fence) => Err(fenced),
+        }
+    }
+
+    /// Renews the leadership. Ends when another process has taken over.
     async fn stay_leader(&self, fence: u64) -> Error {
         loop {
             tokio::time::sleep(LEADERSHIP / 3).await;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::Inner;
 use crate::{Abort, EntryId, Token};
@@ -17,7 +17,8 @@ pub(crate) struct Leases(Mutex<Running>);
 #[derive(Debug, Default)]
 struct Running {
     runs: HashMap<Token, (EntryId, oneshot::Sender<()>)>,
-    beating: bool,
+    /// Extends them all. It may end before they do, with the runtime of the run that started it.
+    beat: Option<JoinHandle<()>>,
 }
 
 /// Holds the lease of a run until it is given back; a dropped one gives it back in the background.
@@ -40,9 +41,8 @@ impl Lease {
         let (lost, receiver) = oneshot::channel();
         let mut running = self.inner.leases.lock();
         running.runs.insert(self.token, (self.id, lost));
-        if !running.beating {
-            running.beating = true;
-            tokio::spawn(beat(Arc::downgrade(&self.inner)));
+        if running.beat.as_ref().is_none_or(JoinHandle::is_finished) {
+            running.beat = Some(tokio::spawn(beat(Arc::downgrade(&self.inner))));
         }
         receiver
     }
@@ -87,12 +87,12 @@ async fn beat(inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         let runs: Vec<(EntryId, Token)> = {
             let mut running = inner.leases.lock();
-            running.beating = !running.runs.is_empty();
+            if running.runs.is_empty() {
+                running.beat = None;
+                return;
+            }
             running.runs.iter().map(|(token, (id, _))| (*id, *token)).collect()
         };
-        if runs.is_empty() {
-            return;
-        }
         match inner.timed("extend", inner.store.extend(&runs, inner.settings.run_lease)).await {
             Ok(held) => {
                 for ((_, token), _) in runs.iter().zip(held).filter(|(_, held)| !held) {

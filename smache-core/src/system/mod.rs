@@ -27,7 +27,13 @@ mod verify;
 mod why;
 mod within;
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 pub use self::{
     admin::{DeadJob, Stats},
@@ -49,7 +55,7 @@ pub(crate) use self::{
     read::jittered,
     registry::{Function, Registry},
     routes::{Moment, Routes},
-    run::{Attempt, Mode, Ran, Seen, Stored, attempt},
+    run::{Attempt, Mode, Ran, Seen, Stored, attempt, stopped},
     task::Tasks,
 };
 use crate::{
@@ -81,7 +87,12 @@ pub(crate) struct Inner {
     pub(crate) tally: Tally,
     pub(crate) sampler: audit::Sampler,
     pub(crate) life: within::Life,
+    /// Entries whose jobs could not be enqueued.
+    owed: Mutex<BTreeSet<crate::EntryId>>,
 }
+
+/// How many entries without a job are remembered; beyond that they are left to the reconciler.
+const MOST_OWED: usize = 100_000;
 
 /// Bounds and choices of a system.
 #[derive(Debug, Clone)]
@@ -89,6 +100,7 @@ pub(crate) struct Settings {
     pub(crate) store_timeout: Duration,
     pub(crate) wait_timeout: Option<Duration>,
     pub(crate) run_lease: Duration,
+    pub(crate) feed_lease: Duration,
     pub(crate) max_argument_bytes: usize,
     pub(crate) max_value_bytes: usize,
     pub(crate) max_dependencies: usize,
@@ -155,19 +167,37 @@ impl Inner {
 
     /// Enqueues what a store reported instead of writing the jobs itself.
     ///
-    /// A failure here loses nothing: the entries are stale, and the reconciler enqueues what is stale without a job.
+    /// After a failure they are enqueued with the next round of upkeep. What a crash loses before it, the reconciler finds:
+    /// every stale entry without a job. Only a job that was buried stays so, as it cannot know that the change is new.
     pub(crate) async fn enqueue_reported(&self, ids: &[crate::EntryId], delay: Duration) {
         if ids.is_empty() || self.store.job_writes() == JobWrites::SameStep {
             return;
         }
         let job = |&id| NewJob { delay, ..NewJob::now(id, Lane::Recompute) };
-        for chunk in ids.chunks(500) {
+        let mut left = ids;
+        while !left.is_empty() {
+            let (chunk, rest) = left.split_at(left.len().min(500));
             let jobs: Vec<NewJob> = chunk.iter().map(job).collect();
             if let Err(error) = self.timed("enqueue", self.queue.enqueue(&jobs)).await {
-                tracing::warn!(error = %error.report(), "stale entries wait for the reconciler: they could not be enqueued");
+                tracing::warn!(error = %error.report(), "stale entries wait for upkeep: they could not be enqueued");
+                let mut owed = self.owed();
+                let room = MOST_OWED.saturating_sub(owed.len());
+                owed.extend(left.iter().take(room));
                 return;
             }
+            left = rest;
         }
+    }
+
+    /// Enqueues what could not be enqueued before.
+    pub(crate) async fn enqueue_owed(&self) {
+        let owed: Vec<crate::EntryId> = std::mem::take(&mut *self.owed()).into_iter().collect();
+        self.enqueue_reported(&owed, Duration::ZERO).await;
+    }
+
+    fn owed(&self) -> MutexGuard<'_, BTreeSet<crate::EntryId>> {
+        // Insertions only: whole after a panic.
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

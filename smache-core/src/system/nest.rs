@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, CallKey, Inner, Seen, meta::Meta};
+use super::{Attempt, CallKey, Inner, Ran, Seen, Stored, meta::Meta};
 use crate::{
     Cached, Call, Computed, Cx, Dependency, EntryId, Error, ErrorKind, Freshness, Record, Result, Token, Traced, codec,
     computed::Want,
@@ -53,10 +53,17 @@ impl Cx {
             return Err(Error::new(ErrorKind::Cycle, message));
         }
         let fresh = Want { fresh: true, ..Want::default() };
-        let mut last = None;
+        let mut last: Option<Cached<F::Output>> = None;
         for _ in 0..TRIES {
-            let traced = inner.timed("trace", inner.store.trace(&key.id)).await?;
-            if let Some((record, meta)) = traced.usable(&key.check)
+            let traced = match inner.timed("trace", inner.store.trace(&key.id)).await {
+                // The caller runs without the store as well.
+                Err(error) if nest.token.is_none() && inner.may_bypass(&error) => {
+                    return inner.read_around(function, key, Want::default(), error, Some(nest)).await;
+                }
+                traced => traced?,
+            };
+            let computed = last.as_ref().filter(|last| last.is_fresh()).map(Cached::version);
+            if let Some((record, meta)) = traced.usable(computed).filter(|(_, meta)| meta.check == key.check)
                 && let Ok(value) = codec::decode::<F::Output>(&record.entry.value)
             {
                 let entry = &record.entry;
@@ -76,17 +83,16 @@ impl Cx {
 }
 
 impl Traced {
-    /// The record with its notes, if it is fresh and of that call.
-    fn usable(&self, check: &[u8; 16]) -> Option<(&Record, Meta)> {
-        let (record, meta) = self.fresh()?;
-        (meta.check == *check).then_some((record, meta))
-    }
-
-    fn fresh(&self) -> Option<(&Record, Meta)> {
+    /// The record with its notes, if it is fresh. The version that was computed just now, for the run that asks, needs no
+    /// feed to vouch for it: a change that is not delivered yet finds its reader by the same leaves. While a feed is down
+    /// functions work with and without nested calls.
+    fn usable(&self, computed: Option<u64>) -> Option<(&Record, Meta)> {
         let record = self.record.as_ref()?;
-        let meta = Meta::read(&record.entry.meta)?;
-        let fresh = self.vouch.judge(&record.entry, self.now, &self.incarnation).is_fresh();
-        (fresh && !record.entry.is_expired(self.now)).then_some((record, meta))
+        let entry = &record.entry;
+        let just_now = computed == Some(entry.version) && !self.vouch.is_stale(entry);
+        let fresh = just_now && self.vouch.is_armed(entry, &self.incarnation)
+            || self.vouch.judge(entry, self.now, &self.incarnation).is_fresh();
+        (fresh && !entry.is_expired(self.now)).then_some((record, Meta::read(&entry.meta)?))
     }
 }
 
@@ -105,9 +111,10 @@ impl Inner {
 
     /// A child by its id, fresh; `None` when it is not there any more, is of no known function or does not stay fresh.
     async fn kid(self: &Arc<Self>, nest: Nest, id: EntryId) -> Result<Option<(Record, Meta)>> {
+        let mut computed = None;
         for _ in 0..TRIES {
             let traced = self.timed("trace", self.store.trace(&id)).await?;
-            if let Some((record, meta)) = traced.fresh() {
+            if let Some((record, meta)) = traced.usable(computed) {
                 return Ok(Some((record.clone(), meta)));
             }
             let (Some(record), Some(function)) = (traced.record, self.registry.by_key(id.function())) else {
@@ -118,6 +125,8 @@ impl Inner {
             match flight.land().await {
                 // After some looks the function runs instead, and waits as a reader of the child.
                 Ok(Attempt::Busy(_)) => tokio::time::sleep(super::read::FIRST_PAUSE * 5).await,
+                Ok(Attempt::Ran(Ran { stored: Stored::Fresh, version, .. }))
+                | Ok(Attempt::Revalidated { stored: Stored::Fresh, version }) => computed = Some(version),
                 Ok(_) => {}
                 // Its run lost its lease, or its worker shuts down: who has it now?
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}

@@ -24,8 +24,9 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
 /// Beyond it an instant cannot be told.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 86_400);
-/// What a reader waits beyond the timeout of the function, for the steps around it.
-const COMMIT_GRACE: Duration = Duration::from_secs(10);
+/// How many steps of the store a reader waits for beyond the timeout of the function: one to look, one to begin, and a
+/// commit that is tried again.
+const STEPS_AROUND: u32 = 6;
 
 impl Smache {
     /// The result of a call: the stored one at once, or, the first time, the computed one.
@@ -126,7 +127,8 @@ impl Inner {
 
     /// A bound for everything that a reader waits for: the builder's, or that of one run.
     fn deadline(&self, function: &Function) -> Instant {
-        let bound = self.settings.wait_timeout.unwrap_or(function.timeout.saturating_add(COMMIT_GRACE));
+        let around = self.settings.store_timeout.saturating_mul(STEPS_AROUND);
+        let bound = self.settings.wait_timeout.unwrap_or(function.timeout.saturating_add(around));
         Instant::now() + bound.min(LONGEST_WAIT)
     }
 
@@ -142,7 +144,9 @@ impl Inner {
         loop {
             let (found, seen, asked) = match self.look::<F>(function, &key).await {
                 Ok(looked) => looked,
-                Err(error) if self.may_bypass(&error) => return self.read_around(function, key, want, error).await,
+                Err(error) if self.may_bypass(&error) => {
+                    return self.read_around(function, key, want, error, nest).await;
+                }
                 Err(error) => return Err(error),
             };
             if let Some(found) = found.as_ref().filter(|found| suffices(function, want, found)) {
@@ -173,7 +177,7 @@ impl Inner {
                         elsewhere.get_or_insert_with(|| WaitElsewhere::new(self, nest, key.id)).look().await?;
                     }
                 }
-                Ok(Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated(_)) => {}
+                Ok(Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated { .. }) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
@@ -181,7 +185,7 @@ impl Inner {
                         tracing::warn!(function = function.name, error = %error.report(), "a stale value is served: its function fails");
                         return Ok(found);
                     }
-                    None if self.may_bypass(&error) => return self.read_around(function, key, want, error).await,
+                    None if self.may_bypass(&error) => return self.read_around(function, key, want, error, nest).await,
                     None => return Err(error),
                 },
             }
@@ -190,29 +194,35 @@ impl Inner {
     }
 
     /// Computes without the store, if the caller takes a value that nobody vouches for.
-    async fn read_around<T: Send + Sync + 'static>(
+    pub(super) async fn read_around<T: Send + Sync + 'static>(
         self: &Arc<Self>,
         function: &Arc<Function>,
         key: CallKey,
         want: Want,
         error: Error,
+        nest: Option<Nest>,
     ) -> Result<Cached<T>> {
         if want != Want::default() {
             return Err(error);
         }
         tracing::warn!(function = function.name, error = %error.report(), "computing without the store: it fails");
         let (inner, deadline) = (Arc::clone(self), self.deadline(function));
-        let flight = self.flights.join(key.id, {
+        let (id, depth) = (key.id, nest.map_or(0, |nest| nest.depth));
+        let work = {
             let function = Arc::clone(function);
-            || run::bypass(inner, function, key)
-        });
+            || run::bypass(inner, function, key, depth)
+        };
+        let flight = match nest {
+            Some(nest) => self.flights.join_from(nest, id, work).map_err(|path| self.cycle(&path))?,
+            None => self.flights.join(id, work),
+        };
         match within(deadline, function, flight.land()).await? {
             Attempt::Ran(ran) => ran.cached(),
             _ => Err(error),
         }
     }
 
-    fn may_bypass(&self, error: &Error) -> bool {
+    pub(super) fn may_bypass(&self, error: &Error) -> bool {
         error.is_of_backend() && error.is_transient() && self.settings.store_failure == StoreFailure::Compute
     }
 

@@ -20,6 +20,8 @@ use crate::{
 
 /// How many entities that changes do not show are loaded at once.
 const LOADED: usize = 500;
+/// How long that may take, in a feed that has to go on.
+const LOADING: Duration = Duration::from_secs(30);
 /// How many relations that read are evaluated at the same time.
 const EVALUATED: usize = 16;
 /// How long a relation may take. One that takes longer counts as leading anywhere.
@@ -224,7 +226,10 @@ impl Inner {
             let keys: Vec<&EntityKey> = keys.into_iter().collect();
             for keys in keys.chunks(LOADED) {
                 let owned: Vec<EntityKey> = keys.iter().copied().cloned().collect();
-                match source.load(&owned).await {
+                let loading = tokio::time::timeout(LOADING, source.load(&owned)).await.unwrap_or_else(|_| {
+                    Err(Error::new(ErrorKind::Timeout, format!("the source took longer than {LOADING:?}")))
+                });
+                match loading {
                     Ok(images) if images.len() == keys.len() => {
                         let image = |image: Option<Image>| image.map_or(Present::Absent, Present::Image);
                         present.extend(keys.iter().map(|&key| (id, key)).zip(images.into_iter().map(image)));

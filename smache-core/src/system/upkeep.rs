@@ -26,8 +26,9 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let mut fence = None;
     let mut reconciled = Instant::now();
     loop {
-        {
-            let Some(inner) = inner.upgrade() else { return };
+        let work = async {
+            let Some(inner) = inner.upgrade() else { return false };
+            inner.enqueue_owed().await;
             match inner.timed("lead", inner.store.lead(&name, holder, LEASE)).await {
                 Ok(Leadership::Leader { fence: mine }) => {
                     fence = Some(mine);
@@ -42,9 +43,17 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                 Ok(Leadership::Follower { .. }) => fence = None,
                 Err(error) => tracing::warn!(error = %error.report(), "upkeep cannot reach the store"),
             }
-        }
+            true
+        };
+        // Every step is safe to drop: what was not done is left to the next round, here or elsewhere.
+        let goes_on = async {
+            work.await && {
+                tokio::time::sleep(jittered(PERIOD)).await;
+                true
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(jittered(PERIOD)) => {}
+            goes_on = goes_on => if !goes_on { return },
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }

@@ -1,17 +1,17 @@
 //! Checking a stored value against a run: finds code that reads what nobody told the framework of.
 
-use std::{
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use super::{CallKey, Function, Inner, Nest, Smache, audit::current::RUN, meta::Meta};
-use crate::{Call, Computed, Cx, Error, ErrorKind, Result, StoredEntry, computed::panic_text};
+use crate::{Call, Computed, Cx, Error, ErrorKind, Freshness, Result, StoredEntry, computed::panic_text};
 
-/// By then every change that was made before has been delivered, or the feed's lease is over and the value is not fresh.
-const DELIVERED: Duration = Duration::from_secs(3);
+/// A second after the lease of the feeds every change that was made before has been delivered, or the value is not fresh.
+const BEYOND: Duration = Duration::from_secs(1);
+/// How much longer a feed that is late is waited for.
+const MORE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,19 +39,25 @@ impl Smache {
     /// The function's own, [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's.
     pub async fn verify<F: Computed>(&self, call: Call<F>) -> Result<Verified> {
         let (function, key) = self.inner.key(&call)?;
-        let Some((version, stored)) = self.inner.fresh(&key).await? else { return Ok(Verified::Unknown) };
+        let Some((version, stored, Freshness::Fresh { .. })) = self.inner.stored(&key).await? else {
+            return Ok(Verified::Unknown);
+        };
         let computed = self.inner.run_beside(function, &key).await?;
         if computed == stored {
             return Ok(Verified::Same);
         }
-        let deadline = Instant::now() + DELIVERED;
+        let delivered = Instant::now() + self.inner.settings.feed_lease + BEYOND;
         loop {
-            match self.inner.fresh(&key).await? {
-                Some((now, _)) if now == version => {}
+            let vouched = match self.inner.stored(&key).await? {
+                Some((present, _, freshness)) if present == version => freshness.is_fresh(),
                 _ => return Ok(Verified::Unknown),
-            }
-            if Instant::now() > deadline {
+            };
+            if vouched && Instant::now() > delivered {
                 return Ok(Verified::Different);
+            }
+            // A feed that is late for a moment is waited for.
+            if Instant::now() > delivered + MORE {
+                return Ok(Verified::Unknown);
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -59,14 +65,14 @@ impl Smache {
 }
 
 impl Inner {
-    /// The version and the hash of a value, if it is stored and fresh.
-    async fn fresh(&self, key: &CallKey) -> Result<Option<(u64, [u8; 16])>> {
+    /// The version and the hash of a value, and how fresh it is, if it is stored and not stale.
+    async fn stored(&self, key: &CallKey) -> Result<Option<(u64, [u8; 16], Freshness)>> {
         let lookup = self.timed("lookup", self.store.lookup(&[key.id])).await?;
         let Some(entry) = lookup.entries.first().and_then(Option::as_ref) else { return Ok(None) };
         let meta = |entry: &StoredEntry| Meta::read(&entry.meta).filter(|meta| meta.check == key.check);
-        let fresh =
-            lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh() && !entry.is_expired(lookup.now);
-        Ok(meta(entry).filter(|_| fresh).map(|meta| (entry.version, meta.hash)))
+        let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
+        let present = !matches!(freshness, Freshness::Stale { .. }) && !entry.is_expired(lookup.now);
+        Ok(meta(entry).filter(|_| present).map(|meta| (entry.version, meta.hash, freshness)))
     }
 
     /// Runs a function without storing its result. Answers the hash of its value.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
-    system::{Attempt, Inner, Mode, Ran, Stored, attempt, count, jittered, overdue},
+    system::{Attempt, Inner, Mode, Ran, Stored, attempt, count, jittered, overdue, stopped},
 };
 
 /// How long a job of an unknown function is left to other programs.
@@ -27,8 +27,12 @@ pub(crate) async fn run(
     doubtful: bool,
     cancelled: watch::Receiver<bool>,
 ) -> JobEnd {
+    let mut called_back = cancelled.clone();
     if job.id.is_announcement() {
-        return overdue(inner, job).await;
+        return tokio::select! {
+            end = overdue(inner, job) => end,
+            () = stopped(&mut called_back) => JobEnd::Release { delay: Duration::ZERO },
+        };
     }
     let Some(function) = inner.registry.by_key(job.id.function()) else {
         count(&inner.tally.unknown_jobs);
@@ -50,10 +54,15 @@ pub(crate) async fn run(
         move || attempt(inner, function, id, Mode::Job { stop: cancelled })
     });
     let mine = flight.mine;
-    match flight.land().await {
+    let landed = tokio::select! {
+        landed = flight.land() => landed,
+        // A run of its own hears of it by itself, and gives its lease back first.
+        () = stopped(&mut called_back), if !mine => return JobEnd::Release { delay: Duration::ZERO },
+    };
+    match landed {
         // A reader's run that this job only joined began before the job did: look again.
         _ if !mine => JobEnd::Release { delay: Duration::ZERO },
-        Ok(Attempt::Ran(Ran { stored, .. }) | Attempt::Revalidated(stored)) => match stored {
+        Ok(Attempt::Ran(Ran { stored, .. }) | Attempt::Revalidated { stored, .. }) => match stored {
             Stored::Fresh => JobEnd::Done,
             Stored::Stale(delay) => JobEnd::Release { delay: jittered(delay) },
             Stored::No => JobEnd::Release { delay: jittered(Duration::from_millis(200)) },

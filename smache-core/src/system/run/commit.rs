@@ -1,15 +1,13 @@
 //! The end of a run: what it used is validated and stored with its value, or its old value is found to be still right.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{Ran, Run, Stored, conflict_delay};
 use crate::{
-    Begun, Commit, CommitOutcome, Cx, Dependency, Error, ErrorKind, Freshness, Result, SourceId, Staleness, Used, Via,
+    Begun, Commit, CommitOutcome, Cx, Dependency, Error, ErrorKind, Freshness, Result, SourceId, Staleness,
+    StoredEntry, Used, Via,
     cx::{Kept, Tracked},
     system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output},
 };
@@ -117,14 +115,13 @@ impl Run<'_> {
     }
 
     /// Early cut-off: an entry that is stale only through its children is still right when their values come out equal.
-    /// It is stored again with what they depend on now, under the clock of *this* begin.
-    pub(super) async fn revalidate(
+    /// Answers what they depend on now.
+    pub(super) async fn is_unchanged<'b>(
         &self,
-        begun: &Begun,
+        begun: &'b Begun,
         key: &CallKey,
         nest: Nest,
-        clock: Instant,
-    ) -> Result<Option<Stored>> {
+    ) -> Result<Option<(Cx, &'b StoredEntry)>> {
         let Some(entry) = &begun.entry else { return Ok(None) };
         let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
         let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);
@@ -137,18 +134,31 @@ impl Run<'_> {
             entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
             begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
         }
-        if !self.inner.kids_are_unchanged(&cx, &meta.kids).await? {
-            return Ok(None);
+        Ok(self.inner.kids_are_unchanged(&cx, &meta.kids).await?.then_some((cx, entry)))
+    }
+
+    /// The end of an early cut-off: the value is stored again with what its children depend on now, under the clock of
+    /// *this* begin. It lives no longer for that: its function has not run.
+    pub(super) async fn store_again(
+        &self,
+        begun: &Begun,
+        key: &CallKey,
+        cx: &Cx,
+        entry: &StoredEntry,
+        elapsed: Duration,
+    ) -> Result<Stored> {
+        let mut commit = self.what_to_commit(begun, key, cx, entry.value.clone(), entry.meta.clone(), elapsed)?;
+        if commit.ttl.is_some() {
+            commit.not_after = [commit.not_after, entry.expires].into_iter().flatten().min();
         }
-        let commit = self.what_to_commit(begun, key, &cx, entry.value.clone(), entry.meta.clone(), clock.elapsed())?;
         let delay = commit.conflict_delay;
         Ok(match self.commit_surely(commit).await? {
             CommitOutcome::Fresh { .. } => {
                 count(&self.inner.tally.cut_offs);
-                Some(Stored::Fresh)
+                Stored::Fresh
             }
-            CommitOutcome::Conflicted { .. } => Some(Stored::Stale(delay)),
-            CommitOutcome::Lost | CommitOutcome::OtherIncarnation => Some(Stored::No),
+            CommitOutcome::Conflicted { .. } => Stored::Stale(delay),
+            CommitOutcome::Lost | CommitOutcome::OtherIncarnation => Stored::No,
         })
     }
 
@@ -173,10 +183,11 @@ impl Run<'_> {
         let now = lookup.now;
         match lookup.entries.first() {
             Some(Some(entry)) if entry.version == commit.started && entry.meta == commit.meta => {
-                match lookup.vouch.judge(entry, now, &lookup.incarnation) {
-                    Freshness::Fresh { .. } => Ok(CommitOutcome::Fresh { now }),
-                    _ => Ok(CommitOutcome::Conflicted { now, dependencies: Vec::new() }),
-                }
+                Ok(if lookup.vouch.is_stale(entry) {
+                    CommitOutcome::Conflicted { now, dependencies: Vec::new() }
+                } else {
+                    CommitOutcome::Fresh { now }
+                })
             }
             _ => Ok(CommitOutcome::Lost),
         }

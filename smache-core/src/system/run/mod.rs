@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     CallKey, Function, Inner, Nest, audit::current::RUN, counters::count, lease::Lease, meta::Meta, registry::Output,
@@ -31,8 +31,8 @@ pub(crate) enum Mode {
     Reader {
         /// The call.
         key: CallKey,
-        /// What was stored when the reader looked. If there is something else now, another process has computed it in
-        /// between, and nothing is run: N processes that miss together compute once.
+        /// What was stored when the reader looked. If there is something else now that is not stale, another process has
+        /// computed it in between, and nothing is run: N processes that miss together compute once.
         seen: Seen,
         /// How deep in nested calls.
         depth: u32,
@@ -58,8 +58,7 @@ impl Seen {
         match self {
             Self::Any => false,
             Self::Version(seen) => begun.entry.as_ref().is_some_and(|entry| {
-                let fresh = begun.vouch.judge(entry, begun.now, &begun.incarnation).is_fresh();
-                Some(entry.version) != seen && fresh && !entry.is_expired(begun.now)
+                Some(entry.version) != seen && !begun.vouch.is_stale(entry) && !entry.is_expired(begun.now)
             }),
         }
     }
@@ -72,10 +71,10 @@ pub(crate) enum Attempt {
     Ran(Ran),
     /// Another process runs it, for at most that long unless it extends.
     Busy(Duration),
-    /// There is nothing to run: no record, expired, or fresh already.
+    /// There is nothing to run: no record, expired, or not stale.
     Idle,
     /// The stored value was found to be still right, without running the function (early cut-off).
-    Revalidated(Stored),
+    Revalidated { stored: Stored, version: u64 },
     /// A change of a dependency is just being written: a run now would be overtaken.
     Pending,
     /// Changes overtake its runs: the next one had better wait that long, whatever changed since.
@@ -123,9 +122,9 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             return Ok(Attempt::Busy(remaining));
         }
     };
-    let lost = lease.keep();
+    let mut lost = lease.keep();
     let run = Run { inner: &inner, function: &function, id, token };
-    let (key, stop, depth, forced) = match mode {
+    let (key, mut stop, depth, forced) = match mode {
         Mode::Reader { key, seen, depth } => {
             if seen.is_outdated_by(&begun) {
                 run.abort(lease, None, Duration::ZERO).await;
@@ -143,9 +142,22 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     };
     let nest = Nest { parent: id, token: Some(token), depth: depth + 1 };
     let clock = Instant::now();
-    if !forced && let Some(revalidated) = run.revalidate(&begun, &key, nest, clock).await? {
-        lease.settle();
-        return Ok(Attempt::Revalidated(revalidated));
+    if !forced {
+        let unchanged = tokio::select! {
+            unchanged = run.is_unchanged(&begun, &key, nest) => unchanged,
+            error = run.interrupted(&mut lost, &mut stop) => Err(error),
+        };
+        match unchanged {
+            Ok(Some((cx, entry))) => {
+                let stored = run.store_again(&begun, &key, &cx, entry, clock.elapsed()).await?;
+                lease.settle();
+                return Ok(Attempt::Revalidated { stored, version: begun.started });
+            }
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(run.fail(lease, error).await),
+            // The drop gives the lease back.
+            Err(error) => return Err(error),
+        }
     }
     let cx = Cx::new(Arc::clone(&inner), nest);
     if let Err(error) = run.declare(&cx, &key) {
@@ -155,8 +167,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     let work = tokio::time::timeout(function.timeout, running);
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
-        Ok(()) = lost => Err(Error::new(ErrorKind::Cancelled, format!("the run of `{}` lost its lease", function.name))),
-        () = stopped(stop) => Err(Error::new(ErrorKind::Cancelled, "the worker shuts down")),
+        error = run.interrupted(&mut lost, &mut stop) => Err(error),
     };
     count(&inner.tally.runs);
     let outcome = outcome.and_then(|output| inner.observe(&function, &cx.tracked()).map(|()| output));
@@ -167,10 +178,10 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
 }
 
 /// Runs a function without the store, since the store fails.
-pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey) -> Result<Attempt> {
+pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey, depth: u32) -> Result<Attempt> {
     count(&inner.tally.bypasses);
     let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
-    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, depth: 1 });
+    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, depth: depth + 1 });
     let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
     let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
     let now = crate::Clock::now(&crate::SystemClock);
@@ -183,15 +194,11 @@ pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: Call
     }))
 }
 
-async fn stopped(stop: Option<watch::Receiver<bool>>) {
-    match stop {
-        Some(mut stop) => {
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                // The worker is gone without a word: its runs go on.
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
+/// Until a worker wants its jobs back.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // The worker is gone without a word: its runs go on.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -208,8 +215,7 @@ impl Run<'_> {
     /// The call of a job, or why there is nothing to run.
     fn job(&self, begun: &Begun) -> std::result::Result<CallKey, Attempt> {
         let (Some(entry), Some(call)) = (&begun.entry, &begun.call) else { return Err(Attempt::Idle) };
-        let fresh = begun.vouch.judge(entry, begun.now, &begun.incarnation).is_fresh();
-        if fresh || entry.is_expired(begun.now) {
+        if !begun.vouch.is_stale(entry) || entry.is_expired(begun.now) {
             return Err(Attempt::Idle);
         }
         if begun.pending {
@@ -262,6 +268,20 @@ impl Run<'_> {
             tracked.source(&from);
         }
         Ok(())
+    }
+
+    /// Until the run has to end: its lease is lost, or its worker shuts down.
+    async fn interrupted(&self, lost: &mut oneshot::Receiver<()>, stop: &mut Option<watch::Receiver<bool>>) -> Error {
+        let stopping = async {
+            match stop {
+                Some(stop) => stopped(stop).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Ok(()) = lost => Error::new(ErrorKind::Cancelled, format!("the run of `{}` lost its lease", self.function.name)),
+            () = stopping => Error::new(ErrorKind::Cancelled, "the worker shuts down"),
+        }
     }
 
     fn outcome(&self, outcome: Outcome) -> Result<Output> {
