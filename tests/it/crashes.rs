@@ -6,7 +6,8 @@ use smache::{Result, Smache};
 use tokio::{runtime::Runtime, time::Instant};
 
 use crate::{
-    functions::greeting,
+    faulty,
+    functions::{greeting, square},
     probe::{Probe, until},
     world::{User, World},
 };
@@ -180,5 +181,31 @@ async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -
     let value = survivor.get(greeting(1)).await?;
     assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Annie", true));
     process.kill();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_runtime_that_ends_takes_the_heartbeats_of_others_not_along() -> Result<()> {
+    let (backend, faults) = faulty::memory();
+    let world = World::attached_to(backend);
+    let smache = world.builder().run_lease(LEASE).build().await?;
+    world.probe.close();
+    let process = Process::start();
+    process.run({
+        let smache = smache.clone();
+        async move { drop(tokio::spawn(async move { smache.get(square(1)).await })) }
+    });
+    world.probe.arrived(1).await;
+    process.kill();
+    world.probe.ended(1).await;
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.get(square(2)).await }
+    });
+    world.probe.arrived(2).await;
+    let beats = faults.calls("extend");
+    until("its own heart beats", async || Ok(faults.calls("extend") > beats + 3)).await?;
+    world.probe.open();
+    assert!(reader.await.expect("it does not panic")?.is_fresh());
     Ok(())
 }

@@ -6,8 +6,9 @@ use std::{
 };
 
 use smache::{
-    Freshness, Result, SourceId,
+    Cx, Error, ErrorKind, Freshness, Result, SourceId, State,
     backend::{Dependency, EntityKey, Hit, Invalidation, ManualClock},
+    computed,
     memory::Memory,
 };
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     faulty::Faulty,
     functions::{greeting, motto, news, square},
-    probe::Act,
+    probe::{Act, Probe},
     world::{RuntimeClock, User, World},
 };
 
@@ -219,7 +220,7 @@ async fn readers_in_the_moment_of_expiry_compute_once() -> Result<()> {
         tokio::spawn(async move {
             let value = *smache.get(news(1)).await?;
             values.lock().expect("nobody panics").push(value);
-            Ok::<_, smache::Error>(())
+            Ok::<_, Error>(())
         })
     };
     for reader in (0..20).map(read).collect::<Vec<_>>() {
@@ -227,5 +228,29 @@ async fn readers_in_the_moment_of_expiry_compute_once() -> Result<()> {
     }
     assert_eq!((values.lock().expect("nobody panics").as_slice(), world.probe.runs()), (&[2; 20][..], 2));
     assert!(begin.elapsed() < Duration::from_secs(1));
+    Ok(())
+}
+
+/// Made of a greeting, for a minute.
+#[computed(ttl = "1m", calls(greeting))]
+async fn bulletin(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String> {
+    let greeting = cx.get(greeting(id)).await?;
+    probe.pass("bulletin").await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    Ok(greeting.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_lives_no_longer_for_being_found_unchanged() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = world.builder().register::<bulletin>().upkeep(false).build().await?;
+    smache.get(bulletin(1)).await?;
+    clock.advance(MINUTE / 2);
+    smache.changed::<User>(&1).await?;
+    smache.run_until_idle().await?;
+    assert!(smache.is_fresh(bulletin(1)).await?);
+    assert_eq!(world.probe.log(), ["greeting 1", "bulletin", "greeting 1"], "it was not run again");
+    clock.advance(MINUTE / 2);
+    assert!(smache.peek(bulletin(1)).await?.is_none(), "a minute after its function ran");
     Ok(())
 }

@@ -186,7 +186,7 @@ async fn heartbeats_do_not_end_a_run_that_is_about_to_begin() -> Result<()> {
 
 /// Made of another call.
 #[computed(calls(greeting))]
-async fn letter(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String> {
+pub(crate) async fn letter(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String> {
     let greeting = cx.get(greeting(id)).await?;
     probe.pass(format!("letter {id}")).await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
     Ok(format!("{}. Yours, us", *greeting))

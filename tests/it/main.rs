@@ -47,6 +47,7 @@ mod probe;
 mod results;
 mod retries;
 mod shutdown;
+mod slow;
 mod sources;
 mod split;
 mod statistics;

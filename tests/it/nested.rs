@@ -7,12 +7,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use smache::{
-    Cx, Entity, ErrorKind, Failure, Result, Smache, State,
+    Cx, Entity, ErrorKind, Failure, Freshness, Result, Smache, State,
     backend::ManualClock,
     computed,
     memory::{Memory, MemorySource},
     tag,
 };
+
+use crate::probe::until;
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "grades")]
@@ -266,5 +268,27 @@ async fn a_touched_tag_makes_stale_what_depends_on_it() -> Result<()> {
     assert!(!smache.is_fresh(priced()).await?);
     smache.run_until_idle().await?;
     assert_eq!(log.take(), "priced");
+    Ok(())
+}
+
+/// A leader that died, or a source that cannot be reached: nothing is fresh, and nothing need be run twice for that.
+#[tokio::test]
+async fn while_a_feed_is_down_nested_calls_work_like_others() -> Result<()> {
+    let School { smache, log, clock, .. } = school().await?;
+    smache.shutdown().await;
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(*smache.get(certificate(1)).await?, "passed");
+    assert_eq!(log.take(), "certificate(1) passed(1) points(1)");
+    assert_eq!(smache.peek(certificate(1)).await?.map(|stored| stored.freshness()), Some(Freshness::Unvouched));
+    assert_eq!(smache.peek(passed(1)).await?.map(|stored| stored.freshness()), Some(Freshness::Unvouched));
+    smache.changed::<Grade>(&1).await?;
+    let worker = smache.worker().start();
+    until("nothing is left", async || {
+        let stats = smache.stats().await?;
+        Ok(stats.store.stale + stats.jobs.recompute + stats.jobs.propagation + stats.jobs.running == 0)
+    })
+    .await?;
+    assert_eq!(log.take(), "points(1)", "it came out equal");
+    worker.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }

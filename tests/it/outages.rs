@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     faulty::{self, Fault, Faults},
     functions::{greeting, square},
+    leases::letter,
     probe::{Act, until},
     world::{User, World},
 };
@@ -380,5 +381,35 @@ async fn outage_of_a_worker(fault: Fault) -> Result<()> {
         worked.await?;
     }
     worker.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_nested_calls_compute_directly_too() -> Result<()> {
+    let (world, faults) = world().await?;
+    let smache = world.builder().store_timeout(BOUND).register::<letter>().build().await?;
+    for fault in [Fault::Unavailable, Fault::Hang] {
+        faults.all(fault);
+        let value = smache.get(letter(1)).await?;
+        assert_eq!((value.as_str(), value.freshness()), ("Hello, Anna. Yours, us", Freshness::Unvouched), "{fault:?}");
+        faults.heal();
+    }
+    Ok(())
+}
+
+/// What nobody vouches for was stored all the same.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_while_a_feed_is_down_is_no_conflict() -> Result<()> {
+    let (backend, faults) = faulty::memory();
+    let world = World::on(backend);
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.shutdown().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    faults.times("commit", Fault::Ambiguous, 1);
+    smache.get(greeting(1)).await?;
+    assert_eq!(smache.stats().await?.process.conflicts, 0);
+    let stored = smache.peek(greeting(1)).await?.expect("it is stored");
+    assert_eq!(stored.freshness(), Freshness::Unvouched);
     Ok(())
 }

@@ -184,3 +184,20 @@ async fn readers_do_not_need_the_queue() -> Result<()> {
     assert_eq!((world.probe.runs(), smache.inspect(&smache.key(&greeting(1))?).await?.is_some()), (2, true));
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_revives_a_buried_job_although_the_queue_fails() -> Result<()> {
+    let (world, builder, faults, _) = split().await?;
+    let smache = builder.build().await?;
+    smache.get(greeting(1)).await?;
+    world.probe.act(Act::Fail);
+    let worker = smache.worker().max_attempts(1).start();
+    smache.changed::<User>(&1).await?;
+    until("it is buried", async || Ok(smache.stats().await?.jobs.buried == 1)).await?;
+    world.probe.act(Act::Succeed);
+    faults.times("enqueue", Fault::Unavailable, 2);
+    smache.changed::<User>(&1).await?;
+    until("it is enqueued later", async || smache.is_fresh(greeting(1)).await).await?;
+    worker.shutdown(SECOND).await;
+    Ok(())
+}

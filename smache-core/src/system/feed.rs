@@ -67,7 +67,7 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
     let behind_feeds: Vec<&SourceId> =
         inner.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
     let behind_feeds = inner.routes.vouched(behind_feeds.into_iter().cloned());
-    let deadline = Instant::now() + START;
+    let deadline = tokio::time::Instant::now() + START;
     loop {
         let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
         inner.life.remember(&lookup.incarnation);
@@ -84,7 +84,7 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
         if let Some(error) = failed {
             return Err(error);
         }
-        if smache.tasks().feeds().is_empty() || Instant::now() > deadline {
+        if smache.tasks().feeds().is_empty() || tokio::time::Instant::now() > deadline {
             // Another process leads, or should: reads are unvouched until it does, which is no reason not to start.
             tracing::warn!(source = %waiting, "nobody vouches for the source yet: its values are unvouched until a feed runs");
             return Ok(());

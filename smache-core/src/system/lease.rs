@@ -1,23 +1,22 @@
-//! The leases of the runs of this process, kept alive by one task however many runs there are.
+//! The leases of the runs of this process, kept alive by one task a runtime, however many runs there are.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{runtime, sync::oneshot, task::JoinHandle};
 
 use super::Inner;
 use crate::{Abort, EntryId, Token};
 
-/// The runs of this process.
+/// The runs of this process. Those of a runtime end with it, and so does what extends them.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<Running>);
+pub(crate) struct Leases(Mutex<HashMap<runtime::Id, Running>>);
 
 #[derive(Debug, Default)]
 struct Running {
     runs: HashMap<Token, (EntryId, oneshot::Sender<()>)>,
-    /// Extends them all. It may end before they do, with the runtime of the run that started it.
     beat: Option<JoinHandle<()>>,
 }
 
@@ -26,24 +25,31 @@ pub(crate) struct Lease {
     inner: Arc<Inner>,
     id: EntryId,
     token: Token,
+    /// Where it is kept alive.
+    runtime: Option<runtime::Id>,
     settled: bool,
 }
 
 impl Lease {
     /// Of a run that is about to begin: if the answer of the store gets lost, the drop gives the lease back all the same.
     pub(crate) fn hold(inner: &Arc<Inner>, id: EntryId, token: Token) -> Self {
-        Self { inner: Arc::clone(inner), id, token, settled: false }
+        Self { inner: Arc::clone(inner), id, token, runtime: None, settled: false }
     }
 
     /// Keeps the lease alive from now on. The receiver fires when it is lost. Only for a run that has begun: of another
     /// one the store would say that it is lost.
-    pub(crate) fn keep(&self) -> oneshot::Receiver<()> {
+    pub(crate) fn keep(&mut self) -> oneshot::Receiver<()> {
         let (lost, receiver) = oneshot::channel();
-        let mut running = self.inner.leases.lock();
+        let here = runtime::Handle::current().id();
+        let mut leases = self.inner.leases.lock();
+        let running = leases.entry(here).or_default();
         running.runs.insert(self.token, (self.id, lost));
+        // A finished one is of an earlier runtime with the same id.
         if running.beat.as_ref().is_none_or(JoinHandle::is_finished) {
-            running.beat = Some(tokio::spawn(beat(Arc::downgrade(&self.inner))));
+            running.beat = Some(tokio::spawn(beat(Arc::downgrade(&self.inner), here)));
         }
+        drop(leases);
+        self.runtime = Some(here);
         receiver
     }
 
@@ -55,13 +61,15 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.inner.leases.lock().runs.remove(&self.token);
+        if let Some(runtime) = self.runtime {
+            self.inner.leases.remove(runtime, &self.token);
+        }
         if self.settled {
             return;
         }
         let (inner, id, token) = (Arc::clone(&self.inner), self.id, self.token);
         // Without a runtime nobody can tell the store: the lease lapses by itself.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        if let Ok(runtime) = runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
                 if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await {
@@ -73,30 +81,35 @@ impl Drop for Lease {
 }
 
 impl Leases {
-    fn lock(&self) -> MutexGuard<'_, Running> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<runtime::Id, Running>> {
         // Insertions and removals only: whole after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn remove(&self, runtime: runtime::Id, token: &Token) -> Option<oneshot::Sender<()>> {
+        self.lock().get_mut(&runtime)?.runs.remove(token).map(|(_, lost)| lost)
+    }
 }
 
-/// Extends all leases three times in their length. Ends when there are none, or with the system.
-async fn beat(inner: Weak<Inner>) {
+/// Extends the leases of a runtime three times in their length. Ends when there are none, or with the system.
+async fn beat(inner: Weak<Inner>, here: runtime::Id) {
     loop {
         let Some(period) = inner.upgrade().map(|inner| inner.settings.run_lease / 3) else { return };
         tokio::time::sleep(period).await;
         let Some(inner) = inner.upgrade() else { return };
         let runs: Vec<(EntryId, Token)> = {
-            let mut running = inner.leases.lock();
-            if running.runs.is_empty() {
-                running.beat = None;
+            let mut leases = inner.leases.lock();
+            let runs = leases.get(&here).map(|running| &running.runs).filter(|runs| !runs.is_empty());
+            let Some(runs) = runs else {
+                leases.remove(&here);
                 return;
-            }
-            running.runs.iter().map(|(token, (id, _))| (*id, *token)).collect()
+            };
+            runs.iter().map(|(token, (id, _))| (*id, *token)).collect()
         };
         match inner.timed("extend", inner.store.extend(&runs, inner.settings.run_lease)).await {
             Ok(held) => {
                 for ((_, token), _) in runs.iter().zip(held).filter(|(_, held)| !held) {
-                    if let Some((_, lost)) = inner.leases.lock().runs.remove(token) {
+                    if let Some(lost) = inner.leases.remove(here, token) {
                         // A run that ended meanwhile does not listen any more.
                         let _ = lost.send(());
                     }

@@ -113,7 +113,7 @@ impl Ran {
 /// Tries to compute an entry. Never waits for another process.
 pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
     let token = Token::random();
-    let lease = Lease::hold(&inner, id, token);
+    let mut lease = Lease::hold(&inner, id, token);
     let begin = Begin { id, token, lease: inner.settings.run_lease };
     let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
         BeginOutcome::Begun(begun) => begun,
