@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,11 +18,15 @@ use crate::{
     events::{Event, Watched},
     feed::MongoFeed,
     position::{ClusterTime, Covers, Place},
+    primary::Primary,
     progress::{Progress, Seen},
 };
 
-/// How long the primary's answer may take before the stream goes on without.
+/// How long a batch waits for the primary's answer. Then the stream goes on without, and the next batch waits for it.
 const MARK_WITHIN: Duration = Duration::from_millis(500);
+
+/// A question to the primary, bounded by the timeout of the feed.
+type Asking = Pin<Box<dyn Future<Output = Result<Primary>> + Send>>;
 
 /// One reply of the server: the first one of a cursor, or that of one `getMore`.
 pub(crate) struct Reply(RawBatch);
@@ -68,6 +73,8 @@ pub(crate) struct MongoStream {
     first: Option<Reply>,
     place: Place,
     progress: Progress,
+    /// A question on its way, and when it was asked.
+    asking: Option<(Instant, Asking)>,
     /// The server ends a stream when its database is dropped.
     ended: bool,
 }
@@ -92,7 +99,7 @@ impl MongoStream {
                 (Place::start(token, reply.time()), None)
             }
         };
-        Ok(Self { feed, watched, cursor, first, place, progress: Progress::default(), ended: false })
+        Ok(Self { feed, watched, cursor, first, place, progress: Progress::default(), asking: None, ended: false })
     }
 
     /// Begins anew behind the event that has ended the stream.
@@ -109,11 +116,16 @@ impl MongoStream {
         if !self.progress.wants_mark() {
             return Ok(());
         }
-        let now = Instant::now();
-        match tokio::time::timeout(MARK_WITHIN, self.feed.primary()).await {
-            Ok(primary) => self.progress.mark(now, primary?.time),
-            // The next call asks again; meanwhile the feed only looks older than it is.
-            Err(_) => tracing::debug!(feed = ?self.feed, "the primary did not tell its time within {MARK_WITHIN:?}"),
+        let (asked, mut asking) = self.asking.take().unwrap_or_else(|| {
+            let feed = self.feed.clone();
+            (Instant::now(), Box::pin(async move { feed.primary().await }))
+        });
+        match tokio::time::timeout(MARK_WITHIN, &mut asking).await {
+            Ok(Ok(primary)) => self.progress.mark(asked, primary.time),
+            Ok(Err(error)) if error.kind() != ErrorKind::Timeout => return Err(error),
+            // The next call asks anew; meanwhile the feed only looks older than it is.
+            Ok(Err(error)) => tracing::debug!(error = %error.report(), "the primary does not tell its time"),
+            Err(_) => self.asking = Some((asked, asking)),
         }
         Ok(())
     }

@@ -11,6 +11,11 @@ use std::{
 
 use mongodb::bson::doc;
 use smache_core::EntityKey;
+use smache_testkit::servers::shared_mongo_uri;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::world::{PATIENCE, User, World, key};
 
@@ -126,4 +131,43 @@ async fn a_feed_that_catches_up_vouches_only_when_it_has() {
         assert!(batch.as_of.is_none_or(|as_of| as_of < written || told == BEHIND), "vouched after {told} of {BEHIND}");
     }
     assert!(tail.all().await.is_empty());
+}
+
+/// A way to the server on which every answer comes that much later.
+async fn detour(uri: &str, delay: Duration) -> String {
+    let (scheme, rest) = uri.split_once("://").expect("a URI");
+    let (server, options) = rest.split_once('/').expect("a URI of one server");
+    let (_, address) = server.rsplit_once('@').unwrap_or(("", server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let own = listener.local_addr().expect("an address").to_string();
+    let uri = format!("{scheme}://{}/{options}", server.replace(address, &own));
+    let address = address.split(',').next().expect("an address").to_owned();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&address).await.expect("the server");
+            let ((mut asking, mut told), (mut answering, mut asked)) = (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut asking, &mut asked).await });
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(many @ 1..) = answering.read(&mut bytes).await {
+                    tokio::time::sleep(delay).await;
+                    if told.write_all(&bytes[..many]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    uri
+}
+
+#[tokio::test]
+async fn a_server_that_takes_long_to_tell_its_time_is_waited_for() {
+    let world = World::at(&detour(&shared_mongo_uri(), Duration::from_millis(700)).await).await;
+    let mut tail = world.tail().await;
+    let began = Instant::now();
+    while tail.next().await.as_of.is_none() {
+        assert!(began.elapsed() < PATIENCE, "the feed never vouches");
+    }
+    world.db.drop().await.expect("the database is dropped");
 }
