@@ -52,7 +52,9 @@ pub(crate) fn classify(error: &sqlx::Error, tables: Tables) -> (ErrorKind, &'sta
             (ErrorKind::Timeout, "no connection became free in time: give the pool more connections")
         }
         sqlx::Error::PoolClosed => (ErrorKind::Unavailable, "the pool of connections was closed: open it again"),
-        sqlx::Error::WorkerCrashed => (ErrorKind::Unavailable, "the connection to the database has ended"),
+        sqlx::Error::WorkerCrashed => {
+            (ErrorKind::Unavailable, "the connection to the database has ended: open the pool again")
+        }
         sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_)
         | sqlx::Error::ColumnNotFound(_)
@@ -72,7 +74,7 @@ fn sqlstate(code: &str, tables: Tables) -> (ErrorKind, &'static str) {
         "57014" | "55P03" | "25P04" => {
             (ErrorKind::Timeout, "the server gave the statement up: raise the timeout or look for what blocks it")
         }
-        "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Unavailable, "the server is starting or shutting down"),
+        "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Unavailable, "the server is starting or shutting down: try again later"),
         "53300" => (ErrorKind::Unavailable, "the server has too many connections: raise its `max_connections`"),
         // Space may come back without a change to the program, and every step is whole: it is asked again, as for a
         // Redis whose memory is full.
@@ -157,11 +159,13 @@ const NOT_THERE: &str =
     "a table or a column is not there: check the names, and call `install` of the source for what it needs beside them";
 
 /// What is said of a connection that ended without a reason of its own.
-pub(crate) const LOST: &str = "the connection to the server was lost";
+pub(crate) const LOST: &str = "the connection to the server was lost: try again, and see its log for why";
 
 fn io_error(kind: io::ErrorKind) -> (ErrorKind, &'static str) {
     match kind {
-        io::ErrorKind::TimedOut => (ErrorKind::Timeout, "the server does not answer in time"),
+        io::ErrorKind::TimedOut => {
+            (ErrorKind::Timeout, "the server does not answer in time: check that it runs and can be reached")
+        }
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
             (ErrorKind::Unavailable, "nothing listens at the address: start the server or check the URL")
         }

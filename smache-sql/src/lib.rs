@@ -19,6 +19,8 @@
 //! # What they promise
 //! Every step is one transaction, whatever it has to do: nobody sees a half of an invalidation, and the jobs that it needs
 //! are written with it. What is acknowledged is on the disk. Every namespace has rows of its own in the tables `smache_*`.
+//! A record whose bookkeeping cannot be read, because somebody else wrote to its row, is told of in the log and is as good as
+//! absent: nothing about other entries fails, and the next run stores it anew.
 //!
 //! # Releases
 //! The tables are made by the first who connects, and carry a version. A newer release migrates them when it connects: in one
@@ -41,8 +43,10 @@
 //! it is set on connections of this crate's own, and required of a pool that is given.
 //!
 //! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which nothing is
-//! vouched for until the feeds have replayed. What cannot be seen is a table that is put back to an earlier state while the
-//! server runs: after that, start a new epoch. `synchronous_commit = off` is overridden, or refused on a given pool.
+//! vouched for until the feeds have replayed. So are tables that were dropped and made again, as by `pg_restore --clean`. What
+//! cannot be seen is an earlier state that is put back into the same tables while the server runs, as by
+//! `pg_restore --data-only`: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all) after that, in every
+//! namespace. `synchronous_commit = off` is overridden, or refused on a given pool.
 //!
 //! # Reports within the writer's transaction
 //! Where the application's tables are in the database of the store, a transaction takes its invalidation along:
@@ -63,7 +67,8 @@
 //! One file in WAL mode with `synchronous = FULL`, shared by any number of processes of one machine. The writers of a process
 //! stand in line for one connection; readers never wait. The time is this machine's clock. An incarnation is a name in the
 //! file together with the number of the file (its inode), so that a copy that was restored is another one; a copy over the
-//! same inode cannot be seen, and needs a new epoch. Waiting workers are woken at once by their own process and look every
+//! same inode cannot be seen: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all) after that, in every
+//! namespace. Waiting workers are woken at once by their own process and look every
 //! 50 milliseconds for the jobs of others. `Sqlite::builder(path).max_bytes(n)` bounds the file: one that is full refuses
 //! steps, can be read, and takes steps again when something was removed or has expired.
 

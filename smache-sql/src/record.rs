@@ -32,7 +32,11 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-const UNREADABLE: &str = "the bookkeeping of a record cannot be read: remove the row of `smache_entries`";
+const UNREADABLE: &str = "the bookkeeping of a record cannot be read";
+const UNREADABLE_STALENESS: &str = "the `staleness` of a record is not one";
+const UNREADABLE_EPOCHS: &str = "the `epochs` of a record cannot be read";
+const UNREADABLE_CAUSES: &str = "the `causes` of a record cannot be read";
+const UNREADABLE_USED: &str = "what a record has `used` cannot be read";
 const UNREADABLE_VOUCH: &str = "what vouches cannot be read: remove the rows of the namespace";
 
 /// What a look-up answered.
@@ -68,7 +72,7 @@ impl Rows {
     pub(crate) fn read<R: Cells>(rows: &[R], database: &str) -> Result<Self> {
         let mut read = Self::default();
         let (mut now, mut incarnation, mut clock, mut vouch) = (None, None, 0, None::<Vouch>);
-        let mut sources = Vec::new();
+        let (mut sources, mut damaged) = (Vec::new(), Damaged::default());
         for row in rows {
             let row = Row { row, database };
             match row.int(0)? {
@@ -91,14 +95,21 @@ impl Rows {
                     sources.push((name, vouch));
                 }
                 Some(2) => {
-                    read.entries.insert(row.id()?, row.entry()?);
+                    let id = row.id()?;
+                    read.entries.extend(damaged.left_out(id, row.entry()).map(|entry| (id, entry)));
                 }
                 Some(3) => {
-                    read.rest.insert(row.id()?, row.rest()?);
+                    let id = row.id()?;
+                    read.rest.extend(damaged.left_out(id, row.rest()).map(|rest| (id, rest)));
                 }
                 Some(4) => read.busy = row.int(7)?.map(|busy| Duration::from_millis(count(busy))),
                 _ => return Err(corrupt(UNREADABLE)),
             }
+        }
+        // As a whole: a value without what it depends on would be taken for one that depends on nothing.
+        for id in &damaged.0 {
+            read.entries.remove(id);
+            read.rest.remove(id);
         }
         if let (Some(now), Some(incarnation), Some(mut vouch)) = (now, incarnation, vouch) {
             vouch.sources.extend(sources);
@@ -118,6 +129,22 @@ impl Rows {
         (record.causes, record.lazy, record.conflicts) = (rest.causes, rest.lazy, rest.conflicts);
         (record.failures, record.last_failure) = (rest.failures, rest.last_failure);
         Some(record)
+    }
+}
+
+/// The entries whose records cannot be read. They are as good as absent, so that the next run stores them anew, and they stop
+/// nothing that is about others.
+#[derive(Default)]
+struct Damaged(HashSet<EntryId>);
+
+impl Damaged {
+    /// What was read of a record, unless it is damaged.
+    fn left_out<T>(&mut self, id: EntryId, read: Result<T>) -> Option<T> {
+        read.inspect_err(|error| {
+            tracing::warn!(entry = %id, error = %error.report(), "a record that cannot be read is left out");
+            self.0.insert(id);
+        })
+        .ok()
     }
 }
 
@@ -154,10 +181,10 @@ impl<R: Cells> Row<'_, R> {
             0 => Staleness::Fresh,
             1 => Staleness::Child,
             2 => Staleness::Hard,
-            _ => return Err(corrupt(UNREADABLE)),
+            _ => return Err(corrupt(UNREADABLE_STALENESS)),
         };
         Ok(StoredEntry {
-            epochs: decode_epochs(&self.some_bytes(4, UNREADABLE)?).ok_or_else(|| corrupt(UNREADABLE))?,
+            epochs: decode_epochs(&self.some_bytes(4, UNREADABLE_EPOCHS)?).ok_or_else(|| corrupt(UNREADABLE_EPOCHS))?,
             meta: self.some_bytes(5, UNREADABLE)?.into(),
             value: self.some_bytes(6, UNREADABLE)?.into(),
             version: count(self.some_int(7)?),
@@ -169,15 +196,14 @@ impl<R: Cells> Row<'_, R> {
     }
 
     fn rest(&self) -> Result<Rest> {
-        let causes = self.text(2)?.unwrap_or_default();
-        let causes: Vec<String> =
-            serde_json::from_str(&causes).map_err(|error| corrupt(UNREADABLE).with_source(error))?;
+        let causes = decode_causes(&self.text(2)?.unwrap_or_default())
+            .map_err(|error| corrupt(UNREADABLE_CAUSES).with_source(error))?;
         let at = self.int(9)?.map(timestamp);
         Ok(Rest {
             call: self.some_bytes(4, UNREADABLE)?.into(),
-            used: decode_used(&self.some_bytes(5, UNREADABLE)?).ok_or_else(|| corrupt(UNREADABLE))?,
+            used: decode_used(&self.some_bytes(5, UNREADABLE_USED)?).ok_or_else(|| corrupt(UNREADABLE_USED))?,
             conflicts: few(self.some_int(7)?),
-            causes: causes.into_iter().map(Arc::from).collect(),
+            causes,
             lazy: self.some_int(10)? != 0,
             failures: few(self.some_int(8)?),
             last_failure: self.text(1)?.zip(at).map(|(message, at)| RunFailure { message, at }),
@@ -208,6 +234,12 @@ pub(crate) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
         bytes = rest;
     }
     Some(Epochs { global: Epoch::from_bytes(*global), sources })
+}
+
+/// Why an entry is stale, as an array of JSON.
+pub(crate) fn decode_causes(json: &str) -> serde_json::Result<Vec<Arc<str>>> {
+    let causes: Vec<String> = serde_json::from_str(json)?;
+    Ok(causes.into_iter().map(Arc::from).collect())
 }
 
 /// A used dependency as records keep it: sixteen bytes, and `1` direct or `0` through a child.

@@ -7,9 +7,11 @@ CREATE OR REPLACE FUNCTION smache_now() RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT floor(extract(epoch FROM transaction_timestamp()) * 1000)::bigint
 $$;
 
--- Which life of which database: every start of a server, so every failover and every restore, is another one.
+-- Which life of which tables: every start of a server, so every failover, and every restore that makes the tables again is
+-- another one, also in a server that goes on, or under another name beside them. What is put into the same tables is not seen.
 CREATE OR REPLACE FUNCTION smache_life() RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT incarnation || '/' || (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint FROM smache_meta
+    SELECT concat_ws('/', incarnation, current_database(), tableoid,
+        (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint) FROM smache_meta
 $$;
 
 CREATE OR REPLACE FUNCTION smache_random() RETURNS bytea LANGUAGE sql VOLATILE AS $$
@@ -44,7 +46,8 @@ BEGIN
     RETURN s;
 END $$;
 
--- Whether the epochs of an entry are the present ones: the namespace's, then length, name and epoch of each source.
+-- Whether the epochs of an entry are the present ones: the namespace's, then length, name and epoch of each source. Names
+-- are compared as bytes: those of a damaged record need not be text.
 CREATE OR REPLACE FUNCTION smache_present(p_ns bigint, p_epochs bytea) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     place int := 17;
@@ -54,10 +57,10 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    WHILE place < length(p_epochs) LOOP
+    WHILE place <= length(p_epochs) LOOP
         size := get_byte(p_epochs, place - 1);
         PERFORM 1 FROM smache_sources
-            WHERE ns = p_ns AND name = convert_from(substring(p_epochs FROM place + 1 FOR size), 'UTF8')
+            WHERE ns = p_ns AND convert_to(name, 'UTF8') = substring(p_epochs FROM place + 1 FOR size)
                 AND epoch = substring(p_epochs FROM place + 1 + size FOR 16);
         IF NOT FOUND THEN
             RETURN false;
@@ -72,10 +75,10 @@ CREATE OR REPLACE FUNCTION smache_deps(p_used bytea) RETURNS SETOF bytea LANGUAG
     SELECT substring(p_used FROM place FOR 16) FROM generate_series(1, length(p_used), 17) AS place
 $$;
 
--- The last eight causes, none twice in a row.
+-- The last eight causes, none twice in a row. What is in a damaged record stops nobody.
 CREATE OR REPLACE FUNCTION smache_note(p_causes text[], p_new text[]) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    causes text[] := p_causes;
+    causes text[] := CASE WHEN array_ndims(p_causes) = 1 THEN array_remove(p_causes, NULL) ELSE '{}' END;
     cause text;
 BEGIN
     FOREACH cause IN ARRAY coalesce(p_new, '{}') LOOP
@@ -152,7 +155,7 @@ BEGIN
     SELECT staleness, lazy, epochs INTO e FROM smache_entries WHERE ns = p_ns AND id = p_id;
     RETURN CASE
         WHEN NOT FOUND OR e.lazy THEN NULL
-        WHEN e.staleness = 2 OR NOT smache_present(p_ns, e.epochs) THEN 1
+        WHEN e.staleness NOT IN (0, 1) OR NOT smache_present(p_ns, e.epochs) THEN 1
         WHEN e.staleness = 1 THEN 0
     END;
 END $$;

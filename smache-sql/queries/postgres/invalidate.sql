@@ -43,7 +43,9 @@ BEGIN
                 FROM hit GROUP BY id
         ), done AS (
             UPDATE smache_entries e SET
-                staleness = greatest(e.staleness, entry.level), since = coalesce(e.since, t),
+                -- That of a damaged record may be any number.
+                staleness = CASE WHEN e.staleness IN (0, 1) THEN greatest(e.staleness, entry.level) ELSE 2 END,
+                since = coalesce(e.since, t),
                 causes = smache_note(e.causes, entry.causes)
             FROM entry WHERE e.ns = s.ns AND e.id = entry.id
             RETURNING e.id, e.staleness, e.lazy

@@ -83,8 +83,9 @@ BEGIN
         version = excluded.version, staleness = excluded.staleness, stored_at = excluded.stored_at,
         since = CASE WHEN stale > 0 AND e.staleness > 0 THEN coalesce(e.since, t) ELSE excluded.since END,
         expires = excluded.expires, failures = 0, failed_at = NULL, failure = NULL, lazy = excluded.lazy,
-        conflicts = CASE WHEN stale > 0 THEN e.conflicts + 1 ELSE 0 END,
-        causes = CASE WHEN stale > 0 THEN e.causes ELSE '{}' END,
+        -- What is in a damaged record stops nobody.
+        conflicts = CASE WHEN stale > 0 THEN least(e.conflicts, 4294967294) + 1 ELSE 0 END,
+        causes = CASE WHEN stale > 0 THEN smache_note(e.causes, '{}') ELSE '{}' END,
         epochs = excluded.epochs, call = excluded.call, used = excluded.used, meta = excluded.meta,
         value = excluded.value;
 
@@ -119,7 +120,7 @@ BEGIN
         RETURN false;
     END IF;
     IF p_failure IS NOT NULL THEN
-        UPDATE smache_entries SET failures = failures + 1, failure = p_failure, failed_at = t
+        UPDATE smache_entries SET failures = least(failures, 4294967294) + 1, failure = p_failure, failed_at = t
             WHERE ns = s.ns AND id = p_id;
     END IF;
     IF p_jobs THEN

@@ -1,7 +1,10 @@
--- Marks the dependants of $2 for the reason $3, which is among the last eight of each, none twice in a row.
+-- Marks the dependants of $2 for the reason $3, which is among the last eight of each, none twice in a row. What is in a
+-- damaged record stops nobody: it is hard stale, without the causes of before.
 UPDATE smache_entries AS e SET
-    staleness = max(e.staleness, 1 + g.direct), since = coalesce(e.since, $4),
+    staleness = CASE WHEN g.direct = 0 AND e.staleness IN (0, 1) THEN 1 ELSE 2 END, since = coalesce(e.since, $4),
     causes = CASE
+        WHEN NOT json_valid(e.causes) THEN json_array($3)
+        WHEN json_type(e.causes) <> 'array' THEN json_array($3)
         WHEN e.causes ->> '$[#-1]' IS $3 THEN e.causes
         WHEN json_array_length(e.causes) < 8 THEN json_insert(e.causes, '$[#]', $3)
         ELSE json_insert(json_remove(e.causes, '$[0]'), '$[#]', $3)

@@ -40,6 +40,14 @@ fn each_code_of_postgres_has_its_kind() {
 }
 
 #[test]
+fn a_lost_connection_says_what_to_do() {
+    for (kind, message) in [sqlstate("08006", Tables::Own), io_error(io::ErrorKind::ConnectionReset)] {
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(message.contains("lost: try again") && message.contains("log"), "{message}");
+    }
+}
+
+#[test]
 fn each_code_of_sqlite_has_its_kind() {
     let table = [
         (5, ErrorKind::Timeout),

@@ -330,7 +330,8 @@ impl Failure {
             Self::Database(error) => failed(error, &link.server),
             Self::Refused(error) => error,
             Self::Silent => {
-                let message = "the server does not answer in time, or all connections are in use";
+                let message = "the server does not answer in time, or all connections are in use: check that it runs, or \
+                               give the pool more connections";
                 Error::new(ErrorKind::Timeout, message).with_context("database", &link.server)
             }
         };

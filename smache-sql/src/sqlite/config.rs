@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{Backend, CacheStore, Clock, JobQueue, JobWrites, Namespace, Result, SystemClock};
+use smache_core::{Backend, CacheStore, Clock, Incarnation, JobQueue, JobWrites, Namespace, Result, SystemClock};
 
-use super::{SqliteQueue, SqliteStore, link::Link, schema};
+use super::{SqliteQueue, SqliteStore, clocks, link::Link, schema, within::INCARNATION};
+use crate::{cells::Cells, error::unexpected};
 
 /// A SQLite file as a backend. Clones share its connections; several processes may have the same file open.
 ///
@@ -95,7 +96,7 @@ impl SqliteBuilder {
     }
 
     /// Where the time comes from, for example a [`ManualClock`](smache_core::ManualClock) for tests without sleeps. All
-    /// processes that share the file must go by the same clock.
+    /// processes that share the file must go by the same clock. A `SqliteTransaction` on the file goes by it, too.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
@@ -108,6 +109,10 @@ impl SqliteBuilder {
     pub async fn open(self) -> Result<Sqlite> {
         let link = Link::open(&self.path, self.busy_timeout, self.max_bytes, self.clock).await?;
         schema::prepare(&link).await?;
+        let life = link.read(INCARNATION, |query| query).await?;
+        let life = life.first().map_or(Ok(None), |row| row.text(0)).map_err(|error| link.failed(error))?;
+        let life = life.ok_or_else(|| unexpected("open"))?;
+        clocks::note(Incarnation::new(life + &link.place.mark), &link.clock);
         Ok(Sqlite { link: Arc::new(link) })
     }
 }

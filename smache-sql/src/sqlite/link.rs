@@ -50,7 +50,7 @@ pub(super) struct Link {
     options: SqliteConnectOptions,
     busy_timeout: Duration,
     max_bytes: Option<u64>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) place: Place,
     /// Told when jobs were added by this process.
     bells: StdMutex<HashMap<String, Arc<Notify>>>,

@@ -1,5 +1,6 @@
 //! SQLite: every step is one transaction on the one connection of the process that writes.
 
+mod clocks;
 mod config;
 mod examine;
 mod jobs;

@@ -4,12 +4,14 @@ use std::{fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use smache_core::{
-    Clock, Error, ErrorKind, Incarnation, InvalidateWithin, JobWrites, Result, SystemClock, WithinOutcome,
-    WriterTransaction,
+    Error, ErrorKind, Incarnation, InvalidateWithin, JobWrites, Result, WithinOutcome, WriterTransaction,
 };
 use sqlx::{Connection, SqliteConnection};
 
-use super::link::{Place, Step};
+use super::{
+    clocks::clock_of,
+    link::{Place, Step},
+};
 use crate::{
     cells::time,
     error::{corrupt, wrong_server},
@@ -17,7 +19,7 @@ use crate::{
 
 const FILE: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
 const TABLES: &str = "SELECT count(*) FROM main.sqlite_schema WHERE name = 'smache_namespaces'";
-const INCARNATION: &str = "SELECT incarnation FROM main.smache_meta";
+pub(super) const INCARNATION: &str = "SELECT incarnation FROM main.smache_meta";
 const SPACE: &str = "SELECT count(*) FROM smache_namespaces WHERE name = $1";
 
 /// An open transaction on the file of a store, for [`Smache::within`](smache_core::Smache::within).
@@ -25,7 +27,7 @@ const SPACE: &str = "SELECT count(*) FROM smache_namespaces WHERE name = $1";
 /// Data and store are the main database of the connection: a transaction over an attached file is not one step in WAL mode.
 /// From its first change on it is the only writer of the file, as any transaction is, so that steps of the store wait for it
 /// up to the busy timeout, and look-ups do not. Begin it with `BEGIN IMMEDIATE` unless it changes before it reads. The time
-/// in it is this machine's clock. Workers that wait find its jobs within 50 milliseconds.
+/// in it is that of the store, where this process has it open, else this machine's. Workers that wait find its jobs within 50 milliseconds.
 ///
 /// ```no_run
 /// # use smache_core::{EntityType, Smache};
@@ -110,7 +112,7 @@ impl WriterTransaction for SqliteTransaction<'_> {
         if self.count(SPACE, Some(namespace.as_str())).await.map_err(|error| place.failed(error))? == 0 {
             return Ok(WithinOutcome::OtherStore);
         }
-        let now = time(SystemClock.now());
+        let now = time(clock_of(incarnation).now());
         let step = async {
             let step = Step::part_of(&mut *self.connection, &place, namespace.as_str(), now).await?;
             step.invalidate_within(incarnation, invalidation, *jobs == JobWrites::SameStep).await

@@ -62,7 +62,9 @@ async fn tables_without_a_single_key_are_refused(world: World) {
     config(&install("bare", None).await.expect_err("no key"), &["`bare`", "id_column"]);
     config(&install("bare", Some("a")).await.expect_err("not unique"), &["`a`", "unique"]);
     config(&install("bare", Some("c")).await.expect_err("no column"), &["`bare`", "`c`"]);
-    config(&install("nowhere", None).await.expect_err("no table"), &["nowhere"]);
+    config(&install("nowhere", None).await.expect_err("no table"), &["nowhere", "create it", "check the name"]);
+    world.run(&format!("CREATE VIEW {} AS SELECT * FROM <people>", world.table("seen"))).await;
+    config(&install("seen", None).await.expect_err("a view"), &["seen`", "tables that its rows come from"]);
     install("bare", Some("b")).await.expect("a unique column");
 }
 

@@ -8,6 +8,8 @@ use crate::world::{Person, World, key, on_both};
 on_both!(
     installing_twice_changes_nothing,
     uninstalling_removes_everything,
+    a_renamed_table_is_recorded_once_and_nothing_of_it_is_left,
+    a_table_that_was_dropped_or_renamed_leaves_nothing_behind_with_the_last_one,
     a_column_can_be_added,
     a_table_that_is_made_again_starts_anew,
     names_may_be_anything,
@@ -53,6 +55,69 @@ async fn uninstalling_removes_everything(world: World) {
     assert_eq!(left(&world).await, Vec::<String>::new());
     world.run("INSERT INTO <people> (id, name) VALUES (3, 'Cleo')").await;
     others.uninstall().await.expect("nothing to do");
+}
+
+/// How many changes are recorded of an update of one row.
+async fn recorded_by(world: &World, update: &str) -> usize {
+    let count = format!("SELECT CAST(seq AS TEXT) FROM {}", world.table("smache_changes"));
+    let before = world.ask(&count).await.len();
+    world.run(update).await;
+    world.ask(&count).await.len() - before
+}
+
+async fn a_renamed_table_is_recorded_once_and_nothing_of_it_is_left(world: World) {
+    world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
+    world.source().install().await.expect("install");
+    world.run("ALTER TABLE <people> RENAME TO persons").await;
+    let (persons, table) = (world.source_of::<Person>("persons"), world.table("persons"));
+    persons.install().await.expect("install");
+    assert_eq!(recorded_by(&world, &format!("UPDATE {table} SET name = 'Anne'")).await, 1);
+    let mut tail = persons.tail().await;
+    world.run(&format!("UPDATE {table} SET name = 'Ann'")).await;
+    assert_eq!(tail.told().await, ["1 updated Anne→Ann [name]"]);
+    persons.uninstall().await.expect("uninstall");
+    assert_eq!(left(&world).await, Vec::<String>::new());
+    world.run(&format!("UPDATE {table} SET name = 'Anna'")).await;
+
+    // Under the name of before, too; and another table may have that one by then.
+    persons.install().await.expect("install");
+    world.run(&format!("ALTER TABLE {table} RENAME TO people")).await;
+    world.run(&format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, name TEXT NOT NULL)")).await;
+    persons.uninstall().await.expect("uninstall");
+    assert_eq!(left(&world).await, Vec::<String>::new());
+    world.run("UPDATE <people> SET name = 'Anne'").await;
+}
+
+#[test]
+fn a_second_set_of_triggers_on_a_table_of_sqlite_is_noticed_and_removed() {
+    smache_testkit::run(async {
+        let world = World::sqlite().await;
+        world.source().install().await.expect("install");
+        // As an install after a renaming left it.
+        let second = "CREATE TRIGGER smache_insert_folk AFTER INSERT ON <people> BEGIN
+                      INSERT INTO smache_changes (source, op) VALUES ('folk', 'INSERT'); END";
+        world.run(second).await;
+        assert_eq!(world.source().open(Start::Now).await.err().expect("another set").kind(), ErrorKind::Config);
+        world.source().install().await.expect("install");
+        assert_eq!(recorded_by(&world, "INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await, 1);
+    });
+}
+
+async fn a_table_that_was_dropped_or_renamed_leaves_nothing_behind_with_the_last_one(world: World) {
+    for table in ["others", "dropped"] {
+        world.run(&format!("CREATE TABLE {} (id BIGINT PRIMARY KEY, name TEXT)", world.table(table))).await;
+        world.source_of::<Person>(table).install().await.expect("install");
+    }
+    world.source().install().await.expect("install");
+    world.run(&format!("DROP TABLE {}", world.table("dropped"))).await;
+    world.run("ALTER TABLE <people> RENAME TO persons").await;
+    let (others, persons) = (world.source_of::<Person>("others"), world.source_of::<Person>("persons"));
+    others.uninstall().await.expect("uninstall");
+    world.run(&format!("INSERT INTO {} (id, name) VALUES (1, 'Anna')", world.table("persons"))).await;
+    assert!(!left(&world).await.is_empty(), "the triggers of the renamed one need the change table");
+    persons.uninstall().await.expect("uninstall");
+    assert_eq!(left(&world).await, Vec::<String>::new());
+    world.run(&format!("INSERT INTO {} (id, name) VALUES (2, 'Bea')", world.table("persons"))).await;
 }
 
 async fn a_column_can_be_added(world: World) {

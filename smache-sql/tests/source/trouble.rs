@@ -1,6 +1,8 @@
 //! Tables, triggers and rights that go away under a source: what is said, and that it works again.
 
 use smache_core::{ErrorKind, Field, Start};
+use smache_sql::PostgresSourceBuilder;
+use sqlx::postgres::PgPoolOptions;
 
 use crate::world::{Person, World, key, on_both};
 
@@ -111,17 +113,66 @@ fn a_role_without_a_right_on_the_change_table_is_told_which() {
 }
 
 #[test]
-fn a_standby_is_refused_as_a_feed() {
+fn a_standby_is_refused_by_its_feed_and_by_every_read() {
     smache_testkit::run(async {
         let primary = smache_testkit::servers::PostgresServer::start().await;
         let world = World::postgres_at(&primary.url()).await;
         world.source().install().await.expect("install");
         let World::Postgres { schema, .. } = &world else { return };
+        // Whatever it is asked for: that a row is not there, or cannot be there, is an answer of old data, too.
+        world
+            .run(&format!(
+                "INSERT INTO <people> (id, name) VALUES (1, 'Anna'); CREATE TABLE {} (id int PRIMARY KEY, name text)",
+                world.table("small")
+            ))
+            .await;
         let standby = primary.start_standby().await;
         let pool = sqlx::PgPool::connect(&standby.url()).await.expect("a connection");
         let copy = World::Postgres { pool, schema: schema.clone() };
-        for error in [copy.source().open(Start::Now).await.err(), copy.source().install().await.err()] {
+        let name = |name: &str| {
+            Field::<Person, String>::new("name", |person| &person.name)
+                .eq(name.to_owned())
+                .into_filter()
+                .expect("a filter")
+        };
+        let number =
+            |id: i64| Field::<Person, i64>::new("id", |person| &person.id).eq(id).into_filter().expect("a filter");
+        let within = copy.built::<Person>("people", PostgresSourceBuilder::transactional, |builder| builder);
+        let (people, small) = (copy.source().plain(), copy.source_of::<Person>("small").plain());
+        for error in [
+            copy.source().open(Start::Now).await.err(),
+            copy.source().install().await.err(),
+            people.load(&[key(1)]).await.err(),
+            people.load(&[key(2)]).await.err(),
+            people.list().await.err(),
+            people.find(&name("Anna")).await.err(),
+            people.find(&name("Bea")).await.err(),
+            small.load(&[key(i64::MAX)]).await.err(),
+            small.find(&number(i64::MAX)).await.err(),
+            within.plain().load(&[key(1)]).await.err(),
+        ] {
             says(&error.expect("a standby"), ErrorKind::WrongServer, &["primary"]);
         }
+    });
+}
+
+#[test]
+fn a_pool_that_is_led_to_a_standby_later_is_refused_then() {
+    smache_testkit::run(async {
+        let primary = smache_testkit::servers::PostgresServer::start().await;
+        let World::Postgres { schema, .. } = World::postgres_at(&primary.url()).await else { return };
+        let pool = PgPoolOptions::new().max_connections(1).connect(&primary.url()).await.expect("a connection");
+        let world = World::Postgres { pool: pool.clone(), schema };
+        world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
+        let people = world.source().plain();
+        assert!(people.load(&[key(1)]).await.expect("load")[0].is_some());
+        let standby = primary.start_standby().await;
+        let options = (*pool.connect_options()).clone().port(standby.port());
+        pool.set_connect_options(options);
+        pool.acquire().await.expect("a connection").close().await.expect("it is closed");
+        says(&people.load(&[key(1)]).await.expect_err("a standby"), ErrorKind::WrongServer, &["people", "primary"]);
+        pool.set_connect_options((*pool.connect_options()).clone().port(primary.port()));
+        pool.acquire().await.expect("a connection").close().await.expect("it is closed");
+        assert_eq!(people.list().await.expect("list").len(), 1);
     });
 }

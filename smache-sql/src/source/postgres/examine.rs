@@ -29,21 +29,17 @@ pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Ex
         Finding::new(Severity::Danger, problem, "let the pool lead to the primary")
     });
     let Some(feed) = feed else { return examine_transactional(table, &doing, examination).await };
-    let examination = examination.guarantee(Guarantee::ChangeFeed);
-    // The feed says itself what it lacks.
-    match feed.look(&table.name).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::Config => {
-            let finding = || Finding::new(Severity::Danger, error.message(), "call `install` of the source");
-            return Ok(examination.finding(true, finding));
-        }
-        Err(error) if error.kind() == ErrorKind::WrongServer => {
-            let finding =
-                || Finding::new(Severity::Danger, error.message(), "see the rights and versions that it needs");
-            return Ok(examination.finding(true, finding));
-        }
-        Err(error) => return Err(error),
+    // The feed says itself what it lacks. Nothing is heard then, so that only reports of the application are left.
+    if let Err(error) = feed.look(&table.name).await {
+        let fix = match error.kind() {
+            ErrorKind::Config => "call `install` of the source",
+            ErrorKind::WrongServer | ErrorKind::Permission => "see the rights and versions that it needs",
+            _ => "see whether the server runs and can be reached",
+        };
+        let finding = || Finding::new(Severity::Danger, error.message(), fix);
+        return Ok(examination.guarantee(Guarantee::BestEffort).finding(true, finding));
     }
+    let examination = examination.guarantee(Guarantee::ChangeFeed);
     let (options, pool) = (table.pool.connect_options(), &table.pool);
     let notify =
         async |channel: String| sqlx::query("SELECT pg_notify($1, '')").bind(channel).execute(pool).await.map(drop);

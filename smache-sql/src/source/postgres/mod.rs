@@ -51,7 +51,7 @@ pub struct PostgresSource<T> {
 impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     /// The source of the entities of a table in the schema `public`. Connects to nothing.
     ///
-    /// The pool must lead to the primary. A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the
+    /// The pool must lead to the primary: what a standby answers is refused. A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the
     /// compiler.
     #[must_use]
     pub fn new(pool: &PgPool, table: impl Into<String>) -> Self {
@@ -90,8 +90,8 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
         triggers::install(&self.table).await
     }
 
-    /// Removes the triggers from the table, and with the last table of a schema the change table. Does nothing where there
-    /// are none.
+    /// Removes the triggers from the table, also where it has another name by now, and with the last table of a schema the
+    /// change table. Does nothing where there are none.
     ///
     /// # Errors
     /// `Permission`; `Unavailable`.

@@ -3,13 +3,16 @@
 use std::{collections::HashMap, fmt, time::Duration};
 
 use smache_core::{Error, ErrorKind, Result};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, postgres::PgArguments, query::QueryAs};
 use tokio::sync::OnceCell;
 
 use crate::{
-    error::{bounded, is_no_such_value, of_source},
+    error::{bounded, is_no_such_value, of_source, within},
     source::name::quoted,
 };
+
+/// The oldest server with all that the triggers and the feed use.
+const OLDEST: i32 = 130_000;
 
 /// A table of a database.
 pub(crate) struct PgTable {
@@ -78,12 +81,15 @@ impl PgTable {
             bounded(self.timeout, ErrorKind::Timeout, &doing, query.fetch_all(connection)).await?;
         let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         let Some((kind, logged, ..)) = rows.first() else {
-            return config(format!("there is no table `{}.{}` with columns", self.schema, self.name));
+            return config(format!(
+                "there is no table `{}.{}` with columns: create it, or check the name and the `schema` of the source",
+                self.schema, self.name
+            ));
         };
         if kind != "r" || !logged {
             return config(format!(
                 "`{}.{}` is not an ordinary table: views, foreign, partitioned, temporary and unlogged tables do not tell of \
-                 all their changes",
+                 all their changes; name the ordinary tables that its rows come from",
                 self.schema, self.name
             ));
         }
@@ -115,10 +121,7 @@ impl PgTable {
                 ));
             }
         };
-        let version = rows.first().map_or(0, |row| row.6);
-        if version < 130_000 {
-            return Err(Error::new(ErrorKind::WrongServer, format!("PostgreSQL 13 or newer is needed, not {version}")));
-        }
+        is_new_enough(rows.first().map_or(0, |row| row.6))?;
         let types = rows.into_iter().map(|(_, _, column, cast, ..)| {
             let as_json = cast == "json" || cast == "jsonb" || cast.ends_with("[]");
             (column, ColumnType { cast, as_json })
@@ -132,9 +135,7 @@ impl PgTable {
         let (table, column) = (self.qualified(), quoted(id));
         let cast = types.get(id).map_or("text", |kind| &kind.cast);
         let doing = self.doing("loading from");
-        let select =
-            format!("SELECT to_jsonb(smache_row.*)::text FROM ONLY {table} AS smache_row WHERE smache_row.{column}");
-        let typed = format!("{select} = ANY ($1::text[]::{cast}[])");
+        let typed = selecting(&table, &format!("WHERE smache_row.{column} = ANY ($1::text[]::{cast}[])"));
         let (mut rows, mut parts) = (Vec::new(), vec![ids]);
         while let Some(part) = parts.pop() {
             match self.strings(&typed, part, &doing).await? {
@@ -153,19 +154,32 @@ impl PgTable {
 
     /// `None` where the ids are not of the type.
     async fn strings(&self, sql: &str, ids: &[String], doing: &str) -> Result<Option<Vec<String>>> {
-        let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).bind(ids);
-        let rows = async {
-            match query.fetch_all(&self.pool).await {
-                Err(error) if is_no_such_value(&error) => Ok(None),
-                rows => rows.map(Some),
+        let query = sqlx::query_as(AssertSqlSafe(sql.to_owned())).bind(ids);
+        within(self.timeout, ErrorKind::Timeout, doing, self.answered(query, doing)).await
+    }
+
+    /// The rows of a primary, or `None` where a value that was asked for is not of its column's type.
+    async fn answered(&self, query: Rows<'_>, doing: &str) -> Result<Option<Vec<String>>> {
+        let failed = |error| of_source(error, doing);
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let (standby, rows) = match query.fetch_all(&mut *connection).await {
+            Ok(rows) => (rows.iter().any(|(standby, _)| *standby), Some(rows)),
+            // An error answers nothing else, and a standby may have an older type.
+            Err(error) if is_no_such_value(&error) => {
+                let asked = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await;
+                (asked.map_err(failed)?, None)
             }
+            Err(error) => return Err(failed(error)),
         };
-        bounded(self.timeout, ErrorKind::Timeout, doing, rows).await
+        if standby {
+            return Err(Error::new(ErrorKind::WrongServer, format!("{doing}: {STANDBY}")));
+        }
+        Ok(rows.map(|rows| rows.into_iter().filter_map(|(_, row)| row).collect()))
     }
 
     /// All rows that fulfil conditions; `None` as value is the absence of one.
     pub(super) async fn matching(&self, conditions: &[Equal], doing: &str) -> Result<Vec<String>> {
-        let mut sql = format!("SELECT to_jsonb(smache_row.*)::text FROM ONLY {} AS smache_row", self.qualified());
+        let mut wanted = String::new();
         for (index, Equal { column, kind, value }) in conditions.iter().enumerate() {
             let (joint, column, number) = (if index == 0 { "WHERE" } else { "AND" }, quoted(column), index + 1);
             // Not `IS NOT DISTINCT FROM`, which no index serves.
@@ -175,19 +189,40 @@ impl PgTable {
                 Some(_) if kind.as_json => format!("to_jsonb(smache_row.{column}) = ${number}::text::jsonb"),
                 Some(_) => format!("smache_row.{column} = ${number}::text::{}", kind.cast),
             };
-            sql.push_str(&format!(" {joint} {condition}"));
+            wanted.push_str(&format!(" {joint} {condition}"));
         }
-        let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+        let mut query = sqlx::query_as(AssertSqlSafe(selecting(&self.qualified(), &wanted)));
         for condition in conditions {
             query = query.bind(condition.value.as_deref());
         }
         // Without a bound: how long the whole takes is the application's own choice of a table.
-        match query.fetch_all(&self.pool).await {
-            Ok(rows) => Ok(rows),
-            Err(error) if is_no_such_value(&error) => Ok(Vec::new()),
-            Err(error) => Err(of_source(error, doing)),
-        }
+        Ok(self.answered(query, doing).await?.unwrap_or_default())
     }
+}
+
+/// Rows with whether the server is a standby; a row of its own, without any other, where there are none.
+type Rows<'q> = QueryAs<'q, Postgres, (bool, Option<String>), PgArguments>;
+
+const STANDBY: &str = "the server is a standby, which is behind, and results of old data would be called fresh: give the pool \
+     a URL that leads to the primary";
+
+/// Rows of a table, and which kind of server has answered. In the same statement, so that it costs no round trip, and each time:
+/// a pool may be led to a server that was demoted meanwhile. That there is no row is an answer, too.
+fn selecting(table: &str, wanted: &str) -> String {
+    format!(
+        "SELECT server.standby, found.json FROM (SELECT pg_is_in_recovery() AS standby) AS server
+         LEFT JOIN (SELECT to_jsonb(smache_row.*)::text AS json FROM ONLY {table} AS smache_row {wanted}) AS found ON true"
+    )
+}
+
+/// Looks at a version as the server numbers it: 150003 for 15.3.
+fn is_new_enough(version: i32) -> Result<()> {
+    if version >= OLDEST {
+        return Ok(());
+    }
+    let (major, needed) = (version / 10_000, OLDEST / 10_000);
+    let message = format!("the server of the source is PostgreSQL {major}: use {needed} or newer");
+    Err(Error::new(ErrorKind::WrongServer, message))
 }
 
 /// A column has a value, written as text, or as JSON where the column is compared as such.
@@ -202,5 +237,18 @@ impl fmt::Debug for PgTable {
     // By hand, because a pool shows the options of its connections.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgTable").field("schema", &self.schema).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_named_as_people_name_it() {
+        assert!(is_new_enough(130_000).is_ok() && is_new_enough(150_003).is_ok());
+        let error = is_new_enough(120_010).expect_err("too old");
+        assert_eq!(error.kind(), ErrorKind::WrongServer);
+        assert_eq!(error.message(), "the server of the source is PostgreSQL 12: use 13 or newer");
     }
 }

@@ -149,6 +149,7 @@ async fn make(table: &PgTable, doing: &str) -> Result<()> {
     );
     run(&mut transaction, version, doing).await?;
     mend(&mut transaction, &schema, doing).await?;
+    forget_others(&mut transaction, table, doing).await?;
 
     let intact = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", intact_triggers(&table.schema))));
     let intact: bool =
@@ -196,6 +197,18 @@ async fn mend(connection: &mut PgConnection, schema: &str, doing: &str) -> Resul
     Ok(())
 }
 
+/// The triggers that are on a table, and those that were made for it and went with a table that has another name by now.
+const PRESENT: &str = "SELECT quote_ident(t.tgname), format('%I.%I', n.nspname, c.relname)
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE t.tgfoid = to_regprocedure($1) AND NOT t.tgisinternal AND (n.nspname = $2 AND c.relname = $3
+        OR t.tgargs = convert_to($3, getdatabaseencoding()) || '\\x00'::bytea)";
+
+/// Forgets the tables that have no triggers any more: they were dropped or renamed, so that nobody else ever would.
+async fn forget_others(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<()> {
+    let (schema, present) = (quoted(&table.schema), present_triggers(&table.schema, "s.name"));
+    run(connection, format!("DELETE FROM {schema}.smache_tables s WHERE ({present}) IS NULL"), doing).await
+}
+
 /// Removes the triggers, and what they need with the last of them.
 pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
     let doing = table.doing("removing the triggers from");
@@ -209,24 +222,22 @@ pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
 async fn remove(table: &PgTable, doing: &str) -> Result<()> {
     let mut transaction = begin(table, doing).await?;
     let failed = |error| of_source(error, doing);
-    let (schema, qualified) = (quoted(&table.schema), table.qualified());
-    if exists(&mut transaction, table, &table.name).await.map_err(failed)? {
-        let drop = format!(
-            "DROP TRIGGER IF EXISTS smache_row ON {qualified}; DROP TRIGGER IF EXISTS smache_truncate ON {qualified};"
-        );
-        run(&mut transaction, drop, doing).await?;
+    let schema = quoted(&table.schema);
+    let record = format!("{schema}.smache_record()");
+    let present = sqlx::query_as(PRESENT).bind(&record).bind(&table.schema).bind(&table.name);
+    let present: Vec<(String, String)> = present.fetch_all(&mut *transaction).await.map_err(failed)?;
+    for (trigger, on) in present {
+        run(&mut transaction, format!("DROP TRIGGER IF EXISTS {trigger} ON {on}"), doing).await?;
     }
     if exists(&mut transaction, table, "smache_tables").await.map_err(failed)? {
-        run(
-            &mut transaction,
-            format!("DELETE FROM {schema}.smache_tables WHERE name = {}", escaped(&table.name)),
-            doing,
-        )
-        .await?;
-        let last = format!("SELECT NOT EXISTS (SELECT FROM {schema}.smache_tables)");
-        let last: bool = sqlx::query_scalar(AssertSqlSafe(last)).fetch_one(&mut *transaction).await.map_err(failed)?;
+        forget_others(&mut transaction, table, doing).await?;
+        let last = format!(
+            "SELECT NOT EXISTS (SELECT FROM {schema}.smache_tables)
+                AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = to_regprocedure($1))"
+        );
+        let last = sqlx::query_scalar(AssertSqlSafe(last)).bind(&record).fetch_one(&mut *transaction).await;
+        let last: bool = last.map_err(failed)?;
         if last {
-            // A forgotten trigger of a renamed table still needs the function, and is better found now than by a writer.
             let drop = format!(
                 "DROP FUNCTION IF EXISTS {schema}.smache_record();
                 DROP TABLE IF EXISTS {schema}.smache_changes, {schema}.smache_tables, {schema}.smache_feed;"

@@ -1,6 +1,7 @@
 //! What a table and its file say about themselves when they are examined.
 
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
+use sqlx::SqliteConnection;
 
 use super::{
     table::LiteTable,
@@ -36,22 +37,33 @@ pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Ex
     }
     let description = table.describe(&mut connection).await?;
     let found = version(&mut connection).await.map_err(failed)?;
-    let told = found == Some(VERSION) && intact(&mut connection, table, &description).await.map_err(failed)?;
+    let intact = intact(&mut connection, table, &description).await.map_err(failed)?;
+    let (told, in_memory) = (found == Some(VERSION) && intact, path.as_os_str() == ":memory:");
+    let newer = found.is_some_and(|found| found > VERSION);
+    let heard = told || newer && intact && serves(&mut connection).await.map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let what = format!("the table `{}` of the file {name} of SQLite {sqlite}", table.name);
-    let examination = Examination::new(what).guarantee(Guarantee::ChangeFeed);
+    // Where nothing is heard, only reports of the application are left.
+    let guarantee = if heard && !in_memory { Guarantee::ChangeFeed } else { Guarantee::BestEffort };
+    let examination = Examination::new(what).guarantee(guarantee);
     Ok(file
         .judge(examination)
-        .finding(path.as_os_str() == ":memory:", || {
+        .finding(in_memory, || {
             let problem = "the database is in memory, where every connection has another one: no change is told";
             Finding::new(Severity::Danger, problem, "use a file")
         })
-        .finding(found.is_none_or(|found| found <= VERSION) && !told, || {
+        .finding(!newer && !told, || {
             let problem = "the triggers are not there, or not made for the present columns, or by an older release";
             Finding::new(Severity::Danger, problem, "call `install` of the source")
         })
-        .finding(found.is_some_and(|found| found > VERSION), || {
+        .finding(newer, || {
             let problem = "the change table was migrated by a newer release";
             Finding::new(Severity::Warning, problem, "upgrade this program")
         }))
+}
+
+/// Whether a change table of a newer release still serves this one.
+async fn serves(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let serves = sqlx::query_scalar("SELECT oldest <= ?1 FROM smache_feed").bind(VERSION);
+    Ok(serves.fetch_optional(connection).await?.unwrap_or(false))
 }

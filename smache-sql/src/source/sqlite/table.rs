@@ -130,13 +130,19 @@ impl LiteTable {
         .await
         .map_err(failed)?;
         match found {
-            None => return config(format!("there is no table `{}`", self.name)),
+            None => {
+                return config(format!(
+                    "there is no table `{}`: create it, or check the name and the file of the pool",
+                    self.name
+                ));
+            }
             Some((name, _)) if name != self.name => {
-                return config(format!("the table `{}` is called `{name}`", self.name));
+                return config(format!("the table `{}` is called `{name}`: write its name so", self.name));
             }
             Some((_, kind)) if kind != "table" => {
                 return config(format!(
-                    "`{}` is a {kind}, and only tables have triggers that tell of all changes",
+                    "`{}` is a {kind}, and only tables have triggers that tell of all changes: name the tables that its rows \
+                     come from",
                     self.name
                 ));
             }

@@ -90,7 +90,15 @@ DELETE FROM smache_replaced WHERE source = {name};",
     bodies.into_iter().map(trigger).collect()
 }
 
-/// Whether the triggers are there, and made for the present columns and indexes.
+/// The triggers of this crate that are on a table. They go with it when it is renamed, and keep their names.
+async fn present(connection: &mut SqliteConnection, table: &str) -> sqlx::Result<Vec<String>> {
+    let names = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE";
+    let names: Vec<String> = sqlx::query_scalar(names).bind(table).fetch_all(connection).await?;
+    Ok(names.into_iter().filter(|name| KINDS.iter().any(|kind| name.starts_with(&trigger_name(kind, "")))).collect())
+}
+
+/// Whether the triggers are there, and made for the present columns and indexes, and no others beside them: each would record
+/// every write once more.
 pub(super) async fn intact(
     connection: &mut SqliteConnection,
     table: &LiteTable,
@@ -107,7 +115,7 @@ pub(super) async fn intact(
             return Ok(false);
         }
     }
-    Ok(true)
+    Ok(present(connection, &table.name).await?.len() == KINDS.len())
 }
 
 /// The version of what `install` has made, if it has made anything.
@@ -140,8 +148,13 @@ async fn run(connection: &mut SqliteConnection, sql: String, doing: &str) -> Res
     outcome.map(drop).map_err(|error| of_source(error, doing))
 }
 
-fn drops(table: &str) -> String {
-    KINDS.map(|kind| format!("DROP TRIGGER IF EXISTS {};", quoted(&trigger_name(kind, table)))).join("\n")
+/// Removes what is on the table, also under a name that it had before; and what has the names of its triggers, though it went
+/// with a table that has another name by now.
+async fn drop_triggers(connection: &mut SqliteConnection, table: &str, doing: &str) -> Result<()> {
+    let mut names = present(connection, table).await.map_err(|error| of_source(error, doing))?;
+    names.extend(KINDS.map(|kind| trigger_name(kind, table)));
+    let drops = names.iter().map(|name| format!("DROP TRIGGER IF EXISTS {};", quoted(name)));
+    run(connection, drops.collect::<Vec<_>>().join("\n"), doing).await
 }
 
 /// Makes the triggers, unless they are as they should be.
@@ -160,7 +173,7 @@ pub(super) async fn install(table: &LiteTable) -> Result<()> {
         format!("UPDATE smache_feed SET version = {VERSION}, oldest = {OLDEST_SERVED} WHERE version <> {VERSION}");
     run(&mut transaction, version, &doing).await?;
     if !intact(&mut transaction, table, &description).await.map_err(failed)? {
-        run(&mut transaction, drops(&table.name), &doing).await?;
+        drop_triggers(&mut transaction, &table.name, &doing).await?;
         for (_, sql) in triggers(&table.name, &description) {
             // One by one, because their bodies have semicolons of their own.
             sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failed)?;
@@ -176,7 +189,7 @@ pub(super) async fn uninstall(table: &LiteTable) -> Result<()> {
     let doing = table.doing("removing the triggers from");
     let begin = table.pool.begin_with("BEGIN IMMEDIATE");
     let mut transaction = bounded(table.timeout, ErrorKind::Unavailable, &doing, begin).await?;
-    run(&mut transaction, drops(&table.name), &doing).await?;
+    drop_triggers(&mut transaction, &table.name, &doing).await?;
     let last: bool = sqlx::query_scalar(
         "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name GLOB 'smache_insert_*')",
     )

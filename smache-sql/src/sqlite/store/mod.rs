@@ -92,8 +92,10 @@ impl Step<'_> {
             (_, 1) => None,
             (2, _) => Some(1),
             _ if !decode_epochs(&epochs).is_some_and(|epochs| vouch.has_epochs(&epochs)) => Some(1),
+            (0, _) => None,
             (1, _) => Some(0),
-            _ => None,
+            // Damaged.
+            _ => Some(1),
         })
     }
 }

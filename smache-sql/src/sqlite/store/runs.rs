@@ -10,7 +10,7 @@ use super::{SqliteStore, Step, TRACE};
 use crate::{
     cells::{Cells, KEPT_ERROR, clip, count, millis, number, time, timestamp},
     error::unexpected,
-    record::{edges, encode_edges, encode_epochs, named},
+    record::{decode_causes, edges, encode_edges, encode_epochs, named},
     sqlite::{
         jobs::{USUAL_PRIORITY, list, pairs},
         link::Statement,
@@ -41,7 +41,7 @@ const STORE: &str = include_str!("../../../queries/sqlite/store.sql");
 const ADD_EDGES: &str = "INSERT INTO smache_edges (ns, dep, id, direct) \
      SELECT $1, unhex(value ->> 0), $2, value ->> 1 FROM json_each($3) WHERE true \
      ON CONFLICT (ns, dep, id) DO UPDATE SET direct = excluded.direct";
-const FAILED: &str = "UPDATE smache_entries SET failures = failures + 1, failure = $3, failed_at = $4 \
+const FAILED: &str = "UPDATE smache_entries SET failures = min(failures, 4294967294) + 1, failure = $3, failed_at = $4 \
      WHERE ns = $1 AND id = $2";
 
 /// An id as an argument.
@@ -242,7 +242,8 @@ impl Step<'_> {
                 let kept = if cell(1)?.unwrap_or(0) > 0 { cell(2)? } else { None };
                 since = kept.or(since);
                 conflicts = cell(3)?.unwrap_or(0).saturating_add(1);
-                causes = old.text(4).map_err(|error| self.failed(error))?.unwrap_or(causes);
+                // Those of a damaged record would damage this one.
+                causes = old.text(4).ok().flatten().filter(|causes| decode_causes(causes).is_ok()).unwrap_or(causes);
             }
             old_used = old.bytes(0).map_err(|error| self.failed(error))?;
         }

@@ -15,7 +15,7 @@ pub(super) async fn run(url: &str, sql: String) {
 }
 
 /// The shared server with a new schema of the test's own, which is where tables are made.
-pub(super) async fn own_schema() -> (String, String) {
+pub(crate) async fn own_schema() -> (String, String) {
     let schema = format!("test_{}", Token::random());
     run(&shared_postgres_url(), format!("CREATE SCHEMA {schema}")).await;
     (format!("{}?options=-c%20search_path%3D{schema}", shared_postgres_url()), schema)

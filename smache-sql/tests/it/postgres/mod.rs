@@ -1,12 +1,13 @@
 //! PostgreSQL.
 
 mod conformance;
-mod connect;
+pub(super) mod connect;
 mod cost;
 mod doctor;
 mod held;
 mod life;
 mod migrate;
 mod proxy;
+mod restored;
 mod trouble;
 mod within;

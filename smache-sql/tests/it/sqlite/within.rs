@@ -1,8 +1,10 @@
 //! Changes that are reported within the transactions that make them: data, results and jobs in one file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use smache_core::{Backend, Builder, ErrorKind, Guarantee, Lane, Namespace, Reserve, Severity, Smache, Uncommitted};
+use smache_core::{
+    Backend, Builder, Clock, ErrorKind, Guarantee, Lane, ManualClock, Namespace, Reserve, Severity, Smache, Uncommitted,
+};
 use smache_sql::{Sqlite, SqliteSource, SqliteTransaction};
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, Transaction, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -209,6 +211,26 @@ async fn jobs_come_with_the_commit_and_are_found_by_workers_who_wait() {
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("it is woken").expect("a task").expect("wait");
     let jobs = queue.reserve(Reserve::new(Lane::Recompute, 9, LONG)).await.expect("reserve").jobs;
     assert_eq!(jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn jobs_are_due_by_the_clock_of_the_store() {
+    let world = World::new().await;
+    let clock = ManualClock::default();
+    let backend = Sqlite::builder(&world.path).clock(Arc::new(clock.clone())).open().await.expect("the file");
+    let queue = backend.queue(&Namespace::new("shop").expect("a name")).expect("a queue");
+    let smache = world.bare().backend(backend).upkeep(false).build().await.expect("a system");
+    assert!(smache.get(name_of(1)).await.expect("a value").is_fresh());
+    clock.advance(Duration::from_secs(60));
+    let mut tx = world.begin().await;
+    rename(&mut tx, 1, "Bea").await;
+    let _token = report(&smache, &mut tx, 1).await.expect("a report");
+    tx.commit().await.expect("commit");
+    let since = sqlx::query_scalar("SELECT since FROM smache_entries").fetch_one(&world.pool);
+    let since: i64 = since.await.expect("it is stored");
+    assert_eq!(since.cast_unsigned(), clock.now().as_millis());
+    let jobs = queue.reserve(Reserve::new(Lane::Recompute, 9, LONG)).await.expect("reserve").jobs;
+    assert_eq!(jobs.len(), 1, "it is due");
 }
 
 #[tokio::test]

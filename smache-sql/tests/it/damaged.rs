@@ -1,0 +1,116 @@
+//! Records whose bookkeeping somebody has damaged: they are absent, stop nothing that is about others, and the next run
+//! stores them anew.
+
+use std::{sync::Arc, time::Duration};
+
+use smache_core::{Abort, Backend, CacheStore, CommitOutcome, EntryId, Page, Token};
+use smache_sql::{Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+
+use crate::{
+    postgres::connect::own_schema,
+    support::{begin, change, compute, direct, id, look, namespace},
+};
+
+/// Bytes as the source of entries' epochs that are none: a name that is no text, a name that is cut off, a length alone.
+const EPOCHS: [&str; 4] = ["01", "02ffff00000000000000000000000000000000", "05ab", "09"];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a store does about a damaged record and about the others.
+async fn is_left_out(store: Arc<dyn CacheStore>, damage: &str, run: impl AsyncFn(String)) {
+    let spoil = async |id: EntryId| {
+        run(damage.replace("{id}", &hex(id.as_bytes()))).await;
+        assert!(store.inspect(&id).await.expect("inspect").is_none(), "{damage}");
+    };
+    // A look-up does not read the rest, and the edges say themselves what a value depends on.
+    let hides = damage.contains("staleness") || damage.contains("epochs");
+    for number in [1, 2] {
+        compute(&*store, id(number), "one", &[direct("a")]).await;
+    }
+    spoil(id(1)).await;
+    let both = store.lookup(&[id(1), id(2)]).await.expect("lookup").entries;
+    assert!(both[0].is_none() == hides && both[1].is_some(), "{damage}");
+
+    let run_of = begin(&*store, id(1)).await;
+    let begun = &run_of.begun;
+    // Of the rest a run needs all but why the record is stale.
+    if hides || damage.contains("used") {
+        assert!(begun.entry.is_none() && begun.call.is_none() && begun.used.is_empty(), "{damage}");
+    }
+    let failure = Some("it failed".to_owned());
+    let abort = |token: Token| Abort { id: id(1), token, failure: failure.clone(), delay: Duration::ZERO };
+    assert!(store.abort(abort(run_of.value("", &[]).token)).await.expect("abort"), "{damage}");
+
+    assert_eq!(store.invalidate(change("a")).await.expect("invalidate").marked, 2, "{damage}");
+    let stale = store.stale(Page::first(10)).await.expect("stale").entries;
+    assert!(stale.iter().any(|(entry, _)| *entry == id(2)), "{damage}: {stale:?}");
+    store.new_epoch().await.expect("a new epoch");
+    while store.maintain(1).await.expect("maintain").more {}
+
+    compute(&*store, id(1), "two", &[direct("a")]).await;
+    assert_eq!(look(&*store, id(1)).await, Some(("two".to_owned(), true)), "{damage}");
+    // Also by a run that a change overtakes, which takes over what was known of the record.
+    spoil(id(1)).await;
+    let run_of = begin(&*store, id(1)).await;
+    store.invalidate(change("a")).await.expect("invalidate");
+    spoil(id(1)).await;
+    let outcome = store.commit(run_of.value("three", &[direct("a")])).await.expect("commit");
+    assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{damage}: {outcome:?}");
+    assert_eq!(look(&*store, id(1)).await, Some(("three".to_owned(), false)), "{damage}");
+    let record = store.inspect(&id(1)).await.expect("inspect").expect("it is whole");
+    assert_eq!(record.used, [direct("a")], "{damage}");
+}
+
+#[tokio::test]
+async fn damaged_record_of_postgres_is_absent_and_stored_anew() {
+    let (url, _) = own_schema().await;
+    let postgres = Postgres::connect(&url).await.expect("connect");
+    let epochs = EPOCHS.map(|bytes| format!("epochs = substring(epochs FOR 16) || '\\x{bytes}'"));
+    let others = ["staleness = 7", "staleness = -1", "epochs = '\\x00'", "used = '\\x00'", "used = used || '\\x00'"];
+    let causes =
+        ["causes = '{NULL}'", "causes = '{{a,NULL},{b,c}}', conflicts = 9223372036854775807, failures = conflicts"];
+    for (number, damage) in epochs.iter().map(String::as_str).chain(others).chain(causes).enumerate() {
+        let store = postgres.store(&namespace(&format!("shop-{number}"))).expect("a store");
+        let run = async |sql: String| {
+            let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("an update");
+            assert_eq!(done.rows_affected(), 1);
+        };
+        let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
+        let damage = format!("UPDATE smache_entries SET {damage} WHERE id = '\\x{{id}}' AND ns = {space}");
+        is_left_out(store, &damage, run).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_record_of_sqlite_is_absent_and_stored_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cache.db");
+    let sqlite = Sqlite::open(&path).await.expect("open");
+    let epochs = EPOCHS.map(|bytes| format!("epochs = unhex(substr(hex(epochs), 1, 32) || '{bytes}')"));
+    let others =
+        ["staleness = 7", "staleness = -1", "epochs = x'00'", "used = x'00'", "used = unhex(hex(used) || '00')"];
+    let causes = [
+        "causes = 'none'",
+        "causes = '[1]', conflicts = 9223372036854775807, failures = 9223372036854775807",
+        "causes = '{\"a\":1}'",
+        "causes = ''",
+        "causes = CAST(x'5b22ff225d' AS TEXT)",
+        "failure = CAST(x'ff' AS TEXT), causes = '7'",
+    ];
+    for (number, damage) in epochs.iter().map(String::as_str).chain(others).chain(causes).enumerate() {
+        let store = sqlite.store(&namespace(&format!("shop-{number}"))).expect("a store");
+        let run = async |sql: String| {
+            let url = format!("sqlite:{}", path.display());
+            let mut connection = SqliteConnection::connect(&url).await.expect("a plain connection");
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("an update");
+            assert_eq!(done.rows_affected(), 1);
+        };
+        let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
+        let damage = format!("UPDATE smache_entries SET {damage} WHERE id = x'{{id}}' AND ns = {space}");
+        is_left_out(store, &damage, run).await;
+    }
+}
