@@ -1,22 +1,25 @@
 //! A key-value store of one's own: a map in memory, and a log of every batch in a file.
 //!
 //! A batch is in the file before it is in the map, and it is whole or not there: its checksum says so. The file is written
-//! anew when most of it is of the past. One process has it open; others wait for it.
+//! anew when most of it is of the past. One process has it open; others are refused, and so is a file of something else.
 
 use std::{
     collections::BTreeMap,
     fmt,
     fs::{self, File},
-    io::{self, Seek as _, SeekFrom, Write as _},
+    io::{self, ErrorKind::InvalidData, ErrorKind::WouldBlock, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use smache_core::{Clock, Error, ErrorKind, Incarnation, Result, Token};
-use smache_kv::{Access, KeyValue, Started, Transaction, Write};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use smache::backend::{Clock, Error, ErrorKind, Examination, Finding, Incarnation, Result, Severity, Token};
+use smache::kv::{Access, KeyValue, Started, Transaction, Write};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// How every file begins, so that no other one is taken for a log that a crash has cut off.
+const MAGIC: &[u8; 8] = b"smachlog";
 
 /// Where the store keeps its own incarnation. No namespace begins with a zero.
 const INCARNATION: &[u8] = b"\0incarnation";
@@ -36,15 +39,15 @@ pub(crate) enum Durability {
 
 /// The store.
 pub(crate) struct LogStore {
-    log: Arc<RwLock<Log>>,
+    log: Arc<Mutex<Log>>,
     clock: Arc<dyn Clock>,
 }
 
 impl LogStore {
     /// Opens a file, or creates it. The clock is the system's, but for tests.
     pub(crate) fn open(path: impl AsRef<Path>, durability: Durability, clock: impl Clock) -> Result<Self> {
-        let log = Log::open(path.as_ref(), durability).map_err(unavailable)?;
-        Ok(Self { log: Arc::new(RwLock::new(log)), clock: Arc::new(clock) })
+        let log = Log::open(path.as_ref(), durability).map_err(|error| failed(path.as_ref(), error))?;
+        Ok(Self { log: Arc::new(Mutex::new(log)), clock: Arc::new(clock) })
     }
 }
 
@@ -54,54 +57,44 @@ impl fmt::Debug for LogStore {
     }
 }
 
-/// The contract in one line: who writes is alone, who reads keeps writers out. So nothing ever conflicts.
-enum LogTransaction {
-    Reads(OwnedRwLockReadGuard<Log>),
-    Writes(OwnedRwLockWriteGuard<Log>),
-}
-
-impl LogTransaction {
-    fn log(&self) -> &Log {
-        match self {
-            Self::Reads(log) => log,
-            Self::Writes(log) => log,
-        }
-    }
-}
+/// The contract in one line: who has the lock is alone, so that nothing ever conflicts.
+struct LogTransaction(OwnedMutexGuard<Log>);
 
 #[async_trait]
 impl KeyValue for LogStore {
-    async fn begin(&self, access: Access) -> Result<Started> {
-        let log = Arc::clone(&self.log);
-        let transaction = match access {
-            Access::Read => LogTransaction::Reads(log.read_owned().await),
-            Access::Write => LogTransaction::Writes(log.write_owned().await),
-        };
-        let incarnation = transaction.log().incarnation.clone();
+    async fn begin(&self, _: Access) -> Result<Started> {
+        let log = Arc::clone(&self.log).lock_owned().await;
         // Under the lock: the order of transactions is the order of their times.
-        Ok(Started { now: self.clock.now(), incarnation, transaction: Box::new(transaction) })
+        let (now, incarnation) = (self.clock.now(), log.incarnation.clone());
+        Ok(Started { now, incarnation, transaction: Box::new(LogTransaction(log)) })
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        let log = self.log.lock().await;
+        let examination = Examination::new(format!("the log file `{}`", log.path.display()));
+        Ok(examination.finding(log.durability == Durability::System, || {
+            let problem = "every result is checked again when it is opened, since a crash may have taken some";
+            Finding::new(Severity::Advice, problem, "open it with `Durability::Disk`")
+        }))
     }
 }
 
 #[async_trait]
 impl Transaction for LogTransaction {
     async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
-        Ok(keys.iter().map(|key| self.log().map.get(key).cloned()).collect())
+        Ok(keys.iter().map(|key| self.0.map.get(key).cloned()).collect())
     }
 
     async fn scan(&mut self, from: &Bytes, to: &Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
-        let range = self.log().map.range(from.clone()..to.clone());
+        let range = self.0.map.range(from.clone()..to.clone());
         Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()> {
-        let Self::Writes(mut log) = *self else {
-            return Err(Error::new(ErrorKind::Internal, "a transaction that only reads was committed"));
-        };
+    async fn commit(mut self: Box<Self>, writes: Vec<Write>) -> Result<()> {
         // On a thread of its own, which has the lock: it goes on to its end when this future is dropped.
-        let append = tokio::task::spawn_blocking(move || log.commit(writes));
+        let append = move || self.0.commit(writes).map_err(|error| failed(&self.0.path, error));
         let stopped = |error| Error::new(ErrorKind::Unavailable, "the runtime stops").with_source(error);
-        append.await.map_err(stopped)?.map_err(unavailable)
+        tokio::task::spawn_blocking(append).await.map_err(stopped)?
     }
 }
 
@@ -122,18 +115,23 @@ struct Log {
 
 impl Log {
     fn open(path: &Path, durability: Durability) -> io::Result<Self> {
-        let _lock = File::create(path.with_extension("lock"))?;
-        _lock.lock()?;
+        let _lock = File::options().create(true).append(true).open(path.with_added_extension("lock"))?;
+        _lock.try_lock()?;
         let bytes = if path.exists() { fs::read(path)? } else { Vec::new() };
-        let file = File::options().create(true).append(true).open(path)?;
+        let (magic, mut rest) = bytes.split_at(bytes.len().min(MAGIC.len()));
+        // A part of it is of a process that died at once.
+        if !MAGIC.starts_with(magic) {
+            return Err(InvalidData.into());
+        }
+        let mut file = File::options().create(true).append(true).open(path)?;
+        file.write_all(&MAGIC[magic.len()..])?;
         let (path, map, incarnation) = (path.to_owned(), BTreeMap::new(), Incarnation::new(""));
         let mut log = Self { path, _lock, file, durability, incarnation, map, length: 0, live: 0, broken: false };
-        let mut rest = bytes.as_slice();
         while let Some((batch, after)) = next_batch(rest) {
             log.apply(batch);
             rest = after;
         }
-        log.length = (bytes.len() - rest.len()) as u64;
+        log.length = (MAGIC.len() + bytes.len() - magic.len() - rest.len()) as u64;
         log.file.set_len(log.length)?;
         // What was cut off may have been acknowledged, if it was the disk that failed.
         let known = log.map.get(INCARNATION).filter(|_| rest.is_empty() && durability == Durability::Disk);
@@ -151,7 +149,8 @@ impl Log {
             return Err(io::Error::other("an earlier write failed half-way: open the store again"));
         }
         let batch = encode(&writes);
-        if let Err(error) = self.append(&batch) {
+        let synced = |()| if self.durability == Durability::Disk { self.file.sync_data() } else { Ok(()) };
+        if let Err(error) = (&self.file).write_all(&batch).and_then(synced) {
             // Else the next batch would stand behind half a batch, and be lost with it.
             self.broken = self.file.set_len(self.length).is_err() || self.file.seek(SeekFrom::End(0)).is_err();
             return Err(error);
@@ -163,11 +162,6 @@ impl Log {
             let _ = self.rewrite();
         }
         Ok(())
-    }
-
-    fn append(&mut self, batch: &[u8]) -> io::Result<()> {
-        self.file.write_all(batch)?;
-        if self.durability == Durability::Disk { self.file.sync_data() } else { Ok(()) }
     }
 
     fn apply(&mut self, writes: Vec<Write>) {
@@ -184,14 +178,14 @@ impl Log {
 
     /// Writes what is of the present to another file, and puts it in the place of this one.
     fn rewrite(&mut self) -> io::Result<()> {
-        let pair = |(key, value): (&Bytes, &Bytes)| Write { key: key.clone(), value: Some(value.clone()) };
-        let all: Vec<Write> = self.map.iter().map(pair).collect();
-        let (batch, beside) = (encode(&all), self.path.with_extension("new"));
-        let mut file = File::create(&beside)?;
-        file.write_all(&batch)?;
+        let all = self.map.iter().map(|(key, value)| Write { key: key.clone(), value: Some(value.clone()) });
+        let bytes = [MAGIC, &encode(&all.collect::<Vec<_>>())[..]].concat();
+        let new = self.path.with_added_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        (self.file, self.length) = (file, batch.len() as u64);
+        fs::rename(&new, &self.path)?;
+        (self.file, self.length) = (file, bytes.len() as u64);
         // Until the folder is on the disk, a crash may bring the old file back.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let kept = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
@@ -244,6 +238,11 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn unavailable(error: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "the log file cannot be read or written").with_source(error)
+fn failed(path: &Path, error: io::Error) -> Error {
+    let (kind, fix) = match error.kind() {
+        WouldBlock => (ErrorKind::Unavailable, "is open already: stop the other process, or use another path"),
+        InvalidData => (ErrorKind::WrongServer, "is not a log of this store, and is left as it is: use another path"),
+        _ => (ErrorKind::Unavailable, "cannot be read or written: look at its rights and the disk"),
+    };
+    Error::new(kind, format!("the log file `{}` {fix}", path.display())).with_source(error)
 }

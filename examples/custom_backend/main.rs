@@ -1,6 +1,7 @@
 //! A backend of one's own: `cargo run --example custom_backend --features kv`.
 //!
-//! `log_store.rs` is the whole of it: a key-value store in one file. The tests of `smache-kv` run the published suites on it.
+//! `log_store.rs` is the whole of it: a key-value store in one file. To take it along, copy that file; it needs `smache` with
+//! the feature `kv`, `async-trait`, `bytes` and `tokio`. The tests of `smache-kv` run the published suites on it.
 
 #![expect(clippy::print_stdout, reason = "an example talks to people")]
 

@@ -3,8 +3,11 @@
 use bytes::{BufMut, Bytes};
 use smache_core::Timestamp;
 
-/// The format that is written. Another one needs another number.
-const VERSION: u8 = 1;
+use crate::layout::LAYOUT;
+
+/// The format that is written. Another one is another layout of the namespace: else an older release that runs beside
+/// would take every value for damaged.
+const VERSION: u8 = LAYOUT as u8;
 
 /// Writes a value.
 pub(crate) struct Writer(Vec<u8>);
@@ -126,6 +129,16 @@ impl Reader {
         }
         Some(list)
     }
+}
+
+/// A number that is the beginning of what follows a role.
+pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|number| u64::from_be_bytes(*number))
+}
+
+/// A number that is a whole value.
+pub(crate) fn whole_number(bytes: &[u8]) -> Option<u64> {
+    number(bytes).filter(|_| bytes.len() == 8)
 }
 
 #[cfg(test)]

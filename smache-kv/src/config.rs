@@ -10,8 +10,9 @@ use smache_core::{Backend, CacheStore, JobQueue, JobWrites, Namespace, Result};
 
 use crate::{
     KeyValue, KvQueue, KvStore,
+    clear::clear,
     keys::{Area, Keys},
-    space::{Hints, Space},
+    space::{Shared, Space},
 };
 
 /// How many dependants one transaction marks unless it is told otherwise.
@@ -20,7 +21,7 @@ const DEFAULT_PAGE: usize = 1_000;
 /// How often a waiting worker looks for jobs of other processes unless it is told otherwise.
 const DEFAULT_POLL: Duration = Duration::from_millis(500);
 
-type HintsByPlace = HashMap<(Namespace, u8), Arc<Hints>>;
+type SharedByPlace = HashMap<(Namespace, u8), Arc<Shared>>;
 
 /// A backend on a store of one's own.
 ///
@@ -32,7 +33,7 @@ pub struct KvBackend {
     page: usize,
     poll: Duration,
     /// By namespace and area, so that stores and queues that are given out apart wake each other.
-    hints: Arc<Mutex<HintsByPlace>>,
+    shared: Arc<Mutex<SharedByPlace>>,
 }
 
 impl KvBackend {
@@ -47,12 +48,33 @@ impl KvBackend {
         KvBackendBuilder { store: Arc::new(store), page: DEFAULT_PAGE, poll: DEFAULT_POLL }
     }
 
-    fn space(&self, namespace: &Namespace, area: Area, job_writes: JobWrites) -> Arc<Space> {
+    /// Removes everything of a namespace, of whichever layout: results, jobs, positions, and what vouches for results.
+    /// Feeds start at the present afterwards, and every result is computed anew.
+    ///
+    /// No program may use the namespace meanwhile, and those that used it have to start again: one that goes on may lose
+    /// what it was about to store.
+    ///
+    /// # Errors
+    /// What the store says. It goes on where it was when it is called again.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped has removed a part. No entry that is left is fresh.
+    pub async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        for area in [Area::Store, Area::Queue] {
+            self.shared(namespace, area).layout.forget();
+        }
+        clear(&self.space(namespace, Area::Store, JobWrites::Reported)).await
+    }
+
+    fn shared(&self, namespace: &Namespace, area: Area) -> Arc<Shared> {
         // Nothing that can panic half-way happens under this lock.
-        let mut hints = self.hints.lock().unwrap_or_else(PoisonError::into_inner);
-        let hints = Arc::clone(hints.entry((namespace.clone(), area as u8)).or_default());
-        let (store, keys) = (Arc::clone(&self.store), Keys::new(namespace, area));
-        Arc::new(Space { store, keys, job_writes, page: self.page, hints })
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shared.entry((namespace.clone(), area as u8)).or_default())
+    }
+
+    fn space(&self, namespace: &Namespace, area: Area, job_writes: JobWrites) -> Arc<Space> {
+        let (store, keys, shared) = (Arc::clone(&self.store), Keys::new(namespace, area), self.shared(namespace, area));
+        Arc::new(Space { store, keys, job_writes, page: self.page, shared })
     }
 }
 
@@ -97,6 +119,6 @@ impl KvBackendBuilder {
     /// The backend.
     #[must_use]
     pub fn build(self) -> KvBackend {
-        KvBackend { store: self.store, page: self.page, poll: self.poll, hints: Arc::default() }
+        KvBackend { store: self.store, page: self.page, poll: self.poll, shared: Arc::default() }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn gave_up(tries: u32, last: Error) -> Error {
 
 /// Stored bytes cannot be read.
 pub(crate) fn corrupt(what: &'static str, key: &[u8]) -> Error {
-    let message = "stored bytes cannot be read: remove the key, or all of the namespace";
+    let message = "what a namespace remembers cannot be read: stop its programs and empty it with `KvBackend::clear`";
     Error::new(ErrorKind::Corrupt, message).with_context("what", what).with_context("key", key.escape_ascii())
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use smache_core::{Incarnation, Result, Timestamp};
+use smache_core::{Examination, Incarnation, Result, Timestamp};
 
 /// An ordered key-value store with transactions. Keys and values are bytes; keys are compared byte by byte.
 ///
@@ -34,6 +34,18 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// A call that is dropped leaves nothing behind: neither a lock nor a transaction.
     async fn begin(&self, access: Access) -> Result<Started>;
+
+    /// What it says about itself, for `Smache::doctor`: what and where it is, without any secret, and what is unsafe about
+    /// how it is set up. The store and the queue say the same. It changes nothing. By default it has nothing to say.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    async fn examine(&self) -> Result<Examination> {
+        Ok(Examination::new("a key-value store of the application's own"))
+    }
 }
 
 /// A transaction: it reads one consistent state, and writes all or nothing, at its end.

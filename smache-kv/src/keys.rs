@@ -1,7 +1,9 @@
-//! Where things are. The layout is persisted: another one needs other roles or another area.
+//! Where things are. The layout is persisted: a change of it raises [`LAYOUT`](crate::layout::LAYOUT).
 //!
 //! Every key is the length of the namespace, the namespace, the area, a role, and what the role orders by. Numbers are
 //! eight bytes with the highest first, so that every listing is a range.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use smache_core::{EntryId, Namespace};
@@ -30,6 +32,8 @@ pub(crate) enum Role {
     Vouch = b'e',
     /// Where the walk over entries of old epochs goes on; absent when there are none.
     Sweep = b's',
+    /// Where the walk over what no record lists any more goes on; absent when nothing was damaged.
+    Repair = b'w',
     /// The positions of `W`, by source.
     Position = b'p',
     /// By feed.
@@ -67,6 +71,9 @@ pub(crate) enum Role {
     /// Running jobs by the end of their lease and the entry.
     JobLease = b'a',
 }
+
+/// What follows a namespace in the key of its layout, in the place of an area.
+const LAYOUT_OF: u8 = b'l';
 
 /// The keys of an area of a namespace.
 #[derive(Debug, Clone)]
@@ -108,15 +115,21 @@ impl Keys {
 
     /// All keys that begin so.
     pub(crate) fn range(&self, role: Role, parts: &[&[u8]]) -> Range {
-        let from = self.begin(role, parts);
-        let mut to = from.clone();
-        while let Some(last) = to.pop() {
-            if last < u8::MAX {
-                to.push(last + 1);
-                break;
-            }
-        }
-        Range { from: from.into(), to: to.into() }
+        Range::of(self.begin(role, parts))
+    }
+
+    /// All keys of the namespace, in whichever area.
+    pub(crate) fn all(&self) -> Range {
+        Range::of(self.prefix[..self.prefix.len() - 1].to_vec())
+    }
+
+    /// The key of the layout of the namespace.
+    pub(crate) fn layout(&self) -> Bytes {
+        [&self.prefix[..self.prefix.len() - 1], &[LAYOUT_OF]].concat().into()
+    }
+
+    pub(crate) fn namespace(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.prefix[1..self.prefix.len() - 1])
     }
 
     /// The keys of an index by a number up to that number, included.
@@ -135,6 +148,12 @@ impl Keys {
         key.get(self.prefix.len() + 1..).unwrap_or_default()
     }
 
+    /// The entry that a key ends with.
+    pub(crate) fn id_of(&self, key: &[u8]) -> Option<EntryId> {
+        let rest = self.rest(key);
+        rest.len().checked_sub(EntryId::LEN).and_then(|at| EntryId::from_slice(&rest[at..]).ok())
+    }
+
     fn begin(&self, role: Role, parts: &[&[u8]]) -> Vec<u8> {
         let length = self.prefix.len() + 1 + parts.iter().map(|part| part.len()).sum::<usize>();
         let mut key = Vec::with_capacity(length + 1);
@@ -148,6 +167,17 @@ impl Keys {
 }
 
 impl Range {
+    fn of(from: Vec<u8>) -> Self {
+        let mut to = from.clone();
+        while let Some(last) = to.pop() {
+            if last < u8::MAX {
+                to.push(last + 1);
+                break;
+            }
+        }
+        Self { from: from.into(), to: to.into() }
+    }
+
     /// The rest of the range, after what a cursor of that length names.
     pub(crate) fn after(mut self, cursor: Option<&[u8]>, length: usize) -> smache_core::Result<Self> {
         if let Some(cursor) = cursor {

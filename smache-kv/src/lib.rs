@@ -66,15 +66,31 @@
 //! invalidation of more than [a page](KvBackendBuilder::page) of dependants, which is announced first, so that nothing
 //! that is computed meanwhile is taken for fresh; one whose author died is done again by upkeep.
 //!
+//! # What is damaged
+//! A record that cannot be read counts as absent, and is told of in the log with its entry: the look-up answers the others,
+//! and the entry is computed anew. Invalidations, upkeep and listings go on past it. The first step that writes removes it,
+//! and upkeep removes what it leaves in the indexes. What the namespace itself remembers — its clock, positions, what
+//! vouches — cannot be done without: that is an error, [`Corrupt`](smache_core::ErrorKind::Corrupt), with the key, and the
+//! way out is [`KvBackend::clear`].
+//!
+//! # Releases
+//! A namespace carries the layout of its keys and values, from its first write on. One that another release has laid out in
+//! another way is refused as a whole, [`WrongServer`](smache_core::ErrorKind::WrongServer), and left as it is:
+//! upgrade the program that is older, or empty the namespace with [`KvBackend::clear`]. It costs one key of one step a life
+//! of the store.
+//!
 //! # What it does not do
 //! It has no capacity: entries stay until they expire or are removed, so give functions a `ttl`. Jobs that other processes
 //! add are found by asking [every half second](KvBackendBuilder::poll).
 
+mod clear;
 mod codec;
 mod config;
+mod damage;
 mod error;
 mod key_value;
 mod keys;
+mod layout;
 mod queue;
 mod space;
 mod step;

@@ -19,6 +19,7 @@ use crate::{
     error::{gave_up, is_conflict},
     key_value::Access,
     keys::Keys,
+    layout::KnownLayout,
     step::Step,
 };
 
@@ -27,6 +28,13 @@ const TRIES: u32 = 100;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Which layout a namespace has to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Own,
+    Any,
+}
 
 /// What a step does: a future that borrows it.
 pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -37,7 +45,14 @@ pub(crate) struct Space {
     pub(crate) keys: Keys,
     pub(crate) job_writes: JobWrites,
     pub(crate) page: usize,
-    pub(crate) hints: Arc<Hints>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all of an area share in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) hints: Hints,
+    pub(crate) layout: KnownLayout,
 }
 
 /// Tells the workers of this process that jobs were added.
@@ -66,18 +81,31 @@ impl Hints {
 impl Space {
     /// Runs a step that only reads.
     pub(crate) async fn read<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
-        self.run(Access::Read, work).await
+        self.run(Access::Read, Layout::Own, work).await
     }
 
     /// Runs a step, and again while another one is in its way.
     pub(crate) async fn write<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
-        self.run(Access::Write, work).await
+        self.run(Access::Write, Layout::Own, work).await
     }
 
-    async fn run<'s, T>(&'s self, access: Access, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
+    /// The same in a namespace that another release may have laid out.
+    pub(crate) async fn write_to_any_layout<'s, T>(
+        &'s self,
+        work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
+    ) -> Result<T> {
+        self.run(Access::Write, Layout::Any, work).await
+    }
+
+    async fn run<'s, T>(
+        &'s self,
+        access: Access,
+        layout: Layout,
+        work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
+    ) -> Result<T> {
         let mut tries = 0;
         loop {
-            let conflict = match self.attempt(access, &work).await {
+            let conflict = match self.attempt(access, layout, &work).await {
                 Err(error) if is_conflict(&error) => error,
                 done => return done,
             };
@@ -92,12 +120,16 @@ impl Space {
     async fn attempt<'s, T>(
         &'s self,
         access: Access,
+        layout: Layout,
         work: &impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
     ) -> Result<T> {
         let mut step = Step::start(self, access).await?;
+        if layout == Layout::Own && !self.shared.layout.is_known_in(&step.incarnation) {
+            step.check_layout().await?;
+        }
         let answer = work(&mut step).await?;
         if step.commit().await? {
-            self.hints.jobs_added();
+            self.shared.hints.jobs_added();
         }
         Ok(answer)
     }

@@ -9,6 +9,7 @@ use crate::{
     error::broken,
     key_value::{Access, Started, Transaction, Write},
     keys::{Keys, Range},
+    layout::LAYOUT,
     space::Space,
 };
 
@@ -25,6 +26,10 @@ pub(crate) struct Step<'s> {
     pub(crate) reported: Vec<EntryId>,
     /// Whether a job was queued.
     pub(crate) added: bool,
+    /// Whether a record was removed that nobody could read.
+    pub(crate) repairs: bool,
+    /// Whether the namespace gets its layout with what the step writes.
+    pub(crate) brings_layout: bool,
     transaction: Box<dyn Transaction>,
     seen: HashMap<Bytes, Option<Bytes>>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
@@ -40,6 +45,8 @@ impl<'s> Step<'s> {
             access,
             reported: Vec::new(),
             added: false,
+            repairs: false,
+            brings_layout: false,
             transaction,
             seen: HashMap::new(),
             writes: BTreeMap::new(),
@@ -47,15 +54,21 @@ impl<'s> Step<'s> {
     }
 
     /// Writes what there is to write. Says whether jobs were queued.
-    pub(crate) async fn commit(self) -> Result<bool> {
+    pub(crate) async fn commit(mut self) -> Result<bool> {
         if self.writes.is_empty() {
             return Ok(false);
         }
         if self.access == Access::Read {
             return Err(broken("a step that only reads has written"));
         }
+        if self.brings_layout {
+            self.put(self.keys().layout(), LAYOUT.to_be_bytes().to_vec());
+        }
         let writes = self.writes.into_iter().map(|(key, value)| Write { key, value }).collect();
         self.transaction.commit(writes).await?;
+        if self.brings_layout {
+            self.space.shared.layout.set_known_in(&self.incarnation);
+        }
         Ok(self.added)
     }
 
@@ -142,7 +155,7 @@ mod tests {
     use crate::{
         KeyValue,
         keys::{Area, Role},
-        space::Hints,
+        space::Shared,
     };
 
     /// Twenty keys of a role, which nobody can change.
@@ -178,8 +191,8 @@ mod tests {
         let keys = Keys::new(&Namespace::new("shop").expect("a good name"), Area::Store);
         let key = |number: u8| keys.of(Role::Stale, &[&[number]]);
         let pairs = (0..40).step_by(2).map(|number| (key(number), Bytes::from_static(b"old"))).collect();
-        let (store, hints) = (Arc::new(Fixed(pairs)), Arc::new(Hints::default()));
-        let space = Space { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, hints };
+        let (store, shared) = (Arc::new(Fixed(pairs)), Arc::new(Shared::default()));
+        let space = Space { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, shared };
         let mut step = Step::start(&space, Access::Write).await.expect("begin");
         for number in [0, 2, 6] {
             step.delete(key(number));

@@ -5,6 +5,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+use smache::{
+    Entity, Guarantee, Smache,
+    memory::{Memory, MemorySource},
+};
+
+/// From the weakest to the strongest.
+const GUARANTEES: [Guarantee; 4] = [Guarantee::BestEffort, Guarantee::Intent, Guarantee::ChangeFeed, Guarantee::Exact];
+
+/// Something for a source to hold.
+#[derive(Clone, Debug, Serialize, Deserialize, Entity)]
+#[entity(source = "books")]
+struct Book {
+    #[entity(id)]
+    id: u64,
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -110,20 +127,87 @@ fn the_feature_table_of_the_readme_is_the_one_of_cargo() {
     assert_eq!(shown, declared);
 }
 
-#[test]
-fn the_backend_table_of_the_readme_is_what_the_backends_export() {
+/// The rows of the backend table: the backend, its store, queue and source, what that guarantees, what it is tested with.
+fn backend_table() -> Vec<Vec<String>> {
     let readme = read("README.md");
     let section =
         readme.split("\n## Backends\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let row = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
     };
-    let rows: Vec<Vec<String>> = section.lines().filter(|line| line.starts_with("| `")).map(row).collect();
+    section.lines().filter(|line| line.starts_with("| `")).map(row).collect()
+}
+
+/// What a cell of the table promises: `change feed, of …; or exact, of …`.
+fn guaranteed(cell: &str) -> Vec<Guarantee> {
+    let one = |words: &str| {
+        let name = words.split(',').next().unwrap_or(words);
+        GUARANTEES.into_iter().find(|guarantee| guarantee.to_string() == name)
+    };
+    cell.split("; or ")
+        .map(|words| one(words).unwrap_or_else(|| panic!("`{words}` begins with no guarantee")))
+        .collect()
+}
+
+fn promised_by(backend: &str) -> Vec<Guarantee> {
+    let row = backend_table().into_iter().find(|row| row[0] == backend).expect("a row");
+    guaranteed(&row[4])
+}
+
+/// What the sources say that need a server is compared where they say it: `real_servers_say_what_they_are…` of
+/// `tests/servers/tests/it/doctor.rs` asks them.
+#[test]
+fn the_backend_table_of_the_readme_promises_what_the_sources_say() {
+    for (backend, says) in [
+        ("redis", "smache-redis/src/source/mod.rs"),
+        ("mongo", "smache-mongo/src/examine.rs"),
+        ("postgres", "smache-sql/src/source/postgres/examine.rs"),
+        ("sqlite", "smache-sql/src/source/sqlite/examine.rs"),
+    ] {
+        let says = read(says);
+        let said = |guarantee: &Guarantee| says.contains(&format!(".guarantee(Guarantee::{guarantee:?})"));
+        let said: Vec<Guarantee> = GUARANTEES.into_iter().filter(said).collect();
+        assert_eq!(promised_by(backend), said, "{backend}");
+    }
+}
+
+#[tokio::test]
+async fn the_backend_table_promises_what_a_source_in_memory_says() -> smache::Result<()> {
+    let source = MemorySource::<Book>::new();
+    let diagnosis = Smache::builder("tidy").backend(Memory::new()).source(source).build().await?.doctor().await;
+    let part = diagnosis.parts.iter().find(|part| part.role == "source books").expect("the source");
+    assert_eq!(promised_by("memory"), [part.examination.guarantee.expect("doctor says it")]);
+    Ok(())
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn the_backend_table_promises_what_a_source_in_a_file_says() -> Result<(), Box<dyn std::error::Error>> {
+    use smache::{
+        backend::DataSource,
+        sqlite::{SqliteSource, sqlx::SqlitePool},
+    };
+
+    let folder = tempfile::tempdir()?;
+    let pool = SqlitePool::connect(&format!("sqlite://{}?mode=rwc", folder.path().join("books.db").display())).await?;
+    smache::sqlite::sqlx::query("CREATE TABLE books (id INTEGER PRIMARY KEY)").execute(&pool).await?;
+    let fed = SqliteSource::<Book>::new(&pool, "books").examine().await?.guarantee;
+    let transactional = SqliteSource::<Book>::builder(&pool, "books").transactional().build();
+    let said = [fed, transactional.examine().await?.guarantee];
+    assert_eq!(promised_by("sqlite").into_iter().map(Some).collect::<Vec<_>>(), said);
+    Ok(())
+}
+
+#[test]
+fn the_backend_table_of_the_readme_is_what_the_backends_export() {
+    let rows = backend_table();
     let mut backends: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     backends.sort_unstable();
     assert_eq!(backends, ["memory", "mongo", "postgres", "redis", "sqlite"]);
     for row in &rows {
-        let [backend, roles @ .., tested] = &row[..] else { panic!("{row:?}") };
+        let [backend, roles @ .., guarantee, tested] = &row[..] else { panic!("{row:?}") };
+        assert_eq!(roles.len(), 3, "{row:?}");
+        assert!(!guaranteed(guarantee).is_empty(), "{row:?}");
         // Two of them are one crate.
         let library = if ["postgres", "sqlite"].contains(&backend.as_str()) { "sql" } else { backend };
         let library = read(format!("smache-{library}/src/lib.rs"));
@@ -191,6 +275,30 @@ fn the_guide_to_backends_names_every_method_and_what_exists() {
             let named = guide.contains(&format!("`{method}`")) || guide.contains(&format!("::{method}`"));
             assert!(named, "`{method}` of {path} is not in the guide");
         }
+    }
+    // A source has methods that answer at once, and several traits with methods of the same name.
+    let (mut owner, mut named) = (String::new(), 0);
+    for line in read("smache-core/src/source/mod.rs").lines() {
+        if let Some(name) = line.strip_prefix("pub trait ") {
+            owner = name.split(':').next().expect("a name").to_owned();
+        } else if line == "}" {
+            owner.clear();
+        } else if let Some(method) = line.strip_prefix("    async fn ").or_else(|| line.strip_prefix("    fn "))
+            && !owner.is_empty()
+        {
+            let method = format!("`{owner}::{}`", method.split('(').next().expect("a name"));
+            assert!(guide.contains(&format!("| {method} |")), "{method} is not in the guide");
+            named += 1;
+        }
+    }
+    assert!(named > 10, "the traits of a source declare methods");
+    let suites = read("smache-testkit/src/suites.rs");
+    for suite in suites.lines().filter_map(|line| line.strip_prefix("macro_rules! ")) {
+        let suite = suite.trim_end_matches([' ', '{']);
+        assert!(
+            suite.starts_with("__") || guide.contains(&format!("| `{suite}!` |")),
+            "`{suite}!` is not in the guide"
+        );
     }
     for name in guide.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.contains('\n')) {
         assert!(root().join(name).exists(), "`{name}` is in the guide and not in the tree");

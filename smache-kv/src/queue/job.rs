@@ -5,6 +5,7 @@ use smache_core::{EntryId, JobState, Lane, Result, Timestamp, Token};
 
 use crate::{
     codec::{Reader, Writer},
+    damage::Part,
     keys::{Keys, Role},
     step::Step,
 };
@@ -55,6 +56,11 @@ impl Kept {
     /// Starts anew, as if it had never run.
     pub(super) fn forgive(&mut self) {
         (self.errors, self.crashes, self.error) = (0, 0, None);
+    }
+
+    /// Whether it is listed there. A job that was damaged may have left its place to another one.
+    pub(super) fn is_at(&self, keys: &Keys, id: &EntryId, key: &Bytes) -> bool {
+        self.places(keys, id).iter().flatten().any(|place| place == key)
     }
 
     /// Where it is listed: by its state, and by what its state waits for.
@@ -130,7 +136,24 @@ pub(super) fn state_byte(state: JobState) -> u8 {
 
 impl Step<'_> {
     pub(super) async fn job(&mut self, id: &EntryId) -> Result<Option<Kept>> {
-        self.decoded(self.keys().entry(Role::Job, id), "a job", Kept::decode).await
+        Ok(match self.part(id, Role::Job, "a job", Kept::decode).await? {
+            Part::There(kept) => Some(kept),
+            Part::Absent => None,
+            Part::Damaged => {
+                self.remove_damaged_job(id);
+                None
+            }
+        })
+    }
+
+    /// Its place by time goes when a reservation meets it. An entry that is stale gets another job by upkeep.
+    fn remove_damaged_job(&mut self, id: &EntryId) {
+        if self.removes() {
+            self.delete(self.keys().entry(Role::Job, id));
+            for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+                self.delete(self.keys().of(Role::JobState, &[&[state_byte(state)], id.as_bytes()]));
+            }
+        }
     }
 
     pub(super) async fn prefetch_kept(&mut self, ids: impl Iterator<Item = EntryId>) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use smache_core::{
     Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
     Result, Timestamp, Token,
 };
 
 use super::job::{Kept, Request, State, lane_byte, state_byte};
-use crate::{error::corrupt, keys::Role, step::Step};
+use crate::{codec::number, keys::Role, step::Step};
 
 /// How urgent the jobs are that the store itself writes.
 const USUAL_PRIORITY: u8 = 4;
@@ -88,12 +89,14 @@ impl Step<'_> {
         let max = if held.is_empty() { reserve.max } else { 0 };
         let (due, later) = self.due(reserve.lane, max).await?;
         let until = self.now.after(reserve.lease);
-        self.prefetch_kept(due.iter().copied()).await?;
+        self.prefetch_kept(due.iter().filter_map(|key| self.space.keys.id_of(key))).await?;
         let mut jobs = Vec::with_capacity(held.len() + due.len().min(max));
-        for id in held.iter().chain(due.iter().take(max)) {
-            let old = self.job(id).await?;
-            let old = old.ok_or_else(|| corrupt("a queued job", &self.keys().entry(Role::Job, id)))?;
-            let token = reserve.token;
+        for key in held.iter().chain(&due) {
+            if jobs.len() >= held.len() + max {
+                break;
+            }
+            let Some((id, old)) = self.job_at(key).await? else { continue };
+            let (id, token) = (&id, reserve.token);
             jobs.push(Job { id: *id, lane: old.lane, token, errors: old.errors, crashes: old.crashes });
             // What is held already keeps the request that came meanwhile.
             let again = if let State::Running { again, .. } = old.state { again } else { None };
@@ -104,42 +107,51 @@ impl Step<'_> {
         Ok(Reservation { jobs, next_due })
     }
 
-    /// What an earlier request with this token has reserved.
-    async fn held(&mut self, reserve: &Reserve) -> Result<Vec<EntryId>> {
+    /// The job in a place of an index. A place without its job was left by one that was damaged, and goes.
+    async fn job_at(&mut self, key: &Bytes) -> Result<Option<(EntryId, Kept)>> {
+        let Some(id) = self.listed(key) else { return Ok(None) };
+        let job = self.job(&id).await?.filter(|kept| kept.is_at(self.keys(), &id, key));
+        if job.is_none() {
+            self.delete(key.clone());
+        }
+        Ok(job.map(|kept| (id, kept)))
+    }
+
+    /// The places of what an earlier request with this token has reserved.
+    async fn held(&mut self, reserve: &Reserve) -> Result<Vec<Bytes>> {
         let range = self.keys().range(Role::JobLease, &[]);
         let mut held = Vec::new();
         for (key, _) in self.scan(&range, usize::MAX).await? {
-            let id = self.indexed(&key)?;
-            let job = self.job(&id).await?.filter(|kept| kept.lane == reserve.lane);
-            if job.is_some_and(|kept| matches!(kept.state, State::Running { token, .. } if token == reserve.token)) {
-                held.push(id);
+            let job = self.job_at(&key).await?.filter(|(_, kept)| kept.lane == reserve.lane);
+            if job.is_some_and(|(_, kept)| matches!(kept.state, State::Running { token, .. } if token == reserve.token))
+            {
+                held.push(key);
             }
         }
         Ok(held)
     }
 
-    /// The most urgent due jobs of a lane, one more than asked for, and when the next one becomes due. The index is by
-    /// priority first, so that it is walked from one priority to the next.
-    async fn due(&mut self, lane: Lane, max: usize) -> Result<(Vec<EntryId>, Option<Duration>)> {
+    /// The places of the most urgent due jobs of a lane, one more than asked for, and when the next one becomes due. The
+    /// index is by priority first, so that it is walked from one priority to the next.
+    async fn due(&mut self, lane: Lane, max: usize) -> Result<(Vec<Bytes>, Option<Duration>)> {
         let keys = self.keys();
         let (mut due, mut later, mut from) = (Vec::new(), None, 0);
         loop {
             let mut rest = keys.range(Role::JobDue, &[&[lane_byte(lane)]]);
             rest.from = keys.of(Role::JobDue, &[&[lane_byte(lane), from]]);
             let first = self.scan(&rest, 1).await?;
-            let Some((key, _)) = first.first() else { break };
-            let priority = *keys.rest(key).get(1).ok_or_else(|| corrupt("a queued job", key))?;
+            let Some(&priority) = first.first().and_then(|(key, _)| keys.rest(key).get(1)) else { break };
             let parts: &[&[u8]] = &[&[lane_byte(lane), priority]];
             let room = max.saturating_add(1) - due.len();
             if room > 0 {
-                for (key, _) in self.scan(&keys.up_to(Role::JobDue, parts, self.now.as_millis()), room).await? {
-                    due.push(self.queued(&key)?.1);
-                }
+                let now = keys.up_to(Role::JobDue, parts, self.now.as_millis());
+                due.extend(self.scan(&now, room).await?.into_iter().map(|(key, _)| key));
             }
             let mut waiting = keys.range(Role::JobDue, parts);
             waiting.from = keys.up_to(Role::JobDue, parts, self.now.as_millis()).to;
             if let Some((key, _)) = self.scan(&waiting, 1).await?.first() {
-                let at = self.queued(key)?.0.since(self.now);
+                let due = keys.rest(key).get(2..).and_then(number).unwrap_or_default();
+                let at = Timestamp::from_millis(due).since(self.now);
                 later = Some(later.map_or(at, |later: Duration| later.min(at)));
             }
             match priority.checked_add(1) {
@@ -150,20 +162,11 @@ impl Step<'_> {
         Ok((due, later))
     }
 
-    /// When a job is due and whose it is, by its key in the index.
-    fn queued(&self, key: &[u8]) -> Result<(Timestamp, EntryId)> {
-        let broken = || corrupt("a queued job", key);
-        let rest = self.keys().rest(key).get(2..).ok_or_else(broken)?;
-        let (due, id) = rest.split_first_chunk().ok_or_else(broken)?;
-        Ok((Timestamp::from_millis(u64::from_be_bytes(*due)), EntryId::from_slice(id).map_err(|_| broken())?))
-    }
-
     /// Queues the jobs again whose worker vanished.
     async fn put_back_lapsed(&mut self) -> Result<()> {
         let range = self.keys().up_to(Role::JobLease, &[], self.now.as_millis());
         for (key, _) in self.scan(&range, PUT_BACK).await? {
-            let id = self.indexed(&key)?;
-            let Some(old) = self.job(&id).await? else { return Err(corrupt("the lease of no job", &key)) };
+            let Some((id, old)) = self.job_at(&key).await? else { continue };
             let mut kept = old.clone();
             kept.crashes = kept.crashes.saturating_add(1);
             if let State::Running { again: Some(again), .. } = kept.state {
@@ -207,7 +210,7 @@ impl Step<'_> {
         let mut leases = self.keys().range(Role::JobLease, &[]);
         leases.from = self.keys().up_to(Role::JobLease, &[], self.now.as_millis()).to;
         for (key, _) in self.scan(&leases, 1).await? {
-            let until = self.keys().rest(&key).first_chunk().map_or(0, |until| u64::from_be_bytes(*until));
+            let until = number(self.keys().rest(&key)).unwrap_or_default();
             next = next.into_iter().chain([Timestamp::from_millis(until).since(self.now)]).min();
         }
         Ok(next)
@@ -230,15 +233,11 @@ impl Step<'_> {
         let limit = limit.max(1);
         let range = self.keys().range(Role::JobState, &[&[state_byte(state)]]).after(cursor, EntryId::LEN)?;
         let found = self.scan(&range, limit).await?;
-        let id = |key: &[u8]| {
-            let id = self.space.keys.rest(key).get(1..).and_then(|id| EntryId::from_slice(id).ok());
-            id.ok_or_else(|| corrupt("the index of jobs", key))
-        };
-        let ids = found.iter().map(|(key, _)| id(key)).collect::<Result<Vec<_>>>()?;
-        self.prefetch_kept(ids.iter().copied()).await?;
-        let mut jobs = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some(kept) = self.job(&id).await? {
+        self.prefetch_kept(found.iter().filter_map(|(key, _)| self.space.keys.id_of(key))).await?;
+        let mut jobs = Vec::with_capacity(found.len());
+        for (key, _) in &found {
+            let Some(id) = self.listed(key) else { continue };
+            if let Some(kept) = self.job(&id).await?.filter(|kept| kept.is_at(self.keys(), &id, key)) {
                 jobs.push(ListedJob { id, at: kept.state.named().1, error: kept.error });
             }
         }

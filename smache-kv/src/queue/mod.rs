@@ -16,8 +16,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve, Result, Settled,
-    Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve,
+    Result, Settled, Settlement, Token,
 };
 
 use crate::space::Space;
@@ -45,7 +45,7 @@ impl JobQueue for KvQueue {
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
         // Before the look: what is added during it is looked at again.
-        let added = self.space.hints.added();
+        let added = self.space.shared.hints.added();
         let reservation = self.space.write(|step| Box::pin(step.reserve(&reserve))).await?;
         self.seen.fetch_max(added, Ordering::SeqCst);
         Ok(reservation)
@@ -79,8 +79,12 @@ impl JobQueue for KvQueue {
         self.space.read(|step| Box::pin(step.find(id))).await
     }
 
+    async fn examine(&self) -> Result<Examination> {
+        self.space.store.examine().await
+    }
+
     async fn wait(&self, timeout: Duration) -> Result<()> {
-        let hints = &self.space.hints;
+        let hints = &self.space.shared.hints;
         // Enabled before the look, so that a job that is added in between is heard of.
         let mut added = pin!(hints.notify().notified());
         added.as_mut().enable();

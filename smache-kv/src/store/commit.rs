@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use smache_core::{Commit, CommitOutcome, Dependency, Lane, Result, Staleness, Used, Via};
 
-use super::{
-    record::{Body, Head, Lineage},
-    runs::number,
-};
-use crate::{error::corrupt, keys::Role, step::Step};
+use super::record::{Body, Head, Lineage};
+use crate::{codec::whole_number, keys::Role, step::Step};
+
+/// Later than every run.
+pub(super) const DAMAGED: u64 = u64::MAX;
 
 /// How many dependencies a conflict names.
 const NAMED_CONFLICTS: usize = 8;
@@ -79,11 +79,16 @@ impl Step<'_> {
         self.keys().of(Role::Changed, &[dependency.as_bytes()])
     }
 
-    /// The clock of the last invalidation of a dependency.
+    /// The clock of the last invalidation of a dependency. One that cannot be read may be the latest, and is taken for it.
     pub(super) async fn changed_at(&mut self, dependency: &Dependency) -> Result<Option<u64>> {
         let key = self.changed(dependency);
         let changed = self.get(&key).await?;
-        changed.map(|bytes| number(&bytes).ok_or_else(|| corrupt("a clock", &key))).transpose()
+        Ok(changed.map(|bytes| {
+            whole_number(&bytes).unwrap_or_else(|| {
+                tracing::warn!(%dependency, "the clock of an invalidation cannot be read: whatever used it is stale");
+                DAMAGED
+            })
+        }))
     }
 
     async fn head_of(&mut self, commit: &Commit, staleness: Staleness) -> Result<Head> {

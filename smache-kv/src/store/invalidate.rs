@@ -17,7 +17,10 @@ use smache_core::{
     Via,
 };
 
-use super::record::{Head, byte_via};
+use super::{
+    commit::DAMAGED,
+    record::{Head, edge_via},
+};
 use crate::{
     error::corrupt,
     keys::{Range, Role},
@@ -143,9 +146,7 @@ impl Step<'_> {
                 }
                 return Ok(First::Announced(self.incarnation.clone()));
             }
-            for (key, via) in edges {
-                targets.push(self.target(&key, &via, &cause)?);
-            }
+            targets.extend(self.targets(&edges, &cause));
         }
         let marked = self.mark_all(targets).await?;
         let last = self.finish(invalidation, nonce).await?;
@@ -161,17 +162,16 @@ impl Step<'_> {
             rest.after_key(key);
             rest
         });
-        let targets = edges.iter().map(|(key, via)| self.target(key, via, &cause)).collect::<Result<_>>()?;
+        let targets = self.targets(&edges, &cause).collect();
         let marked = self.mark_all(targets).await?;
         Ok((Invalidated { clock: 0, marked, jobs: std::mem::take(&mut self.reported) }, next))
     }
 
-    fn target(&self, key: &Bytes, via: &Bytes, cause: &Arc<str>) -> Result<Target> {
-        let id = self.keys().rest(key).get(Dependency::LEN..).and_then(|id| EntryId::from_slice(id).ok());
-        let via = via.first().and_then(|via| byte_via(*via));
-        let (Some(id), Some(via)) = (id, via) else { return Err(corrupt("an edge", key)) };
-        let to = if via == Via::Child { Staleness::Child } else { Staleness::Hard };
-        Ok(Target { id, to, cause: Some(Arc::clone(cause)) })
+    fn targets(&mut self, edges: &[(Bytes, Bytes)], cause: &Arc<str>) -> impl Iterator<Item = Target> {
+        edges.iter().filter_map(|(key, via)| {
+            let to = if edge_via(via) == Via::Child { Staleness::Child } else { Staleness::Hard };
+            Some(Target { id: self.listed(key)?, to, cause: Some(Arc::clone(cause)) })
+        })
     }
 
     /// The last step: the entries that are named themselves, the clock, the positions, and the marks go.
@@ -208,13 +208,18 @@ impl Step<'_> {
         let clock = self.clock().await? + 1;
         self.put_number(Role::Clock, clock);
         for dependency in hit {
-            if let Some(before) = self.changed_at(dependency).await? {
+            // Where the damaged one is listed nobody knows: trimming meets it.
+            if let Some(before) = self.changed_at(dependency).await?.filter(|before| *before != DAMAGED) {
                 self.delete(self.changed_index(before, dependency));
             }
-            self.put(self.changed_index(clock, dependency), Vec::new());
-            self.put(self.changed(dependency), clock.to_be_bytes().to_vec());
+            self.put_changed(clock, dependency);
         }
         Ok(())
+    }
+
+    pub(super) fn put_changed(&mut self, clock: u64, dependency: &Dependency) {
+        self.put(self.changed_index(clock, dependency), Vec::new());
+        self.put(self.changed(dependency), clock.to_be_bytes().to_vec());
     }
 
     fn changed_index(&self, clock: u64, dependency: &Dependency) -> Bytes {
@@ -244,7 +249,7 @@ impl Step<'_> {
             key: key.clone(),
             dependency: Dependency::from_slice(dependency).ok()?,
             nonce: Bytes::copy_from_slice(nonce),
-            cause: std::str::from_utf8(cause).ok()?.into(),
+            cause: String::from_utf8_lossy(cause).into(),
         })
     }
 

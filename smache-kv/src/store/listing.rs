@@ -5,8 +5,8 @@ use smache_core::{
     Dependants, Dependency, EntryId, Lookup, Page, Positions, Result, Scanned, SourceId, StoreStats, Timestamp, Traced,
 };
 
-use super::{record::byte_via, runs::number};
-use crate::{error::corrupt, keys::Role, step::Step};
+use super::record::edge_via;
+use crate::{codec::number, keys::Role, step::Step};
 
 impl Step<'_> {
     pub(super) async fn lookup(&mut self, ids: &[EntryId]) -> Result<Lookup> {
@@ -40,9 +40,10 @@ impl Step<'_> {
         let found = self.scan(&range, limit).await?;
         let mut entries = Vec::with_capacity(found.len());
         for (key, lazy) in &found {
-            let since = number(self.keys().rest(key)).ok_or_else(|| corrupt("the index of stale entries", key))?;
-            if lazy.first() == Some(&0) {
-                entries.push((self.indexed(key)?, Timestamp::from_millis(since)));
+            let Some((id, since)) = self.listed(key).zip(number(self.keys().rest(key))) else { continue };
+            // What is damaged is listed: a job too many does no harm.
+            if lazy.first() != Some(&1) {
+                entries.push((id, Timestamp::from_millis(since)));
             }
         }
         Ok(Scanned { entries, next: self.cursor(&found, limit, 0) })
@@ -54,9 +55,7 @@ impl Step<'_> {
         let found = self.scan(&range.after(page.cursor.as_deref(), EntryId::LEN)?, limit).await?;
         let mut entries = Vec::with_capacity(found.len());
         for (key, via) in &found {
-            let id = self.keys().rest(key).get(Dependency::LEN..).and_then(|id| EntryId::from_slice(id).ok());
-            let via = via.first().and_then(|via| byte_via(*via));
-            entries.push(id.zip(via).ok_or_else(|| corrupt("an edge", key))?);
+            entries.extend(self.listed(key).map(|id| (id, edge_via(via))));
         }
         Ok(Dependants { entries, next: self.cursor(&found, limit, Dependency::LEN) })
     }

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use smache_core::{Dependency, EntryId, Hit, Maintained, Result, Staleness};
 
 use super::{
+    commit::DAMAGED,
     invalidate::{Mark, Target, mark_dependants},
-    runs::number,
 };
-use crate::{error::corrupt, keys::Role, space::Space, step::Step};
+use crate::{codec::number, error::corrupt, keys::Role, space::Space, step::Step};
 
 /// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
 const REAP_AFTER: Duration = Duration::from_secs(1);
@@ -17,7 +18,7 @@ pub(super) async fn maintain(space: &Space, limit: usize) -> Result<Maintained> 
     let limit = limit.max(1);
     let mut done = Maintained::default();
     redo(space, limit, &mut done).await?;
-    for task in [Task::Expire, Task::Reap, Task::Trim, Task::Sweep] {
+    for task in [Task::Expire, Task::Reap, Task::Trim, Task::Sweep, Task::Repair] {
         let part = space.write(|step| Box::pin(step.upkeep(task, limit))).await?;
         done.expired += part.expired;
         done.reaped += part.reaped;
@@ -35,6 +36,7 @@ enum Task {
     Reap,
     Trim,
     Sweep,
+    Repair,
 }
 
 /// Does the invalidations again whose author died half-way.
@@ -66,6 +68,7 @@ impl Step<'_> {
             Task::Reap => self.reap(limit, &mut done).await?,
             Task::Trim => self.trim(limit, &mut done).await?,
             Task::Sweep => self.sweep(limit, &mut done).await?,
+            Task::Repair => self.repair(limit, &mut done).await?,
         }
         done.jobs = std::mem::take(&mut self.reported);
         Ok(done)
@@ -80,15 +83,18 @@ impl Step<'_> {
     async fn expire(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let keys = self.keys();
         let mut range = keys.up_to(Role::Expiry, &[], self.now.as_millis());
-        let mut due: Vec<EntryId> = Vec::new();
+        let mut due: Vec<(Bytes, EntryId)> = Vec::new();
         while due.len() <= limit {
             let page = self.scan(&range, limit + 1).await?;
-            let ids = page.iter().map(|(key, _)| self.indexed(key)).collect::<Result<Vec<_>>>()?;
-            self.prefetch(ids.iter().map(|id| keys.entry(Role::Run, id))).await?;
-            for id in ids {
+            let mut listed = Vec::with_capacity(page.len());
+            for (key, _) in &page {
+                listed.extend(self.listed(key).map(|id| (key.clone(), id)));
+            }
+            self.prefetch(listed.iter().map(|(_, id)| keys.entry(Role::Run, id))).await?;
+            for (key, id) in listed {
                 // A run keeps its record: its value is being replaced, and is shown until then.
                 if self.run(&id).await?.is_none_or(|run| run.until <= self.now) {
-                    due.push(id);
+                    due.push((key, id));
                 }
             }
             match page.last() {
@@ -98,23 +104,35 @@ impl Step<'_> {
         }
         done.more |= due.len() > limit;
         due.truncate(limit);
-        self.prefetch(due.iter().flat_map(|id| [Role::Head, Role::Lineage].map(|role| keys.entry(role, id)))).await?;
-        self.prefetch_jobs(&due).await?;
-        for id in &due {
-            self.forget(id).await?;
-            done.expired += 1;
+        let ids: Vec<EntryId> = due.iter().map(|(_, id)| *id).collect();
+        self.prefetch(ids.iter().flat_map(|id| [Role::Head, Role::Lineage].map(|role| keys.entry(role, id)))).await?;
+        self.prefetch_jobs(&ids).await?;
+        for (key, id) in due {
+            // A damaged record may have left its place to one that lives longer.
+            if self.head(&id).await?.is_some_and(|head| self.places(&id, &head).contains(&Some(key.clone()))) {
+                self.forget(&id).await?;
+                done.expired += 1;
+            } else {
+                self.delete(key);
+            }
         }
         Ok(())
     }
 
     async fn reap(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let Some(before) = self.now.as_millis().checked_sub(REAP_AFTER.as_millis() as u64 + 1) else { return Ok(()) };
-        let range = self.keys().up_to(Role::RunLease, &[], before);
+        let keys = self.keys();
+        let range = keys.up_to(Role::RunLease, &[], before);
         let lapsed = self.scan(&range, limit + 1).await?;
         done.more |= lapsed.len() > limit;
         for (key, _) in lapsed.iter().take(limit) {
-            let id = self.indexed(key)?;
-            let Some(run) = self.run(&id).await? else { return Err(corrupt("the lease of no run", key)) };
+            let Some(id) = self.listed(key) else { continue };
+            let lapsed = self.run(&id).await?.filter(|run| number(keys.rest(key)) == Some(run.until.as_millis()));
+            // Without its run it was damaged.
+            let Some(run) = lapsed else {
+                self.delete(key.clone());
+                continue;
+            };
             self.delete_run(&id, &run);
             done.reaped += 1;
             let Some(head) = self.head(&id).await? else { continue };
@@ -129,22 +147,28 @@ impl Step<'_> {
     /// included.
     async fn trim(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let keys = self.keys();
-        let oldest = self.scan(&keys.range(Role::RunStart, &[]), 1).await?;
-        let needed = match oldest.first() {
-            Some((key, _)) => number(keys.rest(key)).ok_or_else(|| corrupt("the start of a run", key))?,
+        let needed = match self.oldest_run().await? {
+            Some(started) => started,
             None => self.clock().await?,
         };
         let old = self.scan(&keys.up_to(Role::ChangedAt, &[], needed), limit + 1).await?;
         done.more |= old.len() > limit;
+        let dependencies = old.iter().filter_map(|(key, _)| trimmed(keys.rest(key)));
+        self.prefetch(dependencies.map(|(_, dependency)| keys.of(Role::Changed, &[dependency.as_bytes()]))).await?;
         let mut floor = None;
         for (key, _) in old.iter().take(limit) {
-            let rest = keys.rest(key);
-            let dependency = rest.get(8..).and_then(|rest| Dependency::from_slice(rest).ok());
-            let (Some(clock), Some(dependency)) = (number(rest), dependency) else {
-                return Err(corrupt("the clock of an invalidation", key));
-            };
             self.delete(key.clone());
-            self.delete(self.changed(&dependency));
+            let Some((clock, dependency)) = trimmed(keys.rest(key)) else { continue };
+            match self.changed_at(&dependency).await? {
+                // It may have been any clock up to the present one.
+                Some(DAMAGED) => {
+                    let present = self.clock().await?;
+                    self.put_changed(present, &dependency);
+                }
+                // Of a later one, where the clock in between was damaged, this is an old place.
+                Some(at) if at > clock => {}
+                _ => self.delete(self.changed(&dependency)),
+            }
             done.trimmed += 1;
             floor = Some(clock);
         }
@@ -153,6 +177,20 @@ impl Step<'_> {
             self.put_number(Role::Floor, floor.max(before));
         }
         Ok(())
+    }
+
+    /// When the oldest run started. The place of a run that was damaged holds nothing up.
+    async fn oldest_run(&mut self) -> Result<Option<u64>> {
+        let range = self.keys().range(Role::RunStart, &[]);
+        while let Some((key, _)) = self.scan(&range, 1).await?.first() {
+            let Some(id) = self.listed(key) else { continue };
+            let started = self.run(&id).await?.map(|run| run.started);
+            if started.is_some() && started == number(self.keys().rest(key)) {
+                return Ok(started);
+            }
+            self.delete(key.clone());
+        }
+        Ok(None)
     }
 
     /// An epoch changed: the walk starts over.
@@ -165,14 +203,15 @@ impl Step<'_> {
     async fn sweep(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let (keys, place) = (self.keys(), self.keys().of(Role::Sweep, &[]));
         let Some(after) = self.get(&place).await? else { return Ok(()) };
-        let after = Some(after.as_ref()).filter(|after| !after.is_empty());
-        let range = keys.range(Role::Head, &[]).after(after, EntryId::LEN).map_err(|_| corrupt("a walk", &place))?;
+        // From the beginning, also where the place is damaged.
+        let after = Some(after.as_ref()).filter(|after| after.len() == EntryId::LEN);
+        let range = keys.range(Role::Head, &[]).after(after, EntryId::LEN)?;
         let page = self.scan(&range, limit).await?;
         let vouch = self.vouch().await?;
         let cause: Arc<str> = "new epoch".into();
         let mut targets = Vec::new();
         for (key, _) in &page {
-            let id = EntryId::from_slice(keys.rest(key))?;
+            let Some(id) = self.listed(key) else { continue };
             let Some(head) = self.head(&id).await? else { continue };
             if !vouch.has_epochs(&head.epochs) {
                 targets.push(Target { id, to: Staleness::Hard, cause: Some(Arc::clone(&cause)) });
@@ -186,10 +225,9 @@ impl Step<'_> {
         }
         Ok(())
     }
+}
 
-    /// The entry in a key of an index by a number.
-    pub(crate) fn indexed(&self, key: &[u8]) -> Result<EntryId> {
-        let id = self.keys().rest(key).get(8..).and_then(|id| EntryId::from_slice(id).ok());
-        id.ok_or_else(|| corrupt("an index", key))
-    }
+/// The clock and the dependency in a place of the index by clock.
+fn trimmed(rest: &[u8]) -> Option<(u64, Dependency)> {
+    number(rest).zip(rest.get(8..).and_then(|rest| Dependency::from_slice(rest).ok()))
 }

@@ -7,6 +7,7 @@ mod listing;
 mod maintain;
 mod needs;
 mod record;
+mod repair;
 mod runs;
 mod waits;
 
@@ -14,9 +15,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, FeedId,
-    FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record, Result,
-    Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
+    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record,
+    Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use crate::space::Space;
@@ -113,6 +114,10 @@ impl CacheStore for KvStore {
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
         self.space.read(|step| Box::pin(step.dependants(dependency, &page))).await
+    }
+
+    async fn examine(&self) -> Result<Examination> {
+        self.space.store.examine().await
     }
 
     async fn stats(&self) -> Result<StoreStats> {

@@ -10,6 +10,7 @@ use smache_core::{
 
 use crate::{
     codec::{Reader, Writer},
+    damage::Part,
     error::corrupt,
     keys::Role,
     step::Step,
@@ -148,12 +149,17 @@ pub(super) fn via_byte(via: Via) -> u8 {
     u8::from(via != Via::Child)
 }
 
-pub(super) fn byte_via(byte: u8) -> Option<Via> {
+fn byte_via(byte: u8) -> Option<Via> {
     match byte {
         0 => Some(Via::Child),
         1 => Some(Via::Direct),
         _ => None,
     }
+}
+
+/// What the value of an edge says, damaged or not.
+pub(super) fn edge_via(value: &[u8]) -> Via {
+    if value == [via_byte(Via::Child)] { Via::Child } else { Via::Direct }
 }
 
 impl Step<'_> {
@@ -163,18 +169,43 @@ impl Step<'_> {
     }
 
     pub(super) async fn head(&mut self, id: &EntryId) -> Result<Option<Head>> {
-        self.decoded(self.keys().entry(Role::Head, id), "the head of a record", Head::decode).await
+        let part = self.part(id, Role::Head, "the head of a record", Head::decode).await?;
+        Ok(self.whole(id, part))
     }
 
     async fn body(&mut self, id: &EntryId) -> Result<Option<Body>> {
-        self.decoded(self.keys().entry(Role::Body, id), "the value of a record", Body::decode).await
+        let part = self.part(id, Role::Body, "the value of a record", Body::decode).await?;
+        Ok(self.whole(id, part))
     }
 
     pub(super) async fn lineage(&mut self, id: &EntryId) -> Result<Option<Lineage>> {
-        self.decoded(self.keys().entry(Role::Lineage, id), "the lineage of a record", Lineage::decode).await
+        let part = self.part(id, Role::Lineage, "the lineage of a record", Lineage::decode).await?;
+        Ok(self.whole(id, part))
     }
 
-    /// Reads and decodes a value.
+    /// A record of which a part is damaged is none.
+    fn whole<T>(&mut self, id: &EntryId, part: Part<T>) -> Option<T> {
+        match part {
+            Part::There(part) => Some(part),
+            Part::Absent => None,
+            Part::Damaged => {
+                self.remove_damaged(id);
+                None
+            }
+        }
+    }
+
+    /// Its edges and its places in the indexes may be known to nobody any more: upkeep looks for them.
+    fn remove_damaged(&mut self, id: &EntryId) {
+        if self.removes() {
+            for key in self.record_keys(id) {
+                self.delete(key);
+            }
+            self.start_repair();
+        }
+    }
+
+    /// Reads and decodes a value of the store's own.
     pub(crate) async fn decoded<T>(
         &mut self,
         key: Bytes,
@@ -189,15 +220,15 @@ impl Step<'_> {
 
     pub(super) async fn entry(&mut self, id: &EntryId) -> Result<Option<StoredEntry>> {
         let Some(head) = self.head(id).await? else { return Ok(None) };
-        let body = self.body(id).await?.ok_or_else(|| self.half_a_record(id))?;
+        let Some(body) = self.body(id).await? else { return Ok(self.half_a_record(id)) };
         Ok(Some(head.entry(body)))
     }
 
     pub(super) async fn record(&mut self, id: &EntryId) -> Result<Option<Record>> {
         self.prefetch(self.record_keys(id)).await?;
         let Some(head) = self.head(id).await? else { return Ok(None) };
-        let body = self.body(id).await?.ok_or_else(|| self.half_a_record(id))?;
-        let lineage = self.lineage(id).await?.ok_or_else(|| self.half_a_record(id))?;
+        let Some(body) = self.body(id).await? else { return Ok(self.half_a_record(id)) };
+        let Some(lineage) = self.lineage(id).await? else { return Ok(self.half_a_record(id)) };
         let mut record = Record::new(head.entry(body), lineage.call, lineage.used);
         record.causes = head.causes;
         record.lazy = head.lazy;
@@ -207,8 +238,11 @@ impl Step<'_> {
         Ok(Some(record))
     }
 
-    fn half_a_record(&self, id: &EntryId) -> smache_core::Error {
-        corrupt("half a record", &self.keys().entry(Role::Head, id))
+    /// Nothing, for a record whose head is there and another part is not.
+    fn half_a_record<T>(&mut self, id: &EntryId) -> Option<T> {
+        tracing::warn!(entry = %id, "half a record counts as absent");
+        self.remove_damaged(id);
+        None
     }
 
     /// Puts a record in the place of the one before, with its edges and its places in the indexes.
@@ -247,12 +281,15 @@ impl Step<'_> {
     }
 
     fn unlist(&mut self, id: &EntryId, head: &Head) {
-        if let Some(expires) = head.expires {
-            self.delete(self.keys().index(Role::Expiry, expires.as_millis(), id));
+        for place in self.places(id, head).into_iter().flatten() {
+            self.delete(place);
         }
-        if let Some(since) = head.since {
-            self.delete(self.keys().index(Role::Stale, since.as_millis(), id));
-        }
+    }
+
+    /// Where a record is listed: by its expiry, and as a stale one.
+    pub(super) fn places(&self, id: &EntryId, head: &Head) -> [Option<Bytes>; 2] {
+        let at = |role, time: Timestamp| self.keys().index(role, time.as_millis(), id);
+        [head.expires.map(|expires| at(Role::Expiry, expires)), head.since.map(|since| at(Role::Stale, since))]
     }
 
     /// Removes a record with everything of its, but the run: whoever computes the entry may still store it.

@@ -7,7 +7,8 @@ use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, RunFailure
 
 use super::record::Lineage;
 use crate::{
-    codec::{Reader, Writer},
+    codec::{Reader, Writer, whole_number},
+    damage::Part,
     error::corrupt,
     keys::Role,
     step::{Step, shortened},
@@ -65,7 +66,17 @@ impl Run {
 
 impl Step<'_> {
     pub(super) async fn run(&mut self, id: &EntryId) -> Result<Option<Run>> {
-        self.decoded(self.keys().entry(Role::Run, id), "a run", Run::decode).await
+        Ok(match self.part(id, Role::Run, "a run", Run::decode).await? {
+            Part::There(run) => Some(run),
+            Part::Absent => None,
+            // Its places in the indexes go when upkeep meets them.
+            Part::Damaged => {
+                if self.removes() {
+                    self.delete(self.keys().entry(Role::Run, id));
+                }
+                None
+            }
+        })
     }
 
     /// Puts a run in the place of the one before, with its places in the indexes.
@@ -99,7 +110,7 @@ impl Step<'_> {
         let key = self.keys().of(role, &[]);
         match self.get(&key).await? {
             None => Ok(0),
-            Some(bytes) => number(&bytes).ok_or_else(|| corrupt("a clock", &key)),
+            Some(bytes) => whole_number(&bytes).ok_or_else(|| corrupt("a clock", &key)),
         }
     }
 
@@ -123,9 +134,12 @@ impl Step<'_> {
         }
         let run = Run { token: *token, started, until: self.now.after(*lease), waits: Vec::new() };
         self.put_run(id, old.as_ref(), &run);
+        // All of the record or nothing of it: without what it depends on, nobody may take its value for valid.
+        let (mut entry, mut lineage) = (self.entry(id).await?, self.lineage(id).await?);
+        if entry.is_none() || lineage.is_none() {
+            (entry, lineage) = (None, None);
+        }
         let conflicts = self.head(id).await?.map_or(0, |head| head.conflicts);
-        let entry = self.entry(id).await?;
-        let lineage = self.lineage(id).await?;
         let used = lineage.as_ref().map(|Lineage { used, .. }| used.clone()).unwrap_or_default();
         let marked = self.marked().await?;
         Ok(BeginOutcome::Begun(Box::new(Begun {
@@ -188,9 +202,4 @@ impl Step<'_> {
         }
         Ok(run.is_some() || record)
     }
-}
-
-/// A number that is a whole value or the beginning of what follows a role.
-pub(super) fn number(bytes: &[u8]) -> Option<u64> {
-    bytes.first_chunk().map(|number| u64::from_be_bytes(*number))
 }

@@ -3,8 +3,8 @@
 use std::fs;
 
 use bytes::Bytes;
-use smache_core::{Incarnation, SystemClock};
-use smache_kv::{Access, KeyValue, Write};
+use smache_core::{Backend, ErrorKind, Incarnation, Namespace, SystemClock};
+use smache_kv::{Access, KeyValue, KvBackend, Write};
 
 use crate::log_store::{Durability, LogStore};
 
@@ -91,4 +91,58 @@ async fn file_is_written_anew_when_most_of_it_is_of_the_past() {
     let store = open(&path, Durability::Disk);
     assert_eq!(read(&store, b"a").await, Some(Bytes::from(vec![39; 100_000])));
     assert_eq!(read(&store, b"b").await, Some(Bytes::from_static(b"last")));
+}
+
+#[test]
+fn file_of_something_else_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notes.txt");
+    for foreign in [&b"x"[..], b"smachlob", b"a file that somebody needs\n"] {
+        fs::write(&path, foreign).expect("a file");
+        let error = LogStore::open(&path, Durability::Disk, SystemClock).expect_err("not a log");
+        assert_eq!(error.kind(), ErrorKind::WrongServer);
+        let text = error.to_string();
+        assert!(text.contains(&path.display().to_string()) && text.contains("use another path"), "{text}");
+        assert_eq!(fs::read(&path).expect("the file"), foreign);
+    }
+}
+
+#[tokio::test]
+async fn empty_file_and_the_beginning_of_one_become_a_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for begun in 0..=8 {
+        let path = folder.path().join(begun.to_string());
+        fs::write(&path, &b"smachlog"[..begun]).expect("a file");
+        let before = incarnation(&open(&path, Durability::Disk)).await;
+        assert!(fs::read(&path).expect("the file").starts_with(b"smachlog"));
+        assert_eq!(incarnation(&open(&path, Durability::Disk)).await, before, "cut at {begun}");
+    }
+}
+
+#[test]
+fn second_opening_is_refused_at_once_and_names_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let first = open(&path, Durability::Disk);
+    let error = LogStore::open(&path, Durability::Disk, SystemClock).expect_err("it is open");
+    assert!(error.kind() == ErrorKind::Unavailable && error.is_transient(), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&path.display().to_string()) && text.contains("stop the other process"), "{text}");
+    drop(first);
+    open(&path, Durability::Disk);
+}
+
+#[tokio::test]
+async fn doctor_names_the_file_and_what_a_crash_takes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    for (durability, findings) in [(Durability::Disk, 0), (Durability::System, 1)] {
+        let (store, queue) = KvBackend::new(open(&path, durability))
+            .both(&Namespace::new("shop").expect("a good name"))
+            .expect("it has both");
+        for said in [store.examine().await, queue.examine().await] {
+            let said = said.expect("examine");
+            assert_eq!((said.what, said.findings.len()), (format!("the log file `{}`", path.display()), findings));
+        }
+    }
 }

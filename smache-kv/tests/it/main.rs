@@ -1,9 +1,19 @@
 //! The backend on key-value stores of several kinds.
 
+// The store of the example is written for the facade, which depends on this crate and not the other way round: here are
+// the two modules of it that the store names.
+extern crate self as smache;
+pub use smache_core as backend;
+pub use smache_kv as kv;
+
 mod conformance;
+mod damage;
+mod layout;
 mod log;
 #[path = "../../../examples/custom_backend/log_store.rs"]
 mod log_store;
+#[path = "../../../tests/it/logged.rs"]
+mod logged;
 mod redb_store;
 mod steps;
 mod tree;

@@ -10,23 +10,23 @@ use smache_kv::KvBackend;
 
 use crate::tree::{Conflicts, Tree};
 
-const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
-fn id(number: u8) -> EntryId {
+pub(crate) fn id(number: u8) -> EntryId {
     EntryId::from_bytes([number; EntryId::LEN])
 }
 
-fn change(name: &str) -> Invalidation {
+pub(crate) fn change(name: &str) -> Invalidation {
     let hit = Hit { dependency: Dependency::tag(name), cause: format!("{name} changed").into() };
     Invalidation { hits: vec![hit], ..Invalidation::default() }
 }
 
-fn both(tree: &Tree) -> (Arc<dyn CacheStore>, Arc<dyn JobQueue>) {
+pub(crate) fn both(tree: &Tree) -> (Arc<dyn CacheStore>, Arc<dyn JobQueue>) {
     let backend = KvBackend::builder(tree.clone()).page(3).build();
     backend.both(&Namespace::new("shop").expect("a good name")).expect("it has both")
 }
 
-async fn begin(store: &dyn CacheStore, id: EntryId) -> (Token, Box<Begun>) {
+pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> (Token, Box<Begun>) {
     let token = Token::random();
     match store.begin(Begin { id, token, lease: LONG }).await.expect("begin") {
         BeginOutcome::Begun(begun) => (token, begun),
@@ -34,7 +34,7 @@ async fn begin(store: &dyn CacheStore, id: EntryId) -> (Token, Box<Begun>) {
     }
 }
 
-fn value(id: EntryId, (token, begun): (Token, Box<Begun>), tag: &str) -> Commit {
+pub(crate) fn value(id: EntryId, (token, begun): (Token, Box<Begun>), tag: &str) -> Commit {
     Commit {
         id,
         token,
@@ -53,16 +53,16 @@ fn value(id: EntryId, (token, begun): (Token, Box<Begun>), tag: &str) -> Commit 
     }
 }
 
-async fn commit(store: &dyn CacheStore, id: EntryId, run: (Token, Box<Begun>), tag: &str) -> CommitOutcome {
+pub(crate) async fn commit(store: &dyn CacheStore, id: EntryId, run: (Token, Box<Begun>), tag: &str) -> CommitOutcome {
     store.commit(value(id, run, tag)).await.expect("commit")
 }
 
-async fn compute(store: &dyn CacheStore, id: EntryId, tag: &str) -> CommitOutcome {
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, tag: &str) -> CommitOutcome {
     let run = begin(store, id).await;
     commit(store, id, run, tag).await
 }
 
-fn is_fresh(outcome: &CommitOutcome) -> bool {
+pub(crate) fn is_fresh(outcome: &CommitOutcome) -> bool {
     matches!(outcome, CommitOutcome::Fresh { .. })
 }
 
@@ -156,13 +156,13 @@ async fn nothing_is_left_of_what_is_over() {
     }
     clock.advance(LONG * 2);
     while store.maintain(7).await.expect("maintain").more {}
-    // What vouches, the clock and its floor.
-    assert_eq!(tree.len(), 3, "{tree:?}");
+    // The layout, what vouches, the clock and its floor.
+    assert_eq!(tree.len(), 4, "{tree:?}");
 }
 
 #[tokio::test]
-async fn spoilt_bytes_are_an_error_that_names_the_key() {
-    for role in *b"hvek" {
+async fn spoilt_bookkeeping_is_an_error_that_names_the_key() {
+    for role in *b"ek" {
         let tree = Tree::new(ManualClock::default(), Conflicts::Never);
         let (store, _) = both(&tree);
         compute(&*store, id(1), "a").await;
@@ -170,7 +170,7 @@ async fn spoilt_bytes_are_an_error_that_names_the_key() {
         tree.spoil(role);
         let error = match role {
             b'k' => store.invalidate(change("b")).await.expect_err("the clock"),
-            _ => store.lookup(&[id(1)]).await.expect_err("the entry or what vouches for it"),
+            _ => store.lookup(&[id(1)]).await.expect_err("what vouches for the entry"),
         };
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", role.escape_ascii());
         assert!(error.to_string().contains("key: \\x04shopc"), "{error}");
@@ -252,4 +252,12 @@ async fn worker_wakes_when_the_lease_of_another_one_ends() {
     assert_eq!(taken.jobs.len(), 1);
     let wait = queue.wait(Duration::from_secs(60));
     tokio::time::timeout(Duration::from_secs(20), wait).await.expect("long before 60 s").expect("wait");
+}
+
+#[tokio::test]
+async fn store_that_says_nothing_of_itself_is_one_of_the_application() {
+    let (store, queue) = both(&Tree::new(ManualClock::default(), Conflicts::Never));
+    for said in [store.examine().await, queue.examine().await] {
+        assert_eq!(said.expect("examine").what, "a key-value store of the application's own");
+    }
 }

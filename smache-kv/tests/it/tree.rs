@@ -38,6 +38,8 @@ struct Inner {
     state: Mutex<State>,
     writer: Arc<tokio::sync::Mutex<()>>,
     commits: AtomicU64,
+    begins: AtomicU64,
+    reads: AtomicU64,
     fails_after: Mutex<Option<u64>>,
 }
 
@@ -63,6 +65,8 @@ impl Tree {
             state: Mutex::default(),
             writer: Arc::default(),
             commits: AtomicU64::new(0),
+            begins: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             fails_after: Mutex::new(None),
         }))
     }
@@ -72,17 +76,36 @@ impl Tree {
         self.state().life += 1;
     }
 
+    /// How many transactions began, and how often they read keys.
+    pub(crate) fn used(&self) -> (u64, u64) {
+        (self.0.begins.load(Ordering::SeqCst), self.0.reads.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn value(&self, key: &[u8]) -> Option<Bytes> {
+        self.state().map.get(key).cloned()
+    }
+
+    /// What another program writes.
+    pub(crate) fn set(&self, key: &[u8], value: &[u8]) {
+        self.state().map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+    }
+
     /// How many pairs there are.
     pub(crate) fn len(&self) -> usize {
         self.state().map.len()
     }
 
-    /// Replaces every value whose key has that role after the namespace by bytes that nobody wrote.
-    pub(crate) fn spoil(&self, role: u8) {
-        let is_of = |key: &Bytes| key.get(usize::from(key[0]) + 2) == Some(&role);
-        for (_, value) in self.state().map.iter_mut().filter(|(key, _)| is_of(key)) {
-            *value = Bytes::from_static(b"\xffspoilt");
-        }
+    /// Replaces every value whose key has that role after the namespace by bytes that nobody wrote. Says how many.
+    pub(crate) fn spoil(&self, role: u8) -> usize {
+        self.spoil_of(role, b"")
+    }
+
+    /// The same of the keys with that end alone.
+    pub(crate) fn spoil_of(&self, role: u8, end: &[u8]) -> usize {
+        let is_of = |key: &Bytes| key.get(usize::from(key[0]) + 2) == Some(&role) && key.ends_with(end);
+        let mut state = self.state();
+        let spoilt = state.map.iter_mut().filter(|(key, _)| is_of(key));
+        spoilt.map(|(_, value)| *value = Bytes::from_static(b"\xffspoilt")).count()
     }
 
     /// So many commits succeed, and the next ones find no store; `None` ends that.
@@ -104,6 +127,7 @@ impl fmt::Debug for Tree {
 #[async_trait]
 impl KeyValue for Tree {
     async fn begin(&self, _: Access) -> Result<Started> {
+        self.0.begins.fetch_add(1, Ordering::SeqCst);
         let writer = match self.0.conflicts {
             Conflicts::Real => None,
             _ => Some(Arc::clone(&self.0.writer).lock_owned().await),
@@ -127,6 +151,7 @@ impl TreeTransaction {
 #[async_trait]
 impl Transaction for TreeTransaction {
     async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+        self.tree.0.reads.fetch_add(1, Ordering::SeqCst);
         let state = self.unchanged()?;
         Ok(keys.iter().map(|key| state.map.get(key).cloned()).collect())
     }

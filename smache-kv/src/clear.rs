@@ -1,0 +1,31 @@
+//! Emptying a namespace, of whichever layout.
+
+use smache_core::Result;
+
+use crate::{keys::Role, space::Space, step::Step};
+
+pub(crate) async fn clear(space: &Space) -> Result<()> {
+    while space.write_to_any_layout(|step| Box::pin(step.clear_page())).await? {}
+    Ok(())
+}
+
+impl Step<'_> {
+    /// Removes some pairs. Says whether there may be more.
+    async fn clear_page(&mut self) -> Result<bool> {
+        let (keys, layout) = (self.keys(), self.keys().layout());
+        // One more than the layout, which goes last: half a namespace of another layout must not look like one without any.
+        let mut page = self.scan(&keys.all(), self.space.page.saturating_add(1)).await?;
+        if page.len() > 1 {
+            page.retain(|(key, _)| *key != layout);
+        }
+        if page.is_empty() {
+            return Ok(false);
+        }
+        // First: no entry whose edges are gone may still be fresh.
+        self.delete(keys.of(Role::Vouch, &[]));
+        for (key, _) in page {
+            self.delete(key);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,264 @@
+//! Records that cannot be read: they cost their own entry a run, and nobody else anything.
+
+use std::{sync::Arc, time::Duration};
+
+use smache_core::{
+    Backend, CacheStore, Commit, Dependency, EntryId, JobEnd, JobQueue, JobState, Lane, ManualClock, Namespace, NewJob,
+    Page, Reserve, Settlement, Via,
+};
+use smache_kv::KvBackend;
+
+use crate::{
+    logged::Logged,
+    steps::{LONG, begin, both, change, commit, compute, id, is_fresh, value},
+    tree::{Conflicts, Tree},
+};
+
+/// Every role whose keys end with an entry, and what the namespace remembers of changes.
+const ROLES: &[u8] = b"hvgrtudzxjqianc";
+
+struct Shop {
+    clock: ManualClock,
+    tree: Tree,
+    store: Arc<dyn CacheStore>,
+    queue: Arc<dyn JobQueue>,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let clock = ManualClock::default();
+        let tree = Tree::new(clock.clone(), Conflicts::Never);
+        let (store, queue) = both(&tree);
+        Self { clock, tree, store, queue }
+    }
+
+    /// Two stale entries with jobs, of which the first one's is taken, and a run of the first.
+    async fn full() -> Self {
+        let shop = Self::new();
+        for number in [1, 2] {
+            let run = begin(&*shop.store, id(number)).await;
+            let value = Commit { ttl: Some(LONG * 2), ..value(id(number), run, "a") };
+            assert!(is_fresh(&shop.store.commit(value).await.expect("commit")));
+        }
+        shop.store.invalidate(change("a")).await.expect("invalidate");
+        shop.queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve");
+        begin(&*shop.store, id(1)).await;
+        shop
+    }
+
+    async fn shows(&self, number: u8) -> bool {
+        let found = self.store.lookup(&[id(9), id(number), id(number)]).await.expect("look-up").entries;
+        assert!(found[0].is_none() && found[1] == found[2]);
+        found[1].is_some()
+    }
+
+    /// Nothing that anybody may ask for fails.
+    async fn is_listed(&self) {
+        let (store, queue, page) = (&self.store, &self.queue, || Page { cursor: None, limit: 100 });
+        store.stale(page()).await.expect("stale");
+        store.dependants(&Dependency::tag("a"), page()).await.expect("dependants");
+        store.inspect(&id(1)).await.expect("inspect");
+        store.trace(&id(1)).await.expect("trace");
+        store.stats().await.expect("stats");
+        queue.counts().await.expect("counts");
+        queue.find(&id(1)).await.expect("find");
+        for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+            queue.list(state, None, 100).await.expect("list");
+        }
+    }
+
+    async fn upkeep(&self) {
+        while self.store.maintain(3).await.expect("maintain").more {}
+    }
+
+    /// Takes the jobs that are due until there are none, computes their entries and settles them.
+    async fn work(&self, tag: &str) {
+        for _ in 0..10 {
+            let jobs = self.queue.reserve(Reserve::new(Lane::Recompute, 10, LONG)).await.expect("reserve").jobs;
+            for job in &jobs {
+                assert!(is_fresh(&compute(&*self.store, job.id, tag).await));
+                let end = JobEnd::Done;
+                self.queue.settle(&[Settlement { id: job.id, token: job.token, end }]).await.expect("settle");
+            }
+            if jobs.is_empty() {
+                return;
+            }
+        }
+        panic!("jobs without end");
+    }
+}
+
+#[tokio::test]
+async fn damaged_record_is_a_miss_and_the_others_are_answered() {
+    for (role, what) in [(b'h', "the head"), (b'v', "the value")] {
+        let shop = Shop::full().await;
+        assert_eq!(shop.tree.spoil_of(role, id(1).as_bytes()), 1);
+        let (logged, _guard) = Logged::listen();
+        assert!(!shop.shows(1).await, "{what}");
+        let log = logged.text();
+        assert!(log.contains("WARN") && log.contains(&id(1).to_string()) && log.contains(what), "{log}");
+        assert!(shop.shows(2).await, "{what} of another one");
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_its_own_entry_is_in_the_way_of_what_is_damaged() {
+    for role in ROLES.iter().copied() {
+        let (shop, name) = (Shop::full().await, role.escape_ascii());
+        let end: &[u8] = if b"ncq".contains(&role) { b"" } else { &[1; EntryId::LEN] };
+        assert!(shop.tree.spoil_of(role, end) > 0, "{name} is there to be damaged");
+        shop.is_listed().await;
+        assert!(shop.shows(2).await, "{name}");
+
+        let hit = shop.store.invalidate(change("a")).await.expect("the feed goes on");
+        assert!(hit.marked >= 1, "{name}");
+        shop.store.new_epoch().await.expect("new epoch");
+        shop.upkeep().await;
+        shop.is_listed().await;
+        // The lease of the run and of the job end.
+        shop.clock.advance(LONG + Duration::from_secs(2));
+        shop.upkeep().await;
+        shop.work("a").await;
+        for number in [1, 2] {
+            assert!(is_fresh(&compute(&*shop.store, id(number), "a").await), "{name}");
+            let record = shop.store.inspect(&id(number)).await.expect("inspect").expect("stored");
+            assert_eq!((&record.entry.value[..], record.used.len()), (&b"value"[..], 1), "{name}");
+        }
+        shop.upkeep().await;
+        let stats = shop.store.stats().await.expect("stats");
+        assert_eq!((stats.entries, stats.stale, stats.running), (2, 0, 0), "{name}");
+        assert_eq!(shop.store.invalidate(change("a")).await.expect("invalidate").marked, 2, "{name}");
+        shop.work("a").await;
+
+        for number in [1, 2] {
+            shop.store.remove(&id(number), None).await.expect("remove");
+        }
+        shop.clock.advance(LONG * 4);
+        shop.work("a").await;
+        shop.upkeep().await;
+        assert_eq!(shop.tree.len(), KEPT, "nothing is left of {name}");
+    }
+}
+
+/// The layout, what vouches, the clock and its floor.
+const KEPT: usize = 4;
+
+#[tokio::test]
+async fn what_a_damaged_record_leaves_behind_is_removed_by_upkeep() {
+    for role in *b"hvg" {
+        let shop = Shop::full().await;
+        shop.tree.spoil_of(role, id(1).as_bytes());
+        // The entry depends on something else now, expires later and is fresh.
+        shop.clock.advance(LONG + Duration::from_secs(2));
+        assert!(is_fresh(&compute(&*shop.store, id(1), "b").await));
+        shop.upkeep().await;
+        let of = async |tag| {
+            let page = Page { cursor: None, limit: 100 };
+            shop.store.dependants(&Dependency::tag(tag), page).await.expect("dependants").entries
+        };
+        assert_eq!(of("a").await, [(id(2), Via::Direct)], "{}", role.escape_ascii());
+        assert_eq!(of("b").await, [(id(1), Via::Direct)]);
+        assert_eq!(shop.store.stats().await.expect("stats").stale, 1);
+        shop.clock.advance(LONG * 2);
+        shop.upkeep().await;
+        assert!(shop.shows(1).await && !shop.shows(2).await, "the old expiry is not that of the new record");
+    }
+}
+
+#[tokio::test]
+async fn expiry_of_a_damaged_record_is_not_that_of_the_one_that_follows() {
+    let shop = Shop::full().await;
+    shop.tree.spoil_of(b'h', id(1).as_bytes());
+    shop.clock.advance(LONG + Duration::from_secs(2));
+    assert!(is_fresh(&compute(&*shop.store, id(1), "a").await));
+    // No upkeep has been there in between.
+    shop.clock.advance(LONG);
+    assert_eq!(shop.store.maintain(100).await.expect("maintain").expired, 1);
+    assert!(shop.shows(1).await && !shop.shows(2).await);
+}
+
+#[tokio::test]
+async fn entry_that_does_not_know_what_it_depends_on_is_not_taken_for_valid() {
+    let shop = Shop::new();
+    compute(&*shop.store, id(1), "a").await;
+    shop.tree.spoil(b'g');
+    assert!(shop.shows(1).await, "its edges are there: a change finds it");
+    assert_eq!(shop.store.invalidate(change("a")).await.expect("invalidate").marked, 1);
+    let run = begin(&*shop.store, id(1)).await;
+    assert!(run.1.entry.is_none() && run.1.call.is_none() && run.1.used.is_empty());
+    assert!(!shop.shows(1).await, "its job cannot know what to run: the next reader does");
+    assert!(is_fresh(&commit(&*shop.store, id(1), run, "a").await));
+}
+
+#[tokio::test]
+async fn clock_of_a_change_that_cannot_be_read_may_be_the_latest() {
+    let shop = Shop::new();
+    let run = begin(&*shop.store, id(1)).await;
+    shop.store.invalidate(change("a")).await.expect("invalidate");
+    shop.tree.spoil(b'n');
+    assert!(!is_fresh(&commit(&*shop.store, id(1), run, "a").await));
+    shop.upkeep().await;
+    assert!(is_fresh(&compute(&*shop.store, id(1), "a").await), "it does not last");
+}
+
+#[tokio::test]
+async fn place_of_a_clock_that_was_damaged_does_not_hide_a_later_change() {
+    let shop = Shop::new();
+    shop.store.invalidate(change("a")).await.expect("invalidate");
+    shop.tree.spoil(b'n');
+    let run = begin(&*shop.store, id(1)).await;
+    shop.store.invalidate(change("a")).await.expect("invalidate");
+    // The first place goes, since no run is as old.
+    shop.upkeep().await;
+    assert!(!is_fresh(&commit(&*shop.store, id(1), run, "a").await));
+}
+
+#[tokio::test]
+async fn invalidation_with_a_damaged_mark_is_done_again() {
+    let shop = Shop::new();
+    for number in 1..=10 {
+        compute(&*shop.store, id(number), "a").await;
+    }
+    shop.tree.fail_after(Some(2));
+    shop.store.invalidate(change("a")).await.expect_err("the author dies");
+    shop.tree.fail_after(None);
+    assert_eq!(shop.tree.spoil(b'm'), 1);
+    assert!(!is_fresh(&compute(&*shop.store, id(10), "a").await));
+    shop.clock.advance(Duration::from_secs(31));
+    assert_eq!(shop.store.maintain(100).await.expect("maintain").redone, 1);
+    assert_eq!(shop.store.stats().await.expect("stats").stale, 10);
+}
+
+#[tokio::test]
+async fn damaged_job_of_a_queue_alone_is_forgotten_and_added_anew() {
+    for reserved in [false, true] {
+        let clock = ManualClock::default();
+        let tree = Tree::new(clock.clone(), Conflicts::Never);
+        let backend = KvBackend::builder(tree.clone()).build();
+        let queue = backend.queue(&Namespace::new("shop").expect("a good name")).expect("it has queues");
+        queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
+        if reserved {
+            queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve");
+        }
+        queue.enqueue(&[NewJob::now(id(2), Lane::Recompute)]).await.expect("enqueue");
+        tree.spoil_of(b'j', id(1).as_bytes());
+        assert_eq!(queue.find(&id(1)).await.expect("find"), None);
+        clock.advance(LONG * 2);
+        queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
+        let mut taken = Vec::new();
+        loop {
+            let reservation = queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve");
+            for job in &reservation.jobs {
+                let end = JobEnd::Done;
+                queue.settle(&[Settlement { id: job.id, token: job.token, end }]).await.expect("settle");
+                taken.push(job.id);
+            }
+            if reservation.next_due.is_none() {
+                break;
+            }
+        }
+        taken.sort();
+        assert_eq!(taken, [id(1), id(2)], "each once");
+        assert_eq!(tree.len(), 1, "only the layout: {tree:?}");
+    }
+}
