@@ -71,6 +71,14 @@ impl Finding {
     pub fn new(severity: Severity, problem: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { severity, problem: problem.into(), fix: fix.into() }
     }
+
+    /// What is said of a server that is asked in the clear from another machine ([`is_remote`]), as bad whichever it is: who
+    /// deploys by the worst finding can rely on it.
+    #[must_use]
+    pub fn in_the_clear(fix: impl Into<String>) -> Self {
+        let problem = "the server is on another machine and the connection is not encrypted";
+        Self::new(Severity::Danger, problem, fix)
+    }
 }
 
 /// What a backend says about itself.

@@ -24,7 +24,9 @@ impl Watched {
         let mut collections = HashMap::<_, Vec<_>>::new();
         for topic in topics {
             let Some(reader) = TopicReader::of(topic.reader.as_ref()) else {
-                let message = format!("the source `{}` is not one of MongoDB and cannot be on its feed", topic.source);
+                let fix = "give it a feed of its own, whose id is no other feed's";
+                let message =
+                    format!("the source `{}` is not one of MongoDB and cannot be on its feed: {fix}", topic.source);
                 return Err(Error::new(ErrorKind::Config, message));
             };
             collections.entry(topic.name.clone()).or_default().push((topic.source.clone(), reader));

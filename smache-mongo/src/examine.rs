@@ -142,8 +142,7 @@ fn judge_server(server: &Server) -> Examination {
     Examination::new(format!("MongoDB {version} at {}, the replica set `{}`", server.name, server.set))
         .finding(server.in_the_clear.is_some(), || {
             let host = server.in_the_clear.as_deref().unwrap_or_default();
-            let problem = format!("values and passwords go over the network to `{host}` in the clear");
-            Finding::new(Severity::Warning, problem, "add `tls=true` to the URL")
+            Finding::in_the_clear(format!("add `tls=true` to the URL: values and passwords go to `{host}`"))
         })
         .finding(server.persistent == Some(false), || {
             let problem = "the storage engine keeps nothing over a restart: if all members restart, everything is computed anew";
@@ -173,13 +172,18 @@ mod tests {
         assert_eq!(judge_server(&good()).findings, []);
         assert_eq!(judge_server(&Server { removes: None, persistent: None, ..good() }).findings, []);
         assert!(judge_server(&good()).what.contains("MongoDB 7.0.1 at db:27017/shop"));
-        for (server, fix) in [
-            (Server { in_the_clear: Some("db".into()), ..good() }, "tls=true"),
-            (Server { persistent: Some(false), ..good() }, "wiredTiger"),
-            (Server { removes: Some(false), ..good() }, "ttlMonitorEnabled"),
+        for (server, severity, fix) in [
+            (
+                Server { in_the_clear: Some("db".into()), ..good() },
+                Severity::Danger,
+                "`tls=true` to the URL: values and",
+            ),
+            (Server { persistent: Some(false), ..good() }, Severity::Warning, "wiredTiger"),
+            (Server { removes: Some(false), ..good() }, Severity::Advice, "ttlMonitorEnabled"),
         ] {
             let examination = judge_server(&server);
             let [finding] = &examination.findings[..] else { panic!("{examination:?}") };
+            assert_eq!(finding.severity, severity, "{finding:?}");
             assert!(finding.fix.contains(fix), "{finding:?}");
         }
     }

@@ -28,5 +28,5 @@ if used and call('EXISTS', PREFIX .. 'm') == 1 then
 end
 return {
     1, started, NOW, call('HGETALL', PREFIX .. 'v'), { record[1], record[2], record[3], record[4] }, record[5],
-    tonumber(record[6] or '0'), pending, used or '',
+    count_of(record[6]), pending, used,
 }

@@ -54,8 +54,9 @@ if of_old_epoch(epochs, 1) then hard = true end
 local stale = hard or #conflicts > 0
 
 local key = record_key(id)
-local before = call('HMGET', key, 'u', 's', 'z', 'n')
-local since = stale and before[2] and string.sub(before[2], 2) or int(NOW)
+local before = call('HMGET', key, 'u', 's', 'z', 'n', 'h')
+local _, was_since = staleness_of(before[2])
+local since = stale and was_since or int(NOW)
 
 local expires = ''
 if ARGV[11] ~= '' then expires = NOW + tonumber(ARGV[11]) end
@@ -69,7 +70,7 @@ call('HSET', key, 'h', header, 'v', ARGV[7], 'm', ARGV[8], 'k', ARGV[6], 'u', us
 call('HDEL', key, 'f', 'l', lazy and '-' or 'z', stale and '-' or 's', stale and '-' or 'c', stale and '-' or 'n')
 if lazy then call('HSET', key, 'z', '1') end
 if stale then
-    call('HSET', key, 's', (hard and '2' or '1') .. since, 'n', tonumber(before[4] or '0') + 1)
+    call('HSET', key, 's', (hard and '2' or '1') .. since, 'n', int(count_of(before[4]) + 1))
 end
 call('ZADD', PREFIX .. 'x', expires == '' and '+inf' or int(expires), id)
 if before[2] then
@@ -80,6 +81,9 @@ if stale then
     if lazy then call('SADD', PREFIX .. 'z', id) else call('ZADD', PREFIX .. 's', since, id) end
 end
 
+-- An invalidation takes the edges of a record without a header away, and nobody knows those of one that was damaged
+-- otherwise: they are all written again.
+local whole = before[5] and #before[5] >= EPOCHS_AT + 15 and #(before[1] or '') % USED == 0
 local had = {}
 if before[1] then
     for at = 1, #before[1] - USED + 1, USED do
@@ -88,7 +92,7 @@ if before[1] then
 end
 for at = 1, #used, USED do
     local dependency, via = string.sub(used, at, at + 15), string.sub(used, at + 16, at + 16)
-    if had[dependency] ~= via then call('HSET', edge_key(dependency), id, via) end
+    if not whole or had[dependency] ~= via then call('HSET', edge_key(dependency), id, via) end
     had[dependency] = nil
 end
 for dependency in pairs(had) do call('HDEL', edge_key(dependency), id) end

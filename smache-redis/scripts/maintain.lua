@@ -14,7 +14,9 @@ for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMI
             more = true
             break
         end
-        local _, edges = remove_record(id)
+        local edges = 0
+        -- What somebody else has put in its place is not removed with it.
+        if fields_of(id, 'h') then edges = select(2, remove_record(id)) else forget_record(id) end
         if ends then drop_run(id) end
         if JOBS then take_back(id) end
         expired = expired + 1
@@ -44,8 +46,8 @@ if sweep[1] and sweep[1] ~= sweep[2] then
     if sweep[3] ~= sweep[1] then score, from = '', '' end
     local page = page_after(PREFIX .. 'x', score, from, limit)
     for at = 1, #page, 2 do
-        local header = call('HGET', record_key(page[at]), 'h')
-        if header and of_old_epoch(header, EPOCHS_AT) then
+        local record = fields_of(page[at], 'h')
+        if record and record[1] and of_old_epoch(record[1], EPOCHS_AT) then
             local _, lazy = mark_stale(page[at], true, 'new epoch')
             if not lazy then want_job(page[at], true, NOW) end
             marked = marked + 1

@@ -14,6 +14,28 @@ local reported = {}
 local function record_key(id) return PREFIX .. 'r:' .. id end
 local function edge_key(dependency) return PREFIX .. 'd:' .. dependency end
 
+-- Records are read with doubt: what somebody else has damaged must not end a script halfway, in which everything else is
+-- whole. Fields of a record; nothing where the key is of another type, and so no record.
+local function fields_of(id, ...)
+    local found = redis.pcall('HMGET', record_key(id), ...)
+    if not found.err then return found end
+    if string.find(found.err, 'WRONGTYPE', 1, true) then return nil end
+    return call('HMGET', record_key(id), ...)
+end
+
+local function count_of(text)
+    local digits = text and string.match(text, '^%d+$')
+    return digits and #digits <= 15 and tonumber(digits) or 0
+end
+
+-- How stale (1 or 2) and since when; nothing for what is fresh. What cannot be read is hard, since nobody knows when.
+local function staleness_of(text)
+    if not text then return nil end
+    local level, since = string.match(text, '^([12])(%d+)$')
+    if level and #since <= 15 then return level, since end
+    return '2', nil
+end
+
 -- The epochs of the vouch, read once a script.
 local epochs_now
 local function present_epochs()
@@ -63,7 +85,7 @@ end
 -- The entries of old epochs are looked for again, from the start.
 local function ask_for_sweep() call('HINCRBY', PREFIX .. 'c', 'sg', 1) end
 
--- Causes are kept as (two bytes of length, text) each, at most eight, the newest last.
+-- Causes are kept as (two bytes of length, text) each, at most eight, the newest last. Those that cannot be read go.
 local packed = {}
 local function add_cause(causes, cause)
     local one = packed[cause]
@@ -71,12 +93,14 @@ local function add_cause(causes, cause)
         one = struct.pack('>I2', #cause) .. cause
         packed[cause] = one
     end
-    if not causes then return one end
+    if not causes or causes == '' then return one end
     local starts, at = {}, 1
     while at <= #causes do
         starts[#starts + 1] = at
+        if at == #causes then return one end
         at = at + 2 + struct.unpack('>I2', causes, at)
     end
+    if at ~= #causes + 1 then return one end
     if string.sub(causes, starts[#starts]) == one then return causes end
     if #starts >= 8 then causes = string.sub(causes, starts[#starts - 6]) end
     return causes .. one
@@ -95,18 +119,18 @@ end
 -- before the job. Answers how stale it is now (1 or 2) and whether it is lazy; nothing where there is no record.
 local function mark_stale(id, hard, cause)
     local key = record_key(id)
-    local record = call('HMGET', key, 'h', 's', 'z', 'c')
-    if not record[1] then return nil end
-    local stale, lazy = record[2], record[3]
-    local level = hard and '2' or '1'
-    if stale and string.sub(stale, 1, 1) == '2' then level = '2' end
-    local since = stale and string.sub(stale, 2) or int(NOW)
+    local record = fields_of(id, 'h', 's', 'z', 'c')
+    if not record or not record[1] then return nil end
+    local was, listed = staleness_of(record[2])
+    local lazy = record[3]
+    local level = (hard or was == '2') and '2' or '1'
+    local since = listed or int(NOW)
     if cause == '' then
         call('HSET', key, 's', level .. since)
     else
         call('HSET', key, 's', level .. since, 'c', add_cause(record[4], cause))
     end
-    if not stale then
+    if not listed then
         if lazy then call('SADD', PREFIX .. 'z', id) else add_later(PREFIX .. 's', since, id) end
     end
     return level, lazy
@@ -115,9 +139,9 @@ end
 -- A run was given up or its worker died: a record that is stale, by its mark or its epochs, wants another one. Nothing
 -- has changed, so that a job that there is stays as it is.
 local function want_job_after_run(id, due)
-    local record = call('HMGET', record_key(id), 'h', 's', 'z')
-    if not record[1] or record[3] then return end
-    local hard = record[2] and string.sub(record[2], 1, 1) == '2' or of_old_epoch(record[1], EPOCHS_AT)
+    local record = fields_of(id, 'h', 's', 'z')
+    if not record or not record[1] or record[3] then return end
+    local hard = staleness_of(record[2]) == '2' or of_old_epoch(record[1], EPOCHS_AT)
     if not hard and not record[2] then return end
     if JOBS then
         enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, false)
@@ -132,6 +156,12 @@ local function drop_run(id)
     call('ZREM', PREFIX .. 'run:s', id)
 end
 
+local function forget_record(id)
+    call('ZREM', PREFIX .. 'x', id)
+    call('ZREM', PREFIX .. 's', id)
+    call('SREM', PREFIX .. 'z', id)
+end
+
 -- Removes a record with its edges. Says whether there was one, and how many edges it had.
 local function remove_record(id)
     local used = call('HGET', record_key(id), 'u')
@@ -141,9 +171,7 @@ local function remove_record(id)
         end
     end
     local there = call('DEL', record_key(id)) == 1
-    call('ZREM', PREFIX .. 'x', id)
-    call('ZREM', PREFIX .. 's', id)
-    call('SREM', PREFIX .. 'z', id)
+    forget_record(id)
     return there, used and #used / USED or 0
 end
 

@@ -1,16 +1,18 @@
 -- One write of a table: the entity and the line of the history are one step.
 --
 -- `e` is the hash of the entities by id, `log` the stream of the changes (k id, b before, a after, each only where there
--- is one), `i` the name of this table, made with its first use, `t` the last line that was forgotten, `l` the layout.
+-- is one, p the place of the line before it), `end` the place of its last line, `i` the name of this table, made with its
+-- first use, `t` the last line that was forgotten, `l` the layout. Who reads notices by p and `end` when somebody else
+-- has removed lines.
 -- ARGV: what (put, swap, remove, look), id, value, value that must be there (swap), lines kept, a name if there is none
--- → whether it was done, the value before, and to look also the name and the last line
+-- → whether it was done, the value before, and to look also the name, the last line and `end`
 local what, id, value, expected, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local entities, log = PREFIX .. 'e', PREFIX .. 'log'
 
 -- Keys of another type are read before anything is written, since a script that fails halfway is not undone.
 local name, layout = call('GET', PREFIX .. 'i'), call('GET', PREFIX .. 'l')
 if layout and layout ~= LAYOUT then return other_layout(layout) end
-local lines = call('XLEN', log)
+local lines, ended = call('XLEN', log), call('GET', PREFIX .. 'end')
 local before = what ~= 'look' and call('HGET', entities, id) or false
 if not name then
     name = ARGV[6]
@@ -19,15 +21,21 @@ end
 if not layout then call('SET', PREFIX .. 'l', LAYOUT) end
 if what == 'look' then
     local last = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-    return { 1, false, name, last and last[1] or '0-0' }
+    return { 1, false, name, last and last[1] or '0-0', ended or '0-0' }
 end
 if what == 'swap' and before ~= expected then return { 0, before } end
+-- Nothing that anybody could have read has changed. It is written all the same, so that a server that must not be written
+-- to says so.
+if what ~= 'remove' and before == value then
+    call('HSET', entities, id, value)
+    return { 1, before }
+end
 
 -- First, since it needs no memory: what is removed makes room on a server that is full. Also where there is nothing, so
 -- that a server that must not be written to says so.
 if what == 'remove' then call('HDEL', entities, id) end
 if what == 'remove' and not before then return { 0, before } end
-local line = { 'k', id }
+local line = { 'k', id, 'p', ended or '0-0' }
 if before then
     line[#line + 1] = 'b'
     line[#line + 1] = before
@@ -42,6 +50,18 @@ if added.err then
     return added
 end
 if what ~= 'remove' then call('HSET', entities, id, value) end
+call('SET', PREFIX .. 'end', added)
+-- A stream that was removed while the clock was set back goes on before its end: that is another history.
+local function parts(place)
+    local millis, number = string.match(place or '', '^(%d+)%-(%d+)$')
+    return tonumber(millis) or 0, tonumber(number) or 0
+end
+local millis, number = parts(added)
+local ended_millis, ended_number = parts(ended)
+if millis < ended_millis or millis == ended_millis and number <= ended_number then
+    call('SET', PREFIX .. 'i', ARGV[6])
+    call('SET', PREFIX .. 't', '0-0')
+end
 local surplus = lines + 1 - kept
 if surplus > 0 then
     local forgotten = call('XRANGE', log, '-', '+', 'COUNT', surplus)

@@ -74,11 +74,14 @@ fn hidden_code(detail: &str) -> &str {
 }
 
 /// What is said of a connection that ended without a reason of its own.
-pub(crate) const LOST: &str = "the connection to the server was lost";
+pub(crate) const LOST: &str = "the connection to the server was lost: try again, and it is opened again";
 
 fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
     if error.is_timeout() {
-        return (ErrorKind::Timeout, "the server does not answer in time");
+        return (
+            ErrorKind::Timeout,
+            "the server does not answer in time: check its load, or raise the timeouts of the builder",
+        );
     }
     if error.is_connection_refusal() {
         return (ErrorKind::Unavailable, "nothing listens at the address: start the server or check the URL");

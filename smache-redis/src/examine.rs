@@ -45,10 +45,7 @@ fn judge(info: &Info, server: &str, in_the_clear: bool, holds: Holds) -> Examina
             let problem = format!("the server evicts any key (`{policy}`), bookkeeping included");
             Finding::new(Severity::Danger, problem, "set `maxmemory-policy` to `noeviction`")
         })
-        .finding(in_the_clear, || {
-            let problem = "the server is on another machine and the connection is not encrypted";
-            Finding::new(Severity::Danger, problem, "use TLS: `rediss://…`")
-        })
+        .finding(in_the_clear, || Finding::in_the_clear("use TLS: `rediss://…`"))
         .finding(info.field("rdb_last_bgsave_status") == Some("err"), || {
             let problem = "the last snapshot failed, so that the server may refuse writes";
             Finding::new(Severity::Warning, problem, "make room on its disk, or see its log")
@@ -126,6 +123,6 @@ mod tests {
             assert!(found[0].1.contains(fix), "{found:?}");
         }
         let clear = found(GOOD, true);
-        assert!(clear.len() == 1 && clear[0].1.contains("rediss://"), "{clear:?}");
+        assert!(clear.len() == 1 && clear[0].0 == Severity::Danger && clear[0].1.contains("rediss://"), "{clear:?}");
     }
 }

@@ -79,6 +79,22 @@ pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
+/// The bytes of an answer that is a list of fields and values, whatever the protocol.
+pub(crate) fn fields(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    match value {
+        Value::Map(pairs) => pairs.into_iter().map(|(name, value)| Some((bytes(name)?, bytes(value)?))).collect(),
+        Value::Array(values) => {
+            let mut values = values.into_iter();
+            let mut fields = Vec::with_capacity(values.len() / 2);
+            while let Some(name) = values.next() {
+                fields.push((bytes(name)?, bytes(values.next()?)?));
+            }
+            Some(fields)
+        }
+        _ => None,
+    }
+}
+
 /// A number that is not negative, also when it is written as a string.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     match value {

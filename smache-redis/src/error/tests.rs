@@ -68,7 +68,9 @@ fn each_failure_of_a_connection_has_its_kind() {
     for (cause, kind) in table {
         let error = RedisError::from(io::Error::from(cause));
         assert!(ends_connection(&error), "{cause}");
-        assert_eq!(failed(error, "localhost:6379").kind(), kind, "{cause}");
+        let error = failed(error, "localhost:6379");
+        assert_eq!(error.kind(), kind, "{cause}");
+        assert!(error.message().contains(": "), "what to do about it: {error}");
     }
     let garbage = parse_redis_value(b"HTTP/1.1 400 Bad Request\r\n").expect_err("not an answer of a Redis");
     assert_eq!(failed(garbage, "localhost:6379").kind(), ErrorKind::WrongServer);

@@ -88,8 +88,9 @@ impl ChangeFeed for TableFeed {
         let readers = topics.iter().map(|topic| {
             let reader = topic.reader.as_ref().and_then(|reader| reader.downcast_ref::<Reader>().copied());
             reader.map(|reader| (topic.source.clone(), reader)).ok_or_else(|| {
+                let fix = "give it a feed of its own, whose id is no other feed's";
                 let message =
-                    format!("the source `{}` is not a table of Redis and cannot be on its feed", topic.source);
+                    format!("the source `{}` is not a table of Redis and cannot be on its feed: {fix}", topic.source);
                 Error::new(ErrorKind::Config, message)
             })
         });
@@ -100,8 +101,10 @@ impl ChangeFeed for TableFeed {
         let mut reply = Reply::new(look.operation(), self.0.call(&look).await?)?;
         reply.number()?;
         reply.maybe_bytes()?;
-        let (name, last) = (reply.bytes()?, reply.bytes()?);
+        let (name, last, end) = (reply.bytes()?, reply.bytes()?, reply.bytes()?);
         let last = Place::read(&last).ok_or_else(|| unexpected("table"))?;
+        // The end outlives its line: lines that have been read may be removed by anybody.
+        let last = last.max(Place::read(&end).unwrap_or(last));
         let mut stream = TableStream {
             table: Arc::clone(&self.0),
             connection,
@@ -154,32 +157,54 @@ impl TableStream {
         let mut read = redis::pipe();
         read.cmd("GET").arg(keys.of("i"));
         read.cmd("GET").arg(keys.of("t"));
+        // Before the lines: what is written between the two is no line that is missing.
+        read.cmd("GET").arg(keys.of("end"));
         read.cmd("XRANGE").arg(keys.of("log")).arg(format!("({}", self.at)).arg("+").arg("COUNT").arg(many.max(1));
         read.cmd("INFO").arg("replication");
         let server = self.table.link.server();
         let sent = self.connection.send_packed_commands(&read, 0, read.len()).await;
         let answers = sent.map_err(|error| failed(error, server))?;
-        let [name, forgotten, lines, info] = <[Value; 4]>::try_from(answers).map_err(|_| unexpected("XRANGE"))?;
+        let [name, forgotten, end, lines, info] = <[Value; 5]>::try_from(answers).map_err(|_| unexpected("XRANGE"))?;
         self.check_role(&Info::of(vec![info], server)?)?;
-        let [name, forgotten, lines] =
-            [(name, "i"), (forgotten, "t"), (lines, "log")].map(|(value, key)| match value {
+        let [name, forgotten, end, lines] =
+            [(name, "i"), (forgotten, "t"), (end, "end"), (lines, "log")].map(|(value, key)| match value {
                 Value::ServerError(error) => Err(self.table.refused(error, key)),
                 value => Ok(value),
             });
-        let (name, forgotten, lines) = (name?, forgotten?, lines?);
+        let (name, forgotten, end, lines) = (name?, forgotten?, end?, lines?);
         if bytes(name).as_ref() != Some(&self.name) {
-            return Err(lost("the table was removed: its history went with it"));
+            return Err(lost("the table or its stream was removed: the history went with it"));
         }
         let forgotten = bytes(forgotten).as_deref().and_then(Place::read);
         if forgotten.is_some_and(|forgotten| forgotten > self.at) {
-            return Err(lost("the history of the table does not reach back to the position"));
+            return Err(lost(
+                "the history of the table does not reach back to the position: keep more changes by `.history(n)` of the \
+                 source's builder",
+            ));
         }
-        match lines {
-            Value::Array(lines) => {
-                lines.into_iter().map(|value| line(value).ok_or_else(|| unexpected("XRANGE"))).collect()
+        let Value::Array(lines) = lines else { return Err(unexpected("XRANGE")) };
+        let complete = lines.len() < many.max(1);
+        let mut reached = self.at;
+        let mut read = Vec::with_capacity(lines.len());
+        for value in lines {
+            let (place, before, line) = line(value).ok_or_else(|| unexpected("XRANGE"))?;
+            // Lines of others have none before them, and are between those of the table.
+            if before.is_some_and(|before| before > reached) {
+                return Err(self.removed());
             }
-            _ => Err(unexpected("XRANGE")),
+            reached = place;
+            read.push((place, line));
         }
+        if complete && bytes(end).as_deref().and_then(Place::read).is_some_and(|end| end > reached) {
+            return Err(self.removed());
+        }
+        Ok(read)
+    }
+
+    fn removed(&self) -> Error {
+        let message = "lines of the table's history are gone that were not read: let nothing but this crate trim or remove \
+                       its stream, and keep more changes by `.history(n)` of the source's builder";
+        lost(message).with_context("key", self.table.keys.of("log"))
     }
 
     /// A server that was demoted still answers those who read on an open connection, and tells of no change that its
@@ -209,23 +234,25 @@ impl TableStream {
     }
 }
 
-/// A line as `XRANGE` answers it: its place, then names and values in turns.
-fn line(value: Value) -> Option<(Place, Line)> {
+/// A line as `XRANGE` answers it: its place, then names and values in turns. With the place of the line before it, if it
+/// is one of the table.
+fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
     let Value::Array(parts) = value else { return None };
     let [place, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
     let place = Place::read(&bytes(place)?)?;
-    let mut line = Line::default();
+    let (mut line, mut before) = (Line::default(), None);
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         let value = bytes(value)?;
         match bytes(name)?.as_slice() {
+            b"p" => before = Place::read(&value),
             b"k" => line.id = value,
             b"b" => line.before = Some(value),
             b"a" => line.after = Some(value),
             _ => {}
         }
     }
-    Some((place, line))
+    Some((place, before, line))
 }
 
 #[async_trait]

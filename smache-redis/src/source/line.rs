@@ -16,7 +16,7 @@ pub(super) struct Line {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader {
     key: fn(&[u8]) -> Result<EntityKey>,
-    image: fn(&[u8]) -> Result<Image>,
+    image: fn(&EntityKey, &[u8]) -> Result<Image>,
 }
 
 impl Reader {
@@ -42,7 +42,7 @@ impl Reader {
             (Some(_), Some(_)) => ChangeKind::Update,
             (Some(_), None) => ChangeKind::Delete,
         };
-        let snapshot = |stored: &Option<Vec<u8>>| match stored.as_deref().map(self.image) {
+        let snapshot = |stored: &Option<Vec<u8>>| match stored.as_deref().map(|stored| (self.image)(&key, stored)) {
             None => Snapshot::Absent,
             Some(Ok(image)) => Snapshot::Known(image),
             Some(Err(error)) => {
@@ -70,7 +70,8 @@ fn fields(before: &[u8], after: &[u8]) -> Option<Vec<String>> {
     Some(changed)
 }
 
-fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
+/// The id of a field.
+pub(super) fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
     let id: T::Id = serde_json::from_slice(id).map_err(|error| {
         let message = format!("an id in the table of `{}` is not one of its type", T::SOURCE);
         Error::new(ErrorKind::Corrupt, message).with_source(error)
@@ -78,17 +79,32 @@ fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
     EntityKey::encode(&id)
 }
 
-/// An entity as it is stored.
-pub(super) fn entity<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<T> {
+/// An entity as it is stored, whatever its place.
+pub(super) fn parse<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<T> {
     serde_json::from_slice(stored).map_err(|error| {
         let message = format!("an entity in the table of `{}` cannot be read as one", T::SOURCE);
         Error::new(ErrorKind::Corrupt, message).with_source(error)
     })
 }
 
+/// The entity of an id. Changes name entities by their fields: one that goes by anything else would never be found stale.
+pub(super) fn entity<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: &[u8]) -> Result<T> {
+    let entity: T = parse(stored)?;
+    let own = EntityKey::encode(entity.id())?;
+    // Who asks by a number of another width means the same one.
+    if own == *key || own == EntityKey::encode(&key.decode::<T::Id>()?)? {
+        return Ok(entity);
+    }
+    let message = format!(
+        "an entity in the table of `{}` has the id {own} and is stored under {key}: store it under its own id, or mend the id",
+        T::SOURCE
+    );
+    Err(Error::new(ErrorKind::Corrupt, message))
+}
+
 /// The same as an image.
-pub(super) fn image<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<Image> {
-    entity::<T>(stored).map(Image::new)
+pub(super) fn image<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: &[u8]) -> Result<Image> {
+    entity::<T>(key, stored).map(Image::new)
 }
 
 #[cfg(test)]

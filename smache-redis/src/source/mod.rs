@@ -21,12 +21,13 @@ use crate::{
     examine::Holds,
     keys::Keys,
     layout,
-    reply::{Reply, bytes},
+    reply::{Reply, bytes, fields},
     script::{Call, TABLE},
 };
 
 /// The keys of a table, each with a command that only what it should hold understands.
-const KEYS: [(&str, &str); 5] = [("HLEN", "e"), ("XLEN", "log"), ("GET", "i"), ("GET", "t"), ("GET", "l")];
+const KEYS: [(&str, &str); 6] =
+    [("HLEN", "e"), ("XLEN", "log"), ("GET", "end"), ("GET", "i"), ("GET", "t"), ("GET", "l")];
 
 /// How often an update is tried while others change the same entity.
 const TRIES: usize = 50;
@@ -39,7 +40,8 @@ const TRIES: usize = 50;
 /// not seen, and keyspace notifications could not help, since a message that nobody hears is lost.
 ///
 /// Promises: a load reads the primary that the write was acknowledged by; hash and stream change in one step;
-/// every line has the entity before and after. A server that restarts or fails over may have lost the end of the
+/// every line has the entity before and after, and lines that somebody else removes before they were read are missed:
+/// everything of the table is computed again. A server that restarts or fails over may have lost the end of the
 /// stream without a trace, so it is another history: everything of the table is computed again.
 ///
 /// ```no_run
@@ -108,7 +110,8 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
         Ok(Self { table: Arc::new(table), of: PhantomData })
     }
 
-    /// Inserts an entity, or replaces the one of the same id. Answers the replaced one.
+    /// Inserts an entity, or replaces the one of the same id. Answers the replaced one. One that is stored like that already
+    /// is no change, and nothing is computed again.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] when it cannot be written as JSON; those of the server.
@@ -118,7 +121,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
     pub async fn put(&self, entity: &T) -> Result<Option<T>> {
         let written = self.write(entity)?;
         let (_, before) = self.table.step("put", &self.field(entity.id())?, &written, b"").await?;
-        before.map(|before| line::entity(&before)).transpose()
+        before.map(|before| line::parse(&before)).transpose()
     }
 
     /// The entity of an id.
@@ -129,7 +132,8 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
     pub async fn get(&self, id: &T::Id) -> Result<Option<T>> {
         let field = self.field(id)?;
         let stored = self.table.values(std::slice::from_ref(&field)).await?.pop().flatten();
-        stored.map(|stored| line::entity(&stored)).transpose().map_err(|error| self.table.at(&field, error))
+        let read = |stored: Vec<u8>| line::entity(&EntityKey::encode(id)?, &stored);
+        stored.map(read).transpose().map_err(|error| self.table.at(&field, error))
     }
 
     /// Changes an entity in place, again if somebody else changed it meanwhile. Says whether there is one.
@@ -142,11 +146,12 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
     /// As [`put`](Self::put).
     pub async fn update(&self, id: &T::Id, mut change: impl FnMut(&mut T)) -> Result<bool> {
         let field = self.field(id)?;
+        let key = EntityKey::encode(id)?;
         for _ in 0..TRIES {
             let Some(stored) = self.table.values(std::slice::from_ref(&field)).await?.pop().flatten() else {
                 return Ok(false);
             };
-            let mut entity: T = line::entity(&stored).map_err(|error| self.table.at(&field, error))?;
+            let mut entity: T = line::entity(&key, &stored).map_err(|error| self.table.at(&field, error))?;
             change(&mut entity);
             if self.field(entity.id())? != field {
                 let fix = "remove it, and put one with the other id";
@@ -171,7 +176,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
     /// As [`put`](Self::put).
     pub async fn remove(&self, id: &T::Id) -> Result<Option<T>> {
         let (_, before) = self.table.step("remove", &self.field(id)?, b"", b"").await?;
-        before.map(|before| line::entity(&before)).transpose()
+        before.map(|before| line::parse(&before)).transpose()
     }
 
     fn field(&self, id: &T::Id) -> Result<String> {
@@ -244,18 +249,18 @@ impl TableOf {
         }
         let mut read = redis::pipe();
         read.cmd("HMGET").arg(self.keys.of("e")).arg(fields);
-        let mut reply = self.read(read).await?;
+        let mut reply = Reply::new("table", self.read(read).await?)?;
         (0..fields.len()).map(|_| reply.maybe_bytes()).collect()
     }
 
-    async fn all(&self) -> Result<Vec<Vec<u8>>> {
+    async fn all(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut read = redis::pipe();
-        read.cmd("HVALS").arg(self.keys.of("e"));
-        self.read(read).await?.map(|value| bytes(value).ok_or_else(|| unexpected("HVALS"))).collect()
+        read.cmd("HGETALL").arg(self.keys.of("e"));
+        fields(self.read(read).await?).ok_or_else(|| unexpected("HGETALL"))
     }
 
     /// Reads entities, and the layout that they are of.
-    async fn read(&self, mut entities: redis::Pipeline) -> Result<Reply> {
+    async fn read(&self, mut entities: redis::Pipeline) -> Result<Value> {
         entities.cmd("GET").arg(self.keys.of("l"));
         let (values, _) = self.link.read(&entities).await?;
         let [entities, layout] = <[Value; 2]>::try_from(values).map_err(|_| unexpected("table"))?;
@@ -267,7 +272,7 @@ impl TableOf {
         }
         match entities {
             Value::ServerError(error) => Err(self.refused(error, "e")),
-            value => Reply::new("table", value),
+            value => Ok(value),
         }
     }
 
@@ -291,14 +296,18 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
         let field = |key: &EntityKey| self.field(&key.decode::<T::Id>()?);
         let fields = keys.iter().map(field).collect::<Result<Vec<_>>>()?;
         let stored = self.table.values(&fields).await?;
-        let read = |(field, value): (&String, Option<Vec<u8>>)| {
-            value.map(|value| line::image::<T>(&value)).transpose().map_err(|error| self.table.at(field, error))
+        let read = |((key, field), value): ((&EntityKey, &String), Option<Vec<u8>>)| {
+            value.map(|value| line::image::<T>(key, &value)).transpose().map_err(|error| self.table.at(field, error))
         };
-        fields.iter().zip(stored).map(read).collect()
+        keys.iter().zip(&fields).zip(stored).map(read).collect()
     }
 
     async fn list(&self) -> Result<Vec<Image>> {
-        self.table.all().await?.iter().map(|value| line::image::<T>(value)).collect()
+        let read = |(field, value): &(Vec<u8>, Vec<u8>)| {
+            let image = line::key::<T>(field).and_then(|key| line::image::<T>(&key, value));
+            image.map_err(|error| self.table.at(&String::from_utf8_lossy(field), error))
+        };
+        self.table.all().await?.iter().map(read).collect()
     }
 
     /// Reads the whole table: Redis has no index of it.
@@ -318,7 +327,11 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
 
     async fn examine(&self) -> Result<Examination> {
         let mut examination = self.table.link.examine(Holds::Data).await?.guarantee(Guarantee::ChangeFeed);
-        examination.what = format!("the table `{}` in {}", self.table.name, examination.what);
+        // What else writes to the hash is not heard of, and nobody should take the guarantee for one of that.
+        examination.what = format!(
+            "the table `{}` in {}, with a feed of what is written through `RedisSource`",
+            self.table.name, examination.what
+        );
         Ok(examination)
     }
 

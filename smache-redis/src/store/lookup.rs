@@ -35,7 +35,7 @@ impl RedisStore {
         let mut entries = Vec::with_capacity(ids.len());
         for (id, value) in ids.iter().zip(values) {
             entries.push(match value {
-                Value::Array(fields) => read_entry(fields, &self.keys, id)?,
+                Value::Array(fields) => read_entry(fields, &self.keys, id),
                 Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.record_name(id))),
                 _ => return Err(unexpected("lookup")),
             });

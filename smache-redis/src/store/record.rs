@@ -5,19 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redis::Value;
 use smache_core::{
-    Dependants, Dependency, EntryId, Page, Record, Result, RunFailure, Staleness, StoredEntry, Timestamp, Traced, Used,
-    Via,
+    Dependants, Dependency, EntryId, Epochs, Invalidation, Page, Record, Result, RunFailure, Staleness, StoredEntry,
+    Timestamp, Traced, Used, Via,
 };
 
-use super::{
-    RedisStore,
-    vouch::{decode_epochs, fields},
-};
+use super::{RedisStore, vouch::decode_epochs};
 use crate::{
     connection::Live,
-    error::{corrupt, unexpected},
+    error::unexpected,
     keys::Keys,
-    reply::time,
+    reply::{fields, time},
 };
 
 /// The fields of a look-up: header, staleness, meta and value.
@@ -26,57 +23,75 @@ pub(super) const ENTRY_FIELDS: [&str; 4] = ["h", "s", "m", "v"];
 /// A used dependency as records keep it: sixteen bytes, and `1` direct or `0` through a child.
 const USED: usize = Dependency::LEN + 1;
 
-const UNREADABLE: &str = "the bookkeeping of a record cannot be read: remove the key";
+/// The field of a record that is missing or cannot be read.
+type Broken = &'static str;
 
-/// The entry in the answer to the fields of a look-up; `None` where there is no record.
-pub(super) fn read_entry(values: Vec<Value>, keys: &Keys, id: &EntryId) -> Result<Option<StoredEntry>> {
-    parse_entry(values).ok_or_else(|| corrupt(UNREADABLE, keys.record_name(id)))
+/// A record that cannot be read is none, and the next run replaces it: nothing else has to wait for a person.
+pub(super) fn as_absent(keys: &Keys, id: &EntryId, field: Broken) {
+    let key = keys.record_name(id);
+    tracing::warn!(key, field, "a field of a record is missing or cannot be read: the next run replaces the record");
 }
 
-/// `None` for what cannot be read, `Some(None)` where there is no record.
-pub(super) fn parse_entry(values: Vec<Value>) -> Option<Option<StoredEntry>> {
-    let [header, stale, meta, value] = <[Value; 4]>::try_from(values).ok()?;
-    match (header, stale, meta, value) {
-        (Value::Nil, Value::Nil, Value::Nil, Value::Nil) => Some(None),
-        (Value::BulkString(header), stale, Value::BulkString(meta), Value::BulkString(value)) => {
-            let stale = match &stale {
-                Value::Nil => None,
-                Value::BulkString(stale) => Some(stale.as_slice()),
-                _ => return None,
-            };
-            entry(&header, stale, meta, value).map(Some)
+/// The entry in the answer to the fields of a look-up; `None` where there is no record, or none that can be read.
+pub(super) fn read_entry(values: Vec<Value>, keys: &Keys, id: &EntryId) -> Option<StoredEntry> {
+    parse_entry(values).unwrap_or_else(|field| {
+        as_absent(keys, id, field);
+        None
+    })
+}
+
+fn parse_entry(values: Vec<Value>) -> Result<Option<StoredEntry>, Broken> {
+    let [header, stale, meta, value] = <[Value; 4]>::try_from(values).map_err(|_| "h")?;
+    let stale = match stale {
+        Value::Nil => None,
+        Value::BulkString(stale) => Some(stale),
+        _ => return Err("s"),
+    };
+    match (header, meta, value) {
+        (Value::Nil, Value::Nil, Value::Nil) if stale.is_none() => Ok(None),
+        (Value::BulkString(header), Value::BulkString(meta), Value::BulkString(value)) => {
+            entry(&header, stale.as_deref(), meta, value).map(Some)
         }
-        _ => None,
+        (Value::BulkString(_), Value::BulkString(_), _) => Err("v"),
+        (Value::BulkString(_), _, _) => Err("m"),
+        _ => Err("h"),
     }
 }
 
-fn entry(header: &[u8], stale: Option<&[u8]>, meta: Vec<u8>, value: Vec<u8>) -> Option<StoredEntry> {
+fn entry(header: &[u8], stale: Option<&[u8]>, meta: Vec<u8>, value: Vec<u8>) -> Result<StoredEntry, Broken> {
+    let (version, stored_at, expires, epochs) = parse_header(header).ok_or("h")?;
+    let (staleness, since) = match stale {
+        None => (Staleness::Fresh, None),
+        Some(stale) => parse_staleness(stale).map(|(staleness, since)| (staleness, Some(since))).ok_or("s")?,
+    };
+    Ok(StoredEntry {
+        value: Bytes::from(value),
+        meta: Bytes::from(meta),
+        version,
+        epochs,
+        staleness,
+        since,
+        stored_at: Timestamp::from_millis(stored_at),
+        expires: (expires != 0).then(|| Timestamp::from_millis(expires)),
+    })
+}
+
+fn parse_header(header: &[u8]) -> Option<(u64, u64, u64, Epochs)> {
     let (version, rest) = header.split_first_chunk()?;
     let (stored_at, rest) = rest.split_first_chunk()?;
     let (expires, epochs) = rest.split_first_chunk()?;
-    let (staleness, since) = match stale.map(|stale| stale.split_first()) {
-        None => (Staleness::Fresh, None),
-        Some(level) => {
-            let (level, since) = level?;
-            let staleness = match level {
-                b'1' => Staleness::Child,
-                b'2' => Staleness::Hard,
-                _ => return None,
-            };
-            (staleness, Some(Timestamp::from_millis(std::str::from_utf8(since).ok()?.parse().ok()?)))
-        }
+    let [version, stored_at, expires] = [version, stored_at, expires].map(|bytes| u64::from_be_bytes(*bytes));
+    Some((version, stored_at, expires, decode_epochs(epochs)?))
+}
+
+fn parse_staleness(stale: &[u8]) -> Option<(Staleness, Timestamp)> {
+    let (level, since) = stale.split_first()?;
+    let staleness = match level {
+        b'1' => Staleness::Child,
+        b'2' => Staleness::Hard,
+        _ => return None,
     };
-    let expires = u64::from_be_bytes(*expires);
-    Some(StoredEntry {
-        value: Bytes::from(value),
-        meta: Bytes::from(meta),
-        version: u64::from_be_bytes(*version),
-        epochs: decode_epochs(epochs)?,
-        staleness,
-        since,
-        stored_at: Timestamp::from_millis(u64::from_be_bytes(*stored_at)),
-        expires: (expires != 0).then(|| Timestamp::from_millis(expires)),
-    })
+    Some((staleness, Timestamp::from_millis(std::str::from_utf8(since).ok()?.parse().ok()?)))
 }
 
 /// What a commit writes of its dependencies: those with an edge, each once, and those that are only checked.
@@ -137,8 +152,8 @@ fn decode_failure(bytes: &[u8]) -> Option<RunFailure> {
     })
 }
 
-/// A whole record; `None` for what cannot be read.
-fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Option<Record> {
+/// A whole record. What only tells people how it came about, and how long to wait, may be missing.
+fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Record, Broken> {
     let (mut header, mut stale, mut meta, mut value, mut call, mut used) = (None, None, None, None, None, None);
     let (mut causes, mut lazy, mut conflicts, mut failures, mut last_failure) = (Vec::new(), false, 0, 0, None);
     let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
@@ -149,23 +164,23 @@ fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Option<Record> {
             b"m" => meta = Some(bytes),
             b"v" => value = Some(bytes),
             b"k" => call = Some(bytes),
-            b"u" => used = Some(decode_used(&bytes)?),
-            b"c" => causes = decode_causes(&bytes)?,
+            b"u" => used = Some(decode_used(&bytes).ok_or("u")?),
+            b"c" => causes = decode_causes(&bytes).unwrap_or_default(),
             b"z" => lazy = true,
-            b"n" => conflicts = count(&bytes)?,
-            b"f" => failures = count(&bytes)?,
-            b"l" => last_failure = Some(decode_failure(&bytes)?),
+            b"n" => conflicts = count(&bytes).unwrap_or_default(),
+            b"f" => failures = count(&bytes).unwrap_or_default(),
+            b"l" => last_failure = decode_failure(&bytes),
             _ => {}
         }
     }
-    let entry = entry(&header?, stale.as_deref(), meta?, value?)?;
-    let mut record = Record::new(entry, Bytes::from(call?), used?);
+    let entry = entry(&header.ok_or("h")?, stale.as_deref(), meta.ok_or("m")?, value.ok_or("v")?)?;
+    let mut record = Record::new(entry, Bytes::from(call.ok_or("k")?), used.ok_or("u")?);
     record.causes = causes;
     record.lazy = lazy;
     record.conflicts = conflicts;
     record.failures = failures;
     record.last_failure = last_failure;
-    Some(record)
+    Ok(record)
 }
 
 impl RedisStore {
@@ -173,7 +188,7 @@ impl RedisStore {
         let mut commands = redis::pipe();
         commands.cmd("HGETALL").arg(self.keys.record(id));
         let (mut values, live) = self.link.read(&commands).await?;
-        self.record_of(id, values.pop(), &live)
+        self.record_of(id, values.pop(), &live).await
     }
 
     /// In the order of a look-up, for its reasons.
@@ -187,7 +202,7 @@ impl RedisStore {
             vouch => self.vouch.read(vouch, self.keys.vouch())?,
         };
         let now = time(now).ok_or_else(|| unexpected("trace"))?;
-        let record = self.record_of(id, Some(record), &live)?;
+        let record = self.record_of(id, Some(record), &live).await?;
         Ok(Traced { now, incarnation: live.incarnation.clone(), vouch, record })
     }
 
@@ -214,17 +229,23 @@ impl RedisStore {
         Ok(Dependants { entries, next: (cursor != b"0").then(|| cursor.into()) })
     }
 
-    fn record_of(&self, id: &EntryId, answer: Option<Value>, live: &Live) -> Result<Option<Record>> {
+    async fn record_of(&self, id: &EntryId, answer: Option<Value>, live: &Live) -> Result<Option<Record>> {
         let found = match answer {
             Some(Value::ServerError(error)) => return Err(live.failed(error, &self.keys, self.keys.record_name(id))),
-            value => value.and_then(fields),
+            value => value.and_then(fields).ok_or_else(|| unexpected("inspect"))?,
         };
-        let unreadable = || corrupt(UNREADABLE, self.keys.record_name(id));
-        let found = found.ok_or_else(unreadable)?;
         if found.is_empty() {
             return Ok(None);
         }
-        parse_record(found).map(Some).ok_or_else(unreadable)
+        match parse_record(found) {
+            Ok(record) => Ok(Some(record)),
+            Err(field) => {
+                as_absent(&self.keys, id, field);
+                // A look-up reads less of it, and may say that it is fresh. Who needs the whole would wait for ever.
+                self.invalidate_all(&Invalidation { entries: vec![*id], ..Invalidation::default() }).await?;
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -258,8 +279,11 @@ mod tests {
         assert_eq!(decode_causes(&[0, 3, b'a', b'b']), None);
         assert_eq!(decode_causes(&[0, 2, b'a', b'b']), Some(vec![Arc::from("ab")]));
         assert_eq!(decode_failure(&[0; 7]), None);
-        assert!(entry(&[0; 39], None, Vec::new(), Vec::new()).is_none());
-        assert!(entry(&[0; 40], None, Vec::new(), Vec::new()).is_some());
-        assert!(entry(&[0; 40], Some(b"3100"), Vec::new(), Vec::new()).is_none());
+        let broken = |header: &[u8], stale| entry(header, stale, Vec::new(), Vec::new()).err();
+        assert_eq!(broken(&[0; 39], None), Some("h"));
+        assert_eq!(broken(&[0; 40], None), None);
+        for stale in [&b"3100"[..], b"", b"2", b"2x"] {
+            assert_eq!(broken(&[0; 40], Some(stale)), Some("s"));
+        }
     }
 }

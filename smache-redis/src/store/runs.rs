@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Result, Timestamp, Token,
-    Wait,
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Result, Staleness, Timestamp,
+    Token, Wait,
 };
 
 use super::{
     RedisStore,
-    record::{decode_used, encode_used, parse_entry},
+    record::{as_absent, decode_used, encode_used, read_entry},
     vouch::encode_epochs,
 };
 use crate::{
@@ -34,15 +34,20 @@ impl RedisStore {
         let started = reply.number()?;
         let now = reply.time()?;
         let vouch = self.vouch.read(reply.value()?, self.keys.vouch())?;
-        // A record that cannot be read is none: the run that begins here replaces it.
-        let entry = parse_entry(reply.list()?.collect()).unwrap_or_else(|| {
-            tracing::warn!(key = %self.keys.record_name(&begin.id), "the bookkeeping of a record cannot be read");
-            None
-        });
+        let mut entry = read_entry(reply.list()?.collect(), &self.keys, &begin.id);
         let call = reply.maybe_bytes()?.map(Into::into);
         let conflicts = u32::try_from(reply.number()?).unwrap_or(u32::MAX);
         let pending = reply.number()? == 1;
-        let used = decode_used(&reply.bytes()?).unwrap_or_default();
+        let used = reply.maybe_bytes()?.as_deref().and_then(decode_used);
+        if used.is_none()
+            && let Some(entry) = &mut entry
+        {
+            // Nobody may find that it is still right, and store it again with less than it depends on.
+            as_absent(&self.keys, &begin.id, "u");
+            entry.staleness = Staleness::Hard;
+            entry.since.get_or_insert(now);
+        }
+        let used = used.unwrap_or_default();
         let incarnation = live.incarnation.clone();
         Ok(BeginOutcome::Begun(Box::new(Begun {
             started,

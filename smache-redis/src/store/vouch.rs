@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redis::Value;
 use smache_core::{Epoch, Epochs, Incarnation, Result, SourceId, SourceVouch, Timestamp, Vouch};
 
-use crate::{error::corrupt, reply::bytes};
+use crate::error::corrupt;
 
 /// The last vouch as bytes and as what they mean: it changes with a feed's heartbeat, and is read with every look-up.
 #[derive(Debug, Default)]
@@ -97,22 +97,6 @@ pub(super) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
         rest = after;
     }
     Some(epochs)
-}
-
-/// The bytes of an answer that is a list of fields and values, whatever the protocol.
-pub(super) fn fields(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    match value {
-        Value::Map(pairs) => pairs.into_iter().map(|(name, value)| Some((bytes(name)?, bytes(value)?))).collect(),
-        Value::Array(values) => {
-            let mut values = values.into_iter();
-            let mut fields = Vec::with_capacity(values.len() / 2);
-            while let Some(name) = values.next() {
-                fields.push((bytes(name)?, bytes(values.next()?)?));
-            }
-            Some(fields)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,20 +1,49 @@
 //! Keys that hold something else than this crate wrote.
 
-use smache_core::{Backend, Begin, CacheStore, CommitOutcome, EntryId, ErrorKind, Namespace, Token};
+use std::time::Duration;
+
+use smache_core::{
+    Abort, Backend, Begin, CacheStore, Commit, CommitOutcome, EntryId, ErrorKind, Freshness, Namespace, Page,
+    Staleness, Token,
+};
 use smache_testkit::{random_namespace, servers::shared_redis_url};
 
-use crate::support::{LONG, ask, begin, compute, direct, id, raw, shared};
+use crate::support::{LONG, ask, begin, change, compute, direct, freshness, id, raw, shared, tag, until};
 
 fn key(namespace: &Namespace, id: &EntryId) -> Vec<u8> {
     [format!("{{{namespace}}}:r:").as_bytes(), id.as_bytes()].concat()
 }
 
-async fn corruption(store: &dyn CacheStore, namespace: &Namespace, of: EntryId) {
-    let error = store.lookup(&[id(9), of]).await.expect_err("the record cannot be read");
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    let name = format!("{{{namespace}}}:r:{of}");
-    assert!(error.to_string().contains(&name), "{error}");
-    assert_eq!(store.inspect(&of).await.expect_err("the record cannot be read").kind(), ErrorKind::Corrupt);
+/// Stores an entry and damages its record.
+async fn damage(store: &dyn CacheStore, namespace: &Namespace, of: u32, words: &[&[u8]]) {
+    compute(store, id(of), &[direct("a")]).await;
+    damage_record(namespace, of, words).await;
+}
+
+/// Damages a record by one command: the words before and behind the key.
+async fn damage_record(namespace: &Namespace, of: u32, words: &[&[u8]]) {
+    let key = key(namespace, &id(of));
+    let words: Vec<&[u8]> = [words[0], &key].into_iter().chain(words[1..].iter().copied()).collect();
+    let _: redis::Value = ask(&mut raw(&shared_redis_url()).await, &words).await;
+}
+
+/// What makes a record unreadable to everybody.
+const UNREADABLE: [&[&[u8]]; 8] = [
+    &[b"HDEL", b"h"],
+    &[b"HDEL", b"v"],
+    &[b"HDEL", b"m"],
+    &[b"HDEL", b"h", b"v", b"m", b"k"],
+    &[b"HSET", b"h", b"short"],
+    &[b"HSET", b"s", b"9"],
+    &[b"HSET", b"s", b"2yesterday"],
+    &[b"HSET", b"s", b""],
+];
+
+async fn is_whole(store: &dyn CacheStore, of: u32) {
+    let record = store.inspect(&id(of)).await.expect("inspect").expect("a record");
+    assert_eq!((&record.entry.value[..], record.used), (&b"again"[..], vec![direct("a")]));
+    let marked = store.invalidate(change(["a"])).await.expect("invalidate").marked;
+    assert!(matches!(freshness(store, id(of)).await, Some(Freshness::Stale { .. })), "{marked} marked");
 }
 
 #[tokio::test]
@@ -23,34 +52,180 @@ async fn a_record_of_a_wrong_type_is_named() {
     let store = shared().await.store(&namespace).expect("a store");
     let mut connection = raw(&shared_redis_url()).await;
     let _: () = ask(&mut connection, &[b"SET", &key(&namespace, &id(1)), b"x"]).await;
-    corruption(&*store, &namespace, id(1)).await;
-    let begun = store.begin(Begin { id: id(1), token: Token::random(), lease: LONG }).await;
-    let error = begun.expect_err("the record cannot be read");
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    assert!(error.to_string().contains(&id(1).to_string()), "{error}");
-    let _: () = ask(&mut connection, &[b"DEL", &key(&namespace, &id(1))]).await;
+    for error in [
+        store.lookup(&[id(9), id(1)]).await.map(drop).expect_err("no record"),
+        store.inspect(&id(1)).await.map(drop).expect_err("no record"),
+        store.begin(Begin { id: id(1), token: Token::random(), lease: LONG }).await.map(drop).expect_err("no record"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(&format!("{{{namespace}}}:r:{}", id(1))), "{error}");
+    }
 }
 
 #[tokio::test]
-async fn a_record_with_broken_bookkeeping_is_named_and_replaced_by_the_next_run() {
-    let namespace = random_namespace();
-    let store = shared().await.store(&namespace).expect("a store");
-    let mut connection = raw(&shared_redis_url()).await;
-    for (field, broken) in [(&b"h"[..], &b"short"[..]), (b"s", b"9"), (b"u", b"one and a half dependencies")] {
-        compute(&*store, id(1), &[direct("a")]).await;
-        let _: () = ask(&mut connection, &[b"HSET", &key(&namespace, &id(1)), field, broken]).await;
-        if field == b"u" {
-            assert_eq!(store.inspect(&id(1)).await.expect_err("broken").kind(), ErrorKind::Corrupt);
-        } else {
-            corruption(&*store, &namespace, id(1)).await;
-        }
+async fn a_record_that_cannot_be_read_is_absent_and_the_others_are_answered() {
+    for words in UNREADABLE {
+        let namespace = random_namespace();
+        let store = shared().await.store(&namespace).expect("a store");
+        compute(&*store, id(2), &[direct("a")]).await;
+        damage(&*store, &namespace, 1, words).await;
+        let found = store.lookup(&[id(1), id(2)]).await.expect("lookup").entries;
+        assert!(found[0].is_none() && found[1].is_some(), "{words:?}");
+        assert!(store.inspect(&id(1)).await.expect("inspect").is_none(), "{words:?}");
+
+        damage(&*store, &namespace, 3, words).await;
+        assert!(store.trace(&id(3)).await.expect("trace").record.is_none(), "{words:?}");
+        let all = store.dependants(&tag("a"), Page::first(9)).await.expect("dependants").entries;
+        assert!(all.iter().any(|(of, _)| *of == id(2)), "{words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_replaced_by_the_next_run() {
+    for words in UNREADABLE {
+        let namespace = random_namespace();
+        let store = shared().await.store(&namespace).expect("a store");
+        damage(&*store, &namespace, 1, words).await;
         let run = begin(&*store, id(1)).await;
+        assert!(run.begun.entry.is_none(), "{words:?}");
         let outcome = store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
         assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
-        let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
-        assert_eq!(record.entry.value, "again");
-        assert_eq!(record.used, [direct("a")]);
+        is_whole(&*store, 1).await;
     }
+}
+
+/// The edge of a record without a header is removed with the invalidation, and comes back with the next run.
+#[tokio::test]
+async fn an_invalidation_goes_on_past_a_record_that_cannot_be_read() {
+    for words in UNREADABLE {
+        let namespace = random_namespace();
+        let (store, queue) = shared().await.both(&namespace).expect("both");
+        damage(&*store, &namespace, 1, words).await;
+        compute(&*store, id(2), &[direct("a")]).await;
+        let run = begin(&*store, id(1)).await;
+        store.invalidate(change(["a"])).await.expect("invalidate");
+        assert!(matches!(freshness(&*store, id(2)).await, Some(Freshness::Stale { .. })), "{words:?}");
+        assert!(!matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })), "{words:?}");
+        let listed = store.stale(Page::first(9)).await.expect("stale").entries;
+        assert!(listed.iter().any(|(of, _)| *of == id(2)), "{words:?}");
+        assert!(queue.find(&id(2)).await.expect("find").is_some(), "{words:?}");
+
+        let outcome = store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
+        let run = begin(&*store, id(1)).await;
+        store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })), "{words:?}");
+        is_whole(&*store, 1).await;
+    }
+}
+
+/// A look-up does not read all of a record, so that its answer is fresh until somebody needs the rest.
+#[tokio::test]
+async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_somebody_asks_for_them() {
+    let unreadable: [&[&[u8]]; 4] = [
+        &[b"HSET", b"u", b"one and a half dependencies"],
+        &[b"HSET", b"u", b"a dependency of x"],
+        &[b"HDEL", b"u"],
+        &[b"HDEL", b"k"],
+    ];
+    for words in unreadable {
+        for asks in [true, false] {
+            let namespace = random_namespace();
+            let store = shared().await.store(&namespace).expect("a store");
+            damage(&*store, &namespace, 1, words).await;
+            if asks {
+                assert!(store.trace(&id(1)).await.expect("trace").record.is_none(), "{words:?}");
+                assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Stale { .. })), "{words:?}");
+            }
+            let run = begin(&*store, id(1)).await;
+            if asks || words[1] == b"u" {
+                let entry = run.begun.entry.as_ref().expect("its value can be read");
+                assert_eq!(entry.staleness, Staleness::Hard, "nobody stores it again without a run: {words:?}");
+            }
+            store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+            is_whole(&*store, 1).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn notes_on_a_record_that_cannot_be_read_begin_anew() {
+    for causes in [&b"\0\x09short"[..], b"x", b""] {
+        let namespace = random_namespace();
+        let store = shared().await.store(&namespace).expect("a store");
+        let broken = [&b"HSET"[..], b"c", causes, b"n", b"many", b"f", b"1e3", b"l", b"now"];
+        damage(&*store, &namespace, 1, &broken).await;
+        let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
+        assert_eq!((record.causes.len(), record.conflicts, record.failures, record.last_failure), (0, 0, 0, None));
+
+        let run = begin(&*store, id(1)).await;
+        assert_eq!(run.begun.conflicts, 0);
+        let failure = Some("it fails".to_owned());
+        let abort = Abort { id: id(1), token: run.token, failure, delay: Duration::ZERO };
+        assert!(store.abort(abort).await.expect("abort"));
+        let run = begin(&*store, id(1)).await;
+        store.invalidate(change(["a"])).await.expect("invalidate");
+        let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
+        assert_eq!((record.causes[0].as_ref(), record.failures), ("changed", 1));
+        assert_eq!(record.last_failure.expect("a failure").message, "it fails");
+
+        store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
+        assert_eq!(store.inspect(&id(1)).await.expect("inspect").expect("a record").conflicts, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_conflicting_run_replaces_a_staleness_that_cannot_be_read() {
+    for words in UNREADABLE.into_iter().filter(|words| words[1] == b"s") {
+        let namespace = random_namespace();
+        let store = shared().await.store(&namespace).expect("a store");
+        compute(&*store, id(1), &[direct("a")]).await;
+        let run = begin(&*store, id(1)).await;
+        store.invalidate(change(["a"])).await.expect("invalidate");
+        damage_record(&namespace, 1, words).await;
+        let outcome = store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
+        assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Stale { .. })), "{words:?}");
+        assert_eq!(store.stale(Page::first(9)).await.expect("stale").entries.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn upkeep_and_invalidations_go_on_past_keys_of_a_wrong_type() {
+    let namespace = random_namespace();
+    let (store, queue) = shared().await.both(&namespace).expect("both");
+    let mut connection = raw(&shared_redis_url()).await;
+    let short = Some(Duration::from_millis(1));
+    for number in 1..=4 {
+        let run = begin(&*store, id(number)).await;
+        let ttl = short.filter(|_| number > 2);
+        store.commit(Commit { ttl, ..run.value("value", &[direct("a")], &[]) }).await.expect("commit");
+    }
+    let dying = begin(&*store, id(1)).await;
+    for number in [1, 3] {
+        let key = key(&namespace, &id(number));
+        let _: i64 = ask(&mut connection, &[b"DEL", &key]).await;
+        let _: () = ask(&mut connection, &[b"SET", &key, b"x"]).await;
+    }
+    store.new_epoch().await.expect("a new epoch");
+    let mut expired = 0;
+    until("what has expired is removed", async || {
+        expired += store.maintain(100).await.expect("maintain").expired;
+        expired == 2
+    })
+    .await;
+    assert_eq!(queue.counts().await.expect("counts").recompute, 1, "the walk of the epochs came to the second one");
+    let abort = Abort { id: id(1), token: dying.token, failure: None, delay: Duration::ZERO };
+    assert!(store.abort(abort).await.expect("abort"));
+    store.invalidate(change(["a"])).await.expect("invalidate");
+    let record = store.inspect(&id(2)).await.expect("inspect").expect("a record");
+    assert_eq!(record.causes.last().map(AsRef::as_ref), Some("changed"));
+    for number in [1, 3] {
+        let left: i64 = ask(&mut connection, &[b"DEL", &key(&namespace, &id(number))]).await;
+        assert_eq!(left, 1, "nobody's key is removed");
+    }
+    compute(&*store, id(1), &[direct("a")]).await;
+    assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 2, "its edge is there again");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod conformance;
 mod connect;
 mod corrupt;
 mod cost;
+mod history;
 mod paging;
 mod reconnect;
 mod rights;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use smache_core::{
-    DataSource, EntityKey, EntityType, ErrorKind, Field, Filter, Image, Position, Result, Snapshot, Start,
+    DataSource, EntityKey, EntityType, ErrorKind, Field, Filter, Image, Position, Result, Snapshot, Start, Topic,
 };
 use smache_redis::{Redis, RedisSource};
 use smache_testkit::{
@@ -13,7 +13,10 @@ use smache_testkit::{
     servers::{RedisServer, shared_redis_url},
 };
 
-use crate::rights::{Of, User};
+use crate::{
+    rights::{Of, User},
+    support::source,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Note {
@@ -108,6 +111,25 @@ async fn an_entity_is_json_that_others_can_read() {
 }
 
 #[tokio::test]
+async fn what_is_stored_like_that_already_is_no_change() {
+    let notes = table(1_000).await;
+    let (feed, topic) = notes.feed().expect("it has a feed");
+    let mut stream = feed.open(&[topic], Start::Now).await.expect("open");
+    stream.next().await.expect("the first look");
+    assert_eq!(notes.put(&note(1, "one")).await.expect("put"), None);
+    assert_eq!(stream.next().await.expect("a batch").changes.len(), 1);
+    let position = stream.position();
+    assert_eq!(notes.put(&note(1, "one")).await.expect("put"), Some(note(1, "one")));
+    assert!(notes.update(&1, |_| {}).await.expect("update"), "there is one");
+    assert_eq!(stream.next().await.expect("a batch").changes.len(), 0);
+    assert_eq!(stream.position(), position, "no line was added");
+    assert_eq!(notes.put(&note(1, "two")).await.expect("put"), Some(note(1, "one")));
+    assert_eq!(notes.put(&note(2, "two")).await.expect("put"), None);
+    assert_eq!(stream.next().await.expect("a batch").changes.len(), 2);
+    assert_eq!(notes.get(&1).await.expect("get"), Some(note(1, "two")));
+}
+
+#[tokio::test]
 async fn no_update_of_many_writers_is_lost() {
     let notes = table(1_000).await;
     notes.put(&note(1, "")).await.expect("put");
@@ -148,7 +170,17 @@ async fn a_history_that_was_cut_is_lost_and_changed_fields_are_told() {
     notes.put(&note(1, "7")).await.expect("put");
     let lost = feed.open(&topics, Start::After(start)).await.expect_err("two lines are gone");
     assert_eq!(lost.kind(), ErrorKind::HistoryLost);
+    assert!(lost.to_string().contains("`.history(n)`"), "{lost}");
     assert_eq!(stream.next().await.expect("a reader that keeps up loses nothing").changes.len(), 2);
+}
+
+#[tokio::test]
+async fn a_source_of_another_kind_is_refused_with_the_fix() {
+    let (feed, _) = table(5).await.feed().expect("it has a feed");
+    let foreign = Topic::new(source("rows"), "rows").with_reader(Arc::new(7));
+    let error = feed.open(&[foreign], Start::Now).await.expect_err("not of Redis");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("`rows`") && error.to_string().contains("a feed of its own"), "{error}");
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use smache_core::{
-    Backend, ChangeKind, ChangeStream, DataSource, ErrorKind, Guarantee, JobQueue, Lane, NewJob, Severity, Start,
+    Backend, ChangeKind, ChangeStream, DataSource, ErrorKind, Guarantee, JobQueue, Lane, NewJob, Severity, Snapshot,
+    Start,
 };
 use smache_redis::{Redis, RedisSource};
 use smache_testkit::{random_namespace, servers::RedisServer};
@@ -14,14 +15,14 @@ use crate::{
     support::{ask, id, raw, until},
 };
 
-async fn start() -> (RedisServer, RedisSource<Note>, MultiplexedConnection) {
+pub(crate) async fn start() -> (RedisServer, RedisSource<Note>, MultiplexedConnection) {
     let server = RedisServer::start().await;
     let redis = Redis::connect(server.url()).await.expect("the private Redis");
     let admin = raw(&server.url()).await;
     (server, RedisSource::new(&redis), admin)
 }
 
-async fn open(notes: &RedisSource<Note>, start: Start) -> smache_core::Result<Box<dyn ChangeStream>> {
+pub(crate) async fn open(notes: &RedisSource<Note>, start: Start) -> smache_core::Result<Box<dyn ChangeStream>> {
     let (feed, topic) = notes.feed().expect("it has a feed");
     feed.open(&[topic], start).await
 }
@@ -80,8 +81,11 @@ async fn a_replica_is_named_and_works_again_after_its_promotion() {
     notes.put(&note(1, "one")).await.expect("put");
     let port = other.port().to_string();
     let position = open(&notes, Start::Now).await.expect("open").position();
+    let unchanged = RedisSource::<Note>::new(&Redis::connect(server.url()).await.expect("a second connection"));
     let demote = [&b"REPLICAOF"[..], b"127.0.0.1", port.as_bytes()];
     let _: () = ask(&mut admin, &demote).await;
+    let error = unchanged.put(&note(1, "one")).await.expect_err("the primary may have another one");
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
     // The connection is open, and would say of what is not there that it was not there.
     let error = notes.remove(&9).await.expect_err("a replica takes no writes");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
@@ -157,7 +161,7 @@ async fn a_server_that_was_a_replica_between_two_batches_has_lost_the_history() 
 
 #[tokio::test]
 async fn a_key_of_another_type_is_named_and_nothing_is_written_by_halves() {
-    for (key, feed_reads_it) in [("e", false), ("log", true), ("i", true), ("t", true), ("l", true)] {
+    for (key, feed_reads_it) in [("e", false), ("log", true), ("end", true), ("i", true), ("t", true), ("l", true)] {
         let (_server, notes, mut admin) = start().await;
         notes.put(&note(1, "one")).await.expect("put");
         let mut stream = open(&notes, Start::Now).await.expect("open");
@@ -252,6 +256,36 @@ async fn an_entity_that_cannot_be_read_is_named_with_its_place() {
 }
 
 #[tokio::test]
+async fn an_entity_under_the_id_of_another_one_is_named_with_the_fix() {
+    let (_server, notes, mut admin) = start().await;
+    let other: &[u8] = br#"{"number":8,"text":"x"}"#;
+    let _: i64 = ask(&mut admin, &[b"HSET", b"{table:notes}:e", b"7", other]).await;
+    let key = smache_core::EntityKey::encode(&7).expect("a key");
+    for error in [
+        notes.get(&7).await.map(drop).expect_err("another one"),
+        notes.update(&7, |note| note.number = 7).await.map(drop).expect_err("another one"),
+        notes.load(std::slice::from_ref(&key)).await.map(drop).expect_err("another one"),
+        notes.list().await.map(drop).expect_err("another one"),
+    ] {
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Corrupt, false), "{error}");
+        let text = error.to_string();
+        for part in ["the table of `notes` has the id 8", "under 7: store it under its own id", "field: 7"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    let mut stream = open(&notes, Start::Now).await.expect("open");
+    stream.next().await.expect("the first look");
+    let line = [&b"XADD"[..], b"{table:notes}:log", b"*", b"k", b"7", b"b", br#"{"number":7,"text":"x"}"#, b"a", other];
+    let _: String = ask(&mut admin, &line).await;
+    let changes = stream.next().await.expect("the feed goes on").changes;
+    let [change] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(change.key, smache_core::EntityKey::encode(&7_u32).expect("a key"));
+    assert!(matches!((&change.before, &change.after), (Snapshot::Known(_), Snapshot::Unknown)), "{change:?}");
+    notes.put(&note(7, "mended")).await.expect("put");
+    assert_eq!(notes.list().await.expect("list").len(), 1);
+}
+
+#[tokio::test]
 async fn a_table_of_another_layout_is_refused_and_left_alone() {
     let (_server, notes, mut admin) = start().await;
     notes.put(&note(1, "one")).await.expect("a new table");
@@ -320,7 +354,11 @@ async fn an_examination_says_what_a_table_guarantees_and_what_is_unsafe() {
     let examination = notes.examine().await.expect("an examination");
     assert_eq!((examination.guarantee, &examination.findings[..]), (Some(Guarantee::ChangeFeed), &[][..]));
     let what = &examination.what;
-    assert!(what.contains("the table `notes` in Redis ") && what.contains(&server.port().to_string()), "{what}");
+    assert!(
+        what.contains("the table `notes` in Redis ")
+            && what.ends_with(", with a feed of what is written through `RedisSource`")
+    );
+    assert!(what.contains(&server.port().to_string()), "{what}");
 
     let mut admin = raw(&server.url()).await;
     for (setting, value, problem) in [

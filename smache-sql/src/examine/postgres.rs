@@ -54,10 +54,7 @@ impl Server {
     pub(crate) fn judge(&self, examination: Examination, options: &PgConnectOptions) -> Examination {
         let in_the_clear = !self.encrypted && options.get_socket().is_none() && is_remote(options.get_host());
         examination
-            .finding(in_the_clear, || {
-                let problem = "the server is on another machine and the connection is not encrypted";
-                Finding::new(Severity::Danger, problem, "set `sslmode=verify-full` in the URL")
-            })
+            .finding(in_the_clear, || Finding::in_the_clear("set `sslmode=verify-full` in the URL"))
             .finding(!self.synced, || {
                 let problem =
                     "the server does not wait for its disk: a power cut may lose or damage what it acknowledged";
