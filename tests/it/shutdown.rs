@@ -115,6 +115,23 @@ on_every_world! {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_feed_is_handed_over_long_before_its_leadership_would_lapse() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "old").await?;
+    let (first, second) = (world.start().await?, world.start().await?);
+    second.get(greeting(1)).await?;
+    first.shutdown().await;
+    let ended = Instant::now();
+    world.put(1, "new").await?;
+    until("the next leader tells of the change", async || {
+        Ok(second.peek(greeting(1)).await?.is_some_and(|stored| stored.stale_for().is_some()))
+    })
+    .await?;
+    assert!(ended.elapsed() < 2 * SECOND, "leaders are waited for 5 s: {:?}", ended.elapsed());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_system_that_is_dropped_leaves_nothing_behind() -> Result<()> {
     let (backend, faults) = faulty::memory();
     let world = World::on(backend);

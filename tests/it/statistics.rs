@@ -101,7 +101,8 @@ impl ChangeStream for ImagelessStream {
 
 async fn system(tables: &Tables, told: Told) -> Result<(Smache, Log)> {
     let log = Log::default();
-    let builder = Smache::builder("school").backend(Memory::new()).state(log.clone()).state(tables.roster()).strict();
+    let builder = Smache::builder("school").backend(Memory::new()).feed_lease(tale::FEED_LEASE);
+    let builder = builder.state(log.clone()).state(tables.roster()).strict();
     let builder = match told {
         Told::Both => {
             builder.source(tables.courses.clone()).source(tables.participants.clone()).source(tables.grades.clone())

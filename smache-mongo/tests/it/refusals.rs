@@ -28,16 +28,14 @@ async fn errors(uri: &str, bound: Duration) -> [Error; 3] {
     let began = Instant::now();
     let (keys, topics) = ([key(1_i64)], [topic]);
     let (load, list, open) = tokio::join!(loads.load(&keys), lists.list(), feed.open(&topics, Start::Now));
-    assert!(began.elapsed() < bound * 2, "{:?}", began.elapsed());
+    assert!(began.elapsed() < bound + LONG_BOUND, "{:?}", began.elapsed());
     [load.expect_err("a load"), list.expect_err("a listing"), open.expect_err("a feed")]
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable_within_the_bound() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let uri = format!("mongodb://{}/?directConnection=true", listener.local_addr().expect("an address"));
-    drop(listener);
-    for error in errors(&uri, BOUND).await {
+    let uri = "mongodb://127.0.0.1:1/?directConnection=true";
+    for error in errors(uri, BOUND).await {
         assert!(error.is_transient(), "{error:?}");
     }
     let short = format!("{uri}&serverSelectionTimeoutMS=200");
@@ -82,7 +80,7 @@ async fn a_wrong_password_and_none_are_refused_with_the_role_that_is_needed() {
 #[tokio::test]
 async fn a_standalone_server_is_refused_with_the_fix() {
     let server = MongoServer::builder().argument("--standalone").start().await;
-    let source = source(&server.uri(), BOUND).await;
+    let source = source(&server.uri(), LONG_BOUND).await;
     let (feed, topic) = source.feed().expect("a feed");
     let error = feed.open(&[topic], Start::Now).await.expect_err("no change streams");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{error:?}");

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use smache_core::{Backend, Error, ErrorKind, SourceId};
 use smache_redis::Redis;
-use smache_testkit::{random_namespace, servers::RedisServer};
+use smache_testkit::{
+    random_namespace,
+    servers::{RedisServer, free_port},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -13,12 +16,25 @@ use tokio::{
 
 use crate::support::{ask, raw};
 
+/// Where the bound is what ends an attempt.
 const BOUND: Duration = Duration::from_millis(500);
+/// Where the server says something, however busy the machine is.
+const LONG_BOUND: Duration = Duration::from_secs(30);
 
 async fn refusal(url: &str) -> Error {
+    refusal_within(url, LONG_BOUND).await
+}
+
+/// Of a server that does not say so itself.
+async fn refusal_soon(url: &str) -> Error {
     let started = Instant::now();
-    let refused = Redis::builder(url).connect_timeout(BOUND).response_timeout(BOUND).connect().await;
-    assert!(started.elapsed() < 4 * BOUND, "{:?}", started.elapsed());
+    let error = refusal_within(url, BOUND).await;
+    assert!(started.elapsed() < LONG_BOUND, "{:?}", started.elapsed());
+    error
+}
+
+async fn refusal_within(url: &str, bound: Duration) -> Error {
+    let refused = Redis::builder(url).connect_timeout(bound).response_timeout(bound).connect().await;
     refused.expect_err("this server cannot be used")
 }
 
@@ -44,13 +60,11 @@ async fn impostor(answer: &'static [u8]) -> String {
 
 #[tokio::test]
 async fn nobody_at_the_port_is_unavailable() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let address = format!("127.0.0.1:{}", free_port());
     let error = refusal(&format!("redis://user:secret@{address}")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_transient());
-    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(error.to_string().contains(&address), "{error}");
     assert!(!format!("{error:?} {}", error.report()).contains("secret"), "{error:?}");
 }
 
@@ -71,7 +85,7 @@ async fn a_port_that_hangs_up_is_unavailable() {
 #[tokio::test]
 async fn a_port_that_says_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let error = refusal(&format!("redis://{}", listener.local_addr().expect("an address"))).await;
+    let error = refusal_soon(&format!("redis://{}", listener.local_addr().expect("an address"))).await;
     assert_eq!(error.kind(), ErrorKind::Timeout);
 }
 
@@ -152,7 +166,7 @@ async fn a_database_that_does_not_exist_is_refused() {
 #[tokio::test]
 async fn tls_to_a_server_without_it_fails_and_does_not_panic() {
     let server = RedisServer::start().await;
-    let error = refusal(&format!("rediss://127.0.0.1:{}", server.port())).await;
+    let error = refusal_soon(&format!("rediss://127.0.0.1:{}", server.port())).await;
     assert!(matches!(error.kind(), ErrorKind::WrongServer | ErrorKind::Unavailable | ErrorKind::Timeout), "{error:?}");
 }
 

@@ -6,7 +6,6 @@ use redis::aio::MultiplexedConnection;
 use smache_core::{Backend, Lane, NewJob, Reserve, Wait, WaitingRun};
 use smache_redis::Redis;
 use smache_testkit::{random_namespace, servers::RedisServer};
-use tokio::time::Instant;
 
 use crate::support::{ask, begin, change, compute, compute_many, direct, id, raw, until};
 
@@ -17,8 +16,8 @@ struct Measured {
     probe: MultiplexedConnection,
 }
 
-/// What a command did since the last reset: calls, and microseconds in all.
-type Commands = HashMap<String, (u64, u64)>;
+/// How often each command was called since the last reset.
+type Commands = HashMap<String, u64>;
 
 impl Measured {
     async fn start() -> Self {
@@ -35,15 +34,13 @@ impl Measured {
     async fn commands(&mut self) -> Commands {
         let info: String = ask(&mut self.probe, &[b"INFO", b"commandstats"]).await;
         let number = |line: &str, name: &str| -> u64 {
-            line.split([':', ','])
-                .find_map(|part| part.strip_prefix(name))
-                .and_then(|n| n.parse().ok())
-                .expect("a number")
+            let number = line.split([':', ',']).find_map(|part| part.strip_prefix(name));
+            number.and_then(|number| number.parse().ok()).expect("a number")
         };
         let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_"));
         let all = lines.map(|line| {
             let name = line.split(':').next().expect("a name").to_owned();
-            (name, (number(line, "calls="), number(line, "usec=")))
+            (name, number(line, "calls="))
         });
         all.filter(|(name, _)| !name.starts_with("info") && !name.starts_with("config")).collect()
     }
@@ -68,7 +65,7 @@ async fn a_lookup_is_one_pipeline_of_reads_without_a_script() {
     store.lookup(&[id(0), id(1), id(2), id(3)]).await.expect("lookup");
     let reads = measured.reads().await - before - 1;
     assert_eq!(reads, 1, "one for the look-up, and one for the question");
-    let calls: HashMap<_, _> = measured.commands().await.into_iter().map(|(name, (calls, _))| (name, calls)).collect();
+    let calls = measured.commands().await;
     let expected = HashMap::from([("time".to_owned(), 1), ("hgetall".to_owned(), 1), ("hmget".to_owned(), 4)]);
     assert_eq!(calls, expected);
 }
@@ -82,7 +79,7 @@ async fn a_computation_is_two_scripts_whatever_it_depends_on() {
     compute(&*store, id(1), &many).await;
     measured.reset().await;
     compute(&*store, id(1), &many[..2_999]).await;
-    assert_eq!(measured.commands().await["evalsha"].0, 2);
+    assert_eq!(measured.commands().await["evalsha"], 2);
     // A change that hits one of them meanwhile is found among all.
     let run = begin(&*store, id(1)).await;
     store.invalidate(change([2_998])).await.expect("invalidate");
@@ -105,7 +102,7 @@ async fn a_job_is_found_by_one_script_of_reads() {
     let before = measured.reads().await;
     assert!(queue.find(&id(1)).await.expect("find").is_some());
     assert_eq!(measured.reads().await - before - 1, 1, "one for the job, and one for the question");
-    let calls: HashMap<_, _> = measured.commands().await.into_iter().map(|(name, (calls, _))| (name, calls)).collect();
+    let calls = measured.commands().await;
     // The one more is for the layout.
     let expected = ["evalsha", "time", "hget", "hmget", "zscore"].map(|name| (name.to_owned(), 1));
     assert_eq!(calls, HashMap::from(expected));
@@ -125,7 +122,7 @@ async fn a_wait_is_noted_and_answered_by_one_script() {
     let before = measured.reads().await;
     assert_eq!(wait(&two, 1).await.expect("wait"), [(id(1), id(2)), (id(2), id(1))]);
     assert_eq!(measured.reads().await - before - 1, 1, "one for the wait, and one for the question");
-    let calls: HashMap<_, _> = measured.commands().await.into_iter().map(|(name, (calls, _))| (name, calls)).collect();
+    let calls = measured.commands().await;
     // The two runs are read once to note and once to answer, and once each as what the other one waits for.
     let expected = [("evalsha", 1), ("time", 1), ("hget", 6), ("hset", 1)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(calls, HashMap::from(expected));
@@ -140,8 +137,8 @@ async fn an_invalidation_of_few_dependants_is_one_script() {
     measured.reset().await;
     assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 100);
     let commands = measured.commands().await;
-    assert_eq!(commands["evalsha"].0, 1);
-    assert_eq!(commands["publish"].0, 1, "one bell a script, however many jobs");
+    assert_eq!(commands["evalsha"], 1);
+    assert_eq!(commands["publish"], 1, "one bell a script, however many jobs");
     assert_eq!(queue.counts().await.expect("counts").recompute, 100);
 }
 
@@ -150,20 +147,11 @@ async fn ten_thousand_dependants_go_stale_in_short_scripts() {
     let mut measured = Measured::start().await;
     let (store, queue) = measured.redis.both(&random_namespace()).expect("both");
     compute_many(&store, 0..10_000, |_| vec![direct("a")]).await;
-    // Other tests keep the machine busy: the best of some tries counts.
-    let (mut took, mut micros) = (Duration::MAX, u64::MAX);
-    for _ in 0..4 {
-        measured.reset().await;
-        let started = Instant::now();
-        let done = store.invalidate(change(["a"])).await.expect("invalidate");
-        took = took.min(started.elapsed());
-        assert_eq!(done.marked, 10_000);
-        let (calls, total) = measured.commands().await["evalsha"];
-        assert!(calls <= 50, "{calls} scripts");
-        micros = micros.min(total / calls);
-    }
-    assert!(took < Duration::from_secs(1), "{took:?}");
-    assert!(micros < 10_000, "{micros} us a script");
+    // How long they take is shown by the benchmarks.
+    measured.reset().await;
+    assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 10_000);
+    let calls = measured.commands().await["evalsha"];
+    assert!((10..=50).contains(&calls), "neither one long script nor one for each: {calls}");
     assert_eq!(queue.counts().await.expect("counts").recompute, 10_000);
     assert_eq!(store.stats().await.expect("stats").stale, 10_000);
     // Nothing of the announcement is left.

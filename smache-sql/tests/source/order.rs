@@ -1,6 +1,6 @@
 //! Transactions of PostgreSQL that commit in another order than they wrote in.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use smache_core::Start;
 use smache_testkit::servers::PostgresServer;
@@ -115,6 +115,11 @@ fn a_crash_takes_back_nothing_that_was_told() {
         assert_eq!(tail.told().await, ["1 inserted -→Anna"]);
         let position = tail.stream.position();
         drop(tail);
+        // It would write the log by itself some time.
+        let writer = "SELECT pid::text FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+        let writer = world.ask(writer).await.remove(0);
+        let stopped = Command::new("sh").arg("-c").arg(format!("kill -STOP {writer}")).status();
+        assert!(stopped.expect("sh sends a signal").success());
         world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;
         // What is not in the log by then is lost.
         server.kill().await;

@@ -199,7 +199,7 @@ pub async fn enqueue_wakes_a_waiting_worker(harness: QueueHarness) {
                         queue.wait(Duration::from_secs(60)).await.expect("wait");
                     }
                 };
-                tokio::time::timeout(Duration::from_secs(10), taken).await
+                tokio::time::timeout(Duration::from_secs(40), taken).await
             }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;

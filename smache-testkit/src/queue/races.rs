@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use smache_core::{Enqueued, JobEnd, Lane, NewJob, Settled};
@@ -141,13 +141,21 @@ pub async fn dropped_steps_lose_no_job(harness: QueueHarness) {
             *taken.entry(job.id).or_default() += 1;
         }
     }
-    harness.advance(PAUSE).await;
-    for job in reserve(queue).await {
-        assert_eq!(settle(queue, &job, JobEnd::Done).await, Settled::Settled);
-        *taken.entry(job.id).or_default() += 1;
+    // The server may do a step late whose future was dropped: the lease of what it takes begins then.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        harness.advance(PAUSE).await;
+        for job in reserve(queue).await {
+            assert_eq!(settle(queue, &job, JobEnd::Done).await, Settled::Settled);
+            *taken.entry(job.id).or_default() += 1;
+        }
+        let left = counts(queue).await;
+        if left == [0; 4] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "jobs are left that nobody gets: {left:?}");
     }
     assert_eq!(taken.keys().copied().collect::<Vec<_>>(), ids(0..rounds));
-    assert_eq!(counts(queue).await, [0; 4]);
     enqueue(queue, job(id(0))).await;
     assert_eq!(reserve_one(queue).await.id, id(0));
 }

@@ -27,7 +27,7 @@ mod redis;
 
 pub use self::mongo::{MongoServer, MongoServerBuilder};
 pub use self::postgres::{PostgresServer, PostgresServerBuilder};
-pub use self::process::ServerProcess;
+pub use self::process::{ServerProcess, free_port};
 pub use self::redis::{RedisServer, RedisServerBuilder};
 
 /// The URL of the Redis that the tests share, from `REDIS_URL`. Never flush it.

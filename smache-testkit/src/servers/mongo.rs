@@ -107,6 +107,8 @@ impl MongoServerBuilder {
             }),
             ready: Box::new(ready),
             stop: "TERM",
+            // It keeps what it has acknowledged in either case.
+            may_be_killed: true,
         };
         MongoServer { process: ServerProcess::start(recipe).await }
     }

@@ -69,6 +69,7 @@ impl PostgresServer {
             }),
             ready: Box::new(|started| ready(started, STANDBY_READY)),
             stop: "INT",
+            may_be_killed: false,
         };
         Self { process: ServerProcess::start(recipe).await, password }
     }
@@ -152,6 +153,7 @@ impl PostgresServerBuilder {
             ready: Box::new(|started| ready(started, READY)),
             // At once: a TERM would wait for the clients to go.
             stop: "INT",
+            may_be_killed: false,
         };
         PostgresServer { process: ServerProcess::start(recipe).await, password }
     }

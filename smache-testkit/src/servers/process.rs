@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const START_BOUND: Duration = Duration::from_secs(30);
-const STOP_BOUND: Duration = Duration::from_secs(15);
+const STOP_BOUND: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 const START_TRIES: u32 = 10;
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
@@ -48,6 +48,8 @@ pub(super) struct Recipe {
     pub(super) ready: Ready,
     /// The signal that ends it in an orderly way.
     pub(super) stop: &'static str,
+    /// Whether it is killed when it does not end in time, instead of failing the test.
+    pub(super) may_be_killed: bool,
 }
 
 /// A running (or killed) private server, in the state that the test brought it to.
@@ -100,7 +102,7 @@ impl ServerProcess {
     /// Ends it in an orderly way, and waits until it is gone. Nothing happens if it is down.
     ///
     /// # Panics
-    /// If it does not end in time.
+    /// If it does not end in time; a [`MongoServer`](super::MongoServer) is killed then.
     pub async fn stop(&self) {
         self.with(State::stop).await;
     }
@@ -268,6 +270,9 @@ impl State {
                 _ if Instant::now() > deadline => {
                     let log = self.read_log();
                     self.kill();
+                    if self.recipe.may_be_killed {
+                        return;
+                    }
                     panic!("{} did not end within {STOP_BOUND:?} of being told to; its log:\n{log}", self.recipe.name);
                 }
                 _ => thread::sleep(POLL),
@@ -411,6 +416,16 @@ fn reserve_port() -> u16 {
     let Some(port) = port else { panic!("no free port among {PORTS:?}") };
     reserved.insert(port);
     port
+}
+
+/// A port on 127.0.0.1 that none of the servers here takes, nor any client, until the process ends: for a server that
+/// listens on a second one, or for an address where nobody is.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    reserve_port()
 }
 
 fn release_port(port: u16) {

@@ -122,6 +122,7 @@ impl RedisServerBuilder {
             arguments: Box::new(move |port, data| arguments(port, data, keep_data, secret.as_deref(), &settings)),
             ready: Box::new(move |started| ready(started, login.as_deref())),
             stop: "TERM",
+            may_be_killed: false,
         };
         RedisServer { process: ServerProcess::start(recipe).await, password }
     }

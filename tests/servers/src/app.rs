@@ -49,13 +49,14 @@ pub struct Run {
 pub struct Log {
     runs: Collection<Run>,
     docs: Collection<Doc>,
+    gates: Collection<Document>,
 }
 
 impl Log {
     /// The log of a database.
     #[must_use]
     pub fn new(db: &Database) -> Self {
-        Self { runs: db.collection("runs"), docs: db.collection("docs") }
+        Self { runs: db.collection("runs"), docs: db.collection("docs"), gates: db.collection("gates") }
     }
 
     async fn write(&self, function: &str, id: i64, n: i64) -> mongodb::error::Result<()> {
@@ -70,6 +71,22 @@ impl Log {
     pub async fn count(&self, filter: Document) -> mongodb::error::Result<u64> {
         self.runs.count_documents(filter).await
     }
+
+    /// Lets the runs of [`fn@held`] through that have read that number of a document, or a lower one.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn let_through(&self, id: i64, n: i64) -> mongodb::error::Result<()> {
+        let gate = doc! { "$set": { "n": n } };
+        self.gates.update_one(doc! { "_id": id }, gate).upsert(true).await.map(drop)
+    }
+
+    async fn wait_at_the_gate(&self, id: i64, n: i64) -> mongodb::error::Result<()> {
+        while self.gates.find_one(doc! { "_id": id, "n": { "$gte": n } }).await?.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
 }
 
 /// The number of a document, after some milliseconds.
@@ -77,6 +94,14 @@ impl Log {
 pub async fn report(doc: Entity<Doc>, millis: u64, log: State<Log>) -> Result<i64, Failure> {
     log.write("report", doc.id, doc.n).await?;
     tokio::time::sleep(Duration::from_millis(millis)).await;
+    Ok(doc.n)
+}
+
+/// The number of a document, when the test lets it through: as slow as it wants.
+#[computed]
+pub async fn held(doc: Entity<Doc>, log: State<Log>) -> Result<i64, Failure> {
+    log.write("held", doc.id, doc.n).await?;
+    log.wait_at_the_gate(doc.id, doc.n).await?;
     Ok(doc.n)
 }
 

@@ -9,7 +9,7 @@ mod setup;
 mod table;
 
 pub use self::{
-    app::{Census, Doc, Log, Run, census, label, report, total},
+    app::{Census, Doc, Log, Run, census, held, label, report, total},
     orders::{Answer, Counted, Order, Sight, State},
     quiet::Quiet,
     setup::{Setup, Silent},

@@ -20,6 +20,11 @@ pub enum Order {
         /// How long the function takes.
         millis: u64,
     },
+    /// `get` of a document's number, which the test lets through.
+    GetHeld {
+        /// The document.
+        id: i64,
+    },
     /// `peek` at a report.
     Peek {
         /// The document.

@@ -1,12 +1,17 @@
 //! How a process is put together.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mongodb::{Client, Database};
 use serde::{Deserialize, Serialize};
-use smache::{Error, ErrorKind, Smache, StoreFailure, Worker, connect, mongo::MongoSource};
+use smache::{
+    Error, ErrorKind, Smache, StoreFailure, Worker, backend::Backend, connect, mongo::MongoSource, redis::Redis,
+};
 
-use crate::{Doc, Log, Table, census, label, quiet::add, report, total};
+use crate::{Doc, Log, Table, census, held, label, quiet::add, report, total};
+
+/// So long clients wait that are not told otherwise: a machine that stands still for some seconds is not what is tested.
+const PATIENT: Duration = Duration::from_secs(30);
 
 /// What a process is to do, and where. Sent to nodes as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +40,8 @@ pub struct Setup {
     pub quiet: bool,
     /// The lease of runs and jobs.
     pub lease: Duration,
+    /// For how long a feed vouches.
+    pub feed_lease: Duration,
     /// The bound of a step of the store.
     pub store_timeout: Duration,
     /// What a reader gets while the store fails.
@@ -69,11 +76,13 @@ impl Setup {
             .feeds(self.feeds)
             .upkeep(self.upkeep)
             .run_lease(self.lease)
+            .feed_lease(self.feed_lease)
             .store_timeout(self.store_timeout)
             .on_store_failure(match self.silent {
                 Silent::Compute => StoreFailure::Compute,
                 Silent::Fail => StoreFailure::Error,
             })
+            .register::<held>()
             .register::<label>()
             .register::<total>()
             .register::<census>();
@@ -86,12 +95,22 @@ impl Setup {
             None => add(builder, MongoSource::<Doc>::new(&db.collection::<Doc>("docs")), self.quiet),
         };
         let builder = if self.knows_report { builder.register::<report>() } else { builder };
-        let store = connect(&self.store).await?;
+        let store = self.backend(&self.store).await?;
         let builder = match &self.queue {
             None => builder.backend(store),
-            Some(queue) => builder.store(store).queue(connect(queue).await?),
+            Some(queue) => builder.store(store).queue(self.backend(queue).await?),
         };
         builder.build().await
+    }
+
+    /// What a URL names. Its client is to wait longer than a step of the store may take, so that the bound of the step is
+    /// the one that shows.
+    async fn backend(&self, url: &str) -> smache::Result<Arc<dyn Backend>> {
+        if url.starts_with("redis") {
+            let redis = Redis::builder(url).response_timeout(self.store_timeout.max(PATIENT)).connect_timeout(PATIENT);
+            return Ok(Arc::new(redis.connect().await?));
+        }
+        connect(url).await
     }
 
     /// The worker of the process, if it is to have one.

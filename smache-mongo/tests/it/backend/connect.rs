@@ -10,8 +10,20 @@ use smache_testkit::servers::{MongoServer, shared_mongo_uri};
 
 use super::support::{Own, compute, fresh, id, look, namespace, url_of};
 
+/// Where somebody is, however busy the machine is.
+const LONG_BOUND: Duration = Duration::from_secs(30);
+
 async fn refused(url: &str) -> Error {
-    Mongo::builder(url).connect_timeout(Duration::from_secs(1)).connect().await.expect_err("it cannot be used")
+    refused_within(url, LONG_BOUND).await
+}
+
+/// Where nobody is.
+async fn refused_soon(url: &str) -> Error {
+    refused_within(url, Duration::from_secs(1)).await
+}
+
+async fn refused_within(url: &str, bound: Duration) -> Error {
+    Mongo::builder(url).connect_timeout(bound).timeout(bound).connect().await.expect_err("it cannot be used")
 }
 
 #[tokio::test]
@@ -35,15 +47,15 @@ async fn url_without_a_database_is_refused_with_the_fix() {
 #[tokio::test]
 async fn address_where_nobody_listens_is_unavailable_soon() {
     let started = Instant::now();
-    let error = refused("mongodb://user:hunter2@127.0.0.1:1/db").await;
+    let error = refused_soon("mongodb://user:hunter2@127.0.0.1:1/db").await;
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true));
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(20));
     assert!(error.to_string().contains("127.0.0.1:1") && !error.report().contains("hunter2"), "{}", error.report());
 }
 
 #[tokio::test]
 async fn set_whose_name_cannot_be_looked_up_is_unavailable_and_no_bad_url() {
-    let error = refused("mongodb+srv://user:hunter2@shop.smache.invalid/db").await;
+    let error = refused_soon("mongodb+srv://user:hunter2@shop.smache.invalid/db").await;
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{}", error.report());
     assert!(error.message().contains("`shop.smache.invalid`"), "{error}");
     assert!(!format!("{error:?} {}", error.report()).contains("hunter2"), "{}", error.report());
@@ -53,8 +65,7 @@ async fn set_whose_name_cannot_be_looked_up_is_unavailable_and_no_bad_url() {
 async fn wrong_password_is_named_and_never_shown() {
     let server = MongoServer::builder().argument("--auth").start().await;
     let url = url_of(&server.uri().replace("mongodb://", "mongodb://anna:hunter2@"), "shop");
-    let builder = Mongo::builder(&url).connect_timeout(Duration::from_secs(30)).timeout(Duration::from_secs(30));
-    let error = builder.connect().await.expect_err("a wrong password");
+    let error = refused(&url).await;
     assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.report());
     assert!(error.message().contains("`readWrite`"), "{error}");
     assert!(!format!("{error:?} {}", error.report()).contains("hunter2"));

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 use super::support::{LONG, Own, begin, change, compute, direct, fresh, id, look, namespace, stale, url_of};
 
+/// A wait for something that must happen is over by then.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 #[tokio::test]
 async fn dropped_state_is_another_incarnation_and_vouches_for_nothing() {
     let own = Own::new().await;
@@ -67,34 +70,43 @@ async fn job_of_another_process_wakes_a_worker() {
     waits.wait(LONG).await.expect("wait");
     let worker = tokio::spawn(async move {
         let started = Instant::now();
-        waits.wait(LONG).await.expect("wait");
-        let reserve = Reserve::new(Lane::Recompute, 1, LONG);
-        (waits.reserve(reserve).await.expect("reserve").jobs.len(), started.elapsed())
+        // A worker's loop: a hint may come for nothing.
+        while waits.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve").jobs.is_empty() {
+            waits.wait(LONG).await.expect("wait");
+        }
+        started.elapsed()
     });
     adds.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
-    let (jobs, waited) = worker.await.expect("the worker");
-    assert_eq!(jobs, 1);
-    assert!(waited < Duration::from_secs(60), "it was woken and did not wait for the end: {waited:?}");
+    let waited = worker.await.expect("the worker");
+    assert!(waited < LONG / 2, "it was woken and did not wait for the end: {waited:?}");
 }
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_server_that_is_killed() {
     let server = MongoServer::start().await;
     let url = url_of(&server.uri(), "shop");
-    let builder = Mongo::builder(&url).timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(1));
-    let mongo = builder.connect().await.expect("connect");
+    let connect = |bound| Mongo::builder(&url).timeout(bound).connect_timeout(bound).connect();
+    let mongo = connect(PATIENCE).await.expect("connect");
     let (store, queue) = mongo.both(&namespace("shop")).expect("both");
     for number in 0..5 {
         compute(&*store, id(number), "value", &[direct("a")]).await;
     }
     let incarnation = store.positions(&[]).await.expect("positions").incarnation;
     store.invalidate(change("a")).await.expect("invalidate");
+    // With short bounds, for the call that nobody answers.
+    let deadline = Instant::now() + PATIENCE;
+    let impatient = loop {
+        match connect(Duration::from_secs(2)).await {
+            Ok(mongo) => break mongo.store(&namespace("shop")).expect("a store"),
+            Err(error) => assert!(error.is_transient() && Instant::now() < deadline, "{}", error.report()),
+        }
+    };
     server.kill().await;
-    let error = store.invalidate(change("a")).await.expect_err("nobody is there");
+    let error = impatient.invalidate(change("a")).await.expect_err("nobody is there");
     assert!(error.is_transient(), "{}", error.report());
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{}", error.report());
     server.restart().await;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while store.stats().await.is_err() {
         assert!(Instant::now() < deadline, "it is back");
     }

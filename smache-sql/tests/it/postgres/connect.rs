@@ -41,7 +41,7 @@ async fn address_where_nobody_listens_is_unavailable_at_once() {
     let started = Instant::now();
     let error = refused("postgres://user:hunter2@127.0.0.1:1/db").await;
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true));
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(20));
     assert!(error.to_string().contains("127.0.0.1:1") && !error.report().contains("hunter2"), "{}", error.report());
 }
 
@@ -168,7 +168,10 @@ async fn pool_whose_transactions_do_not_see_what_they_waited_for_is_refused() {
     });
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
     let mut watch = PgConnection::connect(&shared_postgres_url()).await.expect("a plain connection");
-    while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watch).await.expect("a number") == 0 {}
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watch).await.expect("a number") == 0 {
+        assert!(Instant::now() < deadline && !commit.is_finished(), "the commit waits for the transaction");
+    }
     let change = "INSERT INTO smache_changed SELECT ns, $2, clock + 1 FROM smache_namespaces WHERE name = $1";
     let change = sqlx::query(change).bind(name.as_str()).bind(direct("a").dependency.as_bytes().to_vec());
     change.execute(&mut *holds).await.expect("an invalidation");

@@ -1,6 +1,6 @@
 //! Locks that others hold for long: what waits gives up in time, goes on as soon as it can, and holds nobody else up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smache_core::{Backend, ErrorKind, Lane, NewJob, Reserve, Token};
 use smache_sql::Postgres;
@@ -13,22 +13,36 @@ use sqlx::{
 use super::connect::{own_schema, run};
 use crate::support::{LONG, begin, change, compute, direct, id, look, namespace};
 
+/// A wait for something that must happen is over by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn plain(url: &str) -> PgConnection {
     PgConnection::connect(url).await.expect("a plain connection")
 }
 
-/// The backends that wait for another one.
-async fn waiting_for(watch: &mut PgConnection, pid: i32) -> Vec<i32> {
-    let blocked = "SELECT pid FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
-    sqlx::query_scalar(blocked).bind(pid).fetch_all(watch).await.expect("pids")
+/// Who waits for another one: a backend, and the transaction in which it does, by its beginning.
+type Waiter = (i32, String);
+
+async fn waiting_for(watch: &mut PgConnection, pid: i32) -> Vec<Waiter> {
+    let blocked = "SELECT pid, xact_start::text FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))
+                   AND xact_start IS NOT NULL";
+    sqlx::query_as(blocked).bind(pid).fetch_all(watch).await.expect("waiters")
 }
 
-async fn until_somebody_waits(watch: &mut PgConnection, pid: i32) -> i32 {
+/// Looks until the waiters of a backend are as they should be.
+async fn until_waiters<T>(watch: &mut PgConnection, pid: i32, fit: impl Fn(&[Waiter]) -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(first) = waiting_for(watch, pid).await.first() {
-            return *first;
+        let waiters = waiting_for(watch, pid).await;
+        if let Some(found) = fit(&waiters) {
+            return found;
         }
+        assert!(Instant::now() < deadline, "within {PATIENCE:?} only {waiters:?}");
     }
+}
+
+async fn until_somebody_waits(watch: &mut PgConnection, pid: i32) -> Waiter {
+    until_waiters(watch, pid, |waiters| waiters.first().cloned()).await
 }
 
 /// Begins a transaction that has taken a namespace.
@@ -53,7 +67,7 @@ async fn steps_on_a_pool_of_the_application_do_not_wait_after_the_program_gave_u
     let pid = take(&mut holder, &name).await;
     let error = store.commit(half_way.value("one", &[])).await.expect_err("another one has the namespace");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Timeout, true), "{}", error.report());
-    assert_eq!(waiting_for(&mut watch, pid).await, Vec::<i32>::new());
+    until_waiters(&mut watch, pid, |waiters| waiters.is_empty().then_some(())).await;
     end(&mut holder).await;
     store.commit(half_way.value("one", &[])).await.expect("the same run, once more");
 }
@@ -75,9 +89,8 @@ async fn a_long_step_leaves_the_settings_of_a_pool_as_they_were() {
         async move { store.invalidate(change("a")).await }
     });
     // The step, then the long one.
-    until_somebody_waits(&mut watch, pid).await;
-    while !waiting_for(&mut watch, pid).await.is_empty() {}
-    until_somebody_waits(&mut watch, pid).await;
+    let step = until_somebody_waits(&mut watch, pid).await;
+    until_waiters(&mut watch, pid, |waiters| waiters.iter().any(|waiter| *waiter != step).then_some(())).await;
     end(&mut holder).await;
     assert_eq!(invalidation.await.expect("the task").expect("it has waited long enough").marked, 1);
     let settings = "SELECT current_setting('statement_timeout') || ' ' || current_setting('lock_timeout')";

@@ -40,14 +40,15 @@ async fn job_of_another_process_wakes_a_worker() {
     waits.wait(LONG).await.expect("wait");
     let worker = tokio::spawn(async move {
         let started = Instant::now();
-        waits.wait(LONG).await.expect("wait");
-        let reserve = Reserve::new(Lane::Recompute, 1, LONG);
-        (waits.reserve(reserve).await.expect("reserve").jobs.len(), started.elapsed())
+        // A worker's loop: a hint may come for nothing.
+        while waits.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve").jobs.is_empty() {
+            waits.wait(LONG).await.expect("wait");
+        }
+        started.elapsed()
     });
     adds.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
-    let (jobs, waited) = worker.await.expect("the worker");
-    assert_eq!(jobs, 1);
-    assert!(waited < Duration::from_secs(60), "it was woken and did not wait for the end: {waited:?}");
+    let waited = worker.await.expect("the worker");
+    assert!(waited < LONG / 2, "it was woken and did not wait for the end: {waited:?}");
 }
 
 /// Changes that hit the same entries in another order, commits, upkeep and workers: nobody waits for ever.
@@ -96,7 +97,7 @@ async fn futures_of_the_backend_can_be_spawned() {
 #[tokio::test]
 async fn change_that_takes_longer_than_a_step_may_goes_through() {
     let name = namespace(&format!("long-{}", Token::random()));
-    let builder = Postgres::builder(shared_postgres_url()).statement_timeout(Duration::from_millis(150));
+    let builder = Postgres::builder(shared_postgres_url()).statement_timeout(Duration::from_secs(3));
     let store = builder.connect().await.expect("connect").store(&name).expect("a store");
     compute(&*store, id(1), "one", &[direct("a")]).await;
     let mut other = PgConnection::connect(&shared_postgres_url()).await.expect("a plain connection");

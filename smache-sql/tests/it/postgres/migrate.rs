@@ -1,5 +1,7 @@
 //! Tables of an older release: migrated as a whole or left alone, while others use them.
 
+use std::time::{Duration, Instant};
+
 use smache_core::{
     Backend, ErrorKind, FeedId, FeedStep, Invalidation, JobState, Lane, Leadership, NewJob, Position, Reserve,
     SourceId, Token,
@@ -170,8 +172,9 @@ async fn a_server_that_dies_during_a_migration_has_the_older_version() {
     sqlx::query("SELECT version FROM smache_meta").fetch_one(&mut *reads).await.expect("a lock on the table");
     let connecting = tokio::spawn(Postgres::connect(url.clone()));
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
+    let deadline = Instant::now() + Duration::from_secs(60);
     while scalar::<i64>(&url, waiting).await == 0 {
-        assert!(!connecting.is_finished(), "it waits for whoever reads");
+        assert!(!connecting.is_finished() && Instant::now() < deadline, "it waits for whoever reads");
     }
     server.kill().await;
     let error = connecting.await.expect("the task").expect_err("the server died");

@@ -5,7 +5,7 @@
 use std::{env, error::Error, time::Duration};
 
 use smache::Smache;
-use smache_server_tests::{Answer, Counted, Order, Setup, report};
+use smache_server_tests::{Answer, Counted, Order, Setup, held, report};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::mpsc,
@@ -72,6 +72,7 @@ async fn carry_out(smache: &Smache, order: Order) -> smache::Result<Answer> {
     Ok(match order {
         Order::Get { id, millis } => Answer::Value(Some(smache.get(report(id, millis)).await?.into())),
         Order::GetFresh { id, millis } => Answer::Value(Some(smache.get(report(id, millis).fresh()).await?.into())),
+        Order::GetHeld { id } => Answer::Value(Some(smache.get(held(id)).await?.into())),
         Order::Peek { id, millis } => Answer::Value(smache.peek(report(id, millis)).await?.map(Into::into)),
         Order::Count => {
             let process = smache.stats().await?.process;

@@ -10,7 +10,7 @@ use smache_server_tests::Setup;
 
 use crate::{
     place::{self, Place},
-    world::World,
+    world::{PATIENCE, World},
 };
 
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,8 @@ async fn built(builder: Builder) -> (Smache, Ran) {
 async fn works(place: Place, verb: impl Fn(Builder, String) -> Builder, called: &str) {
     let world = World::kept_in(place).await;
     let Setup { namespace, store: url, .. } = world.setup.clone();
-    let builder = || Smache::builder(&namespace);
+    // A step that takes too long would be done without the store: one more run.
+    let builder = || Smache::builder(&namespace).store_timeout(2 * PATIENCE);
 
     let (smache, ran) = built(verb(builder(), url.clone())).await;
     assert_eq!(*smache.get(square(4)).await.expect("a result"), 16);

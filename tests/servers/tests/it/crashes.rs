@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use mongodb::bson::doc;
-use smache_server_tests::{Order, Sight, State};
+use smache::Smache;
+use smache_server_tests::{Order, Sight, State, held};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    watch::{VOUCH, Watch, read_on, write_on},
-    world::{World, get, until, until_fresh, until_idle},
+    watch::{VOUCH, Watch, read_calls_on, read_on, write_on},
+    world::{World, get, until, until_fresh, until_idle, until_result},
 };
 
-/// Long enough to be killed in the middle of it.
-const LONG: u64 = 1_500;
+/// So soon others take over.
+const LEASE: Duration = Duration::from_secs(2);
 
 async fn until_run_by(world: &World, process: i64, n: i64) {
     until("run of that process", async || {
@@ -22,6 +23,10 @@ async fn until_run_by(world: &World, process: i64, n: i64) {
     .await;
 }
 
+async fn until_held(reader: &Smache, n: i64) {
+    until_result(reader, || held(1), "fresh value", |found| *found == n).await;
+}
+
 #[tokio::test]
 async fn the_job_of_a_killed_worker_is_done_by_another_one() {
     job_of_a_killed_worker(World::shared().await).await;
@@ -29,18 +34,21 @@ async fn the_job_of_a_killed_worker_is_done_by_another_one() {
 
 /// A worker is killed in the middle of a job, which another one then does.
 pub(crate) async fn job_of_a_killed_worker(world: World) {
+    let world = world.leased(LEASE);
     world.insert(1, 0).await;
     let feeder = world.node(&world.feeder()).await;
     let first = world.node(&world.worker()).await;
     let reader = world.reader().await;
-    assert_eq!(get(&reader, 1, LONG).await.n, 0);
+    world.let_through(1, 0).await;
+    assert_eq!(*reader.get(held(1)).await.expect("a value"), 0);
 
     world.set(1, 1).await;
     until_run_by(&world, first.pid(), 1).await;
-    let second = world.node(&world.worker()).await;
     first.kill().await;
-    until_fresh(&reader, 1, LONG, 1).await;
+    let second = world.node(&world.worker()).await;
     until_run_by(&world, second.pid(), 1).await;
+    world.let_through(1, 1).await;
+    until_held(&reader, 1).await;
     until_idle(&reader).await;
     feeder.end().await;
     second.end().await;
@@ -49,13 +57,14 @@ pub(crate) async fn job_of_a_killed_worker(world: World) {
 
 #[tokio::test]
 async fn a_reader_that_is_killed_while_it_computes_holds_up_the_others_for_its_lease_only() {
-    let world = World::shared().await;
+    // Long enough for the survivor not to lose its own.
+    let world = World::shared().await.leased(Duration::from_secs(5));
     world.insert(1, 1).await;
     let feeder = world.node(&world.feeder()).await;
     let victim = Arc::new(world.node(&world.setup).await);
     let asking = {
         let victim = Arc::clone(&victim);
-        tokio::spawn(async move { victim.try_ask(Order::Get { id: 1, millis: LONG }).await })
+        tokio::spawn(async move { victim.try_ask(Order::GetHeld { id: 1 }).await })
     };
     until_run_by(&world, victim.pid(), 1).await;
     asking.abort();
@@ -63,8 +72,10 @@ async fn a_reader_that_is_killed_while_it_computes_holds_up_the_others_for_its_l
     let _ = asking.await;
     Arc::into_inner(victim).expect("nobody asks any more").kill().await;
 
+    world.let_through(1, 1).await;
     let reader = world.reader().await;
-    assert_eq!(get(&reader, 1, LONG).await, Sight { n: 1, state: State::Fresh });
+    let value = reader.get(held(1)).await.expect("a value");
+    assert_eq!(Sight::from(value), Sight { n: 1, state: State::Fresh });
     assert_eq!(world.runs_of(1).await, 2);
     feeder.end().await;
     world.end().await;
@@ -77,6 +88,7 @@ async fn another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing(
 
 /// The process that leads the feed is killed, and another one takes over.
 pub(crate) async fn feed_of_a_killed_process(world: World) {
+    let world = world.watched();
     for id in [1, 2] {
         world.insert(id, 0).await;
     }
@@ -85,7 +97,8 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
     let worker = world.node(&world.worker()).await;
     let reader = world.reader().await;
     for id in [1, 2] {
-        assert_eq!(get(&reader, id, 0).await, Sight { n: 0, state: State::Fresh });
+        assert_eq!(get(&reader, id, 0).await.n, 0);
+        until_fresh(&reader, id, 0, 0).await;
     }
 
     // The first document is written all the time, the second one only while nobody leads the feed.
@@ -120,29 +133,33 @@ async fn a_worker_that_wakes_after_its_lease_replaces_nothing_newer() {
 
 /// A worker is frozen in the middle of a job, which another one then does.
 pub(crate) async fn worker_that_wakes_after_its_lease(world: World) {
+    let world = world.leased(LEASE).watched();
     world.insert(1, 0).await;
     let feeder = world.node(&world.feeder()).await;
     let frozen = world.node(&world.worker()).await;
     let reader = world.reader().await;
-    assert_eq!(get(&reader, 1, LONG).await.n, 0);
+    world.let_through(1, 0).await;
+    assert_eq!(*reader.get(held(1)).await.expect("a value"), 0);
 
     world.set(1, 1).await;
     until_run_by(&world, frozen.pid(), 1).await;
-    frozen.tell(Order::Freeze { millis: 7_000 }).await;
+    // The other one must have begun before it wakes.
+    frozen.tell(Order::Freeze { millis: 15_000 }).await;
     let other = world.node(&world.worker()).await;
     let watch = Watch::default();
     let story = async {
         until_run_by(&world, other.pid(), 1).await;
         world.set(1, 2).await;
         watch.wrote(2);
-        until_fresh(&reader, 1, LONG, 2).await;
+        world.let_through(1, 2).await;
+        until_held(&reader, 2).await;
         // Its answer comes when it is awake again, and then its run of before comes to its end.
         frozen.count().await;
-        sleep(Duration::from_millis(2 * LONG)).await;
+        sleep(2 * LEASE).await;
         watch.end();
     };
-    tokio::join!(story, read_on(&reader, 1, LONG, &watch));
-    until_fresh(&reader, 1, LONG, 2).await;
+    tokio::join!(story, read_calls_on(&reader, || held(1), &watch));
+    until_held(&reader, 2).await;
     until_idle(&reader).await;
     for node in [feeder, frozen, other] {
         node.end().await;

@@ -26,11 +26,21 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
         _ => Ok(()),
     })
     .await;
+    // A job is settled a moment after its result is fresh.
+    let there = async || {
+        let jobs = reader.stats().await.map_err(|error| error.report())?.jobs;
+        Ok::<_, String>((jobs.propagation + jobs.recompute + jobs.running, jobs))
+    };
+    until("one job", async || match there().await? {
+        (1, _) => Ok(()),
+        (_, jobs) => Err(format!("{jobs:?}")),
+    })
+    .await;
     // It stays in the queue all the time: the reconciler would not have to find it.
     let left = Instant::now();
     while left.elapsed() < Duration::from_secs(1) {
-        let jobs = reader.stats().await.expect("numbers").jobs;
-        assert_eq!(jobs.propagation + jobs.recompute + jobs.running, 1, "{jobs:?}");
+        let (there, jobs) = there().await.expect("numbers");
+        assert_eq!(there, 1, "{jobs:?}");
         sleep(Duration::from_millis(10)).await;
     }
     until_sight(&reader, 1, 0, 0, State::Stale).await;

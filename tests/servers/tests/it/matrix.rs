@@ -14,6 +14,8 @@ use crate::{
 const DOCS: i64 = 5;
 /// Some of the kills hit a run.
 const MILLIS: u64 = 50;
+/// Some freeze for longer.
+const LEASE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
@@ -30,6 +32,7 @@ async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
 /// Kills so many processes while documents are written with that pause between them, and waits until everything is fresh.
 /// Answers what readers were told on the way.
 pub(crate) async fn kill_again_and_again(world: World, kills: u32, pause: Duration) -> Vec<Watch> {
+    let world = world.leased(LEASE).watched();
     for id in 0..DOCS {
         world.insert(id, 0).await;
     }

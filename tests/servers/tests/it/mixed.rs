@@ -24,18 +24,17 @@ use smache::{
     memory::MemorySource,
     mongo::MongoSource,
     postgres::{Postgres, PostgresSource},
-    redis::Redis,
     sqlite::{
         SqliteSource,
         sqlx::{self, PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqliteConnectOptions},
     },
 };
-use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url, shared_redis_url};
+use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url};
 
 use crate::{
     school::{self, Course, Grade, Log, Participant, Roster, passed},
     tale::{self, Data, Told},
-    world::until,
+    world::{PATIENCE, patient_redis, until},
 };
 
 /// What the program keeps itself, and reports after it has changed it.
@@ -192,7 +191,7 @@ impl Own {
     /// Whether so many certificates were printed when everything is computed, and the stored one says that.
     async fn printed(&self, smache: &Smache, times: u64, text: &str) -> Result<()> {
         smache.run_until_idle().await?;
-        let stored = smache.peek(certificate(1)).await?.expect("it is stored");
+        let stored = tale::stored(smache, || certificate(1)).await?;
         let printed = self.printed.0.load(Ordering::Relaxed);
         if stored.is_fresh() && *stored == text && printed == times {
             return Ok(());
@@ -243,7 +242,9 @@ async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_g
     tale::fill(&data).await.expect("the data of a school");
     let (log, own) = (Log::default(), Own::create().expect("what the program keeps"));
     let builder = Smache::builder(&data.table)
-        .store(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+        .feed_lease(tale::FEED_LEASE)
+        .store_timeout(PATIENCE)
+        .store(patient_redis().await)
         .queue(Postgres::connect(&shared_postgres_url()).await.expect("PostgreSQL"))
         .source(courses)
         .source(participants())

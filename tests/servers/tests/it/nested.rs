@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
 use serde::{Deserialize, Serialize};
-use smache::{Cx, Entity, ErrorKind, Failure, Smache, State, computed, memory::MemorySource, redis::Redis};
-use smache_testkit::servers::shared_redis_url;
+use smache::{Cx, Entity, ErrorKind, Failure, Smache, State, computed, memory::MemorySource};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
 
-use crate::world::PATIENCE;
+use crate::world::{PATIENCE, patient_redis};
 
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "grades")]
@@ -74,7 +73,8 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
     let put = |points| grades.insert(Grade { id: 1, points }).expect("a number is an id");
     put(60);
     let smache = Smache::builder(format!("nested_{}", ObjectId::new().to_hex()))
-        .backend(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+        .store_timeout(PATIENCE)
+        .backend(patient_redis().await)
         .source(grades.clone())
         .register::<passed>()
         .register::<certificate>()
@@ -115,7 +115,8 @@ async fn a_cycle_through_two_processes_is_refused_long_before_the_deadline() {
     // A connection each, as two processes have.
     let start = async || {
         Smache::builder(&namespace)
-            .backend(Redis::connect(&shared_redis_url()).await.expect("Redis"))
+            .store_timeout(PATIENCE)
+            .backend(patient_redis().await)
             .state(meeting.clone())
             .register::<chicken>()
             .register::<egg>()

@@ -1,6 +1,6 @@
 //! Many processes, one computation.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use smache_server_tests::{Sight, State};
 use tokio::task::JoinSet;
@@ -11,8 +11,6 @@ use crate::{
 };
 
 const PROCESSES: usize = 6;
-/// Nobody dies here: a lease that lapses because a server is slow would only be another run.
-const LEASE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn processes_that_miss_together_compute_once() {
@@ -20,8 +18,7 @@ async fn processes_that_miss_together_compute_once() {
 }
 
 /// Rounds in which all ask for what nobody has: slow functions, and quick ones.
-pub(crate) async fn misses_together(mut world: World, slow: i64, quick: i64) {
-    world.setup.lease = LEASE;
+pub(crate) async fn misses_together(world: World, slow: i64, quick: i64) {
     let (slow, quick) = (1..=slow, 101..=100 + quick);
     // Before the feed begins: a change that it tells of in the middle of a run makes another one necessary.
     for id in slow.clone().chain(quick.clone()) {
@@ -71,8 +68,7 @@ async fn processes_that_want_a_stale_value_fresh_compute_once() {
 }
 
 /// Rounds in which all want a value that is stale, and wait for a fresh one.
-pub(crate) async fn wanted_fresh_together(mut world: World, rounds: i64) {
-    world.setup.lease = LEASE;
+pub(crate) async fn wanted_fresh_together(world: World, rounds: i64) {
     let in_one_step = !world.setup.store.starts_with("mongodb:");
     world.insert(1, 0).await;
     let reader = world.reader().await;

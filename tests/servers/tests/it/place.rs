@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::{url::with_database, world::World};
 
 /// The stand-in for MongoDB does some hundred commands a second: more stories side by side would be about its speed.
-static ON_MONGO: Semaphore = Semaphore::const_new(2);
+pub(crate) static ON_MONGO: Semaphore = Semaphore::const_new(2);
 
 /// A backend of a test's own on the servers that all tests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

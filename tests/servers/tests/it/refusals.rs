@@ -5,17 +5,16 @@ use std::time::Duration;
 use mongodb::Client;
 use smache::{Error, ErrorKind, Smache, mongo::MongoSource, redis::Redis};
 use smache_server_tests::{Doc, label};
-use smache_testkit::servers::{MongoServer, RedisServer, shared_mongo_uri, shared_redis_url};
-use tokio::{net::TcpListener, time::timeout};
+use smache_testkit::servers::{MongoServer, RedisServer, free_port, shared_mongo_uri, shared_redis_url};
+use tokio::time::timeout;
 
 /// Twice what a start may take, on a busy machine.
 const BOUND: Duration = Duration::from_secs(30);
 const SECRET: &str = "s3cret-p4ss";
 
 /// An address where nobody listens.
-async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address").to_string()
+fn nobody() -> String {
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// The authority of a URL: host and port.
@@ -57,7 +56,7 @@ fn says(error: &Error, kinds: &[ErrorKind], words: &[&str]) {
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named_with_what_to_do() {
-    let nobody = nobody().await;
+    let nobody = nobody();
     let error = connect_error(&format!("redis://:{SECRET}@{nobody}")).await;
     says(&error, &[ErrorKind::Unavailable], &[&nobody, "start the server or check the URL"]);
 }
@@ -84,7 +83,7 @@ async fn a_mongodb_in_the_place_of_a_redis_is_found_out() {
 
 #[tokio::test]
 async fn a_mongodb_that_is_not_there_is_named_with_what_to_do() {
-    let uri = format!("mongodb://anna:{SECRET}@{}/?directConnection=true", nobody().await);
+    let uri = format!("mongodb://anna:{SECRET}@{}/?directConnection=true", nobody());
     says(&build_error(&uri).await, &[ErrorKind::Unavailable], &["mongo:shop", "check that it runs"]);
 }
 

@@ -1,16 +1,21 @@
 //! A MongoDB that is restarted or has forgotten its history, collections that go, and changes while nobody looks.
 
+use std::time::Duration;
+
 use mongodb::bson::{Document, doc};
 use smache::ErrorKind;
 use smache_server_tests::{Doc, Sight, State, report};
 use smache_testkit::servers::{MongoServer, shared_redis_url};
 
-use crate::world::{World, get, peek, until, until_fresh, until_sight};
+use crate::world::{World, get, look, peek, until, until_fresh, until_sight};
+
+/// Some nodes are killed. Long enough for the others not to lose their own.
+const LEASE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn the_feed_of_a_restarted_server_goes_on_where_it_was() {
     let mongo = MongoServer::start().await;
-    let world = World::on(shared_redis_url(), mongo.uri()).await;
+    let world = World::on(shared_redis_url(), mongo.uri()).await.leased(LEASE);
     for id in [1, 2] {
         world.insert(id, 0).await;
     }
@@ -37,7 +42,7 @@ async fn the_feed_of_a_restarted_server_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn changes_while_no_process_runs_are_found_at_the_next_start() {
-    let world = World::shared().await;
+    let world = World::shared().await.leased(LEASE);
     for id in [1, 2] {
         world.insert(id, 0).await;
     }
@@ -70,7 +75,7 @@ async fn changes_while_no_process_runs_are_found_at_the_next_start() {
 #[tokio::test]
 async fn everything_goes_stale_when_the_history_is_lost() {
     let mongo = MongoServer::builder().oplog_max_entries(100).start().await;
-    let world = World::on(shared_redis_url(), mongo.uri()).await;
+    let world = World::on(shared_redis_url(), mongo.uri()).await.leased(LEASE);
     world.insert(1, 0).await;
     let node = world.node(&world.all_roles()).await;
     let reader = world.reader().await;
@@ -98,7 +103,7 @@ async fn everything_goes_stale_when_the_history_is_lost() {
 
 #[tokio::test]
 async fn everything_of_a_collection_goes_stale_when_it_goes() {
-    let world = World::shared().await;
+    let world = World::shared().await.leased(LEASE);
     world.insert(1, 1).await;
     let feeder = world.node(&world.feeder()).await;
     let reader = world.reader().await;
@@ -114,7 +119,7 @@ async fn everything_of_a_collection_goes_stale_when_it_goes() {
     world.rename("docs", "archive").await;
     until_sight(&reader, 1, 0, 2, State::Stale).await;
     let worker = world.node(&world.worker()).await;
-    until("end of what was computed of it", async || match peek(&reader, 1, 0).await {
+    until("end of what was computed of it", async || match look(&reader, report(1, 0)).await? {
         None => Ok(()),
         Some(sight) => Err(format!("{sight:?}")),
     })

@@ -16,12 +16,14 @@ use smache::{
     redis::{Redis, RedisSource},
     sqlite::Sqlite,
 };
-use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url, shared_redis_url};
+use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url};
 
 use crate::{
+    place::ON_MONGO,
     school::{self, Course, Grade, Log, Participant, Roster, course_score},
     tables::Tables,
     tale::{self, Data, Told},
+    world::{PATIENCE, patient_redis},
 };
 
 /// The data of a school in MongoDB.
@@ -130,11 +132,12 @@ impl Data for Collections {
 
 fn builder(backend: impl Backend, log: &Log, roster: Roster) -> Builder {
     let namespace = format!("school_{}", ObjectId::new().to_hex());
-    school::register(Smache::builder(namespace).backend(backend).state(log.clone()).state(roster).strict())
+    let builder = Smache::builder(namespace).backend(backend).feed_lease(tale::FEED_LEASE).store_timeout(PATIENCE);
+    school::register(builder.state(log.clone()).state(roster).strict())
 }
 
 async fn redis() -> Redis {
-    Redis::connect(&shared_redis_url()).await.expect("Redis")
+    patient_redis().await
 }
 
 async fn on_mongo(backend: impl Backend, pre_images: bool) {
@@ -194,6 +197,7 @@ async fn store_in_mongo() -> (Mongo, Database) {
 
 #[tokio::test]
 async fn what_runs_after_each_change_with_a_store_in_mongo() {
+    let _turn = ON_MONGO.acquire().await.expect("nobody closes it");
     let (mongo, results) = store_in_mongo().await;
     on_tables(mongo).await;
     results.drop().await.expect("the database is dropped");
@@ -201,6 +205,7 @@ async fn what_runs_after_each_change_with_a_store_in_mongo() {
 
 #[tokio::test]
 async fn what_runs_after_each_change_of_mongo_and_a_store_in_mongo() {
+    let _turn = ON_MONGO.acquire().await.expect("nobody closes it");
     let (mongo, results) = store_in_mongo().await;
     on_mongo(mongo, true).await;
     results.drop().await.expect("the database is dropped");

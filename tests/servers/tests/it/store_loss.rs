@@ -10,18 +10,16 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     node::Node,
     watch::Watch,
-    world::{PATIENCE, World, get, peek, until, until_fresh, until_sight},
+    world::{PATIENCE, World, get, until, until_fresh, until_sight},
 };
 
-/// One step of the store may take that long; several of them, and a run, take less than [`NOT_LONG`].
-const STEP: Duration = Duration::from_secs(1);
-const NOT_LONG: Duration = Duration::from_secs(10);
-/// So long the client of Redis itself waits for an answer.
-const CLIENT: Duration = Duration::from_secs(2);
+/// Long enough for a node not to lose its own.
+const LEASE: Duration = Duration::from_secs(5);
+/// So long one step of the store may take for an impatient reader.
+const STEP: Duration = Duration::from_millis(500);
 
 async fn world_on(redis: &RedisServer) -> World {
-    let mut world = World::on(redis.url(), shared_mongo_uri()).await;
-    world.setup.store_timeout = STEP;
+    let world = World::on(redis.url(), shared_mongo_uri()).await.leased(LEASE).watched();
     for id in [1, 2] {
         world.insert(id, 0).await;
     }
@@ -30,8 +28,14 @@ async fn world_on(redis: &RedisServer) -> World {
 
 /// What a reader gets, who is not kept waiting.
 async fn get_soon(smache: &Smache, id: i64) -> Result<Sight, Error> {
-    let got = timeout(NOT_LONG, smache.get(report(id, 0))).await;
-    got.unwrap_or_else(|_| panic!("a reader waited for {NOT_LONG:?}")).map(Into::into)
+    let got = timeout(PATIENCE, smache.get(report(id, 0))).await;
+    got.unwrap_or_else(|_| panic!("a reader waited for {PATIENCE:?}")).map(Into::into)
+}
+
+/// A reader that waits for no step longer than [`STEP`], once the machine is quick enough for it to start.
+async fn impatient(world: &World, silent: Silent) -> Smache {
+    let setup = Setup { store_timeout: STEP, silent, ..world.setup.clone() };
+    until("impatient reader", async || setup.smache(&world.db).await.map_err(|error| error.report())).await
 }
 
 #[tokio::test]
@@ -40,7 +44,7 @@ async fn a_store_that_lost_everything_is_filled_again() {
     let world = world_on(&redis).await;
     let node = world.node(&world.all_roles()).await;
     let reader = world.reader().await;
-    assert_eq!(get(&reader, 1, 0).await, Sight { n: 0, state: State::Fresh });
+    assert_eq!(get(&reader, 1, 0).await.n, 0);
 
     redis.kill().await;
     for n in 1..=2 {
@@ -72,7 +76,8 @@ async fn a_store_that_comes_back_vouches_for_nothing_before_the_feed_has_replaye
     let node = world.node(&world.all_roles()).await;
     let reader = world.reader().await;
     for id in [1, 2] {
-        assert_eq!(get(&reader, id, 0).await, Sight { n: 0, state: State::Fresh });
+        assert_eq!(get(&reader, id, 0).await.n, 0);
+        until_fresh(&reader, id, 0, 0).await;
     }
 
     redis.kill().await;
@@ -111,7 +116,8 @@ async fn a_store_that_lost_its_last_minutes_vouches_for_nothing_that_changed_in_
     let node = world.node(&world.all_roles()).await;
     let reader = world.reader().await;
     for id in [1, 2] {
-        assert_eq!(get(&reader, id, 0).await, Sight { n: 0, state: State::Fresh });
+        assert_eq!(get(&reader, id, 0).await.n, 0);
+        until_fresh(&reader, id, 0, 0).await;
     }
     let client = redis::Client::open(redis.url()).expect("a good URL");
     let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
@@ -149,22 +155,19 @@ async fn a_store_that_falls_silent_keeps_nobody_waiting() {
     let redis = RedisServer::start().await;
     let world = world_on(&redis).await;
     let node = world.node(&world.all_roles()).await;
-    let impatient = Setup { store_timeout: Duration::from_millis(500), ..world.setup.clone() };
-    let computing = impatient.smache(&world.db).await.expect("a reader");
-    let failing = Setup { silent: Silent::Fail, ..impatient }.smache(&world.db).await.expect("a reader");
-    for reader in [&computing, &failing] {
-        assert_eq!(get(reader, 1, 0).await.n, 0);
-    }
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await.n, 0);
+    let (computing, failing) = (impatient(&world, Silent::Compute).await, impatient(&world, Silent::Fail).await);
 
     redis.pause().await;
     world.set(1, 1).await;
     for _ in 0..2 {
         let seen = get_soon(&computing, 1).await.expect("a value that was computed for this reader");
         assert_eq!(seen, Sight { n: 1, state: State::Unvouched });
-        let asked = Instant::now();
         let error = get_soon(&failing, 1).await.expect_err("the store's error");
         assert!(error.is_transient(), "{error}");
-        assert!(asked.elapsed() < CLIENT, "it took {:?}", asked.elapsed());
+        // Its own bound, not the one of the client, which is many times as long.
+        assert!(error.to_string().contains("the backend took longer than 500ms"), "{}", error.report());
     }
     redis.resume().await;
     let watch = Watch::default();
@@ -177,10 +180,10 @@ async fn a_store_that_falls_silent_keeps_nobody_waiting() {
             if seen == (Sight { n: 1, state: State::Fresh }) { Ok(()) } else { Err(format!("{seen:?}")) }
         })
         .await;
-        assert!(peek(reader, 1, 0).await.is_some());
     }
+    until_fresh(&reader, 1, 0, 1).await;
     world.set(1, 2).await;
-    until_fresh(&computing, 1, 0, 2).await;
+    until_fresh(&reader, 1, 0, 2).await;
     timeout(PATIENCE, node.end()).await.expect("an end");
     world.end().await;
 }

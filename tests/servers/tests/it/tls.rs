@@ -1,11 +1,11 @@
 //! A Redis behind TLS, with a certificate of a private authority and a password.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use smache::{ErrorKind, redis::Redis};
 use smache_server_tests::{Sight, State};
-use smache_testkit::servers::{RedisServer, shared_mongo_uri};
+use smache_testkit::servers::{RedisServer, free_port, shared_mongo_uri};
 
 use crate::{node::Node, world::World};
 
@@ -21,11 +21,6 @@ fn certify(folder: &Path) {
     {
         fs::write(folder.join(name), text).expect("a file");
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 #[tokio::test]

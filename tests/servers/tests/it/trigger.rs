@@ -2,7 +2,7 @@
 
 use smache_server_tests::{Doc, Setup, Sight, State, report};
 
-use crate::world::{World, get, until_fresh};
+use crate::world::{World, get, look, until, until_fresh};
 
 /// How long the function takes.
 const MILLIS: u64 = 200;
@@ -68,7 +68,7 @@ async fn what_nobody_reports_is_not_known_and_what_is_reported_twice_does_no_har
     }
     world.docs.delete_one(mongodb::bson::doc! { "_id": 1 }).await.expect("a delete");
     here.changed::<Doc>(&1).await.expect("a token");
-    crate::world::until("end of what was computed of it", async || match crate::world::peek(&here, 1, 0).await {
+    until("end of what was computed of it", async || match look(&here, report(1, 0)).await? {
         None => Ok(()),
         Some(sight) => Err(format!("{sight:?}")),
     })

@@ -2,22 +2,50 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
-use smache::Smache;
-use smache_server_tests::{Sight, State};
+use smache::{Call, Computed, Smache};
+use smache_server_tests::{Sight, State, report};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{World, peek};
+use crate::world::World;
 
-/// For how long the feed vouches: so old may a change be that a reader of a fresh value does not know of.
+/// For how long the feed of a [watched](World::watched) world vouches: so old may a change be that a reader of a fresh value does not know of.
 pub(crate) const VOUCH: Duration = Duration::from_secs(2);
 /// What a busy machine may add between the feed's measuring of its age and the store's writing it down.
-const NOISE: Duration = Duration::from_secs(1);
+const NOISE: Duration = Duration::from_secs(2);
+/// A machine that stands still adds as much: this is what a thread measures that wakes that often.
+const TICK: Duration = Duration::from_millis(10);
+
+type Pause = (Instant, Duration);
+
+/// Since when that thread sleeps, and when it slept too long: from when on, and for how long.
+static PAUSES: LazyLock<Mutex<(Instant, Vec<Pause>)>> = LazyLock::new(|| {
+    thread::spawn(|| {
+        loop {
+            thread::sleep(TICK);
+            let mut pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+            let (began, now) = (pauses.0, Instant::now());
+            if now - began > 10 * TICK {
+                pauses.1.push((began, now - began));
+            }
+            pauses.0 = now;
+        }
+    });
+    Mutex::new((Instant::now(), Vec::new()))
+});
+
+/// How long the machine stood still since then, all in all.
+fn stood_still_since(then: Instant) -> Duration {
+    let pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let over = pauses.1.iter().filter(|(began, took)| *began + *took > then).map(|(_, took)| *took);
+    over.sum::<Duration>() + pauses.0.elapsed()
+}
 
 /// The numbers that were written to a document, and the highest one that was read.
 #[derive(Debug, Default)]
@@ -36,6 +64,7 @@ struct Seen {
 impl Watch {
     /// A write was acknowledged.
     pub(crate) fn wrote(&self, n: i64) {
+        LazyLock::force(&PAUSES);
         self.lock().written.push((Instant::now(), n));
     }
 
@@ -46,12 +75,15 @@ impl Watch {
     pub(crate) fn saw(&self, asked: Instant, sight: Sight) {
         let mut seen = self.lock();
         assert!(sight.n >= seen.highest, "{sight:?} was read after {}", seen.highest);
-        if sight.state == State::Fresh
-            && let Some(known) = asked.checked_sub(VOUCH + NOISE)
-        {
-            let written = seen.written.iter().rev().find(|(at, _)| *at <= known);
-            if let Some((at, n)) = written {
-                assert!(sight.n >= *n, "{sight:?} was read {:?} after {n} was written", asked - *at);
+        if sight.state == State::Fresh {
+            // The first write that the reader does not know of.
+            let unknown = seen.written.iter().find(|(at, n)| *n > sight.n && *at < asked);
+            if let Some((at, n)) = unknown {
+                let (age, still) = (asked - *at, stood_still_since(*at));
+                assert!(
+                    age <= VOUCH + NOISE + still,
+                    "{sight:?} was read {age:?} after {n} was written, and the machine stood still for {still:?} of it"
+                );
             }
         }
         seen.highest = sight.n;
@@ -101,9 +133,19 @@ pub(crate) async fn write_on(world: &World, id: i64, watch: &Watch, pause: Durat
 
 /// Looks at its report until it is over.
 pub(crate) async fn read_on(smache: &Smache, id: i64, millis: u64, watch: &Watch) {
+    read_calls_on(smache, || report(id, millis), watch).await;
+}
+
+/// Looks at what is stored of any call until it is over.
+pub(crate) async fn read_calls_on<F: Computed<Output = i64>>(
+    smache: &Smache,
+    call: impl Fn() -> Call<F>,
+    watch: &Watch,
+) {
     while watch.goes_on() {
         let asked = Instant::now();
-        watch.saw(asked, peek(smache, id, millis).await.expect("a value that was stored stays"));
+        let stored = smache.peek(call()).await.expect("a look").expect("a value that was stored stays");
+        watch.saw(asked, stored.into());
         sleep(Duration::from_millis(10)).await;
     }
 }

@@ -6,16 +6,20 @@ use mongodb::{
     Client, Collection, Database,
     bson::{doc, oid::ObjectId},
 };
-use smache::{Call, Computed, Smache, backend::JobCounts};
+use smache::{Cached, Call, Computed, Smache, backend::JobCounts, redis::Redis};
 use smache_server_tests::{Doc, Log, Setup, Sight, Silent, State, Table, report};
 use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
 use tempfile::TempDir;
 use tokio::{sync::SemaphorePermit, time::Instant};
 
-use crate::{node::Node, place};
+use crate::{node::Node, place, watch::VOUCH};
 
 /// A wait for something that must happen is over by then.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The lease of runs and jobs where nobody dies: one that lapses because a machine is slow would only be another run.
+const LEASE: Duration = Duration::from_secs(20);
+/// For how long feeds vouch where none dies: one that is a little late would only make values unvouched.
+const FEED_LEASE: Duration = Duration::from_secs(60);
 
 /// A namespace, and a database of the same name.
 pub(crate) struct World {
@@ -53,14 +57,27 @@ impl World {
             worker: false,
             knows_report: true,
             quiet: false,
-            lease: Duration::from_secs(2),
-            store_timeout: Duration::from_secs(5),
+            lease: LEASE,
+            feed_lease: FEED_LEASE,
+            store_timeout: PATIENCE,
             silent: Silent::Compute,
         };
         let client = Client::with_uri_str(&setup.mongo).await.expect("a client");
         let db = client.database(&setup.database);
         let folder = tempfile::tempdir().expect("a folder");
         Self { docs: db.collection("docs"), table: None, log: Log::new(&db), client, db, setup, folder, turn: None }
+    }
+
+    /// The same with a lease that a story about dead processes can wait for.
+    pub(crate) fn leased(mut self, lease: Duration) -> Self {
+        self.setup.lease = lease;
+        self
+    }
+
+    /// The same with feeds that vouch only for as long as readers who [watch](crate::watch) know.
+    pub(crate) fn watched(mut self) -> Self {
+        self.setup.feed_lease = VOUCH;
+        self
     }
 
     /// One that does everything.
@@ -102,6 +119,11 @@ impl World {
         self.docs.update_one(doc! { "_id": id }, doc! { "$set": { "n": n } }).await.expect("an update");
     }
 
+    /// Lets the runs of [`held`](fn@smache_server_tests::held) through that have read that number, or a lower one.
+    pub(crate) async fn let_through(&self, id: i64, n: i64) {
+        self.log.let_through(id, n).await.expect("an open gate");
+    }
+
     /// How often the report of a document was computed.
     pub(crate) async fn runs_of(&self, id: i64) -> u64 {
         self.log.count(doc! { "id": id }).await.expect("a count")
@@ -120,9 +142,26 @@ impl World {
     }
 }
 
+/// The Redis that all tests share, by a client that outwaits a machine that stands still.
+pub(crate) async fn patient_redis() -> Redis {
+    let redis = Redis::builder(shared_redis_url()).response_timeout(PATIENCE).connect_timeout(PATIENCE);
+    redis.connect().await.expect("Redis")
+}
+
 /// What is stored of a report.
 pub(crate) async fn peek(smache: &Smache, id: i64, millis: u64) -> Option<Sight> {
     smache.peek(report(id, millis)).await.expect("a look").map(Into::into)
+}
+
+/// What is stored of any call, for a wait: a server that does not answer now may do so later.
+///
+/// # Panics
+/// At an error that does not go by itself.
+pub(crate) async fn look<F: Computed>(smache: &Smache, call: Call<F>) -> Result<Option<Cached<F::Output>>, String> {
+    smache.peek(call).await.map_err(|error| {
+        assert!(error.is_transient(), "{}", error.report());
+        error.report()
+    })
 }
 
 /// What a reader gets of a report.
@@ -134,7 +173,7 @@ pub(crate) async fn get(smache: &Smache, id: i64, millis: u64) -> Sight {
 pub(crate) async fn until_sight(smache: &Smache, id: i64, millis: u64, n: i64, state: State) {
     let wanted = Some(Sight { n, state });
     until(&format!("{state:?} report {n} of {id}"), async || {
-        let seen = peek(smache, id, millis).await;
+        let seen = look(smache, report(id, millis)).await?.map(Sight::from);
         (seen == wanted).then_some(()).ok_or_else(|| format!("{seen:?}"))
     })
     .await;
@@ -152,8 +191,8 @@ pub(crate) async fn until_result<F: Computed>(
     fits: impl Fn(&F::Output) -> bool,
 ) {
     until(what, async || {
-        let found = smache.peek(call()).await.expect("a look");
-        found.filter(|found| found.is_fresh() && fits(found)).map(drop).ok_or("not yet")
+        let found = look(smache, call()).await?;
+        found.filter(|found| found.is_fresh() && fits(found)).map(drop).ok_or_else(|| "not yet".to_owned())
     })
     .await;
 }
