@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use smache::{
-    Builder, Result,
+    Builder, Freshness, Result,
+    backend::{Backend, Lane, Namespace, NewJob},
     memory::{Loss, Memory},
 };
 
@@ -198,6 +199,32 @@ async fn a_change_revives_a_buried_job_although_the_queue_fails() -> Result<()> 
     faults.times("enqueue", Fault::Unavailable, 2);
     smache.changed::<User>(&1).await?;
     until("it is enqueued later", async || smache.is_fresh(greeting(1)).await).await?;
+    worker.shutdown(SECOND).await;
+    Ok(())
+}
+
+/// A queue of its own may have a job that the store would have taken back.
+#[tokio::test(start_paused = true)]
+async fn a_job_of_what_is_merely_unvouched_runs_nothing() -> Result<()> {
+    let (store, queue) = (memory(), memory());
+    let world = World::on(store.clone());
+    world.put(1, "Anna").await?;
+    let smache = register(world.bare()).store(store).queue(queue.clone()).build().await?;
+    smache.get(greeting(1)).await?;
+    smache.shutdown().await;
+    tokio::time::sleep(10 * SECOND).await;
+    let stored = smache.peek(greeting(1)).await?.expect("it is stored");
+    assert_eq!(stored.freshness(), Freshness::Unvouched, "its feed is down");
+    let job = NewJob::now(smache.key(&greeting(1))?, Lane::Recompute);
+    queue.queue(&Namespace::new("world")?)?.enqueue(&[job]).await?;
+    assert_eq!(smache.stats().await?.jobs.recompute, 1);
+    let worker = smache.worker().start();
+    until("the job is done", async || {
+        let jobs = smache.stats().await?.jobs;
+        Ok(jobs.recompute + jobs.running == 0)
+    })
+    .await?;
+    assert_eq!(world.probe.runs(), 1);
     worker.shutdown(SECOND).await;
     Ok(())
 }
