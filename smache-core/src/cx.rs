@@ -39,6 +39,35 @@ pub(crate) struct Tracked {
     tainted: bool,
 }
 
+/// What a run that failed had read, and when it had begun.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedReads {
+    leaves: Vec<Dependency>,
+    sources: Vec<SourceId>,
+    not_after: Option<Timestamp>,
+    tainted: bool,
+    /// The clock of its begin: a change of what it read conflicts with a run that began later only from then on.
+    started: u64,
+}
+
+impl FailedReads {
+    pub(crate) fn of(tracked: &Tracked, started: u64) -> Self {
+        Self {
+            leaves: tracked.used.keys().copied().collect(),
+            sources: tracked.sources.iter().cloned().collect(),
+            not_after: tracked.not_after,
+            tainted: tracked.tainted,
+            started,
+        }
+    }
+
+    /// Whether the run began before another one: it may have read what a change has overtaken since, and the commit of
+    /// the other run would not find it.
+    pub(crate) fn began_before(&self, started: u64) -> bool {
+        self.started < started
+    }
+}
+
 /// What a commit stores of what a run used.
 pub(crate) enum Kept {
     /// All of it.
@@ -74,6 +103,33 @@ impl Tracked {
     pub(crate) fn taint(&mut self, dependency: Dependency) {
         self.used.insert(dependency, Via::Direct);
         self.tainted = true;
+    }
+
+    /// An outcome that no data explains: the run is to be tried again.
+    pub(crate) fn unexplained(&mut self) {
+        self.tainted = true;
+    }
+
+    /// A nested call ended in an error, which is an outcome like any other. Its leaves are direct ones of the parent: there
+    /// is no value that could come out equal.
+    pub(crate) fn failed_child(&mut self, child: Dependency, error: &Error, started: Option<u64>) {
+        self.direct(child);
+        let Some(reads) = error.reads().filter(|_| error.is_explained()) else {
+            // The arguments alone explain an error without a run.
+            self.tainted |= !error.is_explained();
+            return;
+        };
+        for &leaf in &reads.leaves {
+            self.direct(leaf);
+        }
+        for source in &reads.sources {
+            self.source(source);
+            if !source.is_reserved() {
+                self.inherited.insert(source.clone());
+            }
+        }
+        self.not_after = [self.not_after, reads.not_after].into_iter().flatten().min();
+        self.tainted |= reads.tainted || started.is_some_and(|started| reads.began_before(started));
     }
 
     pub(crate) fn is_tainted(&self) -> bool {
@@ -200,7 +256,7 @@ impl Cx {
             tracked.direct(Dependency::row(source.id(), &key));
             fields.iter().for_each(|field| tracked.direct(Dependency::field(source.id(), &key, field)));
         }
-        let mut entities = loaded(source, &[key]).await?;
+        let mut entities = self.explained(loaded(source, &[key]).await)?;
         Ok(entities.pop().flatten())
     }
 
@@ -224,7 +280,7 @@ impl Cx {
             tracked.reads(source.id());
             keys.iter().for_each(|key| tracked.direct(Dependency::entity(source.id(), key)));
         }
-        loaded(source, &keys).await
+        self.explained(loaded(source, &keys).await)
     }
 
     /// Loads all entities of a source: anything that changes in it makes the result stale.
@@ -239,7 +295,8 @@ impl Cx {
             tracked.reads(source.id());
             tracked.direct(Dependency::source(source.id()));
         }
-        let images = source.list().await.map_err(|error| error.with_context("source", T::SOURCE))?;
+        let images = source.list().await.map_err(|error| error.with_context("source", T::SOURCE));
+        let images = self.explained(images)?;
         images.iter().map(entity).collect()
     }
 
@@ -258,7 +315,8 @@ impl Cx {
         // read do: each of them is a dependency of its own.
         let by_entities = !can(&**source, Capability::BeforeImages) && source.feed().is_some();
         self.track_predicate(source.id(), &filter, !by_entities)?;
-        let images = source.find(&filter).await.map_err(|error| error.with_context("source", T::SOURCE))?;
+        let images = source.find(&filter).await.map_err(|error| error.with_context("source", T::SOURCE));
+        let images = self.explained(images)?;
         let mut found = Vec::with_capacity(images.len());
         for image in images {
             if filter.matches(&image)? {
@@ -271,6 +329,11 @@ impl Cx {
             keys.iter().for_each(|key| tracked.direct(Dependency::entity(source.id(), key)));
         }
         Ok(found)
+    }
+
+    /// The answer of a source. Its error is no data: a function that tolerates it is to be tried again.
+    fn explained<T>(&self, answer: Result<T>) -> Result<T> {
+        answer.inspect_err(|_| self.tracked().unexplained())
     }
 
     /// Makes the result depend on something that it reads in a way of its own: a [`tag`], a [`Predicate`], an

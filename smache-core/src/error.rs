@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
+use crate::cx::FailedReads;
+
 /// A boxed error of any origin.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -83,6 +85,8 @@ struct Inner {
     context: Vec<(&'static str, String)>,
     source: Option<Arc<dyn StdError + Send + Sync + 'static>>,
     backend: bool,
+    /// What the run that failed had read: whoever tolerates the error depends on it.
+    reads: Option<Arc<FailedReads>>,
 }
 
 impl Error {
@@ -105,6 +109,7 @@ impl Error {
             context: Vec::new(),
             source: None,
             backend: false,
+            reads: None,
         }))
     }
 
@@ -136,6 +141,22 @@ impl Error {
     /// The same error, known to come from a step of the store or the queue and not from the function or its sources.
     pub(crate) fn of_backend(self, step: &'static str) -> Self {
         self.with_context("step", step).edit(|inner| inner.backend = true)
+    }
+
+    /// The same error, as the outcome of a run that had read that.
+    pub(crate) fn of_run(self, reads: FailedReads) -> Self {
+        self.edit(|inner| inner.reads = Some(Arc::new(reads)))
+    }
+
+    /// What the run that failed had read, if a run did.
+    pub(crate) fn reads(&self) -> Option<&FailedReads> {
+        self.0.reads.as_deref()
+    }
+
+    /// Whether what a run reads explains the error: the same data give it again.
+    pub(crate) fn is_explained(&self) -> bool {
+        use ErrorKind::{Argument, Function, Gone, TooLarge};
+        matches!(self.0.kind, Argument | Function | Gone | TooLarge)
     }
 
     pub(crate) fn is_of_backend(&self) -> bool {

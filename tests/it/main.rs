@@ -42,6 +42,7 @@ mod logged;
 mod mistakes;
 mod nested;
 mod outages;
+mod outcomes;
 mod parameters;
 mod probe;
 mod results;

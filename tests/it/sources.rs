@@ -128,6 +128,24 @@ async fn what_a_source_does_not_declare_is_not_asked_of_it() -> Result<()> {
     Ok(())
 }
 
+/// Tolerates whatever the source answers.
+#[computed]
+async fn lenient(cx: &Cx, id: i64) -> String {
+    cx.load::<User>(&id).await.ok().flatten().map_or_else(|| "nobody".to_owned(), |user| user.name.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_tolerates_a_source_that_fails_is_run_again() -> Result<()> {
+    let (world, mood) = moody().await?;
+    let smache = world.builder().register::<lenient>().build().await?;
+    mood.set(Mood::DOWN);
+    assert_eq!(*smache.get(lenient(1)).await?, "nobody");
+    assert!(!smache.is_fresh(lenient(1)).await?);
+    mood.set(Mood::GOOD);
+    assert_eq!(*smache.get(lenient(1).fresh()).await?, "Anna");
+    Ok(())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_outlives_a_source_that_is_down() -> Result<()> {
     let (world, mood) = moody().await?;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, CallKey, Inner, Ran, Seen, Stored, meta::Meta};
+use super::{Attempt, CallKey, Function, Inner, Ran, Seen, Stored, meta::Meta};
 use crate::{
     Cached, Call, Computed, Cx, Dependency, EntryId, Error, ErrorKind, Freshness, Record, Result, Token, Traced, codec,
     computed::Want,
@@ -23,6 +23,8 @@ pub(crate) struct Nest {
     pub(crate) parent: EntryId,
     /// Of the parent's run, if the store knows of it.
     pub(crate) token: Option<Token>,
+    /// The clock of its begin, if the store knows of it.
+    pub(crate) started: Option<u64>,
     pub(crate) depth: u32,
 }
 
@@ -40,13 +42,35 @@ impl Cx {
     /// A child that is not there or not fresh is computed first, once for all who wait for it. When it is recomputed to
     /// an equal value, its parents are not run again (early cut-off).
     ///
+    /// Every outcome is a dependency of the caller. A function that tolerates an error of its nested call, or gives up
+    /// waiting for it, goes stale when what the failed run had read changes. What no data explain (a timeout, a panic, a
+    /// failure of the store or a source, a cycle, a future that is dropped) makes a worker run the caller again.
+    ///
     /// # Errors
     /// [`ErrorKind::Cycle`] with the path when calls wait for each other: at once within a process, and soon when the cycle
     /// runs through several. The same kind when calls nest more than 64 deep. Otherwise as [`Smache::get`](crate::Smache::get).
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves the computation of the child running, and makes a worker run the caller again.
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
-        let inner = self.inner();
-        let (function, key) = inner.key(&call)?;
-        let nest = self.nest();
+        let (function, key) = self.inner().key(&call).inspect_err(|error| {
+            // Another release of the program may know the function.
+            if !error.is_explained() {
+                self.tracked().unexplained();
+            }
+        })?;
+        let child = Dependency::entry(&key.id);
+        let unanswered = Unanswered { cx: self, child, answered: false };
+        let outcome = self.child::<F>(function, key).await;
+        unanswered.answered();
+        if let Err(error) = &outcome {
+            self.tracked().failed_child(child, error, self.nest().started);
+        }
+        outcome
+    }
+
+    async fn child<F: Computed>(&self, function: &Arc<Function>, key: CallKey) -> Result<Cached<F::Output>> {
+        let (inner, nest) = (self.inner(), self.nest());
         if nest.depth > MAX_DEPTH {
             let message =
                 format!("calls nest more than {MAX_DEPTH} deep, the last one of `{}`: flatten them", function.name);
@@ -57,9 +81,7 @@ impl Cx {
         for _ in 0..TRIES {
             let traced = match inner.timed("trace", inner.store.trace(&key.id)).await {
                 // The caller runs without the store as well.
-                Err(error) if nest.token.is_none() && inner.may_bypass(&error) => {
-                    return inner.read_around(function, key, Want::default(), error, Some(nest)).await;
-                }
+                Err(error) if inner.may_bypass(&error) => return self.child_around(function, key, error).await,
                 traced => traced?,
             };
             let computed = last.as_ref().filter(|last| last.is_fresh()).map(Cached::version);
@@ -72,13 +94,48 @@ impl Cx {
                 self.tracked().child(Kid { id: key.id, hash: meta.hash }, record);
                 return Ok(cached);
             }
-            last = Some(inner.read::<F>(function, key.clone(), fresh, Some(nest)).await?);
+            last = match inner.read::<F>(function, key.clone(), fresh, Some(nest)).await {
+                Err(error) if inner.may_bypass(&error) => return self.child_around(function, key, error).await,
+                read => Some(read?),
+            };
         }
         // It changes all the time: its present value is used, and the parent knows that it is not the last word.
         let last = last.expect("there was a try");
         tracing::debug!(function = function.name, "a nested call did not stay fresh: its caller is stored as stale");
         self.tracked().taint(Dependency::entry(&key.id));
         Ok(last)
+    }
+
+    /// The child without the store, which fails. The caller is stored as stale, if it can be.
+    async fn child_around<T: Send + Sync + 'static>(
+        &self,
+        function: &Arc<Function>,
+        key: CallKey,
+        error: Error,
+    ) -> Result<Cached<T>> {
+        self.tracked().taint(Dependency::entry(&key.id));
+        self.inner().read_around(function, key, Want::default(), error, Some(self.nest())).await
+    }
+}
+
+/// A nested call without an answer yet. Dropped as that, it makes its caller run again.
+struct Unanswered<'a> {
+    cx: &'a Cx,
+    child: Dependency,
+    answered: bool,
+}
+
+impl Unanswered<'_> {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.cx.tracked().taint(self.child);
+        }
     }
 }
 

@@ -164,7 +164,8 @@ impl Inner {
                 Ok(Attempt::Ran(ran)) if !mine && ran.freshness.is_fresh() && ran.at <= asked => continue,
                 Ok(Attempt::Ran(ran)) => {
                     let ran = ran.cached()?;
-                    if want.accepts(&ran) {
+                    // A nested call looks itself at what was stored, and its caller is stored as stale if it was not.
+                    if want.accepts(&ran) || nest.is_some() {
                         return Ok(ran);
                     }
                     *tries += 1;
@@ -179,6 +180,8 @@ impl Inner {
                 }
                 Ok(Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated { .. }) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
+                // A run that the caller only joined, and that had read before the caller began.
+                Err(error) if !mine && is_older(&error, nest) && *tries + 1 < MAX_TRIES => *tries += 1,
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
                     Some(found) => {
@@ -335,6 +338,12 @@ impl Want {
 /// A stale value of a function that no worker recomputes is what its next reader recomputes.
 fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
     want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
+}
+
+/// Whether an error is that of a run that had begun before the parent of a nested call.
+fn is_older(error: &Error, nest: Option<Nest>) -> bool {
+    let began = nest.and_then(|nest| nest.started);
+    began.is_some_and(|began| error.reads().is_some_and(|reads| reads.began_before(began)))
 }
 
 async fn within(

@@ -144,7 +144,7 @@ impl Inner {
     }
 
     async fn hit_relations(self: &Arc<Self>, changes: &[Change], moment: Moment, hits: &mut Hits) {
-        let nowhere = Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, depth: 1 };
+        let nowhere = Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, started: None, depth: 1 };
         let cx = Cx::new(Arc::clone(self), nowhere);
         let relations = |change: &Change| self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
         // Nobody can say where it leads once the rest of the transaction can be seen.

@@ -77,7 +77,7 @@ impl Inner {
 
     /// Runs a function without storing its result. Answers the hash of its value.
     async fn run_beside(self: &std::sync::Arc<Self>, function: &Function, key: &CallKey) -> Result<[u8; 16]> {
-        let cx = Cx::new(std::sync::Arc::clone(self), Nest { parent: key.id, token: None, depth: 1 });
+        let cx = Cx::new(std::sync::Arc::clone(self), Nest { parent: key.id, token: None, started: None, depth: 1 });
         let running = RUN.scope(cx.clone(), function.run(cx.clone(), key.args.clone()));
         let name = function.name;
         match AssertUnwindSafe(tokio::time::timeout(function.timeout, running)).catch_unwind().await {

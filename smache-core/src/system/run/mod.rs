@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error, ErrorKind, Freshness, Result,
-    SourceId, Timestamp, Token, canonical, computed::panic_text,
+    SourceId, Timestamp, Token, canonical, computed::panic_text, cx::FailedReads,
 };
 
 /// The longest that the job of a hot entry waits after a conflict.
@@ -140,7 +140,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             }
         },
     };
-    let nest = Nest { parent: id, token: Some(token), depth: depth + 1 };
+    let nest = Nest { parent: id, token: Some(token), started: Some(begun.started), depth: depth + 1 };
     let clock = Instant::now();
     if !forced {
         let unchanged = tokio::select! {
@@ -171,17 +171,21 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     };
     count(&inner.tally.runs);
     let outcome = outcome.and_then(|output| inner.observe(&function, &cx.tracked()).map(|()| output));
-    match outcome {
+    let ended = match outcome {
         Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),
         Err(error) => Err(run.fail(lease, error).await),
-    }
+    };
+    ended.map_err(|error| {
+        let reads = FailedReads::of(&cx.tracked(), begun.started);
+        error.of_run(reads)
+    })
 }
 
 /// Runs a function without the store, since the store fails.
 pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey, depth: u32) -> Result<Attempt> {
     count(&inner.tally.bypasses);
     let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
-    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, depth: depth + 1 });
+    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, started: None, depth: depth + 1 });
     let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
     let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
     let now = crate::Clock::now(&crate::SystemClock);
