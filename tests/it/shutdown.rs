@@ -1,6 +1,6 @@
 //! The end of workers and systems.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use smache::{Result, Smache};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     faulty,
     functions::{greeting, square},
-    probe::until,
+    probe::{Act, until},
     world::World,
 };
 
@@ -170,5 +170,60 @@ async fn a_shutdown_that_is_given_up_ends_the_worker() -> Result<()> {
     })
     .await?;
     next.shutdown(SECOND).await;
+    Ok(())
+}
+
+/// What a system leaves running is told from a state of it: whoever holds the system holds that, and the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_shutdown_the_last_handle_is_all_that_holds_the_store() -> Result<()> {
+    for round in 0..300 {
+        let world = World::on(smache::memory::Memory::new());
+        let held = Arc::new(());
+        for id in 1..=4 {
+            world.put(id, "old").await?;
+        }
+        let smache = world.builder().state(Arc::clone(&held)).build().await?;
+        let worker = smache.worker().start();
+        for id in 1..=3 {
+            smache.get(greeting(id)).await?;
+            world.put(id, "new").await?;
+        }
+        // A reader who goes away in the middle of a run, and a run that ends at about the shutdown.
+        world.probe.act(Act::Sleep(Duration::from_millis(round % 4)));
+        let reader = smache.clone();
+        let leaving = tokio::spawn(async move { reader.get(greeting(4)).await });
+        tokio::time::sleep(Duration::from_millis(round % 3)).await;
+        leaving.abort();
+        // By being aborted, or with a result.
+        drop(leaving.await);
+        if round % 2 == 0 {
+            worker.shutdown(SECOND).await;
+        } else {
+            drop(worker);
+        }
+        smache.shutdown().await;
+        drop(smache);
+        assert_eq!(Arc::strong_count(&held), 1, "round {round}");
+    }
+    Ok(())
+}
+
+/// The run of a reader who has gone may end for a while, and then gives its lease back.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_the_run_of_a_reader_who_has_gone() -> Result<()> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    let held = Arc::new(());
+    let smache = world.builder().state(Arc::clone(&held)).build().await?;
+    world.probe.close();
+    let leaving = tokio::time::timeout(SECOND, smache.get(greeting(1)));
+    assert!(leaving.await.is_err(), "it waits at the gate");
+    let begin = Instant::now();
+    smache.shutdown().await;
+    assert!(begin.elapsed() >= 4 * SECOND && begin.elapsed() < 10 * SECOND, "{:?}", begin.elapsed());
+    assert_eq!(world.probe.under_way(), 0, "the run is dropped");
+    assert_eq!(smache.stats().await?.store.running, 0, "its lease is given back");
+    drop(smache);
+    assert_eq!(Arc::strong_count(&held), 1);
     Ok(())
 }

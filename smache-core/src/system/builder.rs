@@ -268,6 +268,7 @@ impl Builder {
             settings: self.settings,
             flights: Default::default(),
             leases: Default::default(),
+            background: Default::default(),
             tally: Default::default(),
             sampler: Default::default(),
             life: Default::default(),
@@ -283,7 +284,7 @@ impl Builder {
             }
         }
         if self.upkeep {
-            handles.push(tokio::spawn(upkeep::run(Arc::downgrade(&inner), stopping)));
+            handles.push(inner.background.spawn(upkeep::run(Arc::downgrade(&inner), stopping)));
         }
         let tasks = Arc::new(Tasks::new(stop, handles, feeds));
         let smache = Smache { inner, tasks };

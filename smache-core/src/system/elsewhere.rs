@@ -86,13 +86,11 @@ impl Drop for WaitElsewhere {
         let (inner, child) = (Arc::clone(&self.inner), self.child);
         let over = WaitingRun { id: self.parent.parent, token, child };
         // Without a runtime, or when it fails: the note ends with one of the two runs, or with its lease.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let wait = Wait { runs: vec![over], lease: Duration::ZERO, child };
-                if let Err(error) = inner.timed("wait", inner.store.wait(wait)).await {
-                    tracing::debug!(error = %error.report(), "a wait ends with its lease: it could not be ended in the store");
-                }
-            });
-        }
+        self.inner.background.spawn_if_possible(async move {
+            let wait = Wait { runs: vec![over], lease: Duration::ZERO, child };
+            if let Err(error) = inner.timed("wait", inner.store.wait(wait)).await {
+                tracing::debug!(error = %error.report(), "a wait ends with its lease: it could not be ended in the store");
+            }
+        });
     }
 }

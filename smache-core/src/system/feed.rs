@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    future::Future,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::AbortHandle};
 
-use super::{Inner, Moment, Smache, read::jittered};
+use super::{Inner, Moment, Smache, background::Steps, read::jittered};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
     Position, Result, SourceId, Start, Token, Topic,
@@ -41,7 +43,7 @@ pub(crate) struct Progress {
 }
 
 /// Starts every feed of the system's sources once, however many sources share it.
-pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(JoinHandle<()>, FeedHandle)> {
+pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(AbortHandle, FeedHandle)> {
     let mut feeds: BTreeMap<FeedId, (Arc<dyn ChangeFeed>, Vec<Topic>)> = BTreeMap::new();
     for (feed, topic) in inner.sources.values().filter_map(|source| source.feed()) {
         feeds.entry(feed.id().clone()).or_insert_with(|| (feed, Vec::new())).1.push(topic);
@@ -55,8 +57,9 @@ pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(Jo
             topics,
             progress: sender,
             holder: Token::random(),
+            steps: Steps::new(stop.clone(), inner.settings.store_timeout),
         };
-        (tokio::spawn(leader.run(stop.clone())), FeedHandle { feed, progress })
+        (inner.background.spawn(leader.run()), FeedHandle { feed, progress })
     };
     feeds.into_iter().map(start).collect()
 }
@@ -100,10 +103,11 @@ struct Leader {
     topics: Vec<Topic>,
     progress: watch::Sender<Progress>,
     holder: Token,
+    steps: Steps,
 }
 
 impl Leader {
-    async fn run(self, mut stop: watch::Receiver<bool>) {
+    async fn run(self) {
         let work = async {
             let mut pause = FIRST_PAUSE;
             loop {
@@ -130,14 +134,14 @@ impl Leader {
         };
         tokio::select! {
             () = work => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.steps.stopped() => {}
         }
         self.resign().await;
     }
 
     /// Becomes the leader, or waits a while for the present one to end.
     async fn lead_once(&self) -> Result<()> {
-        match self.inner.timed("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await? {
+        match self.step("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await? {
             Leadership::Leader { fence } => {
                 self.progress.send_modify(|progress| progress.leading = true);
                 self.feed(fence).await
@@ -157,7 +161,7 @@ impl Leader {
     async fn feed(&self, fence: u64) -> Result<()> {
         let sources = self.inner.routes.vouched(self.topics.iter().map(|topic| topic.source.clone()));
         let known = async {
-            let saved = self.inner.timed("positions", self.inner.store.positions(&sources)).await?;
+            let saved = self.step("positions", self.inner.store.positions(&sources)).await?;
             Ok((saved, self.disowned(&sources).await?))
         };
         let (mut saved, disowned) = self.leading(fence, known).await?;
@@ -200,7 +204,7 @@ impl Leader {
     /// without a feed, or had. A feed that leads them takes them back with a new epoch, or the values that were stored
     /// meanwhile would stay fresh with a feed that is dead.
     async fn disowned(&self, sources: &[SourceId]) -> Result<Vec<SourceId>> {
-        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[])).await?;
+        let lookup = self.step("lookup", self.inner.store.lookup(&[])).await?;
         let is_disowned =
             |source: &&SourceId| lookup.vouch.sources.get(*source).is_some_and(|vouch| vouch.lease.is_none());
         let disowned: Vec<SourceId> = sources.iter().filter(is_disowned).cloned().collect();
@@ -262,7 +266,7 @@ impl Leader {
         if !without_history.is_empty() {
             let at = stream.position();
             let positions = without_history.iter().map(|source| (source.clone(), at.clone())).collect();
-            self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
+            self.step("restart", self.inner.store.restart(step(positions))).await?;
         }
         Ok(stream)
     }
@@ -296,7 +300,7 @@ impl Leader {
             tracing::warn!(feed = %self.id, sources = ?reset, "sources were dropped, renamed or truncated: they start a new epoch");
             let positions = self.inner.routes.vouched(reset).into_iter();
             let positions = positions.map(|source| (source, batch.position.clone())).collect();
-            self.inner.timed("restart", self.inner.store.restart(step(positions))).await?;
+            self.step("restart", self.inner.store.restart(step(positions))).await?;
         }
         let mut changes = batch.changes;
         changes.retain(|change| change.kind != ChangeKind::Reset);
@@ -306,7 +310,7 @@ impl Leader {
         let vouches = self.inner.settings.feed_lease;
         let lease = batch.as_of.map(|as_of| vouches.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
         let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
-        self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) }).await?;
+        self.steps.whole(self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) })).await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);
             progress.position = Some(batch.position);
@@ -317,18 +321,30 @@ impl Leader {
     /// Does something that may take longer than a leader is taken to be alive. Not for what waits for the source: another
     /// process may reach it where this one cannot.
     async fn leading<T>(&self, fence: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
+        let mut renewal = pin!(self.stay_leader(fence));
+        let done = tokio::select! {
             biased;
             done = work => done,
-            fenced = self.stay_leader(fence) => Err(fenced),
+            fenced = &mut renewal => return Err(fenced),
+        };
+        tokio::select! {
+            biased;
+            () = self.steps.between() => {}
+            _ = renewal => {}
         }
+        done
+    }
+
+    /// A step of the store, which is not dropped half-way at a shutdown.
+    async fn step<T>(&self, name: &'static str, step: impl Future<Output = Result<T>>) -> Result<T> {
+        self.steps.whole(self.inner.timed(name, step)).await
     }
 
     /// Renews the leadership. Ends when another process has taken over.
     async fn stay_leader(&self, fence: u64) -> Error {
         loop {
             tokio::time::sleep(LEADERSHIP / 3).await;
-            match self.inner.timed("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await {
+            match self.step("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await {
                 Ok(Leadership::Leader { fence: own }) if own == fence => {}
                 Ok(_) => {
                     return Error::new(ErrorKind::Fenced, "another leader of the feed took over during a long step");

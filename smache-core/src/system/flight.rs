@@ -5,7 +5,9 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     future::Future,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -17,11 +19,18 @@ type Landed = Option<Result<Attempt>>;
 
 /// The computations under way in this process.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(Arc<Mutex<Board>>);
+pub(crate) struct Flights {
+    board: Arc<Mutex<Board>>,
+    /// Changes whenever one ends.
+    ended: watch::Sender<()>,
+    /// Whether those end that nobody waits for.
+    ending: watch::Sender<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Board {
-    flying: HashMap<EntryId, watch::Receiver<Landed>>,
+    /// Where each gives its result. Its receivers are those who wait, and only they.
+    flying: HashMap<EntryId, watch::Sender<Landed>>,
     /// Which computation waits for which others, through nested calls: a cycle would wait for ever.
     waits: HashMap<EntryId, Vec<Awaited>>,
 }
@@ -57,24 +66,53 @@ impl Flights {
     where
         W: Future<Output = Result<Attempt>> + Send + 'static,
     {
-        let mut board = lock(&self.0);
+        let mut board = lock(&self.board);
         let slot = match board.flying.entry(id) {
-            Entry::Occupied(slot) => return Flight { receiver: slot.get().clone(), mine: false, _waiting: None },
+            Entry::Occupied(slot) => return Flight { receiver: slot.get().subscribe(), mine: false, _waiting: None },
             Entry::Vacant(slot) => slot,
         };
         let (sender, receiver) = watch::channel(None);
-        slot.insert(receiver.clone());
+        slot.insert(sender.clone());
         drop(board);
-        let landing = Landing { flights: Arc::clone(&self.0), id };
+        let landing = Landing { board: Arc::clone(&self.board), ended: self.ended.clone(), id };
+        let mut ending = self.ending.subscribe();
         let work = work();
         tokio::spawn(async move {
-            let result = work.await;
+            let result = {
+                let mut work = pin!(work);
+                tokio::select! {
+                    biased;
+                    result = &mut work => Some(result),
+                    () = abandoned(&mut ending, &sender) => None,
+                }
+                // Here everything of the run is dropped, before it is off the map: a shutdown looks there.
+            };
             // Off the map before the result is out: who comes after it starts anew instead of reading an old result.
             drop(landing);
-            // Nobody listens any more: the result is in the store all the same.
-            let _ = sender.send(Some(result));
+            // Nobody listens any more: the result is in the store all the same. Without one, who came at the last moment
+            // is told by the end of the sender.
+            let _ = result.map(|result| sender.send(Some(result)));
         });
         Flight { receiver, mine: true, _waiting: None }
+    }
+
+    /// Waits for the computations that nobody waits for: for so long they may finish, then they end, as does every one
+    /// that its last reader leaves later. Those that somebody waits for are held by the handle of who waits.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        let mut ended = self.ended.subscribe();
+        // A sender is a part of this, so that the wait does not fail.
+        let none_alone =
+            async |ended: &mut watch::Receiver<()>| while self.is_any_alone() && ended.changed().await.is_ok() {};
+        drop(tokio::time::timeout(grace, none_alone(&mut ended)).await);
+        self.ending.send_replace(true);
+        // Also in time: a reader may have gone just now.
+        if tokio::time::timeout(grace, none_alone(&mut ended)).await.is_err() {
+            tracing::warn!("a shutdown does not wait any longer: a computed function blocks its thread");
+        }
+    }
+
+    fn is_any_alone(&self) -> bool {
+        lock(&self.board).flying.values().any(|flight| flight.receiver_count() == 0)
     }
 
     /// The same for the run of a parent, which waits meanwhile.
@@ -91,7 +129,7 @@ impl Flights {
         W: Future<Output = Result<Attempt>> + Send + 'static,
     {
         let waiting = {
-            let mut board = lock(&self.0);
+            let mut board = lock(&self.board);
             let next =
                 |from: &EntryId| board.waits.get(from).into_iter().flatten().map(|awaited| awaited.child).collect();
             if let Some(mut path) = path(id, nest.parent, next) {
@@ -100,14 +138,14 @@ impl Flights {
             }
             let awaited = Awaited { child: id, token: nest.token };
             board.waits.entry(nest.parent).or_default().push(awaited);
-            Waiting { board: Arc::clone(&self.0), parent: nest.parent, awaited }
+            Waiting { board: Arc::clone(&self.board), parent: nest.parent, awaited }
         };
         Ok(Flight { _waiting: Some(waiting), ..self.join(id, work) })
     }
 
     /// Every wait that leads to a computation, the nearest first.
     pub(crate) fn waits_for(&self, id: EntryId) -> Vec<LocalWait> {
-        let board = lock(&self.0);
+        let board = lock(&self.board);
         let mut waiters: HashMap<EntryId, Vec<LocalWait>> = HashMap::new();
         for (&id, awaited) in &board.waits {
             for &Awaited { child, token } in awaited {
@@ -176,14 +214,23 @@ impl Flight {
 
 /// Takes a flight off the map, also when its task is dropped.
 struct Landing {
-    flights: Arc<Mutex<Board>>,
+    board: Arc<Mutex<Board>>,
+    ended: watch::Sender<()>,
     id: EntryId,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        lock(&self.flights).flying.remove(&self.id);
+        lock(&self.board).flying.remove(&self.id);
+        self.ended.send_replace(());
     }
+}
+
+/// Until nobody waits for a computation of a system that ends.
+async fn abandoned(ending: &mut watch::Receiver<bool>, sender: &watch::Sender<Landed>) {
+    // A sender that is gone is a system that only the computation holds.
+    drop(ending.wait_for(|ending| *ending).await);
+    sender.closed().await;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -69,14 +69,12 @@ impl Drop for Lease {
         }
         let (inner, id, token) = (Arc::clone(&self.inner), self.id, self.token);
         // Without a runtime nobody can tell the store: the lease lapses by itself.
-        if let Ok(runtime) = runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
-                if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await {
-                    tracing::warn!(error = %error.report(), "a dropped run ends with its lease: it could not be given back");
-                }
-            });
-        }
+        self.inner.background.spawn_if_possible(async move {
+            let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
+            if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await {
+                tracing::warn!(error = %error.report(), "a dropped run ends with its lease: it could not be given back");
+            }
+        });
     }
 }
 
@@ -89,6 +87,23 @@ impl Leases {
     fn remove(&self, runtime: runtime::Id, token: &Token) -> Option<oneshot::Sender<()>> {
         self.lock().get_mut(&runtime)?.runs.remove(token).map(|(_, lost)| lost)
     }
+
+    /// Ends what keeps leases alive where there are none, so that it does not look for the system once more.
+    pub(crate) async fn shutdown(&self) {
+        let idle: Vec<(runtime::Id, Running)> = {
+            let mut leases = self.lock();
+            let idle: Vec<_> =
+                leases.iter().filter(|(_, running)| running.runs.is_empty()).map(|(id, _)| *id).collect();
+            idle.into_iter().filter_map(|id| Some((id, leases.remove(&id)?))).collect()
+        };
+        for (of, beat) in idle.into_iter().filter_map(|(of, running)| Some((of, running.beat?))) {
+            beat.abort();
+            // That of another runtime ends when it is its turn there.
+            if of == runtime::Handle::current().id() {
+                drop(beat.await);
+            }
+        }
+    }
 }
 
 /// Extends the leases of a runtime three times in their length. Ends when there are none, or with the system.
@@ -97,6 +112,7 @@ async fn beat(inner: Weak<Inner>, here: runtime::Id) {
         let Some(period) = inner.upgrade().map(|inner| inner.settings.run_lease / 3) else { return };
         tokio::time::sleep(period).await;
         let Some(inner) = inner.upgrade() else { return };
+        let _held = inner.background.hold();
         let runs: Vec<(EntryId, Token)> = {
             let mut leases = inner.leases.lock();
             let runs = leases.get(&here).map(|running| &running.runs).filter(|runs| !runs.is_empty());

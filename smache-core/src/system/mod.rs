@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod background;
 mod builder;
 mod call_key;
 mod change;
@@ -48,6 +49,7 @@ pub use self::{
     within::{Uncommitted, Within},
 };
 pub(crate) use self::{
+    background::Handled,
     call_key::CallKey,
     counters::{Tally, count},
     intent::overdue,
@@ -84,6 +86,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) flights: flight::Flights,
     pub(crate) leases: lease::Leases,
+    pub(crate) background: background::Background,
     pub(crate) tally: Tally,
     pub(crate) sampler: audit::Sampler,
     pub(crate) life: within::Life,
@@ -121,9 +124,17 @@ impl Smache {
     }
 
     /// Ends the feeds and the upkeep of this handle and of all its clones, and hands their leadership to other
-    /// processes at once instead of after its lease. Workers are shut down by their own handles.
+    /// processes at once instead of after its lease.
+    ///
+    /// Computations whose readers have gone may finish and be stored, for 5 seconds; then they give their leases back.
+    /// Whatever else goes on in the background is waited for, as long as a few steps of the store may take. Afterwards
+    /// the handles are all that holds the store: when the last one is dropped, so is the store. Workers are shut down by
+    /// their own handles, before this or after it.
+    ///
+    /// # Cancel safety
+    /// Dropped, everything ends all the same; call it again to wait for it.
     pub async fn shutdown(&self) {
-        self.tasks.shutdown().await;
+        self.tasks.shutdown(&self.inner).await;
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

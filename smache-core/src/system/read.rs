@@ -299,7 +299,7 @@ impl Inner {
             return;
         }
         let inner = Arc::clone(self);
-        tokio::spawn(async move {
+        self.background.spawn(async move {
             let sources = inner.application_sources();
             if let Err(error) = inner.timed("attach", inner.store.attach(&sources)).await {
                 tracing::warn!(error = %error.report(), "the replaced store does not vouch yet");

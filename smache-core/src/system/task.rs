@@ -1,48 +1,48 @@
-//! The background tasks of a system.
+//! The background tasks of a system that run until it ends.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::{fmt, time::Duration};
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::AbortHandle};
 
-use super::feed::FeedHandle;
+use super::{Inner, feed::FeedHandle};
+
+/// How long a shutdown lets the computations finish that no reader and no worker waits for.
+const GRACE: Duration = Duration::from_secs(5);
+/// How many steps of the store a shutdown waits for.
+const STEPS: u32 = 6;
 
 /// Tasks that end with their owner.
 pub(crate) struct Tasks {
     stop: watch::Sender<bool>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
+    handles: Vec<AbortHandle>,
     feeds: Vec<FeedHandle>,
 }
 
 impl Tasks {
-    pub(crate) fn new(stop: watch::Sender<bool>, handles: Vec<JoinHandle<()>>, feeds: Vec<FeedHandle>) -> Self {
-        Self { stop, handles: Mutex::new(handles), feeds }
+    pub(crate) fn new(stop: watch::Sender<bool>, handles: Vec<AbortHandle>, feeds: Vec<FeedHandle>) -> Self {
+        Self { stop, handles, feeds }
     }
 
     pub(crate) fn feeds(&self) -> &[FeedHandle] {
         &self.feeds
     }
 
-    /// Asks the tasks to end and waits for them.
-    pub(crate) async fn shutdown(&self) {
+    /// Asks the tasks to end and waits for them, and for everything else that goes on without a handle.
+    pub(crate) async fn shutdown(&self, inner: &Inner) {
         // Without a task nobody listens.
         let _ = self.stop.send(true);
-        let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
-        for handle in handles {
-            if let Err(error) = handle.await {
-                tracing::error!(%error, "a background task ended in a panic");
-            }
-        }
+        let patience = inner.settings.store_timeout.saturating_mul(STEPS);
+        // In this order: workers leave computations, and what those give back at their end are tasks.
+        inner.background.end_workers(patience).await;
+        inner.flights.shutdown(GRACE).await;
+        inner.leases.shutdown().await;
+        inner.background.end(patience).await;
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for handle in self.handles.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            handle.abort();
-        }
+        self.handles.iter().for_each(AbortHandle::abort);
     }
 }
 

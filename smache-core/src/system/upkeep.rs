@@ -25,6 +25,8 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let holder = Token::random();
     let mut fence = None;
     let mut reconciled = Instant::now();
+    let stopping = stop.clone();
+    let Some(patience) = inner.upgrade().map(|inner| inner.settings.store_timeout) else { return };
     loop {
         let work = async {
             let Some(inner) = inner.upgrade() else { return false };
@@ -36,7 +38,7 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                     if reconcile {
                         reconciled = Instant::now();
                     }
-                    if let Err(error) = round(&inner, reconcile).await {
+                    if let Err(error) = round(&inner, reconcile, &stopping).await {
                         tracing::warn!(error = %error.report(), "a round of upkeep failed; the next one tries again");
                     }
                 }
@@ -45,15 +47,14 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             }
             true
         };
-        // Every step is safe to drop: what was not done is left to the next round, here or elsewhere.
-        let goes_on = async {
-            work.await && {
-                tokio::time::sleep(jittered(PERIOD)).await;
-                true
-            }
-        };
+        // A store may go on with a step that is dropped: it is to end before the system does. What was not done is left to
+        // the next round, here or elsewhere.
         tokio::select! {
-            goes_on = goes_on => if !goes_on { return },
+            goes_on = work => if !goes_on { return },
+            () = overdue(&mut stop, patience) => break,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(jittered(PERIOD)) => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
@@ -64,13 +65,20 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn round(inner: &Arc<Inner>, reconcile: bool) -> Result<()> {
+/// Until a round is to end and takes too long for it.
+async fn overdue(stop: &mut watch::Receiver<bool>, patience: Duration) {
+    drop(stop.wait_for(|stop| *stop).await);
+    tokio::time::sleep(patience).await;
+}
+
+async fn round(inner: &Arc<Inner>, reconcile: bool, stop: &watch::Receiver<bool>) -> Result<()> {
     let began = Instant::now();
+    let stopping = || *stop.borrow();
     inner.attach_again(&inner.timed("lookup", inner.store.lookup(&[])).await?);
     // Bounded, so that the leadership is renewed in time whatever there is to do.
-    while inner.maintain().await? && began.elapsed() < LEASE / 2 {}
+    while !stopping() && inner.maintain().await? && began.elapsed() < LEASE / 2 {}
     if reconcile {
-        inner.reconcile().await?;
+        inner.reconcile(stopping).await?;
     }
     Ok(())
 }
@@ -87,7 +95,7 @@ impl Inner {
     }
 
     /// Enqueues every stale entry that has no job, whatever lost it. A job that is queued or buried stays as it is.
-    pub(crate) async fn reconcile(&self) -> Result<()> {
+    pub(crate) async fn reconcile(&self, stopping: impl Fn() -> bool) -> Result<()> {
         let mut page = Page::first(STEP);
         loop {
             let scanned = self.timed("stale", self.store.stale(page)).await?;
@@ -97,6 +105,7 @@ impl Inner {
                 self.timed("enqueue", self.queue.enqueue(&jobs)).await?;
             }
             match scanned.next {
+                Some(_) if stopping() => return Ok(()),
                 Some(next) => page = Page { cursor: Some(next), limit: STEP },
                 None => return Ok(()),
             }

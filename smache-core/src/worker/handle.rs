@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::Stop;
+use crate::system::Handled;
 
 /// A running worker. Dropping it ends it at once: its jobs go to others when their leases lapse. Prefer
 /// [`shutdown`](Self::shutdown).
@@ -13,11 +14,18 @@ pub struct Worker {
     stop: watch::Sender<Stop>,
     tasks: Vec<JoinHandle<()>>,
     settling: Option<JoinHandle<()>>,
+    /// A shutdown of the system waits for what is left of a worker whose handle is gone.
+    _handled: Handled,
 }
 
 impl Worker {
-    pub(crate) fn new(stop: watch::Sender<Stop>, tasks: Vec<JoinHandle<()>>, settling: JoinHandle<()>) -> Self {
-        Self { stop, tasks, settling: Some(settling) }
+    pub(crate) fn new(
+        stop: watch::Sender<Stop>,
+        tasks: Vec<JoinHandle<()>>,
+        settling: JoinHandle<()>,
+        handled: Handled,
+    ) -> Self {
+        Self { stop, tasks, settling: Some(settling), _handled: handled }
     }
 
     /// Takes no new jobs, lets the running ones finish for at most `grace`, hands back the rest, and returns when every

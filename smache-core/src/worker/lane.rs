@@ -108,14 +108,14 @@ impl LaneLoop {
                     (Arc::clone(&self.inner), Arc::clone(&self.policy), self.settler.clone());
                 let (cancelled, declined) = (cancelled.clone(), Arc::clone(&declined));
                 settler.watch(&job);
-                running.spawn(async move {
+                running.spawn(self.inner.background.workers().counted(async move {
                     let end = job::run(&inner, &policy, &job, doubtful, cancelled).await;
                     if job.id.is_announcement() && matches!(end, JobEnd::Retry { .. }) {
                         declined.store(true, Ordering::Release);
                     }
                     drop(place);
                     settler.settle(&job, end).await;
-                });
+                }));
             }
             drop(free);
             if got < all_free {

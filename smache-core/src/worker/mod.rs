@@ -109,7 +109,10 @@ impl WorkerBuilder {
         let policy = Arc::new(self.policy);
         let (settler, settling) = settle::start(Arc::clone(&self.inner), policy.lease);
         let (bell, ringing) = watch::channel(());
-        let mut tasks = vec![tokio::spawn(lane::listen(Arc::clone(&self.inner), policy.poll, bell, stopping.clone()))];
+        let handled = self.inner.background.handle();
+        let workers = self.inner.background.workers().clone();
+        let listen = lane::listen(Arc::clone(&self.inner), policy.poll, bell, stopping.clone());
+        let mut tasks = vec![tokio::spawn(workers.counted(listen))];
         for lane in Lane::ALL {
             let lane = lane::LaneLoop {
                 inner: Arc::clone(&self.inner),
@@ -119,10 +122,10 @@ impl WorkerBuilder {
                 stop: stopping.clone(),
                 bell: ringing.clone(),
             };
-            tasks.push(tokio::spawn(lane.run()));
+            tasks.push(tokio::spawn(workers.counted(lane.run())));
         }
         drop(settler);
-        Worker::new(stop, tasks, settling)
+        Worker::new(stop, tasks, settling, handled)
     }
 }
 

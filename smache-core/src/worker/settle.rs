@@ -44,7 +44,8 @@ pub(crate) fn start(inner: Arc<Inner>, lease: Duration) -> (Settler, JoinHandle<
     let (ends, mut ended) = mpsc::channel(BATCH * 4);
     let held = Arc::new(Mutex::new(Held::new()));
     let settler = Settler { ends, held: Arc::clone(&held) };
-    let task = tokio::spawn(async move {
+    let workers = inner.background.workers().clone();
+    let task = tokio::spawn(workers.counted(async move {
         let mut beat = tokio::time::interval(lease / 3);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
@@ -63,7 +64,7 @@ pub(crate) fn start(inner: Arc<Inner>, lease: Duration) -> (Settler, JoinHandle<
                 _ = beat.tick() => extend(&inner, &held, lease).await,
             }
         }
-    });
+    }));
     (settler, task)
 }
 

@@ -1,9 +1,12 @@
 //! The store of the example: what it keeps, and what it says when it has lost something.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use smache_core::{Backend, ErrorKind, Incarnation, Namespace, SystemClock};
+use smache_core::{Backend, ErrorKind, Incarnation, Namespace, Smache, SystemClock};
 use smache_kv::{Access, KeyValue, KvBackend, Write};
 
 use crate::log_store::{Durability, LogStore};
@@ -144,5 +147,23 @@ async fn doctor_names_the_file_and_what_a_crash_takes() {
             let said = said.expect("examine");
             assert_eq!((said.what, said.findings.len()), (format!("the log file `{}`", path.display()), findings));
         }
+    }
+}
+
+/// The store goes on with a step whose future is dropped: a system that ends lets its steps end before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_of_a_system_that_has_ended_can_be_opened_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    for round in 0..300_u64 {
+        let backend = KvBackend::new(open(&path, Durability::Disk));
+        let smache = Smache::builder("shop").backend(backend).build().await.expect("a system");
+        // The first round of upkeep begins with the system.
+        let until = Instant::now() + Duration::from_micros(round * 3);
+        while Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        smache.shutdown().await;
+        drop(smache);
     }
 }
