@@ -41,6 +41,27 @@ pub trait EntityType: Send + Sync + 'static {
     }
 }
 
+/// For `#[computed]`: whether the type of a raw argument is an entity.
+///
+/// The constant of the type is taken before the one of the trait, and the type has one for entities only.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Argument<T: ?Sized>(std::marker::PhantomData<T>);
+
+impl<T: EntityType> Argument<T> {
+    /// It is.
+    pub const IS_ENTITY: bool = true;
+}
+
+/// For `#[computed]`: what [`Argument`] says of all other types.
+#[doc(hidden)]
+pub trait PlainArgument {
+    /// It is not.
+    const IS_ENTITY: bool = false;
+}
+
+impl<T: ?Sized> PlainArgument for Argument<T> {}
+
 /// A loaded entity, as a computed function takes it. Derefs to `T`, cheap to clone.
 ///
 /// As a parameter of a computed function it makes the call take the entity's id; the function gets the entity as it is

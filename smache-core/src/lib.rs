@@ -24,6 +24,8 @@ mod system;
 mod time;
 mod worker;
 
+#[doc(hidden)]
+pub use self::entity::{Argument, PlainArgument};
 pub use self::{
     backend::Backend,
     cached::{Cached, ChangeToken},

@@ -10,7 +10,7 @@ use syn::{GenericArgument, PathArguments, Type};
 use super::{
     ast::{Function, Param, Returns, Role, peel, value_of},
     attr::Options,
-    narrow,
+    narrow, plain,
 };
 use crate::{
     facade::{first_token, laid_over, relaid},
@@ -30,6 +30,7 @@ pub(crate) fn expand(function: &Function, options: &Options) -> TokenStream {
     let output = output(function, &private);
     let declaration = declaration(function, options, &private);
     let compute = compute(function, &private);
+    let plain = plain::checks(function, options);
     quote_spanned! {span=>
         #marker
         #call
@@ -49,6 +50,8 @@ pub(crate) fn expand(function: &Function, options: &Options) -> TokenStream {
 
             #compute
         }
+
+        #plain
     }
 }
 

@@ -1,10 +1,11 @@
-//! `#[computed]`: parse (`ast`, `attr`), validate (`valid`), expand (`expand`), degrade (`fallback`).
+//! `#[computed]`: parse (`ast`, `attr`), validate (`valid`, `plain`), expand (`expand`), degrade (`fallback`).
 
 mod ast;
 mod attr;
 mod expand;
 mod fallback;
 mod narrow;
+mod plain;
 mod relation;
 mod valid;
 

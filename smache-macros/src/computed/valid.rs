@@ -177,6 +177,11 @@ fn reference_to(target: &Type, reference: &syn::TypeReference) -> syn::Error {
         let found = Found::within(target.to_token_stream());
         if found.entity || found.state {
             format!("take `{text}` itself: it is a cheap handle")
+        } else if text.ends_with(|last: char| last.is_alphanumeric())
+            && text.contains(char::is_uppercase)
+            && text != "String"
+        {
+            format!("take `{text}`, or `Entity<{text}>` if it is an entity: arguments travel to workers")
         } else {
             format!("take `{text}`: arguments travel to workers")
         }
