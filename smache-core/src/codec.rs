@@ -36,7 +36,7 @@ pub(crate) struct Encoded {
 /// The preferred format is tried first and checked by decoding it again: JSON, for one, has no map with numbers as keys
 /// and no `Some(None)`. What it cannot say is written in the next format that can.
 pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T, codec: Codec, limit: usize) -> Result<Encoded> {
-    let canonical = match canonical::to_vec(value, limit) {
+    let canonical = match canonical::to_vec_as_typed(value, limit) {
         Ok(bytes) => bytes,
         Err(canonical::EncodeError::TooLong { .. }) => return Err(too_large(limit)),
         // Not a number: it has no canonical form, but it is a result like any other.
@@ -47,7 +47,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T, codec: Codec, l
         Codec::MessagePack => [MESSAGE_PACK, JSON],
     };
     let faithful = |bytes: &Vec<u8>| {
-        let again = decode::<T>(bytes).ok().and_then(|again| canonical::to_vec(&again, limit).ok());
+        let again = decode::<T>(bytes).ok().and_then(|again| canonical::to_vec_as_typed(&again, limit).ok());
         again.is_some_and(|again| canonical::equal_but_for_order(&again, &canonical))
     };
     let written = order.into_iter().filter_map(|format| write(format, value)).find(faithful);
@@ -98,7 +98,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     match bytes.split_first() {
         Some((&JSON, rest)) => serde_json::from_slice(rest).map_err(|error| corrupt().with_source(error)),
         Some((&MESSAGE_PACK, rest)) => rmp_serde::from_slice(rest).map_err(|error| corrupt().with_source(error)),
-        Some((&CANONICAL, rest)) => canonical::from_slice(rest).map_err(|error| corrupt().with_source(error)),
+        Some((&CANONICAL, rest)) => canonical::from_slice_as_typed(rest).map_err(|error| corrupt().with_source(error)),
         Some((format, _)) => Err(corrupt().with_context("format", format)),
         None => Err(corrupt().with_context("bytes", 0)),
     }

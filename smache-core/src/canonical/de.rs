@@ -6,8 +6,8 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::decoder::{Decoder, Result};
-use super::{DecodeError, DecodeReason, tag};
+use super::decoder::{Decoder, Integer, Result};
+use super::{DecodeError, DecodeReason, Integers, tag};
 
 impl<'de> Decoder<'de> {
     /// Visits the next value as what its tag says.
@@ -17,16 +17,7 @@ impl<'de> Decoder<'de> {
             tag::UNIT => visitor.visit_unit(),
             tag::FALSE => visitor.visit_bool(false),
             tag::TRUE => visitor.visit_bool(true),
-            tag::U8 => visitor.visit_u8(u8::from_be_bytes(self.fixed()?)),
-            tag::U16 => visitor.visit_u16(u16::from_be_bytes(self.fixed()?)),
-            tag::U32 => visitor.visit_u32(u32::from_be_bytes(self.fixed()?)),
-            tag::U64 => visitor.visit_u64(u64::from_be_bytes(self.fixed()?)),
-            tag::U128 => visitor.visit_u128(u128::from_be_bytes(self.fixed()?)),
-            tag::I8 => visitor.visit_i8(i8::from_be_bytes(self.fixed()?)),
-            tag::I16 => visitor.visit_i16(i16::from_be_bytes(self.fixed()?)),
-            tag::I32 => visitor.visit_i32(i32::from_be_bytes(self.fixed()?)),
-            tag::I64 => visitor.visit_i64(i64::from_be_bytes(self.fixed()?)),
-            tag::I128 => visitor.visit_i128(i128::from_be_bytes(self.fixed()?)),
+            tag::U8..=tag::I128 => self.visit_integer(tag, visitor),
             tag::F32 => {
                 let value = f32::from_be_bytes(self.fixed()?);
                 visitor.visit_f32(self.float(value)?)
@@ -56,6 +47,35 @@ impl<'de> Decoder<'de> {
                 }
             }),
             unknown => Err(DecodeError::new(DecodeReason::Tag(unknown), self.at - 1)),
+        }
+    }
+
+    /// Visits an integer: one of a type as that type, any other as JSON gives it.
+    fn visit_integer<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value> {
+        if self.integers == Integers::AsTyped {
+            return match tag {
+                tag::U8 => visitor.visit_u8(u8::from_be_bytes(self.fixed()?)),
+                tag::U16 => visitor.visit_u16(u16::from_be_bytes(self.fixed()?)),
+                tag::U32 => visitor.visit_u32(u32::from_be_bytes(self.fixed()?)),
+                tag::U64 => visitor.visit_u64(u64::from_be_bytes(self.fixed()?)),
+                tag::U128 => visitor.visit_u128(u128::from_be_bytes(self.fixed()?)),
+                tag::I8 => visitor.visit_i8(i8::from_be_bytes(self.fixed()?)),
+                tag::I16 => visitor.visit_i16(i16::from_be_bytes(self.fixed()?)),
+                tag::I32 => visitor.visit_i32(i32::from_be_bytes(self.fixed()?)),
+                tag::I64 => visitor.visit_i64(i64::from_be_bytes(self.fixed()?)),
+                _ => visitor.visit_i128(i128::from_be_bytes(self.fixed()?)),
+            };
+        }
+        match self.tagged(tag)? {
+            Some(Integer::Unsigned(value)) => match u64::try_from(value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => visitor.visit_u128(value),
+            },
+            Some(Integer::Signed(value)) => match i64::try_from(value) {
+                Ok(value) => visitor.visit_i64(value),
+                Err(_) => visitor.visit_i128(value),
+            },
+            None => Err(self.error(DecodeReason::Tag(tag))),
         }
     }
 

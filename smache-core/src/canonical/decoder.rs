@@ -1,6 +1,6 @@
 //! The cursor over the bytes that values are read from: bounds, lengths, depth and what is canonical.
 
-use super::{DecodeError, DecodeReason, MAX_DEPTH, tag};
+use super::{DecodeError, DecodeReason, Integers, MAX_DEPTH, tag};
 
 pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
@@ -10,12 +10,22 @@ pub(super) struct Decoder<'de> {
     pub(super) input: &'de [u8],
     /// `at <= input.len()` holds always.
     pub(super) at: usize,
+    pub(super) integers: Integers,
     depth: usize,
 }
 
+/// An integer as it is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Integer {
+    /// By a type without a sign.
+    Unsigned(u128),
+    /// By a type with a sign.
+    Signed(i128),
+}
+
 impl<'de> Decoder<'de> {
-    pub(super) fn new(input: &'de [u8]) -> Self {
-        Self { input, at: 0, depth: 0 }
+    pub(super) fn new(input: &'de [u8], integers: Integers) -> Self {
+        Self { input, at: 0, integers, depth: 0 }
     }
 
     pub(super) fn finish(self) -> Result<()> {
@@ -122,21 +132,38 @@ impl<'de> Decoder<'de> {
         }
     }
 
+    /// The integer behind a tag, if it is the tag of one.
+    pub(super) fn tagged(&mut self, tag: u8) -> Result<Option<Integer>> {
+        use Integer::{Signed, Unsigned};
+        let start = self.at - 1;
+        let integer = match tag {
+            tag::U8 => Unsigned(u8::from_be_bytes(self.fixed()?).into()),
+            tag::U16 => Unsigned(u16::from_be_bytes(self.fixed()?).into()),
+            tag::U32 => Unsigned(u32::from_be_bytes(self.fixed()?).into()),
+            tag::U64 => Unsigned(u64::from_be_bytes(self.fixed()?).into()),
+            tag::U128 => Unsigned(u128::from_be_bytes(self.fixed()?)),
+            tag::I8 => Signed(i8::from_be_bytes(self.fixed()?).into()),
+            tag::I16 => Signed(i16::from_be_bytes(self.fixed()?).into()),
+            tag::I32 => Signed(i32::from_be_bytes(self.fixed()?).into()),
+            tag::I64 => Signed(i64::from_be_bytes(self.fixed()?).into()),
+            tag::I128 => Signed(i128::from_be_bytes(self.fixed()?)),
+            _ => return Ok(None),
+        };
+        if self.integers == Integers::ByValue && !integer.is_shortest(tag) {
+            let reason = DecodeReason::NotCanonical("an integer is not in its shortest form");
+            return Err(DecodeError::new(reason, start));
+        }
+        Ok(Some(integer))
+    }
+
     /// The next value as an integer of the wanted type, or nothing (and nothing consumed) if it is not one.
     pub(super) fn integer<T: TryFrom<u128> + TryFrom<i128>>(&mut self) -> Result<Option<T>> {
         let start = self.at;
-        let integer = match self.byte()? {
-            tag::U8 => T::try_from(u128::from(u8::from_be_bytes(self.fixed()?))).ok(),
-            tag::U16 => T::try_from(u128::from(u16::from_be_bytes(self.fixed()?))).ok(),
-            tag::U32 => T::try_from(u128::from(u32::from_be_bytes(self.fixed()?))).ok(),
-            tag::U64 => T::try_from(u128::from(u64::from_be_bytes(self.fixed()?))).ok(),
-            tag::U128 => T::try_from(u128::from_be_bytes(self.fixed()?)).ok(),
-            tag::I8 => T::try_from(i128::from(i8::from_be_bytes(self.fixed()?))).ok(),
-            tag::I16 => T::try_from(i128::from(i16::from_be_bytes(self.fixed()?))).ok(),
-            tag::I32 => T::try_from(i128::from(i32::from_be_bytes(self.fixed()?))).ok(),
-            tag::I64 => T::try_from(i128::from(i64::from_be_bytes(self.fixed()?))).ok(),
-            tag::I128 => T::try_from(i128::from_be_bytes(self.fixed()?)).ok(),
-            _ => None,
+        let tag = self.byte()?;
+        let integer = match self.tagged(tag)? {
+            Some(Integer::Unsigned(value)) => T::try_from(value).ok(),
+            Some(Integer::Signed(value)) => T::try_from(value).ok(),
+            None => None,
         };
         if integer.is_none() {
             self.at = start;
@@ -168,5 +195,26 @@ impl<'de> Decoder<'de> {
         let ended = self.peek()? == tag::END;
         self.at += usize::from(ended);
         Ok(ended)
+    }
+}
+
+impl Integer {
+    /// Whether a tag is the one for the value.
+    fn is_shortest(self, tag: u8) -> bool {
+        let fewer = |least: u8, tag: u8, fits: [bool; 4]| {
+            fits.into_iter().zip(least..).find(|(fits, _)| *fits).map_or(least + 4, |(_, tag)| tag) == tag
+        };
+        match self {
+            Self::Unsigned(value) => {
+                let fits =
+                    [u8::MAX.into(), u16::MAX.into(), u32::MAX.into(), u64::MAX.into()].map(|most| value <= most);
+                fewer(tag::U8, tag, fits)
+            }
+            Self::Signed(value) => {
+                let fits =
+                    [i8::MIN.into(), i16::MIN.into(), i32::MIN.into(), i64::MIN.into()].map(|least| value >= least);
+                value < 0 && fewer(tag::I8, tag, fits)
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{EncodeError, MAX_DEPTH, tag};
+use super::{EncodeError, Integers, MAX_DEPTH, tag};
 
 pub(super) type Result<T = ()> = std::result::Result<T, EncodeError>;
 
@@ -21,6 +21,7 @@ pub(super) struct Encoder {
     pub(super) buf: Vec<u8>,
     /// `buf.len() <= limit` holds always.
     limit: usize,
+    pub(super) integers: Integers,
     depth: usize,
     /// The finished entries of all maps that are open, the innermost map's last. One stack for all of them, so that
     /// nested structs do not allocate each on their own.
@@ -38,10 +39,11 @@ pub(super) struct Entry {
 }
 
 impl Encoder {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, integers: Integers) -> Self {
         Self {
             buf: Vec::with_capacity(limit.min(USUAL_LENGTH)),
             limit,
+            integers,
             depth: 0,
             entries: Vec::new(),
             sorted: Vec::new(),
@@ -85,6 +87,36 @@ impl Encoder {
         self.buf.push(tag);
         self.buf.extend_from_slice(&content);
         Ok(())
+    }
+
+    /// An integer from 0 up in as few bytes as hold it.
+    pub(super) fn natural(&mut self, value: u128) -> Result {
+        if let Ok(value) = u8::try_from(value) {
+            self.fixed(tag::U8, value.to_be_bytes())
+        } else if let Ok(value) = u16::try_from(value) {
+            self.fixed(tag::U16, value.to_be_bytes())
+        } else if let Ok(value) = u32::try_from(value) {
+            self.fixed(tag::U32, value.to_be_bytes())
+        } else if let Ok(value) = u64::try_from(value) {
+            self.fixed(tag::U64, value.to_be_bytes())
+        } else {
+            self.fixed(tag::U128, value.to_be_bytes())
+        }
+    }
+
+    /// An integer below 0 in as few bytes as hold it.
+    pub(super) fn negative(&mut self, value: i128) -> Result {
+        if let Ok(value) = i8::try_from(value) {
+            self.fixed(tag::I8, value.to_be_bytes())
+        } else if let Ok(value) = i16::try_from(value) {
+            self.fixed(tag::I16, value.to_be_bytes())
+        } else if let Ok(value) = i32::try_from(value) {
+            self.fixed(tag::I32, value.to_be_bytes())
+        } else if let Ok(value) = i64::try_from(value) {
+            self.fixed(tag::I64, value.to_be_bytes())
+        } else {
+            self.fixed(tag::I128, value.to_be_bytes())
+        }
     }
 
     pub(super) fn counted(&mut self, tag: u8, content: &[u8]) -> Result {

@@ -24,8 +24,8 @@
 //! | `00` | end | none; closes what is marked "… `00`" below, and is never a value |
 //! | `01` | unit, unit struct | none |
 //! | `02`, `03` | `false`, `true` | none |
-//! | `04` … `08` | `u8`, `u16`, `u32`, `u64`, `u128` | 1, 2, 4, 8, 16 bytes, big-endian |
-//! | `09` … `0d` | `i8`, `i16`, `i32`, `i64`, `i128` | the same, two's complement |
+//! | `04` … `08` | an integer from 0 up | 1, 2, 4, 8, 16 bytes, big-endian, as few as hold it |
+//! | `09` … `0d` | an integer below 0 | the same, two's complement |
 //! | `0e`, `0f` | `f32`, `f64` | the 4 or 8 bytes of IEEE 754, big-endian; `-0.0` is written as `0.0`, NaN is refused |
 //! | `10` | `char` | the scalar value as 4 bytes, big-endian |
 //! | `11` | string | length, UTF-8 |
@@ -46,7 +46,7 @@
 //! and indices of variants are not written, so renaming a type or reordering fields or variants changes no key. All
 //! other tags are free; a successor of this format starts with one of them and so cannot be mistaken for it.
 //!
-//! The decoder accepts the canonical form only (minimal lengths, ascending keys, no NaN, no `-0.0`), so a value has one
+//! The decoder accepts the canonical form only (minimal lengths and integers, ascending keys, no NaN, no `-0.0`), so a value has one
 //! accepted encoding even if the bytes come from elsewhere. It visits what the tag says, whatever the type hints:
 //! `#[serde(flatten)]` and internally tagged, adjacently tagged and untagged enums decode. Where a visitor asks for
 //! no kind in particular, a variant is a string or a map of one entry, as in JSON, because serde's buffer takes no enums.
@@ -55,8 +55,10 @@
 //!
 //! Values encode equal exactly if serde sees them equal:
 //!
-//! - Integers carry their width, because a dynamic type can tell them apart: `Bson::Int32(1)` is not `Bson::Int64(1)`.
-//!   `usize` and `isize` are 64 bits wide on every machine, as serde has it.
+//! - Integers are one value whatever their width and sign of their type: `7_u32`, `7_u64` and `7_i64` are one key. Programs
+//!   of two versions, and services of two teams, that declare an id as `i64` and as `u64` hit the same dependencies. A
+//!   dynamic type gets them back as JSON gives them, so that a function cannot tell `Bson::Int32(1)` from `Bson::Int64(1)`
+//!   in its arguments. A float is never an integer: `1.0` is not `1`, and `f32` is not `f64`.
 //! - `-0.0 == 0.0` in Rust, so they share a form and a worker decodes `0.0`. NaN equals nothing, itself included, so it
 //!   cannot be looked up again and is refused.
 //! - Maps are sorted, so a `HashMap` and a `BTreeMap` of equal content encode equal. An ordered map (`bson::Document`,
@@ -82,7 +84,7 @@
 //! The ideas are those of deterministic CBOR (RFC 8949, section 4.2: shortest form, keys in the order of their encoded
 //! bytes, no duplicates) and of postcard (explicit options, LEB128 lengths). Neither fits as it is.
 //! CBOR has one `null`: serde's bindings write `None` and `()` as it, and `Some(x)` as `x`, so `None`, `Some(None)` and
-//! `()` are one key, and so are integers of different width. postcard does not describe itself, so `deserialize_any`,
+//! `()` are one key. postcard does not describe itself, so `deserialize_any`,
 //! and with it flattening, tagged and untagged enums and `ObjectId`s, cannot be decoded; it names variants by index,
 //! and leaves maps unsorted.
 
@@ -112,7 +114,15 @@ pub const MAX_DEPTH: usize = 128;
 /// A NaN, more than `limit` bytes (writing stops there), more than [`MAX_DEPTH`] levels, a map with the same key twice,
 /// and whatever the value's `Serialize` reports.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>, EncodeError> {
-    let mut encoder = encoder::Encoder::new(limit);
+    let mut encoder = encoder::Encoder::new(limit, Integers::ByValue);
+    value.serialize(&mut encoder)?;
+    Ok(encoder.finish())
+}
+
+/// Encodes a value with integers of the width that their types have: for results, which come back as they were. They are
+/// no key, and the bytes are no canonical form.
+pub(crate) fn to_vec_as_typed<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>, EncodeError> {
+    let mut encoder = encoder::Encoder::new(limit, Integers::AsTyped);
     value.serialize(&mut encoder)?;
     Ok(encoder.finish())
 }
@@ -127,15 +137,33 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>,
 /// Bytes that are not the canonical encoding of a value of this type, with what was wrong and where; bytes after the
 /// value are refused as well.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut decoder = decoder::Decoder::new(bytes);
+    decode(bytes, Integers::ByValue)
+}
+
+/// Decodes a value that [`to_vec_as_typed`] encoded.
+pub(crate) fn from_slice_as_typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode(bytes, Integers::AsTyped)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], integers: Integers) -> Result<T, DecodeError> {
+    let mut decoder = decoder::Decoder::new(bytes, integers);
     let value = T::deserialize(&mut decoder).map_err(|error| decoder.locate(error))?;
     decoder.finish()?;
     Ok(value)
 }
 
+/// How integers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Integers {
+    /// One form a value.
+    ByValue,
+    /// One form a type and value.
+    AsTyped,
+}
+
 /// The encodings of the elements of a tuple, each as [`to_vec`] gives it for the element alone. Nothing for `()`.
 pub(crate) fn elements(bytes: &[u8]) -> Result<Vec<&[u8]>, DecodeError> {
-    let mut decoder = decoder::Decoder::new(bytes);
+    let mut decoder = decoder::Decoder::new(bytes, Integers::ByValue);
     let mut elements = Vec::new();
     if decoder.byte()? == tag::TUPLE {
         while !decoder.ended()? {

@@ -8,7 +8,7 @@ use serde::ser::{
 };
 
 use super::encoder::{Encoder, Entry, Result, leb128};
-use super::{EncodeError, tag};
+use super::{EncodeError, Integers, tag};
 
 impl Encoder {
     fn items(&mut self) -> Result<Items<'_>> {
@@ -25,7 +25,14 @@ impl Encoder {
 macro_rules! integers {
     ($($method:ident($type:ty) => $tag:ident,)*) => {
         $(fn $method(self, value: $type) -> Result {
-            self.fixed(tag::$tag, value.to_be_bytes())
+            match self.integers {
+                Integers::AsTyped => self.fixed(tag::$tag, value.to_be_bytes()),
+                Integers::ByValue => match u128::try_from(value) {
+                    Ok(natural) => self.natural(natural),
+                    // All types but `u128` are within `i128`, and nothing of `u128` is below 0.
+                    Err(_) => self.negative(value as i128),
+                },
+            }
         })*
     };
 }

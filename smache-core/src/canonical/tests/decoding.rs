@@ -126,6 +126,9 @@ fn only_the_canonical_form_is_accepted() {
     not_canonical::<String>(b"\x11\x80\x00", "shortest");
     not_canonical::<String>(b"\x11\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", "64 bits");
     not_canonical::<String>(b"\x11\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "64 bits");
+    not_canonical::<u64>(b"\x05\0\x01", "an integer");
+    not_canonical::<i64>(b"\x09\x01", "an integer");
+    not_canonical::<Value>(b"\x0a\xff\xff", "an integer");
     not_canonical::<f32>(b"\x0e\x80\0\0\0", "negative zero");
     not_canonical::<f64>(b"\x0f\x80\0\0\0\0\0\0\0", "negative zero");
     not_canonical::<f32>(b"\x0e\x7f\xc0\0\0", "not a number");

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_bytes::ByteBuf;
 
 use super::super::encoder::Encoder;
-use super::super::{EncodeError, MAX_DEPTH, to_vec};
+use super::super::{EncodeError, Integers, MAX_DEPTH, to_vec};
 use super::{Holder, Id, Kind, LIMIT, Unit, encode, nested};
 
 /// A map whose entries come as they are listed.
@@ -86,15 +86,20 @@ fn the_format_is_what_is_documented() {
         "04 ff" 255_u8;
         "05 0102" 0x0102_u16;
         "06 01020304" 0x0102_0304_u32;
-        "07 0000000000000001" 1_u64;
-        "07 0000000000000001" 1_usize;
-        "08 00000000000000000000000000000001" 1_u128;
+        "07 0000000100000000" 0x1_0000_0000_u64;
+        "08 00000000000000010000000000000000" 0x1_0000_0000_0000_0000_u128;
+        "04 01" 1_u64;
+        "04 01" 1_usize;
+        "04 01" 1_i128;
+        "04 80" 128_i16;
         "09 ff" -1_i8;
-        "0a fffe" -2_i16;
-        "0b 00000003" 3_i32;
-        "0c ffffffffffffffff" -1_i64;
-        "0c ffffffffffffffff" -1_isize;
-        "0d ffffffffffffffffffffffffffffffff" -1_i128;
+        "09 ff" -1_i64;
+        "09 ff" -1_isize;
+        "09 80" -128_i128;
+        "0a ff7f" -129_i32;
+        "0b ffff7fff" -32_769_i64;
+        "0c ffffffff7fffffff" -2_147_483_649_i64;
+        "0d ffffffffffffffff7fffffffffffffff" -9_223_372_036_854_775_809_i128;
         "0e 3fc00000" 1.5_f32;
         "0e 00000000" -0.0_f32;
         "0f 3ff8000000000000" 1.5_f64;
@@ -115,7 +120,7 @@ fn the_format_is_what_is_documented() {
         "17 1100 0403 110161 0402 110162 0401 11026161 0404 00"
             BTreeMap::from([("b", 1_u8), ("a", 2), ("", 3), ("aa", 4)]);
         "18 110161 0402 11046b696e64 1905456d707479 00" Holder { kind: Kind::Empty, a: 2_u8 };
-        "06 00000009" Id(9);
+        "04 09" Id(9);
         "19 05 456d707479" Kind::<u8>::Empty;
         "1a 03 4f6e65 0401" Kind::One(1_u8);
         "1b 03 54776f 0401 0402 00" Kind::Two(1_u8, 2);
@@ -140,7 +145,7 @@ fn different_values_have_different_bytes() {
         vec![Vec::<u8>::new()], vec![Vec::<u8>::new(), vec![]], vec![vec![1_u8], vec![2]], vec![vec![1_u8, 2]],
         vec![(); 2], vec![(); 3], [(); 0], ((), ()), (), None::<()>, Some(()), Some(None::<()>), Some(Some(())),
         vec![None::<()>], vec![Some(())], true, false, 'a', '\0', ByteBuf::from(*b"a"), ByteBuf::new(), vec![b'a'],
-        1_u8, 1_u16, 1_u32, 1_u64, 1_u128, 1_i8, 1_i16, 1_i32, 1_i64, 1_i128, 1_f32, 1_f64, -1_i8, -1_i64, 255_u8,
+        1_u8, 1_f32, 1_f64, -1_i8, -129_i16, i32::MIN, i64::MIN, 255_u8, 256_u16, 65_536_u32,
         u64::MAX, u128::MAX, i128::MIN, i128::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, 0_f64,
         Kind::<u8>::Empty, Kind::One(1_u8), Kind::One(Some(1_u8)), Kind::One([1_u8, 1]), Kind::Two(1_u8, 1),
         Kind::Named { z: 1_u8, a: None }, Kind::Named { z: 1_u8, a: Some(1) }, BTreeMap::from([("One", 1_u8)]),
@@ -183,7 +188,7 @@ fn the_order_of_fields_does_not_matter() {
 #[test]
 fn a_map_of_at_most_one_entry_does_not_allocate_to_sort() {
     let allocated = |value: &BTreeMap<&str, BTreeMap<u8, Id>>| {
-        let mut encoder = Encoder::new(LIMIT);
+        let mut encoder = Encoder::new(LIMIT, Integers::ByValue);
         value.serialize(&mut encoder).expect("the value is encodable");
         encoder.sorting_memory()
     };

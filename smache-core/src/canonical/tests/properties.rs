@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::Value;
 
-use super::super::{elements, from_slice};
+use super::super::{elements, from_slice, from_slice_as_typed, to_vec_as_typed};
 use super::{Adjacent, Flat, Internal, Kind, Nested, Untagged, encode};
 
 /// Holds every kind that serde has.
@@ -69,6 +69,16 @@ fn rich() -> impl Strategy<Value = Rich> {
     })
 }
 
+/// Numbers around the bounds of types.
+fn number() -> impl Strategy<Value = i128> {
+    let bound = prop::sample::select(vec![0_u32, 7, 8, 15, 16, 31, 32, 63, 64, 126]);
+    let near = (bound, -2..=2_i128, any::<bool>()).prop_map(|(bits, by, below)| {
+        let power = 1_i128 << bits;
+        if below { -power + by } else { power + by }
+    });
+    prop_oneof![3 => near, 1 => any::<i64>().prop_map(i128::from)]
+}
+
 /// Bytes that are mostly tags and short lengths, and so get far into the decoder.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![4 => 0..0x1e_u8, 1 => any::<u8>()], 0..64)
@@ -108,6 +118,32 @@ proptest! {
         let alone = [encode(&a), encode(&b), encode(&c)];
         let tuple = encode(&(a, b, c));
         prop_assert_eq!(elements(&tuple), Ok(alone.iter().map(Vec::as_slice).collect()));
+    }
+
+    #[test]
+    fn integers_are_one_key_exactly_if_they_are_one_number(a in number(), b in number()) {
+        let forms = |n: i128| {
+            let mut forms = vec![encode(&n)];
+            macro_rules! as_types {
+                ($($type:ty)*) => { $(forms.extend(<$type>::try_from(n).ok().map(|n| encode(&n)));)* };
+            }
+            as_types!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 isize);
+            forms
+        };
+        for (one, other) in forms(a).iter().flat_map(|one| forms(b).into_iter().map(move |other| (one.clone(), other))) {
+            prop_assert_eq!(one == other, a == b);
+        }
+        for bytes in forms(a) {
+            prop_assert_eq!(from_slice::<i128>(&bytes), Ok(a));
+            prop_assert_eq!(from_slice::<u32>(&bytes).ok(), u32::try_from(a).ok());
+            prop_assert_eq!(from_slice::<i64>(&bytes).ok(), i64::try_from(a).ok());
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_as_typed_decodes_equal(value in rich()) {
+        let bytes = to_vec_as_typed(&value, super::LIMIT).expect("encodable");
+        prop_assert_eq!(from_slice_as_typed::<Rich>(&bytes), Ok(value));
     }
 
     #[test]
