@@ -7,6 +7,9 @@ use smache_core::{Error, ErrorKind, Position, Result};
 /// The most bytes that a token in a [`Position`] may have.
 const MAX_TOKEN: usize = 16 * 1024;
 
+/// The server itself refuses the tokens of other histories.
+const HISTORY: &str = "mongodb";
+
 /// How a token starts that is MongoDB's own: the type of a timestamp in its sortable format, then seconds and counter.
 const SORTABLE: u8 = 0x82;
 
@@ -33,7 +36,7 @@ impl Place {
     /// The start of a stream that no change was read from yet.
     pub(crate) fn start(token: &RawDocument, time: ClusterTime) -> Self {
         let order = sortable(token).unwrap_or_else(|| counted(time, 0));
-        Self(Position { order: order.into(), token: Bytes::copy_from_slice(token.as_bytes()) })
+        Self(Position::new(HISTORY, order, Bytes::copy_from_slice(token.as_bytes())))
     }
 
     /// A saved position.
@@ -56,7 +59,7 @@ impl Place {
             ((last, _), Some(time)) if time > last => counted(time, 0),
             ((last, steps), _) => counted(last, steps + 1),
         });
-        self.0 = Position { order: order.into(), token: Bytes::copy_from_slice(token.as_bytes()) };
+        self.0 = Position::new(HISTORY, order, Bytes::copy_from_slice(token.as_bytes()));
     }
 
     /// Whether a token is the one that it stands at.
@@ -77,7 +80,7 @@ impl Place {
 
     fn count(&self) -> (ClusterTime, u64) {
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
-        match self.0.order.split_at_checked(8) {
+        match self.0.place().split_at_checked(8) {
             Some((time, steps)) => (ClusterTime(number(time)), number(steps)),
             None => (ClusterTime::default(), 0),
         }

@@ -366,7 +366,7 @@ mod tests {
             rev: 9,
             sweep: Sweep::Under { walk: vec![8], after: vec![1, 2] },
             sources: [(source.clone(), SourceVouch::unarmed(Epoch::from_bytes([2; 16])))].into(),
-            positions: [(source, Position { order: vec![1].into(), token: vec![2].into() })].into(),
+            positions: [(source, Position::new("one", [1], vec![2]))].into(),
             feeds: vec![Feed {
                 name: "feed".into(),
                 holder: Token::from_bytes([3; 16]),

@@ -1,14 +1,15 @@
 -- Prepended to the scripts that take a feed's step, behind records.lua.
 --
 -- A feed is a hash `f:<feed>`: n fence, h holder, u until when it is led. Positions are the fields of `p`, by source:
--- four bytes of length, order, token. A step is written as feed, fence, leadership, lease (empty: as it is), arm,
--- incarnation, and then (source, order, token, a random epoch) each.
+-- four bytes of length, order, token. A step is written as feed, fence, leadership, lease (empty: as it is), deadline (empty:
+-- none), arm, incarnation, and then (source, order, token, a random epoch) each.
 local function read_step(at)
     local step = {
         feed = PREFIX .. 'f:' .. ARGV[at], fence = ARGV[at + 1], leadership = tonumber(ARGV[at + 2]),
-        lease = tonumber(ARGV[at + 3]), arm = ARGV[at + 4] == '1', incarnation = ARGV[at + 5], positions = {},
+        lease = tonumber(ARGV[at + 3]), deadline = tonumber(ARGV[at + 4]), arm = ARGV[at + 5] == '1',
+        incarnation = ARGV[at + 6], positions = {},
     }
-    for place = at + 6, #ARGV, 4 do
+    for place = at + 7, #ARGV, 4 do
         step.positions[#step.positions + 1] =
             { source = ARGV[place], order = ARGV[place + 1], token = ARGV[place + 2], epoch = ARGV[place + 3] }
     end
@@ -28,14 +29,18 @@ local function sorts_before(one, other)
     return #one < #other
 end
 
+-- Says whether the position is taken: not where the saved one is of another history, which the first sixteen bytes of an
+-- order name, or a later one of the same.
 local function save_position(position, even_back)
     local key = PREFIX .. 'p'
     if not even_back then
         local saved = call('HGET', key, position.source)
         if saved then
-            local length = struct.unpack('>I4', saved)
-            if sorts_before(position.order, string.sub(saved, 5, 4 + length)) then return end
+            local order = string.sub(saved, 5, 4 + struct.unpack('>I4', saved))
+            if string.sub(position.order, 1, 16) ~= string.sub(order, 1, 16) then return false end
+            if sorts_before(position.order, order) then return false end
         end
     end
     call('HSET', key, position.source, struct.pack('>I4', #position.order) .. position.order .. position.token)
+    return true
 end

@@ -82,11 +82,14 @@ end
 
 local function save_step()
     for _, position in ipairs(step.positions) do
-        save_position(position, false)
-        local source = read_source(position.source) or { epoch = position.epoch, kind = 'f', lease = 0, armed = '' }
-        if step.lease and source.kind == 'f' then source.lease = math.max(source.lease, NOW + step.lease) end
-        if step.arm then source.armed = step.incarnation end
-        write_source(position.source, source)
+        if save_position(position, false) then
+            local source = read_source(position.source) or { epoch = position.epoch, kind = 'f', lease = 0, armed = '' }
+            if step.lease and source.kind == 'f' then
+                source.lease = math.min(NOW + step.lease, step.deadline or math.huge)
+            end
+            if step.arm then source.armed = step.incarnation end
+            write_source(position.source, source)
+        end
     end
     renew_leadership(step)
 end

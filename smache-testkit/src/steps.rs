@@ -52,7 +52,12 @@ pub(crate) fn source(name: &str) -> SourceId {
 }
 
 pub(crate) fn position(number: u64) -> Position {
-    Position { order: number.to_be_bytes().to_vec().into(), token: format!("token {number}").into_bytes().into() }
+    position_in("the history", number)
+}
+
+/// A place in a history of that name.
+pub(crate) fn position_in(history: &str, number: u64) -> Position {
+    Position::new(history, number.to_be_bytes(), format!("token {number}"))
 }
 
 /// A run that holds its lease.
@@ -271,6 +276,7 @@ impl Leader {
             incarnation: store.positions(&[]).await.expect("positions").incarnation,
             positions: sources.iter().map(|name| (source(name), position(number))).collect(),
             lease: None,
+            deadline: None,
             arm: false,
         }
     }

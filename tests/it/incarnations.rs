@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use smache::{
-    Freshness, Result, Smache,
+    Entity, Freshness, Result, Smache,
     backend::EntityType,
+    computed,
     memory::{Loss, Memory, MemorySource},
 };
 use tokio::time::Instant;
@@ -48,6 +50,45 @@ async fn a_replaced_store_vouches_for_nothing_until_the_feed_has_replayed() -> R
     smache.run_until_idle().await?;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie", "and goes on");
     Ok(())
+}
+
+/// A source that only the other program has.
+#[derive(Debug, Clone, Serialize, Deserialize, Entity)]
+#[entity(source = "posts")]
+struct Post {
+    #[entity(id)]
+    id: u64,
+    text: String,
+}
+
+#[computed]
+async fn shouted(post: Entity<Post>) -> String {
+    post.text.to_uppercase()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_program_attaches_the_sources_that_it_has_to_a_replaced_store() -> Result<()> {
+    let memory = memory();
+    let world = World::attached_to(memory.clone());
+    world.put(1, "Anna").await?;
+    let posts = MemorySource::<Post>::without_feed();
+    posts.insert(Post { id: 1, text: "hello".into() })?;
+    let users = world.start().await?;
+    let other = Smache::builder("world").backend(memory.clone()).source(posts).register::<shouted>().upkeep(false);
+    let other = other.build().await?;
+    users.get(greeting(1)).await?;
+    other.get(shouted(1u64)).await?;
+    memory.simulate_restart(Loss::Nothing);
+    until("one program attaches its own", async || {
+        users.run_until_idle().await?;
+        users.is_fresh(greeting(1)).await
+    })
+    .await?;
+    until("and the other one its own", async || {
+        other.run_until_idle().await?;
+        other.is_fresh(shouted(1u64)).await
+    })
+    .await
 }
 
 #[tokio::test(start_paused = true)]

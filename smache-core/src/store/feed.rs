@@ -4,17 +4,51 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{FeedId, Incarnation, SourceId};
+use crate::{FeedId, Incarnation, SourceId, Timestamp};
 
-/// A place in the history of a feed.
+/// A place in one history of a feed.
 ///
-/// Positions of one feed compare by `order`, byte by byte; `token` is what the source needs to continue there.
+/// A feed whose data are replaced (a file that is made again, a server that is restored, a set that is initiated again)
+/// goes on in another history. Places of two histories do not compare, whatever their numbers say.
+///
+/// Stores keep both fields as they are: [`order`](Self::order) begins with the [history](Self::history).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Sorts like the history.
+    /// Within one history it sorts like the history, byte by byte.
     pub order: Bytes,
-    /// Opaque, at most 16 KiB.
+    /// What the source needs to continue there: opaque, at most 16 KiB.
     pub token: Bytes,
+}
+
+impl Position {
+    /// How many bytes of an order name the history.
+    pub const HISTORY: usize = 16;
+
+    /// A place in the history of that name, such as the identity of a server or a file. `order` sorts like the history.
+    #[must_use]
+    pub fn new(history: impl AsRef<[u8]>, order: impl AsRef<[u8]>, token: impl Into<Bytes>) -> Self {
+        let name = blake3::hash(history.as_ref());
+        let order = [&name.as_bytes()[..Self::HISTORY], order.as_ref()].concat();
+        Self { order: order.into(), token: token.into() }
+    }
+
+    /// Names the history: equal for places that compare.
+    #[must_use]
+    pub fn history(&self) -> &[u8] {
+        self.order.get(..Self::HISTORY).unwrap_or(&self.order)
+    }
+
+    /// The place within the history, as it was given to [`new`](Self::new).
+    #[must_use]
+    pub fn place(&self) -> &[u8] {
+        self.order.get(Self::HISTORY..).unwrap_or_default()
+    }
+
+    /// Whether a store takes this position where it has saved another one: it is no earlier place of the same history.
+    #[must_use]
+    pub fn follows(&self, saved: &Self) -> bool {
+        self.history() == saved.history() && self.order >= saved.order
+    }
 }
 
 /// Saved positions, in the order they were asked for.
@@ -24,6 +58,15 @@ pub struct Positions {
     pub positions: Vec<Option<Position>>,
     /// The incarnation they were read on; a [`FeedStep`] on another one is refused.
     pub incarnation: Incarnation,
+}
+
+impl FeedStep {
+    /// Until when the feed vouches by this step, if it does, at a time of the store's clock.
+    #[must_use]
+    pub fn valid_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = now.after(self.lease?);
+        Some(self.deadline.map_or(until, |deadline| deadline.min(until)))
+    }
 }
 
 /// Whether this process leads a feed.
@@ -57,6 +100,9 @@ pub struct FeedStep {
     pub positions: Vec<(SourceId, Position)>,
     /// For how long from now the feed vouches for the sources; `None` leaves their leases as they are.
     pub lease: Option<Duration>,
+    /// The store's time at which the lease ends in any case, however long the step was on its way; `None` for a leader
+    /// that does not know the store's time yet.
+    pub deadline: Option<Timestamp>,
     /// Whether everything up to the present was replayed, so that this incarnation may vouch.
     pub arm: bool,
 }

@@ -133,6 +133,10 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST remember the clock of a dependency that nobody has yet `dynamic_dependency_unknown_when_it_changed`
     /// - MUST give every stale entry a job unless it is lazy `every_stale_entry_has_a_job`, `lazy_entry_gets_no_job`
     /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
+    /// - MUST NOT arm or lease a source whose position it does not take, because the saved one is of another history or a
+    ///   later one of the same `position_that_is_not_taken_vouches_for_nothing`
+    /// - MUST let the newest step of the leader overwrite the leases, and end them at its deadline
+    ///   `newest_step_overwrites_the_lease`, `late_step_vouches_no_longer_than_its_deadline`
     /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
     /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`

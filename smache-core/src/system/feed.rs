@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::{Inner, Moment, Smache, background::Steps, read::jittered};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
-    Position, Result, SourceId, Start, Token, Topic,
+    Position, Result, SourceId, Start, Timestamp, Token, Topic,
 };
 
 /// How long a leader is taken to be alive after its last step.
@@ -23,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Pauses after an error.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at what the store says of the sources, and at its clock.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long `build` waits for the sources to be vouched for.
 const START: Duration = Duration::from_secs(15);
 
@@ -96,6 +98,23 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
     }
 }
 
+/// What the store's clock showed when it was last asked. The answer came at that instant, so the clock shows no less.
+#[derive(Debug, Clone, Copy)]
+struct StoreClock {
+    told: Timestamp,
+    at: Instant,
+}
+
+impl StoreClock {
+    /// What the clock showed at an instant, or a little less.
+    fn at(self, instant: Instant) -> Timestamp {
+        match instant.checked_duration_since(self.at) {
+            Some(later) => self.told.after(later),
+            None => self.told.before(self.at.duration_since(instant)),
+        }
+    }
+}
+
 struct Leader {
     inner: Arc<Inner>,
     id: FeedId,
@@ -162,9 +181,9 @@ impl Leader {
         let sources = self.inner.routes.vouched(self.topics.iter().map(|topic| topic.source.clone()));
         let known = async {
             let saved = self.step("positions", self.inner.store.positions(&sources)).await?;
-            Ok((saved, self.disowned(&sources).await?))
+            Ok((saved, self.look(&sources).await?))
         };
-        let (mut saved, disowned) = self.leading(fence, known).await?;
+        let (mut saved, (disowned, mut clock)) = self.leading(fence, known).await?;
         for (source, position) in sources.iter().zip(&mut saved.positions) {
             if disowned.contains(source) {
                 *position = None;
@@ -178,19 +197,22 @@ impl Leader {
             incarnation: incarnation.clone(),
             positions,
             lease: None,
+            deadline: None,
             arm: false,
         };
         let mut stream = self.resume(&sources, &saved, &step).await?;
         self.progress.send_modify(|progress| progress.error = None);
         let mut looked = tokio::time::Instant::now();
         loop {
-            if looked.elapsed() > LEADERSHIP {
-                stream = self.adopt(stream, &self.disowned(&sources).await?, &step).await?;
+            if looked.elapsed() > LOOK {
+                let disowned;
+                (disowned, clock) = self.look(&sources).await?;
+                stream = self.adopt(stream, &disowned, &step).await?;
                 looked = tokio::time::Instant::now();
             }
             match self.next(stream.as_mut()).await {
                 // What a change leads to may take as long to find out as to write down.
-                Ok(batch) => self.leading(fence, self.hand_over(batch, &sources, &step)).await?,
+                Ok(batch) => self.leading(fence, self.hand_over(batch, &sources, clock, &step)).await?,
                 // A feed that cannot be read past this place would be lost again and again.
                 Err(error) if error.kind() == ErrorKind::HistoryLost => {
                     stream = self.start_over(&error, &sources, &step).await?;
@@ -203,7 +225,9 @@ impl Leader {
     /// The sources for which nobody needs to vouch any more since another program reports their changes itself: it has them
     /// without a feed, or had. A feed that leads them takes them back with a new epoch, or the values that were stored
     /// meanwhile would stay fresh with a feed that is dead.
-    async fn disowned(&self, sources: &[SourceId]) -> Result<Vec<SourceId>> {
+    ///
+    /// The same look tells the store's time.
+    async fn look(&self, sources: &[SourceId]) -> Result<(Vec<SourceId>, StoreClock)> {
         let lookup = self.step("lookup", self.inner.store.lookup(&[])).await?;
         let is_disowned =
             |source: &&SourceId| lookup.vouch.sources.get(*source).is_some_and(|vouch| vouch.lease.is_none());
@@ -211,11 +235,12 @@ impl Leader {
         if !disowned.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?disowned, "another program has these sources without a feed: they start a new epoch");
         }
-        Ok(disowned)
+        Ok((disowned, StoreClock { told: lookup.now, at: Instant::now() }))
     }
 
-    /// Opens the feed after the oldest saved position that is still in the history. What has an older one, or none, starts
-    /// anew: it may be a relation that programs did not know for a while, and must not take its source along.
+    /// Opens the feed after the oldest saved position that is still in the history. What has an older one, one of another
+    /// history, or none, starts anew: it may be a relation that programs did not know for a while, and must not take its
+    /// source along.
     async fn resume(
         &self,
         sources: &[SourceId],
@@ -231,8 +256,13 @@ impl Leader {
                 Err(error) if error.kind() == ErrorKind::HistoryLost => lost = Some(error),
                 opened => {
                     let stream = opened?;
+                    if stream.position().history() != position.history() {
+                        let message = "the feed goes on in another history than that of the saved position";
+                        lost = Some(Error::new(ErrorKind::HistoryLost, message));
+                        continue;
+                    }
                     let pairs = sources.iter().zip(saved);
-                    let anew = pairs.filter(|(_, saved)| saved.as_ref().is_none_or(|saved| saved < position));
+                    let anew = pairs.filter(|(_, saved)| saved.as_ref().is_none_or(|saved| !saved.follows(position)));
                     let anew: Vec<SourceId> = anew.map(|(source, _)| source.clone()).collect();
                     return self.adopt(stream, &anew, step).await;
                 }
@@ -288,6 +318,7 @@ impl Leader {
         &self,
         batch: Batch,
         sources: &[SourceId],
+        clock: StoreClock,
         step: &impl Fn(Vec<(SourceId, Position)>) -> FeedStep,
     ) -> Result<()> {
         let mut reset: Vec<SourceId> = Vec::new();
@@ -309,7 +340,9 @@ impl Leader {
         // Only now, since finding out what is hit may take long: Δ counts from when the batch was read.
         let vouches = self.inner.settings.feed_lease;
         let lease = batch.as_of.map(|as_of| vouches.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
-        let step = FeedStep { lease, arm: batch.as_of.is_some(), ..step(positions) };
+        // The step may be on its way for long, and the store would count from its arrival.
+        let deadline = batch.as_of.map(|as_of| clock.at(as_of).after(vouches));
+        let step = FeedStep { lease, deadline, arm: batch.as_of.is_some(), ..step(positions) };
         self.steps.whole(self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) })).await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);
@@ -369,5 +402,20 @@ impl Leader {
         {
             tracing::debug!(feed = %self.id, error = %error.report(), "the feed passes on with its lease");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stores_time_of_an_instant_is_never_later_than_it_was() {
+        let at = Instant::now() + Duration::from_secs(60);
+        let clock = StoreClock { told: Timestamp::from_millis(10_000), at };
+        assert_eq!(clock.at(at), Timestamp::from_millis(10_000));
+        assert_eq!(clock.at(at + Duration::from_micros(2_900)), Timestamp::from_millis(10_002));
+        assert_eq!(clock.at(at - Duration::from_micros(2_100)), Timestamp::from_millis(9_997));
+        assert_eq!(clock.at(at - Duration::from_secs(30)), Timestamp::from_millis(0));
     }
 }

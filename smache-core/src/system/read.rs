@@ -294,13 +294,17 @@ impl Inner {
 
     /// The store is another one than the application sources were attached on: they start anew on it.
     pub(crate) fn attach_again(self: &Arc<Self>, lookup: &Lookup) {
-        let application = lookup.vouch.sources.get(&SourceId::application());
-        if application.is_some_and(|vouch| vouch.armed.as_ref() == Some(&lookup.incarnation)) {
+        let here = |source: &SourceId| {
+            lookup.vouch.sources.get(source).is_some_and(|vouch| vouch.armed.as_ref() == Some(&lookup.incarnation))
+        };
+        // Each of them: another program may have attached those that it has too.
+        let mut sources = self.application_sources();
+        sources.retain(|source| !here(source));
+        if sources.is_empty() {
             return;
         }
         let inner = Arc::clone(self);
         self.background.spawn(async move {
-            let sources = inner.application_sources();
             if let Err(error) = inner.timed("attach", inner.store.attach(&sources)).await {
                 tracing::warn!(error = %error.report(), "the replaced store does not vouch yet");
             }

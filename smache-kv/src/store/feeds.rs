@@ -195,13 +195,14 @@ impl Step<'_> {
         self.renew(step).await?;
         let mut vouch = self.vouch().await?;
         for (source, position) in &step.positions {
-            if self.position(source).await?.is_none_or(|saved| saved.order <= position.order) {
-                self.put_position(source, position);
+            if self.position(source).await?.is_some_and(|saved| !position.follows(&saved)) {
+                continue;
             }
+            self.put_position(source, position);
             let unarmed = || SourceVouch::unarmed(Epoch::random());
             let vouch = vouch.sources.entry(source.clone()).or_insert_with(unarmed);
-            if let (Some(until), Some(lease)) = (&mut vouch.lease, step.lease) {
-                *until = self.now.after(lease).max(*until);
+            if let (Some(lease), Some(until)) = (&mut vouch.lease, step.valid_until(self.now)) {
+                *lease = until;
             }
             if step.arm {
                 vouch.armed = Some(self.incarnation.clone());

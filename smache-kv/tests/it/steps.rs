@@ -121,6 +121,7 @@ async fn invalidation_again_clears_what_the_feed_left_behind() {
         incarnation,
         positions: Vec::new(),
         lease: None,
+        deadline: None,
         arm: false,
     };
     let invalidation = Invalidation { step: Some(step), ..change("a") };

@@ -94,7 +94,7 @@ impl Table {
     }
 
     pub(super) fn position(&self, number: u64) -> Position {
-        Position { order: number.to_be_bytes().to_vec().into(), token: self.instance.as_bytes().to_vec().into() }
+        Position::new(self.instance.as_bytes(), number.to_be_bytes(), self.instance.as_bytes().to_vec())
     }
 
     /// The number of a position.
@@ -102,7 +102,7 @@ impl Table {
         if position.token != self.instance.as_bytes()[..] {
             return Err(lost("the position is of another memory source: its data did not survive either"));
         }
-        let order = <[u8; 8]>::try_from(&position.order[..]);
+        let order = <[u8; 8]>::try_from(position.place());
         order.map(u64::from_be_bytes).map_err(|_| lost("the position has no number of a change"))
     }
 }

@@ -94,13 +94,14 @@ impl Cache {
     pub(super) fn save_step(&mut self, step: &FeedStep, incarnation: &Incarnation, now: Timestamp) {
         self.renew(step, now);
         for (source, position) in &step.positions {
-            if self.positions.get(source).is_none_or(|saved| saved.order <= position.order) {
-                self.positions.insert(source.clone(), position.clone());
+            if self.positions.get(source).is_some_and(|saved| !position.follows(saved)) {
+                continue;
             }
+            self.positions.insert(source.clone(), position.clone());
             let vouch = Arc::make_mut(&mut self.vouch);
             let vouch = vouch.sources.entry(source.clone()).or_insert_with(|| SourceVouch::unarmed(Epoch::random()));
-            if let (Some(until), Some(lease)) = (&mut vouch.lease, step.lease) {
-                *until = now.after(lease).max(*until);
+            if let (Some(lease), Some(until)) = (&mut vouch.lease, step.valid_until(now)) {
+                *lease = until;
             }
             if step.arm {
                 vouch.armed = Some(incarnation.clone());

@@ -285,12 +285,10 @@ impl Inner {
             space.renew(step);
             let vouches_from = (*began.get_or_insert(space.now)).min(space.now);
             for (name, position) in &step.positions {
-                let saved = space.positions.entry(name.clone()).or_insert_with(|| position.clone());
-                if saved.order > position.order {
-                    // Somebody has come further or has begun anew, and this is a step of before: it knows too little.
+                if space.positions.get(name).is_some_and(|saved| !position.follows(saved)) {
                     continue;
                 }
-                saved.clone_from(position);
+                space.positions.insert(name.clone(), position.clone());
                 let source = space
                     .sources
                     .entry(name.clone())
@@ -299,8 +297,8 @@ impl Inner {
                     source.armed = Some(space.incarnation.clone());
                 }
                 // A source without a lease is the application's, and stays so.
-                if let (Some(lease), Some(more)) = (&mut source.lease, step.lease) {
-                    *lease = (*lease).max(vouches_from.after(more));
+                if let (Some(lease), Some(until)) = (&mut source.lease, step.valid_until(vouches_from)) {
+                    *lease = until;
                 }
             }
             Ok(Change::Write { ticks, answer: () })

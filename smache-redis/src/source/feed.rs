@@ -121,7 +121,7 @@ impl ChangeFeed for TableFeed {
                     "the position is of another table, or of the server before it restarted or failed over",
                 ));
             }
-            stream.at = Place::of(&position.order).ok_or_else(|| lost("the position is no place in a stream"))?;
+            stream.at = Place::of(position.place()).ok_or_else(|| lost("the position is no place in a stream"))?;
             if stream.at > last {
                 return Err(lost("the position is behind the end of the history"));
             }
@@ -259,7 +259,7 @@ fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
 impl ChangeStream for TableStream {
     fn position(&self) -> Position {
         let order = [self.at.millis.to_be_bytes(), self.at.number.to_be_bytes()].concat();
-        Position { order: order.into(), token: self.token.clone().into() }
+        Position::new(&self.token, order, self.token.clone())
     }
 
     async fn next(&mut self) -> Result<Batch> {

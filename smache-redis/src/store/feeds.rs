@@ -21,6 +21,10 @@ pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
         Some(lease) => call.millis(lease.saturating_sub(since)),
         None => call.arg(""),
     };
+    match step.deadline {
+        Some(deadline) => call.arg(deadline.as_millis()),
+        None => call.arg(""),
+    };
     call.flag(step.arm).arg(step.incarnation.as_str());
     for (source, position) in &step.positions {
         call.arg(source.as_str()).arg(position.order.as_ref()).arg(position.token.as_ref());

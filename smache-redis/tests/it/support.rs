@@ -68,7 +68,7 @@ pub(crate) fn feed() -> FeedId {
 }
 
 pub(crate) fn position(number: u64) -> Position {
-    Position { order: number.to_be_bytes().to_vec().into(), token: format!("token {number}").into_bytes().into() }
+    Position::new("the history", number.to_be_bytes(), format!("token {number}"))
 }
 
 pub(crate) struct Run {
@@ -162,6 +162,7 @@ pub(crate) async fn step(store: &dyn CacheStore, of: &SourceId, number: u64) -> 
         incarnation,
         positions: vec![(of.clone(), position(number))],
         lease: None,
+        deadline: None,
         arm: false,
     }
 }

@@ -12,12 +12,13 @@ END $$;
 CREATE OR REPLACE FUNCTION smache_invalidate(
     p_name text, p_jobs boolean, p_deps bytea[], p_causes text[], p_ids bytea[], p_id_causes text[],
     p_feed text, p_fence bigint, p_leadership bigint, p_life text, p_sources text[], p_orders bytea[],
-    p_tokens bytea[], p_lease bigint, p_arm boolean,
+    p_tokens bytea[], p_lease bigint, p_deadline bigint, p_arm boolean,
     OUT outcome bigint, OUT clock bigint, OUT marked bigint, OUT needy bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces := smache_space(p_name, 2);
     t bigint := smache_now();
+    valid_until bigint := least(t + p_lease, CASE WHEN p_lease IS NOT NULL THEN p_deadline END);
     lanes bigint[];
 BEGIN
     outcome := 0;
@@ -65,16 +66,17 @@ BEGIN
     IF p_feed IS NOT NULL THEN
         UPDATE smache_feeds SET until = t + p_leadership WHERE ns = s.ns AND name = p_feed;
         INSERT INTO smache_sources AS v (ns, name, epoch, armed, lease, position_order, position_token)
-            SELECT s.ns, u.name, smache_random(), CASE WHEN p_arm THEN p_life END, coalesce(t + p_lease, 0),
+            SELECT s.ns, u.name, smache_random(), CASE WHEN p_arm THEN p_life END, coalesce(valid_until, 0),
                 u.position_order, u.position_token
             FROM unnest(p_sources, p_orders, p_tokens) AS u (name, position_order, position_token) ORDER BY u.name
         ON CONFLICT (ns, name) DO UPDATE SET
             armed = CASE WHEN p_arm THEN p_life ELSE v.armed END,
             -- A null stays null: the source is the application's.
-            lease = CASE WHEN v.lease IS NULL THEN NULL ELSE greatest(v.lease, t + p_lease) END,
-            position_order = CASE WHEN v.position_order > excluded.position_order THEN v.position_order
-                ELSE excluded.position_order END,
-            position_token = CASE WHEN v.position_order > excluded.position_order THEN v.position_token
-                ELSE excluded.position_token END;
+            lease = CASE WHEN v.lease IS NULL THEN NULL ELSE coalesce(valid_until, v.lease) END,
+            position_order = excluded.position_order, position_token = excluded.position_token
+            -- A position of another history, or an earlier one, is not taken, and the step vouches for nothing by it.
+            WHERE v.position_order IS NULL
+                OR substring(v.position_order FOR 16) = substring(excluded.position_order FOR 16)
+                    AND v.position_order <= excluded.position_order;
     END IF;
 END $$;

@@ -26,7 +26,7 @@ BEGIN
     END IF;
     SELECT i.outcome, i.clock, i.marked, i.needy INTO outcome, clock, marked, needy
         FROM smache_invalidate(p_name, p_jobs, p_deps, p_causes, p_ids, p_id_causes,
-            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) AS i;
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) AS i;
     PERFORM set_config('lock_timeout', bound, true);
     -- Delivered with the commit, to whichever process waits for jobs.
     IF p_jobs AND needy IS NOT NULL THEN

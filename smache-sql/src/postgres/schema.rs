@@ -15,11 +15,11 @@ use crate::{
 ///
 /// It counts the functions as well: a release that changes a file of [`SCHEMA`] raises it, so that no program runs the
 /// functions of an older one.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated. Raised
 /// to [`VERSION`] when a column or a function that it uses is gone or means something else.
-const OLDEST_SERVED: i64 = 2;
+const OLDEST_SERVED: i64 = 3;
 
 /// The oldest server with all that the functions use.
 const OLDEST: i32 = 130_000;
@@ -37,7 +37,8 @@ const SCHEMA: [&str; 7] = [
 
 /// The ways from each version to the next, the first from 1 to 2: what happens to tables and types, and the functions that
 /// are gone or have other arguments.
-const MIGRATIONS: [&str; (VERSION - 1) as usize] = [include_str!("../../queries/postgres/migrations/2.sql")];
+const MIGRATIONS: [&str; (VERSION - 1) as usize] =
+    [include_str!("../../queries/postgres/migrations/2.sql"), include_str!("../../queries/postgres/migrations/3.sql")];
 
 /// How long a migration may take, and wait for the steps that are under way.
 const MIGRATION_BOUND: Duration = Duration::from_secs(600);

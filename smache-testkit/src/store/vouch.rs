@@ -92,13 +92,69 @@ pub async fn restarted_source_vouches_after_it_is_armed(harness: StoreHarness) {
     assert_eq!(freshness().await, Freshness::Unvouched, "the lease is over");
     save(store, FeedStep { lease: Some(LONG), ..leader.step(store, &["users"], 3).await }).await;
     assert!(freshness().await.is_fresh(), "armed, with a lease");
-    save(store, FeedStep { lease: Some(SHORT), ..leader.step(store, &["users"], 4).await }).await;
-    harness.advance(PAUSE).await;
-    assert!(freshness().await.is_fresh(), "a lease is never shortened");
     store.restart(leader.step(store, &["users"], 9).await).await.expect("restart");
     compute_of(store, id(1), "two", &[direct("a")], &[source("users")]).await;
     assert_eq!(freshness().await, Freshness::Unvouched, "restarted again");
     assert_eq!(staleness(store, id(1)).await, Staleness::Fresh);
+}
+
+/// The newest step of the leader says until when it vouches, also where that is sooner than an older one said: the store's
+/// clock may have stepped back meanwhile.
+pub async fn newest_step_overwrites_the_lease(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = vouching(store, "feed", &["users"]).await;
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    assert!(is_fresh(store, id(1)).await, "a long lease");
+    save(store, FeedStep { lease: Some(SHORT), ..leader.step(store, &["users"], 2).await }).await;
+    harness.advance(PAUSE).await;
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched, "a short one came after it");
+    save(store, FeedStep { lease: Some(LONG), ..leader.step(store, &["users"], 2).await }).await;
+    assert!(is_fresh(store, id(1)).await);
+    save(store, leader.step(store, &["users"], 3).await).await;
+    assert!(is_fresh(store, id(1)).await, "a step without a lease leaves it as it is");
+}
+
+/// A step that the network held for long vouches no longer than its leader meant.
+pub async fn late_step_vouches_no_longer_than_its_deadline(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = vouching(store, "feed", &["users"]).await;
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    let now = store.lookup(&[]).await.expect("lookup").now;
+    let step = leader.step(store, &["users"], 2).await;
+    save(store, FeedStep { lease: Some(LONG), deadline: Some(now), ..step.clone() }).await;
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched, "its deadline was over when it came");
+    let deadline = Some(now.after(LONG * 2));
+    save(store, FeedStep { lease: Some(SHORT), deadline, ..step.clone() }).await;
+    harness.advance(PAUSE).await;
+    assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched, "a deadline alone is no lease");
+    save(store, FeedStep { lease: Some(LONG), deadline, ..step }).await;
+    assert!(is_fresh(store, id(1)).await);
+}
+
+/// A step whose position is of another history than the saved one, or before it, says nothing of what comes after the
+/// saved one.
+pub async fn position_that_is_not_taken_vouches_for_nothing(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = lead(store, "feed", LONG).await;
+    store.restart(leader.step(store, &["users"], 5).await).await.expect("restart");
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    let refused = [position_in("another", 9), position_in("another", 1), position(4)];
+    for position in refused {
+        let positions = vec![(source("users"), position.clone())];
+        let step = FeedStep { lease: Some(LONG), arm: true, positions, ..leader.step(store, &[], 0).await };
+        save(store, step).await;
+        assert_eq!(see(store, id(1)).await.freshness, Freshness::Unvouched, "{position:?}");
+        assert_eq!(saved(store, "users").await, Some(crate::steps::position(5)), "{position:?}");
+    }
+    save(store, FeedStep { lease: Some(LONG), arm: true, ..leader.step(store, &["users"], 5).await }).await;
+    assert!(is_fresh(store, id(1)).await, "the same place again");
+    // The other sources of the step are none the worse.
+    let positions = vec![(source("users"), position_in("another", 9)), (source("orders"), position_in("another", 9))];
+    let step = FeedStep { lease: Some(LONG), arm: true, positions, ..leader.step(store, &[], 0).await };
+    save(store, step).await;
+    compute_of(store, id(2), "two", &[], &[source("orders")]).await;
+    assert!(is_fresh(store, id(2)).await);
+    assert_eq!(saved(store, "users").await, Some(position(5)));
 }
 
 /// Beyond the contract: with a lease but unarmed a source does not vouch.

@@ -182,7 +182,7 @@ impl Leader {
     /// A step to a position, which arms and vouches.
     pub(crate) async fn step(&self, store: &dyn CacheStore, position: u8) -> FeedStep {
         let incarnation = store.positions(&[]).await.expect("positions").incarnation;
-        let position = Position { order: vec![position].into(), token: vec![position].into() };
+        let position = Position::new("suite", [position], vec![position]);
         FeedStep {
             feed: feed(),
             fence: self.0,
@@ -190,6 +190,7 @@ impl Leader {
             incarnation,
             positions: vec![(users(), position)],
             lease: Some(LONG),
+            deadline: None,
             arm: true,
         }
     }

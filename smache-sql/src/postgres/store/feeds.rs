@@ -16,7 +16,7 @@ use crate::{
 const INVALIDATE: &str = concat!(
     "SELECT * FROM smache_invalidate(",
     name!(),
-    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 const NEW_EPOCH: &str = concat!("SELECT smache_new_epoch(", name!(), ") AS epoch");
 const ATTACH: &str = concat!("SELECT smache_attach(", name!(), ", $2)");
@@ -68,7 +68,8 @@ impl PostgresStore {
                 Some(step) => {
                     let query = query.bind(step.feed.as_str().to_owned()).bind(number(step.fence));
                     let query = query.bind(millis(step.leadership)).bind(step.incarnation.as_str().to_owned());
-                    positions(query, step).bind(step.lease.map(millis)).bind(step.arm)
+                    let deadline = step.deadline.map(|deadline| number(deadline.as_millis()));
+                    positions(query, step).bind(step.lease.map(millis)).bind(deadline).bind(step.arm)
                 }
                 None => query
                     .bind(None::<String>)
@@ -78,6 +79,7 @@ impl PostgresStore {
                     .bind(None::<Vec<String>>)
                     .bind(None::<Vec<Vec<u8>>>)
                     .bind(None::<Vec<Vec<u8>>>)
+                    .bind(None::<i64>)
                     .bind(None::<i64>)
                     .bind(None::<bool>),
             }

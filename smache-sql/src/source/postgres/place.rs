@@ -70,7 +70,7 @@ impl Place {
             None => (&self.seen, i64::MAX),
         };
         let order = [&snapshot.order()[..], &row.to_be_bytes()].concat();
-        Ok(Position { order: order.into(), token: token.into() })
+        Ok(Position::new(&self.history, order, token))
     }
 
     /// The place of a position. What is not one of this crate is not in the history.

@@ -45,10 +45,8 @@ pub(super) struct Place {
 impl Place {
     /// As a position. Numbers are given in the order of commits, so they order the history.
     pub(super) fn position(&self) -> Position {
-        Position {
-            order: self.row.to_be_bytes().to_vec().into(),
-            token: format!("1:{}:{}:{}", self.history, self.row, self.mark).into(),
-        }
+        let token = format!("1:{}:{}:{}", self.history, self.row, self.mark);
+        Position::new(&self.history, self.row.to_be_bytes(), token)
     }
 
     /// The place of a position. What is not one of this crate is not in the history.

@@ -6,7 +6,7 @@ use smache_core::{Epoch, FeedId, FeedStep, Incarnation, Leadership, Positions, R
 
 use super::{SqliteStore, Step};
 use crate::{
-    cells::{Cells, count, millis, number},
+    cells::{Cells, count, millis, number, timestamp},
     sqlite::link::Statement,
     step::{FENCED, OTHER, refused},
 };
@@ -24,10 +24,10 @@ const RESIGN: &str = "UPDATE smache_feeds SET until = min(until, $4) WHERE ns = 
 const RENEW: &str = "UPDATE smache_feeds SET until = $3 WHERE ns = $1 AND name = $2";
 const SAVE: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, armed, lease, position_order, position_token) \
      VALUES ($1, $2, $3, $4, coalesce($5, 0), $6, $7) ON CONFLICT (ns, name) DO UPDATE SET \
-     armed = coalesce($4, v.armed), \
-     lease = CASE WHEN v.lease IS NULL THEN NULL ELSE max(v.lease, coalesce($5, 0)) END, \
-     position_order = CASE WHEN v.position_order > $6 THEN v.position_order ELSE $6 END, \
-     position_token = CASE WHEN v.position_order > $6 THEN v.position_token ELSE $7 END";
+     armed = coalesce($4, v.armed), lease = CASE WHEN v.lease IS NULL THEN NULL ELSE coalesce($5, v.lease) END, \
+     position_order = $6, position_token = $7 \
+     WHERE v.position_order IS NULL \
+     OR (substr(v.position_order, 1, 16) = substr($6, 1, 16) AND v.position_order <= $6)";
 const RESTART: &str = "INSERT INTO smache_sources (ns, name, epoch, armed, lease, position_order, position_token) \
      VALUES ($1, $2, $3, NULL, 0, $4, $5) ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, armed = NULL, \
      lease = 0, position_order = excluded.position_order, position_token = excluded.position_token";
@@ -148,7 +148,7 @@ impl Step<'_> {
                     .bind(source.as_str().to_owned())
                     .bind(random())
                     .bind(step.arm.then(|| step.incarnation.as_str().to_owned()))
-                    .bind(step.lease.map(|lease| now + millis(lease)))
+                    .bind(step.valid_until(timestamp(now)).map(|until| number(until.as_millis())))
                     .bind(position.order.to_vec())
                     .bind(position.token.to_vec())
             };

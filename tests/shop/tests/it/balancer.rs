@@ -77,8 +77,7 @@ async fn serve(client: TcpStream, server: u16, mut mode: watch::Receiver<Mode>) 
 
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
     let mut part = vec![0; 64 * 1024];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut part).await else { break };
+    while let Ok(read @ 1..) = from.read(&mut part).await {
         until(&mut mode, |mode| mode != Mode::Silent).await;
         if to.write_all(&part[..read]).await.is_err() {
             break;

@@ -16,9 +16,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// For how long a feed is good: what was committed before it, a fresh page shows.
 const FEED_LEASE: Duration = Duration::from_secs(2);
 
-/// Which prices were committed, and when each was known to be.
+/// The prices of a product, and when each was known to be committed.
+type History = Vec<(Instant, i64)>;
+
+/// Which prices were committed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Prices(Arc<Mutex<HashMap<i64, Vec<(Instant, i64)>>>>);
+pub(crate) struct Prices(Arc<Mutex<HashMap<i64, History>>>);
 
 impl Prices {
     pub(crate) fn committed(&self, id: i64, cents: i64) {
@@ -56,10 +59,10 @@ pub(crate) struct Customers {
 }
 
 impl Customers {
-    pub(crate) fn enter(webs: Vec<String>, prices: Prices) -> Self {
+    pub(crate) fn enter(webs: &[String], prices: &Prices) -> Self {
         let (leave, left) = watch::channel(false);
         let (mut tasks, seen) = (JoinSet::new(), Arc::<Mutex<Seen>>::default());
-        for web in webs.iter().chain(&webs) {
+        for web in webs.iter().chain(webs) {
             let (web, prices, seen, left) = (web.clone(), prices.clone(), Arc::clone(&seen), left.clone());
             tasks.spawn(async move {
                 let client = client();

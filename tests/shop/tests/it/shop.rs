@@ -65,7 +65,8 @@ impl Shop {
     }
 
     pub(crate) fn customers(&self, webs: &[&Process]) -> Customers {
-        Customers::enter(webs.iter().map(|web| web.says.clone()).collect(), self.prices.clone())
+        let webs: Vec<String> = webs.iter().map(|web| web.says.clone()).collect();
+        Customers::enter(&webs, &self.prices)
     }
 }
 
