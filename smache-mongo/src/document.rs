@@ -46,12 +46,38 @@ fn written<I: Serialize>(id: &I) -> Result<Bson, BoxError> {
 }
 
 /// The value of a condition as the driver writes it into a document.
+///
+/// # Errors
+/// `Unsupported` for a value that the server compares in another way than a change of it is compared.
 pub(crate) fn value_of(condition: &Condition, source: &str) -> Result<Bson> {
-    written(&condition.value()).map_err(|error| {
-        let message =
-            format!("the value for `{}` of the source `{source}` cannot be a value of MongoDB", condition.field());
+    let field = condition.field();
+    let value = written(&condition.value()).map_err(|error| {
+        let message = format!("the value for `{field}` of the source `{source}` cannot be a value of MongoDB");
         Error::new(ErrorKind::Argument, message).with_source(error)
-    })
+    })?;
+    match incomparable(&value) {
+        Some(why) => {
+            let message = format!("the field `{field}` of the source `{source}` cannot be in a predicate: {why}");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+        None => Ok(value),
+    }
+}
+
+/// Why equality on the server is another one than that of the values in a program.
+fn incomparable(value: &Bson) -> Option<&'static str> {
+    match value {
+        Bson::Document(_) => Some(
+            "a document equals another one only with the same fields in the same order, whatever a program reads of them: \
+             give a field of it a place of its own",
+        ),
+        Bson::Decimal128(_) => Some(
+            "0.1 and 0.10 are one number to the server and two values to a program: keep a whole number of the smallest unit, or \
+             a text",
+        ),
+        Bson::Array(values) => values.iter().find_map(incomparable),
+        _ => None,
+    }
 }
 
 /// The key of the entity that a document (or the key of one) is of.

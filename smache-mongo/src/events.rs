@@ -1,14 +1,11 @@
 //! Events of the change stream as changes of entities.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use mongodb::bson::{Document, RawDocument, doc};
+use mongodb::bson::{Document, RawBson, RawDocument, Timestamp, doc};
 use smache_core::{Change, ChangeKind, Error, ErrorKind, Result, Snapshot, SourceId, Topic};
 
-use crate::{
-    document::{TopicReader, foreign_key, shown_id},
-    position::ClusterTime,
-};
+use crate::document::{TopicReader, foreign_key, shown_id};
 
 /// What one stream watches: the sources by the name of their collection.
 #[derive(Debug)]
@@ -32,6 +29,16 @@ impl Watched {
             collections.entry(topic.name.clone()).or_default().push((topic.source.clone(), reader));
         }
         Ok(Self { database: database.to_owned(), collections })
+    }
+
+    /// The names of the collections.
+    pub(crate) fn collections(&self) -> impl Iterator<Item = &String> {
+        self.collections.keys()
+    }
+
+    /// Whether it is one of the collections.
+    pub(crate) fn has(&self, collection: &str) -> bool {
+        self.collections.contains_key(collection)
     }
 
     /// The sources and how they are read.
@@ -92,7 +99,7 @@ pub(crate) struct Event<'a> {
     /// What happened.
     pub(crate) operation: &'a str,
     /// When, by the cluster's clock.
-    pub(crate) time: Option<ClusterTime>,
+    pub(crate) time: Option<Timestamp>,
     collection: Option<&'a str>,
     renamed_to: Option<(&'a str, &'a str)>,
     key: Option<&'a RawDocument>,
@@ -100,6 +107,9 @@ pub(crate) struct Event<'a> {
     after: Option<&'a RawDocument>,
     fields: Option<Vec<String>>,
 }
+
+/// The operations on one document. All others are on collections or more.
+const ON_DOCUMENTS: [&str; 4] = ["insert", "update", "replace", "delete"];
 
 impl<'a> Event<'a> {
     /// Reads an event.
@@ -121,7 +131,7 @@ impl<'a> Event<'a> {
         Ok(Self {
             token,
             operation,
-            time: event.get_timestamp("clusterTime").ok().map(ClusterTime::from),
+            time: event.get_timestamp("clusterTime").ok(),
             collection: place("ns").and_then(|(_, collection)| collection),
             renamed_to: place("to").and_then(|(database, collection)| Some((database?, collection?))),
             key: part("documentKey"),
@@ -129,6 +139,21 @@ impl<'a> Event<'a> {
             after: part("fullDocument"),
             fields: part("updateDescription").and_then(fields),
         })
+    }
+
+    /// The document's collection and key, if it is a change of one.
+    pub(crate) fn document(&self) -> Option<(&'a str, &'a RawDocument)> {
+        if ON_DOCUMENTS.contains(&self.operation) { self.collection.zip(self.key) } else { None }
+    }
+
+    /// The fields that have changed, if they are known. An update by a pipeline comes as a replacement where its description
+    /// would be longer than the document; what it has changed is the difference of the images.
+    fn changed(&self) -> Option<Vec<String>> {
+        match self.operation {
+            "update" => self.fields.clone(),
+            "replace" => difference(self.before?, self.after?),
+            _ => None,
+        }
     }
 }
 
@@ -156,6 +181,21 @@ fn fields(update: &RawDocument) -> Option<Vec<String>> {
     Some(fields).filter(|fields| !fields.is_empty())
 }
 
+/// The top-level fields in which two images differ. A number that is not equal to itself counts as another one.
+fn difference(before: &RawDocument, after: &RawDocument) -> Option<Vec<String>> {
+    let fields = |document: &'_ RawDocument| {
+        let all = document.iter().map(|field| field.ok().map(|(name, value)| (name.to_string(), value.to_raw_bson())));
+        all.collect::<Option<BTreeMap<String, RawBson>>>()
+    };
+    let (before, after) = (fields(before)?, fields(after)?);
+    let differs = |name: &&String| before.get(*name) != after.get(*name);
+    let mut all: Vec<String> = before.keys().chain(after.keys()).filter(differs).cloned().collect();
+    all.sort_unstable();
+    all.dedup();
+    // Without a difference the order of the fields has changed, which is told in some other way.
+    Some(all).filter(|all| !all.is_empty())
+}
+
 fn change(source: &SourceId, reader: &TopicReader, kind: ChangeKind, event: &Event<'_>) -> Change {
     let Some(document_key) = event.key else {
         tracing::warn!(%source, operation = event.operation, "an event names no document: the whole source counts as changed");
@@ -179,7 +219,7 @@ fn change(source: &SourceId, reader: &TopicReader, kind: ChangeKind, event: &Eve
     let mut change = Change::new(source.clone(), key.clone(), kind);
     change.before = if kind == ChangeKind::Insert { Snapshot::Absent } else { image(event.before) };
     change.after = if kind == ChangeKind::Delete { Snapshot::Absent } else { image(event.after) };
-    change.fields = if event.operation == "update" { event.fields.clone() } else { None };
+    change.fields = event.changed();
     change
 }
 

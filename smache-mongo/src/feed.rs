@@ -16,6 +16,7 @@ use crate::{
     document::TopicReader,
     error::{bounded, classify},
     events::Watched,
+    history::{Identity, lost},
     position::Place,
     primary::Primary,
     stream::{MongoStream, Reply},
@@ -53,6 +54,25 @@ impl MongoFeed {
     pub(crate) async fn primary(&self) -> Result<Primary> {
         let doing = format!("asking for the primary of the database `{}`", self.database.name());
         Primary::ask(&self.database, self.timeout, &doing).await
+    }
+
+    /// Asks the server which history it has.
+    pub(crate) async fn identity(&self, watched: &Watched) -> Result<Identity> {
+        let doing = self.doing();
+        let names: Vec<&String> = watched.collections().collect();
+        bounded(self.timeout, ErrorKind::Unavailable, &doing, Identity::ask(&self.database, &names, &doing)).await
+    }
+
+    /// Looks whether the server has the history of a saved position, and has come as far.
+    pub(crate) async fn check_history(&self, watched: &Watched, place: &Place, now: &Identity) -> Result<()> {
+        let doing = self.doing();
+        let primary = self.primary().await?;
+        if place.time().is_some_and(|time| time > primary.time) {
+            // The server takes such a token, and is silent until its clock is there.
+            return Err(lost(&doing, "its time is still to come on this server, which was put back to an older state"));
+        }
+        let watched = |name: &str| watched.has(name);
+        place.origin().check(now, watched, &self.database, self.timeout, &doing).await
     }
 
     /// All sources must be on the server and in the database of this feed: those of another one would go unwatched.
@@ -105,11 +125,17 @@ impl MongoFeed {
             Ok((cursor, first))
         };
         // Unreachable rather than slow: a server that can be reached opens a stream at once.
-        let (cursor, first) = bounded(self.timeout, ErrorKind::Unavailable, &doing, opening).await?;
-        match first {
+        let opened = bounded(self.timeout, ErrorKind::Unavailable, &doing, opening).await;
+        let opened = opened.and_then(|(cursor, first)| match first {
             Some(first) => Ok((cursor, Reply::new(first.map_err(|error| classify(error, &doing))?))),
             None => Err(closed(&doing)),
-        }
+        });
+        opened.map_err(|error| match (error.kind(), after) {
+            // For what is no token of its own a server has some dozens of codes, some of which also mean other things. If it
+            // is not the token, the start without one fails as well, and nothing is lost by that.
+            (ErrorKind::WrongServer, Some(_)) => refused(&doing).with_source(error),
+            _ => error,
+        })
     }
 
     /// Waits for the next reply.
@@ -119,6 +145,10 @@ impl MongoFeed {
         let reply = bounded(AWAIT + self.timeout, ErrorKind::Unavailable, &doing, next).await?;
         reply.map(Reply::new).ok_or_else(|| closed(&doing))
     }
+}
+
+fn refused(doing: &str) -> Error {
+    Error::new(ErrorKind::HistoryLost, format!("{doing}: the server does not take the saved position"))
 }
 
 fn closed(doing: &str) -> Error {

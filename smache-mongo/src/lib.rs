@@ -10,6 +10,7 @@ mod events;
 mod examine;
 mod expression;
 mod feed;
+mod history;
 mod job;
 mod keys;
 mod link;

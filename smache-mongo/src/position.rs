@@ -1,14 +1,17 @@
 //! Places in the history: the server's resume tokens, and an order for them.
 
 use bytes::Bytes;
-use mongodb::bson::{Document, RawDocument, Timestamp};
+use mongodb::bson::{Document, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use smache_core::{Error, ErrorKind, Position, Result};
 
-/// The most bytes that a token in a [`Position`] may have.
-const MAX_TOKEN: usize = 16 * 1024;
+use crate::history::{Identity, LastChange, Origin};
 
-/// The server itself refuses the tokens of other histories.
-const HISTORY: &str = "mongodb";
+/// The most bytes that a token may have: half of what a [`Position`] may, since it is not alone there.
+const MAX_TOKEN: usize = 8 * 1024;
+
+/// The fields of a saved position: the token, and the history that it is of.
+const TOKEN: &str = "token";
+const ORIGIN: &str = "origin";
 
 /// How a token starts that is MongoDB's own: the type of a timestamp in its sortable format, then seconds and counter.
 const SORTABLE: u8 = 0x82;
@@ -23,29 +26,56 @@ impl From<Timestamp> for ClusterTime {
     }
 }
 
-/// Where a stream stands.
+/// Where a stream stands, and in which history.
 ///
 /// MongoDB's resume tokens are hexadecimal strings that sort like the history, so their bytes are the order. Those of
 /// other servers need not sort. Their order is the cluster time of the last change, which the changes of one transaction
 /// share, and a count of the steps since that time began. The count goes on from a restored position, so it never goes
 /// back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place(Position);
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Place {
+    /// The name of the history, as a position begins with it.
+    history: Bytes,
+    order: Bytes,
+    token: RawDocumentBuf,
+    origin: Origin,
+    /// What the server has said since the last move: a place that nothing has moved stays the position that it was.
+    identity: Option<Identity>,
+}
 
 impl Place {
     /// The start of a stream that no change was read from yet.
-    pub(crate) fn start(token: &RawDocument, time: ClusterTime) -> Self {
-        let order = sortable(token).unwrap_or_else(|| counted(time, 0));
-        Self(Position::new(HISTORY, order, Bytes::copy_from_slice(token.as_bytes())))
+    pub(crate) fn start(token: &RawDocument, time: ClusterTime, identity: &Identity) -> Self {
+        let order = sortable(token).unwrap_or_else(|| counted(time, 0)).into();
+        let named = Position::new(identity.name(), b"", Bytes::new());
+        let history = Bytes::copy_from_slice(named.history());
+        Self { history, order, token: token.to_owned(), origin: Origin::of(identity), identity: None }
     }
 
     /// A saved position.
-    pub(crate) fn restored(position: Position) -> Self {
-        Self(position)
+    ///
+    /// # Errors
+    /// `HistoryLost` when it is not one: the position is of another kind of feed, so it is in no history of this one.
+    pub(crate) fn restored(position: &Position) -> Result<Self> {
+        let saved = RawDocument::from_bytes(&position.token).and_then(Document::try_from);
+        let saved = saved.map_err(|error| not_one().with_source(error))?;
+        let token = saved.get_document(TOKEN).ok().and_then(|token| RawDocumentBuf::from_document(token).ok());
+        let origin = saved.get_document(ORIGIN).ok().and_then(Origin::from_document);
+        let (Some(token), Some(origin)) = (token, origin) else { return Err(not_one()) };
+        let history = Bytes::copy_from_slice(position.history());
+        let order = Bytes::copy_from_slice(position.place());
+        Ok(Self { history, order, token, origin, identity: None })
     }
 
     pub(crate) fn position(&self) -> Position {
-        self.0.clone()
+        let mut saved = rawdoc! { TOKEN: self.token.clone() };
+        // What cannot be written is left out. It is read as another history then, not as this one.
+        if let Ok(origin) = RawDocumentBuf::from_document(&self.origin.to_document()) {
+            saved.append(ORIGIN, origin);
+        }
+        // Not by `Position::new`, since a restored place has the name of its history as it is in an order.
+        let order = [&self.history[..], &self.order].concat();
+        Position { order: order.into(), token: saved.into_bytes().into() }
     }
 
     /// Moves on to the token of a change of that time, or to one between changes.
@@ -59,32 +89,62 @@ impl Place {
             ((last, _), Some(time)) if time > last => counted(time, 0),
             ((last, steps), _) => counted(last, steps + 1),
         });
-        self.0 = Position::new(HISTORY, order, Bytes::copy_from_slice(token.as_bytes()));
+        self.order = order.into();
+        self.token = token.to_owned();
+        if let Some(identity) = self.identity.take() {
+            self.origin.set_identity(&identity);
+        }
+    }
+
+    /// What the server is from the next move on.
+    pub(crate) fn set_identity(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+    }
+
+    /// The last change of a document before this place.
+    pub(crate) fn set_last(&mut self, last: LastChange) {
+        // Those of other servers than MongoDB's own cannot be looked for by their time.
+        if sortable(&self.token).is_some() {
+            self.origin.set_last(last);
+        }
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The time that the token covers, where it tells.
+    pub(crate) fn time(&self) -> Option<ClusterTime> {
+        match Covers::of(&self.token) {
+            Covers::UpTo(time) => Some(time),
+            Covers::AtLeast(_) | Covers::Unknown => None,
+        }
     }
 
     /// Whether a token is the one that it stands at.
     pub(crate) fn is_at(&self, token: &RawDocument) -> bool {
-        self.0.token == token.as_bytes()
+        self.token.as_bytes() == token.as_bytes()
     }
 
     /// The token, as the server takes it back.
     ///
     /// # Errors
-    /// `HistoryLost` when it is not one: the position is of another kind of feed, so it is in no history of this one.
+    /// `HistoryLost` when it cannot be read.
     pub(crate) fn token(&self) -> Result<Document> {
-        RawDocument::from_bytes(&self.0.token).and_then(Document::try_from).map_err(|error| {
-            let message = "the saved position of the change stream is not one of MongoDB";
-            Error::new(ErrorKind::HistoryLost, message).with_source(error)
-        })
+        Document::try_from(&*self.token).map_err(|error| not_one().with_source(error))
     }
 
     fn count(&self) -> (ClusterTime, u64) {
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_be_bytes);
-        match self.0.place().split_at_checked(8) {
+        match self.order.split_at_checked(8) {
             Some((time, steps)) => (ClusterTime(number(time)), number(steps)),
             None => (ClusterTime::default(), 0),
         }
     }
+}
+
+fn not_one() -> Error {
+    Error::new(ErrorKind::HistoryLost, "the saved position of the change stream is not one of MongoDB")
 }
 
 fn counted(time: ClusterTime, steps: u64) -> Vec<u8> {

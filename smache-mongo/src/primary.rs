@@ -61,7 +61,10 @@ impl Primary {
                            use a replica set";
             return Err(Error::new(ErrorKind::WrongServer, message));
         }
-        let (Ok(set), Ok(time)) = (reply.get_str("setName"), reply.get_timestamp("operationTime")) else {
+        // A server that asks for passwords gives no time of its own accord until it has made the keys to sign it.
+        let last_write = || reply.get_document("lastWrite")?.get_document("opTime")?.get_timestamp("ts");
+        let time = reply.get_timestamp("operationTime").or_else(|_| last_write());
+        let (Ok(set), Ok(time)) = (reply.get_str("setName"), time) else {
             return Err(Error::new(ErrorKind::WrongServer, standalone()));
         };
         if !reply.get_bool("isWritablePrimary").unwrap_or(false) {
@@ -93,6 +96,15 @@ mod tests {
         let primary = Primary::read(&reply()).expect("a primary");
         assert_eq!((primary.set.as_str(), primary.hosts.join(",").as_str()), ("rs0", "a:1,b:1"));
         assert_eq!(primary.time, Timestamp { time: 7, increment: 2 }.into());
+    }
+
+    #[test]
+    fn a_primary_that_has_no_keys_yet_tells_the_time_of_its_last_write() {
+        let mut young = reply();
+        let time = Timestamp { time: 9, increment: 1 };
+        young.remove("operationTime");
+        young.insert("lastWrite", doc! { "opTime": { "ts": time, "t": 1_i64 } });
+        assert_eq!(Primary::read(&young).expect("a primary").time, time.into());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use mongodb::{
     Collection,
     bson::{Bson, Document, RawDocumentBuf, doc},
-    options::{CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria},
+    options::{Collation, CollectionOptions, FindOptions, ReadConcern, ReadPreference, SelectionCriteria},
 };
 use serde::de::DeserializeOwned;
 use smache_core::{
@@ -98,10 +98,12 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
         documents.iter().map(|document| self.read(document)).collect()
     }
 
-    async fn query(&self, filter: Document, what: &str) -> Result<Vec<Image>> {
+    async fn query(&self, filter: Document, collation: Option<Collation>, what: &str) -> Result<Vec<Image>> {
         let doing = self.doing(what);
         // The bound is for each round trip: how long the whole takes is the application's own choice of a collection.
-        let query = async { self.collection.find(filter).batch_size(DOCUMENTS_A_BATCH).await };
+        let mut options = FindOptions::default();
+        (options.batch_size, options.collation) = (Some(DOCUMENTS_A_BATCH), collation);
+        let query = async { self.collection.find(filter).with_options(options).await };
         let mut cursor = bounded(self.timeout, ErrorKind::Timeout, &doing, query).await?;
         let mut images = Vec::new();
         while let Some(document) = bounded(self.timeout, ErrorKind::Timeout, &doing, cursor.try_next()).await? {
@@ -137,7 +139,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
     }
 
     async fn list(&self) -> Result<Vec<Image>> {
-        self.query(doc! {}, "listing").await
+        self.query(doc! {}, None, "listing").await
     }
 
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
@@ -147,7 +149,18 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
             Ok(doc! { condition.field(): { "$eq": value } })
         };
         let all = filter.conditions().iter().map(equal).collect::<Result<Vec<_>>>()?;
-        self.query(doc! { "$and": all }, "finding in").await
+        // A collation of the collection takes texts for equal that are different to a change, and the server looks into arrays
+        // for a value that is none. What is found is exactly what a change of it hits.
+        let simple = Collation::builder().locale("simple").build();
+        let mut found = self.query(doc! { "$and": all }, Some(simple), "finding in").await?;
+        let mut error = None;
+        found.retain(|image| {
+            filter.matches(image).unwrap_or_else(|trouble| {
+                error = Some(trouble);
+                false
+            })
+        });
+        error.map_or(Ok(found), Err)
     }
 
     async fn examine(&self) -> Result<Examination> {

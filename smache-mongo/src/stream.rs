@@ -17,6 +17,7 @@ use smache_core::{Batch, Change, ChangeStream, Error, ErrorKind, Position, Resul
 use crate::{
     events::{Event, Watched},
     feed::MongoFeed,
+    history::{Identity, LastChange},
     position::{ClusterTime, Covers, Place},
     primary::Primary,
     progress::{Progress, Seen},
@@ -60,6 +61,10 @@ impl Reply {
     }
 }
 
+fn document<E>(event: std::result::Result<RawBsonRef<'_>, E>) -> Result<&RawDocument> {
+    event.ok().and_then(RawBsonRef::as_document).ok_or_else(|| malformed("event"))
+}
+
 fn malformed(part: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("a reply of the change stream has no readable {part}"))
 }
@@ -69,9 +74,12 @@ pub(crate) struct MongoStream {
     feed: MongoFeed,
     watched: Arc<Watched>,
     cursor: RawBatchCursor,
-    /// The first reply of the cursor, if it has changes: they are due before anything is asked for.
-    first: Option<Reply>,
+    /// A reply that was read and is not delivered yet, and when it was asked for, if it proves something: it is due before
+    /// anything is asked for.
+    pending: Option<(Reply, Option<Instant>)>,
     place: Place,
+    /// What the server said of its history when it was last asked.
+    identity: Identity,
     progress: Progress,
     /// A question on its way, and when it was asked.
     asking: Option<(Instant, Asking)>,
@@ -83,11 +91,18 @@ impl MongoStream {
     pub(crate) async fn open(feed: MongoFeed, watched: Arc<Watched>, start: Start) -> Result<Self> {
         let after = match start {
             Start::Now => None,
-            Start::After(position) => Some(Place::restored(position)),
+            Start::After(position) => Some(Place::restored(&position)?),
         };
+        let identity = feed.identity(&watched).await?;
+        if let Some(place) = &after {
+            feed.check_history(&watched, place, &identity).await?;
+        }
         let (cursor, reply) = feed.cursor(&watched, after.as_ref()).await?;
         let (place, first) = match after {
-            Some(place) => (place, reply.with_events()?),
+            Some(mut place) => {
+                place.set_identity(identity.clone());
+                (place, reply.with_events()?)
+            }
             None => {
                 // The server has fixed the place before it answered. Without its token a process that dies before the
                 // first change would not know where to go on.
@@ -96,19 +111,34 @@ impl MongoStream {
                         "the server gives no resume token for a stream without changes; MongoDB 6.0 or newer is needed";
                     return Err(Error::new(ErrorKind::WrongServer, message));
                 };
-                (Place::start(token, reply.time()), None)
+                (Place::start(token, reply.time(), &identity), None)
             }
         };
-        Ok(Self { feed, watched, cursor, first, place, progress: Progress::default(), asking: None, ended: false })
+        let pending = first.map(|first| (first, None));
+        let progress = Progress::default();
+        Ok(Self { feed, watched, cursor, pending, place, identity, progress, asking: None, ended: false })
     }
 
     /// Begins anew behind the event that has ended the stream.
     async fn begin_anew(&mut self) -> Result<()> {
         let (cursor, reply) = self.feed.cursor(&self.watched, Some(&self.place)).await?;
         self.cursor = cursor;
-        self.first = reply.with_events()?;
+        self.pending = reply.with_events()?.map(|first| (first, None));
         self.ended = false;
         Ok(())
+    }
+
+    /// Whether a reply tells that the server's collections are other ones than those that are known: of a collection that
+    /// came, or of something that is not on documents.
+    fn changes_identity(&self, reply: &Reply) -> Result<bool> {
+        for event in reply.events()? {
+            let event = Event::read(document(event)?)?;
+            match event.document() {
+                Some((collection, _)) if self.identity.has(collection) || !self.watched.has(collection) => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// Asks the primary for its time, before the history is read on: see [`Progress`].
@@ -134,12 +164,14 @@ impl MongoStream {
         let mut changes: Vec<Change> = Vec::new();
         let mut last_change = None;
         for event in reply.events()? {
-            let event = event.ok().and_then(RawBsonRef::as_document).ok_or_else(|| malformed("event"))?;
-            let event = Event::read(event)?;
+            let event = Event::read(document(event)?)?;
             changes.extend(self.watched.changes(&event));
-            self.place.advance(event.token, event.time);
+            self.place.advance(event.token, event.time.map(ClusterTime::from));
+            if let (Some((collection, key)), Some(time)) = (event.document(), event.time) {
+                self.place.set_last(LastChange::new(time, collection, key));
+            }
             self.ended |= event.operation == "invalidate";
-            last_change = last_change.max(Some(event.time.unwrap_or_default()));
+            last_change = last_change.max(Some(event.time.map(ClusterTime::from).unwrap_or_default()));
         }
         let mut covers = Covers::Unknown;
         let mut unmoved = false;
@@ -163,13 +195,23 @@ impl ChangeStream for MongoStream {
         if self.ended {
             self.begin_anew().await?;
         }
-        if let Some(first) = self.first.take() {
-            return self.deliver(&first, None);
+        if self.pending.is_none() {
+            self.mark().await?;
+            let asked = Instant::now();
+            self.pending = Some((self.feed.reply(&mut self.cursor).await?, Some(asked)));
         }
-        self.mark().await?;
-        let asked = Instant::now();
-        let reply = self.feed.reply(&mut self.cursor).await?;
-        self.deliver(&reply, Some(asked))
+        let Some((reply, asked)) = &self.pending else { return Err(malformed("cursor")) };
+        // Before it is delivered, so that the position behind it goes with what the server is behind it. The reply waits
+        // meanwhile where a call that is given up does not lose it.
+        let identity =
+            if self.changes_identity(reply)? { Some(self.feed.identity(&self.watched).await?) } else { None };
+        let asked = *asked;
+        let Some((reply, _)) = self.pending.take() else { return Err(malformed("cursor")) };
+        if let Some(identity) = identity {
+            self.place.set_identity(identity.clone());
+            self.identity = identity;
+        }
+        self.deliver(&reply, asked)
     }
 }
 

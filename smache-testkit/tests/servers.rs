@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use smache_testkit::servers::{MongoServer, PostgresServer, RedisServer, ServerProcess};
+use smache_testkit::servers::{MongoServer, MongoSet, PostgresServer, RedisServer, ServerProcess};
 use wire::{count, insert, redis};
 
 /// Whether the process exists. One that has ended and is not waited for does.
@@ -269,12 +269,11 @@ async fn mongo_keeps_what_it_acknowledged_over_a_kill_and_a_stop() {
 
 #[tokio::test]
 async fn mongo_takes_options_and_leaves_no_process_and_no_folder() {
-    let server =
-        MongoServer::builder().oplog_retention_seconds(5).oplog_max_entries(100).argument("--standalone").start().await;
+    let server = MongoServer::builder().standalone().argument("--quiet").start().await;
     let process = pid(&server);
     let command =
         std::fs::read_to_string(format!("/proc/{process}/cmdline")).expect("the process runs").replace('\0', " ");
-    assert!(command.contains("--oplog-retention-seconds 5 --oplog-max-entries 100 --standalone"), "{command}");
+    assert!(command.contains("--quiet") && !command.contains("--replSet"), "{command}");
     let folder = folder(&server);
     assert!(folder.join("data").is_dir());
     drop(server);
@@ -290,4 +289,19 @@ async fn a_paused_mongo_holds_its_answers_until_it_is_resumed() {
     assert!(tokio::time::timeout(Duration::from_millis(150), &mut answer).await.is_err());
     server.resume().await;
     assert_eq!(answer.await.expect("it answers"), 0);
+}
+
+#[tokio::test]
+async fn a_set_of_three_has_another_primary_after_a_kill_and_a_step_down() {
+    let set = MongoSet::start().await;
+    let first = set.primary().await;
+    let second = set.step_down().await;
+    assert_ne!(first, second);
+    assert_eq!(set.kill_primary().await, second);
+    let third = set.primary().await;
+    assert_ne!(third, second);
+    set.member(second).restart().await;
+    let processes: Vec<u32> = (0..3).map(|member| pid(set.member(member))).collect();
+    drop(set);
+    assert!(!processes.into_iter().any(exists));
 }

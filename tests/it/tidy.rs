@@ -222,8 +222,8 @@ fn the_backend_table_of_the_readme_is_what_the_backends_export() {
             let there = exported.split(|c: char| !c.is_alphanumeric()).any(|word| word == named);
             assert_eq!(shown, if there { named.as_str() } else { "–" }, "the {role} of {backend}");
         }
-        if let Some(version) = tested.strip_prefix("SecantusDB ") {
-            assert!(read("scripts/lib.sh").contains(&format!("SECANTUS_VERSION={version}\n")), "{tested}");
+        if let Some(version) = tested.strip_prefix("MongoDB ") {
+            assert!(read("scripts/lib.sh").contains(&format!("MONGOD_VERSION={version}.")), "{tested}");
         }
     }
 }

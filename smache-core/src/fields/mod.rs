@@ -111,10 +111,22 @@ impl<T: 'static> Fields<T> {
     }
 }
 
+/// The name under which a `Decimal128` of BSON writes itself. One number has several of them (0.1 and 0.10), which a server
+/// takes for equal.
+const DECIMAL128: &[u8] = b"$numberDecimal";
+
 fn encode(value: &impl Serialize) -> Result<Bytes> {
-    canonical::to_vec(value, MAX_FIELD)
-        .map(Bytes::from)
-        .map_err(|error| Error::new(ErrorKind::Argument, "the value of a field cannot be compared").with_source(error))
+    let refused = |message: &'static str| Error::new(ErrorKind::Argument, message);
+    let bytes = canonical::to_vec(value, MAX_FIELD)
+        .map_err(|error| refused("the value of a field cannot be compared").with_source(error))?;
+    if bytes.windows(DECIMAL128.len()).any(|part| part == DECIMAL128) {
+        let fix = "keep a whole number of the smallest unit, or a text";
+        return Err(Error::new(
+            ErrorKind::Argument,
+            format!("a `Decimal128` cannot be compared, for one number has several: {fix}"),
+        ));
+    }
+    Ok(bytes.into())
 }
 
 impl<T: 'static, V: Serialize + 'static> From<Field<T, V>> for Fields<T> {

@@ -78,7 +78,7 @@ async fn a_change_is_told_with_its_images() {
     let insert = with(event("insert", "users"), doc! { "fullDocument": user("new") });
     assert_eq!(told(insert).await, ["people 7 inserted -→new"]);
     assert_eq!(told(with(event("update", "users"), both.clone())).await, ["people 7 updated old→new"]);
-    assert_eq!(told(with(event("replace", "users"), both)).await, ["people 7 updated old→new"]);
+    assert_eq!(told(with(event("replace", "users"), both)).await, ["people 7 updated old→new [name]"]);
     let delete = with(event("delete", "users"), doc! { "fullDocumentBeforeChange": user("old") });
     assert_eq!(told(delete).await, ["people 7 deleted old→-"]);
 }
@@ -101,6 +101,22 @@ async fn an_update_tells_the_top_level_fields() {
     assert_eq!(told(update(description)).await, ["people 7 updated ?→? [address age list marks name]"]);
     assert_eq!(told(update(doc! { "updatedFields": {}, "removedFields": [] })).await, ["people 7 updated ?→?"]);
     assert_eq!(told(update(doc! { "updatedFields": {}, "removedFields": [7] })).await, ["people 7 updated ?→?"]);
+}
+
+#[tokio::test]
+async fn a_replacement_tells_the_fields_in_which_the_images_differ() {
+    let replace = |before: Document, after: Document| {
+        let images =
+            doc! { "fullDocument": with(user("x"), after), "fullDocumentBeforeChange": with(user("x"), before) };
+        with(event("replace", "users"), images)
+    };
+    let before = doc! { "age": 7, "same": [1, 2], "gone": 1, "nested": { "a": 1, "b": 2 } };
+    let after = doc! { "age": 7_i64, "same": [1, 2], "new": 1, "nested": { "a": 1, "b": 3 } };
+    assert_eq!(told(replace(before, after)).await, ["people 7 updated x→x [age gone nested new]"]);
+    let (one, other) = (doc! { "a": 1, "b": 2 }, doc! { "b": 2, "a": 1 });
+    assert_eq!(told(replace(one, other)).await, ["people 7 updated x→x"], "the order of the fields is none of them");
+    let after = doc! { "fullDocument": user("new") };
+    assert_eq!(told(with(event("replace", "users"), after)).await, ["people 7 updated ?→new"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,3 @@
-use mongodb::bson::{RawDocumentBuf, rawdoc};
-
 use super::*;
 
 /// Tokens of MongoDB 7 in the order of the history: a start, an insert, another one of the same transaction, and a place
@@ -25,9 +23,32 @@ fn at(time: u32, increment: u32) -> ClusterTime {
     Timestamp { time, increment }.into()
 }
 
+fn begun(token: &RawDocument, time: ClusterTime) -> Place {
+    Place::start(token, time, &Identity::default())
+}
+
+#[test]
+fn a_saved_position_is_the_place_that_it_was() {
+    let mut place = begun(&sorted(SORTED[0]), at(1, 1));
+    place.advance(&sorted(SORTED[1]), None);
+    for key in [rawdoc! { "_id": 7 }, rawdoc! { "_id": "x".repeat(2_000) }] {
+        place.set_last(LastChange::new(Timestamp { time: 7, increment: 1 }, "users", &key));
+        assert_eq!(Place::restored(&place.position()).expect("a position"), place);
+        assert!(place.position().token.len() < 1_500, "a long key is left out");
+    }
+}
+
+#[test]
+fn what_the_server_says_is_saved_with_the_next_move() {
+    let mut place = begun(&sorted(SORTED[0]), at(1, 1));
+    let before = place.position();
+    place.set_identity(Identity::default());
+    assert_eq!(place.position(), before, "a position stays what it is until something moves it");
+}
+
 #[test]
 fn tokens_of_mongodb_are_ordered_by_themselves() {
-    let mut place = Place::start(&sorted(SORTED[0]), at(9, 9));
+    let mut place = begun(&sorted(SORTED[0]), at(9, 9));
     let mut orders = vec![place.position().order];
     for token in &SORTED[1..] {
         place.advance(&sorted(token), None);
@@ -35,7 +56,7 @@ fn tokens_of_mongodb_are_ordered_by_themselves() {
     }
     assert!(orders.windows(2).all(|pair| pair[0] < pair[1]), "{orders:?}");
     assert_eq!(
-        orders[0][..9],
+        orders[0][Position::HISTORY..][..9],
         [0x82, 0x65, 0xa1, 0xb2, 0xc3, 0, 0, 0, 1],
         "two leaders of the feed agree on the order"
     );
@@ -43,7 +64,7 @@ fn tokens_of_mongodb_are_ordered_by_themselves() {
 
 #[test]
 fn other_tokens_are_ordered_by_time_and_by_their_sequence_within_it() {
-    let mut place = Place::start(&unsorted((7, 1), "long padding"), at(7, 1));
+    let mut place = begun(&unsorted((7, 1), "long padding"), at(7, 1));
     let mut orders = vec![place.position().order];
     for (token, time) in [
         (unsorted((7, 1), "a"), Some(at(7, 1))),
@@ -54,14 +75,14 @@ fn other_tokens_are_ordered_by_time_and_by_their_sequence_within_it() {
     ] {
         place.advance(&token, time);
         orders.push(place.position().order);
-        place = Place::restored(place.position());
+        place = Place::restored(&place.position()).expect("a position");
     }
     assert!(orders.windows(2).all(|pair| pair[0] < pair[1]), "{orders:?}");
 }
 
 #[test]
 fn the_same_token_again_is_the_same_place() {
-    let mut place = Place::start(&unsorted((7, 1), "a"), at(7, 1));
+    let mut place = begun(&unsorted((7, 1), "a"), at(7, 1));
     let before = place.clone();
     place.advance(&unsorted((7, 1), "a"), None);
     assert_eq!(place, before);
@@ -69,7 +90,7 @@ fn the_same_token_again_is_the_same_place() {
 
 #[test]
 fn a_token_that_no_store_takes_leaves_the_place_before_it() {
-    let mut place = Place::start(&sorted(SORTED[0]), at(1, 1));
+    let mut place = begun(&sorted(SORTED[0]), at(1, 1));
     let before = place.clone();
     place.advance(&sorted(&SORTED[1].repeat(1_000)), None);
     assert_eq!(place, before);
@@ -79,15 +100,17 @@ fn a_token_that_no_store_takes_leaves_the_place_before_it() {
 
 #[test]
 fn the_server_gets_its_token_back() {
-    let place = Place::restored(Place::start(&sorted(SORTED[1]), at(1, 1)).position());
+    let place = Place::restored(&begun(&sorted(SORTED[1]), at(1, 1)).position()).expect("a position");
     assert_eq!(place.token().expect("a token"), mongodb::bson::doc! { "_data": SORTED[1] });
 }
 
 #[test]
 fn a_position_of_another_feed_is_in_no_history_of_this_one() {
-    let position = Position { order: Bytes::from_static(b"7"), token: Bytes::from_static(b"1700000000-0") };
-    let error = Place::restored(position).token().expect_err("not a token");
-    assert_eq!(error.kind(), ErrorKind::HistoryLost);
+    for token in [Bytes::from_static(b"1700000000-0"), sorted(SORTED[1]).into_bytes().into(), Bytes::new()] {
+        let position = Position { order: Bytes::from_static(b"7"), token };
+        let error = Place::restored(&position).expect_err("not a position");
+        assert_eq!(error.kind(), ErrorKind::HistoryLost);
+    }
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 mod backend;
 mod changes;
+mod equality;
 mod freshness;
+mod histories;
 mod loading;
 mod refusals;
 mod resets;
 mod resuming;
+mod sets;
 mod suite;
 mod world;

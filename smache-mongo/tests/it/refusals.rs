@@ -66,7 +66,7 @@ async fn a_server_that_never_answers_is_given_up_within_the_bound() {
 
 #[tokio::test]
 async fn a_wrong_password_and_none_are_refused_with_the_role_that_is_needed() {
-    let server = MongoServer::builder().argument("--auth").start().await;
+    let server = MongoServer::builder().guarded().start().await;
     let with_password = server.uri().replace("mongodb://", "mongodb://anna:s3cret@");
     for uri in [server.uri(), with_password] {
         for error in errors(&uri, LONG_BOUND).await {
@@ -79,7 +79,7 @@ async fn a_wrong_password_and_none_are_refused_with_the_role_that_is_needed() {
 
 #[tokio::test]
 async fn a_standalone_server_is_refused_with_the_fix() {
-    let server = MongoServer::builder().argument("--standalone").start().await;
+    let server = MongoServer::builder().standalone().start().await;
     let source = source(&server.uri(), LONG_BOUND).await;
     let (feed, topic) = source.feed().expect("a feed");
     let error = feed.open(&[topic], Start::Now).await.expect_err("no change streams");

@@ -104,7 +104,7 @@ async fn a_server_that_goes_ends_the_stream_within_the_bound() {
 
 #[tokio::test]
 async fn a_position_that_fell_out_of_the_history_is_an_error() {
-    let server = MongoServer::builder().oplog_max_entries(100).start().await;
+    let server = MongoServer::builder().short_history().start().await;
     let world = World::at(&server.uri()).await;
     world.insert(1, "old").await;
     let position = world.tail().await.position();
@@ -114,10 +114,10 @@ async fn a_position_that_fell_out_of_the_history_is_an_error() {
     };
     assert!(!short_history().await, "a young server has lost nothing yet");
     let deadline = Instant::now() + PATIENCE;
-    // The server forgets now and then, so it takes a while.
+    // The server forgets in large steps, about once a second.
     let error = loop {
         assert!(Instant::now() < deadline, "the server forgets nothing");
-        let documents = (0..200).map(|number| doc! { "number": number });
+        let documents = (0..200).map(|number| doc! { "number": number, "filling": "x".repeat(1_000) });
         world.documents("others").insert_many(documents).await.expect("inserts");
         match world.open(Start::After(position.clone())).await {
             Ok(_) => {}

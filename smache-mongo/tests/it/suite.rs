@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mongodb::bson::{doc, rawdoc};
+use mongodb::bson::{Document, Timestamp, doc};
 use smache_core::{DataSource, EntityKey, Error, ErrorKind, Field, Filter, Image, Position, Result};
 use smache_mongo::MongoSource;
 use smache_testkit::{SourceHarness, SourceProbe};
@@ -44,9 +44,18 @@ impl SourceProbe for Probe {
     }
 
     async fn lost_position(&self) -> Position {
-        // The shared server must not forget anything; a test of its own makes a server forget.
-        let token = rawdoc! { "_data": "8200000001000000012B0429296E1404" };
-        Position { order: vec![0].into(), token: token.into_bytes().into() }
+        // The shared server must not forget anything; a test of its own makes a server forget. This is one whose last change
+        // the server does not have.
+        self.put(1_000, "x").await.expect("a write");
+        let mut tail = self.world.tail().await;
+        self.put(1_000, "y").await.expect("a write");
+        tail.take(1).await;
+        let mut position = tail.position();
+        let mut saved = Document::from_reader(&position.token[..]).expect("a document");
+        let last = saved.get_document_mut("origin").and_then(|origin| origin.get_document_mut("last"));
+        last.expect("the last change").insert("time", Timestamp { time: 7, increment: 7 });
+        position.token = mongodb::bson::to_vec(&saved).expect("a document").into();
+        position
     }
 }
 

@@ -71,8 +71,13 @@ impl World {
 
     /// On a server of the test's own.
     pub(crate) async fn at(uri: &str) -> Self {
+        Self::in_database(uri, &format!("case-{}", Token::random())).await
+    }
+
+    /// In a database of a server of the test's own.
+    pub(crate) async fn in_database(uri: &str, name: &str) -> Self {
         let client = Client::with_uri_str(uri).await.expect("a client");
-        let db = client.database(&format!("case-{}", Token::random()));
+        let db = client.database(name);
         Self { _cleanup: None, users: db.collection("users"), grades: db.collection("grades"), client, db }
     }
 

@@ -3,12 +3,10 @@
 //! Everything here blocks, and runs on tokio's blocking threads: waiting there also holds back a paused clock, which would
 //! otherwise run through every bound while the server starts.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -18,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::ports::{release_port, reserve_port};
+
 const START_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 const START_TRIES: u32 = 10;
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
-/// Below the ports that the kernel hands out to clients: none of them can take the port of a server that is down.
-const PORTS: std::ops::Range<u16> = 10_240..20_000;
 
 /// What a probe looks at to tell whether a server is ready.
 pub(super) struct Started<'a> {
@@ -137,6 +135,26 @@ impl ServerProcess {
     /// If it runs: [`stop`](Self::stop) or [`kill`](Self::kill) it first.
     pub async fn wipe(&self) {
         self.with(State::wipe).await;
+    }
+
+    /// Copies its data, as a backup does, for [`put_back`](Self::put_back).
+    ///
+    /// # Panics
+    /// If it runs: a copy would be of no one moment.
+    pub async fn back_up(&self) {
+        self.with(|state| state.copy("data", "backup")).await;
+    }
+
+    /// Replaces its data by the copy that [`back_up`](Self::back_up) has made.
+    ///
+    /// # Panics
+    /// If it runs, or there is no copy.
+    pub async fn put_back(&self) {
+        self.with(|state| {
+            state.wipe();
+            state.copy("backup", "data");
+        })
+        .await;
     }
 
     /// Runs a step to its end, even if the caller stops waiting.
@@ -290,6 +308,16 @@ impl State {
         }
     }
 
+    /// With the owners of the files, whom a server may insist on.
+    fn copy(&mut self, from: &str, to: &str) {
+        assert!(self.child.is_none(), "{} runs: stop or kill it before its data are copied", self.recipe.name);
+        let (from, to) = (self.folder.path().join(from), self.folder.path().join(to));
+        match Command::new("cp").arg("-a").args([&from, &to]).status() {
+            Ok(status) if status.success() => {}
+            outcome => panic!("cannot copy {}: {outcome:?}", from.display()),
+        }
+    }
+
     fn signal(&mut self, name: &str) {
         let Some(child) = &self.child else { panic!("{} is not running: restart it first", self.recipe.name) };
         // Not yet waited for, so the id cannot belong to another process.
@@ -398,48 +426,13 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     answer.recv().map_err(|_| gone())?
 }
 
-/// Ports of servers that are not dropped: a server that is down must find its own port free.
-static RESERVED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-
-fn reserve_port() -> u16 {
-    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-    let reserved = reserved.get_or_insert_default();
-    let mut seed = [0; 2];
-    if let Err(error) = getrandom::fill(&mut seed) {
-        panic!("no randomness for a port: {error}");
-    }
-    // From a random place, so that test processes side by side seldom meet.
-    let count = PORTS.end - PORTS.start;
-    let offset = u16::from_le_bytes(seed) % count;
-    let mut candidates = (0..count).map(|step| PORTS.start + (offset + step) % count);
-    let port = candidates.find(|port| !reserved.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    let Some(port) = port else { panic!("no free port among {PORTS:?}") };
-    reserved.insert(port);
-    port
-}
-
-/// A port on 127.0.0.1 that none of the servers here takes, nor any client, until the process ends: for a server that
-/// listens on a second one, or for an address where nobody is.
-///
-/// # Panics
-/// If there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    reserve_port()
-}
-
-fn release_port(port: u16) {
-    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-    reserved.get_or_insert_default().remove(&port);
-}
-
 /// A step that panicked has left a state that the next step can start from.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs on a blocking thread; a panic there is a panic here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(failure) => match failure.try_into_panic() {

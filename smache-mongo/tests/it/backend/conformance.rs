@@ -8,14 +8,15 @@ use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness,
 
 use super::support::Own;
 
-/// A harness of a role in a database of its own. The stand-in of the scripts does some hundred commands a second: there a
-/// case of very many entries has some pages of them, and one of many rounds does a part of them.
+/// A harness of a role in a database of its own. The stand-in, which the scripts start where MongoDB cannot be had, does some
+/// hundred commands a second: there a case of very many entries has some pages of them, and one of many rounds a part.
 fn harness<R>(role: R, own: impl Any + Send + Sync) -> Harness<R> {
     let harness = Harness::new(role).with_guard(own);
     if std::env::var_os("SMACHE_SLOW_MONGODB").is_some() {
         return harness.with_many(300).with_one_round_in(4);
     }
-    harness
+    // Twenty pages of them.
+    harness.with_many(1_000)
 }
 
 /// A store whose queue is another backend: it reports the entries that need a job.
@@ -31,7 +32,7 @@ mod alone {
 }
 
 /// A store and a queue that share their documents. The steps of the store are those of one alone, but for the jobs, which
-/// have a suite of their own, and those of a queue are the same alone; the stand-in is too slow to do all of them twice.
+/// have a suite of their own, and those of a queue are the same alone.
 mod together {
     use super::*;
 

@@ -63,7 +63,7 @@ async fn set_whose_name_cannot_be_looked_up_is_unavailable_and_no_bad_url() {
 
 #[tokio::test]
 async fn wrong_password_is_named_and_never_shown() {
-    let server = MongoServer::builder().argument("--auth").start().await;
+    let server = MongoServer::builder().guarded().start().await;
     let url = url_of(&server.uri().replace("mongodb://", "mongodb://anna:hunter2@"), "shop");
     let error = refused(&url).await;
     assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.report());
@@ -73,7 +73,7 @@ async fn wrong_password_is_named_and_never_shown() {
 
 #[tokio::test]
 async fn standalone_server_is_refused_with_the_fix() {
-    let server = MongoServer::builder().argument("--standalone").start().await;
+    let server = MongoServer::builder().standalone().start().await;
     let error = refused(&url_of(&server.uri(), "shop")).await;
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
     assert!(error.message().contains("rs.initiate()"), "{error}");

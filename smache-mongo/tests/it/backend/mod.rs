@@ -9,4 +9,4 @@ mod halves;
 mod life;
 mod rights;
 mod secondary;
-mod support;
+pub(crate) mod support;

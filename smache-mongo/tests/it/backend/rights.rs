@@ -79,8 +79,10 @@ async fn user_who_loses_the_role_is_told_at_the_next_step() {
     let (store, queue) = mongo.both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "one", &[direct("a")]).await;
     let admin = Client::with_uri_str(url(&server, "userAdmin")).await.expect("a client").database("shop");
-    let less = doc! { "updateUser": "readWrite", "roles": ["read"] };
-    admin.run_command(less).await.expect("the role is taken away");
+    let grant = doc! { "grantRolesToUser": "readWrite", "roles": ["read"] };
+    admin.run_command(grant).await.expect("another role is given");
+    let revoke = doc! { "revokeRolesFromUser": "readWrite", "roles": ["readWrite"] };
+    admin.run_command(revoke).await.expect("the role is taken away");
     // The server's answer may be that of the moment before on connections that are open.
     server.restart().await;
     assert_eq!(look(&*store, id(1)).await, fresh("one"));

@@ -129,7 +129,7 @@ async fn secondary_is_refused_with_the_fix_until_it_is_the_primary() {
 
 #[tokio::test]
 async fn primary_that_steps_down_is_unavailable_and_nothing_is_lost_when_there_is_one_again() {
-    let server = MongoServer::builder().argument("--enable-test-commands").start().await;
+    let server = MongoServer::builder().test_commands().start().await;
     // A server that steps down says so by itself; this one is only asked now and then.
     let url = format!("{}&heartbeatFrequencyMS=500", url_of(&server.uri(), "shop"));
     let mongo = Mongo::connect(url).await.expect("connect");

@@ -32,7 +32,7 @@ impl Own {
     pub(crate) async fn new() -> Self {
         let name = format!("case-{}", Token::random());
         let url = url_of(&shared_mongo_uri(), &name);
-        // The stand-in writes every command to the disk by itself then, and no test stops it.
+        // No test stops the shared server, and the disk of the machine is slow.
         let mongo =
             Mongo::builder(&url).journal(false).page(50).timeout(LONG).connect().await.expect("the shared MongoDB");
         let client = Client::with_uri_str(&url).await.expect("a client");

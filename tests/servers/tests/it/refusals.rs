@@ -95,13 +95,13 @@ async fn a_redis_in_the_place_of_a_mongodb_is_found_out() {
 
 #[tokio::test]
 async fn a_mongodb_that_asks_for_another_password_is_named_with_what_to_do() {
-    let mongo = MongoServer::builder().argument("--auth").start().await;
+    let mongo = MongoServer::builder().guarded().start().await;
     let uri = mongo.uri().replace("mongodb://", &format!("mongodb://anna:{SECRET}@"));
     says(&build_error(&uri).await, &[ErrorKind::Permission], &["mongo:shop", "credentials", "role `read`"]);
 }
 
 #[tokio::test]
 async fn a_mongodb_without_a_replica_set_is_named_with_what_to_do() {
-    let mongo = MongoServer::builder().argument("--standalone").start().await;
+    let mongo = MongoServer::builder().standalone().start().await;
     says(&build_error(&mongo.uri()).await, &[ErrorKind::WrongServer], &["mongo:shop", "rs.initiate()"]);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, Timestamp, doc};
 use smache::ErrorKind;
 use smache_server_tests::{Doc, Sight, State, report};
 use smache_testkit::servers::{MongoServer, shared_redis_url};
@@ -72,9 +72,16 @@ async fn changes_while_no_process_runs_are_found_at_the_next_start() {
     world.end().await;
 }
 
+/// When the first change of the server's history was, or the last one (-1).
+async fn end_of_the_history(world: &World, order: i32) -> Timestamp {
+    let log = world.db.client().database("local").collection::<Document>("oplog.rs");
+    let entry = log.find_one(doc! {}).sort(doc! { "$natural": order }).await.expect("the log can be read");
+    entry.expect("an entry").get_timestamp("ts").expect("its time")
+}
+
 #[tokio::test]
 async fn everything_goes_stale_when_the_history_is_lost() {
-    let mongo = MongoServer::builder().oplog_max_entries(100).start().await;
+    let mongo = MongoServer::builder().short_history().start().await;
     let world = World::on(shared_redis_url(), mongo.uri()).await.leased(LEASE);
     world.insert(1, 0).await;
     let node = world.node(&world.all_roles()).await;
@@ -82,10 +89,15 @@ async fn everything_goes_stale_when_the_history_is_lost() {
     assert_eq!(get(&reader, 1, 0).await, Sight { n: 0, state: State::Fresh });
     node.end().await;
 
+    let last = end_of_the_history(&world, -1).await;
     let others = world.db.collection::<Document>("others");
-    for _ in 0..5 {
-        others.insert_many((0..500).map(|n| doc! { "n": n })).await.expect("documents");
-    }
+    until("end of the old history", async || {
+        let filling = "x".repeat(1_000);
+        others.insert_many((0..500).map(|n| doc! { "n": n, "filling": &filling })).await.expect("documents");
+        let first = end_of_the_history(&world, 1).await;
+        if first > last { Ok(()) } else { Err(format!("it reaches back to {first}")) }
+    })
+    .await;
     let feeder = world.node(&world.feeder()).await;
     // The document itself did not change, but nobody can know that any more.
     until_sight(&reader, 1, 0, 0, State::Stale).await;

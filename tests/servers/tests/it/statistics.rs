@@ -190,7 +190,7 @@ async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
 async fn store_in_mongo() -> (Mongo, Database) {
     let name = format!("results_{}", ObjectId::new().to_hex());
     let url = shared_mongo_uri().replace("/?", &format!("/{name}?"));
-    // The stand-in writes every command to the disk by itself otherwise.
+    // Nothing stops the shared server, and the disk of the machine is slow.
     let mongo = Mongo::builder(&url).journal(false).connect().await.expect("MongoDB");
     (mongo, Client::with_uri_str(url).await.expect("a client").database(&name))
 }
