@@ -42,6 +42,8 @@ pub(crate) struct Space {
     pub(crate) sources: BTreeMap<SourceId, SourceVouch>,
     pub(crate) positions: BTreeMap<SourceId, Position>,
     pub(crate) feeds: Vec<Feed>,
+    /// Until when the sources that the application reports are vouched for; moved by an operator.
+    pub(crate) attached_until: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Space {
     pub(crate) fn vouch(&self) -> Arc<Vouch> {
         let mut vouch = Vouch::new(self.epoch);
         vouch.sources.clone_from(&self.sources);
+        vouch.attached_until = Some(self.attached_until);
         Arc::new(vouch)
     }
 
@@ -128,6 +131,7 @@ impl Space {
             floor: fields.count("floor")?,
             rev: fields.int("rev")?,
             sweep: Sweep::read(&fields),
+            attached_until: fields.time("attached").unwrap_or_default(),
             sources,
             positions,
             feeds: fields.documents("feeds").map(feed).collect::<Result<_>>()?,
@@ -367,6 +371,7 @@ mod tests {
             sweep: Sweep::Under { walk: vec![8], after: vec![1, 2] },
             sources: [(source.clone(), SourceVouch::unarmed(Epoch::from_bytes([2; 16])))].into(),
             positions: [(source, Position::new("one", [1], vec![2]))].into(),
+            attached_until: Timestamp::default(),
             feeds: vec![Feed {
                 name: "feed".into(),
                 holder: Token::from_bytes([3; 16]),

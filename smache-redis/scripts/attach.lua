@@ -1,14 +1,15 @@
--- incarnation, then (source, random epoch) each: nothing happens to a namespace of another layout
+-- incarnation, for how long to vouch, then (source, random epoch) each: nothing happens to a namespace of another layout
 local incarnation, changed = ARGV[2], false
 call('HSETNX', PREFIX .. 'c', 'l', LAYOUT)
 local layout = call('HGET', PREFIX .. 'c', 'l')
 if layout ~= LAYOUT then return other_layout(layout) end
-for at = 3, #ARGV, 2 do
+for at = 4, #ARGV, 2 do
     local source = read_source(ARGV[at])
     if not source or source.kind ~= 'a' or source.armed ~= incarnation then
         changed = changed or source ~= nil
         write_source(ARGV[at], { epoch = ARGV[at + 1], kind = 'a', lease = 0, armed = incarnation })
     end
 end
+call('HSET', PREFIX .. 'v', 'a', u64(NOW + tonumber(ARGV[3])))
 if changed then ask_for_sweep() end
 return 1

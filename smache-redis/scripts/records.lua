@@ -45,7 +45,7 @@ local function present_epochs()
         for at = 1, #fields, 2 do
             if fields[at] == 'e' then
                 epochs_now.global = fields[at + 1]
-            else
+            elseif fields[at] ~= 'a' then
                 epochs_now.sources[string.sub(fields[at], 3)] = string.sub(fields[at + 1], 1, 16)
             end
         end
@@ -67,6 +67,7 @@ local function of_old_epoch(bytes, at)
     return false
 end
 
+-- The field `a` of `v` is until when sources that the application reports are vouched for, as eight bytes.
 -- A source of the vouch is the field `s:<source>` of `v`: epoch, a application or f feed, the end of the feed's lease as
 -- eight bytes, and the incarnation that may vouch (empty: none).
 local function read_source(source)

@@ -17,7 +17,7 @@ pub(crate) struct Script {
 /// mean something else to it.
 macro_rules! layout {
     () => {
-        "1"
+        "2"
     };
 }
 
@@ -41,6 +41,7 @@ scripts! {
     INVALIDATE = "invalidate" ["records.lua" "feeds.lua" "invalidate.lua"],
     NEW_EPOCH = "new_epoch" ["records.lua" "new_epoch.lua"],
     ATTACH = "attach" ["records.lua" "attach.lua"],
+    KEEP_ATTACHED = "keep_attached" ["keep_attached.lua"],
     LEAD = "lead" ["lead.lua"],
     RESIGN = "resign" ["resign.lua"],
     RESTART = "restart" ["records.lua" "feeds.lua" "restart.lua"],

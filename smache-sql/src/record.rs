@@ -81,7 +81,9 @@ impl Rows {
                     let life = row.text(1)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
                     incarnation = Some(Incarnation::new(life));
                     clock = row.int(8)?.map_or(0, count);
-                    vouch = Some(Vouch::new(Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?));
+                    let mut empty = Vouch::new(Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?);
+                    empty.attached_until = Some(row.int(9)?.map_or_else(Default::default, timestamp));
+                    vouch = Some(empty);
                 }
                 Some(1) => {
                     let name = row.text(1)?.and_then(|name| SourceId::new(name).ok());

@@ -221,6 +221,10 @@ impl CacheStore for FaultyStore {
         self.faults.around("attach", self.store.attach(sources)).await
     }
 
+    async fn keep_attached(&self, lease: Duration) -> Result<()> {
+        self.faults.around("keep_attached", self.store.keep_attached(lease)).await
+    }
+
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         self.faults.around("lead", self.store.lead(feed, holder, lease)).await
     }

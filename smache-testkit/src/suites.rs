@@ -104,6 +104,7 @@ macro_rules! store_suite {
                 attaching_at_once_starts_one_epoch,
                 restart_makes_the_source_stale,
                 restarted_source_vouches_after_it_is_armed,
+                attached_sources_vouch_while_they_are_kept,
                 newest_step_overwrites_the_lease,
                 late_step_vouches_no_longer_than_its_deadline,
                 position_that_is_not_taken_vouches_for_nothing,

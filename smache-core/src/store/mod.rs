@@ -25,6 +25,9 @@ pub use self::{
 };
 use crate::{Dependency, EntryId, Epoch, Examination, FeedId, Result, SourceId, Token};
 
+/// For how long a source is vouched for when it is attached, unless [`CacheStore::keep_attached`] says more.
+pub const ATTACHED_LEASE: Duration = Duration::from_secs(10);
+
 /// A cache store.
 ///
 /// Every method is one atomic step unless it says otherwise: nobody observes a half of it. `now` is always the store's
@@ -154,7 +157,19 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST start a new epoch for a source that another incarnation vouched for, since invalidations that were
     ///   acknowledged there may be lost `attach_on_a_new_incarnation_starts_an_epoch`
     /// - MUST keep the epoch otherwise `attach_is_idempotent`
+    /// - MUST vouch for the sources from now on, for [`ATTACHED_LEASE`] at least, as by [`keep_attached`](Self::keep_attached)
+    ///   `attach_is_idempotent`
     async fn attach(&self, sources: &[SourceId]) -> Result<()>;
+
+    /// Vouches for all attached sources of the namespace until so much later, whichever program attached them. The process
+    /// that does the maintenance calls it every second: a reader on a store that was superseded (a demoted primary, the
+    /// cut-off side of a partition, a file that was replaced) is not told `Fresh` for longer than that.
+    ///
+    /// # Contract
+    /// - MUST NOT let an attached source vouch for longer `attached_sources_vouch_while_they_are_kept` (a store that no
+    ///   other process can reach cannot be superseded, and needs no lease)
+    /// - MUST NOT arm what another incarnation vouched for `attach_on_a_new_incarnation_starts_an_epoch`
+    async fn keep_attached(&self, lease: Duration) -> Result<()>;
 
     /// Takes or keeps the leadership of a feed.
     ///

@@ -13,6 +13,9 @@ pub struct Vouch {
     pub epoch: Epoch,
     /// Each source that a feed or the application vouches for.
     pub sources: BTreeMap<SourceId, SourceVouch>,
+    /// Until when the store vouches for the sources that the application reports; `None` for a store that no other process
+    /// can reach.
+    pub attached_until: Option<Timestamp>,
 }
 
 /// What a store says about one source.
@@ -23,7 +26,7 @@ pub struct SourceVouch {
     pub epoch: Epoch,
     /// The incarnation of the store that has replayed everything and may vouch.
     pub armed: Option<Incarnation>,
-    /// Until when the feed vouches; `None` for a source that only the application changes, which needs no lease.
+    /// Until when the feed vouches; `None` for a source that only the application changes: [`Vouch::attached_until`].
     pub lease: Option<Timestamp>,
 }
 
@@ -31,7 +34,7 @@ impl Vouch {
     /// A vouch of a namespace without sources.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
-        Self { epoch, sources: BTreeMap::new() }
+        Self { epoch, sources: BTreeMap::new(), attached_until: None }
     }
 
     /// The present epochs of some sources. A source that the store does not know gets an epoch that never is the present
@@ -61,7 +64,7 @@ impl Vouch {
         if self.is_stale(entry) {
             return Freshness::Stale { since: entry.since.unwrap_or(entry.stored_at) };
         }
-        let holds = |vouch: &SourceVouch| vouch.lease.is_none_or(|until| now < until);
+        let holds = |vouch: &SourceVouch| vouch.lease.or(self.attached_until).is_none_or(|until| now < until);
         let vouched = self.is_armed(entry, incarnation) && self.of(entry).flatten().all(holds);
         if vouched { Freshness::Fresh { as_of: now } } else { Freshness::Unvouched }
     }

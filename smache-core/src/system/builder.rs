@@ -275,6 +275,7 @@ impl Builder {
             owed: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
+        inner.keep_attached().await?;
         let (stop, stopping) = watch::channel(false);
         let (mut handles, mut feeds) = (Vec::new(), Vec::new());
         if self.feeds {

@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{Inner, change::LONG, read::jittered};
-use crate::{FeedId, Lane, Leadership, NewJob, Page, Result, Token};
+use crate::{ATTACHED_LEASE, FeedId, Lane, Leadership, NewJob, Page, Result, Token};
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -75,6 +75,7 @@ async fn round(inner: &Arc<Inner>, reconcile: bool, stop: &watch::Receiver<bool>
     let began = Instant::now();
     let stopping = || *stop.borrow();
     inner.attach_again(&inner.timed("lookup", inner.store.lookup(&[])).await?);
+    inner.keep_attached().await?;
     // Bounded, so that the leadership is renewed in time whatever there is to do.
     while !stopping() && inner.maintain().await? && began.elapsed() < LEASE / 2 {}
     if reconcile {
@@ -84,6 +85,13 @@ async fn round(inner: &Arc<Inner>, reconcile: bool, stop: &watch::Receiver<bool>
 }
 
 impl Inner {
+    /// Vouches for the sources that the application reports. Longer than it takes another process to do the maintenance
+    /// instead of one that has died.
+    pub(crate) async fn keep_attached(&self) -> Result<()> {
+        let lease = self.settings.feed_lease.max(ATTACHED_LEASE);
+        self.timed("keep attached", self.store.keep_attached(lease)).await
+    }
+
     /// One step of upkeep. Says whether there is more to do at once.
     pub(crate) async fn maintain(&self) -> Result<bool> {
         let maintained = self.timed_for(LONG, "maintain", self.store.maintain(STEP)).await?;

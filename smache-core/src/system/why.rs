@@ -231,7 +231,7 @@ pub(super) fn state(inner: &Inner, traced: &Traced, record: &Record) -> WhyState
             let silent = |(source, _): &&(SourceId, _)| {
                 traced.vouch.sources.get(source).is_none_or(|vouch| {
                     vouch.armed.as_ref() != Some(&traced.incarnation)
-                        || vouch.lease.is_some_and(|until| until <= traced.now)
+                        || vouch.lease.or(traced.vouch.attached_until).is_some_and(|until| until <= traced.now)
                 })
             };
             let silent = entry.epochs.sources.iter().filter(silent);

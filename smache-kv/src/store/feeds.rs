@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smache_core::{
-    Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceVouch,
-    Timestamp, Token, Vouch,
+    ATTACHED_LEASE, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId,
+    SourceVouch, Timestamp, Token, Vouch,
 };
 
 use crate::{
@@ -61,7 +61,34 @@ fn decode_vouch(bytes: &Bytes) -> Option<Vouch> {
     })
 }
 
+/// Its lease is that of the sources that the application reports.
+const ATTACHED: &str = "smache:attached";
+
 impl Step<'_> {
+    /// What vouches, with the lease of the sources that the application reports.
+    pub(super) async fn vouch_with_lease(&mut self) -> Result<Vouch> {
+        let mut vouch = self.vouch().await?;
+        let key = self.attached_key();
+        let kept = self.decoded(key, "the lease of attached sources", Leader::decode).await?;
+        vouch.attached_until = Some(kept.map_or_else(Timestamp::default, |kept| kept.until));
+        Ok(vouch)
+    }
+
+    /// What is read of what vouches.
+    pub(super) fn vouch_keys(&self) -> [Bytes; 2] {
+        [self.keys().of(Role::Vouch, &[]), self.attached_key()]
+    }
+
+    fn attached_key(&self) -> Bytes {
+        self.keys().of(Role::Leader, &[ATTACHED.as_bytes()])
+    }
+
+    pub(super) async fn keep_attached(&mut self, lease: Duration) -> Result<()> {
+        let kept = Leader { holder: Token::from_bytes([0; Token::LEN]), fence: 0, until: self.now.after(lease) };
+        self.put(self.attached_key(), kept.encode());
+        Ok(())
+    }
+
     /// What vouches. A namespace that nobody has written to has an epoch that no entry is of.
     pub(super) async fn vouch(&mut self) -> Result<Vouch> {
         let key = self.keys().of(Role::Vouch, &[]);
@@ -105,7 +132,7 @@ impl Step<'_> {
             self.put_vouch(&vouch);
             self.start_sweep();
         }
-        Ok(())
+        self.keep_attached(ATTACHED_LEASE).await
     }
 
     fn leader_key(&self, feed: &FeedId) -> Bytes {

@@ -12,20 +12,19 @@ impl Step<'_> {
     pub(super) async fn lookup(&mut self, ids: &[EntryId]) -> Result<Lookup> {
         let keys = self.keys();
         let parts = ids.iter().flat_map(|id| [Role::Head, Role::Body].map(|role| keys.entry(role, id)));
-        self.prefetch(parts.chain([keys.of(Role::Vouch, &[])])).await?;
+        self.prefetch(parts.chain(self.vouch_keys())).await?;
         let mut entries = Vec::with_capacity(ids.len());
         for id in ids {
             entries.push(self.entry(id).await?);
         }
-        let vouch = self.vouch().await?.into();
+        let vouch = self.vouch_with_lease().await?.into();
         Ok(Lookup { now: self.now, incarnation: self.incarnation.clone(), vouch, entries })
     }
 
     pub(super) async fn trace(&mut self, id: &EntryId) -> Result<Traced> {
-        let vouch_key = self.keys().of(Role::Vouch, &[]);
-        self.prefetch(self.record_keys(id).into_iter().chain([vouch_key])).await?;
+        self.prefetch(self.record_keys(id).into_iter().chain(self.vouch_keys())).await?;
         let record = self.record(id).await?;
-        let vouch = self.vouch().await?.into();
+        let vouch = self.vouch_with_lease().await?.into();
         Ok(Traced { now: self.now, incarnation: self.incarnation.clone(), vouch, record })
     }
 

@@ -80,6 +80,10 @@ impl CacheStore for KvStore {
         self.space.write(|step| Box::pin(step.attach(sources))).await
     }
 
+    async fn keep_attached(&self, lease: Duration) -> Result<()> {
+        self.space.write(|step| Box::pin(step.keep_attached(lease))).await
+    }
+
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         self.space.write(|step| Box::pin(step.lead(feed, holder, lease))).await
     }

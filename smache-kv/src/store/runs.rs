@@ -121,8 +121,8 @@ impl Step<'_> {
     pub(super) async fn begin(&mut self, begin: &Begin) -> Result<BeginOutcome> {
         let Begin { id, token, lease } = begin;
         let keys = self.keys();
-        let own = [keys.entry(Role::Run, id), keys.of(Role::Clock, &[]), keys.of(Role::Vouch, &[])];
-        self.prefetch(own.into_iter().chain(self.record_keys(id))).await?;
+        let own = [keys.entry(Role::Run, id), keys.of(Role::Clock, &[])];
+        self.prefetch(own.into_iter().chain(self.vouch_keys()).chain(self.record_keys(id))).await?;
         let mut started = self.clock().await?;
         let old = self.run(id).await?;
         if let Some(run) = &old {
@@ -146,7 +146,7 @@ impl Step<'_> {
             started,
             now: self.now,
             incarnation: self.incarnation.clone(),
-            vouch: Arc::new(self.vouch().await?),
+            vouch: Arc::new(self.vouch_with_lease().await?),
             entry,
             call: lineage.map(|lineage| lineage.call),
             pending: used.iter().any(|used| marked.contains(&used.dependency)),

@@ -101,6 +101,11 @@ impl CacheStore for MemoryStore {
         self.space.step(|State { cache, incarnation, .. }, _| cache.attach(sources, incarnation))
     }
 
+    // Only this process can reach it: it cannot be superseded, and needs no lease.
+    async fn keep_attached(&self, _: Duration) -> Result<()> {
+        Ok(())
+    }
+
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         self.space.step(|state, now| state.cache.lead(feed, holder, lease, now))
     }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use smache_core::{Epoch, FeedId, FeedStep, Leadership, Positions, Result, SourceId, SourceVouch, Token};
+use mongodb::bson::doc;
+use smache_core::{
+    ATTACHED_LEASE, Epoch, FeedId, FeedStep, Leadership, Positions, Result, SourceId, SourceVouch, Token,
+};
 
 use super::Inner;
+use crate::expression::after;
 use crate::space::{Change, Feed, Space, Sweep, change, read};
 
 impl Inner {
@@ -33,7 +37,16 @@ impl Inner {
             }
             Ok(if changed { Change::Write { ticks: false, answer: () } } else { Change::Keep(()) })
         };
-        change(&self.link, &self.keys, "attach", attach).await.map(drop)
+        change(&self.link, &self.keys, "attach", attach).await?;
+        self.keep_sources_attached(ATTACHED_LEASE).await
+    }
+
+    /// By an update of its own: it waits for no feed, and no feed for it.
+    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
+        let until = after(lease);
+        let kept =
+            self.link.state.update_one(doc! { "_id": self.keys.space() }, vec![doc! { "$set": { "attached": until } }]);
+        self.link.run("keep_attached", async { kept.await }).await.map(drop)
     }
 
     pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {

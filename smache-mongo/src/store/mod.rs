@@ -108,6 +108,10 @@ impl CacheStore for MongoStore {
         self.inner.attach_sources(sources).await
     }
 
+    async fn keep_attached(&self, lease: Duration) -> Result<()> {
+        self.inner.keep_sources_attached(lease).await
+    }
+
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         self.inner.lead_feed(feed, holder, lease).await
     }

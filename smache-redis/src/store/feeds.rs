@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use redis::Value;
 use smache_core::{
-    Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Positions, Result, SourceId, Token,
+    ATTACHED_LEASE, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Positions, Result,
+    SourceId, Token,
 };
 
 use super::RedisStore;
 use crate::{
     error::{corrupt, unexpected},
     reply::Reply,
-    script::{ATTACH, Call, LEAD, NEW_EPOCH, RESIGN, RESTART},
+    script::{ATTACH, Call, KEEP_ATTACHED, LEAD, NEW_EPOCH, RESIGN, RESTART},
 };
 
 /// Writes a step as the scripts read it, some time after it was asked for: it vouches from then on and not from now.
@@ -60,13 +61,19 @@ impl RedisStore {
         let live = self.link.live().await?;
         for sources in sources.chunks(500) {
             let mut call = self.step(&ATTACH);
-            call.arg(live.incarnation.as_str());
+            call.arg(live.incarnation.as_str()).millis(ATTACHED_LEASE);
             for source in sources {
                 call.arg(source.as_str()).arg(Epoch::random().as_bytes());
             }
             live.call(&call).await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
+        let mut call = KEEP_ATTACHED.call(&self.keys);
+        call.millis(lease);
+        self.link.call(&call).await.map(drop)
     }
 
     pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {

@@ -99,6 +99,10 @@ impl CacheStore for RedisStore {
         self.attach_sources(sources).await
     }
 
+    async fn keep_attached(&self, lease: Duration) -> Result<()> {
+        self.keep_sources_attached(lease).await
+    }
+
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         self.lead_feed(feed, holder, lease).await
     }

@@ -30,7 +30,13 @@ impl VouchCache {
 /// An empty namespace has no epoch yet. None of its own is all zeros, so that nothing is fresh in that one.
 fn parse(value: &Value) -> Option<Vouch> {
     let mut vouch = Vouch::new(Epoch::from_bytes([0; Epoch::LEN]));
+    // Without the field they vouch for nothing yet.
+    vouch.attached_until = Some(Timestamp::default());
     let mut field = |name: &[u8], value: &[u8]| match name {
+        b"a" => {
+            vouch.attached_until = Some(Timestamp::from_millis(u64::from_be_bytes(value.try_into().ok()?)));
+            Some(())
+        }
         b"e" => {
             vouch.epoch = Epoch::from_slice(value).ok()?;
             Some(())

@@ -219,14 +219,14 @@ async fn keys_of_another_layout_are_refused_and_left_alone() {
     store.attach(&sources).await.expect("one of this layout");
     let mut admin = raw(&server.url()).await;
     let key = format!("{{{namespace}}}:c");
-    for (layout, fix) in [("2", "upgrade this program"), ("0", "remove these keys")] {
+    for (layout, fix) in [("3", "upgrade this program"), ("1", "remove these keys")] {
         let _: i64 = ask(&mut admin, &[b"HSET", key.as_bytes(), b"l", layout.as_bytes()]).await;
         let dump: Vec<u8> = ask(&mut admin, &[b"DUMP", key.as_bytes()]).await;
         let error = store.attach(&sources).await.expect_err("another layout");
         assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false), "{error}");
         let text = error.to_string();
         assert!(
-            text.contains(&format!("of layout {layout} and")) && text.contains("layout 1") && text.contains(fix),
+            text.contains(&format!("of layout {layout} and")) && text.contains("layout 2") && text.contains(fix),
             "{text}"
         );
         let after: Vec<u8> = ask(&mut admin, &[b"DUMP", key.as_bytes()]).await;

@@ -290,9 +290,9 @@ async fn a_table_of_another_layout_is_refused_and_left_alone() {
     let (_server, notes, mut admin) = start().await;
     notes.put(&note(1, "one")).await.expect("a new table");
     let layout: String = ask(&mut admin, &[b"GET", b"{table:notes}:l"]).await;
-    assert_eq!(layout, "1");
+    assert_eq!(layout, "2");
     let key = smache_core::EntityKey::encode(&1).expect("a key");
-    for (layout, fix) in [("2", "upgrade this program"), ("0", "write the entities again")] {
+    for (layout, fix) in [("3", "upgrade this program"), ("1", "write the entities again")] {
         let _: () = ask(&mut admin, &[b"SET", b"{table:notes}:l", layout.as_bytes()]).await;
         let before = dump(&mut admin).await;
         for error in [
@@ -305,7 +305,7 @@ async fn a_table_of_another_layout_is_refused_and_left_alone() {
         ] {
             assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false), "{error}");
             let text = error.to_string();
-            let of = format!("`{{table:notes}}:*` are of layout {layout} and this program knows layout 1: {fix}");
+            let of = format!("`{{table:notes}}:*` are of layout {layout} and this program knows layout 2: {fix}");
             assert!(text.contains(&of) && text.contains("another table"), "{text}");
         }
         assert_eq!(dump(&mut admin).await, before);
@@ -322,12 +322,12 @@ async fn a_queue_of_another_layout_is_refused_and_left_alone() {
     let mut admin = raw(&server.url()).await;
     let key = format!("{{{namespace}}}:c");
     let layout: String = ask(&mut admin, &[b"HGET", key.as_bytes(), b"l"]).await;
-    assert_eq!(layout, "1");
-    let _: i64 = ask(&mut admin, &[b"HSET", key.as_bytes(), b"l", b"2"]).await;
+    assert_eq!(layout, "2");
+    let _: i64 = ask(&mut admin, &[b"HSET", key.as_bytes(), b"l", b"3"]).await;
     let before = dump(&mut admin).await;
     for error in refusals(&*queue).await {
         assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false), "{error}");
-        assert!(error.to_string().contains("of layout 2 and") && error.to_string().contains("upgrade"), "{error}");
+        assert!(error.to_string().contains("of layout 3 and") && error.to_string().contains("upgrade"), "{error}");
     }
     assert_eq!(dump(&mut admin).await, before);
 }

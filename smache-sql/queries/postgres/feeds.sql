@@ -7,6 +7,16 @@ BEGIN
     RETURN fresh;
 END $$;
 
+-- Until when sources that the application reports are vouched for, in a row beside the leaders': who writes it waits for no
+-- transaction that has the namespace.
+CREATE OR REPLACE FUNCTION smache_keep_attached(p_name text, p_lease bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    s smache_namespaces := smache_space(p_name, 0);
+BEGIN
+    INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES (s.ns, 'smache:attached', '', 0, smache_now() + p_lease)
+    ON CONFLICT (ns, name) DO UPDATE SET until = excluded.until;
+END $$;
+
 CREATE OR REPLACE FUNCTION smache_attach(p_name text, p_sources text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;

@@ -23,7 +23,8 @@ BEGIN
     -- One statement, one snapshot: the entry is as old as what vouches for it.
     RETURN QUERY
         SELECT 0::bigint, smache_life(), NULL::text, n.epoch, NULL::bytea, NULL::bytea, NULL::bytea,
-            t, began, NULL::bigint, NULL::bigint, NULL::bigint
+            t, began, (SELECT f.until FROM smache_feeds f WHERE f.ns = s.ns AND f.name = 'smache:attached'), NULL::bigint,
+            NULL::bigint
             FROM smache_namespaces n WHERE n.ns = s.ns
         UNION ALL
         SELECT 1, v.name, v.armed, v.epoch, NULL, NULL, NULL, v.lease, NULL, NULL, NULL, NULL

@@ -16,9 +16,7 @@ CREATE TABLE smache_namespaces (
     clock bigint NOT NULL DEFAULT 0,
     floor bigint NOT NULL DEFAULT 0,
     -- Where the walk over entries of old epochs goes on; null when there are none.
-    sweep bytea,
-    -- Until when sources that the application reports are vouched for.
-    attached_until bigint NOT NULL DEFAULT 0
+    sweep bytea
 );
 
 -- lease: null for a source that only the application changes.

@@ -3,7 +3,8 @@ WITH space AS MATERIALIZED (
     WHERE name = (SELECT $1::text FROM smache_meta WHERE 3 BETWEEN oldest AND version)
 )
 SELECT 0::bigint AS kind, smache_life() AS t, NULL::text AS u, epoch AS a, NULL::bytea AS b, NULL::bytea AS c,
-    NULL::bytea AS d, smache_now() AS i, clock AS j, NULL::bigint AS k, NULL::bigint AS l, NULL::bigint AS m
+    NULL::bytea AS d, smache_now() AS i, clock AS j,
+    (SELECT until FROM smache_feeds f WHERE f.ns = space.ns AND f.name = 'smache:attached') AS k, NULL::bigint AS l, NULL::bigint AS m
     FROM space
 UNION ALL
 SELECT 1, v.name, v.armed, v.epoch, NULL, NULL, NULL, v.lease, NULL, NULL, NULL, NULL

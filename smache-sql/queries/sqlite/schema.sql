@@ -16,8 +16,7 @@ CREATE TABLE smache_namespaces (
     clock INTEGER NOT NULL DEFAULT 0,
     floor INTEGER NOT NULL DEFAULT 0,
     added INTEGER NOT NULL DEFAULT 0,
-    sweep BLOB,
-    attached_until INTEGER NOT NULL DEFAULT 0
+    sweep BLOB
 ) STRICT;
 
 -- lease: null for a source that only the application changes.

@@ -41,6 +41,27 @@ pub async fn attach_is_idempotent(harness: StoreHarness) {
     assert!(is_fresh(store, id(2)).await);
 }
 
+/// Attached sources vouch for as long as somebody keeps them, whoever attached them. A store that no other process can reach
+/// has no lease to keep.
+pub async fn attached_sources_vouch_while_they_are_kept(harness: StoreHarness) {
+    let store = &**harness.role();
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    let leased = store.lookup(&[]).await.expect("lookup").vouch.attached_until.is_some();
+    store.keep_attached(SHORT).await.expect("keep");
+    harness.advance(PAUSE).await;
+    assert_eq!(is_fresh(store, id(1)).await, !leased, "nobody keeps it");
+    assert_eq!(staleness(store, id(1)).await, Staleness::Fresh, "nothing is known against it");
+    store.keep_attached(LONG).await.expect("keep");
+    assert!(is_fresh(store, id(1)).await, "kept again: the epoch is the same");
+    // What is behind a feed has a lease of its own.
+    vouching(store, "feed", &["orders"]).await;
+    compute_of(store, id(2), "two", &[], &[source("orders")]).await;
+    store.keep_attached(SHORT).await.expect("keep");
+    harness.advance(PAUSE).await;
+    assert!(is_fresh(store, id(2)).await);
+}
+
 /// Beyond the contract: many processes attach the same sources at once, and agree on their epochs.
 pub async fn attaching_at_once_starts_one_epoch(harness: StoreHarness) {
     let store = harness.role();

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use smache_core::{
-    Dependency, EntryId, Epoch, FeedId, FeedStep, Invalidated, Invalidation, Leadership, Maintained, Positions, Result,
-    SourceId, Token,
+    ATTACHED_LEASE, Dependency, EntryId, Epoch, FeedId, FeedStep, Invalidated, Invalidation, Leadership, Maintained,
+    Positions, Result, SourceId, Token,
 };
 
 use super::{PostgresStore, Statement};
@@ -20,6 +20,7 @@ const INVALIDATE: &str = concat!(
 );
 const NEW_EPOCH: &str = concat!("SELECT smache_new_epoch(", name!(), ") AS epoch");
 const ATTACH: &str = concat!("SELECT smache_attach(", name!(), ", $2)");
+const KEEP_ATTACHED: &str = concat!("SELECT smache_keep_attached(", name!(), ", $2)");
 const LEAD: &str = concat!("SELECT * FROM smache_lead(", name!(), ", $2, $3, $4)");
 const RESIGN: &str = concat!("SELECT smache_resign(", name!(), ", $2, $3)");
 const RESTART: &str = concat!("SELECT smache_restart(", name!(), ", $2, $3, $4, $5, $6, $7, $8) AS outcome");
@@ -111,7 +112,12 @@ impl PostgresStore {
 
     pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
         let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
-        self.step("attach", ATTACH, |query| query.bind(&names)).await.map(drop)
+        self.step("attach", ATTACH, |query| query.bind(&names)).await?;
+        self.keep_sources_attached(ATTACHED_LEASE).await
+    }
+
+    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
+        self.step("keep_attached", KEEP_ATTACHED, |query| query.bind(millis(lease))).await.map(drop)
     }
 
     pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use smache_core::{Epoch, FeedId, FeedStep, Incarnation, Leadership, Positions, Result, SourceId, Token};
+use smache_core::{
+    ATTACHED_LEASE, Epoch, FeedId, FeedStep, Incarnation, Leadership, Positions, Result, SourceId, Token,
+};
 
 use super::{SqliteStore, Step};
 use crate::{
@@ -16,6 +18,8 @@ const SWEEP: &str = "UPDATE smache_namespaces SET sweep = $2 WHERE ns = $1";
 const ATTACH: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, armed) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, armed = excluded.armed, lease = NULL \
      WHERE v.lease IS NOT NULL OR v.armed IS NOT excluded.armed";
+const KEEP_ATTACHED: &str = "INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES ($1, 'smache:attached', x'', 0, $2) \
+     ON CONFLICT (ns, name) DO UPDATE SET until = excluded.until";
 const LEAD: &str = "INSERT INTO smache_feeds AS f (ns, name, holder, fence, until) VALUES ($1, $2, $3, 1, $4) \
      ON CONFLICT (ns, name) DO UPDATE SET holder = excluded.holder, until = excluded.until, \
      fence = f.fence + (f.holder <> excluded.holder) WHERE f.holder = excluded.holder OR f.until <= $5";
@@ -62,6 +66,14 @@ impl SqliteStore {
         if changed > 0 {
             step.sweep_from(Some(Vec::new())).await?;
         }
+        step.keep_attached(ATTACHED_LEASE).await?;
+        step.commit().await
+    }
+
+    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
+        let mut writer = self.link.writer.lock().await;
+        let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
+        step.keep_attached(lease).await?;
         step.commit().await
     }
 
@@ -125,6 +137,12 @@ impl SqliteStore {
 }
 
 impl Step<'_> {
+    /// Until when sources that the application reports are vouched for, in a row beside the leaders'.
+    async fn keep_attached(&mut self, lease: Duration) -> Result<()> {
+        let (ns, until) = (self.ns, self.now + millis(lease));
+        self.execute(KEEP_ATTACHED, |query| query.bind(ns).bind(until)).await.map(drop)
+    }
+
     /// Whether a step of a feed is refused, and why: an outcome as [`refused`] reads it.
     pub(super) async fn check(&mut self, step: &FeedStep) -> Result<u64> {
         let (ns, feed) = (self.ns, step.feed.as_str().to_owned());
