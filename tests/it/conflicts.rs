@@ -153,11 +153,14 @@ async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
     assert!(values.is_sorted() && values.len() >= 3, "the value moves on: {values:?}");
     let recomputed = world.probe.runs() - 1;
     assert!(recomputed <= 8, "{recomputed} runs of 100 ms in 2 s: nobody else has a chance");
+    let cooled = Instant::now();
     until("it settles", async || {
         let found = smache.peek(slow(1, 100)).await?.expect("stored");
         Ok(found.is_fresh() && *found == changes.to_string())
     })
     .await?;
+    let settled = cooled.elapsed();
+    assert!(settled < Duration::from_millis(600), "it took {settled:?} after the last change, at 100 ms a run");
     worker.shutdown(Duration::from_secs(1)).await;
     smache.shutdown().await;
     Ok(())

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Ran, Run, Stored, conflict_delay};
+use super::{Ran, Run, Stored, conflict_delay, taint_delay};
 use crate::{
     Begun, Commit, CommitOutcome, Cx, Dependency, Error, ErrorKind, Freshness, Result, SourceId, Staleness,
     StoredEntry, Used, Via,
@@ -85,7 +85,10 @@ impl Run<'_> {
             not_after: tracked.not_after(),
             tainted: tracked.is_tainted(),
             lazy: self.function.lazy,
-            conflict_delay: conflict_delay(elapsed, begun.conflicts),
+            conflict_delay: match tracked.is_tainted() {
+                true => taint_delay(elapsed, begun.conflicts),
+                false => conflict_delay(elapsed),
+            },
         })
     }
 

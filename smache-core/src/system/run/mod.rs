@@ -2,15 +2,13 @@
 
 mod commit;
 
-use std::{
-    any::Any,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     CallKey, Function, Inner, Nest, audit::current::RUN, counters::count, lease::Lease, meta::Meta, registry::Output,
@@ -20,7 +18,7 @@ use crate::{
     SourceId, Timestamp, Token, canonical, computed::panic_text, cx::FailedReads,
 };
 
-/// The longest that the job of a hot entry waits after a conflict.
+/// The longest that the job of an entry waits after a conflict, or after a run that could not read everything.
 const MAX_CONFLICT_DELAY: Duration = Duration::from_secs(60);
 /// How long the job of a stale entry waits after a reader's run of it failed.
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
@@ -225,9 +223,9 @@ impl Run<'_> {
         if begun.pending {
             return Err(Attempt::Pending);
         }
-        if let (Some(before), Some(meta)) = (begun.conflicts.checked_sub(1), Meta::read(&entry.meta)) {
+        if let (1.., Some(meta)) = (begun.conflicts, Meta::read(&entry.meta)) {
             // Every change makes the job due; only this keeps a hot entity from taking all the places.
-            let pause = conflict_delay(meta.cost, before) / 2;
+            let pause = conflict_delay(meta.cost);
             let remaining = pause.saturating_sub(begun.now.since(entry.stored_at));
             // Clocks and delays count whole milliseconds: less would be a job that is due at once, for ever.
             if remaining.as_millis() > 0 {
@@ -335,8 +333,14 @@ impl Run<'_> {
     }
 }
 
-/// How long the next run of a hot entry waits: at least twice its cost, twice as long after each conflict in a row.
-fn conflict_delay(cost: Duration, conflicts_before: u32) -> Duration {
-    let first = cost.saturating_mul(2).max(Duration::from_millis(10));
-    first.saturating_mul(1 << conflicts_before.min(10)).min(MAX_CONFLICT_DELAY)
+/// How long the next run of a hot entry waits: twice its cost, so that it takes a third of a place at most, and is fresh soon
+/// after the last change.
+fn conflict_delay(cost: Duration) -> Duration {
+    cost.saturating_mul(2).clamp(Duration::from_millis(10), MAX_CONFLICT_DELAY)
+}
+
+/// How long the next run waits after one that could not read everything: twice as long each time in a row, since it need not
+/// fare better.
+fn taint_delay(cost: Duration, before: u32) -> Duration {
+    conflict_delay(cost).saturating_mul(1 << before.min(10)).min(MAX_CONFLICT_DELAY)
 }
