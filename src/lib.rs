@@ -43,7 +43,7 @@ pub mod mongo {
 pub mod postgres {
     pub use smache_sql::{
         Postgres, PostgresBuilder, PostgresQueue, PostgresSource, PostgresSourceBuilder, PostgresStore,
-        PostgresTransaction, sqlx,
+        PostgresTransaction, is_outage, sqlx,
     };
 }
 
@@ -57,7 +57,8 @@ pub mod redis {
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use smache_sql::{
-        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction, sqlx,
+        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction,
+        is_outage, sqlx,
     };
 }
 

@@ -22,6 +22,8 @@ pub enum Codec {
 const JSON: u8 = 1;
 const MESSAGE_PACK: u8 = 2;
 const CANONICAL: u8 = 3;
+/// No value, but the error that is kept in its place.
+pub(crate) const FAILURE: u8 = 4;
 
 /// An encoded value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,16 @@ fn write<T: Serialize>(format: u8, value: &T) -> Option<Vec<u8>> {
         _ => rmp_serde::encode::write_named(&mut bytes, value).ok()?,
     }
     Some(bytes)
+}
+
+/// Whether an error is stored in the place of a value.
+pub(crate) fn is_failure(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&FAILURE)
+}
+
+/// The hash of stored bytes that are no value.
+pub(crate) fn hash_of_failure(bytes: &[u8]) -> [u8; 16] {
+    hash(bytes)
 }
 
 /// Decodes a stored value.

@@ -37,6 +37,8 @@ pub(crate) struct Tracked {
     kids: Vec<Kid>,
     not_after: Option<Timestamp>,
     tainted: bool,
+    /// Whether a source or a nested call was away.
+    outage: bool,
 }
 
 /// What a run that failed had read, and when it had begun.
@@ -58,6 +60,17 @@ impl FailedReads {
             not_after: tracked.not_after,
             tainted: tracked.tainted,
             started,
+        }
+    }
+
+    /// What a run had read whose error is kept, and fresh: it is read as any other child is.
+    pub(crate) fn kept(record: &Record) -> Self {
+        Self {
+            leaves: record.used.iter().map(|used| used.dependency).collect(),
+            sources: record.entry.epochs.sources.iter().map(|(source, _)| source.clone()).collect(),
+            not_after: record.entry.expires,
+            tainted: false,
+            started: u64::MAX,
         }
     }
 
@@ -105,6 +118,15 @@ impl Tracked {
         self.tainted = true;
     }
 
+    /// Something that the run needed was away: an error of its own is no failure of its own.
+    pub(crate) fn met_outage(&mut self) {
+        self.outage = true;
+    }
+
+    pub(crate) fn has_met_outage(&self) -> bool {
+        self.outage
+    }
+
     /// An outcome that no data explains: the run is to be tried again.
     pub(crate) fn unexplained(&mut self) {
         self.tainted = true;
@@ -114,6 +136,7 @@ impl Tracked {
     /// is no value that could come out equal.
     pub(crate) fn failed_child(&mut self, child: Dependency, error: &Error, started: Option<u64>) {
         self.direct(child);
+        self.outage |= error.is_outage();
         let Some(reads) = error.reads().filter(|_| error.is_explained()) else {
             // The arguments alone explain an error without a run.
             self.tainted |= !error.is_explained();
@@ -333,7 +356,13 @@ impl Cx {
 
     /// The answer of a source. Its error is no data: a function that tolerates it is to be tried again.
     fn explained<T>(&self, answer: Result<T>) -> Result<T> {
-        answer.inspect_err(|_| self.tracked().unexplained())
+        answer.inspect_err(|error| {
+            let mut tracked = self.tracked();
+            tracked.unexplained();
+            if error.is_outage() {
+                tracked.met_outage();
+            }
+        })
     }
 
     /// Makes the result depend on something that it reads in a way of its own: a [`tag`], a [`Predicate`], an

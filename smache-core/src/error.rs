@@ -85,8 +85,24 @@ struct Inner {
     context: Vec<(&'static str, String)>,
     source: Option<Arc<dyn StdError + Send + Sync + 'static>>,
     backend: bool,
+    /// What the function says of its own error.
+    verdict: Verdict,
     /// What the run that failed had read: whoever tolerates the error depends on it.
     reads: Option<Arc<FailedReads>>,
+}
+
+/// What a function says of its own error, beyond whether it passes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Verdict {
+    /// Nothing: it may be a mistake that is mended, and is tried again some times.
+    #[default]
+    Open,
+    /// The same data give it again.
+    Permanent,
+    /// What the call is about does not exist.
+    Gone,
+    /// The function was too slow, which is no outage of what it reads.
+    Slow,
 }
 
 impl Error {
@@ -109,6 +125,7 @@ impl Error {
             context: Vec::new(),
             source: None,
             backend: false,
+            verdict: Verdict::default(),
             reads: None,
         }))
     }
@@ -143,6 +160,32 @@ impl Error {
         self.with_context("step", step).edit(|inner| inner.backend = true)
     }
 
+    /// The same error with what the function says of it.
+    pub(crate) fn with_verdict(self, verdict: Verdict) -> Self {
+        self.edit(|inner| inner.verdict = verdict)
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.0.verdict
+    }
+
+    /// Whether the entry has no value any more: what its call is about does not exist.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.kind == ErrorKind::Gone || self.0.verdict == Verdict::Gone
+    }
+
+    /// Whether the run failed for what is around it: a source, a store or another run. It passes by itself, or when an
+    /// operator mends what is away, and says nothing about the call.
+    pub(crate) fn is_outage(&self) -> bool {
+        use ErrorKind::{Cancelled, Function, Permission, WrongServer};
+        match self.0.kind {
+            Function => self.is_transient() && self.0.verdict == Verdict::Open,
+            Permission | WrongServer => true,
+            Cancelled => false,
+            _ => self.is_transient() && self.0.verdict != Verdict::Slow,
+        }
+    }
+
     /// The same error, as the outcome of a run that had read that.
     pub(crate) fn of_run(self, reads: FailedReads) -> Self {
         self.edit(|inner| inner.reads = Some(Arc::new(reads)))
@@ -156,7 +199,7 @@ impl Error {
     /// Whether what a run reads explains the error: the same data give it again.
     pub(crate) fn is_explained(&self) -> bool {
         use ErrorKind::{Argument, Function, Gone, TooLarge};
-        matches!(self.0.kind, Argument | Function | Gone | TooLarge)
+        matches!(self.0.kind, Argument | Function | Gone | TooLarge) && !self.is_transient()
     }
 
     pub(crate) fn is_of_backend(&self) -> bool {

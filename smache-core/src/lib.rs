@@ -14,6 +14,7 @@ mod entity;
 mod error;
 mod fields;
 mod graph;
+mod guard;
 mod ids;
 mod names;
 pub mod on;
@@ -39,6 +40,7 @@ pub use self::{
     error::{BoxError, Error, ErrorKind, Result, Retry},
     fields::{Condition, Field, Fields, Filter, Index, Predicate},
     graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, NodeState},
+    guard::guarded,
     ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},
     names::{FeedId, FunctionId, Namespace, SourceId},
     on::tag,

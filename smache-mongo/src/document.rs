@@ -7,7 +7,7 @@ use mongodb::{
     bson::{self, Bson, RawDocument},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use smache_core::{BoxError, Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result};
+use smache_core::{BoxError, Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result, guarded};
 
 /// The name of the field that identifies a document; the server allows no other.
 const ID: &str = "_id";
@@ -82,7 +82,8 @@ fn incomparable(value: &Bson) -> Option<&'static str> {
 
 /// The key of the entity that a document (or the key of one) is of.
 pub(crate) fn key_of<T: EntityType>(document: &RawDocument) -> Result<EntityKey> {
-    match bson::from_slice::<Identity<T::Id>>(document.as_bytes()) {
+    let decoding = format!("the `Deserialize` of the id of `{}`", kind::<T>());
+    match guarded(&decoding, || Ok(bson::from_slice::<Identity<T::Id>>(document.as_bytes())))? {
         Ok(identity) => EntityKey::encode(&identity.id),
         Err(error) => {
             let message =
@@ -95,12 +96,13 @@ pub(crate) fn key_of<T: EntityType>(document: &RawDocument) -> Result<EntityKey>
 /// The entity that a document is.
 pub(crate) fn image_of<T: EntityType + DeserializeOwned>(document: &RawDocument) -> Result<(EntityKey, Image)> {
     let key = key_of::<T>(document)?;
-    let entity: T = bson::from_slice(document.as_bytes()).map_err(|error| {
+    let decoding = format!("the `Deserialize` of `{}`", kind::<T>());
+    let entity: T = guarded(&decoding, || Ok(bson::from_slice(document.as_bytes())))?.map_err(|error| {
         let message = format!("a document of the source `{}` cannot be read as a `{}`", T::SOURCE, kind::<T>());
         Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(document)).with_source(error)
     })?;
     // Changes name entities by `_id`: an entity that goes by anything else would never be found stale.
-    if EntityKey::encode(entity.id())? == key {
+    if guarded(&format!("the id of a `{}`", kind::<T>()), || EntityKey::encode(entity.id()))? == key {
         Ok((key, Image::new(entity)))
     } else {
         let message = format!(

@@ -18,6 +18,14 @@ pub(crate) fn classify(error: DriverError, doing: &str) -> Error {
     Error::new(kind, message(kind, &error.kind, doing)).with_source(error)
 }
 
+/// Whether an error of the driver is an outage: one that passes by itself, or when an operator mends what is away. For
+/// [`Builder::outages`](smache_core::Builder::outages), where functions use a client of their own.
+pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let Some(error) = error.downcast_ref::<DriverError>() else { return false };
+    let error = classify(error.clone(), "");
+    error.is_transient() || matches!(error.kind(), ErrorKind::Permission | ErrorKind::WrongServer)
+}
+
 /// The error codes of a change stream that cannot go on from where it was: the history is gone or the position is not of
 /// it, the event cannot be delivered, or the server does not understand the position.
 ///

@@ -29,6 +29,7 @@ pub use self::{
     audit::note_reads,
     backend::{Mongo, MongoBuilder},
     config::MongoSourceBuilder,
+    error::is_outage,
     queue::MongoQueue,
     source::MongoSource,
     store::MongoStore,

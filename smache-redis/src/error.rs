@@ -25,6 +25,14 @@ pub(crate) fn classify(error: &RedisError) -> (ErrorKind, &'static str) {
     }
 }
 
+/// Whether an error of the driver is an outage: one that passes by itself, or when an operator mends what is away. For
+/// [`Builder::outages`](smache_core::Builder::outages), where functions use a client of their own.
+pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let Some(error) = error.downcast_ref::<RedisError>() else { return false };
+    let (kind, _) = classify(error);
+    Error::new(kind, "").is_transient() || matches!(kind, ErrorKind::Permission | ErrorKind::WrongServer)
+}
+
 /// What the code means that an error of a server starts with.
 fn code(code: &str) -> (ErrorKind, &'static str) {
     match code {

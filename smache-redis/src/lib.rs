@@ -67,6 +67,7 @@ mod store;
 
 pub use self::{
     config::{Redis, RedisBuilder, RedisSourceBuilder},
+    error::is_outage,
     queue::RedisQueue,
     source::RedisSource,
     store::RedisStore,

@@ -1,6 +1,6 @@
 //! What an error of a database means.
 
-use std::{future::Future, io, time::Duration};
+use std::{error::Error as StdError, future::Future, io, time::Duration};
 
 use smache_core::{Error, ErrorKind, Result};
 
@@ -39,9 +39,11 @@ pub(crate) fn classify(error: &sqlx::Error, tables: Tables) -> (ErrorKind, &'sta
             sqlite_code(database.code().and_then(|code| code.parse().ok()).unwrap_or(0), tables)
         }
         sqlx::Error::Io(error) => io_error(error.kind()),
-        sqlx::Error::Tls(_) => {
-            (ErrorKind::WrongServer, "the TLS connection cannot be made: check the certificate and `sslmode`")
-        }
+        // A balancer that accepts and closes cuts the handshake: nothing is wrong with the certificate.
+        sqlx::Error::Tls(cause) => cut(cause.as_ref()).map_or(
+            (ErrorKind::WrongServer, "the TLS connection cannot be made: check the certificate and `sslmode`"),
+            io_error,
+        ),
         sqlx::Error::Protocol(_) => {
             (ErrorKind::WrongServer, "the server does not answer like a PostgreSQL: check host and port")
         }
@@ -64,6 +66,14 @@ pub(crate) fn classify(error: &sqlx::Error, tables: Tables) -> (ErrorKind, &'sta
         }
         _ => (ErrorKind::Internal, "the database reports an unexpected error"),
     }
+}
+
+/// Whether an error of the driver is an outage: one that passes by itself, or when an operator mends what is away. For
+/// [`Builder::outages`](smache_core::Builder::outages), where functions use a client of their own.
+pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let Some(error) = error.downcast_ref::<sqlx::Error>() else { return false };
+    let (kind, _) = classify(error, Tables::Source);
+    Error::new(kind, "").is_transient() || matches!(kind, ErrorKind::Permission | ErrorKind::WrongServer)
 }
 
 /// What a SQLSTATE of PostgreSQL means.
@@ -160,6 +170,24 @@ const NOT_THERE: &str =
 
 /// What is said of a connection that ended without a reason of its own.
 pub(crate) const LOST: &str = "the connection to the server was lost: try again, and see its log for why";
+
+/// The kind of the error of a connection that is behind one of TLS.
+fn cut(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut | UnexpectedEof
+            )
+        {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
+}
 
 fn io_error(kind: io::ErrorKind) -> (ErrorKind, &'static str) {
     match kind {

@@ -100,4 +100,5 @@ pub use self::{
 };
 
 /// The SQL toolkit, in the version whose pools this crate takes.
+pub use self::error::is_outage;
 pub use sqlx;

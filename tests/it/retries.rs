@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     functions::{greeting, hurried},
-    probe::{Act, until},
+    probe::{Act, until, until_within},
     world::{User, World},
 };
 
@@ -136,14 +136,47 @@ async fn a_reader_who_succeeds_clears_a_dead_job() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_but_a_change_brings_a_dead_job_back() -> Result<()> {
+async fn without_a_change_or_a_reader_a_dead_job_stays_dead() -> Result<()> {
     let world = World::attached();
     let (smache, worker) = dead(&world).await?;
     tokio::time::sleep(120 * SECOND).await;
-    smache.get(greeting(1)).await?;
-    assert!(smache.get(greeting(1).fresh()).await.is_err());
-    tokio::time::sleep(120 * SECOND).await;
-    assert_eq!((world.probe.runs(), buried(&smache).await?), (4, true), "the reader's own run");
+    assert_eq!((world.probe.runs(), buried(&smache).await?), (3, true));
+    worker.shutdown(SECOND).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_give_a_dead_job_another_chance_now_and_then() -> Result<()> {
+    let world = World::attached();
+    let (smache, worker) = dead(&world).await?;
+    tokio::time::sleep(20 * SECOND).await;
+    for _ in 0..600 {
+        smache.get(greeting(1)).await?;
+        tokio::time::sleep(SECOND).await;
+    }
+    let runs = world.probe.runs();
+    assert!((5..=3 + 2 * 6).contains(&runs), "two attempts each time, and less and less often: {runs}");
+    world.probe.act(Act::Succeed);
+    until_within(2000 * SECOND, "it succeeds", async || {
+        smache.get(greeting(1)).await?;
+        smache.is_fresh(greeting(1)).await
+    })
+    .await?;
+    worker.shutdown(SECOND).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_of_the_function_gives_its_dead_jobs_another_chance() -> Result<()> {
+    let world = World::attached();
+    let (smache, worker) = dead(&world).await?;
+    world.put(2, "Ben").await?;
+    world.probe.act(Act::Succeed);
+    tokio::time::sleep(60 * SECOND).await;
+    assert!(buried(&smache).await?);
+    smache.get(greeting(2)).await?;
+    until("the other one is computed", async || smache.is_fresh(greeting(1)).await).await?;
+    assert_eq!(*smache.get(greeting(1)).await?, "Hello, new");
     worker.shutdown(SECOND).await;
     Ok(())
 }

@@ -42,6 +42,8 @@ pub struct Declaration {
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) write_through: bool,
+    pub(crate) cache_errors: Option<Duration>,
+    pub(crate) remove_on_permanent: bool,
 }
 
 impl Declaration {
@@ -62,6 +64,8 @@ impl Declaration {
             ttl: None,
             timeout: None,
             write_through: true,
+            cache_errors: None,
+            remove_on_permanent: false,
         }
     }
 
@@ -149,6 +153,27 @@ impl Declaration {
     #[must_use]
     pub fn write_through(mut self, on: bool) -> Self {
         self.write_through = on;
+        self
+    }
+
+    /// How long an error of the function is kept where there is no value to keep: readers of it get the error without a
+    /// run. Not kept by default.
+    ///
+    /// It is stored with what the run had read, so that a change makes it stale at once, and the next reader runs the
+    /// function. Kept are errors that the data explain: [`ErrorKind::Gone`], and the function's own unless they pass by
+    /// themselves ([`Failure::transient`](crate::Failure::transient)). Who reads a kept error gets its kind and its text
+    /// ([`Error::report`]); [`Error::function_error`] gives the typed error to those only who waited for the run.
+    #[must_use]
+    pub fn cache_errors(mut self, time: Duration) -> Self {
+        self.cache_errors = Some(time);
+        self
+    }
+
+    /// Whether a [permanent](crate::Failure::permanent) error removes the stored value, or leaves it there as stale (the
+    /// default).
+    #[must_use]
+    pub fn remove_on_permanent(mut self, on: bool) -> Self {
+        self.remove_on_permanent = on;
         self
     }
 

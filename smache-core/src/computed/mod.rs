@@ -15,7 +15,11 @@ pub use self::{
     failure::{Failure, FunctionResult},
     relation::{IntoIds, Relation, RelationFuture},
 };
-pub(crate) use self::{call::Want, failure::panic_text, relation::RawRelation};
+pub(crate) use self::{
+    call::Want,
+    failure::{Outages, panic_text},
+    relation::RawRelation,
+};
 use crate::Cx;
 
 /// A function whose results are cached and kept up to date.

@@ -45,7 +45,7 @@ impl<F: EntityType, T: EntityType> Relation<F, T> {
         let map: Map = Arc::new(move |cx, image| {
             Box::pin(async move {
                 let entity = image.get::<F>()?;
-                let ids = map(cx, &entity).await.map_err(|failure| failure.into_error(text))?;
+                let ids = map(cx, &entity).await.map_err(|failure| failure.into_error(text, None))?;
                 keys::<T>(&ids)
             })
         });

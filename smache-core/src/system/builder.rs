@@ -86,6 +86,7 @@ impl Builder {
                 codec: Codec::default(),
                 store_failure: StoreFailure::default(),
                 strictness: Strictness::default(),
+                outages: None,
             },
             feeds: true,
             upkeep: true,
@@ -158,6 +159,15 @@ impl Builder {
     /// that is declared and never read, is known at the end of the test: [`Smache::audit`].
     pub fn strict(self) -> Self {
         self.strictness(Strictness::Strict)
+    }
+
+    /// Which errors of the clients that functions use themselves are outages: errors that pass by themselves, such as a
+    /// pool without a free connection. It is asked of each error in the chain of causes. The job of a function that fails
+    /// with one waits, as it does for a registered source that is away. The crates of the backends have one each for the
+    /// errors of their drivers, for example `smache::postgres::is_outage`.
+    pub fn outages(mut self, is_outage: fn(&(dyn std::error::Error + 'static)) -> bool) -> Self {
+        self.settings.outages = Some(is_outage);
+        self
     }
 
     /// How long one step of the store or queue may take. 5 seconds by default. A change with so many dependants that it
@@ -272,6 +282,8 @@ impl Builder {
             tally: Default::default(),
             sampler: Default::default(),
             life: Default::default(),
+            outages: Default::default(),
+            revivals: Default::default(),
             owed: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;

@@ -3,23 +3,30 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::{Inner, Moment, Smache, background::Steps, read::jittered};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
-    Position, Result, SourceId, Start, Timestamp, Token, Topic,
+    Position, Result, SourceId, Start, Timestamp, Token, Topic, computed::panic_text, guard::panicked,
 };
 
 /// How long a leader is taken to be alive after its last step.
 const LEADERSHIP: Duration = Duration::from_secs(5);
 /// A stream that is silent for so long, even of empty batches, is broken; so is one that takes that long to open.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How often a feed may panic at the same place before it is passed over.
+const PANICS: u32 = 3;
 /// Pauses after an error.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
@@ -60,6 +67,7 @@ pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(Ab
             progress: sender,
             holder: Token::random(),
             steps: Steps::new(stop.clone(), inner.settings.store_timeout),
+            panics: AtomicU32::new(0),
         };
         (inner.background.spawn(leader.run()), FeedHandle { feed, progress })
     };
@@ -123,6 +131,8 @@ struct Leader {
     progress: watch::Sender<Progress>,
     holder: Token,
     steps: Steps,
+    /// How often in a row the feed panicked at the same place.
+    panics: AtomicU32,
 }
 
 impl Leader {
@@ -131,7 +141,12 @@ impl Leader {
             let mut pause = FIRST_PAUSE;
             loop {
                 let began = Instant::now();
-                let error = match self.lead_once().await {
+                // Whatever panics in it, the next turn begins at the stored position.
+                let led = AssertUnwindSafe(self.lead_once()).catch_unwind().await;
+                let led = led.unwrap_or_else(|panic| {
+                    Err(panicked(&format!("the leader of the feed `{}`", self.id), panic_text(panic.as_ref())))
+                });
+                let error = match led {
                     Ok(()) => {
                         pause = FIRST_PAUSE;
                         continue;
@@ -302,15 +317,35 @@ impl Leader {
     }
 
     async fn open(&self, start: Start) -> Result<Box<dyn ChangeStream>> {
-        tokio::time::timeout(SILENCE, self.feed.open(&self.topics, start)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(SILENCE, self.unwound(self.feed.open(&self.topics, start))).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` did not open within {SILENCE:?}", self.id)))
         })
     }
 
     async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
-        tokio::time::timeout(SILENCE, stream.next()).await.unwrap_or_else(|_| {
+        let next = tokio::time::timeout(SILENCE, self.unwound(stream.next())).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` gave no batch for {SILENCE:?}", self.id)))
-        })
+        });
+        if next.as_ref().is_ok_and(|batch| !batch.changes.is_empty()) {
+            self.panics.store(0, Ordering::Relaxed);
+        }
+        next
+    }
+
+    /// A step of the feed, whose panic is an error. One that panics at the same place again and again has lost what is
+    /// there: a change of unknown extent.
+    async fn unwound<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let panic = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(done) => return done,
+            Err(panic) => panic,
+        };
+        let error = panicked(&format!("the feed `{}`", self.id), panic_text(panic.as_ref()));
+        if self.panics.fetch_add(1, Ordering::Relaxed) + 1 < PANICS {
+            return Err(error);
+        }
+        self.panics.store(0, Ordering::Relaxed);
+        let message = "the feed panics at the same place again and again: its sources start a new epoch behind it";
+        Err(Error::new(ErrorKind::HistoryLost, message).with_source(error))
     }
 
     /// Hands a batch to the store: first what it hits, with the last step the position and the lease.

@@ -20,6 +20,8 @@ mod meta;
 mod nest;
 mod read;
 mod registry;
+mod remembered;
+mod revival;
 mod routes;
 mod run;
 mod task;
@@ -56,6 +58,7 @@ pub(crate) use self::{
     nest::{Kid, Nest},
     read::jittered,
     registry::{Function, Registry},
+    revival::{PERMANENT, VANISHED},
     routes::{Moment, Routes},
     run::{Attempt, Mode, Ran, Seen, Stored, attempt, stopped},
     task::Tasks,
@@ -90,6 +93,8 @@ pub(crate) struct Inner {
     pub(crate) tally: Tally,
     pub(crate) sampler: audit::Sampler,
     pub(crate) life: within::Life,
+    pub(crate) outages: revival::Outages,
+    pub(crate) revivals: revival::Revivals,
     /// Entries whose jobs could not be enqueued.
     owed: Mutex<BTreeSet<crate::EntryId>>,
 }
@@ -110,6 +115,7 @@ pub(crate) struct Settings {
     pub(crate) codec: crate::Codec,
     pub(crate) store_failure: StoreFailure,
     pub(crate) strictness: Strictness,
+    pub(crate) outages: Option<crate::computed::Outages>,
 }
 
 impl Smache {

@@ -84,6 +84,11 @@ impl Cx {
                 Err(error) if inner.may_bypass(&error) => return self.child_around(function, key, error).await,
                 traced => traced?,
             };
+            if traced.record.as_ref().is_some_and(|record| codec::is_failure(&record.entry.value))
+                && let Some(error) = inner.remembered_for_caller(function, &key.id).await?
+            {
+                return Err(error);
+            }
             let computed = last.as_ref().filter(|last| last.is_fresh()).map(Cached::version);
             if let Some((record, meta)) = traced.usable(computed).filter(|(_, meta)| meta.check == key.check)
                 && let Ok(value) = codec::decode::<F::Output>(&record.entry.value)

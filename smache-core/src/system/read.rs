@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, Timestamp, codec,
-    computed::Want,
+    computed::Want, error::Verdict,
 };
 
 /// How often a reader who wants a fresh value computes again because a change came in between.
@@ -27,6 +27,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// How many steps of the store a reader waits for beyond the timeout of the function: one to look, one to begin, and a
 /// commit that is tried again.
 const STEPS_AROUND: u32 = 6;
+
+/// What a look at the store finds for a call.
+struct Looked<T> {
+    /// The stored value.
+    found: Option<Cached<T>>,
+    /// The error that is kept in the place of a value.
+    failed: Option<(Error, Freshness)>,
+    /// Which version it is.
+    seen: Seen,
+    /// When the store was asked.
+    asked: Timestamp,
+}
 
 impl Smache {
     /// The result of a call: the stored one at once, or, the first time, the computed one.
@@ -73,6 +85,7 @@ impl Smache {
                     && suffices(function, want, &found)
                 {
                     self.inner.count_hit(found.freshness());
+                    self.inner.revive_for_reader(function, key.id, found.stale_for());
                     return Ok(found);
                 }
                 self.inner.read::<F>(function, key, want, None).await
@@ -87,7 +100,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
     pub async fn peek<F: Computed>(&self, call: Call<F>) -> Result<Option<Cached<F::Output>>> {
         let (function, key) = self.inner.key(&call)?;
-        self.inner.look::<F>(function, &key).await.map(|(found, ..)| found)
+        self.inner.look::<F>(function, &key).await.map(|looked| looked.found)
     }
 
     /// Whether a result is stored and vouched for.
@@ -142,7 +155,7 @@ impl Inner {
         let mut waiting: Option<(Instant, Duration, u32)> = None;
         let mut elsewhere: Option<WaitElsewhere> = None;
         loop {
-            let (found, seen, asked) = match self.look::<F>(function, &key).await {
+            let Looked { found, failed, seen, asked } = match self.look::<F>(function, &key).await {
                 Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => {
                     return self.read_around(function, key, want, error, nest).await;
@@ -151,7 +164,20 @@ impl Inner {
             };
             if let Some(found) = found.as_ref().filter(|found| suffices(function, want, found)) {
                 self.count_hit(found.freshness());
+                self.revive_for_reader(function, key.id, found.stale_for());
                 return Ok(found.clone());
+            }
+            match (failed, nest) {
+                (Some((error, freshness)), None) if freshness.is_fresh() || want == Want::default() => {
+                    self.count_hit(freshness);
+                    return Err(error);
+                }
+                (Some(_), Some(_)) => {
+                    if let Some(error) = self.remembered_for_caller(function, &key.id).await? {
+                        return Err(error);
+                    }
+                }
+                _ => {}
             }
             let (deadline, pause, tries) = waiting.get_or_insert_with(|| {
                 count(&self.tally.misses);
@@ -183,7 +209,7 @@ impl Inner {
                 // A run that the caller only joined, and that had read before the caller began.
                 Err(error) if !mine && is_older(&error, nest) && *tries + 1 < MAX_TRIES => *tries += 1,
                 // The last good value is better than the error, where the call accepts it.
-                Err(error) => match found.filter(|found| want.accepts(found) && error.kind() != ErrorKind::Gone) {
+                Err(error) => match found.filter(|found| want.accepts(found) && !removed(function, &error)) {
                     Some(found) => {
                         tracing::warn!(function = function.name, error = %error.report(), "a stale value is served: its function fails");
                         return Ok(found);
@@ -247,16 +273,14 @@ impl Inner {
         }
     }
 
-    /// The stored value, which version it is, and when the store was asked.
-    async fn look<F: Computed>(
-        self: &Arc<Self>,
-        function: &Function,
-        key: &CallKey,
-    ) -> Result<(Option<Cached<F::Output>>, Seen, Timestamp)> {
+    /// Looks at the store.
+    async fn look<F: Computed>(self: &Arc<Self>, function: &Function, key: &CallKey) -> Result<Looked<F::Output>> {
         let lookup = self.timed("lookup", self.store.lookup(std::slice::from_ref(&key.id))).await?;
         let entry = lookup.entries.first().and_then(Option::as_ref);
         let seen = Seen::Version(entry.map(|entry| entry.version));
-        Ok((entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry)), seen, lookup.now))
+        let failed = entry.and_then(|entry| self.remembered(function, key, &lookup, entry));
+        let found = entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry));
+        Ok(Looked { found, failed, seen, asked: lookup.now })
     }
 
     /// The value of an entry with its freshness; nothing when it is expired, of another call or not readable.
@@ -267,7 +291,7 @@ impl Inner {
         lookup: &Lookup,
         entry: &StoredEntry,
     ) -> Option<Cached<F::Output>> {
-        if entry.is_expired(lookup.now) {
+        if entry.is_expired(lookup.now) || codec::is_failure(&entry.value) {
             return None;
         }
         let of_this_call = Meta::read(&entry.meta).is_some_and(|meta| meta.check == key.check);
@@ -342,6 +366,11 @@ impl Want {
 /// A stale value of a function that no worker recomputes is what its next reader recomputes.
 fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
     want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
+}
+
+/// Whether an error leaves no value behind that a reader could be served.
+fn removed(function: &Function, error: &Error) -> bool {
+    error.is_gone() || error.verdict() == Verdict::Permanent && function.remove_on_permanent
 }
 
 /// Whether an error is that of a run that had begun before the parent of a nested call.

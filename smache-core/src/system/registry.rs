@@ -15,7 +15,7 @@ use super::{Settings, audit::Observed};
 use crate::{
     Codec, Computed, Cx, Declaration, Error, ErrorKind, FunctionKey, Result, SourceId, canonical,
     codec::{self, Encoded},
-    computed::RawRelation,
+    computed::{Outages, RawRelation},
 };
 
 /// A registered function, without its types.
@@ -33,6 +33,9 @@ pub(crate) struct Function {
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) lazy: bool,
+    /// How long errors are kept.
+    pub(crate) cache_errors: Option<Duration>,
+    pub(crate) remove_on_permanent: bool,
     run: Box<Runner>,
 }
 
@@ -51,7 +54,9 @@ impl Function {
         let (_, sources) = declaration.names()?;
         declaration.check_relations()?;
         let name = declaration.id;
-        for (what, duration) in [("ttl", declaration.ttl), ("timeout", declaration.timeout)] {
+        for (what, duration) in
+            [("ttl", declaration.ttl), ("timeout", declaration.timeout), ("cache_errors", declaration.cache_errors)]
+        {
             if duration.is_some_and(|duration| duration.as_millis() == 0) {
                 let message =
                     format!("the {what} of the function `{name}` is below a millisecond: give it more, or none");
@@ -59,7 +64,7 @@ impl Function {
             }
         }
         let (codec, limit) = (settings.codec, settings.max_value_bytes);
-        let argument_limit = settings.max_argument_bytes;
+        let (argument_limit, outages) = (settings.max_argument_bytes, settings.outages);
         Ok(Self {
             name,
             version: declaration.version,
@@ -69,10 +74,12 @@ impl Function {
             ttl: declaration.ttl,
             timeout: declaration.timeout.unwrap_or(Duration::from_secs(300)),
             lazy: !declaration.write_through,
+            cache_errors: declaration.cache_errors,
+            remove_on_permanent: declaration.remove_on_permanent,
             relations: declaration.relations.clone(),
             declaration,
             observed: Mutex::default(),
-            run: Box::new(move |cx, args| Box::pin(run::<F>(cx, name, args, argument_limit, codec, limit))),
+            run: Box::new(move |cx, args| Box::pin(run::<F>(cx, name, args, argument_limit, codec, limit, outages))),
         })
     }
 
@@ -88,6 +95,7 @@ async fn run<F: Computed>(
     argument_limit: usize,
     codec: Codec,
     limit: usize,
+    outages: Option<Outages>,
 ) -> Result<Output> {
     let unfaithful = || {
         let fix = "make the `Serialize` and `Deserialize` of its types agree";
@@ -99,7 +107,7 @@ async fn run<F: Computed>(
     if !canonical::equal_but_for_order(&again, &args) {
         return Err(unfaithful());
     }
-    let value = F::compute(&cx, decoded).await.map_err(|failure| failure.into_error(name))?;
+    let value = F::compute(&cx, decoded).await.map_err(|failure| failure.into_error(name, outages))?;
     let encoded = codec::encode(&value, codec, limit).map_err(|error| error.with_context("function", name))?;
     Ok(Output { value: Arc::new(value), encoded })
 }

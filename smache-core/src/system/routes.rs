@@ -16,6 +16,7 @@ use crate::{
     Snapshot, SourceId, SystemClock, Timestamp,
     computed::{RawRelation, panic_text},
     fields::RawIndex,
+    guard::{guarded, panicked},
 };
 
 /// How many entities that changes do not show are loaded at once.
@@ -190,7 +191,8 @@ impl Inner {
                 let mut found = BTreeSet::new();
                 let mut unreadable = unknown && route.fed && matches!(now, None | Some(Present::Unreadable));
                 for image in images(change).chain(now.and_then(Present::image)) {
-                    match index.values(image) {
+                    let what = format!("the `Serialize` of the index {index:?} of `{}`", change.source);
+                    match guarded(&what, || index.values(image)) {
                         Ok(values) => drop(found.insert(values)),
                         Err(error) => {
                             tracing::warn!(?index, entity = %change.key, error = %error.report(), "an entity cannot be compared with predicates: all of them go stale");
@@ -226,7 +228,11 @@ impl Inner {
             let keys: Vec<&EntityKey> = keys.into_iter().collect();
             for keys in keys.chunks(LOADED) {
                 let owned: Vec<EntityKey> = keys.iter().copied().cloned().collect();
-                let loading = tokio::time::timeout(LOADING, source.load(&owned)).await.unwrap_or_else(|_| {
+                let loading = AssertUnwindSafe(source.load(&owned)).catch_unwind().map(|loaded| {
+                    let what = format!("the source `{id}`");
+                    loaded.unwrap_or_else(|panic| Err(panicked(&what, panic_text(panic.as_ref()))))
+                });
+                let loading = tokio::time::timeout(LOADING, loading).await.unwrap_or_else(|_| {
                     Err(Error::new(ErrorKind::Timeout, format!("the source took longer than {LOADING:?}")))
                 });
                 match loading {
@@ -282,8 +288,8 @@ async fn evaluate(relation: &RawRelation, cx: &Cx, image: &Image) -> Result<Vec<
     let ends = match tokio::time::timeout(PATIENCE, keys).await {
         Ok(Ok(ends)) => ends?,
         Ok(Err(panic)) => {
-            let message = format!("the relation panicked: {}", panic_text(panic.as_ref()));
-            return Err(Error::new(ErrorKind::Panicked, message));
+            let what = format!("the relation {relation:?}");
+            return Err(panicked(&what, panic_text(panic.as_ref())));
         }
         Err(_) => return Err(Error::new(ErrorKind::Timeout, format!("the relation took longer than {PATIENCE:?}"))),
     };

@@ -1,14 +1,18 @@
 //! Upkeep: one process of a namespace removes what is over, reaps what died, and enqueues what was lost.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{sync::watch, time::Instant};
 
 use super::{Inner, change::LONG, read::jittered};
-use crate::{ATTACHED_LEASE, FeedId, Lane, Leadership, NewJob, Page, Result, Token};
+use crate::{
+    ATTACHED_LEASE, FeedId, Lane, Leadership, NewJob, Page, Result, Token, computed::panic_text, guard::panicked,
+};
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -38,7 +42,9 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
                     if reconcile {
                         reconciled = Instant::now();
                     }
-                    if let Err(error) = round(&inner, reconcile, &stopping).await {
+                    let round = AssertUnwindSafe(round(&inner, reconcile, &stopping)).catch_unwind().await;
+                    let round = round.unwrap_or_else(|panic| Err(panicked("the upkeep", panic_text(panic.as_ref()))));
+                    if let Err(error) = round {
                         tracing::warn!(error = %error.report(), "a round of upkeep failed; the next one tries again");
                     }
                 }

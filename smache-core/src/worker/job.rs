@@ -8,13 +8,12 @@ use tokio::sync::watch;
 use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
-    system::{Attempt, Inner, Mode, Ran, Stored, attempt, count, jittered, overdue, stopped},
+    error::Verdict,
+    system::{Attempt, Inner, Mode, PERMANENT, Ran, Stored, VANISHED, attempt, count, jittered, overdue, stopped},
 };
 
 /// How long a job of an unknown function is left to other programs.
 pub(crate) const UNKNOWN: Duration = Duration::from_secs(5);
-/// The longest that a job waits after a source failed.
-const SOURCE_FAILED: Duration = Duration::from_secs(10);
 /// How long a job waits after its backend failed.
 const BACKEND_FAILED: Duration = Duration::from_secs(1);
 
@@ -43,7 +42,7 @@ pub(crate) async fn run(
         return JobEnd::Release { delay: jittered(UNKNOWN) };
     };
     if job.crashes >= policy.max_crashes && !doubtful {
-        let error = format!("the worker that ran `{}` vanished {} times in a row", function.name, job.crashes);
+        let error = format!("{VANISHED}`{}` vanished {} times in a row", function.name, job.crashes);
         tracing::error!(entry = %job.id, error, "a job is buried");
         return JobEnd::Bury { error };
     }
@@ -73,23 +72,35 @@ pub(crate) async fn run(
         Ok(Attempt::Busy(remaining)) => {
             JobEnd::Release { delay: remaining.clamp(Duration::from_millis(10), Duration::from_millis(250)) }
         }
-        Err(error) => failed(policy, job, &error),
+        Err(error) => failed(inner, policy, job, &error),
     }
 }
 
-fn failed(policy: &Policy, job: &Job, error: &Error) -> JobEnd {
+fn failed(inner: &Inner, policy: &Policy, job: &Job, error: &Error) -> JobEnd {
     match error.kind() {
         // The entry went with its entity.
-        ErrorKind::Gone => JobEnd::Done,
+        _ if error.is_gone() => JobEnd::Done,
         ErrorKind::Cancelled => JobEnd::Release { delay: Duration::ZERO },
         _ if error.is_of_backend() && error.is_transient() => {
             tracing::warn!(entry = %job.id, error = %error.report(), "a job waits for its backend");
             JobEnd::Release { delay: jittered(BACKEND_FAILED) }
         }
-        // A source that is down is nobody's failure either: the job waits for it, for however long.
-        ErrorKind::Unavailable => {
-            tracing::warn!(entry = %job.id, error = %error.report(), "a job waits for a source");
-            JobEnd::Retry { delay: jittered(backoff(policy, job).min(SOURCE_FAILED)), error: error.report() }
+        // What is away is no failure of the job: it waits for that, for however long, and no attempt is counted.
+        _ if error.is_outage() => {
+            let (delay, log) = inner.outages.wait(job.id.function(), policy.backoff);
+            if log {
+                tracing::warn!(entry = %job.id, error = %error.report(), ?delay, "jobs wait for a source");
+            }
+            JobEnd::Release { delay: jittered(delay) }
+        }
+        // The same data give it again: nothing is tried until they change.
+        _ if error.verdict() == Verdict::Permanent => {
+            let function = inner.registry.by_key(job.id.function());
+            if function.is_some_and(|function| function.remove_on_permanent) {
+                return JobEnd::Done;
+            }
+            tracing::info!(entry = %job.id, error = %error.report(), "a job ends in an error of the domain");
+            JobEnd::Bury { error: format!("{PERMANENT}{}", error.report()) }
         }
         _ if job.errors + 1 >= policy.max_errors => {
             tracing::error!(entry = %job.id, error = %error.report(), "a job failed for the last time and is buried");

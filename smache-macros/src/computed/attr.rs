@@ -26,6 +26,8 @@ const KNOWN: &[Known] = &[
     Known::once("ttl", "ttl = \"10m\""),
     Known::once("timeout", "timeout = \"30s\""),
     Known::once("write_through", "write_through = false"),
+    Known::once("cache_errors", "cache_errors = \"10s\""),
+    Known::once("on_permanent", "on_permanent = \"remove\""),
     Known::once("sources", "sources(A, B)"),
     Known::once("reads", "reads(A, B)"),
     Known::once("calls", "calls(f, g)"),
@@ -41,6 +43,9 @@ pub(crate) struct Options {
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) write_through: Option<bool>,
+    pub(crate) cache_errors: Option<Duration>,
+    /// Whether a permanent error removes the value.
+    pub(crate) remove_on_permanent: Option<bool>,
     pub(crate) sources: Vec<Type>,
     pub(crate) reads: Vec<Type>,
     pub(crate) calls: Vec<Path>,
@@ -58,6 +63,8 @@ impl Options {
                 "ttl" => options.ttl = duration(&option, errors),
                 "timeout" => options.timeout = duration(&option, errors),
                 "write_through" => options.write_through = option.boolean(errors).map(|on| on.value),
+                "cache_errors" => options.cache_errors = duration(&option, errors),
+                "on_permanent" => options.remove_on_permanent = on_permanent(&option, errors),
                 "sources" => options.sources = types(&option, "source", errors),
                 "reads" => options.reads = types(&option, "source", errors),
                 "calls" => options.calls = calls(&option, errors),
@@ -119,6 +126,18 @@ fn duration(option: &Opt, errors: &mut Errors) -> Option<Duration> {
         Ok(duration) => Some(duration),
         Err(message) => {
             errors.at(&text, message);
+            None
+        }
+    }
+}
+
+fn on_permanent(option: &Opt, errors: &mut Errors) -> Option<bool> {
+    let text = option.string(errors)?;
+    match text.value().as_str() {
+        "keep" => Some(false),
+        "remove" => Some(true),
+        _ => {
+            errors.at(&text, "what a permanent error does with the stored value is `\"keep\"` or `\"remove\"`");
             None
         }
     }

@@ -252,6 +252,8 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
     };
     let ttl = options.ttl.map(duration).map(|ttl| quote!(.ttl(#ttl)));
     let timeout = options.timeout.map(duration).map(|timeout| quote!(.timeout(#timeout)));
+    let cache_errors = options.cache_errors.map(duration).map(|time| quote!(.cache_errors(#time)));
+    let on_permanent = options.remove_on_permanent.map(|on| quote!(.remove_on_permanent(#on)));
     let write_through = options.write_through.map(|on| quote!(.write_through(#on)));
     quote! {
         #private::Declaration::new(#id)
@@ -265,6 +267,8 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
             #ttl
             #timeout
             #write_through
+            #cache_errors
+            #on_permanent
     }
 }
 

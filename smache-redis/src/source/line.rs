@@ -2,7 +2,9 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
-use smache_core::{Change, ChangeKind, EntityKey, EntityType, Error, ErrorKind, Image, Result, Snapshot, SourceId};
+use smache_core::{
+    Change, ChangeKind, EntityKey, EntityType, Error, ErrorKind, Image, Result, Snapshot, SourceId, guarded,
+};
 
 /// A line of the history: an id, and the entity before and after, as they are stored.
 #[derive(Debug, Default)]
@@ -72,7 +74,8 @@ fn fields(before: &[u8], after: &[u8]) -> Option<Vec<String>> {
 
 /// The id of a field.
 pub(super) fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
-    let id: T::Id = serde_json::from_slice(id).map_err(|error| {
+    let decoding = format!("the `Deserialize` of an id of `{}`", T::SOURCE);
+    let id: T::Id = guarded(&decoding, || Ok(serde_json::from_slice(id)))?.map_err(|error| {
         let message = format!("an id in the table of `{}` is not one of its type", T::SOURCE);
         Error::new(ErrorKind::Corrupt, message).with_source(error)
     })?;
@@ -81,7 +84,8 @@ pub(super) fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
 
 /// An entity as it is stored, whatever its place.
 pub(super) fn parse<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<T> {
-    serde_json::from_slice(stored).map_err(|error| {
+    let decoding = format!("the `Deserialize` of an entity of `{}`", T::SOURCE);
+    guarded(&decoding, || Ok(serde_json::from_slice(stored)))?.map_err(|error| {
         let message = format!("an entity in the table of `{}` cannot be read as one", T::SOURCE);
         Error::new(ErrorKind::Corrupt, message).with_source(error)
     })
@@ -90,7 +94,7 @@ pub(super) fn parse<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<T
 /// The entity of an id. Changes name entities by their fields: one that goes by anything else would never be found stale.
 pub(super) fn entity<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: &[u8]) -> Result<T> {
     let entity: T = parse(stored)?;
-    let own = EntityKey::encode(entity.id())?;
+    let own = guarded(&format!("the id of an entity of `{}`", T::SOURCE), || EntityKey::encode(entity.id()))?;
     // Who asks by a number of another width means the same one.
     if own == *key || own == EntityKey::encode(&key.decode::<T::Id>()?)? {
         return Ok(entity);

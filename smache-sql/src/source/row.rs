@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use smache_core::{Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result};
+use smache_core::{Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result, guarded};
 
 /// The columns of a row, their values not yet read.
 type Columns<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
@@ -33,7 +33,10 @@ pub(crate) fn key_of<T: EntityType>(row: &str, column: &str) -> Result<EntityKey
         let message = format!("a row of the source `{}` has no column `{column}`: run `install` again", T::SOURCE);
         return Err(Error::new(ErrorKind::Corrupt, message));
     };
-    match serde_json::from_str::<T::Id>(id.get()) {
+    let decoded = guarded(&format!("the `Deserialize` of the id of `{}`", kind::<T>()), || {
+        Ok(serde_json::from_str::<T::Id>(id.get()))
+    })?;
+    match decoded {
         Ok(id) => EntityKey::encode(&id),
         Err(error) => {
             let message =
@@ -46,12 +49,13 @@ pub(crate) fn key_of<T: EntityType>(row: &str, column: &str) -> Result<EntityKey
 /// The entity that a row is.
 pub(crate) fn image_of<T: EntityType + DeserializeOwned>(row: &str, column: &str) -> Result<(EntityKey, Image)> {
     let key = key_of::<T>(row, column)?;
-    let entity: T = serde_json::from_str(row).map_err(|error| {
+    let decoding = format!("the `Deserialize` of `{}`", kind::<T>());
+    let entity: T = guarded(&decoding, || Ok(serde_json::from_str(row)))?.map_err(|error| {
         let message = format!("a row of the source `{}` cannot be read as a `{}`", T::SOURCE, kind::<T>());
         Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(row, column)).with_source(error)
     })?;
     // Changes name entities by the column: an entity that goes by anything else would never be found stale.
-    if EntityKey::encode(entity.id())? == key {
+    if guarded(&format!("the id of a `{}`", kind::<T>()), || EntityKey::encode(entity.id()))? == key {
         Ok((key, Image::new(entity)))
     } else {
         let message = format!(

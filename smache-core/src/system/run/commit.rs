@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{Ran, Run, Stored, conflict_delay, taint_delay};
 use crate::{
     Begun, Commit, CommitOutcome, Cx, Dependency, Error, ErrorKind, Freshness, Result, SourceId, Staleness,
-    StoredEntry, Used, Via,
+    StoredEntry, Used, Via, codec,
     cx::{Kept, Tracked},
-    system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output},
+    system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output, remembered},
 };
 
 impl Run<'_> {
@@ -33,6 +33,7 @@ impl Run<'_> {
         Ok(match self.commit_surely(commit).await {
             Ok(CommitOutcome::Fresh { now }) => {
                 lease.settle();
+                self.inner.succeeded(self.function);
                 ran(Freshness::Fresh { as_of: now }, now, Stored::Fresh)
             }
             Ok(CommitOutcome::Conflicted { now, .. }) => {
@@ -55,6 +56,43 @@ impl Run<'_> {
             }
             Err(error) => return Err(self.fail(lease, error).await),
         })
+    }
+
+    /// The end of a run in an error, which is stored if the function says so and no value is to be kept in its place.
+    pub(super) async fn fail_or_remember(
+        &self,
+        lease: Lease,
+        begun: &Begun,
+        key: &CallKey,
+        cx: &Cx,
+        error: Error,
+        elapsed: Duration,
+    ) -> Error {
+        let keeps_value = remembered::has_value(begun) && !self.removes(&error);
+        let lasting = remembered::is_lasting(&error) && !keeps_value && !cx.tracked().is_tainted();
+        let Some(time) = self.function.cache_errors.filter(|_| lasting) else { return self.fail(lease, error).await };
+        let error = error.with_first_context("function", self.function.name);
+        let value = remembered::write(&error);
+        let hash = codec::hash_of_failure(&value);
+        let meta = Meta { check: key.check, hash, cost: elapsed, kids: Vec::new() };
+        let Ok(mut commit) = self.what_to_commit(begun, key, cx, value, meta.write(), elapsed) else {
+            return self.fail(lease, error).await;
+        };
+        // Stale, it is nothing that anybody waits for: the next reader runs the function.
+        (commit.ttl, commit.lazy) = (Some(time), true);
+        match self.commit_surely(commit).await {
+            Ok(_) => {
+                if error.kind() != ErrorKind::Gone {
+                    count(&self.inner.tally.failures);
+                }
+                lease.settle();
+                error
+            }
+            Err(failed) => {
+                tracing::warn!(function = self.function.name, error = %failed.report(), "an error could not be stored");
+                self.fail(lease, error).await
+            }
+        }
     }
 
     fn what_to_commit(

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error, ErrorKind, Freshness, Result,
-    SourceId, Timestamp, Token, canonical, computed::panic_text, cx::FailedReads,
+    Retry, SourceId, Timestamp, Token, canonical, computed::panic_text, cx::FailedReads, error::Verdict,
 };
 
 /// The longest that the job of an entry waits after a conflict, or after a run that could not read everything.
@@ -171,7 +171,10 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     let outcome = outcome.and_then(|output| inner.observe(&function, &cx.tracked()).map(|()| output));
     let ended = match outcome {
         Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),
-        Err(error) => Err(run.fail(lease, error).await),
+        Err(error) => {
+            let error = run.judged(error, &cx);
+            Err(run.fail_or_remember(lease, &begun, &key, &cx, error, clock.elapsed()).await)
+        }
     };
     ended.map_err(|error| {
         let reads = FailedReads::of(&cx.tracked(), begun.started);
@@ -295,7 +298,8 @@ impl Run<'_> {
                 Err(Error::new(
                     ErrorKind::Timeout,
                     format!("the computed function `{name}` took longer than {bound:?}: {fix}"),
-                ))
+                )
+                .with_verdict(Verdict::Slow))
             }
             Err(panic) => {
                 let text = panic_text(panic.as_ref());
@@ -304,11 +308,23 @@ impl Run<'_> {
         }
     }
 
+    /// The error of a run, with what the run itself knows of it: a function that met an outage and answers an error of
+    /// its own has wrapped that one.
+    fn judged(&self, error: Error, cx: &Cx) -> Error {
+        let own = error.kind() == ErrorKind::Function && error.verdict() == Verdict::Open;
+        if own && cx.tracked().has_met_outage() { error.with_retry(Retry::Transient) } else { error }
+    }
+
+    /// Whether an error leaves no value behind.
+    fn removes(&self, error: &Error) -> bool {
+        error.is_gone() || error.verdict() == Verdict::Permanent && self.function.remove_on_permanent
+    }
+
     /// Gives the run up after an error; an entity that is gone takes its entry along.
     async fn fail(&self, lease: Lease, error: Error) -> Error {
         let error = error.with_first_context("function", self.function.name);
         match error.kind() {
-            ErrorKind::Gone => {
+            _ if self.removes(&error) => {
                 match self.inner.timed("remove", self.inner.store.remove(&self.id, Some(self.token))).await {
                     Ok(_) => lease.settle(),
                     Err(failed) => return failed,

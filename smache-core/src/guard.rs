@@ -1,0 +1,78 @@
+//! Calls into code of the application from tasks that must outlive its panics.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{Error, ErrorKind, Result, computed::panic_text};
+
+/// How often the same panic is logged at most.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How many different ones are told apart.
+const MOST: usize = 1_000;
+
+static SEEN: Mutex<Option<HashMap<String, Seen>>> = Mutex::new(None);
+
+struct Seen {
+    logged: Instant,
+    unlogged: u64,
+}
+
+/// Calls code of the application, for example the `Deserialize` of an entity, from a task that must outlive its panic. A
+/// panic becomes an error that names `what`, and a line in the log, at most one every ten seconds for the same `what`.
+///
+/// For the authors of sources: what decodes a changed entity runs in the feed, which is one task for all that depends on
+/// the source. A change whose entity cannot be decoded is delivered with [`Snapshot::Unknown`](crate::Snapshot::Unknown).
+///
+/// # Errors
+/// Those of the call, and [`ErrorKind::Panicked`] when it panics.
+pub fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What the call had borrowed is not looked at again: its error counts as an entity that cannot be read.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(what, panic_text(panic.as_ref()))))
+}
+
+/// The error of a panic, logged now and then.
+pub(crate) fn panicked(what: &str, text: &str) -> Error {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = seen.get_or_insert_default();
+    let unlogged = match seen.get_mut(what) {
+        Some(one) if one.logged.elapsed() < PERIOD => {
+            one.unlogged += 1;
+            None
+        }
+        Some(one) => {
+            one.logged = Instant::now();
+            Some(std::mem::take(&mut one.unlogged))
+        }
+        None => {
+            if seen.len() >= MOST {
+                seen.retain(|_, one| one.logged.elapsed() < PERIOD);
+            }
+            if seen.len() < MOST {
+                seen.insert(what.to_owned(), Seen { logged: Instant::now(), unlogged: 0 });
+            }
+            Some(0)
+        }
+    };
+    if let Some(unlogged) = unlogged {
+        tracing::error!(what, panic = text, unlogged, "code of the application panicked: mend it");
+    }
+    Error::new(ErrorKind::Panicked, format!("{what} panicked: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_that_names_what_was_called() {
+        let error =
+            guarded("the `Deserialize` of `User`", || -> Result<()> { panic!("a fly") }).expect_err("it panics");
+        assert_eq!(error.kind(), ErrorKind::Panicked);
+        assert_eq!(error.to_string(), "the `Deserialize` of `User` panicked: a fly");
+        assert_eq!(guarded("a sum", || Ok(1)).expect("it does not"), 1);
+    }
+}

@@ -1,0 +1,129 @@
+//! Errors that are kept: stored in the place of a value, with what the run had read, so that a change ends them at once.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::{CallKey, Function, Inner, meta::Meta};
+use crate::{
+    Begun, EntryId, Error, ErrorKind, Freshness, Lookup, Result, StoredEntry, codec, cx::FailedReads, error::Verdict,
+};
+
+/// What is stored of an error, behind the byte that says so.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    gone: bool,
+    verdict: u8,
+    message: String,
+    cause: Option<String>,
+}
+
+/// The text of the causes of an error that is kept.
+#[derive(Debug)]
+struct Cause(String);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+/// Whether an error may be kept: the data explain it.
+pub(super) fn is_lasting(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Function | ErrorKind::Gone) && error.is_explained()
+}
+
+/// Whether what is stored for an entry is a value that a failed run leaves there.
+pub(super) fn has_value(begun: &Begun) -> bool {
+    begun.entry.as_ref().is_some_and(|entry| !codec::is_failure(&entry.value) && !entry.is_expired(begun.now))
+}
+
+/// An error as it is stored.
+pub(super) fn write(error: &Error) -> Bytes {
+    let message = error.to_string();
+    let report = error.report();
+    let cause = report.strip_prefix(&message).and_then(|rest| rest.strip_prefix(": ")).map(str::to_owned);
+    let verdict = match error.verdict() {
+        Verdict::Open | Verdict::Slow => 0,
+        Verdict::Permanent => 1,
+        Verdict::Gone => 2,
+    };
+    let remembered = Remembered { gone: error.kind() == ErrorKind::Gone, verdict, message, cause };
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(codec::FAILURE);
+    bytes.put_slice(&serde_json::to_vec(&remembered).expect("numbers and texts are JSON"));
+    bytes.freeze()
+}
+
+/// The error that is stored in the place of a value.
+fn read(value: &[u8]) -> Option<Error> {
+    let (&codec::FAILURE, rest) = value.split_first()? else { return None };
+    let remembered: Remembered = serde_json::from_slice(rest).ok()?;
+    let kind = if remembered.gone { ErrorKind::Gone } else { ErrorKind::Function };
+    let error = Error::new(kind, remembered.message).with_verdict(match remembered.verdict {
+        1 => Verdict::Permanent,
+        2 => Verdict::Gone,
+        _ => Verdict::Open,
+    });
+    Some(match remembered.cause {
+        Some(cause) => error.with_source(Cause(cause)),
+        None => error,
+    })
+}
+
+impl Inner {
+    /// The error that is kept for a call, unless its time is over or a change has hit it.
+    pub(super) fn remembered(
+        &self,
+        function: &Function,
+        key: &CallKey,
+        lookup: &Lookup,
+        entry: &StoredEntry,
+    ) -> Option<(Error, Freshness)> {
+        function.cache_errors?;
+        let error = read(&entry.value)?;
+        let of_this_call = Meta::read(&entry.meta).is_some_and(|meta| meta.check == key.check);
+        let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
+        let counts = of_this_call && !entry.is_expired(lookup.now) && !matches!(freshness, Freshness::Stale { .. });
+        counts.then_some((error, freshness))
+    }
+
+    /// The same for the caller of a nested call, which depends on all that the failed run had read. Only while it is
+    /// fresh: then no change was missed, whenever the failed run began.
+    pub(super) async fn remembered_for_caller(&self, function: &Function, id: &EntryId) -> Result<Option<Error>> {
+        if function.cache_errors.is_none() {
+            return Ok(None);
+        }
+        let traced = self.timed("trace", self.store.trace(id)).await?;
+        let Some(record) = traced.record else { return Ok(None) };
+        let fresh = traced.vouch.judge(&record.entry, traced.now, &traced.incarnation).is_fresh();
+        if !fresh || record.entry.is_expired(traced.now) {
+            return Ok(None);
+        }
+        Ok(read(&record.entry.value).map(|error| error.of_run(FailedReads::kept(&record))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_comes_back_with_its_kind_and_its_text() {
+        let own = Error::new(ErrorKind::Function, "the computed function `f` failed")
+            .with_source(std::io::Error::other("disk"))
+            .with_context("function", "f")
+            .with_verdict(Verdict::Permanent);
+        for error in [own, Error::new(ErrorKind::Gone, "no such user")] {
+            let again = read(&write(&error)).expect("it is one");
+            assert_eq!(
+                (again.kind(), again.verdict(), again.report()),
+                (error.kind(), error.verdict(), error.report())
+            );
+        }
+        assert!(read(b"\x01{}").is_none() && read(b"").is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! Jobs that wait for what is away, and dead jobs that get another chance.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Function, Inner};
+use crate::{EntryId, FunctionKey, JobState, Result};
+
+/// How long a job waits for what is away, at most: after the outage its value is fresh soon.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+/// The time between two lines of the log on the outage of one function.
+const LOGGED: Duration = Duration::from_secs(10);
+/// For how long a value is stale before its reader looks for a dead job.
+pub(super) const NEGLECTED: Duration = Duration::from_secs(10);
+/// Between two chances of a dead job, and between two looks for the dead jobs of a function. Doubled for a job that dies
+/// again.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const LAST_PAUSE: Duration = Duration::from_secs(3600);
+/// How many dead jobs a process remembers; what it does not, waits.
+const MOST: usize = 10_000;
+/// How many dead jobs are looked at, and how many of them get a chance at once.
+const LOOKED_AT: usize = 1_000;
+const AT_ONCE: usize = 100;
+
+/// How the error begins of a job that is buried since the data explain its failure.
+pub(crate) const PERMANENT: &str = "permanent: ";
+/// How the error begins of a job that is buried since it may end its process.
+pub(crate) const VANISHED: &str = "the worker that ran ";
+
+/// The functions of this process that fail for what is around them.
+#[derive(Debug, Default)]
+pub(crate) struct Outages(Mutex<HashMap<FunctionKey, Outage>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    since: Instant,
+    logged: Option<Instant>,
+}
+
+impl Outages {
+    /// How long a job of a function waits that has just failed for an outage, and whether that is worth a line.
+    pub(crate) fn wait(&self, function: FunctionKey, first: Duration) -> (Duration, bool) {
+        let now = Instant::now();
+        let mut outages = lock(&self.0);
+        let outage = outages.entry(function).or_insert(Outage { since: now, logged: None });
+        let log = outage.logged.is_none_or(|logged| now.duration_since(logged) >= LOGGED);
+        if log {
+            outage.logged = Some(now);
+        }
+        (now.duration_since(outage.since).max(first).min(LONGEST_WAIT), log)
+    }
+
+    pub(crate) fn is_over(&self, function: FunctionKey) {
+        lock(&self.0).remove(&function);
+    }
+}
+
+/// The dead jobs that this process has given another chance.
+#[derive(Debug, Default)]
+pub(crate) struct Revivals(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: HashMap<EntryId, Chance>,
+    looked: HashMap<FunctionKey, Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Chance {
+    given: Instant,
+    pause: Duration,
+}
+
+impl Revivals {
+    /// Whether it is time for another chance of a job.
+    fn is_time_for(&self, id: EntryId) -> bool {
+        let now = Instant::now();
+        let mut state = lock(&self.0);
+        if let Some(chance) = state.jobs.get_mut(&id) {
+            let waited = now.duration_since(chance.given);
+            if waited < chance.pause {
+                return false;
+            }
+            // One that was well for long begins anew.
+            let pause = if waited > chance.pause * 8 { FIRST_PAUSE } else { (chance.pause * 2).min(LAST_PAUSE) };
+            *chance = Chance { given: now, pause };
+            return true;
+        }
+        if state.jobs.len() >= MOST {
+            state.jobs.retain(|_, chance| now.duration_since(chance.given) < chance.pause);
+        }
+        let room = state.jobs.len() < MOST;
+        if room {
+            state.jobs.insert(id, Chance { given: now, pause: FIRST_PAUSE });
+        }
+        room
+    }
+
+    /// Whether it is time to look for the dead jobs of a function.
+    fn is_time_to_look(&self, function: FunctionKey) -> bool {
+        let now = Instant::now();
+        let mut state = lock(&self.0);
+        let due = state.looked.get(&function).is_none_or(|looked| now.duration_since(*looked) >= FIRST_PAUSE);
+        if due {
+            state.looked.insert(function, now);
+        }
+        due
+    }
+}
+
+impl Inner {
+    /// A reader was served a value that has been stale for so long: if its job is dead, it gets another chance.
+    pub(super) fn revive_for_reader(self: &Arc<Self>, function: &Function, id: EntryId, stale_for: Option<Duration>) {
+        if function.lazy || stale_for.is_none_or(|stale| stale < NEGLECTED) || !self.revivals.is_time_for(id) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.background.spawn_if_possible(async move {
+            let revived = async {
+                let found = inner.timed("find", inner.queue.find(&id)).await?;
+                match found.filter(|job| job.state == JobState::Buried && may_live(job.error.as_deref())) {
+                    Some(_) => inner.timed("requeue", inner.queue.requeue(&[id])).await,
+                    None => Ok(0),
+                }
+            };
+            if let Err(error) = revived.await {
+                tracing::debug!(entry = %id, error = %error.report(), "whether a job is dead is not known");
+            }
+        });
+    }
+
+    /// A function succeeds: its outage is over, and its dead jobs of other entries get another chance.
+    pub(crate) fn succeeded(self: &Arc<Self>, function: &Function) {
+        let key = function.key;
+        self.outages.is_over(key);
+        if !self.revivals.is_time_to_look(key) {
+            return;
+        }
+        let (inner, name) = (Arc::clone(self), function.name);
+        self.background.spawn_if_possible(async move {
+            match inner.revive_all(key).await {
+                Ok(0) => {}
+                Ok(revived) => {
+                    tracing::info!(
+                        function = name,
+                        revived,
+                        "dead jobs are tried again: their function succeeds elsewhere"
+                    );
+                }
+                Err(error) => {
+                    tracing::debug!(function = name, error = %error.report(), "dead jobs are not looked for now");
+                }
+            }
+        });
+    }
+
+    async fn revive_all(&self, function: FunctionKey) -> Result<u64> {
+        let (mut cursor, mut looked_at) = (None, 0);
+        let mut chosen = Vec::new();
+        loop {
+            let page = self.timed("list", self.queue.list(JobState::Buried, cursor, AT_ONCE)).await?;
+            looked_at += page.jobs.len();
+            for job in page.jobs {
+                let is_of_it = job.id.function() == function && may_live(job.error.as_deref());
+                if is_of_it && chosen.len() < AT_ONCE && self.revivals.is_time_for(job.id) {
+                    chosen.push(job.id);
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() || looked_at >= LOOKED_AT || chosen.len() >= AT_ONCE {
+                break;
+            }
+        }
+        if chosen.is_empty() {
+            return Ok(0);
+        }
+        self.timed("requeue", self.queue.requeue(&chosen)).await
+    }
+}
+
+/// Whether a dead job may get another chance by itself.
+fn may_live(error: Option<&str>) -> bool {
+    error.is_none_or(|error| !error.starts_with(PERMANENT) && !error.starts_with(VANISHED))
+}
+
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Single insertions and removals: whole after a panic.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
