@@ -111,3 +111,14 @@ fn each_failure_of_a_connection_has_its_kind() {
     assert_eq!(classify(&sqlx::Error::ColumnNotFound("x".to_owned()), Tables::Own).0, ErrorKind::Corrupt);
     assert_eq!(classify(&sqlx::Error::RowNotFound, Tables::Own).0, ErrorKind::Internal);
 }
+
+/// A balancer that accepts and closes, and a pool that all wait for.
+#[test]
+fn what_passes_by_itself_is_an_outage_and_the_rest_is_not() {
+    let cut = || sqlx::Error::Tls(Box::new(io::Error::from(io::ErrorKind::UnexpectedEof)));
+    assert_eq!(classify(&cut(), Tables::Source).0, ErrorKind::Unavailable);
+    assert!(is_outage(&cut()) && is_outage(&sqlx::Error::PoolTimedOut));
+    assert!(!is_outage(&sqlx::Error::RowNotFound) && !is_outage(&io::Error::from(io::ErrorKind::UnexpectedEof)));
+    let untrusted = sqlx::Error::Tls("the certificate is of somebody else".into());
+    assert_eq!(classify(&untrusted, Tables::Source).0, ErrorKind::WrongServer);
+}

@@ -7,6 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+mod failed;
+
+pub(crate) use self::failed::FailedReads;
 use crate::{
     Capability, DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields,
     Filter, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
@@ -39,46 +42,6 @@ pub(crate) struct Tracked {
     tainted: bool,
     /// Whether a source or a nested call was away.
     outage: bool,
-}
-
-/// What a run that failed had read, and when it had begun.
-#[derive(Debug, Clone)]
-pub(crate) struct FailedReads {
-    leaves: Vec<Dependency>,
-    sources: Vec<SourceId>,
-    not_after: Option<Timestamp>,
-    tainted: bool,
-    /// The clock of its begin: a change of what it read conflicts with a run that began later only from then on.
-    started: u64,
-}
-
-impl FailedReads {
-    pub(crate) fn of(tracked: &Tracked, started: u64) -> Self {
-        Self {
-            leaves: tracked.used.keys().copied().collect(),
-            sources: tracked.sources.iter().cloned().collect(),
-            not_after: tracked.not_after,
-            tainted: tracked.tainted,
-            started,
-        }
-    }
-
-    /// What a run had read whose error is kept, and fresh: it is read as any other child is.
-    pub(crate) fn kept(record: &Record) -> Self {
-        Self {
-            leaves: record.used.iter().map(|used| used.dependency).collect(),
-            sources: record.entry.epochs.sources.iter().map(|(source, _)| source.clone()).collect(),
-            not_after: record.entry.expires,
-            tainted: false,
-            started: u64::MAX,
-        }
-    }
-
-    /// Whether the run began before another one: it may have read what a change has overtaken since, and the commit of
-    /// the other run would not find it.
-    pub(crate) fn began_before(&self, started: u64) -> bool {
-        self.started < started
-    }
 }
 
 /// What a commit stores of what a run used.
