@@ -134,10 +134,9 @@ impl Inner {
         });
     }
 
-    /// A function succeeds: its outage is over, and its dead jobs of other entries get another chance.
-    pub(crate) fn succeeded(self: &Arc<Self>, function: &Function) {
+    /// A job of a function succeeds: its dead jobs of other entries get another chance.
+    pub(crate) fn look_for_dead_jobs(self: &Arc<Self>, function: &Function) {
         let key = function.key;
-        self.outages.is_over(key);
         if !self.revivals.is_time_to_look(key) {
             return;
         }

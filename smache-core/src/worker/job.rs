@@ -61,6 +61,12 @@ pub(crate) async fn run(
     match landed {
         // A reader's run that this job only joined began before the job did: look again.
         _ if !mine => JobEnd::Release { delay: Duration::ZERO },
+        Ok(Attempt::Ran(Ran { stored: Stored::Fresh, .. })) => {
+            if let Some(function) = inner.registry.by_key(job.id.function()) {
+                inner.look_for_dead_jobs(function);
+            }
+            JobEnd::Done
+        }
         Ok(Attempt::Ran(Ran { stored, .. }) | Attempt::Revalidated { stored, .. }) => match stored {
             Stored::Fresh => JobEnd::Done,
             Stored::Stale(delay) => JobEnd::Release { delay: jittered(delay) },

@@ -33,7 +33,7 @@ impl Run<'_> {
         Ok(match self.commit_surely(commit).await {
             Ok(CommitOutcome::Fresh { now }) => {
                 lease.settle();
-                self.inner.succeeded(self.function);
+                self.inner.outages.is_over(self.function.key);
                 ran(Freshness::Fresh { as_of: now }, now, Stored::Fresh)
             }
             Ok(CommitOutcome::Conflicted { now, .. }) => {
