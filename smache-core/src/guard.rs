@@ -3,9 +3,14 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use futures_util::FutureExt;
 
 use crate::{Error, ErrorKind, Result, computed::panic_text};
 
@@ -61,6 +66,36 @@ pub(crate) fn panicked(what: &str, text: &str) -> Error {
         tracing::error!(what, panic = text, unlogged, "code of the application panicked: mend it");
     }
     Error::new(ErrorKind::Panicked, format!("{what} panicked: {text}"))
+}
+
+/// How often in a row a feed panicked at the same place.
+#[derive(Debug, Default)]
+pub(crate) struct Strikes(AtomicU32);
+
+impl Strikes {
+    /// How often a feed may panic at the same place before that is passed over.
+    const MOST: u32 = 3;
+
+    /// A step of a feed, whose panic is an error. One that panics again and again has lost the history that is there: a
+    /// change of unknown extent.
+    pub(crate) async fn count<T>(&self, what: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let panic = match AssertUnwindSafe(step).catch_unwind().await {
+            Ok(done) => return done,
+            Err(panic) => panic,
+        };
+        let error = panicked(what, panic_text(panic.as_ref()));
+        if self.0.fetch_add(1, Ordering::Relaxed) + 1 < Self::MOST {
+            return Err(error);
+        }
+        self.forget();
+        let message = "the feed panics at the same place again and again: its sources start a new epoch behind it";
+        Err(Error::new(ErrorKind::HistoryLost, message).with_source(error))
+    }
+
+    /// The feed came past that place.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,15 +15,15 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::{Inner, Moment, Smache, background::Steps, read::jittered};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
-    Position, Result, SourceId, Start, Timestamp, Token, Topic, computed::panic_text, guard::panicked,
+    Position, Result, SourceId, Start, Timestamp, Token, Topic,
+    computed::panic_text,
+    guard::{Strikes, panicked},
 };
 
 /// How long a leader is taken to be alive after its last step.
 const LEADERSHIP: Duration = Duration::from_secs(5);
 /// A stream that is silent for so long, even of empty batches, is broken; so is one that takes that long to open.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How often a feed may panic at the same place before it is passed over.
-const PANICS: u32 = 3;
 /// Pauses after an error.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
@@ -67,7 +64,7 @@ pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(Ab
             progress: sender,
             holder: Token::random(),
             steps: Steps::new(stop.clone(), inner.settings.store_timeout),
-            panics: AtomicU32::new(0),
+            strikes: Strikes::default(),
         };
         (inner.background.spawn(leader.run()), FeedHandle { feed, progress })
     };
@@ -131,8 +128,7 @@ struct Leader {
     progress: watch::Sender<Progress>,
     holder: Token,
     steps: Steps,
-    /// How often in a row the feed panicked at the same place.
-    panics: AtomicU32,
+    strikes: Strikes,
 }
 
 impl Leader {
@@ -327,25 +323,13 @@ impl Leader {
             Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` gave no batch for {SILENCE:?}", self.id)))
         });
         if next.as_ref().is_ok_and(|batch| !batch.changes.is_empty()) {
-            self.panics.store(0, Ordering::Relaxed);
+            self.strikes.forget();
         }
         next
     }
 
-    /// A step of the feed, whose panic is an error. One that panics at the same place again and again has lost what is
-    /// there: a change of unknown extent.
     async fn unwound<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        let panic = match AssertUnwindSafe(step).catch_unwind().await {
-            Ok(done) => return done,
-            Err(panic) => panic,
-        };
-        let error = panicked(&format!("the feed `{}`", self.id), panic_text(panic.as_ref()));
-        if self.panics.fetch_add(1, Ordering::Relaxed) + 1 < PANICS {
-            return Err(error);
-        }
-        self.panics.store(0, Ordering::Relaxed);
-        let message = "the feed panics at the same place again and again: its sources start a new epoch behind it";
-        Err(Error::new(ErrorKind::HistoryLost, message).with_source(error))
+        self.strikes.count(&format!("the feed `{}`", self.id), step).await
     }
 
     /// Hands a batch to the store: first what it hits, with the last step the position and the lease.
