@@ -9,6 +9,31 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A template with its parts, each written as `{name}` in it. What a part itself has in braces stays as it is: names are the
+/// application's, and one may look like a part.
+#[cfg(feature = "postgres")]
+pub(crate) fn filled(template: &str, parts: &[(&str, impl AsRef<str>)]) -> String {
+    let mut text = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let part = parts.iter().find_map(|(name, part)| {
+            after.strip_prefix(name).and_then(|after| after.strip_prefix('}')).map(|after| (part.as_ref(), after))
+        });
+        match part {
+            Some((part, after)) => {
+                text.push_str(part);
+                rest = after;
+            }
+            None => {
+                text.push('{');
+                rest = after;
+            }
+        }
+    }
+    text + rest
+}
+
 /// A text as SQLite wants it, which knows no escapes but the doubled quote.
 #[cfg(feature = "sqlite")]
 pub(crate) fn literal(text: &str) -> String {
@@ -65,6 +90,16 @@ mod tests {
         assert_eq!(literal("it's \\"), "'it''s \\'");
         #[cfg(feature = "postgres")]
         assert_eq!(escaped("it's \\"), "E'it''s \\\\'");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn parts_of_a_template_are_no_templates() {
+        let parts = [("schema", "\"{body}\""), ("body", "{schema} {other}")];
+        assert_eq!(
+            filled("{schema}.x {body} {other} { '{}' {", &parts),
+            "\"{body}\".x {schema} {other} {other} { '{}' {"
+        );
     }
 
     #[test]

@@ -60,6 +60,21 @@ async fn a_table_that_is_not_there_cannot_be_examined(world: World) {
 }
 
 #[test]
+fn a_trigger_that_writes_in_the_middle_is_found() {
+    smache_testkit::run(async {
+        let world = World::sqlite().await;
+        world.source().install().await.expect("install");
+        world.run("CREATE TABLE log (id INTEGER)").await;
+        world.run("CREATE TRIGGER quiet AFTER INSERT ON people BEGIN INSERT INTO log VALUES (NEW.id); END").await;
+        assert_eq!(examined(&world, Guarantee::ChangeFeed).await, Vec::<String>::new());
+        let loud = "CREATE TRIGGER loud BEFORE INSERT ON people BEGIN UPDATE people SET note = '' WHERE id = 7; END";
+        world.run(loud).await;
+        let found = examined(&world, Guarantee::ChangeFeed).await;
+        assert!(found.len() == 1 && found[0].contains("`loud`") && found[0].contains("REPLACE"), "{found:?}");
+    });
+}
+
+#[test]
 fn a_role_that_may_not_trim_is_told() {
     smache_testkit::run(async {
         let world = World::postgres().await;

@@ -4,6 +4,7 @@
 
 mod changes;
 mod doctor;
+mod emptied;
 mod files;
 mod loading;
 mod migrate;

@@ -14,6 +14,21 @@ on_both!(
 async fn become_first(world: &World) {
     let feed = world.table("smache_feed");
     world.run(&format!("ALTER TABLE {feed} DROP COLUMN version; ALTER TABLE {feed} DROP COLUMN oldest")).await;
+    let World::Postgres { schema, .. } = world else { return world.run("DROP TRIGGER smache_guard").await };
+    let body = format!("$body${}$body$", include_str!("../fixtures/postgres_1/record.sql"));
+    let record = include_str!("../fixtures/postgres_1/source.sql").replace("{body}", &body);
+    let record = record.split_once("CREATE OR REPLACE").map(|(_, function)| format!("CREATE OR REPLACE{function}"));
+    let (changes, alive) = (world.table("smache_changes"), world.table("smache_alive"));
+    world
+        .run(&format!(
+            "DROP TRIGGER smache_removed ON {changes}; DROP TRIGGER smache_emptied ON {changes}; DROP TABLE {alive};
+             DROP FUNCTION \"{schema}\".smache_guard(); DROP FUNCTION \"{schema}\".smache_revive();
+             ALTER TABLE {changes} ALTER COLUMN before TYPE jsonb USING before::jsonb,
+                 ALTER COLUMN after TYPE jsonb USING after::jsonb;
+             {}",
+            record.expect("a function").replace("{schema}", &format!("\"{schema}\""))
+        ))
+        .await;
 }
 
 /// The columns of the tables that `install` makes.
@@ -48,6 +63,15 @@ async fn an_older_change_table_is_named_and_migrated_by_install(world: World) {
     let both = tokio::join!(async { world.source().install().await }, async { world.source().install().await });
     both.0.and(both.1).expect("a migration");
     assert_eq!(columns(&world).await, fresh, "as if they were made today");
+    if world.is_postgres() {
+        // Nobody guarded the older one, so nobody knows whether all of it is still there.
+        let error = world.source().open(Start::After(position)).await.err().expect("a new history");
+        assert_eq!(error.kind(), ErrorKind::HistoryLost, "{}", error.report());
+        let rows =
+            world.ask(&format!("SELECT coalesce(after, '') FROM {} ORDER BY seq", world.table("smache_changes"))).await;
+        assert!(rows.iter().any(|row| row.contains("Bea")), "what was recorded is kept");
+        return;
+    }
     let mut tail = world.source().open(Start::After(position)).await.expect("open");
     world.run("UPDATE <people> SET name = 'Beate' WHERE id = 2").await;
     assert_eq!(told(&tail.all().await), ["2 inserted -→Bea", "2 updated Bea→Beate [name]"], "nothing is lost or reset");
@@ -69,13 +93,13 @@ async fn a_newer_change_table_is_refused_and_left_alone(world: World) {
     let source = world.source();
     source.install().await.expect("install");
     let feed = world.table("smache_feed");
-    world.run(&format!("UPDATE {feed} SET version = 3, oldest = 3")).await;
+    world.run(&format!("UPDATE {feed} SET version = 4, oldest = 4")).await;
     let error = source.install().await.expect_err("a newer one");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
-    for word in ["version 3", "version 2", "upgrade this program"] {
+    for word in ["version 4", "version 3", "upgrade this program"] {
         assert!(error.message().contains(word), "{error}");
     }
-    assert_eq!(world.ask(&format!("SELECT 'version ' || version FROM {feed}")).await, ["version 3"]);
+    assert_eq!(world.ask(&format!("SELECT 'version ' || version FROM {feed}")).await, ["version 4"]);
     let error = source.open(Start::Now).await.err().expect("a newer one");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
     assert!(error.message().contains("upgrade this program"), "{error}");
@@ -84,15 +108,15 @@ async fn a_newer_change_table_is_refused_and_left_alone(world: World) {
 async fn a_program_that_reads_while_a_newer_one_migrates_goes_on_or_is_told(world: World) {
     let mut tail = world.tail().await;
     let feed = world.table("smache_feed");
-    world.run(&format!("UPDATE {feed} SET version = 3, oldest = 2")).await;
+    world.run(&format!("UPDATE {feed} SET version = 4, oldest = 2")).await;
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
     assert_eq!(tail.told().await, ["1 inserted -→Anna"]);
-    world.run(&format!("UPDATE {feed} SET version = 4, oldest = 3")).await;
+    world.run(&format!("UPDATE {feed} SET version = 5, oldest = 4")).await;
     let error = tail.stream.next().await.expect_err("it is not served any more");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
     let position = tail.stream.position();
     world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;
-    world.run(&format!("UPDATE {feed} SET version = 2, oldest = 1")).await;
+    world.run(&format!("UPDATE {feed} SET version = 3, oldest = 1")).await;
     let mut tail = world.source_of::<Person>("people").open(Start::After(position)).await.expect("open");
     assert_eq!(tail.told().await, ["2 inserted -→Bea"]);
 }

@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use smache_core::Start;
+use smache_core::{ErrorKind, Start};
 use smache_testkit::servers::PostgresServer;
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -121,6 +121,7 @@ fn a_crash_takes_back_nothing_that_was_told() {
         let stopped = Command::new("sh").arg("-c").arg(format!("kill -STOP {writer}")).status();
         assert!(stopped.expect("sh sends a signal").success());
         world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;
+        assert_eq!(world.source().list().await.len(), 2, "a run reads what nobody has told of");
         // What is not in the log by then is lost.
         server.kill().await;
         server.restart().await;
@@ -134,13 +135,17 @@ fn a_crash_takes_back_nothing_that_was_told() {
         assert_eq!(people, 1, "what was told is there, and only what nobody has heard of is lost");
         // The server gives the lost transaction's number again.
         world.run("INSERT INTO <people> (id, name) VALUES (3, 'Cleo')").await;
-        let mut tail = loop {
+        let error = loop {
             match world.source().open(Start::After(position.clone())).await {
-                Ok(tail) => break tail,
-                Err(error) => assert!(error.is_transient(), "{}", error.report()),
+                Ok(_) => panic!("a run has read what the server has taken back"),
+                Err(error) if error.is_transient() => {}
+                Err(error) => break error,
             }
         };
-        assert_eq!(tail.told().await, ["3 inserted -→Cleo"]);
+        assert_eq!(error.kind(), ErrorKind::HistoryLost, "{}", error.report());
+        let mut tail = world.tail().await;
+        world.run("INSERT INTO <people> (id, name) VALUES (4, 'Dora')").await;
+        assert_eq!(tail.told().await, ["4 inserted -→Dora"]);
     });
 }
 

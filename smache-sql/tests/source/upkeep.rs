@@ -110,6 +110,8 @@ fn a_poll_reads_nothing_of_what_it_has_read_while_a_transaction_stays_open() {
         assert!(!running.is_empty());
         let sql = include_str!("../../src/source/queries/postgres_read.sql")
             .replace("{schema}", &format!("\"{schema}\""))
+            .replace("{history}", "''")
+            .replace("{guarded}", "true")
             .replace("{triggers}", "''")
             .replace("{columns}", "0")
             .replace("$1", &format!("'{seen}'"))

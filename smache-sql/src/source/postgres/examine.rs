@@ -3,11 +3,10 @@
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Incarnation, Result, Severity};
 use sqlx::AssertSqlSafe;
 
-use super::{feed::PgFeed, table::PgTable};
+use super::{feed::PgFeed, table::PgTable, triggers::change_table};
 use crate::{
     error::{bounded, of_source},
     examine::postgres::{ASK, Server, deaf, is_heard},
-    source::name::{escaped, quoted},
 };
 
 /// Of where reports are made within transactions.
@@ -51,22 +50,13 @@ pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Ex
         })
         .finding(!trims, || {
             let problem = "the role may not remove old changes, so that another one has to";
-            Finding::new(
-                Severity::Advice,
-                problem,
-                "grant it `DELETE` on `smache_changes` and `UPDATE` on `smache_feed`",
-            )
+            Finding::new(Severity::Advice, problem, "grant it `DELETE` on `smache_changes`")
         }))
 }
 
 /// Whether the role may remove what is older than the retention.
 async fn trims(table: &PgTable, doing: &str) -> Result<bool> {
-    let name = |relation: &str| escaped(&format!("{}.{relation}", quoted(&table.schema)));
-    let sql = format!(
-        "SELECT has_table_privilege({}, 'DELETE') AND has_table_privilege({}, 'UPDATE')",
-        name("smache_changes"),
-        name("smache_feed")
-    );
+    let sql = format!("SELECT has_table_privilege({}, 'DELETE')", change_table(&table.schema));
     let query = sqlx::query_scalar(AssertSqlSafe(sql));
     bounded(table.timeout, ErrorKind::Timeout, doing, query.fetch_one(&table.pool)).await
 }

@@ -11,15 +11,15 @@ use super::{
     place::{Place, Reading},
     snapshot::Snapshot,
     stream::PgStream,
-    table::PgTable,
-    triggers::{missing, present_triggers},
+    table::{PgTable, STANDBY},
+    triggers::{change_table, missing, present_triggers},
 };
 use crate::{
     error::{bounded, of_source, within},
     source::{
         changes::{Recorded, Watched},
-        name::{escaped, feed_id, quoted},
-        version::check,
+        name::{escaped, feed_id, filled, quoted},
+        version::{VERSION, check},
     },
 };
 
@@ -128,26 +128,47 @@ impl PgFeed {
 
     /// A subquery for what the columns of tables are.
     fn present_columns(&self, names: &str) -> String {
-        include_str!("../queries/postgres_columns.sql")
-            .replace("{names}", names)
-            .replace("{schema_name}", &escaped(&self.schema))
+        let parts = [("names", names), ("schema_name", &*escaped(&self.schema))];
+        filled(include_str!("../queries/postgres_columns.sql"), &parts)
+    }
+
+    /// What statements are filled with.
+    fn parts(&self) -> [(&'static str, String); 2] {
+        [("schema", quoted(&self.schema)), ("changes", change_table(&self.schema))]
+    }
+
+    /// Begins a life where a crash has ended the last one.
+    async fn revive(&self) -> Result<()> {
+        let doing = self.doing("opening");
+        let sql = format!("SELECT {}.smache_revive()::text", quoted(&self.schema));
+        let revive = async {
+            let outcome = sqlx::query(AssertSqlSafe(sql)).execute(&self.pool).await;
+            match outcome {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.failed(error, &doing).await),
+            }
+        };
+        within(self.timeout, ErrorKind::Unavailable, &doing, revive).await
     }
 
     /// Where the history ends.
     async fn present(&self, server: &str, tables: &[String]) -> Result<Place> {
         let sql = format!(
             "SELECT pg_current_snapshot()::text,
-                    concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)),
+                    {},
                     {}
              FROM {}.smache_feed f",
+            filled(include_str!("../queries/postgres_history.sql"), &self.parts()),
             self.present_columns("$1"),
             quoted(&self.schema)
         );
         let query = sqlx::query_as(AssertSqlSafe(sql)).bind(tables);
         let doing = self.doing("opening");
         let read = async {
-            let row: Option<(String, String, Vec<i64>)> =
-                query.fetch_optional(&self.pool).await.map_err(|error| self.failed(error, &doing))?;
+            let row: Option<(String, String, Vec<i64>)> = match query.fetch_optional(&self.pool).await {
+                Ok(row) => row,
+                Err(error) => return Err(self.failed(error, &doing).await),
+            };
             let (seen, history, columns) = row.ok_or_else(|| missing(&self.schema, "smache_feed"))?;
             let (seen, history) = (Snapshot::parse(&seen)?, Self::history(server, &history));
             Ok(Place { history, seen, columns: tables.iter().cloned().zip(columns).collect(), reading: None })
@@ -163,9 +184,26 @@ impl PgFeed {
         self.read(&server, &place, &tables).await.map(drop)
     }
 
-    fn failed(&self, error: sqlx::Error, doing: &str) -> Error {
+    /// What an error of a statement means: what it names may be missing because an older release has made the rest.
+    async fn failed(&self, error: sqlx::Error, doing: &str) -> Error {
         match &error {
-            sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("42P01" | "3F000")) => {
+            // A table that is not logged is not there on a standby.
+            sqlx::Error::Database(database) if database.code().as_deref() == Some("0A000") => {
+                Error::new(ErrorKind::WrongServer, format!("{doing}: {STANDBY}")).with_source(error)
+            }
+            sqlx::Error::Database(database)
+                if matches!(database.code().as_deref(), Some("42P01" | "42883" | "3F000")) =>
+            {
+                let sql = format!(
+                    "SELECT coalesce((to_jsonb(f) ->> 'version')::bigint, 1) FROM {}.smache_feed f",
+                    quoted(&self.schema)
+                );
+                let version = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&self.pool).await;
+                if version.is_ok_and(|version: Option<i64>| version.is_some_and(|version| version < VERSION))
+                    && let Err(older) = check(-1, &format!("the schema `{}`", self.schema))
+                {
+                    return older.with_source(error);
+                }
                 missing(&self.schema, "all tables").with_source(error)
             }
             _ => of_source(error, doing),
@@ -175,10 +213,16 @@ impl PgFeed {
     /// Reads on from a place.
     pub(super) async fn read(&self, server: &str, place: &Place, tables: &[String]) -> Result<Found> {
         let doing = self.doing("reading");
-        let sql = include_str!("../queries/postgres_read.sql")
-            .replace("{schema}", &quoted(&self.schema))
-            .replace("{triggers}", &present_triggers(&self.schema, "w.name"))
-            .replace("{columns}", &self.present_columns("$4"));
+        let [schema, changes] = self.parts();
+        let parts = [
+            ("history", filled(include_str!("../queries/postgres_history.sql"), &self.parts())),
+            ("guarded", filled(include_str!("../queries/postgres_guarded.sql"), &self.parts())),
+            ("triggers", present_triggers(&self.schema, "w.name")),
+            ("columns", self.present_columns("$4")),
+            schema,
+            changes,
+        ];
+        let sql = filled(include_str!("../queries/postgres_read.sql"), &parts);
         let query = sqlx::query_as(AssertSqlSafe(sql))
             .bind(place.seen.to_string())
             .bind(place.reading.as_ref().map(|reading| reading.target.to_string()))
@@ -186,7 +230,12 @@ impl PgFeed {
             .bind(tables)
             .bind(CHANGES_A_BATCH as i64)
             .bind(place.seen.running().map(|xid| xid.to_string()).collect::<Vec<_>>());
-        let read = async { query.fetch_all(&self.pool).await.map_err(|error| self.failed(error, &doing)) };
+        let read = async {
+            match query.fetch_all(&self.pool).await {
+                Ok(rows) => Ok(rows),
+                Err(error) => Err(self.failed(error, &doing).await),
+            }
+        };
         let rows: Vec<Row> = within(self.timeout, ErrorKind::Unavailable, &doing, read).await?;
         let Some((target, history, lost, elsewhere, flushed, broken, columns, fits, ..)) = rows.first() else {
             return Err(missing(&self.schema, "all tables"));
@@ -247,7 +296,7 @@ impl PgFeed {
 
     /// Removes what is older than the retention and was delivered, up to a bound. Answers how many there were.
     pub(super) async fn trim(&self, place: &Place, most: i64) -> Result<i64> {
-        let sql = include_str!("../queries/postgres_trim.sql").replace("{schema}", &quoted(&self.schema));
+        let sql = filled(include_str!("../queries/postgres_trim.sql"), &self.parts());
         let doing = self.doing("trimming");
         let trim = sqlx::query_scalar(AssertSqlSafe(sql));
         let trim = trim.bind(self.retention.as_secs_f64()).bind(place.seen.to_string()).bind(most);
@@ -265,9 +314,9 @@ fn altered(before: &BTreeMap<String, i64>, now: &BTreeMap<String, i64>, recorded
 
 fn lost_message(schema: &str, trimmed: bool) -> String {
     let why = if trimmed {
-        "was trimmed, or the server has lost it; a longer `retention` keeps it longer"
+        "was trimmed or removed, or the server has lost it; a longer `retention` keeps it longer"
     } else {
-        "is that of another server, database or change table"
+        "is that of another server, database or change table, or of one that was emptied, or of the server before it crashed"
     };
     format!("the history of the changes in the schema `{schema}` after the saved position {why}")
 }
@@ -291,6 +340,7 @@ impl ChangeFeed for PgFeed {
         let place = match start {
             Start::After(position) => Place::restore(&position)?,
             Start::Now => {
+                self.revive().await?;
                 let place = self.present(&server, &watched.names()).await?;
                 self.flush().await?;
                 place

@@ -203,7 +203,7 @@ impl PgTable {
 /// Rows with whether the server is a standby; a row of its own, without any other, where there are none.
 type Rows<'q> = QueryAs<'q, Postgres, (bool, Option<String>), PgArguments>;
 
-const STANDBY: &str = "the server is a standby, which is behind, and results of old data would be called fresh: give the pool \
+pub(super) const STANDBY: &str = "the server is a standby, which is behind, and results of old data would be called fresh: give the pool \
      a URL that leads to the primary";
 
 /// Rows of a table, and which kind of server has answered. In the same statement, so that it costs no round trip, and each time:
@@ -211,7 +211,7 @@ const STANDBY: &str = "the server is a standby, which is behind, and results of 
 fn selecting(table: &str, wanted: &str) -> String {
     format!(
         "SELECT server.standby, found.json FROM (SELECT pg_is_in_recovery() AS standby) AS server
-         LEFT JOIN (SELECT to_jsonb(smache_row.*)::text AS json FROM ONLY {table} AS smache_row {wanted}) AS found ON true"
+         LEFT JOIN (SELECT row_to_json(smache_row.*)::text AS json FROM ONLY {table} AS smache_row {wanted}) AS found ON true"
     )
 }
 

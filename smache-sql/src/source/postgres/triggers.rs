@@ -9,23 +9,25 @@ use super::table::PgTable;
 use crate::{
     error::{bounded, lost_against_others, of_source, waited_too_long},
     source::{
-        name::{escaped, quoted},
+        name::{escaped, filled, quoted},
         version::{OLDEST_SERVED, VERSION, steps_from},
     },
 };
 
-/// One installation at a time in a database: two that make the same table at once fail on each other.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('smache_changes', 0))";
+/// The name of the change table, for `to_regclass`.
+pub(super) fn change_table(schema: &str) -> String {
+    escaped(&format!("{}.smache_changes", quoted(schema)))
+}
 
 /// A subquery for the marks of the present triggers of a table.
 pub(super) fn present_triggers(schema: &str, table_name: &str) -> String {
-    include_str!("../queries/postgres_triggers.sql")
-        .replace("{schema_name}", &escaped(schema))
-        .replace("{table_name}", table_name)
+    let parts = [("schema_name", &*escaped(schema)), ("table_name", table_name)];
+    filled(include_str!("../queries/postgres_triggers.sql"), &parts)
 }
 
 /// The ways from each version to the next, the first from 1 to 2.
-const MIGRATIONS: &[&str] = &[include_str!("../queries/migrations/postgres_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../queries/migrations/postgres_2.sql"), include_str!("../queries/migrations/postgres_3.sql")];
 
 /// How long a change of triggers waits for a lock: everybody else who wants the table queues behind it.
 const LOCK_WITHIN: &str = "SELECT set_config('lock_timeout', '2s', true)";
@@ -46,15 +48,25 @@ async fn pause(error: Error, tries: &mut u32) -> Result<()> {
 
 fn may_be_tried_again(error: &Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<sqlx::Error>());
-    cause.is_some_and(|cause| waited_too_long(cause) || lost_against_others(cause))
+    cause.is_some_and(|cause| waited_too_long(cause) || lost_against_others(cause) || made_by_another(cause))
 }
 
-/// Begins a transaction that is alone in changing triggers.
+/// Whether another installation makes the same at the same time: it is there by then, or its row in a catalog is.
+fn made_by_another(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    matches!(error.code().as_deref(), Some("23505" | "42P07" | "42710" | "42723" | "42P06" | "XX000"))
+}
+
+/// Begins a transaction that is alone in changing triggers, once there is a table to lock: the lock needs a right on it. Of two
+/// that make that table at once, one fails and is tried again.
 async fn begin<'a>(table: &'a PgTable, doing: &str) -> Result<Transaction<'a, Postgres>> {
     let begin = async {
         let mut transaction = table.pool.begin().await?;
         sqlx::query(LOCK_WITHIN).execute(&mut *transaction).await?;
-        sqlx::query(LOCK).execute(&mut *transaction).await?;
+        if exists(&mut transaction, table, "smache_feed").await? {
+            let lock = format!("LOCK TABLE {}.smache_feed IN SHARE ROW EXCLUSIVE MODE", quoted(&table.schema));
+            sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
+        }
         Ok(transaction)
     };
     bounded(table.timeout, ErrorKind::Unavailable, doing, begin).await
@@ -77,7 +89,7 @@ async fn migrate(connection: &mut PgConnection, table: &PgTable, doing: &str) ->
     let version = sqlx::query_scalar(AssertSqlSafe(version)).fetch_optional(&mut *connection).await;
     let Some(version) = version.map_err(|error| of_source(error, doing))? else { return Ok(()) };
     for step in steps_from(version, MIGRATIONS, &format!("the schema `{}`", table.schema))? {
-        run(connection, step.replace("{schema}", &schema), doing).await?;
+        run(connection, filled(step, &[("schema", &schema)]), doing).await?;
     }
     Ok(())
 }
@@ -88,9 +100,14 @@ async fn exists(connection: &mut PgConnection, table: &PgTable, relation: &str) 
     sqlx::query_scalar(found).bind(&table.schema).bind(relation).fetch_one(connection).await
 }
 
-/// What the function of the triggers does.
-fn body(schema: &str) -> String {
-    include_str!("../queries/postgres_record.sql").replace("{schema}", schema)
+/// What `install` makes functions of, by their name after `smache_`.
+fn bodies(schema: &str) -> [(&'static str, String); 3] {
+    let texts = [
+        ("record", include_str!("../queries/postgres_record.sql")),
+        ("guard", include_str!("../queries/postgres_guard.sql")),
+        ("revive", include_str!("../queries/postgres_revive.sql")),
+    ];
+    texts.map(|(name, text)| (name, filled(text, &[("schema", schema)])))
 }
 
 /// Whether everything is as this release makes it. A look without a lock: who writes to the table is not held up where
@@ -98,21 +115,24 @@ fn body(schema: &str) -> String {
 async fn is_installed(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<bool> {
     let schema = quoted(&table.schema);
     let failed = |error| of_source(error, doing);
-    for relation in ["smache_feed", "smache_tables", "smache_changes"] {
+    for relation in ["smache_feed", "smache_tables", "smache_changes", "smache_alive"] {
         if !exists(connection, table, relation).await.map_err(failed)? {
             return Ok(false);
         }
     }
     let sql = format!(
         "SELECT coalesce(to_jsonb(f) -> 'version' = to_jsonb({VERSION}) AND to_jsonb(f) -> 'oldest' = to_jsonb({OLDEST_SERVED})
-             AND EXISTS (SELECT FROM pg_proc WHERE oid = to_regprocedure($2) AND prosrc = $3)
-             AND NOT pg_is_in_recovery() AND NOT ({}) AND ({}), false)
+             AND (SELECT bool_and(EXISTS (SELECT FROM pg_proc WHERE oid = to_regprocedure(b.name) AND prosrc = b.body))
+                  FROM unnest($2::text[], $3::text[]) AS b (name, body))
+             AND NOT pg_is_in_recovery() AND NOT ({}) AND ({}) AND {}, false)
          FROM {schema}.smache_feed f",
-        include_str!("../queries/postgres_elsewhere.sql").replace("{schema}", &schema),
-        intact_triggers(&table.schema)
+        filled(include_str!("../queries/postgres_elsewhere.sql"), &[("schema", &schema)]),
+        intact_triggers(&table.schema),
+        guarded(&table.schema)
     );
-    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(&table.name);
-    let query = query.bind(format!("{schema}.smache_record()")).bind(body(&schema));
+    let (names, bodies): (Vec<_>, Vec<_>) =
+        bodies(&schema).into_iter().map(|(name, body)| (format!("{schema}.smache_{name}()"), body)).unzip();
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(&table.name).bind(names).bind(bodies);
     Ok(query.fetch_optional(connection).await.map_err(failed)?.unwrap_or(false))
 }
 
@@ -120,6 +140,11 @@ async fn is_installed(connection: &mut PgConnection, table: &PgTable, doing: &st
 fn intact_triggers(schema: &str) -> String {
     let (present, schema) = (present_triggers(schema, "$1"), quoted(schema));
     format!("coalesce((SELECT triggers FROM {schema}.smache_tables WHERE name = $1) = ({present}), false)")
+}
+
+/// An expression for whether the change table has its guards.
+fn guarded(schema: &str) -> String {
+    filled(include_str!("../queries/postgres_guarded.sql"), &[("changes", change_table(schema))])
 }
 
 /// Makes the triggers, unless they are as they were made.
@@ -142,8 +167,15 @@ async fn make(table: &PgTable, doing: &str) -> Result<()> {
     let mut transaction = begin(table, doing).await?;
     migrate(&mut transaction, table, doing).await?;
     let (schema, qualified) = (quoted(&table.schema), table.qualified());
-    let tables = include_str!("../queries/postgres_install.sql").replace("{schema}", &schema);
-    run(&mut transaction, tables.replace("{body}", &escaped(&body(&schema))), doing).await?;
+    let parts = bodies(&schema).map(|(name, body)| (name, escaped(&body)));
+    let parts = [&parts[..], &[("schema", schema.clone())]].concat();
+    run(&mut transaction, filled(include_str!("../queries/postgres_install.sql"), &parts), doing).await?;
+    let is_guarded = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", guarded(&table.schema))));
+    let is_guarded: bool = is_guarded.fetch_one(&mut *transaction).await.map_err(|error| of_source(error, doing))?;
+    if !is_guarded {
+        let guards = filled(include_str!("../queries/postgres_guards.sql"), &[("schema", &schema)]);
+        run(&mut transaction, guards, doing).await?;
+    }
     let version = format!(
         "UPDATE {schema}.smache_feed SET version = {VERSION}, oldest = {OLDEST_SERVED} WHERE version <> {VERSION}"
     );
@@ -183,16 +215,19 @@ async fn make(table: &PgTable, doing: &str) -> Result<()> {
 /// Begins a new history where the change table came from another server, by a dump: its numbers of transactions say
 /// nothing here.
 async fn mend(connection: &mut PgConnection, schema: &str, doing: &str) -> Result<()> {
-    let elsewhere = include_str!("../queries/postgres_elsewhere.sql").replace("{schema}", schema);
-    let sql = format!(
-        "UPDATE {schema}.smache_feed f SET id = gen_random_uuid()::text, trimmed = '0' WHERE {elsewhere} RETURNING f.id"
-    );
-    let mended: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+    let elsewhere = filled(include_str!("../queries/postgres_elsewhere.sql"), &[("schema", schema)]);
+    let sql = format!("SELECT {elsewhere} FROM {schema}.smache_feed f");
+    let is_elsewhere: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
         .fetch_optional(&mut *connection)
         .await
         .map_err(|error| of_source(error, doing))?;
-    if mended.is_some() {
-        run(connection, format!("DELETE FROM {schema}.smache_changes"), doing).await?;
+    if is_elsewhere == Some(true) {
+        // In this order: the guard notes the numbers of what is removed.
+        let mend = format!(
+            "DELETE FROM {schema}.smache_changes;
+            UPDATE {schema}.smache_feed SET id = gen_random_uuid()::text, trimmed = '0';"
+        );
+        run(connection, mend, doing).await?;
     }
     Ok(())
 }
@@ -239,8 +274,8 @@ async fn remove(table: &PgTable, doing: &str) -> Result<()> {
         let last: bool = last.map_err(failed)?;
         if last {
             let drop = format!(
-                "DROP FUNCTION IF EXISTS {schema}.smache_record();
-                DROP TABLE IF EXISTS {schema}.smache_changes, {schema}.smache_tables, {schema}.smache_feed;"
+                "DROP TABLE IF EXISTS {schema}.smache_changes, {schema}.smache_tables, {schema}.smache_feed, {schema}.smache_alive;
+                DROP FUNCTION IF EXISTS {schema}.smache_record(), {schema}.smache_guard(), {schema}.smache_revive();"
             );
             run(&mut transaction, drop, doing).await?;
         }

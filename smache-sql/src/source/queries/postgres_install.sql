@@ -22,11 +22,20 @@ CREATE TABLE IF NOT EXISTS {schema}.smache_changes (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     source text NOT NULL,
     op text NOT NULL,
-    before jsonb,
-    after jsonb,
+    -- Not `jsonb`, which refuses some of what a column of the type `json` can have, and with it the write.
+    before text,
+    after text,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS smache_changes_xid ON {schema}.smache_changes (xid);
+
+-- The life of the server: after a crash the server empties a table that is not logged. So it knows of a crash that has
+-- taken back what was committed, and read, with `synchronous_commit = off`.
+CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.smache_alive (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    life text NOT NULL DEFAULT gen_random_uuid()::text
+);
+INSERT INTO {schema}.smache_alive DEFAULT VALUES ON CONFLICT DO NOTHING;
 
 -- As its owner, so that whoever may write to the table needs no right on the change table. Values are written in one way,
 -- whatever the settings of the writer, and in the way in which the driver's connections read them.
@@ -38,5 +47,18 @@ CREATE OR REPLACE FUNCTION {schema}.smache_record() RETURNS trigger
     SET intervalstyle = 'postgres'
     SET bytea_output = 'hex'
     SET extra_float_digits = '1'
-    AS {body};
+    AS {record};
 REVOKE ALL ON FUNCTION {schema}.smache_record() FROM PUBLIC;
+
+-- As its owner, so that whoever may remove changes needs no right on what is known of them.
+CREATE OR REPLACE FUNCTION {schema}.smache_guard() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS {guard};
+REVOKE ALL ON FUNCTION {schema}.smache_guard() FROM PUBLIC;
+
+-- As its owner, so that a feed that may only read can begin a history after a crash. Who calls it without need changes nothing.
+CREATE OR REPLACE FUNCTION {schema}.smache_revive() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS {revive};

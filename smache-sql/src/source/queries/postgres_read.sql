@@ -16,23 +16,22 @@ WITH target AS MATERIALIZED (
     LIMIT $5
 )
 SELECT target.snapshot::text AS target,
-       -- The timeline is another one after a failover and after a recovery to a point in time.
-       concat_ws('/', f.id, f.tableoid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS history,
+       {history} AS history,
        f.trimmed >= pg_snapshot_xmin($1::text::pg_snapshot)
            OR pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()) AS lost,
        -- A number that no transaction of this server has had yet.
        f.trimmed >= pg_snapshot_xmax(pg_current_snapshot()) AS elsewhere,
        pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn() AS flushed,
-       (
+       nullif(concat_ws('`, `', CASE WHEN NOT {guarded} THEN 'smache_changes' END, (
            SELECT string_agg(w.name, '`, `' ORDER BY w.name)
            FROM unnest($4::text[]) AS w (name)
            LEFT JOIN {schema}.smache_tables s USING (name)
            WHERE s.triggers IS NULL OR s.triggers IS DISTINCT FROM ({triggers})
-       ) AS broken,
+       )), '') AS broken,
        {columns} AS columns,
        -- Below zero for tables that are older than this program, above for those that no longer serve it.
-       CASE WHEN coalesce((to_jsonb(f) ->> 'version')::bigint, 1) < 2 THEN -1::bigint
-            WHEN coalesce((to_jsonb(f) ->> 'oldest')::bigint, 1) > 2 THEN 1 ELSE 0 END AS fits,
+       CASE WHEN coalesce((to_jsonb(f) ->> 'version')::bigint, 1) < 3 THEN -1::bigint
+            WHEN coalesce((to_jsonb(f) ->> 'oldest')::bigint, 1) > 3 THEN 1 ELSE 0 END AS fits,
        found.seq, found.source, found.before, found.after
 FROM target
 CROSS JOIN {schema}.smache_feed f

@@ -1,4 +1,5 @@
--- Only what every snapshot since the trimmer's own position sees, so that nobody who keeps up loses anything.
+-- Only what every snapshot since the trimmer's own position sees, so that nobody who keeps up loses anything. The guard of
+-- the table notes how far it went.
 WITH gone AS (
     DELETE FROM {schema}.smache_changes
     WHERE seq IN (
@@ -9,9 +10,5 @@ WITH gone AS (
         LIMIT $3
     )
     RETURNING xid
-), last AS (
-    SELECT xid FROM gone ORDER BY xid DESC LIMIT 1
-), moved AS (
-    UPDATE {schema}.smache_feed f SET trimmed = last.xid FROM last WHERE f.trimmed < last.xid
 )
 SELECT count(*) FROM gone

@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     table::LiteTable,
-    triggers::{intact, version},
+    triggers::{intact, meddling, version},
 };
 use crate::{
     error::{bounded, of_source},
@@ -38,6 +38,7 @@ pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Ex
     let description = table.describe(&mut connection).await?;
     let found = version(&mut connection).await.map_err(failed)?;
     let intact = intact(&mut connection, table, &description).await.map_err(failed)?;
+    let meddling = meddling(&mut connection, &table.name).await.map_err(failed)?;
     let (told, in_memory) = (found == Some(VERSION) && intact, path.as_os_str() == ":memory:");
     let newer = found.is_some_and(|found| found > VERSION);
     let heard = told || newer && intact && serves(&mut connection).await.map_err(failed)?;
@@ -55,6 +56,18 @@ pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Ex
         .finding(!newer && !told, || {
             let problem = "the triggers are not there, or not made for the present columns, or by an older release";
             Finding::new(Severity::Danger, problem, "call `install` of the source")
+        })
+        .finding(!meddling.is_empty(), || {
+            let problem = format!(
+                "the trigger `{}` writes to the table in the middle of other writes: what an `INSERT OR REPLACE` removes then is \
+                 not told",
+                meddling.join("`, `")
+            );
+            Finding::new(
+                Severity::Warning,
+                problem,
+                "remove the trigger, write without `REPLACE`, or set `recursive_triggers` in all writers",
+            )
         })
         .finding(newer, || {
             let problem = "the change table was migrated by a newer release";

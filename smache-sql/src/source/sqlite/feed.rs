@@ -106,7 +106,7 @@ impl LiteFeed {
         let doing = self.doing("opening");
         let query = sqlx::query_as(
             "SELECT f.id, coalesce(c.seq, f.trimmed), coalesce(c.mark, f.mark) FROM smache_feed f
-             LEFT JOIN (SELECT seq, mark FROM smache_changes ORDER BY seq DESC LIMIT 1) c ON true",
+             LEFT JOIN (SELECT seq, mark FROM smache_changes ORDER BY seq DESC LIMIT 1) c ON c.seq > f.trimmed",
         );
         let read = async {
             let row: Option<(String, i64, String)> =

@@ -58,6 +58,7 @@ type Row = (
     Option<String>,
     i64,
     i64,
+    i64,
     Option<i64>,
     Option<String>,
     Option<String>,
@@ -90,15 +91,15 @@ impl LiteStream {
                 .fetch_all(&mut self.connection);
             let read = async { query.await.map_err(|error| LiteFeed::failed(error, &doing)) };
             let rows: Vec<Row> = within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await?;
-            let Some((history, trimmed, mark, fits, schema, ..)) = rows.first() else {
+            let Some((history, trimmed, mark, fits, schema, given, ..)) = rows.first() else {
                 return Err(missing("all tables"));
             };
             check(*fits, &format!("the database `{}`", self.feed.file))?;
             let is_here = *history == self.place.history && self.place.row >= *trimmed;
-            if !is_here || mark.as_ref() != Some(&self.place.mark) {
+            if !is_here || mark.as_ref() != Some(&self.place.mark) || self.has_gap(&rows, *given) {
                 let message = format!(
-                    "{doing}: the history after the saved position was trimmed, or is that of another database or of an \
-                     older copy; a longer `retention` keeps it longer"
+                    "{doing}: the history after the saved position was trimmed or removed, or is that of another database \
+                     or of an older copy; a longer `retention` keeps it longer"
                 );
                 return Err(Error::new(ErrorKind::HistoryLost, message));
             }
@@ -109,6 +110,14 @@ impl LiteStream {
             let check = self.feed.check_triggers(&mut self.connection, &self.watched);
             self.checked = within(self.feed.timeout, ErrorKind::Unavailable, &doing, check).await?;
         }
+    }
+
+    /// Whether rows after the place are missing. Numbers are given one after the other, and again after a roll-back.
+    fn has_gap(&self, rows: &[Row], given: i64) -> bool {
+        let numbers = rows.iter().filter_map(|row| row.6);
+        let last = numbers.clone().last().unwrap_or(self.place.row);
+        let is_growing = numbers.zip(self.place.row + 1..).all(|(number, expected)| number == expected);
+        !is_growing || last - self.place.row < CHANGES_A_BATCH as i64 && last < given
     }
 
     async fn data_version(&mut self) -> Result<i64> {

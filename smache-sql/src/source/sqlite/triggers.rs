@@ -13,7 +13,23 @@ use crate::{
 };
 
 /// The ways from each version to the next, the first from 1 to 2.
-const MIGRATIONS: &[&str] = &[include_str!("../queries/migrations/sqlite_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../queries/migrations/sqlite_2.sql"), include_str!("../queries/migrations/sqlite_3.sql")];
+
+/// What begins a new history when changes are removed that were not trimmed. As SQLite keeps its text.
+const GUARD: &str = include_str!("../queries/sqlite_guard.sql");
+
+/// Begins another history, behind every number that was given.
+const ANOTHER_HISTORY: &str =
+    "UPDATE smache_feed SET id = lower(hex(randomblob(16))), mark = lower(hex(randomblob(8))),
+    trimmed = max(trimmed, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'smache_changes'), 0))";
+
+/// Whether the guard of the change table is as it was made.
+async fn is_guarded(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let guard = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'smache_guard'";
+    let present: Option<String> = sqlx::query_scalar(guard).fetch_optional(connection).await?;
+    Ok(present.is_some_and(|present| present == GUARD.trim_end()))
+}
 
 /// The kinds of triggers. None begins like another one, so that a trigger is of one kind and one table only.
 const KINDS: [&str; 5] = ["preinsert", "insert", "preupdate", "update", "delete"];
@@ -115,7 +131,23 @@ pub(super) async fn intact(
             return Ok(false);
         }
     }
-    Ok(present(connection, &table.name).await?.len() == KINDS.len())
+    Ok(present(connection, &table.name).await?.len() == KINDS.len() && is_guarded(connection).await?)
+}
+
+/// The triggers of the application that write to the table while one writes to it: they are run in the middle of a statement,
+/// and what a `REPLACE` removes is not known after them.
+pub(super) async fn meddling(connection: &mut SqliteConnection, table: &str) -> sqlx::Result<Vec<String>> {
+    let all =
+        "SELECT name, lower(sql) FROM sqlite_schema WHERE type = 'trigger' AND name NOT GLOB 'smache_*' ORDER BY name";
+    let all: Vec<(String, String)> = sqlx::query_as(all).fetch_all(connection).await?;
+    let table = table.to_lowercase();
+    let writes = |sql: &str| {
+        // What it does stands after the first `begin`, which no name before it is likely to contain.
+        let body = sql.split_once("begin").map_or(sql, |(_, body)| body);
+        let words = ["insert", "replace", "update", "delete"];
+        words.iter().any(|word| body.contains(word)) && body.contains(&table)
+    };
+    Ok(all.into_iter().filter(|(_, sql)| writes(sql)).map(|(name, _)| name).collect())
 }
 
 /// The version of what `install` has made, if it has made anything.
@@ -167,11 +199,20 @@ pub(super) async fn install(table: &LiteTable) -> Result<()> {
     let begin = table.pool.begin_with("BEGIN IMMEDIATE");
     let mut transaction = bounded(table.timeout, ErrorKind::Unavailable, &doing, begin).await?;
     let description = table.describe(&mut transaction).await?;
+    let was = version(&mut transaction).await.map_err(failed)?;
     migrate(&mut transaction, &doing).await?;
     run(&mut transaction, include_str!("../queries/sqlite_install.sql").to_owned(), &doing).await?;
-    let version =
+    if !is_guarded(&mut transaction).await.map_err(failed)? {
+        run(&mut transaction, "DROP TRIGGER IF EXISTS smache_guard".to_owned(), &doing).await?;
+        sqlx::query(GUARD.trim_end()).execute(&mut *transaction).await.map_err(failed)?;
+        // Who has taken the guard away may have removed changes since.
+        if was == Some(VERSION) {
+            run(&mut transaction, ANOTHER_HISTORY.to_owned(), &doing).await?;
+        }
+    }
+    let present =
         format!("UPDATE smache_feed SET version = {VERSION}, oldest = {OLDEST_SERVED} WHERE version <> {VERSION}");
-    run(&mut transaction, version, &doing).await?;
+    run(&mut transaction, present, &doing).await?;
     if !intact(&mut transaction, table, &description).await.map_err(failed)? {
         drop_triggers(&mut transaction, &table.name, &doing).await?;
         for (_, sql) in triggers(&table.name, &description) {
