@@ -17,8 +17,8 @@ use smache_core::{Error, ErrorKind, Incarnation, Result};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    error::{LOST, corrupt, ends_connection, failed, with_rights},
-    handshake::check_server,
+    error::{BECAME_REPLICA, LOST, corrupt, ends_connection, failed, with_rights},
+    handshake::{Info, check_server, still},
     keys::Keys,
     layout,
     script::Call,
@@ -197,6 +197,25 @@ impl Link {
             }
             Err(error) => Err(failed(error, &self.server)),
         }
+    }
+
+    /// Reads as [`read`](Self::read) does, from a server that is still the primary that it was when it was connected to.
+    ///
+    /// A primary that was demoted goes on answering reads on open connections. Where it cannot reach its successor it
+    /// keeps all its data, and so everything that vouched for them, while others acknowledge changes elsewhere. It is
+    /// asked last: whatever comes before was read while it was a primary.
+    pub(crate) async fn read_primary(&self, commands: &mut redis::Pipeline) -> Result<(Vec<Value>, Arc<Live>)> {
+        commands.cmd("INFO").arg("replication");
+        // The second time on a new connection: another server may be at the address by now.
+        for _ in 0..2 {
+            let (mut values, live) = self.read(commands).await?;
+            let info = Info::of(values.pop().into_iter().collect(), &self.server)?;
+            if still(&info, &live.incarnation) == (true, true) {
+                return Ok((values, live));
+            }
+            live.lost.store(true, Ordering::Release);
+        }
+        Err(Error::new(ErrorKind::Unavailable, BECAME_REPLICA).with_context("server", &self.server))
     }
 }
 

@@ -17,14 +17,15 @@ impl RedisStore {
     /// with a new epoch, or an arming that runs in between can only make an entry look *worse* than it is. The entry
     /// is the newest part, so it shows every invalidation that the vouch knows of; a vouch that was read after the
     /// entry could carry a lease that was lent for a change which that entry misses. And the time is the oldest part,
-    /// so "fresh as of" never promises a change that was acknowledged after the entry was read.
+    /// so "fresh as of" never promises a change that was acknowledged after the entry was read. That the server is still a
+    /// primary comes after all of them.
     pub(super) async fn look_up(&self, ids: &[EntryId]) -> Result<Lookup> {
-        let mut commands = redis::Pipeline::with_capacity(ids.len() + 2);
+        let mut commands = redis::Pipeline::with_capacity(ids.len() + 3);
         commands.cmd("TIME").cmd("HGETALL").arg(self.keys.vouch());
         for id in ids {
             commands.cmd("HMGET").arg(self.keys.record(id)).arg(&ENTRY_FIELDS);
         }
-        let (values, live) = self.link.read(&commands).await?;
+        let (values, live) = self.link.read_primary(&mut commands).await?;
         let mut values = values.into_iter();
         let now = values.next().and_then(time).ok_or_else(|| unexpected("lookup"))?;
         let vouch = match values.next() {

@@ -195,7 +195,7 @@ impl RedisStore {
     pub(super) async fn trace_record(&self, id: &EntryId) -> Result<Traced> {
         let mut commands = redis::pipe();
         commands.cmd("TIME").cmd("HGETALL").arg(self.keys.vouch()).cmd("HGETALL").arg(self.keys.record(id));
-        let (values, live) = self.link.read(&commands).await?;
+        let (values, live) = self.link.read_primary(&mut commands).await?;
         let [now, vouch, record] = <[Value; 3]>::try_from(values).map_err(|_| unexpected("trace"))?;
         let vouch = match vouch {
             Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.vouch())),

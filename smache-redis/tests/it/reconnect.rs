@@ -135,6 +135,35 @@ async fn a_primary_that_becomes_a_replica_is_left() {
     until("it is a primary again", async || store.lookup(&[id(1)]).await.is_ok()).await;
 }
 
+/// It keeps its data as long as it cannot reach its successor, and nobody writes to it, which would be refused.
+#[tokio::test]
+async fn a_demoted_primary_that_cannot_reach_its_successor_vouches_for_nothing() {
+    let server = RedisServer::start().await;
+    let store = connect(&server).await.store(&random_namespace()).expect("a store");
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(&*store, id(1), &[], &[source("users")]).await;
+    let before = store.lookup(&[id(1)]).await.expect("lookup").incarnation;
+    let mut admin = raw(&server.url()).await;
+    let demote = [&b"REPLICAOF"[..], b"127.0.0.1", b"1"];
+    let _: () = ask(&mut admin, &demote).await;
+    let error = store.lookup(&[id(1)]).await.expect_err("a look-up");
+    assert_eq!(error.kind(), ErrorKind::WrongServer, "{error:?}");
+    store.trace(&id(1)).await.expect_err("a look at the whole record");
+    let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
+    until("it is a primary again", async || store.lookup(&[id(1)]).await.is_ok()).await;
+    let after = store.lookup(&[id(1)]).await.expect("lookup").incarnation;
+    assert_ne!(after, before, "its successor may have acknowledged changes meanwhile");
+    assert_eq!(freshness(&*store, id(1)).await, Some(Freshness::Unvouched));
+
+    // The same between two look-ups.
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(&*store, id(2), &[], &[source("users")]).await;
+    assert!(matches!(freshness(&*store, id(2)).await, Some(Freshness::Fresh { .. })));
+    let _: () = ask(&mut admin, &demote).await;
+    let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
+    assert_eq!(freshness(&*store, id(2)).await, Some(Freshness::Unvouched));
+}
+
 #[tokio::test]
 async fn a_connection_that_is_cut_is_opened_again() {
     let server = RedisServer::start().await;
