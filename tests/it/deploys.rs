@@ -1,7 +1,14 @@
 //! Programs of two versions side by side: what a leader does not know, it does not vouch for.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use smache::{
-    Result, Smache,
+    Builder, Error, ErrorKind, Result, Smache,
+    backend::{
+        Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image, Position,
+        SourceId, Start, Topic,
+    },
     memory::{Memory, MemorySource},
 };
 
@@ -13,18 +20,22 @@ use crate::{
 
 /// A program: one of the new version knows everything, one of the old version has no relations.
 async fn program(memory: &Memory, tables: &Tables, new: bool, leads: bool) -> Result<(Smache, Log)> {
+    let (builder, log) = declared(memory, tables, new);
+    let builder = builder.source(tables.participants.clone()).feeds(leads).upkeep(leads);
+    Ok((builder.build().await?, log))
+}
+
+/// A program without its participants.
+fn declared(memory: &Memory, tables: &Tables, new: bool) -> (Builder, Log) {
     let log = Log::default();
     let builder = Smache::builder("school")
         .backend(memory.clone())
         .source(tables.courses.clone())
-        .source(tables.participants.clone())
         .source(tables.grades.clone())
         .state(log.clone())
-        .state(tables.roster())
-        .feeds(leads)
-        .upkeep(leads);
+        .state(tables.roster());
     let builder = if new { school::register(builder) } else { builder.register::<directory>().register::<greeting>() };
-    Ok((builder.build().await?, log))
+    (builder, log)
 }
 
 #[tokio::test]
@@ -89,5 +100,113 @@ async fn a_source_that_is_dropped_takes_its_relations_along() -> Result<()> {
     second.run_until_idle().await?;
     assert!(log.take().contains("course_score(1)"));
     assert_eq!(*second.get(course_score(1)).await?, 0, "there are no grades in it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_position_of_another_history_is_no_later_one_of_this() -> Result<()> {
+    let (memory, tables, others) = (Memory::new(), Tables::default(), Tables::default());
+    tale::fill(&tables).await?;
+    tale::fill(&others).await?;
+    let (first, _) = program(&memory, &tables, true, true).await?;
+    first.get(course_score(1)).await?;
+    first.shutdown().await;
+    // An older program, which does not know the relations and so leaves their positions, on other data with a longer history.
+    others.set_name(1, "Other").await?;
+    for login in 0..20 {
+        others.set_login(2, login).await?;
+    }
+    let (old, _) = program(&memory, &others, false, true).await?;
+    assert_eq!(*old.get(greeting(1)).await?, "Hello, Other");
+    old.shutdown().await;
+    // Back on the first data: the relations go on where they were, and their source does not.
+    let (again, log) = program(&memory, &tables, true, true).await?;
+    again.run_until_idle().await?;
+    assert!(log.take().contains("greeting(1)"), "it was computed from other data");
+    let greeting = again.get(greeting(1)).await?;
+    assert!(greeting.is_fresh());
+    assert_ne!(*greeting, "Hello, Other");
+    Ok(())
+}
+
+/// Participants whose data were put back to a copy of before: the history ends where it was copied.
+#[derive(Debug)]
+struct PutBack(MemorySource<Participant>, Position);
+
+#[derive(Debug)]
+struct PutBackFeed(Arc<dyn ChangeFeed>, Position);
+
+#[async_trait]
+impl ChangeFeed for PutBackFeed {
+    fn id(&self) -> &FeedId {
+        self.0.id()
+    }
+
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        match start {
+            Start::After(position) if position > self.1 => {
+                Err(Error::new(ErrorKind::HistoryLost, "the history ends before the position"))
+            }
+            start => self.0.open(topics, start).await,
+        }
+    }
+
+    async fn head(&self) -> Result<Option<Position>> {
+        self.0.head().await
+    }
+}
+
+#[async_trait]
+impl DataSource for PutBack {
+    fn id(&self) -> &SourceId {
+        self.0.id()
+    }
+
+    fn kind(&self) -> EntityKind {
+        self.0.kind()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        self.0.load(keys).await
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        self.0.list().await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        self.0.find(filter).await
+    }
+
+    fn capabilities(&self) -> &[Capability] {
+        self.0.capabilities()
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let (feed, topic) = self.0.feed()?;
+        Some((Arc::new(PutBackFeed(feed, self.1.clone())), topic))
+    }
+}
+
+#[tokio::test]
+async fn a_position_behind_the_end_of_the_history_is_noticed_beside_one_that_is_in_it() -> Result<()> {
+    let (memory, tables) = (Memory::new(), Tables::default());
+    tale::fill(&tables).await?;
+    let (first, _) = program(&memory, &tables, true, true).await?;
+    first.get(greeting(1)).await?;
+    first.get(greeting(2)).await?;
+    let (feed, _) = tables.participants.feed().expect("a feed");
+    let copied = feed.head().await?.expect("a position");
+    first.shutdown().await;
+    let (old, log) = program(&memory, &tables, false, true).await?;
+    tables.set_login(2, 7).await?;
+    old.run_until_idle().await?;
+    assert!(old.is_fresh(greeting(1)).await?);
+    old.shutdown().await;
+    assert_eq!(log.take(), "", "no greeting tells the login");
+    let (builder, log) = declared(&memory, &tables, true);
+    let again = builder.source(PutBack(tables.participants.clone(), copied)).build().await?;
+    again.run_until_idle().await?;
+    assert_eq!(log.take(), "greeting(1) greeting(2)", "what was read after the copy is gone");
     Ok(())
 }

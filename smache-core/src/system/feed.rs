@@ -249,9 +249,11 @@ impl Leader {
         Ok((disowned, StoreClock { told: lookup.now, at: Instant::now() }))
     }
 
-    /// Opens the feed after the oldest saved position that is still in the history. What has an older one, one of another
-    /// history, or none, starts anew: it may be a relation that programs did not know for a while, and must not take its
-    /// source along.
+    /// Opens the feed after the oldest saved position that is still in the history. What has one that is not, or none, starts
+    /// anew: it may be a relation that programs did not know for a while, and must not take its source along.
+    ///
+    /// Each of them is shown to the feed. One that sorts behind a position of the present history may be of data that were
+    /// put back to a copy, or of those that another program saw meanwhile.
     async fn resume(
         &self,
         sources: &[SourceId],
@@ -261,28 +263,39 @@ impl Leader {
         let mut known: Vec<&Position> = saved.iter().flatten().collect();
         known.sort();
         known.dedup();
-        let mut lost = None;
+        let (mut oldest, mut lost, mut error): (Option<(&Position, _)>, Vec<&Position>, _) = (None, Vec::new(), None);
         for position in known {
             match self.open(Start::After(position.clone())).await {
-                Err(error) if error.kind() == ErrorKind::HistoryLost => lost = Some(error),
+                Err(gone) if gone.kind() == ErrorKind::HistoryLost => {
+                    lost.push(position);
+                    error = Some(gone);
+                }
                 opened => {
                     let stream = opened?;
-                    if stream.position().history() != position.history() {
-                        let message = "the feed goes on in another history than that of the saved position";
-                        lost = Some(Error::new(ErrorKind::HistoryLost, message));
+                    let follows = oldest.as_ref().is_none_or(|(first, _)| position.follows(first));
+                    if follows && stream.position().history() == position.history() {
+                        oldest.get_or_insert((position, stream));
                         continue;
                     }
-                    let pairs = sources.iter().zip(saved);
-                    let anew = pairs.filter(|(_, saved)| saved.as_ref().is_none_or(|saved| !saved.follows(position)));
-                    let anew: Vec<SourceId> = anew.map(|(source, _)| source.clone()).collect();
-                    return self.adopt(stream, &anew, step).await;
+                    lost.push(position);
+                    let message = "the feed goes on in another history than that of the saved position";
+                    error = Some(Error::new(ErrorKind::HistoryLost, message));
                 }
             }
         }
-        match lost {
-            Some(error) => self.start_over(&error, sources, step).await,
-            None => self.adopt(self.open(Start::Now).await?, sources, step).await,
+        let Some((_, stream)) = oldest else {
+            return match error {
+                Some(error) => self.start_over(&error, sources, step).await,
+                None => self.adopt(self.open(Start::Now).await?, sources, step).await,
+            };
+        };
+        let pairs = sources.iter().zip(saved);
+        let anew = pairs.filter(|(_, saved)| saved.as_ref().is_none_or(|saved| lost.contains(&saved)));
+        let anew: Vec<SourceId> = anew.map(|(source, _)| source.clone()).collect();
+        if let Some(error) = error {
+            tracing::warn!(feed = %self.id, sources = ?anew, error = %error.report(), "history is lost: everything from these sources goes stale");
         }
+        self.adopt(stream, &anew, step).await
     }
 
     /// History is lost: the feed goes on from the present, and everything of its sources goes stale.
