@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fmt,
     ops::{Deref, DerefMut},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex as StdMutex, PoisonError},
     time::Duration,
 };
@@ -62,11 +62,25 @@ pub(super) struct Place {
     pub(super) file: Arc<str>,
     /// What tells this file from another one that was restored to the same path with the same content.
     pub(super) mark: String,
+    /// Not as it was given, since a program may change its working folder.
+    path: PathBuf,
 }
 
 impl Place {
     pub(super) fn of(path: &Path) -> Self {
-        Self { file: path.display().to_string().into(), mark: mark(path) }
+        let file = path.display().to_string().into();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { file, mark: mark(&path), path }
+    }
+
+    /// Whether the path still leads to the file that is open. A program that has another one open goes on with what was there
+    /// before, in which no other process writes any more: it would take everything there for true.
+    fn check(&self) -> Result<()> {
+        if mark(&self.path) == self.mark {
+            return Ok(());
+        }
+        let message = "the database file was replaced or removed while it was open: open it again";
+        Err(wrong_server(message, &self.file))
     }
 
     pub(super) fn failed(&self, error: sqlx::Error) -> Error {
@@ -152,10 +166,7 @@ impl Link {
         if writer.is_in_transaction() {
             let options = self.options.clone().create_if_missing(false);
             let mended = open_writer(&options, self.max_bytes, self.busy_timeout).await.map_err(failed)?;
-            if mark(options.get_filename()) != self.place.mark {
-                let message = "the database file was replaced while it was open: open it again";
-                return Err(wrong_server(message, &self.place.file));
-            }
+            self.place.check()?;
             *writer = mended;
         }
         Ok(())
@@ -168,7 +179,10 @@ impl Link {
         bind: impl FnOnce(Statement) -> Statement + Send,
     ) -> Result<Vec<SqliteRow>> {
         let mut reader = self.reader().await?;
-        bind(sqlx::query(sql)).fetch_all(&mut *reader).await.map_err(|error| self.failed(error))
+        let rows = bind(sqlx::query(sql)).fetch_all(&mut *reader).await.map_err(|error| self.failed(error))?;
+        // Afterwards: what was read before another file came was true then.
+        self.place.check()?;
+        Ok(rows)
     }
 
     async fn reader(&self) -> Result<Reader<'_>> {
@@ -309,6 +323,7 @@ impl<'a> Step<'a> {
     ) -> Result<Self> {
         // A transaction that reads first and then wants to write is refused when somebody wrote in between.
         link.mend(connection).await?;
+        link.place.check()?;
         let work = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| link.failed(error))?;
         Self::open(Work::Own(work, link), &link.place, name, now).await
     }
@@ -390,6 +405,7 @@ impl<'a> Step<'a> {
         }
         if let Work::Own(work, link) = self.work {
             work.commit().await.map_err(|error| link.failed(error))?;
+            link.place.check()?;
             if self.rings {
                 link.bell(self.name).notify_waiters();
             }

@@ -83,7 +83,7 @@ async fn place_of(connection: &mut SqliteConnection) -> Result<Place, sqlx::Erro
 pub(crate) async fn life_beside(
     connection: &mut SqliteConnection,
 ) -> Result<(Arc<str>, Option<Incarnation>), sqlx::Error> {
-    let Place { file, mark } = place_of(connection).await?;
+    let Place { file, mark, .. } = place_of(connection).await?;
     let there: i64 = sqlx::query_scalar(TABLES).fetch_one(&mut *connection).await?;
     if there == 0 {
         return Ok((file, None));

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{Backend, ErrorKind, JobState, Lane, NewJob, Reserve};
+use smache_core::{Backend, ErrorKind, JobState, Lane, NewJob, Reserve, SourceId};
 use smache_sql::Sqlite;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -120,6 +120,45 @@ async fn tables_of_another_version_are_refused_and_left_alone() {
             sqlx::query_scalar("SELECT version FROM smache_meta").fetch_one(&mut connection).await.expect("get");
         assert_eq!(kept, version);
         connection.close().await.expect("close");
+    }
+}
+
+/// A program that has the file open from before would answer from it for as long as it runs.
+#[cfg(unix)]
+#[tokio::test]
+async fn file_that_was_replaced_or_removed_while_it_is_open_answers_nothing() {
+    for replaced in [true, false] {
+        let (_folder, path) = folder();
+        let (store, queue) = Sqlite::open(&path).await.expect("open").both(&namespace("shop")).expect("both");
+        store.attach(&[SourceId::new("users").expect("a name")]).await.expect("attach");
+        compute(&*store, id(1), "before", &[direct("a")]).await;
+        let run = begin(&*store, id(2)).await;
+        assert_eq!(look(&*store, id(1)).await, Some(("before".to_owned(), true)));
+        for name in ["cache.db", "cache.db-wal"] {
+            let (old, copy) = (path.with_file_name(name), path.with_file_name(format!("{name}.copy")));
+            fs::copy(&old, &copy).expect("a copy");
+            fs::remove_file(&old).expect("it is there");
+            if replaced {
+                fs::rename(copy, old).expect("the copy takes its place");
+            }
+        }
+        fs::remove_file(path.with_file_name("cache.db-shm")).expect("it is there");
+        if replaced {
+            let other = Sqlite::open(&path).await.expect("open").store(&namespace("shop")).expect("a store");
+            other.invalidate(change("a")).await.expect("invalidate");
+        }
+        let told = [
+            store.lookup(&[id(1)]).await.map(drop),
+            store.trace(&id(1)).await.map(drop),
+            store.invalidate(change("b")).await.map(drop),
+            store.commit(run.value("late", &[])).await.map(drop),
+            queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.map(drop),
+        ];
+        for outcome in told {
+            let error = outcome.expect_err("another file");
+            assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
+            assert!(error.message().contains("open it again") && error.to_string().contains("cache.db"), "{error}");
+        }
     }
 }
 
