@@ -2,8 +2,6 @@
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{Freshness, Timestamp};
 
 /// A result and how fresh it is. Derefs to the value, cheap to clone.
@@ -106,11 +104,3 @@ impl<T: PartialEq> PartialEq<T> for Cached<T> {
         *self.value == *other
     }
 }
-
-/// Proof of an acknowledged change, for [`Call::at_least`](crate::Call::at_least): a request reads its own writes.
-///
-/// It may travel, for example in a cookie, to the process that handles the next request. It counts in the store that
-/// acknowledged the change; after that store has lost its data it proves nothing, and a reader with it computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ChangeToken(pub(crate) u64);

@@ -5,6 +5,7 @@
 mod backend;
 mod cached;
 pub mod canonical;
+mod change_token;
 mod codec;
 mod computed;
 mod cx;
@@ -30,7 +31,8 @@ mod worker;
 pub use self::entity::{Argument, PlainArgument};
 pub use self::{
     backend::Backend,
-    cached::{Cached, ChangeToken},
+    cached::Cached,
+    change_token::ChangeToken,
     codec::Codec,
     computed::{Call, Computed, Declaration, Failure, FunctionResult, IntoIds, Relation, RelationFuture, Role},
     cx::Cx,

@@ -248,6 +248,7 @@ macro_rules! source_suite {
                 feed_resumes_after_a_position,
                 lost_history_is_an_error,
                 changes_say_what_happened,
+                streams_reach_the_present,
                 quiet_feed_answers_an_empty_batch,
                 no_change_of_many_writers_is_lost,
                 readers_do_not_take_from_each_other,

@@ -14,6 +14,7 @@ mod tables;
 mod tale;
 
 mod audit;
+mod barrier;
 mod changes;
 mod conflicts;
 mod connect;

@@ -17,7 +17,7 @@ pub struct Call<F: Computed> {
 pub(crate) struct Want {
     pub(crate) fresh: bool,
     pub(crate) max_stale: Option<Duration>,
-    pub(crate) at_least: Option<u64>,
+    pub(crate) at_least: Option<ChangeToken>,
 }
 
 impl<F: Computed> Call<F> {
@@ -38,9 +38,20 @@ impl<F: Computed> Call<F> {
         self
     }
 
-    /// Accepts only a value that reflects one's own change, by the token that `changed` answered.
+    /// Accepts only a value that reflects one's own change, by the token that `changed` or
+    /// [`caught_up`](crate::Smache::caught_up) answered. With the tokens of several changes, one that reflects them all.
+    ///
+    /// A token of another namespace is refused with [`ErrorKind::Argument`](crate::ErrorKind::Argument).
     pub fn at_least(mut self, token: ChangeToken) -> Self {
-        self.want.at_least = Some(self.want.at_least.map_or(token.0, |other| other.max(token.0)));
+        match self.want.at_least.map(|other| other.and(token)) {
+            None => self.want.at_least = Some(token),
+            Some(Some(both)) => self.want.at_least = Some(both),
+            // Of two lives of the store: only what is fresh reflects both.
+            Some(None) => {
+                self.want.at_least = Some(token);
+                self.want.fresh = true;
+            }
+        }
         self
     }
 }

@@ -155,7 +155,12 @@ pub trait ChangeFeed: Debug + Send + Sync + 'static {
     async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>>;
 
     /// Where the history ends at the moment, where the feed can tell without reading it: it lets
-    /// [`run_until_idle`](crate::Smache::run_until_idle) return as soon as everything was delivered. `None` is always right.
+    /// [`run_until_idle`](crate::Smache::run_until_idle) return as soon as everything was delivered, and is where
+    /// [`caught_up`](crate::Smache::caught_up) waits for. `None` is always right: the feed is then opened at the present.
+    ///
+    /// # Contract
+    /// - MUST cover every change that was committed before the call, and MUST be a place that an open stream reaches
+    ///   without another change `streams_reach_the_present`
     async fn head(&self) -> Result<Option<Position>> {
         Ok(None)
     }

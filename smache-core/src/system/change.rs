@@ -161,11 +161,15 @@ impl Inner {
     }
 
     pub(super) async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
-        let invalidated = self
-            .invalidate(invalidation)
-            .await
+        let report = async {
+            // Before the step: see there.
+            let life = self.some_life().await?;
+            Ok((life, self.invalidate(invalidation).await?))
+        };
+        let reported: Result<_> = report.await;
+        let (life, invalidated) = reported
             .map_err(|error| error.with_context("effect", "the change is not acknowledged: report it again"))?;
-        Ok(ChangeToken(invalidated.clock))
+        Ok(ChangeToken::new(&self.namespace, life.as_number(), invalidated.clock))
     }
 
     /// Hands a change to the store, again if the answer was lost: the step is idempotent. What takes longer than other

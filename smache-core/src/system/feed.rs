@@ -14,8 +14,8 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use super::{Inner, Moment, Smache, background::Steps, read::jittered};
 use crate::{
-    Batch, ChangeFeed, ChangeKind, ChangeStream, Error, ErrorKind, FeedId, FeedStep, Invalidation, Leadership,
-    Position, Result, SourceId, Start, Timestamp, Token, Topic,
+    Batch, ChangeFeed, ChangeKind, ChangeStream, DataSource, Error, ErrorKind, FeedId, FeedStep, Invalidation,
+    Leadership, Position, Result, SourceId, Start, Timestamp, Token, Topic,
     computed::panic_text,
     guard::{Strikes, panicked},
 };
@@ -50,11 +50,7 @@ pub(crate) struct Progress {
 
 /// Starts every feed of the system's sources once, however many sources share it.
 pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(AbortHandle, FeedHandle)> {
-    let mut feeds: BTreeMap<FeedId, (Arc<dyn ChangeFeed>, Vec<Topic>)> = BTreeMap::new();
-    for (feed, topic) in inner.sources.values().filter_map(|source| source.feed()) {
-        feeds.entry(feed.id().clone()).or_insert_with(|| (feed, Vec::new())).1.push(topic);
-    }
-    let start = |(id, (feed, topics)): (FeedId, (Arc<dyn ChangeFeed>, Vec<Topic>))| {
+    let start = |(id, (feed, topics)): (FeedId, SharedFeed)| {
         let (sender, progress) = watch::channel(Progress::default());
         let leader = Leader {
             inner: Arc::clone(inner),
@@ -68,7 +64,21 @@ pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(Ab
         };
         (inner.background.spawn(leader.run()), FeedHandle { feed, progress })
     };
-    feeds.into_iter().map(start).collect()
+    shared_feeds(inner.sources.values()).into_iter().map(start).collect()
+}
+
+/// A feed with all its sources.
+type SharedFeed = (Arc<dyn ChangeFeed>, Vec<Topic>);
+
+/// The feeds of some sources, each once.
+pub(super) fn shared_feeds<'a>(
+    sources: impl IntoIterator<Item = &'a Arc<dyn DataSource>>,
+) -> BTreeMap<FeedId, SharedFeed> {
+    let mut feeds: BTreeMap<FeedId, SharedFeed> = BTreeMap::new();
+    for (feed, topic) in sources.into_iter().filter_map(|source| source.feed()) {
+        feeds.entry(feed.id().clone()).or_insert_with(|| (feed, Vec::new())).1.push(topic);
+    }
+    feeds
 }
 
 /// Waits until every source behind a feed is vouched for, by whoever leads it.
@@ -80,7 +90,7 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
     let deadline = tokio::time::Instant::now() + START;
     loop {
         let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
-        inner.life.remember(&lookup.incarnation);
+        inner.life.remember(&lookup);
         let vouched = |source: &SourceId| {
             lookup.vouch.sources.get(source).is_some_and(|vouch| {
                 vouch.armed.as_ref() == Some(&lookup.incarnation) && vouch.lease.is_none_or(|until| until > lookup.now)

@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod background;
+mod barrier;
 mod builder;
 mod call_key;
 mod change;

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{
     Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, counters::count, elsewhere::WaitElsewhere,
-    flight::Flight, meta::Meta, nest::Nest, run,
+    flight::Flight, meta::Meta, nest::Nest, run, within::LifeSeen,
 };
 use crate::{
-    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, Timestamp, codec,
-    computed::Want, error::Verdict,
+    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec, computed::Want,
+    error::Verdict,
 };
 
 /// How often a reader who wants a fresh value computes again because a change came in between.
@@ -36,8 +36,8 @@ struct Looked<T> {
     failed: Option<(Error, Freshness)>,
     /// Which version it is.
     seen: Seen,
-    /// When the store was asked.
-    asked: Timestamp,
+    /// All that the store said.
+    lookup: Lookup,
 }
 
 impl Smache {
@@ -82,7 +82,7 @@ impl Smache {
                 let (function, key, want) = call?;
                 if let (Ok(lookup), Some(entry)) = (lookup, entry)
                     && let Some(found) = self.inner.judge::<F>(function, &key, lookup, &entry)
-                    && suffices(function, want, &found)
+                    && suffices(function, want.on(lookup), &found)
                 {
                     self.inner.count_hit(found.freshness());
                     self.inner.revive_for_reader(function, key.id, found.stale_for());
@@ -135,6 +135,11 @@ impl Smache {
 impl Inner {
     pub(crate) fn key<F: Computed>(&self, call: &Call<F>) -> Result<(&Arc<Function>, CallKey)> {
         let function = self.registry.get::<F>()?;
+        if call.want.at_least.is_some_and(|token| !token.is_of(&self.namespace)) {
+            let fix = "keep the tokens of applications apart";
+            let message = format!("the token of a change is not of the namespace `{}`: {fix}", self.namespace);
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         Ok((function, CallKey::of(function, call, self.settings.max_argument_bytes)?))
     }
 
@@ -155,13 +160,14 @@ impl Inner {
         let mut waiting: Option<(Instant, Duration, u32)> = None;
         let mut elsewhere: Option<WaitElsewhere> = None;
         loop {
-            let Looked { found, failed, seen, asked } = match self.look::<F>(function, &key).await {
+            let Looked { found, failed, seen, lookup } = match self.look::<F>(function, &key).await {
                 Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => {
                     return self.read_around(function, key, want, error, nest).await;
                 }
                 Err(error) => return Err(error),
             };
+            let (want, asked) = (want.on(&lookup), lookup.now);
             if let Some(found) = found.as_ref().filter(|found| suffices(function, want, found)) {
                 self.count_hit(found.freshness());
                 self.revive_for_reader(function, key.id, found.stale_for());
@@ -280,7 +286,7 @@ impl Inner {
         let seen = Seen::Version(entry.map(|entry| entry.version));
         let failed = entry.and_then(|entry| self.remembered(function, key, &lookup, entry));
         let found = entry.and_then(|entry| self.judge::<F>(function, key, &lookup, entry));
-        Ok(Looked { found, failed, seen, asked: lookup.now })
+        Ok(Looked { found, failed, seen, lookup })
     }
 
     /// The value of an entry with its freshness; nothing when it is expired, of another call or not readable.
@@ -352,12 +358,19 @@ impl Inner {
 }
 
 impl Want {
+    /// The same in the life of the store that answered. There a token of another life cannot be compared with a version,
+    /// and only a fresh value is known to reflect its change.
+    fn on(mut self, lookup: &Lookup) -> Self {
+        self.fresh |= self.at_least.is_some_and(|token| token.clock_in(LifeSeen::of(lookup).as_number()).is_none());
+        self
+    }
+
     /// Whether a value in its state is good enough for the reader.
     fn accepts<T>(&self, found: &Cached<T>) -> bool {
         if found.is_fresh() {
             return true;
         }
-        let recent = self.at_least.is_none_or(|clock| found.version() >= clock);
+        let recent = self.at_least.is_none_or(|token| found.version() >= token.clock());
         let bounded = self.max_stale.is_none_or(|bound| found.stale_for().is_some_and(|stale| stale <= bound));
         !self.fresh && recent && bounded
     }

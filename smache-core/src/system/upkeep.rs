@@ -80,7 +80,9 @@ async fn overdue(stop: &mut watch::Receiver<bool>, patience: Duration) {
 async fn round(inner: &Arc<Inner>, reconcile: bool, stop: &watch::Receiver<bool>) -> Result<()> {
     let began = Instant::now();
     let stopping = || *stop.borrow();
-    inner.attach_again(&inner.timed("lookup", inner.store.lookup(&[])).await?);
+    let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
+    inner.life.remember(&lookup);
+    inner.attach_again(&lookup);
     inner.keep_attached().await?;
     // Bounded, so that the leadership is renewed in time whatever there is to do.
     while !stopping() && inner.maintain().await? && began.elapsed() < LEASE / 2 {}

@@ -8,20 +8,38 @@ use std::{
 
 use super::{Inner, Moment, Smache, change::of_tag};
 use crate::{
-    Call, ChangeToken, Computed, EntityType, EntryId, Error, ErrorKind, Incarnation, InvalidateWithin, Invalidation,
-    Result, WithinOutcome, WriterTransaction,
+    Call, ChangeToken, Computed, EntityType, EntryId, Epoch, Error, ErrorKind, Incarnation, InvalidateWithin,
+    Invalidation, Lookup, Result, WithinOutcome, WriterTransaction, change_token::StoreLife,
 };
 
 /// Which life of the store this program has last seen, so that a transaction need not ask another connection for it.
 #[derive(Debug, Default)]
-pub(crate) struct Life(Mutex<Option<Incarnation>>);
+pub(crate) struct Life(Mutex<Option<LifeSeen>>);
 
-impl Life {
-    pub(crate) fn remember(&self, incarnation: &Incarnation) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(incarnation.clone());
+/// What a look-up said of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LifeSeen {
+    incarnation: Incarnation,
+    epoch: Epoch,
+}
+
+impl LifeSeen {
+    pub(crate) fn of(lookup: &Lookup) -> Self {
+        Self { incarnation: lookup.incarnation.clone(), epoch: lookup.vouch.epoch }
     }
 
-    fn known(&self) -> Option<Incarnation> {
+    /// For tokens.
+    pub(crate) fn as_number(&self) -> StoreLife {
+        StoreLife::new(&self.incarnation, &self.epoch)
+    }
+}
+
+impl Life {
+    pub(crate) fn remember(&self, lookup: &Lookup) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(LifeSeen::of(lookup));
+    }
+
+    fn known(&self) -> Option<LifeSeen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -135,14 +153,11 @@ impl Within<'_> {
     async fn step(&mut self, invalidation: Invalidation) -> Result<Uncommitted> {
         let (inner, transaction) = (&self.inner, &mut self.transaction);
         let bound = inner.settings.store_timeout;
-        let mut asked = match inner.life.known() {
-            Some(known) => known,
-            None => inner.present_life().await?,
-        };
+        let mut asked = inner.some_life().await?;
         for last in [false, true] {
             let within = InvalidateWithin {
                 namespace: inner.namespace.clone(),
-                incarnation: asked,
+                incarnation: asked.incarnation.clone(),
                 jobs: inner.store.job_writes(),
                 // The server gives up before this program does, so that it can say for whom it waited.
                 patience: bound.mul_f64(0.8).max(Duration::from_millis(1)),
@@ -151,7 +166,8 @@ impl Within<'_> {
             match inner.timed("invalidate", transaction.invalidate(within)).await {
                 Ok(WithinOutcome::Invalidated(invalidated)) => {
                     let inner = Arc::clone(inner);
-                    return Ok(Uncommitted { inner, clock: invalidated.clock, jobs: invalidated.jobs });
+                    let token = ChangeToken::new(&inner.namespace, asked.as_number(), invalidated.clock);
+                    return Ok(Uncommitted { inner, token, jobs: invalidated.jobs });
                 }
                 Ok(WithinOutcome::OtherStore) if last => break,
                 // It may be another life than the one that this program has last seen.
@@ -169,10 +185,18 @@ impl Within<'_> {
 }
 
 impl Inner {
-    async fn present_life(&self) -> Result<Incarnation> {
+    pub(super) async fn present_life(&self) -> Result<LifeSeen> {
         let lookup = self.timed("lookup", self.store.lookup(&[])).await?;
-        self.life.remember(&lookup.incarnation);
-        Ok(lookup.incarnation)
+        self.life.remember(&lookup);
+        Ok(LifeSeen::of(&lookup))
+    }
+
+    /// The one that was last seen. A token of an earlier one than the present proves nothing, which is safe.
+    pub(super) async fn some_life(&self) -> Result<LifeSeen> {
+        match self.life.known() {
+            Some(known) => Ok(known),
+            None => self.present_life().await,
+        }
     }
 
     /// The error with what the store is, if it says so.
@@ -194,14 +218,15 @@ impl fmt::Debug for Within<'_> {
 #[must_use = "call `committed` after the commit; after a rollback, drop it"]
 pub struct Uncommitted {
     inner: Arc<Inner>,
-    clock: u64,
+    token: ChangeToken,
     jobs: Vec<EntryId>,
 }
 
 impl Uncommitted {
     /// This report and another one of the same transaction.
     pub fn and(mut self, other: Self) -> Self {
-        self.clock = self.clock.max(other.clock);
+        // Of two lives of the store only one has the transaction: the later report has seen it.
+        self.token = self.token.and(other.token).unwrap_or(other.token);
         self.jobs.extend(other.jobs);
         self
     }
@@ -216,14 +241,14 @@ impl Uncommitted {
     /// May be dropped; see above.
     pub async fn committed(self) -> ChangeToken {
         self.inner.enqueue_reported(&self.jobs, Duration::ZERO).await;
-        ChangeToken(self.clock)
+        self.token
     }
 }
 
 impl fmt::Debug for Uncommitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uncommitted")
-            .field("clock", &self.clock)
+            .field("token", &self.token)
             .field("jobs", &self.jobs.len())
             .finish_non_exhaustive()
     }

@@ -47,6 +47,11 @@ impl Place {
         let (&millis, number) = order.split_first_chunk()?;
         Some(Self { millis: u64::from_be_bytes(millis), number: u64::from_be_bytes(number.try_into().ok()?) })
     }
+
+    fn position(self, token: &[u8]) -> Position {
+        let order = [self.millis.to_be_bytes(), self.number.to_be_bytes()].concat();
+        Position::new(token, order, token.to_vec())
+    }
 }
 
 impl fmt::Display for Place {
@@ -76,6 +81,20 @@ impl TableFeed {
         let incarnation = check_server(&mut connection, link.server()).await?;
         Ok((connection, incarnation))
     }
+
+    /// The table's name for itself, and where its history ends.
+    async fn look(&self) -> Result<(Vec<u8>, Place)> {
+        let mut look = TABLE.call(&self.0.keys);
+        look.arg("look").arg("").arg("").arg("").arg(1).arg(Token::random().as_bytes());
+        let mut reply = Reply::new(look.operation(), self.0.call(&look).await?)?;
+        reply.number()?;
+        reply.maybe_bytes()?;
+        let (name, last, end) = (reply.bytes()?, reply.bytes()?, reply.bytes()?);
+        let last = Place::read(&last).ok_or_else(|| unexpected("table"))?;
+        // The end outlives its line: lines that have been read may be removed by anybody.
+        let last = last.max(Place::read(&end).unwrap_or(last));
+        Ok((name, last))
+    }
 }
 
 #[async_trait]
@@ -96,20 +115,12 @@ impl ChangeFeed for TableFeed {
         });
         let readers = readers.collect::<Result<Vec<_>>>()?;
         let (connection, incarnation) = self.connect().await?;
-        let mut look = TABLE.call(&self.0.keys);
-        look.arg("look").arg("").arg("").arg("").arg(1).arg(Token::random().as_bytes());
-        let mut reply = Reply::new(look.operation(), self.0.call(&look).await?)?;
-        reply.number()?;
-        reply.maybe_bytes()?;
-        let (name, last, end) = (reply.bytes()?, reply.bytes()?, reply.bytes()?);
-        let last = Place::read(&last).ok_or_else(|| unexpected("table"))?;
-        // The end outlives its line: lines that have been read may be removed by anybody.
-        let last = last.max(Place::read(&end).unwrap_or(last));
+        let (name, last) = self.look().await?;
         let mut stream = TableStream {
             table: Arc::clone(&self.0),
             connection,
             readers,
-            token: [&name, incarnation.as_str().as_bytes()].concat(),
+            token: token(&name, &incarnation),
             incarnation,
             name,
             at: last,
@@ -130,6 +141,18 @@ impl ChangeFeed for TableFeed {
         }
         Ok(Box::new(stream))
     }
+
+    async fn head(&self) -> Result<Option<Position>> {
+        // Before the end: of another life than the end is of, it is in another history, which no stream comes to.
+        let incarnation = self.0.link.live().await?.incarnation.clone();
+        let (name, last) = self.look().await?;
+        Ok(Some(last.position(&token(&name, &incarnation))))
+    }
+}
+
+/// Which history: the table's name for itself and the server's life.
+fn token(name: &[u8], incarnation: &Incarnation) -> Vec<u8> {
+    [name, incarnation.as_str().as_bytes()].concat()
 }
 
 fn lost(message: &'static str) -> Error {
@@ -258,8 +281,7 @@ fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
 #[async_trait]
 impl ChangeStream for TableStream {
     fn position(&self) -> Position {
-        let order = [self.at.millis.to_be_bytes(), self.at.number.to_be_bytes()].concat();
-        Position::new(&self.token, order, self.token.clone())
+        self.at.position(&self.token)
     }
 
     async fn next(&mut self) -> Result<Batch> {

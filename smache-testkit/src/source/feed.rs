@@ -109,6 +109,25 @@ pub async fn changes_say_what_happened(harness: SourceHarness) {
     }
 }
 
+/// Where the history ends now covers what was written before, and an open stream comes there without another change. That
+/// is what a barrier waits for.
+pub async fn streams_reach_the_present(harness: SourceHarness) {
+    let probe = &**harness.role();
+    let (feed, _) = probe.source().feed().expect("this suite is for sources with a feed");
+    let mut stream = open(probe, Start::Now).await.expect("open");
+    for round in 1..=5 {
+        put(probe, round, "one").await;
+        // Where it cannot tell, a stream that is opened now stands there, and some servers go there with a change alone.
+        let Some(present) = feed.head().await.expect("head") else { return };
+        let (started, mut delivered) = (Instant::now(), Vec::new());
+        while !stream.position().follows(&present) {
+            assert!(started.elapsed() < super::PATIENCE, "{:?} does not come to {present:?}", stream.position());
+            delivered.extend(keys(&next(&mut *stream).await.changes));
+        }
+        assert!(delivered.contains(&probe.key(round)), "the present does not cover the write of round {round}");
+    }
+}
+
 /// Beyond the contract: without changes an empty batch comes soon, its feed up to date, so that the lease is renewed.
 pub async fn quiet_feed_answers_an_empty_batch(harness: SourceHarness) {
     let probe = &**harness.role();

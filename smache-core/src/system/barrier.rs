@@ -1,0 +1,127 @@
+//! A barrier at the present position of the databases: what was committed before it is acknowledged after it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::try_join_all;
+
+use super::{Inner, Smache, feed::shared_feeds, read::jittered};
+use crate::{
+    ChangeFeed, ChangeToken, DataSource, EntityType, Error, ErrorKind, Invalidation, Position, Result, SourceId, Start,
+    Topic,
+};
+
+/// How long a feed may take to reach the present, unless readers are told how long they wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at the saved positions.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+impl Smache {
+    /// Waits until every change that was committed before this call is acknowledged, on all sources behind feeds, and
+    /// answers a token of that moment.
+    ///
+    /// A feed hears of a change some milliseconds after its commit. Until it has, readers are told `Fresh` with the value
+    /// from before, since the change is not acknowledged yet. Who has just written and wants to read that calls this after
+    /// the commit: afterwards a `get` of a result that the change concerns answers it as stale or computes it again, and
+    /// `.fresh()` or [`.at_least(token)`](crate::Call::at_least) the new value. The token goes to where the next request
+    /// is handled.
+    ///
+    /// ```
+    /// # use smache_core::{ChangeToken, Result, Smache};
+    /// # async fn handler(smache: &Smache) -> Result<String> {
+    /// // … UPDATE, COMMIT …
+    /// let token = smache.caught_up().await?;
+    /// let cookie = token.to_string();
+    /// # Ok(cookie)
+    /// # }
+    /// # fn next(cookie: &str) -> Result<ChangeToken> { cookie.parse() }
+    /// ```
+    ///
+    /// It works in every process of the namespace, whichever one leads the feeds. One round trip to each database, then as
+    /// many to the store as the feed takes, a few milliseconds apart. Changes that only the application reports are
+    /// acknowledged by their reports, and need no barrier.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] with the name of the feed that did not reach the present within the builder's
+    /// `wait_timeout`, or 10 seconds without one; the errors of the sources and of the store.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn caught_up(&self) -> Result<ChangeToken> {
+        self.catch_up_with(self.inner.sources.values()).await
+    }
+
+    /// [`caught_up`](Self::caught_up) on the source of one type of entities.
+    ///
+    /// # Errors
+    /// As [`caught_up`](Self::caught_up), and [`ErrorKind::Unregistered`] for an unknown source.
+    pub async fn caught_up_on<T: EntityType>(&self) -> Result<ChangeToken> {
+        self.catch_up_with([self.inner.source_of::<T>()?]).await
+    }
+
+    async fn catch_up_with<'a>(
+        &self,
+        sources: impl IntoIterator<Item = &'a Arc<dyn DataSource>>,
+    ) -> Result<ChangeToken> {
+        // Before the clock: a clock of another life than that of the token then proves nothing, instead of too much.
+        let life = self.inner.present_life().await?;
+        let feeds = shared_feeds(sources);
+        try_join_all(feeds.values().map(|(feed, topics)| self.wait_for(&**feed, topics))).await?;
+        let clock = self.inner.invalidate(Invalidation::default()).await?.clock;
+        Ok(ChangeToken::new(&self.inner.namespace, life.as_number(), clock))
+    }
+
+    /// Waits until the positions that are saved in the store cover the present one of the feed.
+    async fn wait_for(&self, feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<()> {
+        let patience = self.inner.settings.wait_timeout.unwrap_or(PATIENCE);
+        tokio::time::timeout(patience, self.reach(feed, topics)).await.unwrap_or_else(|_| {
+            let (id, fix) = (feed.id(), "see that a process with the source leads it, and what its log says");
+            let message =
+                format!("the feed `{id}` did not reach the present of its database within {patience:?}: {fix}");
+            let error = Error::new(ErrorKind::Timeout, message);
+            let own = self.tasks().feeds().iter().find(|own| own.feed.id() == id);
+            Err(match own.and_then(|own| own.progress.borrow().error.clone()) {
+                Some(cause) => error.with_source(cause),
+                None => error,
+            })
+        })
+    }
+
+    async fn reach(&self, feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<()> {
+        let begin = Instant::now();
+        let present = present(feed, topics).await.map_err(|error| error.with_context("feed", feed.id()))?;
+        // Those of relations and indexes may be unknown to the leader: nothing of theirs is fresh then.
+        let sources: Vec<SourceId> = topics.iter().map(|topic| topic.source.clone()).collect();
+        let own = self.tasks().feeds().iter().find(|own| own.feed.id() == feed.id());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // The leader of this process also knows until when its last batch was complete.
+            if own.is_some_and(|own| own.progress.borrow().as_of.is_some_and(|as_of| as_of >= begin)) {
+                return Ok(());
+            }
+            if self.inner.have_reached(&sources, &present).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+}
+
+impl Inner {
+    async fn have_reached(&self, sources: &[SourceId], present: &Position) -> Result<bool> {
+        let saved = self.timed("positions", self.store.positions(sources)).await?;
+        Ok(saved.positions.iter().all(|saved| saved.as_ref().is_some_and(|saved| saved.follows(present))))
+    }
+}
+
+/// Where the history ends now. A stream that is opened at the present stands there, where the feed cannot tell otherwise.
+async fn present(feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<Position> {
+    match feed.head().await? {
+        Some(head) => Ok(head),
+        None => Ok(feed.open(topics, Start::Now).await?.position()),
+    }
+}
