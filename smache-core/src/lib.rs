@@ -20,7 +20,6 @@ mod ids;
 mod names;
 pub mod on;
 mod queue;
-mod shape;
 mod source;
 mod store;
 mod system;

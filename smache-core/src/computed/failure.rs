@@ -214,7 +214,7 @@ mod tests {
         assert!(of(App::Cache(Error::new(ErrorKind::Gone, "no such user"))).is_gone());
         let own = of(App::TooMuch);
         assert!(!own.is_outage() && own.is_explained());
-        let told = Failure::from(App::TooMuch).into_error("f", Some(|error| error.is::<App>()));
+        let told = Failure::from(App::TooMuch).into_error("f", Some(<dyn std::error::Error>::is::<App>));
         assert!(told.is_outage() && !told.is_explained());
     }
 

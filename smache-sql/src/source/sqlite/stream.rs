@@ -115,7 +115,7 @@ impl LiteStream {
     /// Whether rows after the place are missing. Numbers are given one after the other, and again after a roll-back.
     fn has_gap(&self, rows: &[Row], given: i64) -> bool {
         let numbers = rows.iter().filter_map(|row| row.6);
-        let last = numbers.clone().last().unwrap_or(self.place.row);
+        let last = numbers.clone().next_back().unwrap_or(self.place.row);
         let is_growing = numbers.zip(self.place.row + 1..).all(|(number, expected)| number == expected);
         !is_growing || last - self.place.row < CHANGES_A_BATCH as i64 && last < given
     }

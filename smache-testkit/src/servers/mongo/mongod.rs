@@ -135,8 +135,8 @@ pub(super) fn initiate(port: u16, members: &[u16]) -> Result<(), String> {
     let config = Document::new()
         .text("_id", SET)
         .list("members", members.iter().enumerate().map(member))
-        .document("settings", settings);
-    let answer = ask(port, &Document::new().document("replSetInitiate", config)).map_err(|error| error.to_string())?;
+        .document("settings", &settings);
+    let answer = ask(port, &Document::new().document("replSetInitiate", &config)).map_err(|error| error.to_string())?;
     let message = answer.text("errmsg").unwrap_or_default();
     if answer.is("ok") || message.contains("already initialized") {
         return Ok(());
@@ -149,7 +149,7 @@ pub(super) fn make_root(port: u16, name: &str, password: &str) -> Result<(), Str
     let role = Document::new().text("role", "root").text("db", "admin");
     let user = Document::new().text("createUser", name).text("pwd", password).list("roles", [role]);
     let concern = Document::new().text("w", "majority");
-    order(port, &user.document("writeConcern", concern)).map(drop)
+    order(port, &user.document("writeConcern", &concern)).map(drop)
 }
 
 /// Makes a primary give its role away.

@@ -29,13 +29,13 @@ impl Document {
         self.field(0x10, name, &value.to_le_bytes())
     }
 
-    pub(super) fn document(self, name: &str, value: Self) -> Self {
+    pub(super) fn document(self, name: &str, value: &Self) -> Self {
         self.field(0x03, name, &value.bytes())
     }
 
     pub(super) fn list(self, name: &str, values: impl IntoIterator<Item = Self>) -> Self {
         let numbered = values.into_iter().enumerate();
-        let list = numbered.fold(Self::new(), |list, (place, value)| list.document(&place.to_string(), value));
+        let list = numbered.fold(Self::new(), |list, (place, value)| list.document(&place.to_string(), &value));
         self.field(0x04, name, &list.bytes())
     }
 
@@ -176,7 +176,7 @@ mod tests {
     fn what_is_written_is_read() {
         let inner = Document::new().number("one", 1);
         let all =
-            Document::new().text("t", "text").field(0x08, "yes", &[1]).list("l", [inner.clone()]).document("d", inner);
+            Document::new().text("t", "text").field(0x08, "yes", &[1]).list("l", [inner.clone()]).document("d", &inner);
         let answer = Answer::read(&all.number("ok", 1).bytes()).expect("a document");
         assert_eq!(answer.text("t"), Some("text"));
         assert!(answer.is("yes") && answer.is("ok") && !answer.is("d") && !answer.is("absent"));
