@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const ANSWER_BOUND: Duration = Duration::from_secs(10);
+const ANSWER_BOUND: Duration = Duration::from_secs(30);
 /// The code of a message in the wire protocol.
 const OP_MSG: u32 = 2013;
 /// The head of a message: length, id, id of the question, code.
