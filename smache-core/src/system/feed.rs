@@ -12,10 +12,10 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{Inner, Moment, Smache, background::Steps, read::jittered};
+use super::{Inner, Moment, Smache, background::Steps, read::jittered, store_clock::StoreClock};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, DataSource, Error, ErrorKind, FeedId, FeedStep, Invalidation,
-    Leadership, Position, Result, SourceId, Start, Timestamp, Token, Topic,
+    Leadership, Position, Result, SourceId, Start, Token, Topic,
     computed::panic_text,
     guard::{Strikes, panicked},
 };
@@ -110,23 +110,6 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// What the store's clock showed when it was last asked. The answer came at that instant, so the clock shows no less.
-#[derive(Debug, Clone, Copy)]
-struct StoreClock {
-    told: Timestamp,
-    at: Instant,
-}
-
-impl StoreClock {
-    /// What the clock showed at an instant, or a little less.
-    fn at(self, instant: Instant) -> Timestamp {
-        match instant.checked_duration_since(self.at) {
-            Some(later) => self.told.after(later),
-            None => self.told.before(self.at.duration_since(instant)),
-        }
     }
 }
 
@@ -256,7 +239,7 @@ impl Leader {
         if !disowned.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?disowned, "another program has these sources without a feed: they start a new epoch");
         }
-        Ok((disowned, StoreClock { told: lookup.now, at: Instant::now() }))
+        Ok((disowned, StoreClock::told(lookup.now)))
     }
 
     /// Opens the feed after the oldest saved position that is still in the history. What has one that is not, or none, starts
@@ -444,20 +427,5 @@ impl Leader {
         {
             tracing::debug!(feed = %self.id, error = %error.report(), "the feed passes on with its lease");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_stores_time_of_an_instant_is_never_later_than_it_was() {
-        let at = Instant::now() + Duration::from_secs(60);
-        let clock = StoreClock { told: Timestamp::from_millis(10_000), at };
-        assert_eq!(clock.at(at), Timestamp::from_millis(10_000));
-        assert_eq!(clock.at(at + Duration::from_micros(2_900)), Timestamp::from_millis(10_002));
-        assert_eq!(clock.at(at - Duration::from_micros(2_100)), Timestamp::from_millis(9_997));
-        assert_eq!(clock.at(at - Duration::from_secs(30)), Timestamp::from_millis(0));
     }
 }

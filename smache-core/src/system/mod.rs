@@ -25,6 +25,7 @@ mod remembered;
 mod revival;
 mod routes;
 mod run;
+mod store_clock;
 mod task;
 mod upkeep;
 mod verify;

@@ -157,8 +157,8 @@ async fn nothing_is_left_of_what_is_over() {
     }
     clock.advance(LONG * 2);
     while store.maintain(7).await.expect("maintain").more {}
-    // The layout, what vouches, the clock and its floor.
-    assert_eq!(tree.len(), 4, "{tree:?}");
+    // The layout, what vouches, until when for attached sources, the clock and its floor.
+    assert_eq!(tree.len(), 5, "{tree:?}");
 }
 
 #[tokio::test]
