@@ -55,10 +55,10 @@ async fn nothing_of_a_killed_postgres_goes_on() {
     let server = PostgresServer::start().await;
     let helpers = children(pid(&server));
     assert!(!helpers.is_empty());
-    // Stopped, they cannot notice by themselves.
+    // Stopped, they cannot notice by themselves. One of them may have ended since, and `kill` says so.
     let list: Vec<_> = helpers.iter().map(u32::to_string).collect();
-    let stopped = Command::new("sh").arg("-c").arg(format!("kill -STOP {}", list.join(" "))).status();
-    assert!(stopped.expect("there is a shell").success());
+    let stopping = Command::new("sh").arg("-c").arg(format!("kill -STOP {}", list.join(" "))).status();
+    stopping.expect("there is a shell");
     server.kill().await;
     let left: Vec<_> = helpers.into_iter().filter(|helper| runs(*helper)).collect();
     assert_eq!(left, [0; 0]);

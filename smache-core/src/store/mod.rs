@@ -157,8 +157,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST start a new epoch for a source that another incarnation vouched for, since invalidations that were
     ///   acknowledged there may be lost `attach_on_a_new_incarnation_starts_an_epoch`
     /// - MUST keep the epoch otherwise `attach_is_idempotent`
-    /// - MUST vouch for the sources from now on, for [`ATTACHED_LEASE`] at least, as by [`keep_attached`](Self::keep_attached)
-    ///   `attach_is_idempotent`
+    /// - MUST vouch for the sources from now on, for [`ATTACHED_LEASE`] at least `attach_is_idempotent`
     async fn attach(&self, sources: &[SourceId]) -> Result<()>;
 
     /// Vouches for all attached sources of the namespace until so much later, whichever program attached them. The process
