@@ -206,7 +206,7 @@ async fn the_panic_of_a_child_makes_its_parent_run_again() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_nested_call_that_is_given_up_makes_its_parent_run_again() -> Result<()> {
-    let Shop { smache, stocks, trouble } = shop_on(Memory::new()).await?;
+    let Shop { smache, stocks, trouble } = shop_on(memory().0).await?;
     stocks.insert(Stock { id: 1, pieces: 3 })?;
     let gate = Arc::new(Notify::new());
     *trouble.gate.lock().expect("no panic under it") = Some(Arc::clone(&gate));
