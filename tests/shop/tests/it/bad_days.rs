@@ -1,6 +1,7 @@
 //! The days.
 
 use std::{
+    cell::Cell,
     future::Future,
     time::{Duration, Instant},
 };
@@ -14,18 +15,23 @@ use crate::{
 /// When every page is fresh again after a trouble.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Changes prices, one every 50 ms, while something happens.
+/// Changes prices, one every 50 ms, while something happens; the last change is complete before it returns.
 async fn while_prices_change<T>(shop: &Shop, what: impl Future<Output = T>) -> T {
+    let open = Cell::new(true);
     let office = async {
-        for cents in 1.. {
+        let mut cents = 0;
+        while open.get() {
+            cents += 1;
             shop.change(cents % PRODUCTS, cents).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::select! {
-        done = what => done,
-        () = office => unreachable!("the office never closes"),
-    }
+    let happens = async {
+        let done = what.await;
+        open.set(false);
+        done
+    };
+    tokio::join!(office, happens).1
 }
 
 fn check(seen: &Seen) {
