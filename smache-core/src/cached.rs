@@ -11,6 +11,7 @@ pub struct Cached<T> {
     computed_at: Timestamp,
     read_at: Timestamp,
     version: u64,
+    stored: bool,
 }
 
 impl<T> Cached<T> {
@@ -21,7 +22,12 @@ impl<T> Cached<T> {
         read_at: Timestamp,
         version: u64,
     ) -> Self {
-        Self { value, freshness, computed_at, read_at, version }
+        Self { value, freshness, computed_at, read_at, version, stored: true }
+    }
+
+    /// The same value, of which the store knows nothing.
+    pub(crate) fn not_stored(self) -> Self {
+        Self { stored: false, ..self }
     }
 
     /// How fresh the value was when it was read.
@@ -54,6 +60,13 @@ impl<T> Cached<T> {
         self.freshness.stale_for(self.read_at)
     }
 
+    /// For how long the value may have been behind the data when it was read: since it was stale, or since nobody vouched
+    /// for it. Nothing for a fresh one; `None` where nobody knows.
+    #[must_use]
+    pub fn behind_for(&self) -> Option<Duration> {
+        self.freshness.behind_for(self.read_at)
+    }
+
     /// The shared value.
     #[must_use]
     pub fn into_shared(self) -> Arc<T> {
@@ -62,6 +75,11 @@ impl<T> Cached<T> {
 
     pub(crate) fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The version under which the value is in the store, unless it is known to be stale there.
+    pub(crate) fn stored_version(&self) -> Option<u64> {
+        (self.stored && !self.freshness.is_stale()).then_some(self.version)
     }
 }
 

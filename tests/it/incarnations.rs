@@ -42,7 +42,7 @@ async fn a_replaced_store_vouches_for_nothing_until_the_feed_has_replayed() -> R
     smache.get(greeting(1)).await?;
     memory.simulate_restart(Loss::Nothing);
     let value = smache.get(greeting(1)).await?;
-    assert_eq!((value.as_str(), value.freshness()), ("Hello, Anna", Freshness::Unvouched));
+    assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna", true));
     assert_eq!(value.stale_for(), None, "nothing is known against it");
     until("it recovers by itself", async || smache.is_fresh(greeting(1)).await).await?;
     assert_eq!(world.probe.runs(), 1, "without a computation");
@@ -179,7 +179,7 @@ async fn a_run_that_began_on_another_store_stores_nothing() -> Result<()> {
     memory.simulate_restart(Loss::Nothing);
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
-    assert_eq!((value.as_str(), value.freshness()), ("Hello, Anna", Freshness::Unvouched));
+    assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna", true));
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert_eq!(smache.stats().await?.process.lost, 1);
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
@@ -195,7 +195,7 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
     leader.shutdown().await;
     world.put(1, "Annie").await?;
     until("nobody vouches any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
-    assert_eq!(reader.get(greeting(1)).await?.freshness(), Freshness::Unvouched);
+    assert!(reader.get(greeting(1)).await?.freshness().is_unvouched());
 
     let next = world.start().await?;
     next.run_until_idle().await?;
@@ -218,7 +218,7 @@ async fn who_wants_a_fresh_value_that_nobody_vouches_for_computes_it_once_a_read
         assert_eq!(world.probe.runs(), runs);
     }
     assert_eq!(*reader.get(greeting(1).max_stale(Duration::from_secs(60))).await?, "Hello, Anne");
-    assert_eq!(world.probe.runs(), 4, "for how long it may be stale nobody knows");
+    assert_eq!(world.probe.runs(), 3, "it was read just now");
     Ok(())
 }
 

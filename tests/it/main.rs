@@ -56,6 +56,7 @@ mod sources;
 mod split;
 mod statistics;
 mod tidy;
+mod unvouched;
 mod verbs;
 mod within;
 mod workers;

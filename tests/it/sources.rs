@@ -267,7 +267,7 @@ async fn a_source_that_was_without_a_feed_for_a_while_is_vouched_for_by_its_feed
         smache.shutdown().await;
         tokio::time::sleep(Duration::from_secs(10)).await;
         let freshness = smache.peek(greeting(1)).await?.expect("stored").freshness();
-        assert_eq!(freshness, Freshness::Unvouched, "its feed was ended; it led meanwhile: {leads_meanwhile}");
+        assert!(freshness.is_unvouched(), "its feed was ended; it led meanwhile: {leads_meanwhile}");
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use smache::{Cached, Call, Computed, Freshness, Result, Smache};
+use smache::{Cached, Call, Computed, Result, Smache};
 use tokio::time::{Instant, sleep};
 
 use crate::school::{Course, Grade, Log, Participant, course_score, directory, greeting, participant_score, passed};
@@ -186,7 +186,7 @@ pub(crate) async fn stored<F: Computed>(smache: &Smache, call: impl Fn() -> Call
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let stored = smache.peek(call()).await?.expect("it is stored");
-        if stored.freshness() != Freshness::Unvouched || Instant::now() > deadline {
+        if !stored.freshness().is_unvouched() || Instant::now() > deadline {
             return Ok(stored);
         }
         sleep(Duration::from_millis(5)).await;

@@ -12,7 +12,7 @@ mod failed;
 pub(crate) use self::failed::FailedReads;
 use crate::{
     Capability, DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields,
-    Filter, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
+    Filter, Freshness, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
     on::DependsOn,
     source::{can, demand},
     system::{Inner, Kid, Nest},
@@ -39,6 +39,8 @@ pub(crate) struct Tracked {
     inherited: BTreeSet<SourceId>,
     kids: Vec<Kid>,
     not_after: Option<Timestamp>,
+    /// The oldest state of the data that a nested call showed which did not stay fresh.
+    oldest: Option<Timestamp>,
     tainted: bool,
     /// Whether a source or a nested call was away.
     outage: bool,
@@ -88,6 +90,18 @@ impl Tracked {
 
     pub(crate) fn has_met_outage(&self) -> bool {
         self.outage
+    }
+
+    /// A value was used that is not fresh.
+    pub(crate) fn reflects(&mut self, freshness: Freshness) {
+        if let Freshness::Stale { since } | Freshness::Unvouched { since: Some(since) } = freshness {
+            self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
+        }
+    }
+
+    /// The time from before which the result reflects everything, for a run that began at a time.
+    pub(crate) fn reflected(&self, begun: Timestamp) -> Timestamp {
+        self.oldest.map_or(begun, |oldest| oldest.min(begun))
     }
 
     /// An outcome that no data explains: the run is to be tried again.

@@ -64,9 +64,13 @@ impl Vouch {
         if self.is_stale(entry) {
             return Freshness::Stale { since: entry.since.unwrap_or(entry.stored_at) };
         }
-        let holds = |vouch: &SourceVouch| vouch.lease.or(self.attached_until).is_none_or(|until| now < until);
-        let vouched = self.is_armed(entry, incarnation) && self.of(entry).flatten().all(holds);
-        if vouched { Freshness::Fresh { as_of: now } } else { Freshness::Unvouched }
+        if !self.is_armed(&entry.epochs, incarnation) {
+            return Freshness::Unvouched { since: None };
+        }
+        match self.silent_since(&entry.epochs, now) {
+            None => Freshness::Fresh { as_of: now },
+            since => Freshness::Unvouched { since },
+        }
     }
 
     /// Whether a change that was delivered has overtaken an entry. One that is not stale needs no run, also while nobody
@@ -76,12 +80,18 @@ impl Vouch {
     }
 
     /// Whether everything up to some moment on this incarnation was replayed for all sources of an entry.
-    pub(crate) fn is_armed(&self, entry: &StoredEntry, incarnation: &Incarnation) -> bool {
-        self.of(entry).all(|vouch| vouch.is_some_and(|vouch| vouch.armed.as_ref() == Some(incarnation)))
+    pub(crate) fn is_armed(&self, epochs: &Epochs, incarnation: &Incarnation) -> bool {
+        self.of(epochs).all(|vouch| vouch.is_some_and(|vouch| vouch.armed.as_ref() == Some(incarnation)))
     }
 
-    fn of(&self, entry: &StoredEntry) -> impl Iterator<Item = Option<&SourceVouch>> {
-        entry.epochs.sources.iter().map(|(source, _)| self.sources.get(source))
+    /// The end of the first lease that does not hold at a time any more; `None` while all of them do.
+    pub(crate) fn silent_since(&self, epochs: &Epochs, now: Timestamp) -> Option<Timestamp> {
+        let until = |vouch: &SourceVouch| vouch.lease.or(self.attached_until);
+        self.of(epochs).flatten().filter_map(until).filter(|until| *until <= now).min()
+    }
+
+    fn of(&self, epochs: &Epochs) -> impl Iterator<Item = Option<&SourceVouch>> {
+        epochs.sources.iter().map(|(source, _)| self.sources.get(source))
     }
 }
 
@@ -130,7 +140,11 @@ pub enum Freshness {
     },
     /// Nothing is known against the value, but nobody vouches for it at the moment: its feed is behind or not running,
     /// or the store was replaced.
-    Unvouched,
+    Unvouched {
+        /// Until when somebody vouched for it, where that is known: the value reflects every change that was acknowledged
+        /// before.
+        since: Option<Timestamp>,
+    },
 }
 
 impl Freshness {
@@ -138,6 +152,29 @@ impl Freshness {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         matches!(self, Self::Fresh { .. })
+    }
+
+    /// Whether a change is known to have overtaken the value.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
+    /// Whether nothing is known against the value, and nobody vouches for it.
+    #[must_use]
+    pub fn is_unvouched(&self) -> bool {
+        matches!(self, Self::Unvouched { .. })
+    }
+
+    /// For how long it may be behind the data at a time of the store's clock: since it is stale, or since nobody vouches
+    /// for it. Nothing for what is fresh; `None` where nobody knows.
+    #[must_use]
+    pub fn behind_for(&self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::Fresh { .. } => Some(Duration::ZERO),
+            Self::Stale { since } => Some(now.since(*since)),
+            Self::Unvouched { since } => since.map(|since| now.since(since)),
+        }
     }
 
     /// For how long it has been stale at a time of the store's clock; `None` if it is not known to be.
@@ -179,13 +216,18 @@ mod tests {
         let (vouch, entry, here, _) = world();
         let now = Timestamp::from_millis(1_999);
         assert_eq!(vouch.judge(&entry, now, &here), Freshness::Fresh { as_of: now });
-        assert_eq!(vouch.judge(&entry, Timestamp::from_millis(2_000), &here), Freshness::Unvouched);
+        let later = Timestamp::from_millis(2_500);
+        let unvouched = vouch.judge(&entry, later, &here);
+        assert_eq!(unvouched, Freshness::Unvouched { since: Some(Timestamp::from_millis(2_000)) });
+        assert_eq!(unvouched.behind_for(later), Some(Duration::from_millis(500)));
     }
 
     #[test]
     fn another_incarnation_vouches_for_nothing() {
         let (vouch, entry, _, _) = world();
-        assert_eq!(vouch.judge(&entry, Timestamp::from_millis(1), &Incarnation::new("two")), Freshness::Unvouched);
+        let elsewhere = vouch.judge(&entry, Timestamp::from_millis(1), &Incarnation::new("two"));
+        assert_eq!(elsewhere, Freshness::Unvouched { since: None });
+        assert_eq!(elsewhere.behind_for(Timestamp::from_millis(1)), None);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Cx {
             {
                 return Err(error);
             }
-            let computed = last.as_ref().filter(|last| last.is_fresh()).map(Cached::version);
+            let computed = last.as_ref().and_then(Cached::stored_version);
             if let Some((record, meta)) = traced.usable(computed).filter(|(_, meta)| meta.check == key.check)
                 && let Ok(value) = codec::decode::<F::Output>(&record.entry.value)
             {
@@ -107,7 +107,11 @@ impl Cx {
         // It changes all the time: its present value is used, and the parent knows that it is not the last word.
         let last = last.expect("there was a try");
         tracing::debug!(function = function.name, "a nested call did not stay fresh: its caller is stored as stale");
-        self.tracked().taint(Dependency::entry(&key.id));
+        {
+            let mut tracked = self.tracked();
+            tracked.taint(Dependency::entry(&key.id));
+            tracked.reflects(last.freshness());
+        }
         Ok(last)
     }
 
@@ -152,7 +156,7 @@ impl Traced {
         let record = self.record.as_ref()?;
         let entry = &record.entry;
         let just_now = computed == Some(entry.version) && !self.vouch.is_stale(entry);
-        let fresh = just_now && self.vouch.is_armed(entry, &self.incarnation)
+        let fresh = just_now && self.vouch.is_armed(&entry.epochs, &self.incarnation)
             || self.vouch.judge(entry, self.now, &self.incarnation).is_fresh();
         (fresh && !entry.is_expired(self.now)).then_some((record, Meta::read(&entry.meta)?))
     }

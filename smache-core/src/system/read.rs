@@ -157,7 +157,7 @@ impl Inner {
         want: Want,
         nest: Option<Nest>,
     ) -> Result<Cached<F::Output>> {
-        let mut waiting: Option<(Instant, Duration, u32)> = None;
+        let mut waiting: Option<(Instant, Duration, u32, Timestamp)> = None;
         let mut elsewhere: Option<WaitElsewhere> = None;
         loop {
             let Looked { found, failed, seen, lookup } = match self.look::<F>(function, &key).await {
@@ -185,9 +185,9 @@ impl Inner {
                 }
                 _ => {}
             }
-            let (deadline, pause, tries) = waiting.get_or_insert_with(|| {
+            let (deadline, pause, tries, came) = waiting.get_or_insert_with(|| {
                 count(&self.tally.misses);
-                (self.deadline(function), FIRST_PAUSE, 0)
+                (self.deadline(function), FIRST_PAUSE, 0, asked)
             });
             let flight = self.fly(function, &key, seen, nest)?;
             let mine = flight.mine;
@@ -195,14 +195,16 @@ impl Inner {
                 // It may have been stored before this reader came, and have been hit since: the store knows.
                 Ok(Attempt::Ran(ran)) if !mine && ran.freshness.is_fresh() && ran.at <= asked => continue,
                 Ok(Attempt::Ran(ran)) => {
-                    let ran = ran.cached()?;
-                    // A nested call looks itself at what was stored, and its caller is stored as stale if it was not.
-                    if want.accepts(&ran) || nest.is_some() {
+                    let ran: Cached<F::Output> = ran.cached()?;
+                    // A nested call looks itself at what was stored, and its caller is stored as stale if it was not. What
+                    // nobody vouches for must not be older than the caller.
+                    let nested = nest.is_some() && (mine || !ran.freshness().is_unvouched());
+                    if want.accepts(&ran) || want.accepts_run(&ran, *came) || nested {
                         return Ok(ran);
                     }
                     *tries += 1;
                     if *tries == MAX_TRIES {
-                        return Err(contended(function));
+                        return if nest.is_some() { Ok(ran) } else { Err(contended(function, want)) };
                     }
                 }
                 Ok(Attempt::Busy(_)) => {
@@ -300,18 +302,17 @@ impl Inner {
         if entry.is_expired(lookup.now) || codec::is_failure(&entry.value) {
             return None;
         }
-        let of_this_call = Meta::read(&entry.meta).is_some_and(|meta| meta.check == key.check);
-        let value = if of_this_call {
-            codec::decode::<F::Output>(&entry.value)
-        } else {
-            Err(Error::new(ErrorKind::Corrupt, "the notes of a stored value are not of this call"))
+        let value = match Meta::read(&entry.meta).filter(|meta| meta.check == key.check) {
+            Some(meta) => codec::decode::<F::Output>(&entry.value).map(|value| (value, meta)),
+            None => Err(Error::new(ErrorKind::Corrupt, "the notes of a stored value are not of this call")),
         };
         match value {
-            Ok(value) => {
+            Ok((value, meta)) => {
                 let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
-                if freshness == Freshness::Unvouched {
+                if freshness.is_unvouched() {
                     self.attach_again(lookup);
                 }
+                let freshness = meta.dated(freshness, entry);
                 Some(Cached::new(Arc::new(value), freshness, entry.stored_at, lookup.now, entry.version))
             }
             Err(error) => {
@@ -351,7 +352,7 @@ impl Inner {
         let counter = match freshness {
             Freshness::Fresh { .. } => &self.tally.fresh_hits,
             Freshness::Stale { .. } => &self.tally.stale_hits,
-            Freshness::Unvouched => &self.tally.unvouched_hits,
+            Freshness::Unvouched { .. } => &self.tally.unvouched_hits,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -361,7 +362,10 @@ impl Want {
     /// The same in the life of the store that answered. There a token of another life cannot be compared with a version,
     /// and only a fresh value is known to reflect its change.
     fn on(mut self, lookup: &Lookup) -> Self {
-        self.fresh |= self.at_least.is_some_and(|token| token.clock_in(LifeSeen::of(lookup).as_number()).is_none());
+        let life = LifeSeen::of(lookup).as_number();
+        if self.at_least.is_some_and(|token| token.clock_in(life).is_none()) {
+            (self.fresh, self.at_least) = (true, None);
+        }
         self
     }
 
@@ -370,9 +374,18 @@ impl Want {
         if found.is_fresh() {
             return true;
         }
-        let recent = self.at_least.is_none_or(|token| found.version() >= token.clock());
-        let bounded = self.max_stale.is_none_or(|bound| found.stale_for().is_some_and(|stale| stale <= bound));
-        !self.fresh && recent && bounded
+        let bounded = self.max_stale.is_none_or(|bound| found.behind_for().is_some_and(|behind| behind <= bound));
+        !self.fresh && self.is_recent(found) && bounded
+    }
+
+    /// Whether the value of a run is, which nobody vouches for: it reflects everything from before the reader came.
+    fn accepts_run<T>(&self, ran: &Cached<T>, came: Timestamp) -> bool {
+        let after = matches!(ran.freshness(), Freshness::Unvouched { since: Some(since) } if since >= came);
+        after && self.is_recent(ran)
+    }
+
+    fn is_recent<T>(&self, found: &Cached<T>) -> bool {
+        self.at_least.is_none_or(|token| found.version() >= token.clock())
     }
 }
 
@@ -422,8 +435,12 @@ fn busy(function: &Function) -> Error {
     Error::new(ErrorKind::Busy, format!("the computation of `{}` did not finish in time: {fix}", function.name))
 }
 
-fn contended(function: &Function) -> Error {
-    let fix = "read without `.fresh()`, or make the function faster";
+fn contended(function: &Function, want: Want) -> Error {
+    let fix = match want {
+        Want { fresh: true, .. } => "read without `.fresh()`, or make the function faster",
+        Want { max_stale: Some(_), .. } => "let `.max_stale(…)` be longer than the function takes, or make it faster",
+        _ => "make the function faster, or report its changes less often",
+    };
     Error::new(
         ErrorKind::Contended,
         format!("the data of `{}` changed during {MAX_TRIES} runs in a row: {fix}", function.name),

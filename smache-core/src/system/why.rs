@@ -214,7 +214,8 @@ pub(super) fn state(inner: &Inner, traced: &Traced, record: &Record) -> WhyState
     if let Some(since) = entry.expires.filter(|_| entry.is_expired(traced.now)) {
         return WhyState::Expired { since };
     }
-    match traced.vouch.judge(entry, traced.now, &traced.incarnation) {
+    let freshness = traced.vouch.judge(entry, traced.now, &traced.incarnation);
+    match Meta::read(&entry.meta).map_or(freshness, |meta| meta.dated(freshness, entry)) {
         Freshness::Fresh { as_of } => WhyState::Fresh { as_of },
         Freshness::Stale { since } => {
             let other = |(source, epoch): &&(SourceId, _)| {
@@ -227,7 +228,7 @@ pub(super) fn state(inner: &Inner, traced: &Traced, record: &Record) -> WhyState
             }
             WhyState::Stale { since, must_run: entry.staleness != Staleness::Child || !lost.is_empty(), lost }
         }
-        Freshness::Unvouched => {
+        Freshness::Unvouched { .. } => {
             let silent = |(source, _): &&(SourceId, _)| {
                 traced.vouch.sources.get(source).is_none_or(|vouch| {
                     vouch.armed.as_ref() != Some(&traced.incarnation)

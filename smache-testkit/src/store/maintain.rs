@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use smache_core::{Commit, CommitOutcome, Freshness, Staleness};
+use smache_core::{Commit, CommitOutcome, Staleness};
 
 use crate::{StoreHarness, steps::*};
 
@@ -131,7 +131,7 @@ pub async fn old_epoch_entries_are_marked(harness: StoreHarness) {
         assert_eq!((seen.entry.staleness, seen.entry.since.is_some()), (Staleness::Hard, true), "entry {number}");
     }
     assert!(is_fresh(store, id(50)).await);
-    assert_eq!(see(store, id(51)).await.freshness, Freshness::Unvouched);
+    assert!(see(store, id(51)).await.freshness.is_unvouched());
     assert_eq!(store.stats().await.expect("stats").stale, 30);
 }
 

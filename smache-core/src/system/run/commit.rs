@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{Ran, Run, Stored, conflict_delay, taint_delay};
 use crate::{
-    Begun, Commit, CommitOutcome, Cx, Dependency, Error, ErrorKind, Freshness, Result, SourceId, Staleness,
-    StoredEntry, Used, Via, codec,
+    Begun, Commit, CommitOutcome, Cx, Dependency, Epochs, Error, ErrorKind, Freshness, Result, SourceId, Staleness,
+    StoredEntry, Timestamp, Used, Via, codec,
     cx::{Kept, Tracked},
     system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output, remembered},
 };
@@ -23,18 +23,22 @@ impl Run<'_> {
         elapsed: Duration,
     ) -> Result<Ran> {
         let kids = cx.tracked().kids().to_vec();
-        let meta = Meta { check: key.check, hash: output.encoded.hash, cost: elapsed, kids };
+        let reflects = cx.tracked().reflected(begun.now);
+        let meta = Meta { check: key.check, hash: output.encoded.hash, cost: elapsed, begun: reflects, kids };
         let commit = match self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed) {
             Ok(commit) => commit,
             Err(error) => return Err(self.fail(lease, error).await),
         };
-        let conflict_delay = commit.conflict_delay;
+        let (conflict_delay, epochs) = (commit.conflict_delay, commit.epochs.clone());
+        // Whether it is stored or not, it was read after the begin.
+        let unvouched = Freshness::Unvouched { since: Some(reflects) };
         let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version: begun.started, stored };
         Ok(match self.commit_surely(commit).await {
             Ok(CommitOutcome::Fresh { now }) => {
                 lease.settle();
                 self.inner.outages.is_over(self.function.key);
-                ran(Freshness::Fresh { as_of: now }, now, Stored::Fresh)
+                let freshness = self.vouched(begun, &epochs, &meta, now).await;
+                ran(freshness, now, Stored::Fresh)
             }
             Ok(CommitOutcome::Conflicted { now, .. }) => {
                 lease.settle();
@@ -42,20 +46,37 @@ impl Run<'_> {
                 if !self.function.lazy {
                     self.inner.enqueue_reported(&[self.id], conflict_delay).await;
                 }
-                ran(Freshness::Stale { since: now }, now, Stored::Stale(conflict_delay))
+                ran(Freshness::Stale { since: reflects }, now, Stored::Stale(conflict_delay))
             }
             Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation) => {
                 lease.settle();
                 count(&self.inner.tally.lost);
-                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
+                ran(unvouched, begun.now.after(elapsed), Stored::No)
             }
             // The caller has its value; only the store does not.
             Err(error) if error.is_transient() => {
                 tracing::warn!(function = self.function.name, error = %error.report(), "a result could not be stored");
-                ran(Freshness::Unvouched, begun.now.after(elapsed), Stored::No)
+                ran(unvouched, begun.now.after(elapsed), Stored::No)
             }
             Err(error) => return Err(self.fail(lease, error).await),
         })
+    }
+
+    /// How fresh a value is that was stored as fresh just now. A commit compares it with the changes that were delivered, and
+    /// says nothing of the feeds: the leases that the begin has read hold still, or the run looks again.
+    async fn vouched(&self, begun: &Begun, epochs: &Epochs, meta: &Meta, now: Timestamp) -> Freshness {
+        if begun.vouch.is_armed(epochs, &begun.incarnation) && begun.vouch.silent_since(epochs, now).is_none() {
+            return Freshness::Fresh { as_of: now };
+        }
+        let unknown = Freshness::Unvouched { since: Some(meta.begun) };
+        let Ok(lookup) = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await else { return unknown };
+        match lookup.entries.first().and_then(Option::as_ref).filter(|entry| entry.version == begun.started) {
+            Some(entry) => match meta.dated(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), entry) {
+                Freshness::Unvouched { since: None } => unknown,
+                freshness => freshness,
+            },
+            None => unknown,
+        }
     }
 
     /// The end of a run in an error, which is stored if the function says so and no value is to be kept in its place.
@@ -74,7 +95,8 @@ impl Run<'_> {
         let error = error.with_first_context("function", self.function.name);
         let value = remembered::write(&error);
         let hash = codec::hash_of_failure(&value);
-        let meta = Meta { check: key.check, hash, cost: elapsed, kids: Vec::new() };
+        let reflects = cx.tracked().reflected(begun.now);
+        let meta = Meta { check: key.check, hash, cost: elapsed, begun: reflects, kids: Vec::new() };
         let Ok(mut commit) = self.what_to_commit(begun, key, cx, value, meta.write(), elapsed) else {
             return self.fail(lease, error).await;
         };

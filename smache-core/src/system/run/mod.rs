@@ -101,10 +101,11 @@ pub(crate) enum Stored {
 
 impl Ran {
     pub(crate) fn cached<T: Send + Sync + 'static>(self) -> Result<Cached<T>> {
-        let value = self.value.downcast().map_err(|_| {
+        let value: Arc<T> = self.value.downcast().map_err(|_| {
             Error::new(ErrorKind::Internal, "a computation gave a value of another type than its function's")
         })?;
-        Ok(Cached::new(value, self.freshness, self.at, self.at, self.version))
+        let cached = Cached::new(value, self.freshness, self.at, self.at, self.version);
+        Ok(if self.stored == Stored::No { cached.not_stored() } else { cached })
     }
 }
 
@@ -192,7 +193,7 @@ pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: Call
     let now = crate::Clock::now(&crate::SystemClock);
     Ok(Attempt::Ran(Ran {
         value: output.value,
-        freshness: Freshness::Unvouched,
+        freshness: Freshness::Unvouched { since: None },
         at: now,
         version: 0,
         stored: Stored::No,
