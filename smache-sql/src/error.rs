@@ -44,9 +44,12 @@ pub(crate) fn classify(error: &sqlx::Error, tables: Tables) -> (ErrorKind, &'sta
             (ErrorKind::WrongServer, "the TLS connection cannot be made: check the certificate and `sslmode`"),
             io_error,
         ),
-        sqlx::Error::Protocol(_) => {
-            (ErrorKind::WrongServer, "the server does not answer like a PostgreSQL: check host and port")
-        }
+        // A balancer without a server behind it accepts and closes, which the driver takes for an answer.
+        sqlx::Error::Protocol(_) => (
+            ErrorKind::Unavailable,
+            "the server closes the connection, or does not answer like a PostgreSQL: try again, and check host and port and \
+             what stands in between",
+        ),
         sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {
             (ErrorKind::Config, "the address of the database is not valid: check the URL or the path")
         }

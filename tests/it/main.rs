@@ -15,6 +15,7 @@ mod tale;
 
 mod audit;
 mod barrier;
+mod breaker;
 mod changes;
 mod conflicts;
 mod connect;

@@ -78,6 +78,9 @@ impl Builder {
             settings: Settings {
                 store_timeout: Duration::from_secs(5),
                 wait_timeout: None,
+                read_patience: Duration::from_millis(500),
+                breaker_failures: 5,
+                between_probes: Duration::from_millis(500),
                 run_lease: Duration::from_secs(10),
                 feed_lease: Duration::from_secs(2),
                 max_argument_bytes: 4 << 20,
@@ -174,6 +177,26 @@ impl Builder {
     /// takes longer is handed over again, and given six times that, and at last 36 times.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.settings.store_timeout = timeout;
+        self
+    }
+
+    /// How long a `get` that may go around the store waits for a look-up at least, before it computes without it. 500 ms by
+    /// default. It waits longer where the store usually takes longer: four times the usual time of an answer, and at most
+    /// the `store_timeout`. Reads that ask for more ([`Call::fresh`](crate::Call::fresh) and the like), and those with
+    /// [`StoreFailure::Error`], wait for the `store_timeout`.
+    pub fn read_patience(mut self, patience: Duration) -> Self {
+        self.settings.read_patience = patience;
+        self
+    }
+
+    /// After how many failed look-ups in a row each `get` that may go around the store does so at once, without asking it,
+    /// and how often one probe in the background looks whether it is back. 5 and 500 ms by default; zero failures turn it
+    /// off. [`Counters::skipped`] counts the reads.
+    ///
+    /// [`Counters::skipped`]: crate::Counters::skipped
+    pub fn circuit_breaker(mut self, failures: u32, between_probes: Duration) -> Self {
+        self.settings.breaker_failures = failures;
+        self.settings.between_probes = between_probes;
         self
     }
 
@@ -280,6 +303,8 @@ impl Builder {
             leases: Default::default(),
             background: Default::default(),
             tally: Default::default(),
+            breaker: Default::default(),
+            swarms: Default::default(),
             sampler: Default::default(),
             life: Default::default(),
             outages: Default::default(),
@@ -343,6 +368,8 @@ fn check_bounds(settings: &Settings) -> Result<()> {
     let bounds = [
         ("store_timeout", settings.store_timeout),
         ("wait_timeout", settings.wait_timeout.unwrap_or(Duration::MAX)),
+        ("read_patience", settings.read_patience),
+        ("between_probes", settings.between_probes),
         ("run_lease", settings.run_lease),
         ("feed_lease", settings.feed_lease),
     ];

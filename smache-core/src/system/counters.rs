@@ -50,6 +50,8 @@ counters! {
     lost,
     /// Reads that computed without the store, since it failed.
     bypasses,
+    /// Reads that did not even ask the store, since it had failed several times in a row.
+    skipped,
     /// Stored entries that could not be decoded and were treated as absent.
     undecodable,
     /// Jobs that were left to other programs, since this one does not know their function.

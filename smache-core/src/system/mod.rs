@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod background;
 mod barrier;
+mod breaker;
 mod builder;
 mod call_key;
 mod change;
@@ -93,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) leases: lease::Leases,
     pub(crate) background: background::Background,
     pub(crate) tally: Tally,
+    pub(crate) breaker: breaker::Breaker,
+    pub(crate) swarms: breaker::Swarms,
     pub(crate) sampler: audit::Sampler,
     pub(crate) life: within::Life,
     pub(crate) outages: revival::Outages,
@@ -109,6 +112,11 @@ const MOST_OWED: usize = 100_000;
 pub(crate) struct Settings {
     pub(crate) store_timeout: Duration,
     pub(crate) wait_timeout: Option<Duration>,
+    /// How long a reader that may go around the store waits for it at least.
+    pub(crate) read_patience: Duration,
+    /// After how many failures in a row readers go around the store at once; zero: never.
+    pub(crate) breaker_failures: u32,
+    pub(crate) between_probes: Duration,
     pub(crate) run_lease: Duration,
     pub(crate) feed_lease: Duration,
     pub(crate) max_argument_bytes: usize,

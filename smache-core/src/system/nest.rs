@@ -79,7 +79,7 @@ impl Cx {
         let fresh = Want { fresh: true, ..Want::default() };
         let mut last: Option<Cached<F::Output>> = None;
         for _ in 0..TRIES {
-            let traced = match inner.timed("trace", inner.store.trace(&key.id)).await {
+            let traced = match inner.asked(inner.may_compute(), "trace", inner.store.trace(&key.id)).await {
                 // The caller runs without the store as well.
                 Err(error) if inner.may_bypass(&error) => return self.child_around(function, key, error).await,
                 traced => traced?,

@@ -73,7 +73,8 @@ impl Smache {
             calls.into_iter().map(|call| self.inner.key(&call).map(|(function, key)| (function, key, call.want)));
         let keyed: Vec<_> = keyed.collect();
         let ids: Vec<_> = keyed.iter().filter_map(|call| call.as_ref().ok()).map(|(_, key, _)| key.id).collect();
-        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&ids)).await;
+        let all_may = self.inner.may_compute() && keyed.iter().flatten().all(|(.., want)| *want == Want::default());
+        let lookup = self.inner.asked(all_may, "lookup", self.inner.store.lookup(&ids)).await;
         let mut entries = lookup.as_ref().map(|lookup| lookup.entries.iter()).ok();
         let each = keyed.into_iter().map(|call| {
             let entry = call.is_ok().then(|| entries.as_mut().and_then(Iterator::next).cloned().flatten()).flatten();
@@ -100,7 +101,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
     pub async fn peek<F: Computed>(&self, call: Call<F>) -> Result<Option<Cached<F::Output>>> {
         let (function, key) = self.inner.key(&call)?;
-        self.inner.look::<F>(function, &key).await.map(|looked| looked.found)
+        self.inner.look::<F>(function, &key, false).await.map(|looked| looked.found)
     }
 
     /// Whether a result is stored and vouched for.
@@ -160,7 +161,8 @@ impl Inner {
         let mut waiting: Option<(Instant, Duration, u32, Timestamp)> = None;
         let mut elsewhere: Option<WaitElsewhere> = None;
         loop {
-            let Looked { found, failed, seen, lookup } = match self.look::<F>(function, &key).await {
+            let may_go_around = self.may_compute() && want == Want::default();
+            let Looked { found, failed, seen, lookup } = match self.look::<F>(function, &key, may_go_around).await {
                 Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => {
                     return self.read_around(function, key, want, error, nest).await;
@@ -219,7 +221,9 @@ impl Inner {
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && !removed(function, &error)) {
                     Some(found) => {
-                        tracing::warn!(function = function.name, error = %error.report(), "a stale value is served: its function fails");
+                        if let Some(left_out) = self.swarms.served_stale.warns() {
+                            tracing::warn!(function = function.name, error = %error.report(), left_out, "a stale value is served: its function fails");
+                        }
                         return Ok(found);
                     }
                     None if self.may_bypass(&error) => return self.read_around(function, key, want, error, nest).await,
@@ -242,7 +246,9 @@ impl Inner {
         if want != Want::default() {
             return Err(error);
         }
-        tracing::warn!(function = function.name, error = %error.report(), "computing without the store: it fails");
+        if let Some(left_out) = self.swarms.around.warns() {
+            tracing::warn!(function = function.name, error = %error.report(), left_out, "computing without the store: it fails");
+        }
         let (inner, deadline) = (Arc::clone(self), self.deadline(function));
         let (id, depth) = (key.id, nest.map_or(0, |nest| nest.depth));
         let work = {
@@ -260,7 +266,11 @@ impl Inner {
     }
 
     pub(super) fn may_bypass(&self, error: &Error) -> bool {
-        error.is_of_backend() && error.is_transient() && self.settings.store_failure == StoreFailure::Compute
+        error.is_of_backend() && error.is_transient() && self.may_compute()
+    }
+
+    pub(super) fn may_compute(&self) -> bool {
+        self.settings.store_failure == StoreFailure::Compute
     }
 
     /// Starts a computation for a reader, or joins the one under way.
@@ -282,8 +292,14 @@ impl Inner {
     }
 
     /// Looks at the store.
-    async fn look<F: Computed>(self: &Arc<Self>, function: &Function, key: &CallKey) -> Result<Looked<F::Output>> {
-        let lookup = self.timed("lookup", self.store.lookup(std::slice::from_ref(&key.id))).await?;
+    async fn look<F: Computed>(
+        self: &Arc<Self>,
+        function: &Function,
+        key: &CallKey,
+        may_go_around: bool,
+    ) -> Result<Looked<F::Output>> {
+        let looking = self.store.lookup(std::slice::from_ref(&key.id));
+        let lookup = self.asked(may_go_around, "lookup", looking).await?;
         let entry = lookup.entries.first().and_then(Option::as_ref);
         let seen = Seen::Version(entry.map(|entry| entry.version));
         let failed = entry.and_then(|entry| self.remembered(function, key, &lookup, entry));
@@ -317,7 +333,9 @@ impl Inner {
             }
             Err(error) => {
                 count(&self.tally.undecodable);
-                tracing::warn!(function = function.name, entry = %key.id, error = %error.report(), "a stored entry is treated as absent");
+                if let Some(left_out) = self.swarms.unreadable.warns() {
+                    tracing::warn!(function = function.name, entry = %key.id, error = %error.report(), left_out, "a stored entry is treated as absent");
+                }
                 None
             }
         }

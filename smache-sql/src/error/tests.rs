@@ -107,7 +107,7 @@ fn each_failure_of_a_connection_has_its_kind() {
         assert_eq!(failed(error, "db").kind(), kind, "{cause}");
     }
     assert_eq!(classify(&sqlx::Error::PoolTimedOut, Tables::Own).0, ErrorKind::Timeout);
-    assert_eq!(classify(&sqlx::Error::Protocol("x".to_owned()), Tables::Own).0, ErrorKind::WrongServer);
+    assert_eq!(classify(&sqlx::Error::Protocol("x".to_owned()), Tables::Own).0, ErrorKind::Unavailable);
     assert_eq!(classify(&sqlx::Error::ColumnNotFound("x".to_owned()), Tables::Own).0, ErrorKind::Corrupt);
     assert_eq!(classify(&sqlx::Error::RowNotFound, Tables::Own).0, ErrorKind::Internal);
 }

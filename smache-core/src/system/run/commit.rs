@@ -55,7 +55,9 @@ impl Run<'_> {
             }
             // The caller has its value; only the store does not.
             Err(error) if error.is_transient() => {
-                tracing::warn!(function = self.function.name, error = %error.report(), "a result could not be stored");
+                if let Some(left_out) = self.inner.swarms.not_stored.warns() {
+                    tracing::warn!(function = self.function.name, error = %error.report(), left_out, "a result could not be stored");
+                }
                 ran(unvouched, begun.now.after(elapsed), Stored::No)
             }
             Err(error) => return Err(self.fail(lease, error).await),
@@ -233,6 +235,7 @@ impl Run<'_> {
             match self.inner.timed("commit", self.inner.store.commit(commit.clone())).await {
                 Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(&commit).await,
                 Ok(outcome) => return Ok(outcome),
+                Err(error) if self.inner.breaker.is_open() => return Err(error),
                 Err(error) if error.is_transient() && pause < Duration::from_millis(200) => ambiguous = true,
                 Err(error) => return Err(error),
             }

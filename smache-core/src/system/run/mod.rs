@@ -345,7 +345,11 @@ impl Run<'_> {
         match self.inner.timed("abort", self.inner.store.abort(abort)).await {
             Ok(_) => lease.settle(),
             // Dropping the lease tries once more; then it lapses by itself.
-            Err(error) => tracing::warn!(error = %error.report(), "a run could not be given back"),
+            Err(error) => {
+                if let Some(left_out) = self.inner.swarms.not_given_back.warns() {
+                    tracing::warn!(error = %error.report(), left_out, "a run could not be given back");
+                }
+            }
         }
     }
 }

@@ -65,6 +65,23 @@ async fn database_that_is_not_there_is_named() {
     assert!(error.to_string().contains("no_such_database"), "{error}");
 }
 
+/// A balancer whose servers are away. It passes by itself, so that readers compute meanwhile.
+#[tokio::test]
+async fn balancer_that_accepts_and_closes_is_a_server_that_is_away() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("an address");
+    let balancer = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    for mode in ["prefer", "disable"] {
+        let error = refused(&format!("postgres://shop:secret@{at}/shop?sslmode={mode}")).await;
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{mode}: {}", error.report());
+    }
+    balancer.abort();
+}
+
 #[tokio::test]
 async fn role_that_may_not_create_is_told_what_it_lacks() {
     let (url, schema) = own_schema().await;
