@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use smache::{
-    Entity, Freshness, Result, Smache,
+    Entity, Result, Smache,
     backend::EntityType,
     computed,
     memory::{Loss, Memory, MemorySource},
