@@ -17,6 +17,7 @@ use smache::{
 };
 
 use crate::{
+    faulty::{self, Fault},
     functions::{Any, greeting, population, real_name},
     probe::{Probe, until},
     world::{RuntimeClock, User, World},
@@ -158,6 +159,30 @@ async fn a_stale_value_outlives_a_source_that_is_down() -> Result<()> {
     let stale = smache.get(greeting(1)).await?;
     assert_eq!(*stale, "Hello, Anna");
     assert!(matches!(stale.freshness(), Freshness::Stale { .. }));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_worth_the_wait_for_a_slow_store_while_the_source_is_down() -> Result<()> {
+    let (users, mood) = (MemorySource::<User>::without_feed(), Mood::default());
+    let (backend, faults) = faulty::memory();
+    let world = World::new("moody", backend, Moody(users.clone(), mood.clone()), users);
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    for call in [1, 2] {
+        smache.get(greeting(1)).await?;
+        assert_eq!(smache.stats().await?.process.runs, 1, "{call}");
+    }
+    mood.set(Mood::DOWN);
+    for slow in [Fault::Late(Duration::from_secs(1)), Fault::Late(Duration::from_secs(4))] {
+        faults.on("lookup", slow);
+        let stored = smache.get(greeting(1)).await?;
+        assert_eq!((stored.as_str(), stored.is_fresh()), ("Hello, Anna", true), "{slow:?}");
+        faults.heal();
+    }
+    faults.on("lookup", Fault::Hang);
+    let error = smache.get(greeting(1)).await.expect_err("there is nothing to answer");
+    assert!(error.to_string().contains("the database is being moved"), "{error}");
     Ok(())
 }
 

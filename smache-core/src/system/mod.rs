@@ -1,6 +1,8 @@
 //! The system: everything that a program needs to read, change and recompute.
 
+mod accept;
 mod admin;
+mod attach;
 mod audit;
 mod background;
 mod barrier;

@@ -9,11 +9,11 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, counters::count, elsewhere::WaitElsewhere,
-    flight::Flight, meta::Meta, nest::Nest, run, within::LifeSeen,
+    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, accept::suffices, counters::count,
+    elsewhere::WaitElsewhere, flight::Flight, meta::Meta, nest::Nest, run,
 };
 use crate::{
-    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, SourceId, StoredEntry, codec, computed::Want,
+    Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, StoredEntry, Timestamp, codec, computed::Want,
     error::Verdict,
 };
 
@@ -165,7 +165,12 @@ impl Inner {
             let Looked { found, failed, seen, lookup } = match self.look::<F>(function, &key, may_go_around).await {
                 Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => {
-                    return self.read_around(function, key, want, error, nest).await;
+                    return match self.read_around(function, key.clone(), want, error, nest).await {
+                        Err(failed) if may_go_around && failed.is_outage() => {
+                            self.stored_after_all::<F>(function, &key, want).await.ok_or(failed)
+                        }
+                        around => around,
+                    };
                 }
                 Err(error) => return Err(error),
             };
@@ -265,6 +270,19 @@ impl Inner {
         }
     }
 
+    /// What is stored, waited for as long as a step may take: the function cannot run either.
+    async fn stored_after_all<F: Computed>(
+        self: &Arc<Self>,
+        function: &Function,
+        key: &CallKey,
+        want: Want,
+    ) -> Option<Cached<F::Output>> {
+        let looked = self.look::<F>(function, key, false).await.ok()?;
+        let found = looked.found.filter(|found| want.accepts(found))?;
+        self.count_hit(found.freshness());
+        Some(found)
+    }
+
     pub(super) fn may_bypass(&self, error: &Error) -> bool {
         error.is_of_backend() && error.is_transient() && self.may_compute()
     }
@@ -341,31 +359,6 @@ impl Inner {
         }
     }
 
-    /// The store is another one than the application sources were attached on: they start anew on it.
-    pub(crate) fn attach_again(self: &Arc<Self>, lookup: &Lookup) {
-        let here = |source: &SourceId| {
-            lookup.vouch.sources.get(source).is_some_and(|vouch| vouch.armed.as_ref() == Some(&lookup.incarnation))
-        };
-        // Each of them: another program may have attached those that it has too.
-        let mut sources = self.application_sources();
-        sources.retain(|source| !here(source));
-        if sources.is_empty() {
-            return;
-        }
-        let inner = Arc::clone(self);
-        self.background.spawn(async move {
-            if let Err(error) = inner.timed("attach", inner.store.attach(&sources)).await {
-                tracing::warn!(error = %error.report(), "the replaced store does not vouch yet");
-            }
-        });
-    }
-
-    /// The sources that only the application itself changes.
-    pub(crate) fn application_sources(&self) -> Vec<SourceId> {
-        let feedless = self.sources.iter().filter(|(_, source)| source.feed().is_none()).map(|(id, _)| id.clone());
-        std::iter::once(SourceId::application()).chain(feedless).collect()
-    }
-
     fn count_hit(&self, freshness: Freshness) {
         let counter = match freshness {
             Freshness::Fresh { .. } => &self.tally.fresh_hits,
@@ -374,42 +367,6 @@ impl Inner {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-impl Want {
-    /// The same in the life of the store that answered. There a token of another life cannot be compared with a version,
-    /// and only a fresh value is known to reflect its change.
-    fn on(mut self, lookup: &Lookup) -> Self {
-        let life = LifeSeen::of(lookup).as_number();
-        if self.at_least.is_some_and(|token| token.clock_in(life).is_none()) {
-            (self.fresh, self.at_least) = (true, None);
-        }
-        self
-    }
-
-    /// Whether a value in its state is good enough for the reader.
-    fn accepts<T>(&self, found: &Cached<T>) -> bool {
-        if found.is_fresh() {
-            return true;
-        }
-        let bounded = self.max_stale.is_none_or(|bound| found.behind_for().is_some_and(|behind| behind <= bound));
-        !self.fresh && self.is_recent(found) && bounded
-    }
-
-    /// Whether the value of a run is, which nobody vouches for: it reflects everything from before the reader came.
-    fn accepts_run<T>(&self, ran: &Cached<T>, came: Timestamp) -> bool {
-        let after = matches!(ran.freshness(), Freshness::Unvouched { since: Some(since) } if since >= came);
-        after && self.is_recent(ran)
-    }
-
-    fn is_recent<T>(&self, found: &Cached<T>) -> bool {
-        self.at_least.is_none_or(|token| found.version() >= token.clock())
-    }
-}
-
-/// A stale value of a function that no worker recomputes is what its next reader recomputes.
-fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
-    want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
 }
 
 /// Whether an error leaves no value behind that a reader could be served.

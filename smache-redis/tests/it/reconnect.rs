@@ -154,7 +154,7 @@ async fn a_demoted_primary_that_cannot_reach_its_successor_vouches_for_nothing()
     until("it is a primary again", async || store.lookup(&[id(1)]).await.is_ok()).await;
     let after = store.lookup(&[id(1)]).await.expect("lookup").incarnation;
     assert_ne!(after, before, "its successor may have acknowledged changes meanwhile");
-    assert_eq!(freshness(&*store, id(1)).await, Some(Freshness::Unvouched));
+    assert!(freshness(&*store, id(1)).await.is_some_and(|freshness| freshness.is_unvouched()));
 
     // The same between two look-ups.
     store.attach(&[source("users")]).await.expect("attach");
@@ -162,7 +162,7 @@ async fn a_demoted_primary_that_cannot_reach_its_successor_vouches_for_nothing()
     assert!(matches!(freshness(&*store, id(2)).await, Some(Freshness::Fresh { .. })));
     let _: () = ask(&mut admin, &demote).await;
     let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
-    assert_eq!(freshness(&*store, id(2)).await, Some(Freshness::Unvouched));
+    assert!(freshness(&*store, id(2)).await.is_some_and(|freshness| freshness.is_unvouched()));
 }
 
 #[tokio::test]

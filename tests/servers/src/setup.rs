@@ -78,6 +78,8 @@ impl Setup {
             .run_lease(self.lease)
             .feed_lease(self.feed_lease)
             .store_timeout(self.store_timeout)
+            // A machine that is busy is no store that is silent.
+            .read_patience(self.store_timeout)
             .on_store_failure(match self.silent {
                 Silent::Compute => StoreFailure::Compute,
                 Silent::Fail => StoreFailure::Error,

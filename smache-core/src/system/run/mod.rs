@@ -188,8 +188,8 @@ pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: Call
     count(&inner.tally.bypasses);
     let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
     let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, started: None, depth: depth + 1 });
-    let work = tokio::time::timeout(function.timeout, function.run(cx, key.args.clone()));
-    let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await)?;
+    let work = tokio::time::timeout(function.timeout, function.run(cx.clone(), key.args.clone()));
+    let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await).map_err(|error| run.judged(error, &cx))?;
     let now = crate::Clock::now(&crate::SystemClock);
     Ok(Attempt::Ran(Ran {
         value: output.value,

@@ -38,7 +38,8 @@ impl World {
 
     fn bare(&self) -> Builder {
         let source = SqliteSource::<User>::builder(&self.pool, "users").transactional().build();
-        Smache::builder("shop").source(source).state(self.gate.clone()).register::<NameOf>()
+        let builder = Smache::builder("shop").source(source).state(self.gate.clone()).register::<NameOf>();
+        builder.read_patience(Duration::from_secs(5))
     }
 
     async fn backend(&self) -> Sqlite {

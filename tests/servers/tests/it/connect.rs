@@ -33,7 +33,7 @@ async fn works(place: Place, verb: impl Fn(Builder, String) -> Builder, called: 
     let world = World::kept_in(place).await;
     let Setup { namespace, store: url, .. } = world.setup.clone();
     // A step that takes too long would be done without the store: one more run.
-    let builder = || Smache::builder(&namespace).store_timeout(2 * PATIENCE);
+    let builder = || Smache::builder(&namespace).store_timeout(2 * PATIENCE).read_patience(2 * PATIENCE);
 
     let (smache, ran) = built(verb(builder(), url.clone())).await;
     assert_eq!(*smache.get(square(4)).await.expect("a result"), 16);

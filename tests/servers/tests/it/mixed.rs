@@ -244,6 +244,7 @@ async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_g
     let builder = Smache::builder(&data.table)
         .feed_lease(tale::FEED_LEASE)
         .store_timeout(PATIENCE)
+        .read_patience(PATIENCE)
         .store(patient_redis().await)
         .queue(Postgres::connect(&shared_postgres_url()).await.expect("PostgreSQL"))
         .source(courses)

@@ -74,6 +74,7 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
     put(60);
     let smache = Smache::builder(format!("nested_{}", ObjectId::new().to_hex()))
         .store_timeout(PATIENCE)
+        .read_patience(PATIENCE)
         .backend(patient_redis().await)
         .source(grades.clone())
         .register::<passed>()
@@ -116,6 +117,7 @@ async fn a_cycle_through_two_processes_is_refused_long_before_the_deadline() {
     let start = async || {
         Smache::builder(&namespace)
             .store_timeout(PATIENCE)
+            .read_patience(PATIENCE)
             .backend(patient_redis().await)
             .state(meeting.clone())
             .register::<chicken>()

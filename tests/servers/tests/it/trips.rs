@@ -1,5 +1,7 @@
 //! What reads and computations cost on Redis, counted by the server itself.
 
+use std::time::Duration;
+
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
 use smache::{Entity, Smache, computed, memory::MemorySource, redis::Redis};
@@ -38,6 +40,7 @@ async fn a_hit_is_one_round_trip_and_a_miss_is_three() {
         .source(numbers)
         .register::<double>()
         .upkeep(false)
+        .read_patience(Duration::from_secs(5))
         .build()
         .await
         .expect("a system");

@@ -63,7 +63,7 @@ impl World {
     /// A system without a backend.
     fn bare(&self) -> Builder {
         let builder = Smache::builder(self.namespace.as_str()).source(self.source()).state(self.gate.clone());
-        builder.register::<NameOf>()
+        builder.read_patience(std::time::Duration::from_secs(5)).register::<NameOf>()
     }
 
     async fn start(&self) -> Smache {

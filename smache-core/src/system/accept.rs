@@ -1,0 +1,40 @@
+//! What a reader accepts: of what is stored, and of a run that nobody vouches for.
+
+use super::{Function, within::LifeSeen};
+use crate::{Cached, Freshness, Lookup, Timestamp, computed::Want};
+
+impl Want {
+    /// The same in the life of the store that answered. There a token of another life cannot be compared with a version,
+    /// and only a fresh value is known to reflect its change.
+    pub(super) fn on(mut self, lookup: &Lookup) -> Self {
+        let life = LifeSeen::of(lookup).as_number();
+        if self.at_least.is_some_and(|token| token.clock_in(life).is_none()) {
+            (self.fresh, self.at_least) = (true, None);
+        }
+        self
+    }
+
+    /// Whether a value in its state is good enough for the reader.
+    pub(super) fn accepts<T>(&self, found: &Cached<T>) -> bool {
+        if found.is_fresh() {
+            return true;
+        }
+        let bounded = self.max_stale.is_none_or(|bound| found.behind_for().is_some_and(|behind| behind <= bound));
+        !self.fresh && self.is_recent(found) && bounded
+    }
+
+    /// Whether the value of a run is, which nobody vouches for: it reflects everything from before the reader came.
+    pub(super) fn accepts_run<T>(&self, ran: &Cached<T>, came: Timestamp) -> bool {
+        let after = matches!(ran.freshness(), Freshness::Unvouched { since: Some(since) } if since >= came);
+        after && self.is_recent(ran)
+    }
+
+    fn is_recent<T>(&self, found: &Cached<T>) -> bool {
+        self.at_least.is_none_or(|token| found.version() >= token.clock())
+    }
+}
+
+/// A stale value of a function that no worker recomputes is what its next reader recomputes.
+pub(super) fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
+    want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
+}
