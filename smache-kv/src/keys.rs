@@ -42,7 +42,7 @@ pub(crate) enum Role {
     Changed = b'n',
     /// The same by clock and dependency.
     ChangedAt = b'c',
-    /// `M`, by deadline, dependency and nonce.
+    /// `M`, by deadline, dependency and the name of the attempt.
     Mark = b'm',
     /// `R`, by entry.
     Run = b'r',

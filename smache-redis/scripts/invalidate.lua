@@ -6,6 +6,9 @@
 -- well, so that a run which commits meanwhile finds the mark. `announce`, `walk` and `finish` are the parts for an
 -- invalidation that is too large for one set of arguments: all of it is announced before the first walk, and walked
 -- before the first finish.
+--
+-- The nonce names this attempt: no other one has it. Who comes to the end as the leader of a feed withdraws the marks of
+-- the earlier attempts of that feed too, on what it has walked: their names start like its own and sort before it.
 local phase, nonce, place, cursor, budget = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local hits, entries, step = tonumber(ARGV[7]), tonumber(ARGV[8]), nil
 if ARGV[9] ~= '0' then
@@ -28,6 +31,11 @@ local function announce()
     end
 end
 
+local function ends(mark)
+    if mark == nonce then return true end
+    return step and string.sub(mark, 1, 6) == string.sub(nonce, 1, 6) and sorts_before(mark, nonce)
+end
+
 local function withdraw()
     if call('EXISTS', marks) == 0 then return end
     for item = 1, hits do
@@ -36,10 +44,9 @@ local function withdraw()
         if nonces then
             for at = 1, #nonces, 16 do
                 local other = string.sub(nonces, at, at + 15)
-                if other ~= nonce then left = left .. other end
+                if ends(other) then call('ZREM', deadlines, dependency .. other) else left = left .. other end
             end
             if left == '' then call('HDEL', marks, dependency) else call('HSET', marks, dependency, left) end
-            call('ZREM', deadlines, dependency .. nonce)
         end
     end
 end

@@ -1,4 +1,4 @@
--- limit → expired, reaped, trimmed, marked, more, overdue marks, ids that need a job
+-- limit → expired, reaped, trimmed, marked, more, (overdue mark, its deadline) each, ids that need a job
 local limit = tonumber(ARGV[2])
 -- What one call may do to edges: entries with thousands of them take a call each.
 local budget = 5000
@@ -62,7 +62,7 @@ if sweep[1] and sweep[1] ~= sweep[2] then
     end
 end
 
--- Announced and not finished in time: whoever reads this does it again.
-local overdue = call('ZRANGEBYSCORE', PREFIX .. 'md', '-inf', int(NOW), 'LIMIT', 0, math.min(limit, 100))
+-- Announced and not finished in time: whoever reads this does it again. The deadline tells of a mark that is renewed.
+local overdue = call('ZRANGEBYSCORE', PREFIX .. 'md', '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, math.min(limit, 100))
 finish_jobs()
 return { expired, reaped, trimmed, marked, more and 1 or 0, overdue, reported }

@@ -39,6 +39,7 @@ scripts! {
     WAIT = "wait" ["wait.lua"],
     REMOVE = "remove" ["records.lua" "remove.lua"],
     INVALIDATE = "invalidate" ["records.lua" "feeds.lua" "invalidate.lua"],
+    WITHDRAW = "withdraw" ["records.lua" "withdraw.lua"],
     NEW_EPOCH = "new_epoch" ["records.lua" "new_epoch.lua"],
     ATTACH = "attach" ["records.lua" "attach.lua"],
     KEEP_ATTACHED = "keep_attached" ["keep_attached.lua"],

@@ -3,6 +3,7 @@
 //! A store is a state machine with one atomic step per transition; `DESIGN.md` of the repository has the model. Traits
 //! speak bytes and plain ids; types, codecs and the functions themselves live above.
 
+mod attempt;
 mod feed;
 mod record;
 mod request;
@@ -14,6 +15,7 @@ use std::{fmt::Debug, time::Duration};
 use async_trait::async_trait;
 
 pub use self::{
+    attempt::Attempt,
     feed::{FeedStep, Leadership, Position, Positions},
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{

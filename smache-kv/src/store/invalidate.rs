@@ -7,14 +7,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use smache_core::{
-    Dependency, EntryId, Error, ErrorKind, Hit, Incarnation, Invalidated, Invalidation, Lane, Result, Staleness, Token,
-    Via,
+    Attempt, Dependency, EntryId, Error, ErrorKind, Hit, Incarnation, Invalidated, Invalidation, Lane, Result,
+    Staleness, Via,
 };
 
 use super::{
@@ -37,6 +40,9 @@ const KEPT_CAUSE: usize = 200;
 /// How long an invalidation of several steps may take before somebody else does it again.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long before its deadline a walk renews its marks: one that takes long is not one that was given up.
+const RENEW_BEFORE: Duration = Duration::from_secs(20);
+
 /// How many marks are read at once.
 const MARKS: usize = 1_000;
 
@@ -51,41 +57,43 @@ pub(super) struct Target {
 pub(super) struct Mark {
     key: Bytes,
     pub(super) dependency: Dependency,
-    nonce: Bytes,
+    /// The name of the attempt that left it.
+    attempt: Bytes,
     pub(super) cause: Arc<str>,
 }
 
 /// What the first step came to.
 enum First {
     Done(Invalidated),
-    Announced(Incarnation),
+    /// On that incarnation, until that deadline.
+    Announced(Incarnation, u64),
 }
 
 /// Invalidates, in as many steps as it takes.
 pub(super) async fn invalidate(space: &Space, invalidation: &Invalidation) -> Result<Invalidated> {
-    // Constant for a feed, so that doing it again clears what the one before left behind.
-    let nonce = invalidation
-        .step
-        .as_ref()
-        .map_or_else(|| Token::random().as_bytes().to_vec(), |step| step.feed.as_str().as_bytes().to_vec());
-    let first = space.write(|step| Box::pin(step.invalidate_or_announce(invalidation, &nonce))).await?;
-    let life = match first {
+    let attempt = Attempt::next(invalidation.step.as_ref());
+    let first = space.write(|step| Box::pin(step.invalidate_or_announce(invalidation, attempt))).await?;
+    let (life, deadline) = match first {
         First::Done(done) => return Ok(done),
-        First::Announced(life) => life,
+        First::Announced(life, deadline) => (life, AtomicU64::new(deadline)),
     };
     let (mut marked, mut jobs) = (0, Vec::new());
     for hit in &invalidation.hits {
-        let page = |step: &mut Step<'_>| step.check_life(&life);
+        let page = |step: &mut Step<'_>| {
+            step.check_life(&life)?;
+            step.renew_marks(&invalidation.hits, attempt, &deadline);
+            Ok(())
+        };
         let of_hit = mark_dependants(space, hit, page).await?;
         marked += of_hit.marked;
         jobs.extend(of_hit.jobs);
     }
     let last = space
         .write(|step| {
-            let (life, nonce) = (&life, &nonce);
+            let life = &life;
             Box::pin(async move {
                 step.check_life(life)?;
-                step.finish(invalidation, nonce).await
+                step.finish(invalidation, attempt).await
             })
         })
         .await?;
@@ -128,7 +136,7 @@ impl Step<'_> {
     }
 
     /// Everything in one step if there are few dependants, else the marks alone.
-    async fn invalidate_or_announce(&mut self, invalidation: &Invalidation, nonce: &[u8]) -> Result<First> {
+    async fn invalidate_or_announce(&mut self, invalidation: &Invalidation, attempt: Attempt) -> Result<First> {
         if let Some(step) = &invalidation.step {
             self.check_step(step).await?;
         }
@@ -139,18 +147,42 @@ impl Step<'_> {
             let room = self.space.page.saturating_sub(targets.len());
             let edges = self.scan(&range, room + 1).await?;
             if edges.len() > room {
-                let deadline = self.now.after(DEADLINE).as_millis().to_be_bytes();
-                for hit in &invalidation.hits {
-                    let key = self.keys().of(Role::Mark, &[&deadline, hit.dependency.as_bytes(), nonce]);
-                    self.put(key, kept_cause(&hit.cause).as_bytes().to_vec());
-                }
-                return Ok(First::Announced(self.incarnation.clone()));
+                let deadline = self.announce(&invalidation.hits, attempt);
+                return Ok(First::Announced(self.incarnation.clone(), deadline));
             }
             targets.extend(self.targets(&edges, &cause));
         }
         let marked = self.mark_all(targets).await?;
-        let last = self.finish(invalidation, nonce).await?;
+        let last = self.finish(invalidation, attempt).await?;
         Ok(First::Done(Invalidated { marked: marked + last.marked, ..last }))
+    }
+
+    /// Puts the marks of an attempt; says until when they hold.
+    fn announce(&mut self, hits: &[Hit], attempt: Attempt) -> u64 {
+        let deadline = self.now.after(DEADLINE).as_millis();
+        for hit in hits {
+            let key = self.mark_key(deadline, hit, attempt);
+            self.put(key, kept_cause(&hit.cause).as_bytes().to_vec());
+        }
+        deadline
+    }
+
+    fn mark_key(&self, deadline: u64, hit: &Hit, attempt: Attempt) -> Bytes {
+        self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), hit.dependency.as_bytes(), attempt.as_bytes()])
+    }
+
+    /// Moves the deadline of the marks of an attempt that is at its walk, before others take it for dead. Where the step
+    /// is done again after a conflict, an old mark may stay until the last step takes all of the attempt.
+    fn renew_marks(&mut self, hits: &[Hit], attempt: Attempt, deadline: &AtomicU64) {
+        let before = deadline.load(Ordering::Relaxed);
+        if self.now.after(RENEW_BEFORE).as_millis() < before {
+            return;
+        }
+        for hit in hits {
+            let key = self.mark_key(before, hit, attempt);
+            self.delete(key);
+        }
+        deadline.store(self.announce(hits, attempt), Ordering::Relaxed);
     }
 
     /// A page of the dependants of one dependency, and what is left of the range.
@@ -175,7 +207,7 @@ impl Step<'_> {
     }
 
     /// The last step: the entries that are named themselves, the clock, the positions, and the marks go.
-    async fn finish(&mut self, invalidation: &Invalidation, nonce: &[u8]) -> Result<Invalidated> {
+    async fn finish(&mut self, invalidation: &Invalidation, attempt: Attempt) -> Result<Invalidated> {
         let Invalidation { hits, entries, step } = invalidation;
         if let Some(step) = step {
             self.check_step(step).await?;
@@ -189,8 +221,8 @@ impl Step<'_> {
         if !hits.is_empty() || !entries.is_empty() {
             let hit: HashSet<Dependency> = hits.iter().map(|hit| hit.dependency).collect();
             self.tick(&hit).await?;
-            for mark in self.marks().await?.iter().filter(|mark| mark.nonce == nonce && hit.contains(&mark.dependency))
-            {
+            let ended = |mark: &&Mark| attempt.ends(&mark.attempt) && hit.contains(&mark.dependency);
+            for mark in self.marks().await?.iter().filter(ended) {
                 self.delete(mark.key.clone());
             }
         }
@@ -244,11 +276,11 @@ impl Step<'_> {
 
     pub(super) fn mark_of(&self, key: &Bytes, cause: &Bytes) -> Option<Mark> {
         let rest = self.keys().rest(key).get(8..)?;
-        let (dependency, nonce) = rest.split_at_checked(Dependency::LEN)?;
+        let (dependency, attempt) = rest.split_at_checked(Dependency::LEN)?;
         Some(Mark {
             key: key.clone(),
             dependency: Dependency::from_slice(dependency).ok()?,
-            nonce: Bytes::copy_from_slice(nonce),
+            attempt: Bytes::copy_from_slice(attempt),
             cause: String::from_utf8_lossy(cause).into(),
         })
     }

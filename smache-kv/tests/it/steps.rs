@@ -102,6 +102,27 @@ async fn invalidation_whose_author_dies_half_way_is_done_again() {
 }
 
 #[tokio::test]
+async fn walk_that_takes_long_is_not_taken_for_a_dead_one() {
+    let clock = ManualClock::default();
+    let tree = Tree::new(clock.clone(), Conflicts::Never);
+    let (store, _) = both(&tree);
+    for number in 1..=20 {
+        compute(&*store, id(number), "a").await;
+    }
+    // The marks, and five pages of three: longer than a mark lives.
+    tree.take(Duration::from_secs(9));
+    tree.fail_after(Some(6));
+    store.invalidate(change("a")).await.expect_err("the author dies after a minute");
+    tree.take(Duration::ZERO);
+    tree.fail_after(None);
+    assert_eq!(store.maintain(100).await.expect("maintain").redone, 0, "it was alive a moment ago");
+    assert!(!is_fresh(&compute(&*store, id(21), "a").await), "its mark holds");
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(store.maintain(100).await.expect("maintain").redone, 1);
+    assert!(is_fresh(&compute(&*store, id(1), "a").await), "no mark is left");
+}
+
+#[tokio::test]
 async fn invalidation_again_clears_what_the_feed_left_behind() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Never);
     let (store, _) = both(&tree);
@@ -157,7 +178,7 @@ async fn nothing_is_left_of_what_is_over() {
     }
     clock.advance(LONG * 2);
     while store.maintain(7).await.expect("maintain").more {}
-    // The layout, what vouches, until when for attached sources, the clock and its floor.
+    // The layout, what vouches, the lease of attached sources, the clock and its floor.
     assert_eq!(tree.len(), 5, "{tree:?}");
 }
 

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -41,6 +42,7 @@ struct Inner {
     begins: AtomicU64,
     reads: AtomicU64,
     fails_after: Mutex<Option<u64>>,
+    pace: Mutex<Duration>,
 }
 
 #[derive(Default)]
@@ -68,6 +70,7 @@ impl Tree {
             begins: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             fails_after: Mutex::new(None),
+            pace: Mutex::default(),
         }))
     }
 
@@ -106,6 +109,11 @@ impl Tree {
         let mut state = self.state();
         let spoilt = state.map.iter_mut().filter(|(key, _)| is_of(key));
         spoilt.map(|(_, value)| *value = Bytes::from_static(b"\xffspoilt")).count()
+    }
+
+    /// From now on each commit takes that long.
+    pub(crate) fn take(&self, pace: Duration) {
+        *self.0.pace.lock().expect("no test panics under it") = pace;
     }
 
     /// So many commits succeed, and the next ones find no store; `None` ends that.
@@ -183,6 +191,7 @@ impl Transaction for TreeTransaction {
                 None => state.map.remove(&key),
             };
         }
+        self.tree.0.clock.advance(*self.tree.0.pace.lock().expect("no test panics under it"));
         Ok(())
     }
 }

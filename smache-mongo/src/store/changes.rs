@@ -61,7 +61,7 @@ struct Marks {
 pub(super) struct Announced {
     nonces: Vec<Bson>,
     /// When its deadline was moved for the last time.
-    renewed: Option<Instant>,
+    renewed: Instant,
 }
 
 impl Inner {
@@ -108,7 +108,7 @@ impl Inner {
     /// Writes a change down, before anything is done about it.
     pub(super) async fn announce(&self, hits: &[Hit], entries: &[EntryId]) -> Result<Announced> {
         let count = hits.len().max(entries.len()).div_ceil(ANNOUNCED).max(1);
-        let mut announced = Announced { nonces: Vec::new(), renewed: Some(Instant::now()) };
+        let mut announced = Announced { nonces: Vec::new(), renewed: Instant::now() };
         for place in 0..count {
             let dependencies = hits.chunks(ANNOUNCED).nth(place).unwrap_or_default();
             let entries = entries.chunks(ANNOUNCED).nth(place).unwrap_or_default();
@@ -149,10 +149,10 @@ impl Inner {
 
     /// A change that takes long is not one that was given up.
     async fn renew(&self, change: &mut Announced) -> Result<()> {
-        if change.renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE / 3) {
+        if change.renewed.elapsed() < DEADLINE / 3 {
             return Ok(());
         }
-        change.renewed = Some(Instant::now());
+        change.renewed = Instant::now();
         let filter = doc! { "_id": { "$in": change.nonces.clone() }, "k": i64::MAX };
         let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
         self.link.run("invalidate", async { self.link.state.update_many(filter, update).await }).await.map(drop)
@@ -311,12 +311,18 @@ impl Inner {
     pub(super) async fn redo(
         &self,
         nonce: Bson,
+        until: &Bson,
         dependencies: &[Dependency],
         entries: &[EntryId],
     ) -> Result<Vec<EntryId>> {
-        let mut change = Announced { nonces: vec![nonce], renewed: None };
-        // Others that find it late leave it alone now.
-        self.renew(&mut change).await?;
+        // Others that find it late leave it alone now, and so does this one if its author has renewed it meanwhile.
+        let filter = doc! { "_id": nonce.clone(), "k": i64::MAX, "until": until };
+        let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
+        let taking = async { self.link.state.update_one(filter, update).await };
+        if self.link.run("maintain", taking).await?.matched_count == 0 {
+            return Ok(Vec::new());
+        }
+        let mut change = Announced { nonces: vec![nonce], renewed: Instant::now() };
         let hit = |dependency: &Dependency| Hit { dependency: *dependency, cause: "unfinished invalidation".into() };
         let hits: Vec<Hit> = dependencies.iter().map(hit).collect();
         let mut done = Done::default();

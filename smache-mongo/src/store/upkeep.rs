@@ -282,7 +282,8 @@ impl Inner {
             };
             let dependencies: Vec<Dependency> = keys("deps").filter_map(|key| changed_of(key)).collect();
             let entries: Vec<EntryId> = keys("ids").filter_map(|key| readable(&change, entry_of(key))).collect();
-            done.jobs.extend(self.redo(nonce, &dependencies, &entries).await?);
+            let until = change.get("until").unwrap_or(&Bson::Null);
+            done.jobs.extend(self.redo(nonce, until, &dependencies, &entries).await?);
             done.redone += dependencies.len() as u64;
         }
         Ok(())

@@ -3,10 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     slice::Chunks,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use smache_core::{Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, Token};
+use smache_core::{Attempt, Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result};
 
 use super::{
     RedisStore,
@@ -16,13 +16,24 @@ use super::{
 use crate::{
     connection::Live,
     reply::{Reply, clip},
-    script::INVALIDATE,
+    script::{INVALIDATE, WITHDRAW},
 };
 
 /// Hits and entries a call: what one script may take as arguments.
 const PER_CALL: usize = 500;
 /// Edges a call: some two milliseconds of the server's time.
 const EDGES: usize = 220;
+/// When a walk of several parts renews its marks: a third of what they live.
+const RENEW: Duration = Duration::from_secs(10);
+
+/// The mark of an attempt that did not come to its end, as upkeep saw it.
+pub(super) struct Unfinished {
+    /// The dependency and the attempt's name, as the server keeps them.
+    pub(super) mark: Vec<u8>,
+    pub(super) dependency: Dependency,
+    /// What the server wrote as its deadline: of a mark that was renewed since it is another one.
+    pub(super) deadline: Vec<u8>,
+}
 
 /// What one set of arguments holds of an invalidation.
 #[derive(Clone, Copy)]
@@ -46,8 +57,9 @@ struct Walk<'a> {
     all: &'a Invalidation,
     /// Why entries were named: their own dependencies are among the hits.
     causes: HashMap<Dependency, &'a str>,
-    nonce: [u8; 16],
+    attempt: Attempt,
     began: Instant,
+    renewed: Instant,
     done: Invalidated,
     jobs: HashSet<EntryId>,
 }
@@ -55,31 +67,43 @@ struct Walk<'a> {
 impl RedisStore {
     pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
         let live = self.link.live().await?;
-        // A feed's announcement is always the same one, so that the next try clears what a crashed one left behind. An
-        // application's is its own: nobody repeats that call.
-        let nonce = match &invalidation.step {
-            Some(step) => {
-                same_incarnation(step, &live.incarnation)?;
-                *Dependency::tag(&format!("feed {}", step.feed)).as_bytes()
-            }
-            None => *Token::random().as_bytes(),
-        };
-        self.walk(&live, invalidation, nonce).await
+        if let Some(step) = &invalidation.step {
+            same_incarnation(step, &live.incarnation)?;
+        }
+        self.walk(&live, invalidation).await
     }
 
-    /// Does again what its author announced and did not finish.
-    pub(super) async fn redo(&self, live: &Live, dependencies: &[Dependency], nonce: [u8; 16]) -> Result<Invalidated> {
-        let hit = |dependency: &Dependency| Hit { dependency: *dependency, cause: "unfinished invalidation".into() };
-        let invalidation = Invalidation { hits: dependencies.iter().map(hit).collect(), ..Invalidation::default() };
-        self.walk(live, &invalidation, nonce).await
+    /// Does again what others announced and did not finish, under a mark of this attempt. At the end it withdraws the
+    /// marks that were seen, unless their author has renewed them meanwhile: then it is alive, and ends them itself.
+    pub(super) async fn redo(&self, live: &Live, unfinished: &[Unfinished]) -> Result<Invalidated> {
+        let hit = |mark: &Unfinished| Hit { dependency: mark.dependency, cause: "unfinished invalidation".into() };
+        let invalidation = Invalidation { hits: unfinished.iter().map(hit).collect(), ..Invalidation::default() };
+        let done = self.walk(live, &invalidation).await?;
+        let mut call = self.step(&WITHDRAW);
+        for seen in unfinished {
+            call.arg(&seen.mark).arg(&seen.deadline);
+        }
+        live.call(&call).await?;
+        Ok(done)
     }
 
-    async fn walk(&self, live: &Live, all: &Invalidation, nonce: [u8; 16]) -> Result<Invalidated> {
+    async fn walk(&self, live: &Live, all: &Invalidation) -> Result<Invalidated> {
+        let attempt = Attempt::next(all.step.as_ref());
         let named: HashSet<_> = all.entries.iter().map(Dependency::entry).collect();
         let of_named = all.hits.iter().filter(|hit| named.contains(&hit.dependency));
         let causes = of_named.map(|hit| (hit.dependency, clip(&hit.cause, 200))).collect();
         let (done, jobs) = (Invalidated::default(), HashSet::new());
-        let mut walk = Walk { store: self, live, all, causes, nonce, began: Instant::now(), done, jobs };
+        let mut walk = Walk {
+            store: self,
+            live,
+            all,
+            causes,
+            attempt,
+            began: Instant::now(),
+            renewed: Instant::now(),
+            done,
+            jobs,
+        };
         let parts: Vec<_> = parts(all).collect();
         match parts.as_slice() {
             [part] => walk.through(*part, Phase::All, true).await?,
@@ -88,6 +112,7 @@ impl RedisStore {
                 // are saved after everything else.
                 for phase in [Phase::Announce, Phase::Walk, Phase::Finish] {
                     for (place, part) in parts.iter().enumerate() {
+                        walk.renew(parts, phase).await?;
                         walk.through(*part, phase, phase == Phase::Finish && place + 1 == parts.len()).await?;
                     }
                 }
@@ -110,6 +135,18 @@ fn parts(all: &Invalidation) -> impl Iterator<Item = Part<'_>> {
 }
 
 impl Walk<'_> {
+    /// Announces all of it again where that was long ago: a walk that takes long is not one that was given up. With one
+    /// part every page does that.
+    async fn renew(&mut self, parts: &[Part<'_>], phase: Phase) -> Result<()> {
+        if phase == Phase::Walk && self.renewed.elapsed() >= RENEW {
+            for part in parts {
+                self.through(*part, Phase::Announce, false).await?;
+            }
+            self.renewed = Instant::now();
+        }
+        Ok(())
+    }
+
     /// Calls the script until it has come to the end of a part.
     async fn through(&mut self, part: Part<'_>, phase: Phase, last: bool) -> Result<()> {
         let (mut place, mut cursor) = (1, b"0".to_vec());
@@ -134,7 +171,12 @@ impl Walk<'_> {
             Phase::Walk => "walk",
             Phase::Finish => "finish",
         });
-        call.arg(&self.nonce).arg(place).arg(cursor).arg(EDGES).arg(part.hits.len()).arg(part.entries.len());
+        call.arg(self.attempt.as_bytes())
+            .arg(place)
+            .arg(cursor)
+            .arg(EDGES)
+            .arg(part.hits.len())
+            .arg(part.entries.len());
         call.arg(match (&self.all.step, last) {
             (None, _) => 0,
             (Some(_), false) => 1,

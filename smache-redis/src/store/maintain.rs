@@ -1,10 +1,8 @@
 //! Upkeep, and the listing of what is stale.
 
-use std::collections::BTreeMap;
+use smache_core::{Attempt, Dependency, EntryId, Maintained, Page, Result, Scanned, Timestamp};
 
-use smache_core::{Dependency, EntryId, Maintained, Page, Result, Scanned, Timestamp};
-
-use super::{RedisStore, ids};
+use super::{RedisStore, ids, invalidate::Unfinished};
 use crate::{
     error::{corrupt, unexpected},
     reply::Reply,
@@ -30,18 +28,21 @@ impl RedisStore {
             done.trimmed += reply.number()?;
             done.marked += reply.number()?;
             done.more = reply.number()? == 1;
-            let mut overdue: BTreeMap<[u8; 16], Vec<Dependency>> = BTreeMap::new();
-            for mark in reply.list()? {
+            let mut overdue = Vec::new();
+            let mut marks = reply.list()?.into_iter();
+            while let Some(mark) = marks.next() {
                 let mark = crate::reply::bytes(mark).ok_or_else(|| unexpected("maintain"))?;
-                let nonce = mark.last_chunk().filter(|_| mark.len() == 2 * Dependency::LEN);
-                let nonce =
-                    nonce.ok_or_else(|| corrupt("an announcement cannot be read: remove it", self.keys.of("md")))?;
-                overdue.entry(*nonce).or_default().push(Dependency::from_slice(&mark[..Dependency::LEN])?);
+                let deadline = marks.next().and_then(crate::reply::bytes).ok_or_else(|| unexpected("maintain"))?;
+                if mark.len() != Dependency::LEN + Attempt::LEN {
+                    return Err(corrupt("an announcement cannot be read: remove it", self.keys.of("md")));
+                }
+                let dependency = Dependency::from_slice(&mark[..Dependency::LEN])?;
+                overdue.push(Unfinished { mark, dependency, deadline });
             }
             done.jobs.extend(ids(reply.list()?)?);
-            for (nonce, dependencies) in overdue {
-                done.redone += dependencies.len() as u64;
-                done.jobs.extend(self.redo(&live, &dependencies, nonce).await?.jobs);
+            if !overdue.is_empty() {
+                done.redone += overdue.len() as u64;
+                done.jobs.extend(self.redo(&live, &overdue).await?.jobs);
             }
             if !done.more {
                 break;

@@ -138,6 +138,60 @@ async fn the_next_try_of_a_feed_withdraws_what_the_crashed_one_announced() {
 }
 
 #[tokio::test]
+async fn redoing_the_mark_of_a_dead_leader_leaves_the_mark_of_its_successor() {
+    let namespace = random_namespace();
+    let store = shared().await.store(&namespace).expect("a store");
+    compute(&*store, id(1), &[direct("a")]).await;
+    let of = source("users");
+    let next = step(&*store, &of, 1).await;
+    store.restart(next.clone()).await.expect("restart");
+    let key = |name: &str| format!("{{{namespace}}}:{name}").into_bytes();
+    let mut connection = raw(&shared_redis_url()).await;
+    // A walk that ends in the middle: the edges of the last dependency are none, which the server refuses.
+    let broken = [key("d:").as_slice(), &tag_bytes("broken")].concat();
+    let _: () = ask(&mut connection, &[b"SET", &broken, b"no hash"]).await;
+    let names = || (0..600).map(|number| number.to_string()).chain(["a".to_owned(), "broken".to_owned()]);
+    let batch = || Invalidation { step: Some(next.clone()), ..change(names()) };
+    store.invalidate(batch()).await.expect_err("the first leader dies in its walk");
+    let first: Vec<u8> = ask(&mut connection, &[b"HGET", &key("m"), &tag_bytes("a")]).await;
+    store.invalidate(batch()).await.expect_err("so does the second one, later");
+    let overdue = [tag_bytes("a").as_slice(), &first].concat();
+    let _: () = ask(&mut connection, &[b"ZADD", &key("md"), b"1", &overdue]).await;
+
+    assert_eq!(store.maintain(100).await.expect("maintain").redone, 1);
+    let run = begin(&*store, id(2)).await;
+    let outcome = store.commit(run.value("value", &[child("a")], &[])).await.expect("commit");
+    assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "the second walk is under way: {outcome:?}");
+
+    let _: () = ask(&mut connection, &[b"DEL", &broken]).await;
+    store.invalidate(batch()).await.expect("the third try comes to the end");
+    let left: u64 = ask(&mut connection, &[b"EXISTS", &key("m"), &key("md")]).await;
+    assert_eq!(left, 0, "with it everything that its feed announced is over");
+}
+
+#[tokio::test]
+async fn a_mark_that_its_author_has_renewed_is_not_withdrawn_by_upkeep() {
+    let namespace = random_namespace();
+    let store = shared().await.store(&namespace).expect("a store");
+    compute_many(&store, 0..3_000, |_| vec![direct("a")]).await;
+    let mark = [tag_bytes("a").as_slice(), &[7; 16]].concat();
+    let key = |name: &str| format!("{{{namespace}}}:{name}").into_bytes();
+    let mut connection = raw(&shared_redis_url()).await;
+    let _: () = ask(&mut connection, &[b"HSET", &key("m"), &tag_bytes("a"), &[7; 16]]).await;
+    let _: () = ask(&mut connection, &[b"ZADD", &key("md"), b"1", &mark]).await;
+    let redoing = tokio::spawn({
+        let store = store.clone();
+        async move { store.maintain(100).await }
+    });
+    // As soon as upkeep has seen it: the walk has pages to go.
+    while store.stats().await.expect("stats").stale == 0 {}
+    let _: () = ask(&mut connection, &[b"ZADD", &key("md"), b"99999999999999", &mark]).await;
+    redoing.await.expect("upkeep ends").expect("maintain");
+    let left: Vec<u8> = ask(&mut connection, &[b"HGET", &key("m"), &tag_bytes("a")]).await;
+    assert_eq!(left, [7; 16], "its author is alive, and ends it");
+}
+
+#[tokio::test]
 async fn an_entry_that_is_hit_twice_gets_the_job_of_the_harder_hit() {
     let (store, queue) = shared().await.both(&random_namespace()).expect("both");
     compute(&*store, id(1), &[child("a"), direct("b")]).await;
