@@ -25,6 +25,10 @@ const CANONICAL: u8 = 3;
 /// No value, but the error that is kept in its place.
 pub(crate) const FAILURE: u8 = 4;
 
+/// The deepest nesting of MessagePack that is written or read, in its arrays and maps: a level of the canonical form, which
+/// bounds what is stored, is at most two of them. Without the bound, bytes from elsewhere overflow the stack.
+const MESSAGE_PACK_DEPTH: usize = 2 * canonical::MAX_DEPTH;
+
 /// An encoded value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Encoded {
@@ -41,6 +45,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T, codec: Codec, l
     let canonical = match canonical::to_vec_as_typed(value, limit) {
         Ok(bytes) => bytes,
         Err(canonical::EncodeError::TooLong { .. }) => return Err(too_large(limit)),
+        Err(canonical::EncodeError::TooDeep) => return Err(too_deep::<T>()),
         // Not a number: it has no canonical form, but it is a result like any other.
         Err(_) => return encode_without_canonical(value, limit),
     };
@@ -86,7 +91,11 @@ fn write<T: Serialize>(format: u8, value: &T) -> Option<Vec<u8>> {
     let mut bytes = vec![format];
     match format {
         JSON => serde_json::to_writer(&mut bytes, value).ok()?,
-        _ => rmp_serde::encode::write_named(&mut bytes, value).ok()?,
+        _ => {
+            let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+            serializer.unstable_set_max_depth(MESSAGE_PACK_DEPTH);
+            value.serialize(&mut serializer).ok()?;
+        }
     }
     Some(bytes)
 }
@@ -109,7 +118,11 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let corrupt = || Error::new(ErrorKind::Corrupt, format!("a stored value is not a `{}`", type_name::<T>()));
     match bytes.split_first() {
         Some((&JSON, rest)) => serde_json::from_slice(rest).map_err(|error| corrupt().with_source(error)),
-        Some((&MESSAGE_PACK, rest)) => rmp_serde::from_slice(rest).map_err(|error| corrupt().with_source(error)),
+        Some((&MESSAGE_PACK, rest)) => {
+            let mut deserializer = rmp_serde::Deserializer::from_read_ref(rest);
+            deserializer.set_max_depth(MESSAGE_PACK_DEPTH);
+            T::deserialize(&mut deserializer).map_err(|error| corrupt().with_source(error))
+        }
         Some((&CANONICAL, rest)) => canonical::from_slice_as_typed(rest).map_err(|error| corrupt().with_source(error)),
         Some((format, _)) => Err(corrupt().with_context("format", format)),
         None => Err(corrupt().with_context("bytes", 0)),
@@ -125,6 +138,12 @@ fn hash(bytes: &[u8]) -> [u8; 16] {
 fn too_large(limit: usize) -> Error {
     let fix = "return less, or raise `max_value_bytes` of the builder";
     Error::new(ErrorKind::TooLarge, format!("the result has more than {limit} bytes: {fix}"))
+}
+
+fn too_deep<T>() -> Error {
+    let (name, deepest) = (type_name::<T>(), canonical::MAX_DEPTH);
+    let fix = "return it flat, such as a list in which each element names its parent";
+    Error::new(ErrorKind::Function, format!("a result of type `{name}` nests deeper than {deepest} levels: {fix}"))
 }
 
 fn unfaithful<T>() -> Error {
@@ -188,6 +207,43 @@ mod tests {
         struct Forgetful(#[serde(skip_deserializing)] u8, u8);
         let error = encode(&Forgetful(1, 2), Codec::Json, 100).expect_err("unfaithful");
         assert!(error.to_string().contains("survive"), "{error}");
+    }
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Tree {
+        name: String,
+        branches: Vec<Tree>,
+    }
+
+    impl Tree {
+        fn of(levels: usize) -> Self {
+            (1..levels).fold(Self::default(), |inner, _| Self { name: "a branch".into(), branches: vec![inner] })
+        }
+    }
+
+    #[test]
+    fn a_value_that_nests_too_deeply_is_refused_with_the_fix() {
+        // Each tree is a struct and a sequence.
+        let deepest = Tree::of(canonical::MAX_DEPTH / 2);
+        for codec in [Codec::Json, Codec::MessagePack] {
+            let encoded = encode(&deepest, codec, 1 << 20).expect("encodes");
+            assert_eq!(decode::<Tree>(&encoded.bytes).expect("decodes"), deepest);
+            let error = encode(&Tree::of(400), codec, 1 << 20).expect_err("too deep");
+            assert!(error.to_string().contains("deeper than 128 levels: return it flat"), "{error}");
+        }
+    }
+
+    #[test]
+    fn stored_bytes_that_nest_without_end_are_corrupt_and_no_overflow() {
+        // Of MessagePack: an array of one element, again and again; and a struct of a name and its branches.
+        let arrays = [&[MESSAGE_PACK][..], &[0x91; 100_000]].concat();
+        let trees = [&[MESSAGE_PACK][..], &[0x92, 0xa0, 0x91].repeat(100_000)].concat();
+        // As small as the stacks of a runtime's threads.
+        let small = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+            assert_eq!(decode::<serde_json::Value>(&arrays).expect_err("corrupt").kind(), ErrorKind::Corrupt);
+            assert_eq!(decode::<Tree>(&trees).expect_err("corrupt").kind(), ErrorKind::Corrupt);
+        });
+        small.expect("a thread").join().expect("the stack is deep enough");
     }
 
     #[test]
