@@ -79,6 +79,16 @@ impl Finding {
         let problem = "the server is on another machine and the connection is not encrypted";
         Self::new(Severity::Danger, problem, fix)
     }
+
+    /// What is said of a server on another machine ([`is_remote`]) whose connection is encrypted, while the server's
+    /// certificate is not verified: as bad as [`in_the_clear`](Self::in_the_clear), since anybody on the way can answer in
+    /// its place and read along.
+    #[must_use]
+    pub fn unverified(fix: impl Into<String>) -> Self {
+        let problem =
+            "the server is on another machine and its certificate is not verified: another one can answer in its place";
+        Self::new(Severity::Danger, problem, fix)
+    }
 }
 
 /// What a backend says about itself.

@@ -158,9 +158,15 @@ impl MongoBuilder {
         options.connect_timeout = Some(self.connect_timeout);
         options.app_name.get_or_insert_with(|| "smache".to_owned());
         let server = server_name(&options);
-        let (in_the_clear, direct) = (in_the_clear(&options), options.direct_connection == Some(true));
+        let (in_the_clear, unverified) = (in_the_clear(&options), unverified(&options));
+        let direct = options.direct_connection == Some(true);
         let client = Client::with_options(options).map_err(|_| invalid())?;
-        let link = Link { in_the_clear, direct, ..Link::new(&client, &database, server, self.timeout, self.journal) };
+        let link = Link {
+            in_the_clear,
+            unverified,
+            direct,
+            ..Link::new(&client, &database, server, self.timeout, self.journal)
+        };
         Mongo::from_link(link, self.page).await
     }
 
@@ -210,6 +216,17 @@ fn in_the_clear(options: &ClientOptions) -> Option<String> {
     if matches!(options.tls, Some(Tls::Enabled(_))) {
         return None;
     }
+    remote(options)
+}
+
+/// The first host on another machine, if what goes there is encrypted for whoever answers.
+fn unverified(options: &ClientOptions) -> Option<String> {
+    let Some(Tls::Enabled(tls)) = &options.tls else { return None };
+    // `tlsInsecure` of a URL sets this as well. Without OpenSSL the driver has no option to skip names alone.
+    if tls.allow_invalid_certificates == Some(true) { remote(options) } else { None }
+}
+
+fn remote(options: &ClientOptions) -> Option<String> {
     let hosts = options.hosts.iter().filter_map(|host| match host {
         ServerAddress::Tcp { host, .. } => Some(host),
         _ => None,

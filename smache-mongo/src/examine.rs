@@ -109,6 +109,8 @@ struct Server {
     name: String,
     /// A host in the clear that is not this machine.
     in_the_clear: Option<String>,
+    /// A host that is not this machine, and may be another one than it says.
+    unverified: Option<String>,
     /// Whether the task runs that removes documents by their age; `None` where the user may not ask.
     removes: Option<bool>,
     /// Whether the storage engine keeps anything over a restart.
@@ -131,6 +133,7 @@ pub(crate) async fn examine_backend(link: &Link) -> Result<Examination> {
         set: primary.set,
         name: link.server.to_string(),
         in_the_clear: link.in_the_clear.clone(),
+        unverified: link.unverified.clone(),
         removes: monitor.and_then(|monitor| monitor.get_bool("ttlMonitorEnabled").ok()),
         persistent: engine.and_then(|engine| engine.get_bool("persistent").ok()),
     };
@@ -143,6 +146,11 @@ fn judge_server(server: &Server) -> Examination {
         .finding(server.in_the_clear.is_some(), || {
             let host = server.in_the_clear.as_deref().unwrap_or_default();
             Finding::in_the_clear(format!("add `tls=true` to the URL: values and passwords go to `{host}`"))
+        })
+        .finding(server.unverified.is_some(), || {
+            let host = server.unverified.as_deref().unwrap_or_default();
+            let fix = "leave `tlsInsecure` and `tlsAllowInvalidCertificates` away from the URL";
+            Finding::unverified(format!("{fix}, and name the authority of `{host}` with `tlsCAFile`"))
         })
         .finding(server.persistent == Some(false), || {
             let problem = "the storage engine keeps nothing over a restart: if all members restart, everything is computed anew";
@@ -166,6 +174,7 @@ mod tests {
             set: "rs0".into(),
             name: "db:27017/shop".into(),
             in_the_clear: None,
+            unverified: None,
             removes: Some(true),
             persistent: Some(true),
         };
@@ -178,6 +187,7 @@ mod tests {
                 Severity::Danger,
                 "`tls=true` to the URL: values and",
             ),
+            (Server { unverified: Some("db".into()), ..good() }, Severity::Danger, "tlsAllowInvalidCertificates"),
             (Server { persistent: Some(false), ..good() }, Severity::Warning, "wiredTiger"),
             (Server { removes: Some(false), ..good() }, Severity::Advice, "ttlMonitorEnabled"),
         ] {

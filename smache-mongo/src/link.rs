@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) server: Arc<str>,
     /// A host on another machine that is asked in the clear, as far as it is known.
     pub(crate) in_the_clear: Option<String>,
+    /// A host on another machine whose certificate is not verified.
+    pub(crate) unverified: Option<String>,
     /// Whether one server is asked and not its set, as far as it is known.
     pub(crate) direct: bool,
     /// How long a command may take.
@@ -48,7 +50,17 @@ impl Link {
             .build();
         let collection = |name| database.collection_with_options(name, options.clone());
         let (entries, state, bell) = (collection(ENTRIES), collection(STATE), collection(BELL));
-        Self { database, entries, state, bell, server: server.into(), in_the_clear: None, direct: false, timeout }
+        Self {
+            database,
+            entries,
+            state,
+            bell,
+            server: server.into(),
+            in_the_clear: None,
+            unverified: None,
+            direct: false,
+            timeout,
+        }
     }
 
     /// A command of a step.

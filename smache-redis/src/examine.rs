@@ -26,15 +26,31 @@ impl Link {
         }
         let (values, _) = self.read(&sections).await?;
         let info = Info::of(values, self.server())?;
-        let in_the_clear = match self.client().get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, _) => is_remote(host),
-            _ => false,
-        };
-        Ok(judge(&info, self.server(), in_the_clear, holds))
+        Ok(judge(&info, self.server(), Way::to(self.client().get_connection_info().addr()), holds))
     }
 }
 
-fn judge(info: &Info, server: &str, in_the_clear: bool, holds: Holds) -> Examination {
+/// What others can do on the way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Safe,
+    /// Read along.
+    Clear,
+    /// Answer in its place.
+    Unverified,
+}
+
+impl Way {
+    fn to(address: &ConnectionAddr) -> Self {
+        match address {
+            ConnectionAddr::Tcp(host, _) if is_remote(host) => Self::Clear,
+            ConnectionAddr::TcpTls { host, insecure: true, .. } if is_remote(host) => Self::Unverified,
+            _ => Self::Safe,
+        }
+    }
+}
+
+fn judge(info: &Info, server: &str, way: Way, holds: Holds) -> Examination {
     let version = info.field("redis_version").unwrap_or("of an unknown version");
     let number = |name| info.field(name).and_then(|value| value.parse::<f64>().ok());
     let policy = info.field("maxmemory_policy").unwrap_or("noeviction");
@@ -45,7 +61,10 @@ fn judge(info: &Info, server: &str, in_the_clear: bool, holds: Holds) -> Examina
             let problem = format!("the server evicts any key (`{policy}`), bookkeeping included");
             Finding::new(Severity::Danger, problem, "set `maxmemory-policy` to `noeviction`")
         })
-        .finding(in_the_clear, || Finding::in_the_clear("use TLS: `rediss://…`"))
+        .finding(way == Way::Clear, || Finding::in_the_clear("use TLS: `rediss://…`"))
+        .finding(way == Way::Unverified, || {
+            Finding::unverified("leave `#insecure` away from the URL, and give the server a certificate of its name")
+        })
         .finding(info.field("rdb_last_bgsave_status") == Some("err"), || {
             let problem = "the last snapshot failed, so that the server may refuse writes";
             Finding::new(Severity::Warning, problem, "make room on its disk, or see its log")
@@ -79,8 +98,8 @@ fn judge(info: &Info, server: &str, in_the_clear: bool, holds: Holds) -> Examina
 mod tests {
     use super::*;
 
-    fn found(info: &str, in_the_clear: bool) -> Vec<(Severity, String)> {
-        let examination = judge(&Info::from(info.to_owned()), "db:6379", in_the_clear, Holds::Results);
+    fn found(info: &str, way: Way) -> Vec<(Severity, String)> {
+        let examination = judge(&Info::from(info.to_owned()), "db:6379", way, Holds::Results);
         assert_eq!(examination.what, "Redis 7.0.15 at db:6379");
         examination
             .findings
@@ -94,14 +113,14 @@ mod tests {
 
     #[test]
     fn a_durable_server_on_this_machine_has_nothing_against_it() {
-        assert_eq!(found(GOOD, false), []);
+        assert_eq!(found(GOOD, Way::Safe), []);
     }
 
     #[test]
     fn data_that_are_lost_with_the_server_are_worse_than_results() {
         let info = Info::from(GOOD.replace("aof_enabled:1", "aof_enabled:0").replace("maxmemory:0", "maxmemory:110"));
         let severities = |holds| {
-            let findings = judge(&info, "db:6379", false, holds).findings;
+            let findings = judge(&info, "db:6379", Way::Safe, holds).findings;
             findings.into_iter().map(|finding| (finding.severity, finding.fix)).collect::<Vec<_>>()
         };
         let (results, data) = (severities(Holds::Results), severities(Holds::Data));
@@ -118,11 +137,29 @@ mod tests {
             (("status:ok", "status:err"), Severity::Warning, "disk"),
         ];
         for ((good, bad), severity, fix) in table {
-            let found = found(&GOOD.replace(good, bad), false);
+            let found = found(&GOOD.replace(good, bad), Way::Safe);
             assert_eq!((found.len(), found[0].0), (1, severity), "{bad}");
             assert!(found[0].1.contains(fix), "{found:?}");
         }
-        let clear = found(GOOD, true);
+        let clear = found(GOOD, Way::Clear);
         assert!(clear.len() == 1 && clear[0].0 == Severity::Danger && clear[0].1.contains("rediss://"), "{clear:?}");
+        let unverified = found(GOOD, Way::Unverified);
+        assert!(unverified.len() == 1 && unverified[0].0 == Severity::Danger, "{unverified:?}");
+        assert!(unverified[0].1.contains("not verified") && unverified[0].1.contains("#insecure"), "{unverified:?}");
+    }
+
+    #[test]
+    fn a_way_is_safe_where_it_is_verified_or_stays_on_this_machine() {
+        let tls =
+            |host: &str, insecure| ConnectionAddr::TcpTls { host: host.into(), port: 6379, insecure, tls_params: None };
+        for (address, way) in [
+            (ConnectionAddr::Tcp("db.example.org".into(), 6379), Way::Clear),
+            (ConnectionAddr::Tcp("localhost".into(), 6379), Way::Safe),
+            (tls("db.example.org", true), Way::Unverified),
+            (tls("db.example.org", false), Way::Safe),
+            (tls("localhost", true), Way::Safe),
+        ] {
+            assert_eq!(Way::to(&address), way, "{address:?}");
+        }
     }
 }

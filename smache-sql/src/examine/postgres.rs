@@ -5,7 +5,7 @@ use std::time::Duration;
 use smache_core::{Examination, Finding, Severity, Token, is_remote};
 use sqlx::{
     Row,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode},
 };
 
 /// What a server is asked. All of it may be seen by every role.
@@ -52,9 +52,16 @@ impl Server {
 
     /// How the server keeps what it acknowledged, and whether anybody on the way can read it.
     pub(crate) fn judge(&self, examination: Examination, options: &PgConnectOptions) -> Examination {
-        let in_the_clear = !self.encrypted && options.get_socket().is_none() && is_remote(options.get_host());
+        let remote = options.get_socket().is_none() && is_remote(options.get_host());
+        // `prefer` and `require` encrypt without a look at the certificate.
+        let verifies = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
         examination
-            .finding(in_the_clear, || Finding::in_the_clear("set `sslmode=verify-full` in the URL"))
+            .finding(remote && !self.encrypted, || Finding::in_the_clear("set `sslmode=verify-full` in the URL"))
+            .finding(remote && self.encrypted && !verifies, || {
+                Finding::unverified(
+                    "set `sslmode=verify-full` in the URL, and `sslrootcert` for an authority of your own",
+                )
+            })
             .finding(!self.synced, || {
                 let problem =
                     "the server does not wait for its disk: a power cut may lose or damage what it acknowledged";
@@ -136,7 +143,6 @@ mod tests {
     fn whatever_is_unsafe_is_found_with_its_fix() {
         assert_eq!(found(&good(), "localhost"), []);
         assert_eq!(found(&good(), "/run/postgresql"), []);
-        assert_eq!(found(&Server { encrypted: true, ..good() }, "db.example.org"), []);
         let table = [
             (good(), "db.example.org", Severity::Danger, "sslmode"),
             (Server { synced: false, ..good() }, "localhost", Severity::Danger, "fsync"),
@@ -148,6 +154,24 @@ mod tests {
             let [finding] = &found(&server, host)[..] else { panic!("{server:?}") };
             assert_eq!(finding.severity, severity, "{finding:?}");
             assert!(finding.fix.contains(fix), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn tls_that_verifies_nothing_is_found() {
+        let encrypted = Server { encrypted: true, ..good() };
+        let found = |mode, host: &str| {
+            let options = PgConnectOptions::new_without_pgpass().host(host).ssl_mode(mode);
+            encrypted.judge(Examination::new("a server"), &options).findings
+        };
+        for mode in [PgSslMode::Allow, PgSslMode::Prefer, PgSslMode::Require] {
+            let [finding] = &found(mode, "db.example.org")[..] else { panic!("{mode:?} verifies nothing") };
+            assert!(finding.severity == Severity::Danger && finding.problem.contains("not verified"), "{finding:?}");
+            assert!(finding.fix.contains("sslmode=verify-full"), "{finding:?}");
+            assert_eq!(found(mode, "localhost"), []);
+        }
+        for mode in [PgSslMode::VerifyCa, PgSslMode::VerifyFull] {
+            assert_eq!(found(mode, "db.example.org"), []);
         }
     }
 
