@@ -64,6 +64,8 @@ end
 -- Queued jobs stand in one line a lane and priority, ordered by due; `q:p:<lane>` knows the priorities of the lines.
 -- `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
 local PRIORITY = 4
+-- Workers look by themselves some time, mostly each second: what is due later needs no ring.
+local SOON = 10000
 local rung = false
 local known_lines = {}
 
@@ -88,7 +90,8 @@ local function stand_in_line(id, was, lane, priority, due)
         if was then call('ZREM', PREFIX .. 'q:i', was .. id) end
         add_later(PREFIX .. 'q:i', 0, 'q' .. id)
     end
-    if due <= NOW then rung = true end
+    -- One that is due soon too: a worker that sleeps until another time has to know of it.
+    if due <= NOW + SOON then rung = true end
 end
 
 -- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays buried. Without

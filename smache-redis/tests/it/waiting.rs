@@ -52,6 +52,32 @@ async fn all_who_wait_share_one_subscription_and_all_are_woken() {
 }
 
 #[tokio::test]
+async fn a_job_for_soon_wakes_workers_that_would_sleep_longer() {
+    let server = RedisServer::start().await;
+    let redis = Redis::connect(server.url()).await.expect("the private Redis");
+    let queue = redis.queue(&random_namespace()).expect("a queue");
+    queue.wait(SOON).await.expect("the first wait ends when the subscription holds");
+    let waiting = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.wait(LONG).await }
+    });
+    // Who came too late for one ring is woken by the next.
+    timeout(SOON, async {
+        for number in 1.. {
+            let later = NewJob { delay: Duration::from_secs(5), ..NewJob::now(id(number), Lane::Recompute) };
+            queue.enqueue(&[later]).await.expect("enqueue");
+            if waiting.is_finished() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it looks when the job is due");
+    waiting.await.expect("it does not panic").expect("wait");
+}
+
+#[tokio::test]
 async fn what_rings_between_two_waits_is_not_slept_through() {
     let server = RedisServer::start().await;
     let redis = Redis::connect(server.url()).await.expect("the private Redis");
