@@ -11,6 +11,7 @@ type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Harness<R> {
     role: R,
     advance: Box<dyn Fn(Duration) -> Step + Send + Sync>,
+    by_hand: bool,
     new_incarnation: Option<Box<dyn Fn() -> Step + Send + Sync>>,
     guard: Option<Box<dyn Any + Send + Sync>>,
     many: u32,
@@ -72,7 +73,7 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn new(role: R) -> Self {
         let advance = Box::new(|by| Box::pin(tokio::time::sleep(by)) as Step);
-        Self { role, advance, new_incarnation: None, guard: None, many: 10_000, one_in: 1 }
+        Self { role, advance, by_hand: false, new_incarnation: None, guard: None, many: 10_000, one_in: 1 }
     }
 
     /// The same with another way to let time pass, for example a clock that is moved by hand.
@@ -82,6 +83,7 @@ impl<R> Harness<R> {
         F: Future<Output = ()> + Send + 'static,
     {
         self.advance = Box::new(move |by| Box::pin(advance(by)));
+        self.by_hand = true;
         self
     }
 
@@ -140,6 +142,12 @@ impl<R> Harness<R> {
     /// Lets at least that much time pass for the role.
     pub async fn advance(&self, by: Duration) {
         (self.advance)(by).await;
+    }
+
+    /// Whether the time of the role is moved by hand ([`with_advance`](Self::with_advance)), so that a long time costs none.
+    #[must_use]
+    pub fn is_moved_by_hand(&self) -> bool {
+        self.by_hand
     }
 
     /// Makes the server another incarnation.

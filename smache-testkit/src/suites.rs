@@ -52,6 +52,7 @@ macro_rules! store_suite {
                 nothing_changes_nothing,
                 entries_that_need_a_job_are_reported,
                 many_dependants_go_stale_in_pages,
+                attempt_that_is_given_up_ends_no_other,
             ],
             store::graph: [
                 trace_shows_what_an_entry_depends_on,

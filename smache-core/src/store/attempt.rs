@@ -46,6 +46,15 @@ impl Attempt {
         &self.0
     }
 
+    /// What sorts before the names of all attempts of the same feed and not before those of another one, for stores that look
+    /// for them in a range.
+    #[must_use]
+    pub fn first_of_feed(&self) -> [u8; Self::LEN] {
+        let mut first = [0; Self::LEN];
+        first[..FEED].copy_from_slice(&self.0[..FEED]);
+        first
+    }
+
     /// Whether this attempt, at its end, withdraws the mark of that name: its own, or one of an earlier attempt of the
     /// same feed.
     #[must_use]
@@ -96,5 +105,6 @@ mod tests {
             assert_eq!(one.ends(mark.as_bytes()), ends, "{one:?} of {mark:?}");
         }
         assert_ne!(Attempt::next(None), reported);
+        assert!(earlier.first_of_feed() < *earlier.as_bytes() && later.first_of_feed() == successor.first_of_feed());
     }
 }

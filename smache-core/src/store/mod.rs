@@ -145,6 +145,9 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
     /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`
+    /// - MUST keep what one [`Attempt`] has announced until that attempt, a later one of the same feed or a whole walk of upkeep
+    ///   is at its end, whatever else is given up, done again or at its walk meanwhile
+    ///   `attempt_that_is_given_up_ends_no_other`
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated>;
 
     /// Everything at once, in one step: a new epoch. [`maintain`](Self::maintain) then marks the entries, page by page.

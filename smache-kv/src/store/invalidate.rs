@@ -78,13 +78,9 @@ pub(super) async fn invalidate(space: &Space, invalidation: &Invalidation) -> Re
         First::Announced(life, deadline) => (life, AtomicU64::new(deadline)),
     };
     let (mut marked, mut jobs) = (0, Vec::new());
+    let walk = Walk { life: &life, announced: Some((invalidation, attempt, &deadline)) };
     for hit in &invalidation.hits {
-        let page = |step: &mut Step<'_>| {
-            step.check_life(&life)?;
-            step.renew_marks(&invalidation.hits, attempt, &deadline);
-            Ok(())
-        };
-        let of_hit = mark_dependants(space, hit, page).await?;
+        let of_hit = mark_dependants(space, hit, walk).await?;
         marked += of_hit.marked;
         jobs.extend(of_hit.jobs);
     }
@@ -101,20 +97,25 @@ pub(super) async fn invalidate(space: &Space, invalidation: &Invalidation) -> Re
     Ok(Invalidated { clock: last.clock, marked: marked + last.marked, jobs })
 }
 
+/// What each page of a walk looks at first.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    /// On which incarnation it began.
+    pub(super) life: &'a Incarnation,
+    /// What its author has announced, and until when.
+    pub(super) announced: Option<(&'a Invalidation, Attempt, &'a AtomicU64)>,
+}
+
 /// Marks the dependants of one dependency, page by page. `clock` of the answer is not set.
-pub(super) async fn mark_dependants(
-    space: &Space,
-    hit: &Hit,
-    check: impl Fn(&mut Step<'_>) -> Result<()> + Send + Sync,
-) -> Result<Invalidated> {
+pub(super) async fn mark_dependants(space: &Space, hit: &Hit, walk: Walk<'_>) -> Result<Invalidated> {
     let mut all = Invalidated::default();
     let mut range = Some(space.keys.range(Role::Edge, &[hit.dependency.as_bytes()]));
     while let Some(rest) = range {
         let (page, next) = space
             .write(|step| {
-                let (rest, check) = (&rest, &check);
+                let rest = &rest;
                 Box::pin(async move {
-                    check(step)?;
+                    step.go_on(walk).await?;
                     step.mark_page(hit, rest).await
                 })
             })
@@ -127,6 +128,18 @@ pub(super) async fn mark_dependants(
 }
 
 impl Step<'_> {
+    /// A leader that was replaced walks no further, and announces nothing again.
+    async fn go_on(&mut self, walk: Walk<'_>) -> Result<()> {
+        self.check_life(walk.life)?;
+        if let Some((invalidation, attempt, deadline)) = walk.announced {
+            if let Some(step) = &invalidation.step {
+                self.check_step(step).await?;
+            }
+            self.renew_marks(&invalidation.hits, attempt, deadline);
+        }
+        Ok(())
+    }
+
     fn check_life(&mut self, life: &Incarnation) -> Result<()> {
         if self.incarnation == *life {
             return Ok(());

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use smache_core::{Dependency, EntryId, Hit, Maintained, Result, Staleness};
+use smache_core::{Dependency, EntryId, Hit, Incarnation, Maintained, Result, Staleness};
 
 use super::{
     commit::DAMAGED,
-    invalidate::{Mark, Target, mark_dependants},
+    invalidate::{Mark, Target, Walk, mark_dependants},
 };
 use crate::{codec::number, error::corrupt, keys::Role, space::Space, step::Step};
 
@@ -39,12 +39,14 @@ enum Task {
     Repair,
 }
 
-/// Does the invalidations again whose author died half-way.
+/// Does the invalidations again whose author died half-way, under the marks that it left. Also those of a feed: its leader
+/// may be alive and late, but what changed was there before the mark was, so that a whole walk which began after the mark
+/// was seen has found every dependant of it. Only that mark goes at the end; one that was renewed has another key.
 async fn redo(space: &Space, limit: usize, done: &mut Maintained) -> Result<()> {
-    let overdue = space.read(|step| Box::pin(step.overdue(limit))).await?;
+    let (life, overdue) = space.read(|step| Box::pin(step.overdue(limit))).await?;
     for mark in &overdue {
         let hit = Hit { dependency: mark.dependency, cause: Arc::clone(&mark.cause) };
-        let marked = mark_dependants(space, &hit, |_| Ok(())).await?;
+        let marked = mark_dependants(space, &hit, Walk { life: &life, announced: None }).await?;
         space
             .write(|step| {
                 Box::pin(async move {
@@ -74,10 +76,12 @@ impl Step<'_> {
         Ok(done)
     }
 
-    async fn overdue(&mut self, limit: usize) -> Result<Vec<Mark>> {
+    async fn overdue(&mut self, limit: usize) -> Result<(Incarnation, Vec<Mark>)> {
         let range = self.keys().up_to(Role::Mark, &[], self.now.as_millis());
         let marks = self.scan(&range, limit).await?;
-        marks.iter().map(|(key, cause)| self.mark_of(key, cause).ok_or_else(|| corrupt("a mark", key))).collect()
+        let mark = |(key, cause)| self.mark_of(key, cause).ok_or_else(|| corrupt("a mark", key));
+        let marks = marks.iter().map(|(key, cause)| mark((key, cause))).collect::<Result<_>>()?;
+        Ok((self.incarnation.clone(), marks))
     }
 
     async fn expire(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {

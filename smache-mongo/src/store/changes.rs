@@ -14,7 +14,7 @@ use std::{
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
-    Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, SourceVouch, Timestamp, Token,
+    Attempt, Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result, SourceVouch, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -60,6 +60,8 @@ struct Marks {
 /// A change that is written down.
 pub(super) struct Announced {
     nonces: Vec<Bson>,
+    /// What finds the announcements of earlier attempts of the same feed that this one has done with.
+    earlier: Option<Document>,
     /// When its deadline was moved for the last time.
     renewed: Instant,
 }
@@ -78,7 +80,7 @@ impl Inner {
         }
         let (mut announced, mut done) = (None, Done::default());
         if happened {
-            let mut change = self.announce(hits, entries).await?;
+            let mut change = self.announce(hits, entries, step.as_ref()).await?;
             self.mark_all(&mut change, hits, entries, &mut done).await?;
             announced = Some(change);
         }
@@ -106,9 +108,20 @@ impl Inner {
     }
 
     /// Writes a change down, before anything is done about it.
-    pub(super) async fn announce(&self, hits: &[Hit], entries: &[EntryId]) -> Result<Announced> {
+    async fn announce(&self, hits: &[Hit], entries: &[EntryId], step: Option<&FeedStep>) -> Result<Announced> {
         let count = hits.len().max(entries.len()).div_ceil(ANNOUNCED).max(1);
-        let mut announced = Announced { nonces: Vec::new(), renewed: Instant::now() };
+        let first = Attempt::next(step);
+        let earlier = step.map(|_| {
+            let all: Vec<Bson> = hits.iter().map(|hit| self.keys.changed(&hit.dependency)).collect();
+            let from = self.keys.change(&first.first_of_feed());
+            doc! {
+                "_id": { "$gte": from, "$lt": self.keys.change(first.as_bytes()) },
+                "k": i64::MAX,
+                "ids": [],
+                "$expr": { "$setIsSubset": ["$deps", literal(all)] },
+            }
+        });
+        let mut announced = Announced { nonces: Vec::new(), earlier, renewed: Instant::now() };
         for place in 0..count {
             let dependencies = hits.chunks(ANNOUNCED).nth(place).unwrap_or_default();
             let entries = entries.chunks(ANNOUNCED).nth(place).unwrap_or_default();
@@ -121,7 +134,8 @@ impl Inner {
                     .map(|hit| self.keys.changed(&hit.dependency)),
             );
             let ids: Vec<Bson> = entries.iter().map(|id| self.keys.entry(id)).collect();
-            let nonce = self.keys.change(Token::random().as_bytes());
+            let attempt = if place == 0 { first } else { Attempt::next(step) };
+            let nonce = self.keys.change(attempt.as_bytes());
             let written = doc! { "$set": {
                 "n": self.keys.number, "k": i64::MAX, "until": after(DEADLINE), "deps": literal(keys), "ids": literal(ids),
             } };
@@ -133,15 +147,16 @@ impl Inner {
         Ok(announced)
     }
 
-    /// The change is over, and has the clock of its end.
+    /// The change is over, and has the clock of its end. A leader's earlier tries at it are over as well.
     pub(super) async fn finish(&self, change: &Announced, clock: u64) -> Result<()> {
-        let filter = doc! { "_id": { "$in": change.nonces.clone() } };
+        let own = doc! { "_id": { "$in": change.nonces.clone() } };
         let update = doc! { "$set": { "k": number(clock) }, "$unset": { "until": "", "ids": "" } };
         // One that somebody else has finished and trimmed is not there any more.
         let finishing = async {
-            match change.nonces.as_slice() {
-                [nonce] => self.link.state.update_one(doc! { "_id": nonce }, update).await,
-                _ => self.link.state.update_many(filter, update).await,
+            match (change.nonces.as_slice(), &change.earlier) {
+                ([nonce], None) => self.link.state.update_one(doc! { "_id": nonce }, update).await,
+                (_, None) => self.link.state.update_many(own, update).await,
+                (_, Some(earlier)) => self.link.state.update_many(doc! { "$or": [own, earlier.clone()] }, update).await,
             }
         };
         self.link.run("invalidate", finishing).await.map(drop)
@@ -315,14 +330,16 @@ impl Inner {
         dependencies: &[Dependency],
         entries: &[EntryId],
     ) -> Result<Vec<EntryId>> {
-        // Others that find it late leave it alone now, and so does this one if its author has renewed it meanwhile.
+        // Others that find it late leave it alone now, and so does this one if its author has renewed it meanwhile. An author
+        // that is only late may go on beside this: what changed was there before it was written down, so that this walk
+        // finds every dependant, whoever leads the feed by now.
         let filter = doc! { "_id": nonce.clone(), "k": i64::MAX, "until": until };
         let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
         let taking = async { self.link.state.update_one(filter, update).await };
         if self.link.run("maintain", taking).await?.matched_count == 0 {
             return Ok(Vec::new());
         }
-        let mut change = Announced { nonces: vec![nonce], renewed: Instant::now() };
+        let mut change = Announced { nonces: vec![nonce], earlier: None, renewed: Instant::now() };
         let hit = |dependency: &Dependency| Hit { dependency: *dependency, cause: "unfinished invalidation".into() };
         let hits: Vec<Hit> = dependencies.iter().map(hit).collect();
         let mut done = Done::default();

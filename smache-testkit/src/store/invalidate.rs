@@ -1,6 +1,8 @@
 //! Changes.
 
-use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness};
+use std::{sync::Arc, time::Duration};
+
+use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness, Used, Via};
 
 use crate::{StoreHarness, steps::*};
 
@@ -150,4 +152,59 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
     // When it has returned nothing of it is left: a new run is not disturbed.
     compute(&**store, id(0), "new", &[direct("a")]).await;
     assert!(is_fresh(&**store, id(0)).await);
+}
+
+/// Longer than the longest time that a store leaves to an attempt which says nothing.
+const LATE: Duration = Duration::from_secs(35);
+
+/// A leader gives its first attempt at a change up, in the middle of the walk, and is at its second one when upkeep does the
+/// first again: all that commits meanwhile meets the mark of the second, also behind the pages that it has walked. What upkeep
+/// does again where an author is only late ends nothing too early either.
+pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
+    let (store, many) = (harness.role(), harness.many().div_ceil(4));
+    let kids = ids(0..many);
+    compute_many(store, &kids, &[direct("a")]).await;
+    let leader = vouching(&**store, "feed", &["users"]).await;
+    let step = leader.step(&**store, &["users"], 2).await;
+    let attempt = || {
+        let (store, batch) = (Arc::clone(store), Invalidation { step: Some(step.clone()), ..changes_of(&["a"]) });
+        tokio::spawn(async move { store.invalidate(batch).await })
+    };
+    let first = attempt();
+    while !first.is_finished() && store.stats().await.expect("stats").stale == 0 {}
+    first.abort();
+
+    let second = attempt();
+    let mut of_old_kids = Vec::new();
+    for number in 0.. {
+        let (parent, kid) = (id(many + number), kids[(number as usize * 7_919) % kids.len()]);
+        let run = begin(&**store, parent).await;
+        let of_old = is_fresh(&**store, kid).await;
+        let used = [child("a"), Used { dependency: Dependency::entry(&kid), via: Via::Child }];
+        commit(&**store, run.value("made of a kid", &used)).await;
+        if of_old {
+            of_old_kids.push(parent);
+        }
+        if matches!(number, 3 | 9) && harness.is_moved_by_hand() {
+            harness.advance(LATE).await;
+        }
+        if number % 4 == 3 {
+            store.maintain(100).await.expect("maintain");
+        }
+        if second.is_finished() {
+            break;
+        }
+    }
+    second.await.expect("no panic").expect("the second attempt comes to its end");
+    for parent in of_old_kids {
+        assert!(
+            !is_fresh(&**store, parent).await,
+            "{parent} is of a value from before the change, which is acknowledged"
+        );
+    }
+    for kid in kids {
+        assert!(!is_fresh(&**store, kid).await, "{kid} is from before the change");
+    }
+    compute(&**store, id(0), "new", &[direct("a")]).await;
+    assert!(is_fresh(&**store, id(0)).await, "nothing is left of either attempt");
 }

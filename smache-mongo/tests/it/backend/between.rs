@@ -2,15 +2,19 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
-use mongodb::bson::Document;
+use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use smache_core::{Backend, CommitOutcome, Invalidation, SourceVouch};
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
-use super::support::{Own, begin, change, compute, direct, id, lead, namespace, users};
+use super::support::{Own, begin, change, compute, direct, fresh, id, lead, look, namespace, users};
 
 /// Does something to its end where nothing can be awaited, on a runtime of several threads.
 fn meanwhile<T>(doing: impl Future<Output = T>) -> T {
@@ -213,4 +217,42 @@ async fn call_that_is_given_up_leaves_no_dropped_database_without_indexes() {
     while !(has("smache_entries", "smache_purge").await && has("smache_state", "smache_clocks").await) {
         assert!(Instant::now() < deadline, "the indexes are made");
     }
+}
+
+/// An author that is only late says so again while upkeep is about to do its change again.
+#[tokio::test(flavor = "multi_thread")]
+async fn change_that_its_author_renews_is_left_to_it() {
+    let own = Own::new().await;
+    let plain = own.mongo.store(&namespace("shop")).expect("a store");
+    compute(&*plain, id(1), "one", &[direct("a")]).await;
+    let state = own.raw("smache_state");
+    let entry = own.only_entry().await;
+    let bytes = |edge: &Bson| match edge {
+        Bson::Binary(edge) => edge.bytes.clone(),
+        edge => panic!("{edge}"),
+    };
+    let edge = bytes(&entry.get_array("deps").expect("edges")[0]);
+    let generic = |bytes: &[u8]| Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() };
+    let written = doc! {
+        "_id": generic(&[&edge[..8], &[7; 16]].concat()), "n": entry.get_i64("n").expect("a number"), "k": i64::MAX,
+        "until": 1_i64, "deps": [generic(&edge[..24])], "ids": [],
+    };
+    state.insert_one(written).await.expect("an insert");
+    let renewed = Arc::new(AtomicBool::new(false));
+    let mongo = own
+        .told({
+            let renewed = renewed.clone();
+            move |name, command| {
+                if updates(name, command, "smache_state", "until") && !renewed.swap(true, Ordering::SeqCst) {
+                    let later = doc! { "$set": { "until": i64::MAX } };
+                    meanwhile(async { state.update_one(doc! { "k": i64::MAX }, later).await }).expect("an update");
+                }
+            }
+        })
+        .await;
+    let upkeep = mongo.store(&namespace("shop")).expect("a store");
+    upkeep.maintain(100).await.expect("maintain");
+    assert!(renewed.load(Ordering::SeqCst), "upkeep was about to take it over");
+    assert_eq!(look(&*plain, id(1)).await, fresh("one"), "its author marks it");
+    assert!(begin(&*plain, id(1)).await.begun.pending, "and ends it");
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
-use smache_core::{Backend, CommitOutcome, Dependency, Lane, Reserve, Token};
+use smache_core::{Attempt, Backend, CommitOutcome, Dependency, FeedId, FeedStep, Invalidation, Lane, Reserve, Token};
 
 use super::support::{
-    LONG, Own, PAUSE, SHORT, begin, begin_for, change, compute, direct, fresh, id, look, namespace, stale,
+    LONG, Own, PAUSE, SHORT, begin, begin_for, change, compute, direct, fresh, id, lead, look, namespace, stale,
 };
 
 fn binary(bytes: &[u8]) -> Bson {
@@ -40,10 +40,14 @@ async fn put_beside(own: &Own, name: &str) {
 
 /// What the first command of an invalidation does: the change is announced, with a deadline that is over.
 async fn announce(own: &Own) {
+    announce_as(own, Token::random().as_bytes()).await;
+}
+
+async fn announce_as(own: &Own, name: &[u8]) {
     let entry = own.only_entry().await;
     let edge = edge(&entry);
     let late = DateTime::now().timestamp_millis() - 60_000;
-    let nonce = [&edge[..8], Token::random().as_bytes()].concat();
+    let nonce = [&edge[..8], name].concat();
     let change = doc! {
         "_id": binary(&nonce), "n": entry.get_i64("n").expect("a number"), "k": i64::MAX, "until": late,
         "deps": [binary(&edge[..24])], "ids": [],
@@ -147,6 +151,24 @@ async fn upkeep_finishes_an_invalidation_whose_author_died() {
     assert_eq!(store.maintain(100).await.expect("maintain").redone, 0, "once is enough");
     compute(&*store, id(1), "two", &[direct("a")]).await;
     assert_eq!(look(&*store, id(1)).await, fresh("two"));
+}
+
+/// The next try of a leader ends what the one before has announced, and nothing of others.
+#[tokio::test]
+async fn next_try_of_a_feed_ends_what_the_one_before_announced() {
+    let own = Own::new().await;
+    let store = own.mongo.store(&namespace("shop")).expect("a store");
+    compute(&*store, id(1), "one", &[direct("a")]).await;
+    let step = lead(&*store).await.step(&*store, 2).await;
+    let others = FeedStep { feed: FeedId::new("another").expect("a name"), ..step.clone() };
+    let unfinished = async || own.raw("smache_state").count_documents(doc! { "k": i64::MAX }).await.expect("a count");
+    for attempt in [Attempt::next(Some(&step)), Attempt::next(Some(&others)), Attempt::next(None)] {
+        announce_as(&own, attempt.as_bytes()).await;
+    }
+    store.invalidate(Invalidation { step: Some(step.clone()), ..change("b") }).await.expect("another change");
+    assert_eq!(unfinished().await, 3, "it says nothing of what the first try was about");
+    store.invalidate(Invalidation { step: Some(step), ..change("a") }).await.expect("the next try");
+    assert_eq!(unfinished().await, 2, "those of another feed and of an application are left");
 }
 
 /// The answer to a reservation is lost, and the worker asks again: nobody has crashed.
