@@ -35,6 +35,28 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
     /// Equal for equal values, whatever the order of their maps.
     pub(crate) hash: [u8; 16],
+    /// See [`form`].
+    pub(crate) form: [u8; 8],
+}
+
+/// A hash of a value that is another one when its type writes more or fewer fields than the one that it was stored by, for
+/// types that hide their shape. Equal for equal values, whatever the order of their sets.
+pub(crate) fn form<T: Serialize>(value: &T) -> [u8; 8] {
+    // Not a number has no canonical form.
+    let bytes = canonical::to_vec_as_typed(value, usize::MAX).ok().or_else(|| write(MESSAGE_PACK, value));
+    bytes.map(|bytes| form_of(&bytes)).unwrap_or_default()
+}
+
+fn form_of(bytes: &[u8]) -> [u8; 8] {
+    let mut counts = [0_u64; 256];
+    bytes.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+    let mut hasher = blake3::Hasher::new();
+    for count in counts {
+        hasher.update(&count.to_le_bytes());
+    }
+    let mut form = [0; 8];
+    form.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    form
 }
 
 /// Encodes a value so that decoding it gives an equal one.
@@ -72,7 +94,7 @@ pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T, codec: Codec, l
     if bytes.len() > limit {
         return Err(too_large(limit));
     }
-    Ok(Encoded { bytes: bytes.into(), hash })
+    Ok(Encoded { bytes: bytes.into(), hash, form: form_of(&canonical) })
 }
 
 fn encode_without_canonical<T: Serialize + DeserializeOwned>(value: &T, limit: usize) -> Result<Encoded> {
@@ -84,7 +106,7 @@ fn encode_without_canonical<T: Serialize + DeserializeOwned>(value: &T, limit: u
     if again.as_ref() != Some(&bytes) {
         return Err(unfaithful::<T>());
     }
-    Ok(Encoded { hash: hash(&bytes), bytes: bytes.into() })
+    Ok(Encoded { hash: hash(&bytes), form: form_of(&bytes), bytes: bytes.into() })
 }
 
 fn write<T: Serialize>(format: u8, value: &T) -> Option<Vec<u8>> {

@@ -20,6 +20,7 @@ mod ids;
 mod names;
 pub mod on;
 mod queue;
+mod shape;
 mod source;
 mod store;
 mod system;

@@ -148,5 +148,5 @@ async fn without_write_through_the_next_reader_computes_and_waits() -> Result<()
 fn the_name_of_the_function_is_the_id_unless_another_is_given() {
     let debug = format!("{:?}", news::declaration());
     assert!(debug.contains("\"news\""), "{debug}");
-    assert_ne!(news::declaration().key(), lazy_greeting::declaration().key());
+    assert_ne!(news::declaration().hash(), lazy_greeting::declaration().hash());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use smache::{Computed, ErrorKind, Result, State, computed, memory::Memory};
+use smache::{ErrorKind, Result, State, backend::FunctionKey, computed, memory::Memory};
 
 use crate::{
     probe::{Probe, Refused},
@@ -78,7 +78,7 @@ async fn equal_arguments_of_different_functions_are_different_entries() -> Resul
     let smache = World::memory().builder().register::<raw>().register::<also_raw>().register::<wide>().build().await?;
     let keys = [smache.key(&raw(7))?, smache.key(&also_raw(7))?, smache.key(&wide(7, 0))?, smache.key(&wide(0, 7))?];
     assert_eq!(HashSet::from(keys).len(), 4);
-    assert_eq!(keys[0].function(), raw::declaration().key());
+    assert_eq!(keys[0].function(), FunctionKey::of::<raw>());
     smache.get(raw(7)).await?;
     assert!(smache.peek(also_raw(7)).await?.is_none());
     Ok(())
@@ -243,6 +243,6 @@ async fn entries_of_sorted_and_hashed_maps_are_of_different_declarations() -> Re
     async fn hashed(of: HashMap<String, u32>) -> u32 {
         of.values().sum()
     }
-    assert_ne!(sorted::declaration().key(), hashed::declaration().key());
+    assert_ne!(FunctionKey::of::<sorted>(), FunctionKey::of::<hashed>());
     Ok(())
 }

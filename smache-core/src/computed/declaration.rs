@@ -1,12 +1,17 @@
 //! What a computed function says about itself.
 
-use std::time::Duration;
+use std::{
+    any::TypeId,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    time::Duration,
+};
 
 use super::{
     Computed,
     relation::{RawRelation, Relation},
 };
-use crate::{EntityType, Error, ErrorKind, Fields, FunctionId, FunctionKey, Result, SourceId};
+use crate::{EntityType, Error, ErrorKind, Fields, FunctionId, FunctionKey, Result, SourceId, shape::Shape};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,8 +29,8 @@ pub enum Role {
 
 /// The declaration of a computed function: its identity and what it reads.
 ///
-/// Its fingerprint is part of every key, so that a changed declaration neither serves a value of another shape nor
-/// keeps dependencies of old code.
+/// Its hash is part of every key ([`FunctionKey::of`]), so that a changed declaration neither serves a value of another
+/// shape nor keeps dependencies of old code.
 #[derive(Debug, Clone)]
 pub struct Declaration {
     pub(crate) id: &'static str,
@@ -35,7 +40,7 @@ pub struct Declaration {
     pub(crate) entities: Vec<&'static str>,
     pub(crate) sources: Vec<&'static str>,
     pub(crate) reads: Vec<&'static str>,
-    pub(crate) calls: Vec<&'static str>,
+    pub(crate) calls: Vec<Callee>,
     pub(crate) relations: Vec<RawRelation>,
     /// The stored names of the fields, of entities that are read in part.
     pub(crate) narrowed: Vec<(&'static str, Vec<&'static str>)>,
@@ -44,6 +49,68 @@ pub struct Declaration {
     pub(crate) write_through: bool,
     pub(crate) cache_errors: Option<Duration>,
     pub(crate) remove_on_permanent: bool,
+}
+
+/// A function that another one declares to call. Its declaration is asked for later: functions may call each other.
+#[derive(Clone, Copy)]
+pub(crate) struct Callee {
+    function: TypeId,
+    declaration: fn() -> Declaration,
+    identity: fn() -> [u8; 32],
+}
+
+impl Callee {
+    fn of<F: Computed>() -> Self {
+        Self { function: TypeId::of::<F>(), declaration: F::declaration, identity: identity::<F> }
+    }
+
+    pub(crate) fn id(&self) -> &'static str {
+        (self.declaration)().id
+    }
+}
+
+impl fmt::Debug for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// What a function is by itself: its declaration, and the shapes of its arguments and its result.
+fn identity<F: Computed>() -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&F::declaration().hash());
+    hasher.update(&Shape::of::<F::Args>().hash());
+    hasher.update(&Shape::of::<F::Output>().hash());
+    *hasher.finalize().as_bytes()
+}
+
+impl FunctionKey {
+    /// The identity of a function: the hash of its [`Declaration`], of the shapes of its arguments and its result, and of
+    /// the same of every function that it declares to call, directly or through others.
+    ///
+    /// The shape of a type is what serde stores of it, at every depth: the names of fields and variants, and the kinds of
+    /// what is in them. Names of types and the order of fields do not matter.
+    #[must_use]
+    pub fn of<F: Computed>() -> Self {
+        let mut called: BTreeMap<&'static str, [u8; 32]> = BTreeMap::new();
+        let mut seen = HashSet::from([TypeId::of::<F>()]);
+        let mut next = F::declaration().calls;
+        while let Some(callee) = next.pop() {
+            if seen.insert(callee.function) {
+                let declaration = (callee.declaration)();
+                called.insert(declaration.id, (callee.identity)());
+                next.extend(declaration.calls);
+            }
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&identity::<F>());
+        for identity in called.values() {
+            hasher.update(identity);
+        }
+        let mut key = [0; Self::LEN];
+        key.copy_from_slice(&hasher.finalize().as_bytes()[..Self::LEN]);
+        Self::from_bytes(key)
+    }
 }
 
 impl Declaration {
@@ -121,10 +188,11 @@ impl Declaration {
         self
     }
 
-    /// A function that it calls through [`Cx::get`](crate::Cx::get), for drawings.
+    /// A function that it calls through [`Cx::get`](crate::Cx::get): a new version of it is a new one of this function, and
+    /// drawings show it. Without it, results that were made of another version are stale instead, one by one.
     #[must_use]
     pub fn calls<F: Computed>(mut self) -> Self {
-        self.calls.push(F::declaration().id);
+        self.calls.push(Callee::of::<F>());
         self
     }
 
@@ -203,15 +271,15 @@ impl Declaration {
         Ok(())
     }
 
-    /// The hash of id, version and shape. Lifetimes of results and runs are not part of the shape.
+    /// The hash of what is declared. Lifetimes of results and runs do not count, nor what is called: [`FunctionKey::of`].
     #[must_use]
-    pub fn key(&self) -> FunctionKey {
+    pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        part(b"smache function 1");
+        part(b"smache function 2");
         part(self.id.as_bytes());
         part(&self.version.to_le_bytes());
         part(&(self.params.len() as u64).to_le_bytes());
@@ -240,9 +308,7 @@ impl Declaration {
             part(&(fields.len() as u64).to_le_bytes());
             fields.iter().for_each(|field| part(field.as_bytes()));
         }
-        let mut key = [0; FunctionKey::LEN];
-        key.copy_from_slice(&hasher.finalize().as_bytes()[..FunctionKey::LEN]);
-        FunctionKey::from_bytes(key)
+        *hasher.finalize().as_bytes()
     }
 }
 
@@ -262,9 +328,9 @@ mod tests {
             Declaration::new("f").param(Role::Raw, "u64").output("u32"),
         ];
         for other in others {
-            assert_ne!(base().key(), other.key(), "{other:?}");
+            assert_ne!(base().hash(), other.hash(), "{other:?}");
         }
         let same = base().ttl(Duration::from_secs(1)).timeout(Duration::from_secs(1)).write_through(false);
-        assert_eq!(base().key(), same.key());
+        assert_eq!(base().hash(), same.hash());
     }
 }

@@ -17,6 +17,7 @@ pub use self::{
 };
 pub(crate) use self::{
     call::Want,
+    declaration::Callee,
     failure::{Outages, panic_text},
     relation::RawRelation,
 };

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use super::Failure;
-use crate::{Cx, EntityKey, EntityType, Image, Result, SourceId};
+use crate::{Cx, EntityKey, EntityType, Image, Result, SourceId, shape::Shape};
 
 /// What an asynchronous relation answers.
 pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result<Vec<I>, Failure>> + Send + 'a>>;
@@ -16,11 +16,20 @@ pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result
 /// function: that is correct, and costs their recomputation.
 ///
 /// It must be a function of the entity, and of data whose changes have relations of their own.
+///
+/// # What counts as another relation
+///
+/// A leader of another release vouches for a relation only if it has the same one, and what counts is what can be seen of
+/// it: the function's id, both sources, the argument, the text of the map as written, the type of the ids that it leads to
+/// (integers of any width are one type), and its [`version`](Self::version). A map that calls a helper keeps its text when
+/// the helper maps otherwise: give it the next version then, as for a map that depends on a constant or on a field whose
+/// type changes.
 pub struct Relation<F, T> {
     pub(super) argument: usize,
     pub(super) text: &'static str,
     pub(super) map: Map,
     pub(super) reads: bool,
+    version: u32,
     of: PhantomData<fn(&F) -> T>,
 }
 
@@ -33,7 +42,7 @@ impl<F: EntityType, T: EntityType> Relation<F, T> {
     pub fn new(argument: usize, text: &'static str, map: impl Fn(&F) -> Vec<T::Id> + Send + Sync + 'static) -> Self {
         let map = move |image: &Image| keys::<T>(&map(&*image.get::<F>()?));
         let map: Map = Arc::new(move |_, image| Box::pin(std::future::ready(map(image))));
-        Self { argument, text, map, reads: false, of: PhantomData }
+        Self { argument, text, map, reads: false, version: 1, of: PhantomData }
     }
 
     /// A relation that may read: through the context it is given, whose reads are not tracked.
@@ -49,7 +58,15 @@ impl<F: EntityType, T: EntityType> Relation<F, T> {
                 keys::<T>(&ids)
             })
         });
-        Self { argument, text, map, reads: true, of: PhantomData }
+        Self { argument, text, map, reads: true, version: 1, of: PhantomData }
+    }
+
+    /// The version of what it maps: a new one when the same text leads elsewhere than before, because of a helper that it
+    /// calls. 1 unless it is said.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
     }
 }
 
@@ -127,7 +144,10 @@ pub(crate) struct RawRelation {
 impl RawRelation {
     pub(super) fn of<F: EntityType, T: EntityType>(function: &str, relation: Relation<F, T>) -> Self {
         let argument = relation.argument.to_string();
-        let parts = [function, F::SOURCE, T::SOURCE, &argument, relation.text].map(str::as_bytes);
+        let (version, ids) = (relation.version.to_string(), Shape::of_key::<T::Id>().hash());
+        let mut parts =
+            [function, F::SOURCE, T::SOURCE, &argument, relation.text, &version].map(str::as_bytes).to_vec();
+        parts.push(&ids);
         Self {
             id: SourceId::derived("r", &parts),
             from: F::SOURCE,

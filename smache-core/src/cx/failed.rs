@@ -1,13 +1,20 @@
 //! What is known of the reads of a run that failed.
 
+use std::collections::BTreeMap;
+
 use super::Tracked;
-use crate::{Dependency, Record, SourceId, Timestamp};
+use crate::{
+    Dependency, FunctionKey, Record, SourceId, Timestamp,
+    system::{Meta, NameHash},
+};
 
 /// What a run that failed had read, and when it had begun.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedReads {
     pub(super) leaves: Vec<Dependency>,
     pub(super) sources: Vec<SourceId>,
+    /// Every function that was called, directly or through others.
+    pub(super) called: BTreeMap<FunctionKey, NameHash>,
     pub(super) not_after: Option<Timestamp>,
     pub(super) tainted: bool,
     /// The clock of its begin: a change of what it read conflicts with a run that began later only from then on.
@@ -19,6 +26,7 @@ impl FailedReads {
         Self {
             leaves: tracked.used.keys().copied().collect(),
             sources: tracked.sources.iter().cloned().collect(),
+            called: tracked.called.clone(),
             not_after: tracked.not_after,
             tainted: tracked.tainted,
             started,
@@ -26,10 +34,11 @@ impl FailedReads {
     }
 
     /// What a run had read whose error is kept, and fresh: it is read as any other child is.
-    pub(crate) fn kept(record: &Record) -> Self {
+    pub(crate) fn kept(record: &Record, meta: &Meta) -> Self {
         Self {
             leaves: record.used.iter().map(|used| used.dependency).collect(),
             sources: record.entry.epochs.sources.iter().map(|(source, _)| source.clone()).collect(),
+            called: meta.called.iter().copied().collect(),
             not_after: record.entry.expires,
             tainted: false,
             started: u64::MAX,

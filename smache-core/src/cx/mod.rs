@@ -12,10 +12,10 @@ mod failed;
 pub(crate) use self::failed::FailedReads;
 use crate::{
     Capability, DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields,
-    Filter, Freshness, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
+    Filter, Freshness, FunctionKey, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
     on::DependsOn,
     source::{can, demand},
-    system::{Inner, Kid, Nest},
+    system::{Inner, Kid, Meta, NameHash, Nest},
 };
 
 /// The context of one run of a computed function. Cheap to clone.
@@ -38,6 +38,8 @@ pub(crate) struct Tracked {
     /// Those that nested calls depend on.
     inherited: BTreeSet<SourceId>,
     kids: Vec<Kid>,
+    /// Every function that was called, directly or through others.
+    called: BTreeMap<FunctionKey, NameHash>,
     not_after: Option<Timestamp>,
     /// The oldest state of the data that a nested call showed which did not stay fresh.
     oldest: Option<Timestamp>,
@@ -62,7 +64,8 @@ impl Tracked {
     }
 
     /// The result of a nested call: its leaves are the parent's own from now on, and it ends no later than the child.
-    pub(crate) fn child(&mut self, kid: Kid, record: &Record) {
+    pub(crate) fn child(&mut self, kid: Kid, record: &Record, meta: &Meta) {
+        self.called.extend(meta.called.iter().copied());
         let leaves = record.used.iter().map(|used| used.dependency);
         for dependency in leaves.chain([Dependency::entry(&kid.id)]) {
             self.used.entry(dependency).or_insert(Via::Child);
@@ -128,12 +131,22 @@ impl Tracked {
                 self.inherited.insert(source.clone());
             }
         }
+        self.called.extend(&reads.called);
         self.not_after = [self.not_after, reads.not_after].into_iter().flatten().min();
         self.tainted |= reads.tainted || started.is_some_and(|started| reads.began_before(started));
     }
 
     pub(crate) fn is_tainted(&self) -> bool {
         self.tainted
+    }
+
+    /// A function is called, whatever comes of it.
+    pub(crate) fn calls(&mut self, (function, name): (FunctionKey, NameHash)) {
+        self.called.insert(function, name);
+    }
+
+    pub(crate) fn called(&self) -> Vec<(FunctionKey, NameHash)> {
+        self.called.iter().map(|(&function, &name)| (function, name)).collect()
     }
 
     pub(crate) fn kids(&self) -> &[Kid] {

@@ -2,37 +2,40 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Field, Part};
-use crate::{EntityType, Image, Result, SourceId};
+use crate::{EntityType, Image, Result, SourceId, shape::Shape};
 
 /// Fields by which predicates find the entities of a type: what `#[entity(index)]` declares.
 ///
 /// It is not an index of the database. A change is looked at through every index of its type, and hits the predicates
 /// whose values the entity has, or had, in the fields of the index.
+///
+/// A leader of another release vouches for an index only if the types of its fields are the same to a predicate: integers of
+/// any width are one type, and an `Option` of a type is another one than the type.
 pub struct Index<T> {
-    parts: Vec<Part<T>>,
+    parts: Vec<(Part<T>, [u8; 32])>,
 }
 
 impl<T: EntityType> Index<T> {
     /// An index of one field.
     #[must_use]
-    pub fn on<V: Serialize + 'static>(field: Field<T, V>) -> Self {
-        Self { parts: vec![Part::of(field)] }
+    pub fn on<V: Serialize + DeserializeOwned + 'static>(field: Field<T, V>) -> Self {
+        Self { parts: vec![(Part::of(field), Shape::of_key::<V>().hash())] }
     }
 
     /// The same index with one more field.
     #[must_use]
-    pub fn and<V: Serialize + 'static>(mut self, field: Field<T, V>) -> Self {
-        self.parts.push(Part::of(field));
+    pub fn and<V: Serialize + DeserializeOwned + 'static>(mut self, field: Field<T, V>) -> Self {
+        self.parts.push((Part::of(field), Shape::of_key::<V>().hash()));
         self
     }
 }
 
 impl<T> fmt::Debug for Index<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.parts.iter().map(|part| part.name)).finish()
+        f.debug_list().entries(self.parts.iter().map(|(part, _)| part.name)).finish()
     }
 }
 
@@ -59,15 +62,19 @@ impl RawIndex {
 
     fn of<T: EntityType>(index: Index<T>) -> Self {
         let mut parts = index.parts;
-        parts.sort_by_key(|part| part.name);
-        let fields: Vec<&'static str> = parts.iter().map(|part| part.name).collect();
-        let named: Vec<&[u8]> = std::iter::once(T::SOURCE).chain(fields.iter().copied()).map(str::as_bytes).collect();
+        parts.sort_by_key(|(part, _)| part.name);
+        let fields: Vec<&'static str> = parts.iter().map(|(part, _)| part.name).collect();
+        let mut named: Vec<&[u8]> = vec![T::SOURCE.as_bytes()];
+        for (part, shape) in &parts {
+            named.extend([part.name.as_bytes(), shape]);
+        }
+        let id = SourceId::derived("i", &named);
         let values = move |image: &Image| {
             let entity = image.get::<T>()?;
-            let values = parts.iter().map(|part| part.value(&entity)).collect::<Result<Vec<_>>>()?;
+            let values = parts.iter().map(|(part, _)| part.value(&entity)).collect::<Result<Vec<_>>>()?;
             Ok(joined(values.iter().map(|value| &value[..])))
         };
-        Self { id: SourceId::derived("i", &named), fields, values: Arc::new(values) }
+        Self { id, fields, values: Arc::new(values) }
     }
 
     /// What an entity has in the fields of the index.

@@ -309,6 +309,7 @@ impl Builder {
             life: Default::default(),
             outages: Default::default(),
             revivals: Default::default(),
+            asked: Default::default(),
             owed: Default::default(),
         });
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::{Inner, Smache, call_key::describe, meta::Meta, why::state};
 use crate::{
     Call, Computed, Dependency, DependencyKind, EdgeKind, EntryId, Graph, GraphNode, NodeKind, NodeState, Page, Result,
-    WhyState,
+    WhyState, computed::Callee,
 };
 
 /// How many entries an instance graph shows at most in each direction.
@@ -58,7 +58,8 @@ impl Smache {
                 let label = format!("{} → {}", relation.from, relation.to);
                 graph.labelled_edge(&source_node(relation.from), &to, EdgeKind::Relation, label);
             }
-            for callee in &declared.calls {
+            let calls: BTreeSet<&str> = declared.calls.iter().map(Callee::id).collect();
+            for callee in &calls {
                 graph.edge(&function_node(callee), &to, EdgeKind::Call);
             }
             let observed = function.observed();
@@ -67,7 +68,7 @@ impl Smache {
             }
             let seen: BTreeSet<_> =
                 observed.calls.iter().filter_map(|key| inner.registry.by_key(*key)).map(|callee| callee.name).collect();
-            for callee in seen.into_iter().filter(|callee| !declared.calls.contains(callee)) {
+            for callee in seen.into_iter().filter(|callee| !calls.contains(callee)) {
                 graph.edge(&function_node(callee), &to, EdgeKind::Observed);
             }
         }

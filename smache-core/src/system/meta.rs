@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::Kid;
-use crate::{EntryId, Freshness, StoredEntry, Timestamp};
+use super::{Kid, registry::NameHash};
+use crate::{EntryId, Freshness, FunctionKey, StoredEntry, Timestamp};
 
 /// The bytes of a nested call in the notes.
 const KID: usize = EntryId::LEN + 16;
+/// The bytes of a called function in the notes.
+const CALLED: usize = FunctionKey::LEN + size_of::<NameHash>();
+/// How many called functions are noted; more of them are no real program.
+const MOST_CALLED: usize = u16::MAX as usize;
 
 /// The engine's notes on a stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,10 @@ pub(crate) struct Meta {
     pub(crate) cost: Duration,
     /// The store's time before anything was read: the value reflects every change from before.
     pub(crate) begun: Timestamp,
+    /// Of the value, for types that hide their shape.
+    pub(crate) form: [u8; 8],
+    /// Every function that the value is made of, directly or through others.
+    pub(crate) called: Vec<(FunctionKey, NameHash)>,
     /// The nested calls in the order of use.
     pub(crate) kids: Vec<Kid>,
 }
@@ -27,12 +35,19 @@ impl Meta {
     const VERSION: u8 = 2;
 
     pub(crate) fn write(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(49 + KID * self.kids.len());
+        let mut bytes = BytesMut::with_capacity(59 + CALLED * self.called.len() + KID * self.kids.len());
         bytes.put_u8(Self::VERSION);
         bytes.put_slice(&self.check);
         bytes.put_slice(&self.hash);
         bytes.put_u64_le(u64::try_from(self.cost.as_micros()).unwrap_or(u64::MAX));
         bytes.put_u64_le(self.begun.as_millis());
+        bytes.put_slice(&self.form);
+        let called = &self.called[..self.called.len().min(MOST_CALLED)];
+        bytes.put_u16_le(called.len() as u16);
+        for (key, name) in called {
+            bytes.put_slice(key.as_bytes());
+            bytes.put_slice(name);
+        }
         for kid in &self.kids {
             bytes.put_slice(kid.id.as_bytes());
             bytes.put_slice(&kid.hash);
@@ -46,7 +61,15 @@ impl Meta {
         let (&check, rest) = rest.split_first_chunk()?;
         let (&hash, rest) = rest.split_first_chunk()?;
         let (&cost, rest) = rest.split_first_chunk()?;
-        let (&begun, kids) = rest.split_first_chunk()?;
+        let (&begun, rest) = rest.split_first_chunk()?;
+        let (&form, rest) = rest.split_first_chunk()?;
+        let (&many, rest) = rest.split_first_chunk()?;
+        let (called, kids) = rest.split_at_checked(CALLED * usize::from(u16::from_le_bytes(many)))?;
+        let function = |bytes: &[u8]| {
+            let (&key, name) = bytes.split_first_chunk()?;
+            Some((FunctionKey::from_bytes(key), name.try_into().ok()?))
+        };
+        let called = called.chunks(CALLED).map(function).collect::<Option<_>>()?;
         let kid = |bytes: &[u8]| {
             let (&id, hash) = bytes.split_first_chunk()?;
             Some(Kid { id: EntryId::from_bytes(id), hash: hash.try_into().ok()? })
@@ -54,7 +77,7 @@ impl Meta {
         let kids = kids.chunks(KID).map(kid).collect::<Option<_>>()?;
         let cost = Duration::from_micros(u64::from_le_bytes(cost));
         let begun = Timestamp::from_millis(u64::from_le_bytes(begun));
-        (version == Self::VERSION).then_some(Self { check, hash, cost, begun, kids })
+        (version == Self::VERSION).then_some(Self { check, hash, cost, begun, form, called, kids })
     }
 
     /// How fresh the value of these notes is, by what a store says of its entry. A store knows when a value was stored; what
@@ -76,14 +99,15 @@ mod tests {
     #[test]
     fn notes_come_back_as_they_were_and_foreign_ones_do_not() {
         let kid = |byte| Kid { id: EntryId::from_bytes([byte; 24]), hash: [byte; 16] };
-        for kids in [vec![], vec![kid(1)], vec![kid(1), kid(2)]] {
-            let meta = Meta {
-                check: [3; 16],
-                hash: [4; 16],
-                cost: Duration::from_micros(5),
-                begun: Timestamp::from_millis(6),
-                kids,
-            };
+        let function = |byte| (FunctionKey::from_bytes([byte; 8]), [byte; 8]);
+        for (kids, called) in [
+            (vec![], vec![]),
+            (vec![kid(1)], vec![function(1)]),
+            (vec![kid(1), kid(2)], vec![function(7), function(8), function(9)]),
+            (vec![], vec![function(1)]),
+        ] {
+            let (cost, begun) = (Duration::from_micros(5), Timestamp::from_millis(6));
+            let meta = Meta { check: [3; 16], hash: [4; 16], cost, begun, form: [6; 8], called, kids };
             let bytes = meta.write();
             assert_eq!(Meta::read(&bytes), Some(meta));
             assert_eq!(Meta::read(&bytes[..bytes.len() - 1]), None, "cut off");

@@ -25,6 +25,7 @@ mod nest;
 mod read;
 mod registry;
 mod remembered;
+mod replaced;
 mod revival;
 mod routes;
 mod run;
@@ -60,9 +61,10 @@ pub(crate) use self::{
     call_key::CallKey,
     counters::{Tally, count},
     intent::overdue,
+    meta::Meta,
     nest::{Kid, Nest},
     read::jittered,
-    registry::{Function, Registry},
+    registry::{Function, NameHash, Registry},
     revival::{PERMANENT, VANISHED},
     routes::{Moment, Routes},
     run::{Attempt, Mode, Ran, Seen, Stored, attempt, stopped},
@@ -102,6 +104,7 @@ pub(crate) struct Inner {
     pub(crate) life: within::Life,
     pub(crate) outages: revival::Outages,
     pub(crate) revivals: revival::Revivals,
+    asked: replaced::Asked,
     /// Entries whose jobs could not be enqueued.
     owed: Mutex<BTreeSet<crate::EntryId>>,
 }

@@ -59,6 +59,7 @@ impl Cx {
                 self.tracked().unexplained();
             }
         })?;
+        self.tracked().calls(function.noted());
         let child = Dependency::entry(&key.id);
         let unanswered = Unanswered { cx: self, child, answered: false };
         let outcome = self.child::<F>(function, key).await;
@@ -90,13 +91,13 @@ impl Cx {
                 return Err(error);
             }
             let computed = last.as_ref().and_then(Cached::stored_version);
-            if let Some((record, meta)) = traced.usable(computed).filter(|(_, meta)| meta.check == key.check)
-                && let Ok(value) = codec::decode::<F::Output>(&record.entry.value)
+            if let Some((record, meta)) = inner.usable(&traced, computed).filter(|(_, meta)| meta.check == key.check)
+                && let Ok(value) = function.value::<F::Output>(&meta, &record.entry.value)
             {
                 let entry = &record.entry;
                 let freshness = Freshness::Fresh { as_of: traced.now };
                 let cached = Cached::new(Arc::new(value), freshness, entry.stored_at, traced.now, entry.version);
-                self.tracked().child(Kid { id: key.id, hash: meta.hash }, record);
+                self.tracked().child(Kid { id: key.id, hash: meta.hash }, record, &meta);
                 return Ok(cached);
             }
             last = match inner.read::<F>(function, key.clone(), fresh, Some(nest)).await {
@@ -148,27 +149,32 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-impl Traced {
+impl Inner {
     /// The record with its notes, if it is fresh. The version that was computed just now, for the run that asks, needs no
     /// feed to vouch for it: a change that is not delivered yet finds its reader by the same leaves. While a feed is down
     /// functions work with and without nested calls.
-    fn usable(&self, computed: Option<u64>) -> Option<(&Record, Meta)> {
-        let record = self.record.as_ref()?;
-        let entry = &record.entry;
-        let just_now = computed == Some(entry.version) && !self.vouch.is_stale(entry);
-        let fresh = just_now && self.vouch.is_armed(&entry.epochs, &self.incarnation)
-            || self.vouch.judge(entry, self.now, &self.incarnation).is_fresh();
-        (fresh && !entry.is_expired(self.now)).then_some((record, Meta::read(&entry.meta)?))
+    fn usable<'a>(&self, traced: &'a Traced, computed: Option<u64>) -> Option<(&'a Record, Meta)> {
+        let record = traced.record.as_ref()?;
+        let (entry, vouch) = (&record.entry, &traced.vouch);
+        let meta = Meta::read(&entry.meta).filter(|meta| !self.registry.has_replaced(meta))?;
+        let just_now = computed == Some(entry.version) && !vouch.is_stale(entry);
+        let fresh = just_now && vouch.is_armed(&entry.epochs, &traced.incarnation)
+            || vouch.judge(entry, traced.now, &traced.incarnation).is_fresh();
+        (fresh && !entry.is_expired(traced.now)).then_some((record, meta))
     }
-}
 
-impl Inner {
     /// Whether every child of a stored value still has the value that it was made of, computing those that are not
     /// fresh. What they depend on now is tracked on the way.
     pub(crate) async fn kids_are_unchanged(self: &Arc<Self>, cx: &Cx, kids: &[Kid]) -> Result<bool> {
         for kid in kids {
             match self.kid(cx.nest(), kid.id).await? {
-                Some((record, meta)) if meta.hash == kid.hash => cx.tracked().child(*kid, &record),
+                Some((record, meta)) if meta.hash == kid.hash => {
+                    let mut tracked = cx.tracked();
+                    if let Some(function) = self.registry.by_key(kid.id.function()) {
+                        tracked.calls(function.noted());
+                    }
+                    tracked.child(*kid, &record, &meta);
+                }
                 _ => return Ok(false),
             }
         }
@@ -180,7 +186,7 @@ impl Inner {
         let mut computed = None;
         for _ in 0..TRIES {
             let traced = self.timed("trace", self.store.trace(&id)).await?;
-            if let Some((record, meta)) = traced.usable(computed) {
+            if let Some((record, meta)) = self.usable(&traced, computed) {
                 return Ok(Some((record.clone(), meta)));
             }
             let (Some(record), Some(function)) = (traced.record, self.registry.by_key(id.function())) else {

@@ -337,16 +337,18 @@ impl Inner {
             return None;
         }
         let value = match Meta::read(&entry.meta).filter(|meta| meta.check == key.check) {
-            Some(meta) => codec::decode::<F::Output>(&entry.value).map(|value| (value, meta)),
+            Some(meta) => function.value::<F::Output>(&meta, &entry.value).map(|value| (value, meta)),
             None => Err(Error::new(ErrorKind::Corrupt, "the notes of a stored value are not of this call")),
         };
         match value {
             Ok((value, meta)) => {
-                let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
+                let vouch = &lookup.vouch;
+                let freshness = self.freshness(vouch, entry, Some(&meta), lookup.now, &lookup.incarnation);
                 if freshness.is_unvouched() {
                     self.attach_again(lookup);
+                } else if matches!(freshness, Freshness::Stale { .. }) && !vouch.is_stale(entry) && !function.lazy {
+                    self.ask_for_run(key.id);
                 }
-                let freshness = meta.dated(freshness, entry);
                 Some(Cached::new(Arc::new(value), freshness, entry.stored_at, lookup.now, entry.version))
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::{
     any::TypeId,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -10,13 +10,18 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Settings, audit::Observed};
+use super::{Settings, audit::Observed, meta::Meta};
 use crate::{
     Codec, Computed, Cx, Declaration, Error, ErrorKind, FunctionKey, Result, SourceId, canonical,
     codec::{self, Encoded},
     computed::{Outages, RawRelation},
+    shape::Shape,
 };
+
+/// The hash of a function's id, in the notes on what is made of its results.
+pub(crate) type NameHash = [u8; 8];
 
 /// A registered function, without its types.
 pub(crate) struct Function {
@@ -36,6 +41,8 @@ pub(crate) struct Function {
     /// How long errors are kept.
     pub(crate) cache_errors: Option<Duration>,
     pub(crate) remove_on_permanent: bool,
+    /// Whether its result hides its shape, so that each stored value is compared with what its type writes.
+    pub(crate) hides_its_shape: bool,
     run: Box<Runner>,
 }
 
@@ -68,7 +75,7 @@ impl Function {
         Ok(Self {
             name,
             version: declaration.version,
-            key: declaration.key(),
+            key: FunctionKey::of::<F>(),
             sources,
             whole: declaration.sources.iter().map(SourceId::new).collect::<Result<_>>()?,
             ttl: declaration.ttl,
@@ -76,11 +83,29 @@ impl Function {
             lazy: !declaration.write_through,
             cache_errors: declaration.cache_errors,
             remove_on_permanent: declaration.remove_on_permanent,
+            hides_its_shape: !Shape::of::<F::Output>().is_complete(),
             relations: declaration.relations.clone(),
             declaration,
             observed: Mutex::default(),
             run: Box::new(move |cx, args| Box::pin(run::<F>(cx, name, args, argument_limit, codec, limit, outages))),
         })
+    }
+
+    /// How notes name it.
+    pub(crate) fn noted(&self) -> (FunctionKey, NameHash) {
+        (self.key, name_hash(self.name))
+    }
+
+    /// A stored value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when it cannot be read, or was stored by a type of another shape.
+    pub(crate) fn value<T: Serialize + DeserializeOwned>(&self, meta: &Meta, bytes: &[u8]) -> Result<T> {
+        let value = codec::decode(bytes)?;
+        if self.hides_its_shape && codec::form(&value) != meta.form {
+            return Err(Error::new(ErrorKind::Corrupt, "a stored value is of a type that has other fields now"));
+        }
+        Ok(value)
     }
 
     pub(crate) fn run(&self, cx: Cx, args: Bytes) -> Running {
@@ -117,6 +142,13 @@ async fn run<F: Computed>(
 pub(crate) struct Registry {
     by_key: HashMap<FunctionKey, Arc<Function>>,
     by_type: HashMap<TypeId, Arc<Function>>,
+    names: HashSet<NameHash>,
+}
+
+fn name_hash(name: &str) -> NameHash {
+    let mut hash = [0; 8];
+    hash.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
+    hash
 }
 
 impl Registry {
@@ -137,6 +169,7 @@ impl Registry {
         }
         let function = Arc::new(function);
         self.by_key.insert(function.key, Arc::clone(&function));
+        self.names.insert(name_hash(function.name));
         self.by_type.insert(of, function);
         Ok(())
     }
@@ -151,6 +184,11 @@ impl Registry {
 
     pub(crate) fn by_key(&self, key: FunctionKey) -> Option<&Arc<Function>> {
         self.by_key.get(&key)
+    }
+
+    /// Whether a value is made of a function that this program has in another version.
+    pub(crate) fn has_replaced(&self, meta: &Meta) -> bool {
+        meta.called.iter().any(|(key, name)| !self.by_key.contains_key(key) && self.names.contains(name))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Function>> {

@@ -85,9 +85,9 @@ impl Inner {
     ) -> Option<(Error, Freshness)> {
         function.cache_errors?;
         let error = read(&entry.value)?;
-        let of_this_call = Meta::read(&entry.meta).is_some_and(|meta| meta.check == key.check);
-        let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
-        let counts = of_this_call && !entry.is_expired(lookup.now) && !matches!(freshness, Freshness::Stale { .. });
+        let meta = Meta::read(&entry.meta).filter(|meta| meta.check == key.check)?;
+        let freshness = self.freshness(&lookup.vouch, entry, Some(&meta), lookup.now, &lookup.incarnation);
+        let counts = !entry.is_expired(lookup.now) && !matches!(freshness, Freshness::Stale { .. });
         counts.then_some((error, freshness))
     }
 
@@ -99,11 +99,12 @@ impl Inner {
         }
         let traced = self.timed("trace", self.store.trace(id)).await?;
         let Some(record) = traced.record else { return Ok(None) };
-        let fresh = traced.vouch.judge(&record.entry, traced.now, &traced.incarnation).is_fresh();
-        if !fresh || record.entry.is_expired(traced.now) {
+        let Some(meta) = Meta::read(&record.entry.meta) else { return Ok(None) };
+        let freshness = self.freshness(&traced.vouch, &record.entry, Some(&meta), traced.now, &traced.incarnation);
+        if !freshness.is_fresh() || record.entry.is_expired(traced.now) {
             return Ok(None);
         }
-        Ok(read(&record.entry.value).map(|error| error.of_run(FailedReads::kept(&record))))
+        Ok(read(&record.entry.value).map(|error| error.of_run(FailedReads::kept(&record, &meta))))
     }
 }
 

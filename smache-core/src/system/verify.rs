@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{CallKey, Function, Inner, Nest, Smache, audit::current::RUN, meta::Meta};
-use crate::{Call, Computed, Cx, Error, ErrorKind, Freshness, Result, StoredEntry, codec, computed::panic_text};
+use crate::{Call, Computed, Cx, Error, ErrorKind, Freshness, Result, codec, computed::panic_text};
 
 /// A second after the lease of the feeds every change that was made before has been delivered, or the value is not fresh.
 const BEYOND: Duration = Duration::from_secs(1);
@@ -69,12 +69,12 @@ impl Inner {
     async fn stored(&self, key: &CallKey) -> Result<Option<(u64, [u8; 16], Freshness)>> {
         let lookup = self.timed("lookup", self.store.lookup(&[key.id])).await?;
         let Some(entry) = lookup.entries.first().and_then(Option::as_ref) else { return Ok(None) };
-        let meta = |entry: &StoredEntry| Meta::read(&entry.meta).filter(|meta| meta.check == key.check);
-        let freshness = lookup.vouch.judge(entry, lookup.now, &lookup.incarnation);
+        let meta = Meta::read(&entry.meta).filter(|meta| meta.check == key.check);
+        let freshness = self.freshness(&lookup.vouch, entry, meta.as_ref(), lookup.now, &lookup.incarnation);
         let present = !matches!(freshness, Freshness::Stale { .. })
             && !entry.is_expired(lookup.now)
             && !codec::is_failure(&entry.value);
-        Ok(meta(entry).filter(|_| present).map(|meta| (entry.version, meta.hash, freshness)))
+        Ok(meta.filter(|_| present).map(|meta| (entry.version, meta.hash, freshness)))
     }
 
     /// Runs a function without storing its result. Answers the hash of its value.

@@ -214,8 +214,8 @@ pub(super) fn state(inner: &Inner, traced: &Traced, record: &Record) -> WhyState
     if let Some(since) = entry.expires.filter(|_| entry.is_expired(traced.now)) {
         return WhyState::Expired { since };
     }
-    let freshness = traced.vouch.judge(entry, traced.now, &traced.incarnation);
-    match Meta::read(&entry.meta).map_or(freshness, |meta| meta.dated(freshness, entry)) {
+    let meta = Meta::read(&entry.meta);
+    match inner.freshness(&traced.vouch, entry, meta.as_ref(), traced.now, &traced.incarnation) {
         Freshness::Fresh { as_of } => WhyState::Fresh { as_of },
         Freshness::Stale { since } => {
             let other = |(source, epoch): &&(SourceId, _)| {

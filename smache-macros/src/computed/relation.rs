@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 use syn::{
-    Expr, ExprClosure, Pat, ReturnType, Token, Type,
+    Expr, ExprClosure, LitInt, Pat, ReturnType, Token, Type,
     ext::IdentExt,
     parse::{ParseStream, Parser},
 };
@@ -28,6 +28,7 @@ pub(crate) struct Relation {
     pub(crate) from: Type,
     map: Map,
     to: Option<Ident>,
+    version: Option<u32>,
     target: Option<Target>,
 }
 
@@ -51,6 +52,7 @@ struct Written {
     from: Type,
     map: Expr,
     to: Option<Ident>,
+    version: Option<u32>,
 }
 
 impl Written {
@@ -65,6 +67,7 @@ impl Written {
         if input.is_empty() {
             return Err(form(option));
         }
+        let version = version(input, option)?;
         let map = input.parse().map_err(|error: syn::Error| {
             // What is wrong within the map is said in the words of the parser.
             let text = error.to_string();
@@ -83,8 +86,29 @@ impl Written {
             );
             input.parse::<Option<Token![,]>>()?;
         }
-        if input.is_empty() { Ok(Self { from, map, to }) } else { Err(form(input.span())) }
+        if input.is_empty() { Ok(Self { from, map, to, version }) } else { Err(form(input.span())) }
     }
+}
+
+/// `version = 2,` in front of the map.
+fn version(input: ParseStream<'_>, option: Span) -> syn::Result<Option<u32>> {
+    let ahead = input.fork();
+    let word: Option<Ident> = ahead.parse().ok();
+    if word.is_none_or(|word| word != "version") || !ahead.peek(Token![=]) || ahead.peek(Token![==]) {
+        return Ok(None);
+    }
+    let word: Ident = input.parse()?;
+    input.parse::<Token![=]>()?;
+    let mistake = |at: Span| {
+        let message = "the version of a relation is a whole number from 1 to 4294967295, and its map comes behind it: write \
+            `relation(A, version = 2, |a| a.b_id)`";
+        syn::Error::new(if input.is_empty() { option } else { at }, message)
+    };
+    let number: LitInt = input.parse().map_err(|_| mistake(word.span()))?;
+    let version = number.base10_parse::<u32>().ok().filter(|version| *version > 0);
+    let version = version.ok_or_else(|| mistake(number.span()))?;
+    input.parse::<Token![,]>().map_err(|_| mistake(word.span()))?;
+    Ok(Some(version))
 }
 
 impl Relation {
@@ -96,9 +120,9 @@ impl Relation {
         }
         let parse = |input: ParseStream<'_>| Written::parse(input, option.name.span());
         match parse.parse2(list) {
-            Ok(Written { from, map, to }) => {
+            Ok(Written { from, map, to, version }) => {
                 let map = Map::parse(map, errors)?;
-                Some(Self { option: option.name.clone(), from, map, to, target: None })
+                Some(Self { option: option.name.clone(), from, map, to, version, target: None })
             }
             Err(error) => {
                 errors.push(error);
@@ -207,7 +231,8 @@ impl Relation {
                 }
             }
         };
-        Some(quote_spanned!(span=> .relation(#private::Relation::<#from, #to>::#relation)))
+        let version = self.version.map(|version| quote_spanned!(span=> .version(#version)));
+        Some(quote_spanned!(span=> .relation(#private::Relation::<#from, #to>::#relation #version)))
     }
 }
 

@@ -23,8 +23,10 @@ impl Run<'_> {
         elapsed: Duration,
     ) -> Result<Ran> {
         let kids = cx.tracked().kids().to_vec();
+        let called = cx.tracked().called();
         let reflects = cx.tracked().reflected(begun.now);
-        let meta = Meta { check: key.check, hash: output.encoded.hash, cost: elapsed, begun: reflects, kids };
+        let (hash, form) = (output.encoded.hash, output.encoded.form);
+        let meta = Meta { check: key.check, hash, cost: elapsed, begun: reflects, form, called, kids };
         let commit = match self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed) {
             Ok(commit) => commit,
             Err(error) => return Err(self.fail(lease, error).await),
@@ -97,8 +99,10 @@ impl Run<'_> {
         let error = error.with_first_context("function", self.function.name);
         let value = remembered::write(&error);
         let hash = codec::hash_of_failure(&value);
-        let reflects = cx.tracked().reflected(begun.now);
-        let meta = Meta { check: key.check, hash, cost: elapsed, begun: reflects, kids: Vec::new() };
+        let called = cx.tracked().called();
+        let begun_at = cx.tracked().reflected(begun.now);
+        let kids = Vec::new();
+        let meta = Meta { check: key.check, hash, cost: elapsed, begun: begun_at, form: [0; 8], called, kids };
         let Ok(mut commit) = self.what_to_commit(begun, key, cx, value, meta.write(), elapsed) else {
             return self.fail(lease, error).await;
         };
@@ -189,6 +193,10 @@ impl Run<'_> {
     ) -> Result<Option<(Cx, &'b StoredEntry)>> {
         let Some(entry) = &begun.entry else { return Ok(None) };
         let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
+        // A new version of a child may come out equal and mean another thing to this function.
+        if self.inner.registry.has_replaced(&meta) {
+            return Ok(None);
+        }
         let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);
         if !only_through_children || meta.kids.is_empty() || meta.check != key.check || entry.is_expired(begun.now) {
             return Ok(None);
@@ -196,6 +204,7 @@ impl Run<'_> {
         let cx = Cx::new(Arc::clone(self.inner), nest);
         {
             let mut tracked = cx.tracked();
+            meta.called.iter().for_each(|called| tracked.calls(*called));
             entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
             begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
         }
@@ -212,7 +221,11 @@ impl Run<'_> {
         entry: &StoredEntry,
         elapsed: Duration,
     ) -> Result<Stored> {
-        let mut commit = self.what_to_commit(begun, key, cx, entry.value.clone(), entry.meta.clone(), elapsed)?;
+        let meta = match Meta::read(&entry.meta) {
+            Some(meta) => Meta { called: cx.tracked().called(), ..meta }.write(),
+            None => entry.meta.clone(),
+        };
+        let mut commit = self.what_to_commit(begun, key, cx, entry.value.clone(), meta, elapsed)?;
         if commit.ttl.is_some() {
             commit.not_after = [commit.not_after, entry.expires].into_iter().flatten().min();
         }

@@ -52,11 +52,11 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    fn is_outdated_by(self, begun: &Begun) -> bool {
+    fn is_outdated_by(self, inner: &Inner, begun: &Begun) -> bool {
         match self {
             Self::Any => false,
             Self::Version(seen) => begun.entry.as_ref().is_some_and(|entry| {
-                Some(entry.version) != seen && !begun.vouch.is_stale(entry) && !entry.is_expired(begun.now)
+                Some(entry.version) != seen && !inner.is_stale(&begun.vouch, entry) && !entry.is_expired(begun.now)
             }),
         }
     }
@@ -125,7 +125,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     let run = Run { inner: &inner, function: &function, id, token };
     let (key, mut stop, depth, forced) = match mode {
         Mode::Reader { key, seen, depth } => {
-            if seen.is_outdated_by(&begun) {
+            if seen.is_outdated_by(&inner, &begun) {
                 run.abort(lease, None, Duration::ZERO).await;
                 return Ok(Attempt::Idle);
             }
@@ -221,7 +221,7 @@ impl Run<'_> {
     /// The call of a job, or why there is nothing to run.
     fn job(&self, begun: &Begun) -> std::result::Result<CallKey, Attempt> {
         let (Some(entry), Some(call)) = (&begun.entry, &begun.call) else { return Err(Attempt::Idle) };
-        if !begun.vouch.is_stale(entry) || entry.is_expired(begun.now) {
+        if !self.inner.is_stale(&begun.vouch, entry) || entry.is_expired(begun.now) {
             return Err(Attempt::Idle);
         }
         if begun.pending {

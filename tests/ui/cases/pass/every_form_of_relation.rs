@@ -131,14 +131,14 @@ fn main() {
         .entity::<Course>()
         .relation(Relation::<Grade, Course>::new(0, "|grade| grade.course_id", |grade| vec![grade.course_id]))
         .output("u64");
-    assert_eq!(one::declaration().key(), by_hand.key());
+    assert_eq!(one::declaration().hash(), by_hand.hash());
     assert_eq!(format!("{:?}", one::declaration()), format!("{by_hand:?}"));
     let to_another = Declaration::new("one")
         .param(Role::Raw, "u8")
         .entity::<Course>()
         .relation(Relation::<Grade, Course>::new(1, "|grade| grade.course_id", |grade| vec![grade.course_id]))
         .output("u64");
-    assert_ne!(one::declaration().key(), to_another.key());
+    assert_ne!(one::declaration().hash(), to_another.hash());
 
     let text = format!("{:?}", every_answer::declaration());
     for part in [

@@ -82,5 +82,5 @@ fn main() {
         .timeout(Duration::from_millis(500))
         .write_through(false);
     assert_eq!(format!("{:?}", grades::declaration()), format!("{by_hand:?}"));
-    assert_eq!(grades::declaration().key(), by_hand.key());
+    assert_eq!(grades::declaration().hash(), by_hand.hash());
 }

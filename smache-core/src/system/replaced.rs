@@ -1,0 +1,79 @@
+//! Values that were made of a function which this program has in another version: stale here, whatever the store knows.
+//!
+//! The store cannot know, and a program of the other version may still be right to call them fresh. So it is each program
+//! that judges, by the notes that come with every value, and that asks its workers for a run.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Inner, meta::Meta};
+use crate::{EntryId, Freshness, Incarnation, Lane, NewJob, StoredEntry, Timestamp, Vouch};
+
+/// How often a run of one entry is asked for. Programs of two versions make a value stale for each other.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Of how many entries it is remembered that a run was asked for.
+const MOST_ASKED: usize = 10_000;
+
+/// The entries of which a run was asked for lately.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(Mutex<HashMap<EntryId, Instant>>);
+
+impl Asked {
+    /// Whether to ask now.
+    fn again(&self, id: EntryId) -> bool {
+        let now = Instant::now();
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.get(&id).is_some_and(|last| now < *last + PAUSE) {
+            return false;
+        }
+        if asked.len() >= MOST_ASKED {
+            asked.retain(|_, last| now < *last + PAUSE);
+        }
+        if asked.len() < MOST_ASKED {
+            asked.insert(id, now);
+        }
+        true
+    }
+}
+
+impl Inner {
+    /// Whether an entry needs a run: a change has hit it, or it was made of another version of a function.
+    pub(crate) fn is_stale(&self, vouch: &Vouch, entry: &StoredEntry) -> bool {
+        vouch.is_stale(entry) || Meta::read(&entry.meta).is_some_and(|meta| self.registry.has_replaced(&meta))
+    }
+
+    /// How fresh an entry is to this program.
+    pub(crate) fn freshness(
+        &self,
+        vouch: &Vouch,
+        entry: &StoredEntry,
+        meta: Option<&Meta>,
+        now: Timestamp,
+        incarnation: &Incarnation,
+    ) -> Freshness {
+        let mut freshness = vouch.judge(entry, now, incarnation);
+        if !matches!(freshness, Freshness::Stale { .. }) && meta.is_some_and(|meta| self.registry.has_replaced(meta)) {
+            freshness = Freshness::Stale { since: entry.stored_at };
+        }
+        meta.map_or(freshness, |meta| meta.dated(freshness, entry))
+    }
+
+    /// Asks for a run of an entry that the store does not take to be stale.
+    pub(crate) fn ask_for_run(self: &Arc<Self>, id: EntryId) {
+        if !self.asked.again(id) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.background.spawn(async move {
+            let job = NewJob::now(id, Lane::Recompute);
+            if let Err(error) = inner.timed("enqueue", inner.queue.enqueue(&[job])).await {
+                tracing::warn!(entry = %id, error = %error.report(), "a value of an older version waits for its next reader");
+            }
+        });
+    }
+}
