@@ -51,7 +51,7 @@ pub mod school {
 #[serde(bound(deserialize = "K: serde::de::DeserializeOwned"))]
 struct Generic<K, const N: usize = 2>
 where
-    K: Serialize + Send + Sync + 'static,
+    K: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
     #[entity(id, field)]
     id: u64,
