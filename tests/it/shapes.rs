@@ -247,3 +247,91 @@ async fn a_child_that_comes_out_equal_in_an_older_version_does_not_revalidate_it
     assert_eq!(*new.get(after::page(2).fresh()).await?, "total: 201");
     Ok(())
 }
+
+/// Types that cannot be traced to their end, or that hold themselves.
+mod hidden {
+    use std::collections::{BTreeMap, HashSet};
+
+    use serde::{Deserializer, Serializer};
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(super) enum Answer {
+        Number { n: u64 },
+        Text(String),
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    pub(super) enum Tree {
+        Leaf(u64),
+        Both(Box<Tree>, Box<Tree>),
+    }
+
+    /// Written as text in a form of its own, which no sample has.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(super) struct Coupon(pub(super) u32);
+
+    impl Serialize for Coupon {
+        fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            serializer.collect_str(&format_args!("coupon#{}", self.0))
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Coupon {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+            let text = String::deserialize(deserializer)?;
+            let number = text.strip_prefix("coupon#").and_then(|number| number.parse().ok());
+            number.map(Self).ok_or_else(|| serde::de::Error::custom("no coupon"))
+        }
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    pub(super) struct Everything {
+        pub(super) answers: Vec<Answer>,
+        pub(super) tree: Tree,
+        pub(super) coupon: Coupon,
+        pub(super) any: serde_json::Value,
+        pub(super) set: HashSet<u64>,
+        #[serde(flatten)]
+        pub(super) rest: BTreeMap<String, u64>,
+    }
+
+    #[computed]
+    pub(super) async fn everything(answer: Answer, coupon: Coupon, any: serde_json::Value) -> Everything {
+        Everything {
+            answers: vec![answer, Answer::Text("b".into())],
+            tree: Tree::Both(Box::new(Tree::Leaf(1)), Box::new(Tree::Leaf(2))),
+            coupon,
+            any,
+            set: (0..50).collect(),
+            rest: BTreeMap::from([("more".to_owned(), 5)]),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn types_that_hide_their_shape_are_arguments_and_results_like_others() -> Result<()> {
+    use hidden::{Answer, Coupon, everything};
+
+    let memory = Memory::new();
+    let (one, other) = (
+        program(&memory).register::<everything>().build().await?,
+        program(&memory).register::<everything>().build().await?,
+    );
+    let call = |n: u64| everything(Answer::Number { n }, Coupon(9), serde_json::json!({ "a": [1, null, "x"] }));
+    let first = one.get(call(3)).await?;
+    for program in [&one, &other] {
+        let found = program.get(call(3)).await?;
+        assert!(found.is_fresh(), "every program reads it as what it is");
+        assert_eq!(*found, *first);
+        assert_eq!(program.stats().await?.process.undecodable, 0);
+    }
+    assert!(one.peek(call(4)).await?.is_none(), "another argument is another call");
+    assert_eq!(one.stats().await?.process.runs + other.stats().await?.process.runs, 1);
+    one.invalidate(call(3)).await?;
+    other.run_until_idle().await?;
+    assert!(one.is_fresh(call(3)).await?, "a worker reads the arguments from the store");
+    Ok(())
+}
