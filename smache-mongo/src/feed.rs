@@ -1,6 +1,10 @@
 //! The change stream of a database as a feed.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::try_join_all};
@@ -10,14 +14,14 @@ use mongodb::{
     options::{ReadConcern, ReadPreference, SelectionCriteria},
     raw_batch_cursor::RawBatchCursor,
 };
-use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Result, Start, Topic};
+use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, Start, Topic};
 
 use crate::{
     document::TopicReader,
     error::{bounded, classify},
     events::Watched,
     history::{Identity, lost},
-    position::Place,
+    position::{Place, sorts},
     primary::Primary,
     stream::{MongoStream, Reply},
 };
@@ -38,12 +42,14 @@ pub(crate) struct MongoFeed {
     id: FeedId,
     database: Database,
     timeout: Duration,
+    /// Whether the tokens of the server sort by their time, once it has given one.
+    sorts: Arc<OnceLock<bool>>,
 }
 
 impl MongoFeed {
     pub(crate) fn new(database: Database, id: Option<FeedId>, timeout: Duration) -> Self {
         let id = id.unwrap_or_else(|| default_id(database.name()));
-        Self { id, database, timeout }
+        Self { id, database, timeout, sorts: Arc::default() }
     }
 
     fn doing(&self) -> String {
@@ -138,6 +144,15 @@ impl MongoFeed {
         })
     }
 
+    /// Whether the tokens of the server sort by their time, as those of MongoDB do.
+    async fn sorts(&self) -> Result<bool> {
+        if let Some(sorts) = self.sorts.get() {
+            return Ok(*sorts);
+        }
+        let (_cursor, first) = self.cursor(&Watched::new(self.database.name(), &[])?, None).await?;
+        Ok(*self.sorts.get_or_init(|| first.end().is_some_and(sorts)))
+    }
+
     /// Waits for the next reply.
     pub(crate) async fn reply(&self, cursor: &mut RawBatchCursor) -> Result<Reply> {
         let doing = format!("reading the change stream of the database `{}`", self.database.name());
@@ -173,6 +188,18 @@ impl ChangeFeed for MongoFeed {
         let watched = Watched::new(self.database.name(), topics)?;
         self.check(&watched).await?;
         Ok(Box::new(MongoStream::open(self.clone(), Arc::new(watched), start).await?))
+    }
+
+    /// The end of the time that the primary has. A stream comes there as soon as the server has nothing to add: a quarter of
+    /// a second after the last change.
+    async fn head(&self) -> Result<Option<Position>> {
+        if !self.sorts().await? {
+            return Ok(None);
+        }
+        // Whoever has committed a change was given a time that the primary has reached.
+        let time = self.primary().await?.time;
+        let nothing = Watched::new(self.database.name(), &[])?;
+        Ok(Some(Place::end_of(time, &self.identity(&nothing).await?)))
     }
 }
 

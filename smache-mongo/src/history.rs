@@ -12,7 +12,10 @@ use mongodb::{
 };
 use smache_core::{Error, ErrorKind, Result};
 
-use crate::error::{classify, code_of};
+use crate::{
+    error::{classify, code_of},
+    position::ClusterTime,
+};
 
 /// The most bytes of ids of collections that a position carries.
 const MAX_COLLECTIONS: usize = 4 * 1024;
@@ -160,6 +163,10 @@ impl LastChange {
         Self { time, collection: collection.to_owned(), key: key.and_then(|key| Document::try_from(key).ok()) }
     }
 
+    pub(crate) fn time(&self) -> ClusterTime {
+        self.time.into()
+    }
+
     /// Looks for it in the history of a database. The server finds its place by the time, so this is quick if it is there.
     async fn find(&self, database: &Database, limit: Duration) -> mongodb::error::Result<Found> {
         let mut event = doc! { "clusterTime": self.time, "ns.coll": &self.collection };
@@ -214,6 +221,10 @@ impl Origin {
 
     pub(crate) fn set_last(&mut self, last: LastChange) {
         self.last = Some(last);
+    }
+
+    pub(crate) fn last(&self) -> Option<&LastChange> {
+        self.last.as_ref()
     }
 
     /// As a part of a position.

@@ -16,9 +16,19 @@ const ORIGIN: &str = "origin";
 /// How a token starts that is MongoDB's own: the type of a timestamp in its sortable format, then seconds and counter.
 const SORTABLE: u8 = 0x82;
 
+/// What follows the time in the order of a place behind everything of that time. No token has it there.
+const COMPLETE: u8 = 0xFF;
+
 /// A moment of the cluster's logical clock, ordered as the clock is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct ClusterTime(u64);
+
+impl ClusterTime {
+    /// The last moment before.
+    pub(crate) fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
 
 impl From<Timestamp> for ClusterTime {
     fn from(time: Timestamp) -> Self {
@@ -32,6 +42,9 @@ impl From<Timestamp> for ClusterTime {
 /// other servers need not sort. Their order is the cluster time of the last change, which the changes of one transaction
 /// share, and a count of the steps since that time began. The count goes on from a restored position, so it never goes
 /// back.
+///
+/// A token of MongoDB does not say whether there is more at its time: the changes of a transaction share it. A place that
+/// the server has nothing to add to comes after all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Place {
     /// The name of the history, as a position begins with it.
@@ -96,6 +109,18 @@ impl Place {
         }
     }
 
+    /// Everything of the time that the token covers was delivered.
+    pub(crate) fn complete(&mut self) {
+        if let Covers::UpTo(time) = Covers::of(&self.token) {
+            self.order = behind(time).into();
+        }
+    }
+
+    /// The place behind everything of a time, as a position to compare others with. No stream opens after it.
+    pub(crate) fn end_of(time: ClusterTime, identity: &Identity) -> Position {
+        Position::new(identity.name(), &behind(time), Bytes::new())
+    }
+
     /// What the server is from the next move on.
     pub(crate) fn set_identity(&mut self, identity: Identity) {
         self.identity = Some(identity);
@@ -119,6 +144,14 @@ impl Place {
             Covers::UpTo(time) => Some(time),
             Covers::AtLeast(_) | Covers::Unknown => None,
         }
+    }
+
+    /// The time that the token covers, where nothing of it may have been read yet: a server begins a stream at the moment
+    /// after the last one that it has, and may still give this time to a change.
+    pub(crate) fn unread(&self) -> Option<ClusterTime> {
+        let time = self.time()?;
+        let read = self.order[..] == behind(time) || self.origin.last().is_some_and(|last| last.time() >= time);
+        (!read).then_some(time)
     }
 
     /// Whether a token is the one that it stands at.
@@ -149,6 +182,15 @@ fn not_one() -> Error {
 
 fn counted(time: ClusterTime, steps: u64) -> Vec<u8> {
     [time.0.to_be_bytes(), steps.to_be_bytes()].concat()
+}
+
+fn behind(time: ClusterTime) -> Vec<u8> {
+    [&[SORTABLE][..], &time.0.to_be_bytes(), &[COMPLETE]].concat()
+}
+
+/// Whether the tokens of a server sort like the history.
+pub(crate) fn sorts(token: &RawDocument) -> bool {
+    sortable(token).is_some()
 }
 
 /// The bytes of a token that sorts like the history.

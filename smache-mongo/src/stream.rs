@@ -52,7 +52,7 @@ impl Reply {
     }
 
     /// Where the history was read up to, changes of others included.
-    fn end(&self) -> Option<&RawDocument> {
+    pub(crate) fn end(&self) -> Option<&RawDocument> {
         self.0
             .as_raw_document()
             .get_document("cursor")
@@ -81,6 +81,8 @@ pub(crate) struct MongoStream {
     /// What the server said of its history when it was last asked.
     identity: Identity,
     progress: Progress,
+    /// The time that the stream began at, until a change of it was read.
+    begin: Option<ClusterTime>,
     /// A question on its way, and when it was asked.
     asking: Option<(Instant, Asking)>,
     /// The server ends a stream when its database is dropped.
@@ -115,8 +117,8 @@ impl MongoStream {
             }
         };
         let pending = first.map(|first| (first, None));
-        let progress = Progress::default();
-        Ok(Self { feed, watched, cursor, pending, place, identity, progress, asking: None, ended: false })
+        let (progress, begin) = (Progress::default(), place.unread());
+        Ok(Self { feed, watched, cursor, pending, place, identity, progress, begin, asking: None, ended: false })
     }
 
     /// Begins anew behind the event that has ended the stream.
@@ -160,6 +162,14 @@ impl MongoStream {
         Ok(())
     }
 
+    /// What a token covers of the time that the server has given to changes.
+    fn covers(&self, token: &RawDocument) -> Covers {
+        match Covers::of(token) {
+            Covers::UpTo(time) if self.begin.is_some_and(|begin| time <= begin) => Covers::UpTo(time.before()),
+            other => other,
+        }
+    }
+
     fn deliver(&mut self, reply: &Reply, asked: Option<Instant>) -> Result<Batch> {
         let mut changes: Vec<Change> = Vec::new();
         let mut last_change = None;
@@ -173,12 +183,19 @@ impl MongoStream {
             self.ended |= event.operation == "invalidate";
             last_change = last_change.max(Some(event.time.map(ClusterTime::from).unwrap_or_default()));
         }
+        if last_change >= self.begin {
+            self.begin = None;
+        }
         let mut covers = Covers::Unknown;
         let mut unmoved = false;
         if let Some(end) = reply.end() {
-            covers = Covers::of(end);
+            covers = self.covers(end);
             unmoved = self.place.is_at(end);
             self.place.advance(end, None);
+            // The server has looked behind the last change of that time, and has found no more.
+            if last_change.is_none() && covers == Covers::of(end) {
+                self.place.complete();
+            }
         }
         let as_of = asked.and_then(|asked| self.progress.see(Seen { asked, last_change, covers, unmoved }));
         Ok(Batch::new(changes, self.place.position(), as_of))

@@ -47,7 +47,7 @@ async fn catch_up(handle: &FeedHandle) -> Result<()> {
     let mut progress = handle.progress.clone();
     let reached = progress.wait_for(|progress| {
         let by_position =
-            head.as_ref().is_some_and(|head| progress.position.as_ref().is_some_and(|at| at.order >= head.order));
+            head.as_ref().is_some_and(|head| progress.position.as_ref().is_some_and(|at| at.follows(head)));
         by_position || progress.as_of.is_some_and(|as_of| as_of >= begin)
     });
     match tokio::time::timeout(CATCH_UP, reached).await {

@@ -63,6 +63,37 @@ fn tokens_of_mongodb_are_ordered_by_themselves() {
 }
 
 #[test]
+fn a_place_behind_a_time_comes_after_all_of_its_changes_and_before_the_next_time() {
+    let mut place = begun(&sorted(SORTED[0]), at(9, 9));
+    let end = Place::end_of(at(0x65a1_b2c3, 2), &Identity::default());
+    for (token, reached) in [(SORTED[1], false), (SORTED[2], false), (SORTED[3], true)] {
+        assert_eq!(Place::restored(&place.position()).expect("a position"), place);
+        place.advance(&sorted(token), None);
+        assert_eq!(place.position().follows(&end), reached, "{token}");
+        if token == SORTED[2] {
+            place.complete();
+            assert!(place.position().follows(&end) && end.follows(&place.position()));
+            assert_eq!(place.token().expect("a token"), mongodb::bson::doc! { "_data": token });
+        }
+    }
+    let other = Identity::default();
+    assert!(!place.position().follows(&Place::end_of(at(0x65a1_b2c4, 2), &other)), "still to come");
+}
+
+#[test]
+fn a_stream_may_begin_at_a_time_that_the_server_has_not_given_to_a_change() {
+    let time = at(0x65a1_b2c3, 2);
+    let mut place = begun(&sorted(SORTED[1]), time);
+    assert_eq!(place.unread(), Some(time));
+    let mut complete = place.clone();
+    complete.complete();
+    assert_eq!(complete.unread(), None, "it was looked behind");
+    let last = Timestamp { time: 0x65a1_b2c3, increment: 2 };
+    place.set_last(LastChange::new(last, "users", &rawdoc! { "_id": 7 }));
+    assert_eq!(place.unread(), None, "a change has it");
+}
+
+#[test]
 fn other_tokens_are_ordered_by_time_and_by_their_sequence_within_it() {
     let mut place = begun(&unsorted((7, 1), "long padding"), at(7, 1));
     let mut orders = vec![place.position().order];
