@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    crashes, feeds, matrix, once,
+    barrier, crashes, feeds, matrix, once,
     place::Place::{Mongo, Postgres, Redis, Sqlite},
     world::World,
 };
@@ -48,9 +48,11 @@ told_in! {
         the_job_of_a_killed_worker_is_done_by_another_one;
     documents_too_in_postgres: World::all_in(Postgres) =>
         killed_processes_lose_no_job_and_make_nothing_wrongly_fresh,
-        a_leader_that_wakes_after_its_time_does_no_harm;
+        a_leader_that_wakes_after_its_time_does_no_harm,
+        readers_behind_a_barrier_read_their_own_writes;
     documents_too_in_one_file_of_sqlite: World::all_in(Sqlite) =>
         killed_processes_lose_no_job_and_make_nothing_wrongly_fresh,
+        readers_behind_a_barrier_read_their_own_writes,
         another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing;
 }
 
@@ -82,4 +84,8 @@ async fn processes_that_miss_together_compute_once(world: World) {
 
 async fn processes_that_want_a_stale_value_fresh_compute_once(world: World) {
     once::wanted_fresh_together(world, 1).await;
+}
+
+async fn readers_behind_a_barrier_read_their_own_writes(world: World) {
+    barrier::own_writes(world).await;
 }

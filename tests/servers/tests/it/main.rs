@@ -11,6 +11,7 @@ mod tale;
 mod url;
 
 mod apart;
+mod barrier;
 mod connect;
 mod crashes;
 mod doctor;

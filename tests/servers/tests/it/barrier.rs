@@ -1,0 +1,27 @@
+//! Reading one's own write where another process leads the feed.
+
+use smache_server_tests::report;
+
+use crate::world::{World, get};
+
+/// A web server writes, waits until its feed is there, and reads what it has written. The feed is another process's.
+pub(crate) async fn own_writes(world: World) {
+    world.insert(1, 0).await;
+    let feeder = world.node(&world.feeder()).await;
+    let reader = world.reader().await;
+    assert_eq!(get(&reader, 1, 0).await.n, 0);
+    for n in 1..=30 {
+        world.set(1, n).await;
+        let token = reader.caught_up().await.expect("the feed is at the present");
+        assert!(!reader.is_fresh(report(1, 0)).await.expect("a look"), "write {n} is acknowledged");
+        let seen = reader.get(report(1, 0).at_least(token)).await.expect("a value");
+        assert_eq!((*seen, seen.is_fresh()), (n, true));
+    }
+    feeder.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn readers_behind_a_barrier_read_their_own_writes() {
+    own_writes(World::shared().await).await;
+}
