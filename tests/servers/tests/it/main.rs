@@ -23,6 +23,7 @@ mod mixed;
 mod nested;
 mod node;
 mod once;
+mod panics;
 mod place;
 mod refusals;
 mod source_loss;
