@@ -40,7 +40,7 @@ pub use self::{
     doctor::{Examination, Finding, Guarantee, Severity, is_remote},
     entity::{Entity, EntityType, State},
     error::{BoxError, Error, ErrorKind, Result, Retry},
-    fields::{Condition, Field, Fields, Filter, Index, Predicate},
+    fields::{Compare, Comparisons, Condition, Field, FieldValue, Fields, Filter, Index, Predicate},
     graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, NodeState},
     guard::guarded,
     ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},

@@ -1,6 +1,6 @@
 //! What a run can say that it depends on: the arguments of [`Cx::depends_on`](crate::Cx::depends_on).
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use crate::{Cx, Dependency, EntityKey, EntityType, Predicate, Result, SourceId};
 
@@ -58,8 +58,8 @@ impl DependsOn for Tag {
 
 impl<T: EntityType> DependsOn for Predicate<T> {
     fn track(self, cx: &Cx) -> Result<()> {
-        let source = cx.source_of::<T>()?.id().clone();
-        cx.track_predicate(&source, &self.into_filter()?, true)
+        let source = Arc::clone(cx.source_of::<T>()?);
+        cx.track_own_predicate(&source, self.into_filter()?)
     }
 }
 

@@ -17,6 +17,7 @@ mod audit;
 mod barrier;
 mod breaker;
 mod changes;
+mod comparisons;
 mod conflicts;
 mod connect;
 mod corrupt;

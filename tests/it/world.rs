@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use smache::{
     Builder, Entity, Result, Smache, SourceId, Timestamp,
     backend::{
-        Backend, CacheStore, Capability, ChangeFeed, Clock, DataSource, EntityKey, EntityKind, Examination, Filter,
-        Image, JobQueue, ManualClock, Namespace, Topic,
+        Backend, CacheStore, Capability, ChangeFeed, Clock, Comparisons, DataSource, EntityKey, EntityKind,
+        Examination, Filter, Image, JobQueue, ManualClock, Namespace, Topic,
     },
     memory::{Memory, MemorySource},
 };
@@ -206,6 +206,10 @@ impl DataSource for Shared<dyn DataSource> {
 
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
         self.0.find(filter).await
+    }
+
+    async fn comparisons(&self) -> Result<Comparisons> {
+        self.0.comparisons().await
     }
 
     async fn examine(&self) -> Result<Examination> {

@@ -323,7 +323,8 @@ impl Cx {
     pub async fn find<T: EntityType>(&self, predicate: Predicate<T>) -> Result<Vec<Entity<T>>> {
         let source = self.source_of::<T>()?;
         demand(&**source, Capability::Find)?;
-        let filter = predicate.into_filter()?;
+        let comparisons = self.explained(self.inner.comparisons(source).await)?;
+        let filter = predicate.into_filter()?.compared_by(&comparisons)?;
         // Where changes tell what entities were before, that says what ceases to match. Elsewhere the entities that were
         // read do: each of them is a dependency of its own.
         let by_entities = !can(&**source, Capability::BeforeImages) && source.feed().is_some();
@@ -384,6 +385,20 @@ impl Cx {
     pub(crate) fn note_read(&self, source: &str) -> bool {
         let known = self.inner.sources.keys().find(|known| known.as_str() == source);
         known.inspect(|source| self.tracked().reads(source)).is_some()
+    }
+
+    /// A predicate that is used beside a query of the function's own. Until it is known how the source compares, the whole
+    /// source is a dependency, too.
+    pub(crate) fn track_own_predicate(&self, source: &Arc<dyn DataSource>, filter: Filter) -> Result<()> {
+        let Some(route) = self.inner.routes.of(source.id()) else { return Ok(()) };
+        match route.comparisons() {
+            Some(comparisons) => self.track_predicate(source.id(), &filter.compared_by(&comparisons)?, true),
+            None => {
+                self.inner.ask_comparisons(source);
+                self.tracked().direct(Dependency::source(source.id()));
+                self.track_predicate(source.id(), &filter, true)
+            }
+        }
     }
 
     /// A predicate, with every change that does not tell the entity before and after unless `blind` is false.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Field, Part};
+use super::{Comparisons, Field, Part};
 use crate::{EntityType, Image, Result, SourceId, shape::Shape};
 
 /// Fields by which predicates find the entities of a type: what `#[entity(index)]` declares.
@@ -49,7 +49,7 @@ pub(crate) struct RawIndex {
     values: Arc<Values>,
 }
 
-type Values = dyn Fn(&Image) -> Result<Vec<u8>> + Send + Sync;
+type Values = dyn Fn(&Image, &Comparisons) -> Result<Vec<u8>> + Send + Sync;
 
 impl RawIndex {
     /// The indexes of a type.
@@ -69,21 +69,22 @@ impl RawIndex {
             named.extend([part.name.as_bytes(), shape]);
         }
         let id = SourceId::derived("i", &named);
-        let values = move |image: &Image| {
+        let values = move |image: &Image, comparisons: &Comparisons| {
             let entity = image.get::<T>()?;
-            let values = parts.iter().map(|(part, _)| part.value(&entity)).collect::<Result<Vec<_>>>()?;
+            let value = |part: &Part<T>| comparisons.form(part.name, part.value(&entity)?);
+            let values = parts.iter().map(|(part, _)| value(part)).collect::<Result<Vec<_>>>()?;
             Ok(joined(values.iter().map(|value| &value[..])))
         };
         Self { id, fields, values: Arc::new(values) }
     }
 
-    /// What an entity has in the fields of the index.
-    pub(crate) fn values(&self, image: &Image) -> Result<Vec<u8>> {
-        (self.values)(image)
+    /// What an entity has in the fields of the index, as its source compares it.
+    pub(crate) fn values(&self, image: &Image, comparisons: &Comparisons) -> Result<Vec<u8>> {
+        (self.values)(image, comparisons)
     }
 }
 
-/// The canonical values of the fields of an index, which show where they end, in the order of the names.
+/// The values of the fields of an index, which show where they end, in the order of the names.
 pub(super) fn joined<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     values.flatten().copied().collect()
 }

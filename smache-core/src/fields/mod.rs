@@ -1,5 +1,6 @@
 //! Fields of entities by name: what predicates compare, and what narrowed functions read.
 
+mod comparison;
 mod index;
 mod predicate;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 pub(crate) use self::index::RawIndex;
 pub use self::{
+    comparison::{Compare, Comparisons, FieldValue},
     index::Index,
     predicate::{Condition, Filter, Predicate},
 };

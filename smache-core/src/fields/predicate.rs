@@ -5,12 +5,13 @@ use std::{fmt, marker::PhantomData, ops::BitAnd, sync::Arc};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Field, RawIndex, encode, index::joined};
+use super::{Comparisons, Field, RawIndex, encode, index::joined};
 use crate::{Dependency, EntityType, Error, ErrorKind, Image, Result, SourceId};
 
 /// The entities of a type whose fields have certain values: `Grade::COURSE.eq(7) & Grade::PASSED.eq(true)`.
 ///
-/// Values are compared as they are encoded: two are equal if serde writes them equal.
+/// Values are compared as the source compares them ([`DataSource::comparisons`](crate::DataSource::comparisons)): by default two
+/// are equal if serde writes them equal.
 pub struct Predicate<T> {
     filter: Result<Filter>,
     of: PhantomData<fn() -> T>,
@@ -19,9 +20,9 @@ pub struct Predicate<T> {
 impl<T: EntityType> Predicate<T> {
     pub(super) fn on<V: Serialize + Send + Sync + 'static>(field: Field<T, V>, value: V) -> Self {
         let condition = encode(&value).map(|bytes| {
-            let wanted = bytes.clone();
-            let test = move |image: &Image| Ok(encode(field.get(&*image.get::<T>()?))? == wanted);
-            Condition { field: field.name(), value: Arc::new(value), bytes, test: Arc::new(test) }
+            let read = move |image: &Image| encode(field.get(&*image.get::<T>()?));
+            let comparisons = Arc::new(Comparisons::as_written());
+            Condition { field: field.name(), value: Arc::new(value), bytes, read: Arc::new(read), comparisons }
         });
         let filter = condition.map(|condition| Filter { conditions: vec![condition] });
         Self { filter: filter.map_err(|error| error.with_context("field", field.name())), of: PhantomData }
@@ -68,11 +69,25 @@ impl Filter {
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when the image is of another type than the predicate.
     pub fn matches(&self, image: &Image) -> Result<bool> {
         for condition in &self.conditions {
-            if !(condition.test)(image)? {
+            if !condition.holds(image)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// The filter with its values as a source compares them. Of a source that has comparisons of its own, [`matches`](Self::matches)
+    /// says what its database says only after this.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a field that cannot be compared, and
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a value that cannot.
+    pub fn compared_by(mut self, comparisons: &Arc<Comparisons>) -> Result<Self> {
+        for condition in &mut self.conditions {
+            condition.bytes = comparisons.form(condition.field, condition.bytes.clone())?;
+            condition.comparisons = Arc::clone(comparisons);
+        }
+        Ok(self)
     }
 
     /// What of the indexes of its source the filter depends on: the index that covers most of its fields.
@@ -101,16 +116,22 @@ pub struct Condition {
     field: &'static str,
     value: Arc<dyn erased_serde::Serialize + Send + Sync>,
     bytes: Bytes,
-    test: Arc<Test>,
+    read: Arc<Read>,
+    comparisons: Arc<Comparisons>,
 }
 
-type Test = dyn Fn(&Image) -> Result<bool> + Send + Sync;
+/// Reads the field of an entity in canonical bytes.
+type Read = dyn Fn(&Image) -> Result<Bytes> + Send + Sync;
 
 impl Condition {
     /// The stored name of the field.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
+    }
+
+    fn holds(&self, image: &Image) -> Result<bool> {
+        Ok(self.comparisons.form(self.field, (self.read)(image)?)? == self.bytes)
     }
 
     /// The value, as the field's type writes it.

@@ -38,7 +38,11 @@ fn hits(predicate: &Predicate<Grade>, image: &Image) -> bool {
     let indexes = RawIndex::all::<Grade>();
     let filter = predicate.clone().into_filter().expect("comparable values");
     let (index, dependency) = filter.dependency(&source(), &indexes).expect("an index covers it");
-    let hit = Dependency::predicate(&index.id, &source(), &index.values(image).expect("comparable values"));
+    let hit = Dependency::predicate(
+        &index.id,
+        &source(),
+        &index.values(image, &Comparisons::as_written()).expect("comparable values"),
+    );
     assert_eq!(hit == dependency, filter.matches(image).expect("the type is right"), "the index and the filter agree");
     hit == dependency
 }

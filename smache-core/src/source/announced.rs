@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Image, Topic};
-use crate::{Examination, Filter, Guarantee, Result, SourceId};
+use crate::{Comparisons, Examination, Filter, Guarantee, Result, SourceId};
 
 /// A source without a feed of which every writer announces its changes by [`Smache::intend`](crate::Smache::intend), before
 /// its commits. It says so to [`doctor`](crate::Smache::doctor): *intent* instead of *best effort*.
@@ -40,6 +40,10 @@ impl<S: DataSource> DataSource for Announced<S> {
 
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
         self.0.find(filter).await
+    }
+
+    async fn comparisons(&self) -> Result<Comparisons> {
+        self.0.comparisons().await
     }
 
     async fn examine(&self) -> Result<Examination> {

@@ -29,6 +29,15 @@ impl EntityKind {
         self.name
     }
 
+    /// The stored names of the fields by which predicates find its entities.
+    #[must_use]
+    pub fn indexed_fields(&self) -> Vec<&'static str> {
+        let mut fields: Vec<_> = self.indexes().into_iter().flat_map(|index| index.fields).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
+
     /// The indexes of the type.
     pub(crate) fn indexes(&self) -> Vec<RawIndex> {
         (self.indexes)()

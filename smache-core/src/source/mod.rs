@@ -22,7 +22,7 @@ pub use self::{
     image::{EntityKind, Image},
     key::EntityKey,
 };
-use crate::{Condition, Error, ErrorKind, Examination, FeedId, Filter, Position, Result, SourceId};
+use crate::{Comparisons, Condition, Error, ErrorKind, Examination, FeedId, Filter, Position, Result, SourceId};
 
 /// Where entities of one type come from.
 ///
@@ -78,6 +78,23 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
         let fields: Vec<&str> = filter.conditions().iter().map(Condition::field).collect();
         Err(unsupported(self.id(), &format!("find by the fields `{}`", fields.join("`, `"))))
+    }
+
+    /// How it compares the values of fields. One form of a value is used for all: for predicates, for the entities that
+    /// [`find`](Self::find) answers, and for those that changes show. By default values are equal if serde writes them equal.
+    ///
+    /// # Contract
+    /// - MUST give one form to values that the source takes for equal `find_answers_what_matches`
+    /// - MUST refuse the fields that it cannot compare so `find_answers_what_matches`
+    ///
+    /// # Errors
+    /// Those of reaching the source. Until it has answered once, predicates without a [`find`](Self::find) make a result depend
+    /// on the whole source.
+    ///
+    /// # Cancel safety
+    /// MAY be dropped at any time.
+    async fn comparisons(&self) -> Result<Comparisons> {
+        Ok(Comparisons::as_written())
     }
 
     /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor): what and where it is, and what is unsafe

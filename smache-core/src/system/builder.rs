@@ -266,7 +266,8 @@ impl Builder {
     /// Returns when every source is vouched for, by this process or by another one that leads its feed.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero.
+    /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero, an index of a field
+    /// that its source cannot compare.
     /// [`ErrorKind::Unregistered`]: a function reads a source that is not registered. The errors of the store and of the
     /// feeds: unreachable, refused, of the wrong kind.
     pub async fn build(self) -> Result<Smache> {
@@ -312,6 +313,7 @@ impl Builder {
             asked: Default::default(),
             owed: Default::default(),
         });
+        inner.check_indexes().await?;
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         inner.keep_attached().await?;
         let (stop, stopping) = watch::channel(false);

@@ -320,9 +320,14 @@ impl Leader {
     }
 
     async fn open(&self, start: Start) -> Result<Box<dyn ChangeStream>> {
-        tokio::time::timeout(SILENCE, self.unwound(self.feed.open(&self.topics, start))).await.unwrap_or_else(|_| {
+        let opened = tokio::time::timeout(SILENCE, self.unwound(self.feed.open(&self.topics, start))).await;
+        let stream = opened.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` did not open within {SILENCE:?}", self.id)))
-        })
+        })?;
+        // What another leader has seen reset, this one may know as it was before.
+        let sources: Vec<SourceId> = self.topics.iter().map(|topic| topic.source.clone()).collect();
+        self.inner.ask_comparisons_again(&sources).await;
+        Ok(stream)
     }
 
     async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
@@ -355,6 +360,8 @@ impl Leader {
         }
         if !reset.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?reset, "sources were dropped, renamed or truncated: they start a new epoch");
+            // The types of its fields may be others by now.
+            self.inner.ask_comparisons_again(&reset).await;
             let positions = self.inner.routes.vouched(reset).into_iter();
             let positions = positions.map(|source| (source, batch.position.clone())).collect();
             self.step("restart", self.inner.store.restart(step(positions))).await?;

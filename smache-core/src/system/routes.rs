@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -12,8 +12,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 
 use super::{Inner, Nest, Registry};
 use crate::{
-    Change, ChangeKind, Clock, Cx, DataSource, Dependency, EntityKey, EntryId, Error, ErrorKind, Hit, Image, Result,
-    Snapshot, SourceId, SystemClock, Timestamp,
+    Change, ChangeKind, Clock, Comparisons, Cx, DataSource, Dependency, EntityKey, EntryId, Error, ErrorKind, Hit,
+    Image, Result, Snapshot, SourceId, SystemClock, Timestamp,
     computed::{RawRelation, panic_text},
     fields::RawIndex,
     guard::{guarded, panicked},
@@ -23,6 +23,8 @@ use crate::{
 const LOADED: usize = 500;
 /// How long that may take, in a feed that has to go on.
 const LOADING: Duration = Duration::from_secs(30);
+/// How long a source may take to say how its fields are compared, while a system is built.
+const ASKING: Duration = Duration::from_secs(2);
 /// How many relations that read are evaluated at the same time.
 const EVALUATED: usize = 16;
 /// How long a relation may take. One that takes longer counts as leading anywhere.
@@ -41,6 +43,8 @@ pub(crate) struct Route {
     pub(crate) indexes: Vec<RawIndex>,
     /// Whether a feed tells of its changes.
     pub(crate) fed: bool,
+    /// How its fields are compared, once the source has said so.
+    comparisons: RwLock<Option<Arc<Comparisons>>>,
 }
 
 impl Routes {
@@ -49,7 +53,8 @@ impl Routes {
             let all = registry.iter().flat_map(|function| &function.relations);
             let mut relations: Vec<_> = all.filter(|relation| relation.from == id.as_str()).cloned().collect();
             relations.sort_by(|one, other| one.id.cmp(&other.id));
-            let route = Route { relations, indexes: source.kind().indexes(), fed: source.feed().is_some() };
+            let (indexes, fed) = (source.kind().indexes(), source.feed().is_some());
+            let route = Route { relations, indexes, fed, comparisons: RwLock::default() };
             (id.clone(), route)
         };
         Self(sources.iter().map(route).collect())
@@ -83,6 +88,15 @@ impl Routes {
 }
 
 impl Route {
+    /// How its fields are compared, if that is known.
+    pub(crate) fn comparisons(&self) -> Option<Arc<Comparisons>> {
+        self.comparisons.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_comparisons(&self, comparisons: Option<Arc<Comparisons>>) {
+        *self.comparisons.write().unwrap_or_else(PoisonError::into_inner) = comparisons;
+    }
+
     fn derived(&self) -> impl Iterator<Item = &SourceId> {
         let relations = self.relations.iter().map(|relation| &relation.id);
         relations.chain(self.indexes.iter().map(|index| &index.id)).filter(|_| self.fed)
@@ -144,6 +158,62 @@ impl Inner {
         Ok(hits.hits.into_iter().map(|(dependency, cause)| Hit { dependency, cause }).collect())
     }
 
+    /// How the fields of a source are compared, asked for once.
+    pub(crate) async fn comparisons(&self, source: &Arc<dyn DataSource>) -> Result<Arc<Comparisons>> {
+        let route = self.routes.of(source.id());
+        if let Some(known) = route.and_then(Route::comparisons) {
+            return Ok(known);
+        }
+        let comparisons = source.comparisons().await.map_err(|error| error.with_context("source", source.id()))?;
+        let comparisons = Arc::new(comparisons);
+        if let Some(route) = route {
+            route.set_comparisons(Some(Arc::clone(&comparisons)));
+        }
+        Ok(comparisons)
+    }
+
+    /// Asks all sources how they compare what predicates name, and refuses indexes of what cannot be compared. A source that
+    /// is away is asked again when it is needed.
+    pub(crate) async fn check_indexes(&self) -> Result<()> {
+        let indexed = self.sources.values().filter(|source| !source.kind().indexed_fields().is_empty());
+        let checks = indexed.map(|source| async move {
+            match tokio::time::timeout(ASKING, self.comparisons(source)).await {
+                Ok(Ok(comparisons)) => comparisons
+                    .check(source.kind().indexed_fields())
+                    .map_err(|error| error.with_context("source", source.id())),
+                Ok(Err(error)) => {
+                    tracing::debug!(source = %source.id(), error = %error.report(), "how its fields are compared is asked for later");
+                    Ok(())
+                }
+                Err(_) => Ok(()),
+            }
+        });
+        futures_util::future::try_join_all(checks).await.map(drop)
+    }
+
+    /// Asks sources again that may have changed in the types of their fields. What is not answered is not known any more.
+    pub(crate) async fn ask_comparisons_again(&self, sources: &[SourceId]) {
+        let known = sources.iter().filter_map(|id| Some((self.sources.get(id)?, self.routes.of(id)?)));
+        let asked = known.filter(|(_, route)| !route.indexes.is_empty()).map(|(source, route)| async move {
+            let asked = AssertUnwindSafe(tokio::time::timeout(ASKING, source.comparisons())).catch_unwind().await;
+            let answer = asked.ok().and_then(|answer| answer.ok()?.ok());
+            route.set_comparisons(answer.map(Arc::new));
+        });
+        futures_util::future::join_all(asked).await;
+    }
+
+    /// Asks a source beside the run that needs it.
+    pub(crate) fn ask_comparisons(self: &Arc<Self>, source: &Arc<dyn DataSource>) {
+        let (inner, source) = (Arc::downgrade(self), Arc::clone(source));
+        self.background.spawn_if_possible(async move {
+            if let Some(inner) = inner.upgrade()
+                && let Err(error) = inner.comparisons(&source).await
+            {
+                tracing::debug!(source = %source.id(), error = %error.report(), "how its fields are compared is not known");
+            }
+        });
+    }
+
     async fn hit_relations(self: &Arc<Self>, changes: &[Change], moment: Moment, hits: &mut Hits) {
         let nowhere = Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, started: None, depth: 1 };
         let cx = Cx::new(Arc::clone(self), nowhere);
@@ -187,12 +257,30 @@ impl Inner {
             let Some(route) = self.routes.of(&change.source) else { continue };
             let unknown = matches!(change.after, Snapshot::Unknown);
             let now = present.get(&(&change.source, &change.key)).filter(|_| unknown);
+            if route.indexes.is_empty() {
+                continue;
+            }
+            let comparisons = match self.sources.get(&change.source) {
+                Some(source) => self.comparisons(source).await,
+                None => continue,
+            };
+            let comparisons = match comparisons {
+                Ok(comparisons) => comparisons,
+                Err(error) => {
+                    tracing::warn!(source = %change.source, error = %error.report(), "how the fields of a source are compared is not known: all of its predicates go stale");
+                    super::counters::count(&self.tally.blind_changes);
+                    for index in &route.indexes {
+                        hits.hit(Dependency::incomparable(&index.id, &change.source), change);
+                    }
+                    continue;
+                }
+            };
             for index in &route.indexes {
                 let mut found = BTreeSet::new();
                 let mut unreadable = unknown && route.fed && matches!(now, None | Some(Present::Unreadable));
                 for image in images(change).chain(now.and_then(Present::image)) {
                     let what = format!("the `Serialize` of the index {index:?} of `{}`", change.source);
-                    match guarded(&what, || index.values(image)) {
+                    match guarded(&what, || index.values(image, &comparisons)) {
                         Ok(values) => drop(found.insert(values)),
                         Err(error) => {
                             tracing::warn!(?index, entity = %change.key, error = %error.report(), "an entity cannot be compared with predicates: all of them go stale");

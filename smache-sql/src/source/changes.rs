@@ -7,15 +7,15 @@ use smache_core::{
     Change, ChangeKind, EntityKey, EntityType, Error, ErrorKind, Image, Result, Snapshot, SourceId, Topic,
 };
 
-use super::row::{differing, foreign_key, image_of, key_of, shown_id};
+use super::row::{Shape, differing, image_of, key_of};
 
 /// How a feed reads the changes of one source, whose type only the source knows: what a source puts in its topic. `D` is
 /// how the source reaches its table.
 pub(crate) struct TopicReader<D> {
     /// Where the source loads from.
     pub(crate) table: Arc<D>,
-    key: fn(&str, &str) -> Result<EntityKey>,
-    image: fn(&str, &str) -> Result<(EntityKey, Image)>,
+    key: fn(&str, &Shape) -> Result<EntityKey>,
+    image: fn(&str, &Shape) -> Result<(EntityKey, Image)>,
 }
 
 impl<D> TopicReader<D> {
@@ -41,8 +41,8 @@ impl<D> fmt::Debug for TopicReader<D> {
 pub(crate) struct Watch<D> {
     pub(crate) source: SourceId,
     pub(crate) reader: TopicReader<D>,
-    /// The column that names its entities.
-    pub(crate) id_column: String,
+    /// How its rows are read.
+    pub(crate) shape: Shape,
 }
 
 /// What one stream watches: the sources by the name of their table.
@@ -65,11 +65,11 @@ impl<D: fmt::Debug + Send + Sync + 'static> Watched<D> {
         topics.iter().map(reader).collect()
     }
 
-    /// Watches topics, of which the id columns are known by now.
-    pub(crate) fn new(topics: &[Topic], readers: Vec<TopicReader<D>>, id_columns: Vec<String>) -> Self {
+    /// Watches topics, of which the columns are known by now.
+    pub(crate) fn new(topics: &[Topic], readers: Vec<TopicReader<D>>, shapes: Vec<Shape>) -> Self {
         let mut tables = HashMap::<_, Vec<_>>::new();
-        for ((topic, reader), id_column) in topics.iter().zip(readers).zip(id_columns) {
-            let watch = Watch { source: topic.source.clone(), reader, id_column };
+        for ((topic, reader), shape) in topics.iter().zip(readers).zip(shapes) {
+            let watch = Watch { source: topic.source.clone(), reader, shape };
             tables.entry(topic.name.clone()).or_default().push(watch);
         }
         Self { tables }
@@ -87,6 +87,12 @@ impl<D: fmt::Debug + Send + Sync + 'static> Watched<D> {
     #[cfg(feature = "sqlite")]
     pub(crate) fn tables(&self) -> impl Iterator<Item = &D> {
         self.tables.values().flatten().map(|watch| &*watch.reader.table)
+    }
+
+    /// Who watches a table.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_table(&mut self, table: &str) -> impl Iterator<Item = &mut Watch<D>> {
+        self.tables.get_mut(table).into_iter().flatten()
     }
 
     /// The changes of entities that a recorded change is.
@@ -155,12 +161,12 @@ impl<D> Watch<D> {
 
     /// The key of a row, and its entity if it can be read. Without a key the whole source has changed.
     fn read(&self, row: &str) -> Result<(EntityKey, Snapshot)> {
-        let (source, column) = (&self.source, &self.id_column);
-        match (self.reader.image)(row, column) {
+        let (source, shape) = (&self.source, &self.shape);
+        match (self.reader.image)(row, shape) {
             Ok((key, image)) => Ok((key, Snapshot::Known(image))),
             Err(error) => {
-                let key = (self.reader.key)(row, column).or_else(|error| foreign_key(row, column).ok_or(error));
-                let (id, error) = (shown_id(row, column), error.report());
+                let key = (self.reader.key)(row, shape).or_else(|error| shape.foreign_key(row).ok_or(error));
+                let (id, error) = (shape.shown_id(row), error.report());
                 tracing::warn!(%source, id, error, "a changed row cannot be read as the entity");
                 Ok((key?, Snapshot::Unknown))
             }

@@ -1,6 +1,8 @@
 #![doc = include_str!("guide.md")]
 
+mod cell;
 mod changes;
+mod comparison;
 mod name;
 mod row;
 mod version;

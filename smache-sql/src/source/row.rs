@@ -1,13 +1,44 @@
 //! Rows as entities. A row travels as JSON, in loads as in changes.
 
-use std::{borrow::Cow, collections::BTreeMap};
-
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde::{Deserialize, de::DeserializeOwned};
 use smache_core::{Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result, guarded};
 
-/// The columns of a row, their values not yet read.
-type Columns<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+use super::cell::{Cell, Cells, Columns, NumberColumns};
+
+/// What has to be known of the columns of a table to read its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// The columns that name its rows, in the order of the key.
+    pub(crate) ids: Vec<String>,
+    pub(crate) numbers: NumberColumns,
+}
+
+impl Shape {
+    /// The id columns, for messages.
+    pub(crate) fn id_names(&self) -> String {
+        self.ids.join("`, `")
+    }
+
+    /// The id of a row as JSON: a value, or a list of those of several columns.
+    fn id_json(&self, row: &str) -> Option<String> {
+        let columns = columns(row, "").ok()?;
+        let values = self.ids.iter().map(|id| columns.get(id.as_str()).map(|value| value.get()));
+        let values = values.collect::<Option<Vec<_>>>()?;
+        Some(if let [value] = values[..] { value.to_owned() } else { format!("[{}]", values.join(",")) })
+    }
+
+    /// The id of a row, for messages.
+    pub(crate) fn shown_id(&self, row: &str) -> String {
+        self.id_json(row).unwrap_or_else(|| "none".to_owned())
+    }
+
+    /// A key for an id that is not one of the entity's type. Nothing was ever loaded by it, but whoever depends on the whole
+    /// source must hear of the change. `None` when not even that can be encoded.
+    pub(crate) fn foreign_key(&self, row: &str) -> Option<EntityKey> {
+        let id: serde_json::Value = serde_json::from_str(&self.id_json(row)?).ok()?;
+        EntityKey::encode(&id).ok()
+    }
+}
 
 fn columns<'a>(row: &'a str, source: &str) -> Result<Columns<'a>> {
     serde_json::from_str(row).map_err(|error| {
@@ -20,57 +51,67 @@ fn kind<T: EntityType>() -> &'static str {
     EntityKind::of::<T>().name()
 }
 
-/// The value of the id column, for messages.
-pub(crate) fn shown_id(row: &str, column: &str) -> String {
-    let id = columns(row, "").ok().and_then(|columns| columns.get(column).map(|id| id.get().to_owned()));
-    id.unwrap_or_else(|| "none".to_owned())
+/// The key of the entity that a row is of.
+pub(crate) fn key_of<T: EntityType>(row: &str, shape: &Shape) -> Result<EntityKey> {
+    key_in::<T>(&columns(row, T::SOURCE)?, row, shape)
 }
 
-/// The key of the entity that a row is of.
-pub(crate) fn key_of<T: EntityType>(row: &str, column: &str) -> Result<EntityKey> {
-    let columns = columns(row, T::SOURCE)?;
-    let Some(id) = columns.get(column) else {
-        let message = format!("a row of the source `{}` has no column `{column}`: run `install` again", T::SOURCE);
-        return Err(Error::new(ErrorKind::Corrupt, message));
-    };
+fn key_in<T: EntityType>(columns: &Columns<'_>, row: &str, shape: &Shape) -> Result<EntityKey> {
+    let mut ids = Vec::with_capacity(shape.ids.len());
+    for column in &shape.ids {
+        let Some(id) = columns.get(column.as_str()) else {
+            let message = format!("a row of the source `{}` has no column `{column}`: run `install` again", T::SOURCE);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        };
+        ids.push((column.as_str(), Cell::of(column, id, &shape.numbers)));
+    }
     let decoded = guarded(&format!("the `Deserialize` of the id of `{}`", kind::<T>()), || {
-        Ok(serde_json::from_str::<T::Id>(id.get()))
+        Ok(if let [(_, id)] = ids[..] { T::Id::deserialize(id) } else { T::Id::deserialize(Cells(ids)) })
     })?;
     match decoded {
         Ok(id) => EntityKey::encode(&id),
         Err(error) => {
-            let message =
-                format!("the column `{column}` of the source `{}` is not the id of a `{}`", T::SOURCE, kind::<T>());
-            Err(Error::new(ErrorKind::Corrupt, message).with_context("id", id.get()).with_source(error))
+            let (columns, source) = (shape.id_names(), T::SOURCE);
+            let message = match shape.ids.len() {
+                1 => format!("the column `{columns}` of the source `{source}` is not the id of a `{}`", kind::<T>()),
+                _ => format!(
+                    "the columns `{columns}` of the source `{source}` are not the id of a `{}`: let it be a tuple in the order of \
+                     the columns, or a struct of fields with their names",
+                    kind::<T>()
+                ),
+            };
+            Err(Error::new(ErrorKind::Corrupt, message).with_context("id", shape.shown_id(row)).with_source(error))
         }
     }
 }
 
 /// The entity that a row is.
-pub(crate) fn image_of<T: EntityType + DeserializeOwned>(row: &str, column: &str) -> Result<(EntityKey, Image)> {
-    let key = key_of::<T>(row, column)?;
+pub(crate) fn image_of<T: EntityType + DeserializeOwned>(row: &str, shape: &Shape) -> Result<(EntityKey, Image)> {
+    let columns = columns(row, T::SOURCE)?;
+    let key = key_in::<T>(&columns, row, shape)?;
     let decoding = format!("the `Deserialize` of `{}`", kind::<T>());
-    let entity: T = guarded(&decoding, || Ok(serde_json::from_str(row)))?.map_err(|error| {
+    let cells = columns.iter().map(|(column, value)| (&**column, Cell::of(column, value, &shape.numbers)));
+    let decoded = guarded(&decoding, || Ok(T::deserialize(Cells(cells.collect()))))?;
+    // A type whose fields are buffered before it is known what they are gets the digits of a decimal for a number.
+    let decoded = match decoded {
+        Err(error) => guarded(&decoding, || Ok(serde_json::from_str(row).map_err(|_| error)))?,
+        entity => entity,
+    };
+    let entity: T = decoded.map_err(|error| {
         let message = format!("a row of the source `{}` cannot be read as a `{}`", T::SOURCE, kind::<T>());
-        Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(row, column)).with_source(error)
+        Error::new(ErrorKind::Corrupt, message).with_context("id", shape.shown_id(row)).with_source(error)
     })?;
     // Changes name entities by the column: an entity that goes by anything else would never be found stale.
     if guarded(&format!("the id of a `{}`", kind::<T>()), || EntityKey::encode(entity.id()))? == key {
         Ok((key, Image::new(entity)))
     } else {
         let message = format!(
-            "the id of a `{}` is not the column `{column}` of its row: mark the field that is stored there",
-            kind::<T>()
+            "the id of a `{}` is not the column `{}` of its row: mark the field that is stored there",
+            kind::<T>(),
+            shape.id_names()
         );
-        Err(Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(row, column)))
+        Err(Error::new(ErrorKind::Corrupt, message).with_context("id", shape.shown_id(row)))
     }
-}
-
-/// A key for an id that is not one of the entity's type. Nothing was ever loaded by it, but whoever depends on the whole
-/// source must hear of the change. `None` when not even that can be encoded.
-pub(crate) fn foreign_key(row: &str, column: &str) -> Option<EntityKey> {
-    let id: serde_json::Value = serde_json::from_str(columns(row, "").ok()?.get(column)?.get()).ok()?;
-    EntityKey::encode(&id).ok()
 }
 
 /// The columns in which two rows differ, compared as they are written. `None` when one of them cannot be read.
@@ -84,22 +125,37 @@ pub(crate) fn differing(before: &str, after: &str) -> Option<Vec<String>> {
     Some(fields)
 }
 
-/// The id of a key as a scalar of JSON, which every database can bind.
-pub(crate) fn scalar_of<T: EntityType>(key: &EntityKey) -> Result<serde_json::Value> {
+/// The id of a key as scalars of JSON, which every database can bind: one for each column of the id.
+pub(crate) fn scalars_of<T: EntityType>(key: &EntityKey, ids: &[String]) -> Result<Vec<serde_json::Value>> {
     use serde_json::Value;
     let refused = || {
-        let message = format!(
-            "the id {key} of the source `{}` cannot be a column: use a type that serde writes as a number, text or bool",
-            T::SOURCE
-        );
+        let message = if let [_] = ids {
+            format!(
+                "the id {key} of the source `{}` cannot be a column: use a type that serde writes as a number, text or bool",
+                T::SOURCE
+            )
+        } else {
+            format!(
+                "the id {key} of the source `{}` cannot be the columns `{}`: use a tuple in their order, or a struct of fields with \
+                 their names, of types that serde writes as a number, text or bool",
+                T::SOURCE,
+                ids.join("`, `")
+            )
+        };
         Error::new(ErrorKind::Argument, message)
     };
     let id: T::Id = key.decode()?;
-    match serde_json::to_value(&id) {
-        Ok(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => Ok(value),
-        Ok(_) => Err(refused()),
-        Err(error) => Err(refused().with_source(error)),
-    }
+    let values = match serde_json::to_value(&id) {
+        Ok(value) if ids.len() == 1 => vec![value],
+        Ok(Value::Array(values)) if values.len() == ids.len() => values,
+        Ok(Value::Object(mut fields)) if fields.len() == ids.len() => {
+            ids.iter().map(|id| fields.remove(id)).collect::<Option<_>>().ok_or_else(refused)?
+        }
+        Ok(_) => return Err(refused()),
+        Err(error) => return Err(refused().with_source(error)),
+    };
+    let scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
+    if values.iter().all(scalar) { Ok(values) } else { Err(refused()) }
 }
 
 /// The value of a condition as JSON.

@@ -3,8 +3,10 @@
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
 
 mod changes;
+mod digits;
 mod doctor;
 mod emptied;
+mod equality;
 mod files;
 mod loading;
 mod migrate;

@@ -1,5 +1,7 @@
 //! Loading.
 
+use std::sync::Arc;
+
 use smache_core::{Capability, EntityKey, ErrorKind};
 
 use super::{put, remove, text};
@@ -60,7 +62,8 @@ fn declares(probe: &dyn SourceProbe, capability: Capability) -> bool {
 
 /// The texts of what a source finds by a text, among what it may answer beside it; `None` where it cannot find.
 async fn found(probe: &dyn SourceProbe, text: &str) -> Option<usize> {
-    let filter = probe.with_text(text);
+    let comparisons = Arc::new(probe.source().comparisons().await.expect("it says how it compares"));
+    let filter = probe.with_text(text).compared_by(&comparisons).expect("a text can be compared");
     let declared = declares(probe, Capability::Find);
     match probe.source().find(&filter).await {
         Ok(images) => {

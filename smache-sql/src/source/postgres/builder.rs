@@ -14,7 +14,7 @@ pub struct PostgresSourceBuilder<T> {
     pub(super) pool: PgPool,
     pub(super) schema: String,
     pub(super) table: String,
-    pub(super) id_column: Option<String>,
+    pub(super) id_columns: Option<Vec<String>>,
     pub(super) feed: Option<FeedId>,
     pub(super) timeout: Duration,
     pub(super) poll_interval: Duration,
@@ -29,7 +29,7 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
             pool: pool.clone(),
             schema: "public".to_owned(),
             table,
-            id_column: None,
+            id_columns: None,
             feed: None,
             timeout: Duration::from_secs(10),
             poll_interval: Duration::from_millis(500),
@@ -47,7 +47,14 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
 
     /// The column that names the rows, the primary key by default. It needs a unique index of its own.
     pub fn id_column(mut self, column: impl Into<String>) -> Self {
-        self.id_column = Some(column.into());
+        self.id_columns = Some(vec![column.into()]);
+        self
+    }
+
+    /// The columns that together name the rows, the primary key by default. They need a unique index of their own. The id of
+    /// the entity is a tuple in the order in which they are named here, or a struct of fields with their names.
+    pub fn id_columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.id_columns = Some(columns.into_iter().map(Into::into).collect());
         self
     }
 
@@ -105,7 +112,7 @@ impl<T> fmt::Debug for PostgresSourceBuilder<T> {
         f.debug_struct("PostgresSourceBuilder")
             .field("schema", &self.schema)
             .field("table", &self.table)
-            .field("id_column", &self.id_column)
+            .field("id_columns", &self.id_columns)
             .field("feed", &self.feed)
             .field("timeout", &self.timeout)
             .field("poll_interval", &self.poll_interval)

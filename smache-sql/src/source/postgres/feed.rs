@@ -332,11 +332,12 @@ impl ChangeFeed for PgFeed {
         let tables: Vec<Arc<PgTable>> = readers.iter().map(|reader| Arc::clone(&reader.table)).collect();
         let server = self.server(&self.pool).await?;
         self.check(&server, topics, &tables).await?;
-        let mut id_columns = Vec::with_capacity(tables.len());
+        let mut shapes = Vec::with_capacity(tables.len());
         for table in &tables {
-            id_columns.push(table.description().await?.id.clone());
+            table.forget();
+            shapes.push(table.description().await?.shape.clone());
         }
-        let watched = Watched::new(topics, readers, id_columns);
+        let watched = Watched::new(topics, readers, shapes);
         let place = match start {
             Start::After(position) => Place::restore(&position)?,
             Start::Now => {

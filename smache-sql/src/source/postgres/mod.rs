@@ -16,21 +16,21 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smache_core::{
-    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, Examination, Filter, Image, Result,
-    SourceId, Topic,
+    Capability, ChangeFeed, Comparisons, DataSource, EntityKey, EntityKind, EntityType, Error, ErrorKind, Examination,
+    Filter, Image, Result, SourceId, Topic,
 };
 use sqlx::PgPool;
 
 pub use self::builder::PostgresSourceBuilder;
 use self::{
     feed::PgFeed,
-    table::{Description, Equal, PgTable},
+    table::{Equal, PgTable},
 };
 use super::{
     changes::TopicReader,
     name::source_id,
     needs_no_triggers,
-    row::{image_of, no_such_column, scalar_of, value_of},
+    row::{Shape, image_of, no_such_column, scalars_of, value_of},
 };
 
 /// How many ids one query asks for.
@@ -65,8 +65,8 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
 
     fn from_builder(builder: PostgresSourceBuilder<T>) -> Self {
         let feed = (!builder.transactional).then(|| Arc::new(PgFeed::new(&builder)));
-        let PostgresSourceBuilder { pool, schema, table, id_column, timeout, .. } = builder;
-        let table = PgTable::new(pool, schema, table, id_column, timeout);
+        let PostgresSourceBuilder { pool, schema, table, id_columns, timeout, .. } = builder;
+        let table = PgTable::new(pool, schema, table, id_columns, timeout);
         Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
@@ -80,13 +80,15 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     /// schema, and the right `TRIGGER` on the table.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](smache_core::ErrorKind::Config) when there is no such table, or one that cannot be a source;
-    /// also for one that is [transactional](PostgresSourceBuilder::transactional), which needs no triggers; `Permission`;
+    /// [`ErrorKind::Config`](smache_core::ErrorKind::Config) when there is no such table, or one that cannot be a source, or an
+    /// index of the entity names a column that cannot be compared; also for one that is [transactional](PostgresSourceBuilder::transactional), which needs no triggers; `Permission`;
     /// `Unavailable`; `WrongServer`.
     pub async fn install(&self) -> Result<()> {
         if self.feed.is_none() {
             return Err(needs_no_triggers(self.id.as_str()));
         }
+        self.table.forget();
+        self.table.comparisons().await?.check(EntityKind::of::<T>().indexed_fields())?;
         triggers::install(&self.table).await
     }
 
@@ -100,14 +102,14 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     }
 
     /// The entity of a row, and an error that also names the table.
-    fn read(&self, row: &str, id_column: &str) -> Result<(EntityKey, Image)> {
-        image_of::<T>(row, id_column).map_err(|error| error.with_context("table", &self.table.name))
+    fn read(&self, row: &str, shape: &Shape) -> Result<(EntityKey, Image)> {
+        image_of::<T>(row, shape).map_err(|error| error.with_context("table", &self.table.name))
     }
 
     async fn query(&self, conditions: &[Equal], what: &str) -> Result<Vec<Image>> {
-        let Description { id, .. } = self.table.description().await?;
+        let description = self.table.description().await?;
         let rows = self.table.matching(conditions, &self.table.doing(what)).await?;
-        rows.iter().map(|row| Ok(self.read(row, id)?.1)).collect()
+        rows.iter().map(|row| Ok(self.read(row, &description.shape)?.1)).collect()
     }
 }
 
@@ -122,17 +124,18 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
     }
 
     async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        let description = self.table.description().await?;
+        let shape = &description.shape;
         let mut answers = Vec::with_capacity(keys.len());
         for keys in keys.chunks(IDS_A_QUERY) {
             let mut ids = Vec::with_capacity(keys.len());
             for key in keys {
-                ids.extend(text_of(&scalar_of::<T>(key)?));
+                ids.extend(scalars_of::<T>(key, &shape.ids)?.iter().map(text_of).collect::<Option<Vec<_>>>());
             }
-            let Description { id, .. } = self.table.description().await?;
-            let rows = self.table.by_ids(&ids).await?;
+            let rows = self.table.by_ids(&description, &ids).await?;
             // By key, because the server answers in an order of its own, and because a collation may find a row that goes by
             // another id than the one that was asked for.
-            let found = rows.iter().map(|row| self.read(row, id)).collect::<Result<HashMap<_, _>>>()?;
+            let found = rows.iter().map(|row| self.read(row, shape)).collect::<Result<HashMap<_, _>>>()?;
             answers.extend(keys.iter().map(|key| found.get(key).cloned()));
         }
         Ok(answers)
@@ -143,30 +146,38 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
     }
 
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        let Description { types, .. } = self.table.description().await?;
+        let description = self.table.description().await?;
         let mut conditions = Vec::new();
         for condition in filter.conditions() {
             let column = condition.field();
-            let Some(kind) = types.get(column) else {
+            let Some(kind) = description.types.get(column) else {
                 return Err(no_such_column(column, &self.table.name, self.id.as_str()));
             };
+            if let Err(reason) = &kind.form {
+                return Err(Error::new(ErrorKind::Config, reason.clone()).with_context("source", &self.id));
+            }
             let value = value_of(condition, self.id.as_str())?;
             let text = match &value {
                 Value::Null => None,
                 // A float that was rounded on its way is not equal any more, and a value that is not a scalar may be written
                 // in any way. Whoever asked looks at every entity again, so it may get more than it asked for.
                 Value::Number(number) if number.is_f64() => continue,
-                Value::Array(_) | Value::Object(_) if !kind.as_json => continue,
-                _ if kind.as_json => Some(value.to_string()).filter(|text| !text.contains("\\u0000")),
+                Value::Array(_) | Value::Object(_) if !kind.as_json() => continue,
+                _ if kind.as_json() => Some(value.to_string()).filter(|_| kind.cast == "json" || !has_zero(&value)),
                 _ => text_of(&value),
             };
             // No text of the server has a zero in it.
             if text.is_none() && !value.is_null() {
                 return Ok(Vec::new());
             }
-            conditions.push(Equal { column: column.to_owned(), kind: kind.clone(), value: text });
+            let zero = has_zero(&value);
+            conditions.push(Equal { column: column.to_owned(), kind: kind.clone(), value: text, zero });
         }
         self.query(&conditions, "finding in").await
+    }
+
+    async fn comparisons(&self) -> Result<Comparisons> {
+        self.table.comparisons().await
     }
 
     async fn examine(&self) -> Result<Examination> {
@@ -182,6 +193,16 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
         let reader = TopicReader::new::<T>(Arc::clone(&self.table));
         let topic = Topic::new(self.id.clone(), &self.table.name).with_reader(Arc::new(reader));
         Some((feed as _, topic))
+    }
+}
+
+/// Whether there is a zero in one of the texts of a value.
+fn has_zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_zero),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_zero(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

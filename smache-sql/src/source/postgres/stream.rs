@@ -97,6 +97,9 @@ impl PgStream {
             self.target_taken = Some(Instant::now());
         }
         let Found { recorded, place, flushed } = self.feed.read(&self.server, &self.place, &self.names).await?;
+        for reset in recorded.iter().filter(|recorded| recorded.is_reset()) {
+            self.watched.describe_again(&reset.table).await?;
+        }
         if place != self.place {
             if !flushed {
                 self.feed.flush().await?;
@@ -107,6 +110,17 @@ impl PgStream {
         let changes = recorded.iter().flat_map(|recorded| self.watched.changes(recorded)).collect();
         let as_of = self.target_taken.filter(|_| self.place.reading.is_none());
         Ok(Batch::new(changes, self.position.clone(), as_of))
+    }
+}
+
+impl Watched<PgTable> {
+    /// Reads the rows of a table as its columns are by now.
+    async fn describe_again(&mut self, table: &str) -> Result<()> {
+        for watch in self.of_table(table) {
+            watch.reader.table.forget();
+            watch.shape = watch.reader.table.description().await?.shape.clone();
+        }
+        Ok(())
     }
 }
 

@@ -1,14 +1,18 @@
 //! A table of PostgreSQL: how it is described and read.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use smache_core::{Error, ErrorKind, Result};
+use smache_core::{Comparisons, Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, postgres::PgArguments, query::QueryAs};
-use tokio::sync::OnceCell;
 
 use crate::{
     error::{bounded, is_no_such_value, of_source, within},
-    source::name::quoted,
+    source::{cell::Numbers, comparison::PgForm, name::quoted, row::Shape},
 };
 
 /// The oldest server with all that the triggers and the feed use.
@@ -20,15 +24,14 @@ pub(crate) struct PgTable {
     pub(super) schema: String,
     pub(super) name: String,
     pub(super) timeout: Duration,
-    id_column: Option<String>,
-    described: OnceCell<Description>,
+    id_columns: Option<Vec<String>>,
+    described: Mutex<Option<Arc<Description>>>,
 }
 
 /// What has to be known of a table to read it.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
-    /// The column that names its rows.
-    pub(super) id: String,
+    pub(super) shape: Shape,
     /// The types of its columns.
     pub(super) types: HashMap<String, ColumnType>,
 }
@@ -36,10 +39,55 @@ pub(super) struct Description {
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ColumnType {
-    /// As a cast names it, without length or precision: a cast to those would cut the value off.
+    /// As a cast names it, beneath domains, without length or precision: a cast to those would cut the value off.
     pub(super) cast: String,
-    /// Whether its values are compared as JSON: `json` itself has no equality, and others are not written as a scalar.
-    pub(super) as_json: bool,
+    /// How its values are compared, or why they cannot be.
+    pub(super) form: std::result::Result<PgForm, String>,
+}
+
+/// A column as the catalog has it.
+type Row = (String, bool, String, String, String, Option<String>, bool, Option<i64>, Vec<i64>, i32);
+
+impl ColumnType {
+    fn of(table: &str, (_, _, column, cast, name, element, deterministic, ..): &Row) -> Self {
+        let refused = |what: &str, fix: &str| {
+            format!("the column `{column}` of the table `{table}` {what}, and cannot be compared: {fix}")
+        };
+        let form = match element {
+            Some(element) => PgForm::of_array(element),
+            None => PgForm::of_type(name),
+        };
+        let form = match form {
+            Some(_) if !deterministic => Err(refused(
+                "has a collation that takes different texts for equal",
+                "use a deterministic collation, or a generated column such as `lower(…)` of one",
+            )),
+            Some(form) => Ok(form),
+            None if name == "citext" || element.as_deref() == Some("citext") => Err(refused(
+                "is a `citext`, which takes different texts for equal",
+                "use a generated column such as `lower(…)` of the type `text`",
+            )),
+            None => Err(refused(
+                &format!("is of the type `{cast}`, whose values can be written in several ways"),
+                "use a column of a plain type, for example a generated one with a `bigint` or `text` of it",
+            )),
+        };
+        Self { cast: cast.clone(), form }
+    }
+
+    /// Whether its values are compared as JSON: `json` itself has no equality, and arrays are not written as a scalar.
+    pub(super) fn as_json(&self) -> bool {
+        matches!(self.form, Ok(PgForm::Json | PgForm::List(_)))
+    }
+}
+
+/// What the numbers of a column are, by its type.
+fn numbers_of(name: &str) -> Option<Numbers> {
+    match name {
+        "numeric" => Some(Numbers::Decimal),
+        "float4" | "float8" => Some(Numbers::Float),
+        _ => None,
+    }
 }
 
 impl PgTable {
@@ -47,10 +95,10 @@ impl PgTable {
         pool: PgPool,
         schema: String,
         name: String,
-        id_column: Option<String>,
+        id_columns: Option<Vec<String>>,
         timeout: Duration,
     ) -> Self {
-        Self { pool, schema, name, timeout, id_column, described: OnceCell::new() }
+        Self { pool, schema, name, timeout, id_columns, described: Mutex::default() }
     }
 
     /// For statements.
@@ -63,22 +111,37 @@ impl PgTable {
     }
 
     /// What has to be known of the table, asked for once.
-    pub(super) async fn description(&self) -> Result<&Description> {
-        self.described
-            .get_or_try_init(|| async {
-                let doing = self.doing("describing");
-                let mut connection = bounded(self.timeout, ErrorKind::Unavailable, &doing, self.pool.acquire()).await?;
-                self.describe(&mut connection).await
-            })
-            .await
+    pub(super) async fn description(&self) -> Result<Arc<Description>> {
+        let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let doing = self.doing("describing");
+        let mut connection = bounded(self.timeout, ErrorKind::Unavailable, &doing, self.pool.acquire()).await?;
+        let description = Arc::new(self.describe(&mut connection).await?);
+        *self.described.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&description));
+        Ok(description)
+    }
+
+    /// Asks again the next time: its columns may be others by now.
+    pub(super) fn forget(&self) {
+        *self.described.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// How the values of its columns are compared.
+    pub(super) async fn comparisons(&self) -> Result<Comparisons> {
+        let description = self.description().await?;
+        Ok(description.types.iter().fold(Comparisons::as_written(), |comparisons, (column, kind)| match &kind.form {
+            Ok(form) => comparisons.by(column, Arc::new(form.clone())),
+            Err(reason) => comparisons.refused(column, reason.as_str()),
+        }))
     }
 
     pub(super) async fn describe(&self, connection: &mut PgConnection) -> Result<Description> {
         let doing = self.doing("describing");
         let query =
             sqlx::query_as(include_str!("../queries/postgres_describe.sql")).bind(&self.schema).bind(&self.name);
-        let rows: Vec<(String, bool, String, String, bool, bool, i32)> =
-            bounded(self.timeout, ErrorKind::Timeout, &doing, query.fetch_all(connection)).await?;
+        let rows: Vec<Row> = bounded(self.timeout, ErrorKind::Timeout, &doing, query.fetch_all(connection)).await?;
         let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         let Some((kind, logged, ..)) = rows.first() else {
             return config(format!(
@@ -93,52 +156,70 @@ impl PgTable {
                 self.schema, self.name
             ));
         }
-        let primary: Vec<&str> = rows.iter().filter(|row| row.4).map(|(_, _, column, ..)| column.as_str()).collect();
-        let id = match (&self.id_column, &primary[..]) {
-            (Some(column), _) => match rows.iter().find(|row| row.2 == *column) {
-                Some((.., true, _)) => column.clone(),
-                Some(_) => {
-                    return config(format!(
-                        "the id column `{column}` of the table `{}` has no unique index of its own",
-                        self.name
-                    ));
-                }
-                None => return config(format!("the table `{}` has no column `{column}` for its ids", self.name)),
-            },
-            (None, [column]) => (*column).to_owned(),
-            (None, []) => {
-                return config(format!(
-                    "the table `{}` has no primary key: name a unique column with `id_column`",
-                    self.name
-                ));
-            }
-            (None, columns) => {
-                return config(format!(
-                    "the primary key of the table `{}` has {} columns (`{}`): name one unique column with `id_column`",
-                    self.name,
-                    columns.len(),
-                    columns.join("`, `")
-                ));
-            }
-        };
-        is_new_enough(rows.first().map_or(0, |row| row.6))?;
-        let types = rows.into_iter().map(|(_, _, column, cast, ..)| {
-            let as_json = cast == "json" || cast == "jsonb" || cast.ends_with("[]");
-            (column, ColumnType { cast, as_json })
-        });
-        Ok(Description { id, types: types.collect() })
+        let ids = self.ids(&rows)?;
+        is_new_enough(rows.first().map_or(0, |row| row.9))?;
+        let numbers = rows.iter().filter_map(|row| Some((row.2.clone(), numbers_of(&row.4)?))).collect();
+        let types = rows.iter().map(|row| (row.2.clone(), ColumnType::of(&self.name, row))).collect();
+        Ok(Description { shape: Shape { ids, numbers }, types })
     }
 
-    /// The rows with certain ids, which are written as text.
-    pub(super) async fn by_ids(&self, ids: &[String]) -> Result<Vec<String>> {
-        let Description { id, types } = self.description().await?;
-        let (table, column) = (self.qualified(), quoted(id));
-        let cast = types.get(id).map_or("text", |kind| &kind.cast);
+    /// The columns that name its rows.
+    fn ids(&self, rows: &[Row]) -> Result<Vec<String>> {
+        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
+        let Some(named) = &self.id_columns else {
+            let mut primary: Vec<(i64, &str)> = rows.iter().filter_map(|row| Some((row.7?, row.2.as_str()))).collect();
+            primary.sort_unstable();
+            if primary.is_empty() {
+                let name = &self.name;
+                return config(format!("the table `{name}` has no primary key: name a unique column with `id_column`"));
+            }
+            return Ok(primary.into_iter().map(|(_, column)| column.to_owned()).collect());
+        };
+        let mut shared: Option<Vec<i64>> = None;
+        for column in named {
+            let Some(row) = rows.iter().find(|row| row.2 == *column) else {
+                return config(format!("the table `{}` has no column `{column}` for its ids", self.name));
+            };
+            let indexes =
+                row.8.iter().copied().filter(|index| shared.as_ref().is_none_or(|known| known.contains(index)));
+            shared = Some(indexes.collect());
+        }
+        // The last two digits are the number of columns.
+        let unique = shared.is_some_and(|indexes| indexes.iter().any(|index| index % 100 == named.len() as i64));
+        match &named[..] {
+            _ if unique => Ok(named.clone()),
+            [column] => {
+                config(format!("the id column `{column}` of the table `{}` has no unique index of its own", self.name))
+            }
+            _ => config(format!(
+                "the id columns `{}` of the table `{}` have no unique index of their own",
+                named.join("`, `"),
+                self.name
+            )),
+        }
+    }
+
+    /// The rows with certain ids, each with a text a column.
+    pub(super) async fn by_ids(&self, description: &Description, ids: &[Vec<String>]) -> Result<Vec<String>> {
+        let table = self.qualified();
         let doing = self.doing("loading from");
-        let typed = selecting(&table, &format!("WHERE smache_row.{column} = ANY ($1::text[]::{cast}[])"));
+        let columns = &description.shape.ids;
+        let cast = |column: &String| description.types.get(column).map_or("text", |kind| &kind.cast);
+        let wanted = match &columns[..] {
+            [column] => format!("smache_row.{} = ANY ($1::text[]::{}[])", quoted(column), cast(column)),
+            columns => {
+                let names: Vec<String> =
+                    columns.iter().map(|column| format!("smache_row.{}", quoted(column))).collect();
+                let arrays =
+                    columns.iter().zip(1..).map(|(column, number)| format!("${number}::text[]::{}[]", cast(column)));
+                let arrays: Vec<String> = arrays.collect();
+                format!("({}) IN (SELECT * FROM unnest({}))", names.join(", "), arrays.join(", "))
+            }
+        };
+        let typed = selecting(&table, &format!("WHERE {wanted}"));
         let (mut rows, mut parts) = (Vec::new(), vec![ids]);
         while let Some(part) = parts.pop() {
-            match self.strings(&typed, part, &doing).await? {
+            match self.strings(&typed, columns.len(), part, &doing).await? {
                 Some(found) => rows.extend(found),
                 // One of them is not of the column's type, so there is no such row, but there may be of the others. To compare
                 // them as text would read the whole table.
@@ -153,8 +234,17 @@ impl PgTable {
     }
 
     /// `None` where the ids are not of the type.
-    async fn strings(&self, sql: &str, ids: &[String], doing: &str) -> Result<Option<Vec<String>>> {
-        let query = sqlx::query_as(AssertSqlSafe(sql.to_owned())).bind(ids);
+    async fn strings(
+        &self,
+        sql: &str,
+        columns: usize,
+        ids: &[Vec<String>],
+        doing: &str,
+    ) -> Result<Option<Vec<String>>> {
+        let mut query = sqlx::query_as(AssertSqlSafe(sql.to_owned()));
+        for column in 0..columns {
+            query = query.bind(ids.iter().filter_map(|id| id.get(column).cloned()).collect::<Vec<_>>());
+        }
         within(self.timeout, ErrorKind::Timeout, doing, self.answered(query, doing)).await
     }
 
@@ -180,13 +270,24 @@ impl PgTable {
     /// All rows that fulfil conditions; `None` as value is the absence of one.
     pub(super) async fn matching(&self, conditions: &[Equal], doing: &str) -> Result<Vec<String>> {
         let mut wanted = String::new();
-        for (index, Equal { column, kind, value }) in conditions.iter().enumerate() {
+        for (index, Equal { column, kind, value, zero }) in conditions.iter().enumerate() {
             let (joint, column, number) = (if index == 0 { "WHERE" } else { "AND" }, quoted(column), index + 1);
             // Not `IS NOT DISTINCT FROM`, which no index serves.
             let condition = match value {
                 // A parameter that nothing uses has no type.
+                None if kind.cast.starts_with("json") => format!(
+                    "(smache_row.{column} IS NULL OR smache_row.{column}::text = 'null') AND ${number}::text IS NULL"
+                ),
                 None => format!("smache_row.{column} IS NULL AND ${number}::text IS NULL"),
-                Some(_) if kind.as_json => format!("to_jsonb(smache_row.{column}) = ${number}::text::jsonb"),
+                // The type `json` keeps what `jsonb` refuses, with an error for all rows. They are looked at again anyway.
+                Some(_) if kind.cast == "json" && *zero => {
+                    format!("strpos(smache_row.{column}::text, '\\u0000') > 0 AND ${number}::text IS NOT NULL")
+                }
+                Some(_) if kind.cast == "json" => format!(
+                    "CASE WHEN strpos(smache_row.{column}::text, '\\u0000') > 0 THEN true \
+                     ELSE to_jsonb(smache_row.{column}) = ${number}::text::jsonb END"
+                ),
+                Some(_) if kind.as_json() => format!("to_jsonb(smache_row.{column}) = ${number}::text::jsonb"),
                 Some(_) => format!("smache_row.{column} = ${number}::text::{}", kind.cast),
             };
             wanted.push_str(&format!(" {joint} {condition}"));
@@ -231,6 +332,8 @@ pub(super) struct Equal {
     pub(super) column: String,
     pub(super) kind: ColumnType,
     pub(super) value: Option<String>,
+    /// Whether a text in the value has a zero, as only a column of the type `json` can have.
+    pub(super) zero: bool,
 }
 
 impl fmt::Debug for PgTable {

@@ -33,9 +33,13 @@ impl EntityType for Renamed {
     }
 }
 
+fn shape() -> Shape {
+    Shape { ids: vec!["id".to_owned()], numbers: NumberColumns::new() }
+}
+
 #[test]
 fn a_row_is_read_by_its_id_column() {
-    let (key, image) = image_of::<User>(r#"{"id":9007199254740993,"name":"Änne \u0000"}"#, "id").expect("a user");
+    let (key, image) = image_of::<User>(r#"{"id":9007199254740993,"name":"Änne \u0000"}"#, &shape()).expect("a user");
     assert_eq!(key, EntityKey::encode(&9_007_199_254_740_993_i64).expect("a key"));
     let user = image.get::<User>().expect("a user");
     assert_eq!((user.id, user.name.as_deref()), (9_007_199_254_740_993, Some("Änne \0")));
@@ -43,12 +47,12 @@ fn a_row_is_read_by_its_id_column() {
 
 #[test]
 fn an_id_that_is_not_the_key_of_the_row_is_an_error() {
-    let error = image_of::<Renamed>(r#"{"id":1,"number":2}"#, "id").expect_err("another id");
+    let error = image_of::<Renamed>(r#"{"id":1,"number":2}"#, &shape()).expect_err("another id");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("`id`") && error.to_string().contains("mark the field"), "{error}");
-    let error = key_of::<User>(r#"{"id":"one"}"#, "id").expect_err("not a number");
+    let error = key_of::<User>(r#"{"id":"one"}"#, &shape()).expect_err("not a number");
     assert!(error.to_string().contains("\"one\""), "{error}");
-    let error = key_of::<User>(r#"{"name":"x"}"#, "id").expect_err("no id");
+    let error = key_of::<User>(r#"{"name":"x"}"#, &shape()).expect_err("no id");
     assert!(error.to_string().contains("no column `id`"), "{error}");
 }
 

@@ -179,11 +179,11 @@ impl ChangeFeed for LiteFeed {
     async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
         self.check_file()?;
         let readers = Watched::<LiteTable>::readers(topics)?;
-        let mut id_columns = Vec::with_capacity(readers.len());
+        let mut shapes = Vec::with_capacity(readers.len());
         for reader in &readers {
-            id_columns.push(reader.table.description().await?.id.name.clone());
+            shapes.push(reader.table.description().await?.shape.clone());
         }
-        let watched = Watched::new(topics, readers, id_columns);
+        let watched = Watched::new(topics, readers, shapes);
         self.check(topics, &watched).await?;
         let place = match start {
             Start::After(position) => Place::restore(&position)?,

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smache_core::{
-    Capability, ChangeFeed, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter, Image,
-    Result, SourceId, Topic,
+    Capability, ChangeFeed, Comparisons, DataSource, EntityKey, EntityKind, EntityType, ErrorKind, Examination, Filter,
+    Image, Result, SourceId, Topic,
 };
 use sqlx::{Arguments, SqlitePool, sqlite::SqliteArguments};
 
@@ -28,7 +28,7 @@ use super::{
     changes::TopicReader,
     name::{quoted, source_id},
     needs_no_triggers,
-    row::{image_of, no_such_column, scalar_of, value_of},
+    row::{Shape, image_of, no_such_column, scalars_of, value_of},
 };
 use crate::error::within;
 
@@ -63,8 +63,8 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
 
     fn from_builder(builder: SqliteSourceBuilder<T>) -> Self {
         let feed = (!builder.transactional).then(|| Arc::new(LiteFeed::new(&builder)));
-        let SqliteSourceBuilder { pool, table, id_column, timeout, .. } = builder;
-        let table = LiteTable::new(pool, table, id_column, timeout);
+        let SqliteSourceBuilder { pool, table, id_columns, timeout, .. } = builder;
+        let table = LiteTable::new(pool, table, id_columns, timeout);
         Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
@@ -75,12 +75,13 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
     /// Has to be called again after an upgrade to a release that says so, and after a column or an index was added, renamed or removed: until then the feed is an error.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source, also for one that is
-    /// [transactional](SqliteSourceBuilder::transactional), which needs no triggers; `Permission`; `Unavailable`.
+    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source, or an index of the entity names a column
+    /// that cannot be compared; also for one that is [transactional](SqliteSourceBuilder::transactional), which needs no triggers; `Permission`; `Unavailable`.
     pub async fn install(&self) -> Result<()> {
         if self.feed.is_none() {
             return Err(needs_no_triggers(self.id.as_str()));
         }
+        self.table.comparisons().await?.check(EntityKind::of::<T>().indexed_fields())?;
         triggers::install(&self.table).await
     }
 
@@ -94,15 +95,15 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
     }
 
     /// The entities of rows, and an error that also names the table.
-    fn read(&self, rows: &[String], id_column: &str) -> Result<Vec<(EntityKey, Image)>> {
+    fn read(&self, rows: &[String], shape: &Shape) -> Result<Vec<(EntityKey, Image)>> {
         let read =
-            |row: &String| image_of::<T>(row, id_column).map_err(|error| error.with_context("table", &self.table.name));
+            |row: &String| image_of::<T>(row, shape).map_err(|error| error.with_context("table", &self.table.name));
         rows.iter().map(read).collect()
     }
 
     async fn query(&self, wanted: &impl Wanted, what: &str) -> Result<Vec<Image>> {
         let (description, rows) = self.table.rows(&self.table.doing(what), wanted).await?;
-        Ok(self.read(&rows, &description.id.name)?.into_iter().map(|(_, image)| image).collect())
+        Ok(self.read(&rows, &description.shape)?.into_iter().map(|(_, image)| image).collect())
     }
 }
 
@@ -120,12 +121,12 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
         let doing = self.table.doing("loading from");
         let mut answers = Vec::with_capacity(keys.len());
         for keys in keys.chunks(IDS_A_QUERY) {
-            let ids = ByIds(keys.iter().map(scalar_of::<T>).collect::<Result<_>>()?);
+            let ids = ByIds { keys, scalars: scalars_of::<T> };
             let rows = self.table.rows(&doing, &ids);
             let (description, rows) = within(self.table.timeout, ErrorKind::Timeout, &doing, rows).await?;
             // By key, because the rows come in an order of their own, and because a collation may find a row that goes by
             // another id than the one that was asked for.
-            let found: HashMap<_, _> = self.read(&rows, &description.id.name)?.into_iter().collect();
+            let found: HashMap<_, _> = self.read(&rows, &description.shape)?.into_iter().collect();
             answers.extend(keys.iter().map(|key| found.get(key).cloned()));
         }
         Ok(answers)
@@ -141,6 +142,10 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
             values.push((condition.field(), value_of(condition, self.id.as_str())?));
         }
         self.query(&Equal { table: &self.table.name, source: &self.id, values }, "finding in").await
+    }
+
+    async fn comparisons(&self) -> Result<Comparisons> {
+        self.table.comparisons().await
     }
 
     async fn examine(&self) -> Result<Examination> {
@@ -160,15 +165,30 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
 }
 
 /// The rows with certain ids.
-struct ByIds(Vec<Value>);
+struct ByIds<'a> {
+    keys: &'a [EntityKey],
+    /// The values of a key, one a column.
+    scalars: fn(&EntityKey, &[String]) -> Result<Vec<Value>>,
+}
 
-impl Wanted for ByIds {
+impl Wanted for ByIds<'_> {
     fn condition(&self, description: &Description) -> Result<(String, SqliteArguments)> {
+        let ids = &description.shape.ids;
+        let keys = self.keys.iter().map(|key| {
+            let mut values = (self.scalars)(key, ids)?;
+            Ok(if values.len() == 1 { values.remove(0) } else { Value::Array(values) })
+        });
+        let keys = keys.collect::<Result<Vec<Value>>>()?;
         let mut arguments = SqliteArguments::default();
-        arguments.add(Value::from(self.0.clone()).to_string()).map_err(refused)?;
-        let value = bound(&description.id, "value");
-        let id = quoted(&description.id.name);
-        Ok((format!("smache_row.{id} IN (SELECT {value} FROM json_each(?1))"), arguments))
+        arguments.add(Value::Array(keys).to_string()).map_err(refused)?;
+        let value = |(place, id): (usize, &String)| {
+            let value = if ids.len() == 1 { "value".to_owned() } else { format!("json_extract(value, '$[{place}]')") };
+            description.column(id).map_or_else(|| value.clone(), |column| bound(column, &value))
+        };
+        let values: Vec<String> = ids.iter().enumerate().map(value).collect();
+        let columns: Vec<String> = ids.iter().map(|id| format!("smache_row.{}", quoted(id))).collect();
+        let columns = if let [column] = &columns[..] { column.clone() } else { format!("({})", columns.join(", ")) };
+        Ok((format!("{columns} IN (SELECT {} FROM json_each(?1))", values.join(", ")), arguments))
     }
 }
 

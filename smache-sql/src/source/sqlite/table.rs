@@ -6,12 +6,17 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{Error, ErrorKind, Result};
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
+use smache_core::{Comparisons, Error, ErrorKind, Result};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
 
 use crate::{
     error::{bounded, of_source},
-    source::name::{literal, quoted},
+    source::{
+        cell::Numbers,
+        comparison::{Affinity, Collation, LiteForm},
+        name::{literal, quoted},
+        row::Shape,
+    },
 };
 
 /// A table of a database.
@@ -19,7 +24,7 @@ pub(crate) struct LiteTable {
     pub(super) pool: SqlitePool,
     pub(super) name: String,
     pub(super) timeout: Duration,
-    id_column: Option<String>,
+    id_columns: Option<Vec<String>>,
     described: Mutex<Option<Arc<Description>>>,
 }
 
@@ -28,8 +33,7 @@ pub(crate) struct LiteTable {
 pub(super) struct Description {
     /// The version of the schema that it is of.
     pub(super) version: i64,
-    /// The column that names its rows.
-    pub(super) id: Column,
+    pub(super) shape: Shape,
     pub(super) columns: Vec<Column>,
     /// What must be unique, each a list of columns and collations: the primary key and the unique indexes.
     pub(super) keys: Vec<Vec<(String, String)>>,
@@ -51,6 +55,12 @@ impl Column {
     /// Whether its values are those of JSON, which can be written in many ways.
     pub(super) fn is_json(&self) -> bool {
         self.kind == "JSON"
+    }
+
+    /// What its numbers are, where they are decimals. SQLite keeps them as integers and floats.
+    fn numbers(&self) -> Option<Numbers> {
+        let decimal = ["DEC", "NUMERIC"].iter().any(|word| self.kind.contains(word));
+        (decimal && Affinity::of(&self.kind) == Affinity::Number).then_some(Numbers::DecimalFloat)
     }
 
     /// Its value as JSON. SQLite itself has neither truth nor JSON, but the declaration says what the values are. A float
@@ -85,14 +95,25 @@ impl Description {
         json
     }
 
+    /// What tells the rows of the table apart: the id column, or a text of those of several.
+    pub(super) fn id(&self, row: &str) -> String {
+        match &self.shape.ids[..] {
+            [id] => format!("{row}.{}", quoted(id)),
+            ids => {
+                let parts: Vec<String> = ids.iter().map(|id| format!("quote({row}.{})", quoted(id))).collect();
+                format!("({})", parts.join(" || ',' || "))
+            }
+        }
+    }
+
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 }
 
 impl LiteTable {
-    pub(super) fn new(pool: SqlitePool, name: String, id_column: Option<String>, timeout: Duration) -> Self {
-        Self { pool, name, timeout, id_column, described: Mutex::new(None) }
+    pub(super) fn new(pool: SqlitePool, name: String, id_columns: Option<Vec<String>>, timeout: Duration) -> Self {
+        Self { pool, name, timeout, id_columns, described: Mutex::new(None) }
     }
 
     pub(super) fn doing(&self, what: &str) -> String {
@@ -168,7 +189,8 @@ impl LiteTable {
             ));
         }
         let columns: Vec<Column> = rows.into_iter().map(|(name, kind, _)| Column { name, kind }).collect();
-        let id = self.id_of(&columns, &primary, &keys)?;
+        let ids = self.ids_of(&columns, &primary, &keys)?;
+        let numbers = columns.iter().filter_map(|column| Some((column.name.clone(), column.numbers()?))).collect();
         if !primary.is_empty() {
             // The number of a row has no index; any other key has one with the collations.
             let key: Vec<String> = primary;
@@ -176,7 +198,7 @@ impl LiteTable {
                 keys.push(key.into_iter().map(|column| (column, "BINARY".to_owned())).collect());
             }
         }
-        Ok(Description { version, id, columns, keys })
+        Ok(Description { version, shape: Shape { ids, numbers }, columns, keys })
     }
 
     /// The columns of the unique indexes; an expression has an empty name.
@@ -200,36 +222,91 @@ impl LiteTable {
         Ok(keys)
     }
 
-    fn id_of(&self, columns: &[Column], primary: &[String], keys: &[Vec<(String, String)>]) -> Result<Column> {
+    fn ids_of(&self, columns: &[Column], primary: &[String], keys: &[Vec<(String, String)>]) -> Result<Vec<String>> {
         let table = &self.name;
-        let name = match (&self.id_column, primary) {
-            (Some(column), _) => {
-                let unique =
-                    keys.iter().any(|key| key.len() == 1 && key[0].0 == *column) || primary == [column.clone()];
-                if columns.iter().any(|known| known.name == *column) && !unique {
-                    let message =
-                        format!("the id column `{column}` of the table `{table}` has no unique index of its own");
-                    return Err(Error::new(ErrorKind::Config, message));
-                }
-                column
+        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
+        let Some(named) = &self.id_columns else {
+            if primary.is_empty() {
+                return config(format!(
+                    "the table `{table}` has no primary key: name a unique column with `id_column`"
+                ));
             }
-            (None, [column]) => column,
-            (None, []) => {
-                let message = format!("the table `{table}` has no primary key: name a unique column with `id_column`");
-                return Err(Error::new(ErrorKind::Config, message));
-            }
-            (None, several) => {
-                let message = format!(
-                    "the primary key of the table `{table}` has {} columns (`{}`): name one unique column with `id_column`",
-                    several.len(),
-                    several.join("`, `")
-                );
-                return Err(Error::new(ErrorKind::Config, message));
-            }
+            return Ok(primary.to_vec());
         };
-        columns.iter().find(|column| column.name == *name).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("the table `{table}` has no column `{name}` for its ids"))
-        })
+        if let Some(missing) = named.iter().find(|name| columns.iter().all(|column| column.name != **name)) {
+            return config(format!("the table `{table}` has no column `{missing}` for its ids"));
+        }
+        let same = |key: &[&String]| key.len() == named.len() && key.iter().all(|column| named.contains(column));
+        let unique = keys.iter().any(|key| same(&key.iter().map(|(column, _)| column).collect::<Vec<_>>()))
+            || same(&primary.iter().collect::<Vec<_>>());
+        match &named[..] {
+            _ if unique => Ok(named.clone()),
+            [column] => {
+                config(format!("the id column `{column}` of the table `{table}` has no unique index of its own"))
+            }
+            _ => config(format!(
+                "the id columns `{}` of the table `{table}` have no unique index of their own",
+                named.join("`, `")
+            )),
+        }
+    }
+
+    /// How the values of its columns are compared: by the affinity and the collation.
+    pub(super) async fn comparisons(&self) -> Result<Comparisons> {
+        let doing = self.doing("describing");
+        let mut transaction = bounded(self.timeout, ErrorKind::Unavailable, &doing, self.pool.begin()).await?;
+        let description = self.describe(&mut transaction).await?;
+        let mut comparisons = Comparisons::as_written();
+        for column in &description.columns {
+            let collation = match self.collation(&mut transaction, &column.name).await? {
+                Ok(collation) => collation,
+                Err(name) => {
+                    let reason = format!(
+                        "the column `{}` of the table `{}` has the collation `{name}`, which is not one of SQLite, and cannot be \
+                         compared: use `BINARY`, `NOCASE` or `RTRIM`",
+                        column.name, self.name
+                    );
+                    comparisons = comparisons.refused(&column.name, reason);
+                    continue;
+                }
+            };
+            let (affinity, blob, json) = (Affinity::of(&column.kind), column.is_blob(), column.is_json());
+            comparisons = comparisons.by(&column.name, Arc::new(LiteForm { affinity, collation, blob, json }));
+        }
+        Ok(comparisons)
+    }
+
+    /// The collation of a column, or the name of one that is not SQLite's. No table tells it: a statement that compares the
+    /// column does.
+    async fn collation(
+        &self,
+        connection: &mut SqliteConnection,
+        column: &str,
+    ) -> Result<std::result::Result<Collation, String>> {
+        let (column, table) = (quoted(column), quoted(&self.name));
+        let sql = format!("EXPLAIN SELECT +smache_row.{column} = ?1 FROM {table} AS smache_row");
+        // Not kept: what explains is not made anew for another schema.
+        let steps = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await;
+        let steps = match steps {
+            Ok(steps) => steps,
+            // A function of the application, which this connection has not.
+            Err(sqlx::Error::Database(error)) if error.message().contains("no such collation") => {
+                return Ok(Err(error.message().rsplit(' ').next().unwrap_or_default().to_owned()));
+            }
+            Err(error) => return Err(of_source(error, &self.doing("describing"))),
+        };
+        let compares = steps.iter().find_map(|step| {
+            let operation: String = step.try_get("opcode").ok()?;
+            matches!(&*operation, "Eq" | "Ne").then(|| step.try_get::<Option<String>, _>("p4").ok().flatten())
+        });
+        let name = match &compares {
+            // With the encoding of the texts behind it.
+            Some(Some(name)) => name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name),
+            // The number of a row is never a text.
+            Some(None) => "BINARY",
+            None => "unknown",
+        };
+        Ok(Collation::of(name).ok_or_else(|| name.to_owned()))
     }
 
     /// Reads rows in one statement, whose condition is made for the present columns. A schema that has changed is noticed by

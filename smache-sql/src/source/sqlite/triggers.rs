@@ -40,7 +40,8 @@ fn trigger_name(kind: &str, table: &str) -> String {
 
 /// The triggers of a table, as SQLite keeps their text, by name.
 fn triggers(table: &str, description: &Description) -> Vec<(String, String)> {
-    let (name, on, id) = (literal(table), quoted(table), quoted(&description.id.name));
+    let (name, on) = (literal(table), quoted(table));
+    let (old_id, new_id, present_id) = (description.id("OLD"), description.id("NEW"), description.id("o"));
     let (old, new, present) = (description.json("OLD"), description.json("NEW"), description.json("o"));
 
     // A `REPLACE` removes the rows that are in its way without a word, unless the writer has set `recursive_triggers`. So
@@ -52,7 +53,7 @@ fn triggers(table: &str, description: &Description) -> Vec<(String, String)> {
                 format!("o.{column} = NEW.{column} COLLATE {}", quoted(collation))
             });
             let equal = equal.collect::<Vec<_>>().join(" AND ");
-            format!("SELECT {name}, '{step}', o.{id}, {present} FROM {on} AS o WHERE {equal}{except}")
+            format!("SELECT {name}, '{step}', {present_id}, {present} FROM {on} AS o WHERE {equal}{except}")
         });
         format!(
             "DELETE FROM smache_replaced WHERE source = {name};
@@ -61,7 +62,14 @@ INSERT INTO smache_replaced (source, step, id, before) {};",
         )
     };
     // By the index, and then exactly: a collation may take another row for it.
-    let gone = format!("NOT EXISTS (SELECT 1 FROM {on} AS o WHERE o.{id} = r.id AND o.{id} = r.id COLLATE BINARY)");
+    let same = match &description.shape.ids[..] {
+        [_] => format!("{present_id} = r.id"),
+        ids => {
+            let same = ids.iter().map(|id| format!("o.{} = {}", quoted(id), noted(id)));
+            same.collect::<Vec<_>>().join(" AND ")
+        }
+    };
+    let gone = format!("NOT EXISTS (SELECT 1 FROM {on} AS o WHERE {same} AND {present_id} = r.id COLLATE BINARY)");
     let removed = |step: &str, condition: &str| {
         format!(
             "INSERT INTO smache_changes (source, op, before) SELECT {name}, 'DELETE', r.before FROM smache_replaced AS r
@@ -76,12 +84,16 @@ WHERE r.source = {name} AND r.step = '{step}' AND {condition};"
             format!(
                 "{}
 INSERT INTO smache_changes (source, op, before, after) VALUES ({name}, 'INSERT',
-(SELECT r.before FROM smache_replaced AS r WHERE r.source = {name} AND r.step = 'insert' AND r.id IS NEW.{id}), {new});
+(SELECT r.before FROM smache_replaced AS r WHERE r.source = {name} AND r.step = 'insert' AND r.id IS {new_id}), {new});
 DELETE FROM smache_replaced WHERE source = {name};",
-                removed("insert", &format!("r.id IS NOT NEW.{id} AND {gone}"))
+                removed("insert", &format!("r.id IS NOT {new_id} AND {gone}"))
             ),
         ),
-        ("preupdate", "BEFORE UPDATE", in_the_way("update", &format!(" AND o.{id} IS NOT OLD.{id} COLLATE BINARY"))),
+        (
+            "preupdate",
+            "BEFORE UPDATE",
+            in_the_way("update", &format!(" AND {present_id} IS NOT {old_id} COLLATE BINARY")),
+        ),
         (
             "update",
             "AFTER UPDATE",
@@ -89,7 +101,7 @@ DELETE FROM smache_replaced WHERE source = {name};",
                 "{}
 INSERT INTO smache_changes (source, op, before, after) VALUES ({name}, 'UPDATE', {old}, {new});
 DELETE FROM smache_replaced WHERE source = {name};",
-                removed("update", &format!("(r.id IS NEW.{id} OR {gone})"))
+                removed("update", &format!("(r.id IS {new_id} OR {gone})"))
             ),
         ),
         (
@@ -104,6 +116,15 @@ DELETE FROM smache_replaced WHERE source = {name};",
         (trigger, sql)
     };
     bodies.into_iter().map(trigger).collect()
+}
+
+/// A column of a row that was noted, from its JSON, which names the blobs and some floats otherwise: what is not found by it
+/// counts as gone, which only tells of too much.
+fn noted(column: &str) -> String {
+    if column.contains(['"', '\\']) {
+        return "NULL".to_owned();
+    }
+    format!("json_extract(r.before, {})", literal(&format!("$.{}", quoted(column))))
 }
 
 /// The triggers of this crate that are on a table. They go with it when it is renamed, and keep their names.

@@ -14,6 +14,7 @@ mod apart;
 mod barrier;
 mod connect;
 mod crashes;
+mod decimals;
 mod doctor;
 mod everywhere;
 mod feeds;
