@@ -8,11 +8,12 @@ use std::{
 };
 
 mod failed;
+mod predicate;
 
 pub(crate) use self::failed::FailedReads;
 use crate::{
     Capability, DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields,
-    Filter, Freshness, FunctionKey, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
+    Freshness, FunctionKey, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
     on::DependsOn,
     source::{can, demand},
     system::{Inner, Kid, Meta, NameHash, Nest},
@@ -385,37 +386,6 @@ impl Cx {
     pub(crate) fn note_read(&self, source: &str) -> bool {
         let known = self.inner.sources.keys().find(|known| known.as_str() == source);
         known.inspect(|source| self.tracked().reads(source)).is_some()
-    }
-
-    /// A predicate that is used beside a query of the function's own. Until it is known how the source compares, the whole
-    /// source is a dependency, too.
-    pub(crate) fn track_own_predicate(&self, source: &Arc<dyn DataSource>, filter: Filter) -> Result<()> {
-        let Some(route) = self.inner.routes.of(source.id()) else { return Ok(()) };
-        match route.comparisons() {
-            Some(comparisons) => self.track_predicate(source.id(), &filter.compared_by(&comparisons)?, true),
-            None => {
-                self.inner.ask_comparisons(source);
-                self.tracked().direct(Dependency::source(source.id()));
-                self.track_predicate(source.id(), &filter, true)
-            }
-        }
-    }
-
-    /// A predicate, with every change that does not tell the entity before and after unless `blind` is false.
-    pub(crate) fn track_predicate(&self, source: &SourceId, filter: &Filter, blind: bool) -> Result<()> {
-        let Some(route) = self.inner.routes.of(source) else { return Ok(()) };
-        let (index, dependency) = filter.dependency(source, &route.indexes)?;
-        let mut tracked = self.tracked();
-        tracked.reads(source);
-        tracked.direct(dependency);
-        tracked.direct(Dependency::incomparable(&index.id, source));
-        if blind {
-            tracked.direct(Dependency::blind(source));
-        }
-        if route.fed {
-            tracked.source(&index.id);
-        }
-        Ok(())
     }
 
     /// The application's state of a type.
