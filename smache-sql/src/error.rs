@@ -279,6 +279,13 @@ pub(crate) fn is_no_such_value(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("22P02" | "22003" | "22007" | "22008" | "22015" | "22009" | "23514"))
 }
 
+#[cfg(feature = "postgres")]
+/// Whether another program makes the same at the same time: it is there by then, or its row in a catalog is.
+pub(crate) fn made_by_another(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    matches!(error.code().as_deref(), Some("23505" | "42P07" | "42710" | "42723" | "42P06" | "XX000"))
+}
+
 /// The database is not one that can be used.
 pub(crate) fn wrong_server(message: impl Into<std::borrow::Cow<'static, str>>, database: &str) -> Error {
     Error::new(ErrorKind::WrongServer, message).with_context("database", database)

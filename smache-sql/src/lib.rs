@@ -37,7 +37,8 @@
 //! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role needs
 //! `USAGE` and `CREATE` on it once, and then the rights on what is there. Each step is one call of a function, so one round
 //! trip, and a look-up is one statement. Steps on one entry share a lock of their namespace, and what changes the things
-//! that commits compare with (an invalidation, a new epoch, upkeep) has it alone: an advisory lock, which costs no write.
+//! that commits compare with (an invalidation, a new epoch, upkeep) has it alone: a lock on one of
+//! the empty tables `smache_lock_…`, by the hash of the name, which costs no write and needs a right on them.
 //! Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler between has
 //! to keep a client on one connection of the server. Steps run with the isolation `read committed`, whatever the default is:
 //! it is set on connections of this crate's own, and required of a pool that is given.

@@ -18,8 +18,20 @@ CREATE OR REPLACE FUNCTION smache_random() RETURNS bytea LANGUAGE sql VOLATILE A
     SELECT uuid_send(gen_random_uuid())
 $$;
 
+-- The table that stands for a key among the locks.
+CREATE OR REPLACE FUNCTION smache_lock_of(p_key text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT 'smache_lock_' || (hashtextextended(p_key, 0) & 63)
+$$;
+
+-- Takes a lock until the end of the transaction. It is in memory: no step writes for a lock's sake. Vacuum, which comes by
+-- without being asked, waits for nothing of `ROW SHARE`.
+CREATE OR REPLACE FUNCTION smache_lock(p_key text, p_mode text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('LOCK TABLE %s IN %s MODE', smache_lock_of(p_key), p_mode);
+END $$;
+
 -- The row of a namespace, which is made when it is missing. Locks, always taken first: 1 shared, for a step on one
--- entry; 2 alone, for a change of what commits compare with. They are in memory: no step writes for a lock's sake.
+-- entry; 2 alone, for a change of what commits compare with. Namespaces of one lock wait for each other, and no step needs two.
 -- Without a name there is no step: the program that asks is of a version that the tables no longer serve.
 CREATE OR REPLACE FUNCTION smache_space(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
 DECLARE
@@ -34,9 +46,9 @@ BEGIN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
     IF p_lock = 1 THEN
-        PERFORM pg_advisory_xact_lock_shared(hashtextextended('smache:' || p_name, 0));
+        PERFORM smache_lock('smache:' || p_name, 'ROW SHARE');
     ELSIF p_lock = 2 THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('smache:' || p_name, 0));
+        PERFORM smache_lock('smache:' || p_name, 'EXCLUSIVE');
     END IF;
     SELECT * INTO s FROM smache_namespaces WHERE name = p_name;
     IF NOT FOUND THEN

@@ -175,7 +175,7 @@ DECLARE
     t bigint := smache_now();
 BEGIN
     -- Two of these may meet in the notes of one run: one after the other, in any order.
-    PERFORM pg_advisory_xact_lock(hashtextextended('smache waits', s.ns));
+    PERFORM smache_lock('smache waits:' || s.ns, 'SHARE ROW EXCLUSIVE');
     DELETE FROM smache_waits w WHERE w.ns = s.ns AND (w.until <= t OR EXISTS (
         SELECT 1 FROM unnest(p_ids, p_tokens, p_children) AS u (id, token, child)
         WHERE u.id = w.id AND u.token = w.token AND u.child = w.child

@@ -128,3 +128,12 @@ CREATE INDEX smache_jobs_buried ON smache_jobs (ns, id) WHERE state = 2;
 CREATE TYPE smache_row AS (
     kind bigint, t text, u text, a bytea, b bytea, c bytea, d bytea, i bigint, j bigint, k bigint, l bigint, m bigint
 );
+
+-- What steps lock before all else: the one that the hash of a namespace's name chooses. They stay empty. An advisory lock would
+-- need no table, and no right.
+DO $$
+BEGIN
+    FOR number IN 0 .. 63 LOOP
+        EXECUTE format('CREATE TABLE smache_lock_%s ()', number);
+    END LOOP;
+END $$;

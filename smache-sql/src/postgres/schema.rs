@@ -7,7 +7,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::link::Link;
 use crate::{
-    error::{failed, lost_against_others, waited_too_long, wrong_server},
+    error::{failed, lost_against_others, made_by_another, waited_too_long, wrong_server},
     version::{RELEASE, not_migrated, refused},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 ///
 /// It counts the functions as well: a release that changes a file of [`SCHEMA`] raises it, so that no program runs the
 /// functions of an older one.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated. Raised
 /// to [`VERSION`] when a column or a function that it uses is gone or means something else.
@@ -37,8 +37,11 @@ const SCHEMA: [&str; 7] = [
 
 /// The ways from each version to the next, the first from 1 to 2: what happens to tables and types, and the functions that
 /// are gone or have other arguments.
-const MIGRATIONS: [&str; (VERSION - 1) as usize] =
-    [include_str!("../../queries/postgres/migrations/2.sql"), include_str!("../../queries/postgres/migrations/3.sql")];
+const MIGRATIONS: [&str; (VERSION - 1) as usize] = [
+    include_str!("../../queries/postgres/migrations/2.sql"),
+    include_str!("../../queries/postgres/migrations/3.sql"),
+    include_str!("../../queries/postgres/migrations/4.sql"),
+];
 
 /// How long a migration may take, and wait for the steps that are under way.
 const MIGRATION_BOUND: Duration = Duration::from_secs(600);
@@ -122,7 +125,7 @@ pub(super) async fn prepare(link: &Link) -> Result<()> {
         match link.script(async |connection| make_or_migrate(connection, &mut from).await).await? {
             Ok(found) => return found.judge(&link.server),
             // Steps that are under way hold what the migration waits for, and the server may have ended it for them.
-            Err(error) if lost_against_others(&error) && tries < TRIES => tries += 1,
+            Err(error) if (lost_against_others(&error) || made_by_another(&error)) && tries < TRIES => tries += 1,
             Err(error) if waited_too_long(&error) && from.is_some() && waits < LOCK_TRIES.0 => {
                 waits += 1;
                 tokio::time::sleep(LOCK_TRIES.1).await;
@@ -176,24 +179,34 @@ async fn make_or_migrate(connection: &mut PgConnection, from: &mut Option<i64>) 
         ));
     }
     let mut work = connection.begin().await?;
-    // Processes that start side by side make or migrate them one after the other.
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('smache schema', 0))").execute(&mut *work).await?;
+    // Of processes that start side by side one makes the tables: the others wait for its first one, and look again.
     let there: bool = sqlx::query_scalar("SELECT to_regclass('smache_meta') IS NOT NULL").fetch_one(&mut *work).await?;
     if there {
-        let row = sqlx::query(FOUND).fetch_one(&mut *work).await?;
-        let (version, functions): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
-        let Some(newer) = steps_from(version) else {
-            let made_by = row.try_get(1)?;
-            work.rollback().await?;
-            return Ok(Found::Other { version, made_by });
-        };
-        if version == VERSION && functions.as_deref() == Some(FUNCTIONS.to_string().as_str()) {
+        match Tables::found(&mut work).await? {
             // Not left to whoever uses the connection next: until then it would hold the lock.
+            Tables { steps: Some(_), current: true, .. } => {
+                work.rollback().await?;
+                return Ok(Found::Usable);
+            }
+            Tables { steps: Some(_), version, .. } => *from = Some(version),
+            Tables { steps: None, version, made_by, .. } => {
+                work.rollback().await?;
+                return Ok(Found::Other { version, made_by });
+            }
+        }
+        lock(&mut work).await?;
+        // Another process may have migrated them meanwhile.
+        let tables = Tables::found(&mut work).await?;
+        let Some(steps) = tables.steps else {
+            work.rollback().await?;
+            return Ok(Found::Other { version: tables.version, made_by: tables.made_by });
+        };
+        if tables.current {
             work.rollback().await?;
             return Ok(Found::Usable);
         }
-        *from = Some(version);
-        migrate(&mut work, newer).await?;
+        *from = Some(tables.version);
+        migrate(&mut work, steps).await?;
     } else {
         for script in SCHEMA {
             sqlx::raw_sql(script).execute(&mut *work).await?;
@@ -219,13 +232,35 @@ fn steps_from(version: i64) -> Option<&'static [&'static str]> {
     MIGRATIONS.get(usize::try_from(version.checked_sub(1)?).ok()?..)
 }
 
-/// Takes the steps and makes all functions again, in the transaction of the caller: an error or a crash leaves what was.
-async fn migrate(work: &mut PgConnection, steps: &[&'static str]) -> Result<(), sqlx::Error> {
+/// The tables that are there.
+struct Tables {
+    version: i64,
+    made_by: Option<String>,
+    /// Whether they are as this program makes them.
+    current: bool,
+    /// What leads to them from there; `None` if nothing does.
+    steps: Option<&'static [&'static str]>,
+}
+
+impl Tables {
+    async fn found(work: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let row = sqlx::query(FOUND).fetch_one(work).await?;
+        let (version, functions): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
+        let current = version == VERSION && functions.as_deref() == Some(FUNCTIONS.to_string().as_str());
+        Ok(Self { version, made_by: row.try_get(1)?, current, steps: steps_from(version) })
+    }
+}
+
+/// Has the tables alone. Every step reads this one before it does anything else: nobody is in the middle of an old function.
+async fn lock(work: &mut PgConnection) -> Result<(), sqlx::Error> {
     set_bounds_locally(work, LOCK_WITHIN).await?;
     sqlx::query(ENTER_SCHEMA).execute(&mut *work).await?;
-    // Every step reads this table before it does anything else: nobody is in the middle of an old function.
     sqlx::query("LOCK TABLE smache_meta IN ACCESS EXCLUSIVE MODE").execute(&mut *work).await?;
-    set_bounds_locally(work, MIGRATION_BOUND).await?;
+    set_bounds_locally(work, MIGRATION_BOUND).await
+}
+
+/// Takes the steps and makes all functions again, in the transaction of the caller: an error or a crash leaves what was.
+async fn migrate(work: &mut PgConnection, steps: &[&'static str]) -> Result<(), sqlx::Error> {
     for script in steps.iter().chain(&SCHEMA[1..]) {
         sqlx::raw_sql(*script).execute(&mut *work).await?;
     }

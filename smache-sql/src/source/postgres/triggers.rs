@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::table::PgTable;
 use crate::{
-    error::{bounded, lost_against_others, of_source, waited_too_long},
+    error::{bounded, lost_against_others, made_by_another, of_source, waited_too_long},
     source::{
         name::{escaped, filled, quoted},
         version::{OLDEST_SERVED, VERSION, steps_from},
@@ -49,12 +49,6 @@ async fn pause(error: Error, tries: &mut u32) -> Result<()> {
 fn may_be_tried_again(error: &Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     cause.is_some_and(|cause| waited_too_long(cause) || lost_against_others(cause) || made_by_another(cause))
-}
-
-/// Whether another installation makes the same at the same time: it is there by then, or its row in a catalog is.
-fn made_by_another(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    matches!(error.code().as_deref(), Some("23505" | "42P07" | "42710" | "42723" | "42P06" | "XX000"))
 }
 
 /// Begins a transaction that is alone in changing triggers, once there is a table to lock: the lock needs a right on it. Of two

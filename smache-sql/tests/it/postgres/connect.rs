@@ -122,7 +122,7 @@ async fn tables_of_another_version_are_refused_and_left_alone() {
         assert_eq!(error.kind(), ErrorKind::WrongServer);
         let text = error.to_string();
         assert!(
-            text.contains(&format!("version {version}")) && text.contains("version 3") && text.contains(fix),
+            text.contains(&format!("version {version}")) && text.contains("version 4") && text.contains(fix),
             "{text}"
         );
         let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
@@ -177,7 +177,7 @@ async fn pool_whose_transactions_do_not_see_what_they_waited_for_is_refused() {
     let run = begin(&*store, id(1)).await;
     let mut other = PgConnection::connect(&shared_postgres_url()).await.expect("a plain connection");
     let mut holds = other.begin().await.expect("begin");
-    let lock = "SELECT pg_backend_pid() FROM pg_advisory_xact_lock(hashtextextended('smache:' || $1, 0))";
+    let lock = "SELECT pg_backend_pid() FROM smache_lock('smache:' || $1, 'EXCLUSIVE')";
     let pid: i32 = sqlx::query_scalar(lock).bind(name.as_str()).fetch_one(&mut *holds).await.expect("the lock");
     let commit = tokio::spawn({
         let (store, commit) = (store.clone(), run.value("old", &[direct("a")]));

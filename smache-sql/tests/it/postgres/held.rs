@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use smache_core::{Backend, ErrorKind, Lane, NewJob, Reserve, Token};
 use smache_sql::Postgres;
-use smache_testkit::servers::shared_postgres_url;
 use sqlx::{
     Connection, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -48,7 +47,7 @@ async fn until_somebody_waits(watch: &mut PgConnection, pid: i32) -> Waiter {
 /// Begins a transaction that has taken a namespace.
 async fn take(connection: &mut PgConnection, name: &str) -> i32 {
     sqlx::raw_sql("BEGIN").execute(&mut *connection).await.expect("begin");
-    let lock = "SELECT pg_backend_pid() FROM pg_advisory_xact_lock(hashtextextended('smache:' || $1, 0))";
+    let lock = "SELECT pg_backend_pid() FROM smache_lock('smache:' || $1, 'EXCLUSIVE')";
     sqlx::query_scalar(lock).bind(name).fetch_one(connection).await.expect("the lock")
 }
 
@@ -58,7 +57,8 @@ async fn end(connection: &mut PgConnection) {
 
 #[tokio::test]
 async fn steps_on_a_pool_of_the_application_do_not_wait_after_the_program_gave_up() {
-    let url = shared_postgres_url();
+    // A lock may be that of several namespaces.
+    let (url, _) = own_schema().await;
     let name = format!("held-{}", Token::random());
     let pool = PgPoolOptions::new().connect(&url).await.expect("a pool");
     let store = Postgres::from_pool(pool).await.expect("a good pool").store(&namespace(&name)).expect("a store");
@@ -74,7 +74,8 @@ async fn steps_on_a_pool_of_the_application_do_not_wait_after_the_program_gave_u
 
 #[tokio::test]
 async fn a_long_step_leaves_the_settings_of_a_pool_as_they_were() {
-    let url = shared_postgres_url();
+    // A lock may be that of several namespaces.
+    let (url, _) = own_schema().await;
     let name = format!("held-{}", Token::random());
     let options: PgConnectOptions = url.parse().expect("a URL");
     let options = options.options([("statement_timeout", "77s"), ("lock_timeout", "1s")]);

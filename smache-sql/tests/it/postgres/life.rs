@@ -8,6 +8,7 @@ use smache_testkit::servers::{PostgresServer, shared_postgres_url};
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 
+use super::connect::own_schema;
 use crate::support::{LONG, change, compute, direct, id, look, namespace};
 
 #[tokio::test]
@@ -97,12 +98,14 @@ async fn futures_of_the_backend_can_be_spawned() {
 #[tokio::test]
 async fn change_that_takes_longer_than_a_step_may_goes_through() {
     let name = namespace(&format!("long-{}", Token::random()));
-    let builder = Postgres::builder(shared_postgres_url()).statement_timeout(Duration::from_secs(3));
+    // A lock may be that of several namespaces.
+    let (url, _) = own_schema().await;
+    let builder = Postgres::builder(&*url).statement_timeout(Duration::from_secs(3));
     let store = builder.connect().await.expect("connect").store(&name).expect("a store");
     compute(&*store, id(1), "one", &[direct("a")]).await;
-    let mut other = PgConnection::connect(&shared_postgres_url()).await.expect("a plain connection");
+    let mut other = PgConnection::connect(&url).await.expect("a plain connection");
     let mut holds = other.begin().await.expect("begin");
-    let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('smache:' || $1, 0))").bind(name.as_str());
+    let lock = sqlx::query("SELECT smache_lock('smache:' || $1, 'EXCLUSIVE')").bind(name.as_str());
     lock.execute(&mut *holds).await.expect("the lock of the namespace");
     let waits = tokio::spawn({
         let store = store.clone();

@@ -9,5 +9,6 @@ mod life;
 mod migrate;
 mod proxy;
 mod restored;
+mod rights;
 mod trouble;
 mod within;

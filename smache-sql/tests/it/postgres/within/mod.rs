@@ -76,8 +76,8 @@ impl World {
 
     /// How many transactions wait for the namespace.
     async fn waiting(&self) -> i64 {
-        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-            AND (classid::bigint << 32) | objid::bigint = hashtextextended('smache:' || $1, 0)";
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+            AND relation = to_regclass(smache_lock_of('smache:' || $1))";
         let query = sqlx::query_scalar(waiting).bind(self.namespace.as_str());
         query.fetch_one(&self.pool).await.expect("the locks of the server")
     }
