@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use smache::backend::{
     Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Epochs, FunctionKey, JobEnd, JobQueue,
-    Lane, Namespace, NewJob, Reserve, Settlement, Token, Used, Via,
+    Lane, Namespace, NewJob, Overtaken, Reserve, Settlement, Token, Used, Via,
 };
 use smache_benches::{Item, Place, World, median, places, share, size, time};
 
@@ -113,6 +113,8 @@ async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
         id,
         token,
         started: begun.started,
+        version: begun.started,
+        overtaken: Overtaken::Store,
         incarnation: begun.incarnation.clone(),
         epochs: Epochs { global: begun.vouch.epoch, sources: Default::default() },
         call: "a call".into(),

@@ -57,8 +57,8 @@ pub use self::{
     store::{
         ATTACHED_LEASE, Abort, Attempt, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants,
         Epochs, FeedStep, Freshness, InvalidateWithin, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-        Maintained, Page, Position, Positions, Record, RunFailure, Scanned, SourceVouch, Staleness, StoreStats,
-        StoredEntry, Traced, Vouch, Wait, WaitingRun, WithinOutcome, WriterTransaction,
+        Maintained, Overtaken, Page, Position, Positions, Record, RunFailure, Scanned, SourceVouch, Staleness,
+        StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun, WithinOutcome, WriterTransaction,
     },
     system::{
         Audit, Builder, Cause, Counters, DeadJob, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactOn, Intent,

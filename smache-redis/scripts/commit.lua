@@ -1,6 +1,7 @@
--- id, token, started, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay
--- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies
+-- id, token, started, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay, version, how many are told
+-- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies | 3 overtaken, now, clock, dependencies
 local id, token, started, epochs = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local version, most_told = tonumber(ARGV[16]), tonumber(ARGV[17])
 local used, guards = ARGV[9], ARGV[10]
 local tainted, lazy, delay = ARGV[13] == '1', ARGV[14] == '1', tonumber(ARGV[15])
 
@@ -22,7 +23,7 @@ end
 local state = call('HMGET', PREFIX .. 'c', 'k', 'f')
 local clock, floor = tonumber(state[1] or '0'), tonumber(state[2] or '0')
 local hit = {}
-if started < floor then
+if version < floor then
     for at = 1, #dependencies do hit[at] = true end
 else
     local function compare(key, command, is_hit)
@@ -34,8 +35,8 @@ else
             at = at + select('#', ...)
         end)
     end
-    if clock > started then
-        compare(PREFIX .. 'n', 'ZMSCORE', function(at) return at and tonumber(at) > started end)
+    if clock > version then
+        compare(PREFIX .. 'n', 'ZMSCORE', function(at) return at and tonumber(at) > version end)
     end
     if call('EXISTS', PREFIX .. 'm') == 1 then
         compare(PREFIX .. 'm', 'HMGET', function(marks) return marks end)
@@ -50,7 +51,11 @@ for at = 1, #dependencies do
         hard = hard or hard_if_hit[at]
     end
 end
-if of_old_epoch(epochs, 1) then hard = true end
+local old = of_old_epoch(epochs, 1)
+if not tainted and not old and version >= floor and #conflicts > 0 and #conflicts <= most_told then
+    return { 3, NOW, clock, unpack(conflicts) }
+end
+hard = hard or old
 local stale = hard or #conflicts > 0
 
 local key = record_key(id)
@@ -65,7 +70,7 @@ if ARGV[12] ~= '' then
     expires = expires == '' and not_after or math.min(expires, not_after)
 end
 
-local header = u64(started) .. u64(NOW) .. u64(expires == '' and 0 or math.max(expires, 1)) .. epochs
+local header = u64(version) .. u64(NOW) .. u64(expires == '' and 0 or math.max(expires, 1)) .. epochs
 call('HSET', key, 'h', header, 'v', ARGV[7], 'm', ARGV[8], 'k', ARGV[6], 'u', used)
 call('HDEL', key, 'f', 'l', lazy and '-' or 'z', stale and '-' or 's', stale and '-' or 'c', stale and '-' or 'n')
 if lazy then call('HSET', key, 'z', '1') end

@@ -4,8 +4,8 @@ use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use smache_core::{
     Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
-    FunctionKey, Hit, Invalidated, Invalidation, Leadership, Page, Position, SourceId, Staleness, StoredEntry,
-    Timestamp, Token, Used, Via,
+    FunctionKey, Hit, Invalidated, Invalidation, Leadership, Overtaken, Page, Position, SourceId, Staleness,
+    StoredEntry, Timestamp, Token, Used, Via,
 };
 
 /// Holds whatever the machine does meanwhile.
@@ -98,6 +98,8 @@ impl Run {
             id: self.id,
             token: self.token,
             started: self.begun.started,
+            version: self.begun.started,
+            overtaken: Overtaken::Store,
             incarnation: self.begun.incarnation.clone(),
             epochs: self.begun.vouch.epochs(sources),
             call: format!("call of {}", self.id).into_bytes().into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smache::{
     EntryId, Result, Smache,
-    backend::{Begin, BeginOutcome, Commit, CommitOutcome, Record, Token},
+    backend::{Begin, BeginOutcome, Commit, CommitOutcome, Overtaken, Record, Token},
 };
 
 use crate::{
@@ -24,6 +24,8 @@ async fn overwrite(world: &World, id: EntryId, call: Bytes, value: Bytes, meta: 
         id,
         token,
         started: begun.started,
+        version: begun.started,
+        overtaken: Overtaken::Store,
         incarnation: begun.incarnation.clone(),
         epochs: begun.vouch.epochs([]),
         call,

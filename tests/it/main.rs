@@ -47,6 +47,7 @@ mod mistakes;
 mod nested;
 mod outages;
 mod outcomes;
+mod own_writes;
 mod panics;
 mod parameters;
 mod probe;

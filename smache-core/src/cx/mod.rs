@@ -7,15 +7,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+mod again;
 mod failed;
 mod predicate;
+mod reads;
 
-pub(crate) use self::failed::FailedReads;
+pub(crate) use self::{
+    again::{Again, Read, What},
+    failed::FailedReads,
+};
 use crate::{
-    Capability, DataSource, Dependency, DependencyKind, Entity, EntityKey, EntityType, Error, ErrorKind, Fields,
-    Freshness, FunctionKey, Image, Predicate, Record, Result, SourceId, State, Timestamp, Used, Via,
+    DataSource, Dependency, DependencyKind, EntityType, Error, ErrorKind, Freshness, FunctionKey, Record, Result,
+    SourceId, State, Timestamp, Used, Via,
     on::DependsOn,
-    source::{can, demand},
     system::{Inner, Kid, Meta, NameHash, Nest},
 };
 
@@ -47,6 +51,7 @@ pub(crate) struct Tracked {
     tainted: bool,
     /// Whether a source or a nested call was away.
     outage: bool,
+    again: again::Reads,
 }
 
 /// What a commit stores of what a run used.
@@ -60,7 +65,9 @@ pub(crate) enum Kept {
 }
 
 impl Tracked {
+    /// Something is used that is not read through the context.
     pub(crate) fn direct(&mut self, dependency: Dependency) {
+        self.again.cannot_repeat(dependency);
         self.used.insert(dependency, Via::Direct);
     }
 
@@ -228,124 +235,6 @@ impl Cx {
         self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Loads an entity that the call names: the argument of an [`Entity`] parameter.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Gone`] when it does not exist: the call then has no result and its entry is removed.
-    /// [`ErrorKind::Unregistered`] when its source is not registered; the source's own errors.
-    pub async fn entity<T: EntityType>(&self, id: &T::Id) -> Result<Entity<T>> {
-        self.load(id).await?.ok_or_else(|| gone::<T>(id))
-    }
-
-    /// Loads an entity. That it does not exist is an answer that is tracked like any other.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unregistered`] when its source is not registered; the source's own errors.
-    pub async fn load<T: EntityType>(&self, id: &T::Id) -> Result<Option<Entity<T>>> {
-        let mut entities = self.load_many::<T>(std::slice::from_ref(id)).await?;
-        Ok(entities.pop().flatten())
-    }
-
-    /// Loads an entity of which the caller reads some fields only: a change that is known to leave them as they are does
-    /// not make the result stale. That nothing else is read, only the caller knows.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] for a field that is not declared: [`EntityType::fields`].
-    pub async fn load_fields<T: EntityType>(
-        &self,
-        id: &T::Id,
-        fields: impl Into<Fields<T>>,
-    ) -> Result<Option<Entity<T>>> {
-        let source = self.source_of::<T>()?;
-        let key = EntityKey::encode(id)?;
-        let (fields, declared) = (fields.into().names(), T::fields().names());
-        if let Some(unknown) = fields.iter().find(|field| !declared.contains(field)) {
-            let fix = "mark it with `#[entity(field)]`";
-            let message = format!("the field `{unknown}` of the source `{}` is not declared: {fix}", T::SOURCE);
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        {
-            let mut tracked = self.tracked();
-            tracked.reads(source.id());
-            tracked.direct(Dependency::row(source.id(), &key));
-            fields.iter().for_each(|field| tracked.direct(Dependency::field(source.id(), &key, field)));
-        }
-        let mut entities = self.explained(loaded(source, &[key]).await)?;
-        Ok(entities.pop().flatten())
-    }
-
-    /// Loads some fields of an entity that the call names: the argument of a narrowed [`Entity`] parameter.
-    ///
-    /// # Errors
-    /// As [`entity`](Self::entity) and [`load_fields`](Self::load_fields).
-    pub async fn entity_fields<T: EntityType>(&self, id: &T::Id, fields: impl Into<Fields<T>>) -> Result<Entity<T>> {
-        self.load_fields(id, fields).await?.ok_or_else(|| gone::<T>(id))
-    }
-
-    /// Loads entities in one round trip to their source, in the order of the ids.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub async fn load_many<T: EntityType>(&self, ids: &[T::Id]) -> Result<Vec<Option<Entity<T>>>> {
-        let source = self.source_of::<T>()?;
-        let keys = ids.iter().map(EntityKey::encode).collect::<Result<Vec<_>>>()?;
-        {
-            let mut tracked = self.tracked();
-            tracked.reads(source.id());
-            keys.iter().for_each(|key| tracked.direct(Dependency::entity(source.id(), key)));
-        }
-        self.explained(loaded(source, &keys).await)
-    }
-
-    /// Loads all entities of a source: anything that changes in it makes the result stale.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] where the source cannot list.
-    pub async fn all<T: EntityType>(&self) -> Result<Vec<Entity<T>>> {
-        let source = self.source_of::<T>()?;
-        demand(&**source, Capability::List)?;
-        {
-            let mut tracked = self.tracked();
-            tracked.reads(source.id());
-            tracked.direct(Dependency::source(source.id()));
-        }
-        let images = source.list().await.map_err(|error| error.with_context("source", T::SOURCE));
-        let images = self.explained(images)?;
-        images.iter().map(entity).collect()
-    }
-
-    /// Finds entities by the values of fields, in any order: `cx.find(Grade::COURSE.eq(course.id))`.
-    ///
-    /// An entity that starts or ceases to match makes the result stale, and so does a change of one that matches.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] where no index of the type covers a field of the predicate
-    /// ([`EntityType::indexes`]) or the source cannot find; [`ErrorKind::Argument`] for a value that cannot be compared.
-    pub async fn find<T: EntityType>(&self, predicate: Predicate<T>) -> Result<Vec<Entity<T>>> {
-        let source = self.source_of::<T>()?;
-        demand(&**source, Capability::Find)?;
-        let comparisons = self.explained(self.inner.comparisons(source).await)?;
-        let filter = predicate.into_filter()?.compared_by(&comparisons)?;
-        // Where changes tell what entities were before, that says what ceases to match. Elsewhere the entities that were
-        // read do: each of them is a dependency of its own.
-        let by_entities = !can(&**source, Capability::BeforeImages) && source.feed().is_some();
-        self.track_predicate(source.id(), &filter, !by_entities)?;
-        let images = source.find(&filter).await.map_err(|error| error.with_context("source", T::SOURCE));
-        let images = self.explained(images)?;
-        let mut found = Vec::with_capacity(images.len());
-        for image in images {
-            if filter.matches(&image)? {
-                found.push(entity::<T>(&image)?);
-            }
-        }
-        if by_entities {
-            let keys = found.iter().map(|entity| EntityKey::encode(entity.id())).collect::<Result<Vec<_>>>()?;
-            let mut tracked = self.tracked();
-            keys.iter().for_each(|key| tracked.direct(Dependency::entity(source.id(), key)));
-        }
-        Ok(found)
-    }
-
     /// The answer of a source. Its error is no data: a function that tolerates it is to be tried again.
     fn explained<T>(&self, answer: Result<T>) -> Result<T> {
         answer.inspect_err(|error| {
@@ -404,23 +293,6 @@ impl Cx {
     pub(crate) fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
         self.inner.source_of::<T>()
     }
-}
-
-fn gone<T: EntityType>(id: &T::Id) -> Error {
-    Error::new(ErrorKind::Gone, format!("the entity {id:?} of `{}` does not exist", T::SOURCE))
-}
-
-async fn loaded<T: EntityType>(source: &Arc<dyn DataSource>, keys: &[EntityKey]) -> Result<Vec<Option<Entity<T>>>> {
-    let images = source.load(keys).await.map_err(|error| error.with_context("source", T::SOURCE))?;
-    if images.len() != keys.len() {
-        let message = format!("the source `{}` answered {} entities for {} ids", T::SOURCE, images.len(), keys.len());
-        return Err(Error::new(ErrorKind::Internal, message));
-    }
-    images.into_iter().map(|image| image.map(|image| entity(&image)).transpose()).collect()
-}
-
-fn entity<T: EntityType>(image: &Image) -> Result<Entity<T>> {
-    image.get().map(Entity::shared)
 }
 
 /// The states of an application, by type.

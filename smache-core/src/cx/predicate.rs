@@ -11,29 +11,32 @@ impl Cx {
     pub(crate) fn track_own_predicate(&self, source: &Arc<dyn DataSource>, filter: Filter) -> Result<()> {
         let Some(route) = self.inner.routes.of(source.id()) else { return Ok(()) };
         match route.comparisons() {
-            Some(comparisons) => self.track_predicate(source.id(), &filter.compared_by(&comparisons)?, true),
+            Some(comparisons) => self.uses_predicate(source.id(), &filter.compared_by(&comparisons)?),
             None => {
                 self.inner.ask_comparisons(source);
                 self.tracked().direct(Dependency::source(source.id()));
-                self.track_predicate(source.id(), &filter, true)
+                self.uses_predicate(source.id(), &filter)
             }
         }
     }
 
-    /// A predicate, with every change that does not tell the entity before and after unless `blind` is false.
-    pub(crate) fn track_predicate(&self, source: &SourceId, filter: &Filter, blind: bool) -> Result<()> {
-        let Some(route) = self.inner.routes.of(source) else { return Ok(()) };
-        let (index, dependency) = filter.dependency(source, &route.indexes)?;
+    fn uses_predicate(&self, source: &SourceId, filter: &Filter) -> Result<()> {
+        let leaves = self.leaves_of(source, filter, true)?;
         let mut tracked = self.tracked();
         tracked.reads(source);
-        tracked.direct(dependency);
-        tracked.direct(Dependency::incomparable(&index.id, source));
-        if blind {
-            tracked.direct(Dependency::blind(source));
-        }
-        if route.fed {
-            tracked.source(&index.id);
-        }
+        leaves.into_iter().for_each(|leaf| tracked.direct(leaf));
         Ok(())
+    }
+
+    /// What a predicate depends on, with every change that does not tell the entity before and after unless `blind` is false.
+    pub(super) fn leaves_of(&self, source: &SourceId, filter: &Filter, blind: bool) -> Result<Vec<Dependency>> {
+        let Some(route) = self.inner.routes.of(source) else { return Ok(Vec::new()) };
+        let (index, dependency) = filter.dependency(source, &route.indexes)?;
+        let mut leaves = vec![dependency, Dependency::incomparable(&index.id, source)];
+        leaves.extend(blind.then(|| Dependency::blind(source)));
+        if route.fed {
+            self.tracked().source(&index.id);
+        }
+        Ok(leaves)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     any::{Any, TypeId, type_name},
+    cmp::Ordering,
     fmt,
     sync::Arc,
 };
@@ -68,13 +69,45 @@ impl fmt::Debug for EntityKind {
 ///
 /// Images never leave the process, so they are shared values and not bytes: a source decodes once and nobody copies.
 #[derive(Clone)]
-pub struct Image(Arc<dyn Any + Send + Sync>);
+pub struct Image {
+    entity: Arc<dyn Any + Send + Sync>,
+    digest: Option<[u8; 16]>,
+}
+
+/// What tells two images apart.
+#[derive(Clone)]
+pub(crate) struct Mark {
+    /// A digest, or the address of an entity.
+    key: ([u8; 16], usize),
+    /// Keeps the address from being used again.
+    _entity: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 impl Image {
     /// An image of an entity.
     #[must_use]
     pub fn new<T: EntityType>(entity: T) -> Self {
-        Self(Arc::new(entity))
+        Self { entity: Arc::new(entity), digest: None }
+    }
+
+    /// An image of an entity with what the source read it from: all that is stored of it, as bytes. Two images of the same bytes
+    /// are known to be the same, so that a change that a run has seen is no reason to run again.
+    #[must_use]
+    pub fn read_from<T: EntityType>(entity: T, stored: &[u8]) -> Self {
+        let [digest @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *blake3::hash(stored).as_bytes();
+        Self { entity: Arc::new(entity), digest: Some(digest) }
+    }
+
+    /// Equal for images of the same bytes, and for clones of one image.
+    pub(crate) fn mark(&self) -> Mark {
+        match self.digest {
+            Some(digest) => Mark { key: (digest, 0), _entity: None },
+            None => Mark { key: ([0; 16], self.address()), _entity: Some(Arc::clone(&self.entity)) },
+        }
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.entity).cast::<()>().addr()
     }
 
     /// The entity.
@@ -82,10 +115,36 @@ impl Image {
     /// # Errors
     /// [`ErrorKind::Internal`] when the image is of another type: the source says one [`EntityKind`] and gives another.
     pub fn get<T: EntityType>(&self) -> Result<Arc<T>> {
-        Arc::clone(&self.0).downcast().map_err(|_| {
+        Arc::clone(&self.entity).downcast().map_err(|_| {
             let message = format!("the source `{}` gave an image that is not a `{}`", T::SOURCE, type_name::<T>());
             Error::new(ErrorKind::Internal, message)
         })
+    }
+}
+
+impl PartialEq for Mark {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Mark {}
+
+impl PartialOrd for Mark {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Mark {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark")
     }
 }
 

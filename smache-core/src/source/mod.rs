@@ -14,13 +14,16 @@ use std::{
 
 use async_trait::async_trait;
 
-pub(crate) use self::capability::{can, demand};
 pub use self::{
     announced::Announced,
     capability::Capability,
     change::{Batch, Change, ChangeKind, Snapshot},
     image::{EntityKind, Image},
     key::EntityKey,
+};
+pub(crate) use self::{
+    capability::{can, demand},
+    image::Mark,
 };
 use crate::{Comparisons, Condition, Error, ErrorKind, Examination, FeedId, Filter, Position, Result, SourceId};
 

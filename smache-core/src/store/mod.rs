@@ -20,7 +20,7 @@ pub use self::{
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
         Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependants, Invalidated, Invalidation, JobWrites,
-        Lookup, Maintained, Page, Scanned, Traced, Wait, WaitingRun,
+        Lookup, Maintained, Overtaken, Page, Scanned, Traced, Wait, WaitingRun,
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
     within::{InvalidateWithin, WithinOutcome, WriterTransaction},
@@ -79,6 +79,11 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST accept a lapsed lease that nobody took `lapsed_lease_that_nobody_took_still_commits`
     /// - MUST store as stale, with a job, when a used dependency was invalidated since `started`
     ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
+    /// - MUST compare with [`Commit::version`], which is not before `started`, and store the value under it
+    ///   `value_is_compared_and_stored_with_its_version`
+    /// - MUST change nothing and leave the run as it is where [`Overtaken::Tell`] asks for it and changes of few dependencies are
+    ///   all that speaks against the value: it names all of them, with the clock
+    ///   `overtaken_run_is_told_what_changed_and_goes_on`, `value_that_more_speaks_against_is_stored_as_stale`
     /// - MUST compare the epochs of begin with the present ones `epoch_taken_at_begin_is_compared_at_commit`
     /// - MUST write the edges also of a stale value, and drop edges no longer used
     ///   `edges_are_written_for_stale_values_too`, `edges_no_longer_used_are_dropped`

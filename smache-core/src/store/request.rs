@@ -106,6 +106,11 @@ pub struct Commit {
     pub token: Token,
     /// The clock of begin.
     pub started: u64,
+    /// The version of the value: what changed later conflicts with it. The clock of begin, or that of
+    /// [`CommitOutcome::Overtaken`] when what it names was read again after it and is the same.
+    pub version: u64,
+    /// What becomes of the value if changes have overtaken it.
+    pub overtaken: Overtaken,
     /// The incarnation of begin.
     pub incarnation: Incarnation,
     /// The epochs of begin, of the used sources.
@@ -130,6 +135,21 @@ pub struct Commit {
     pub conflict_delay: Duration,
 }
 
+/// What becomes of a value that changes have overtaken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overtaken {
+    /// It is stored as stale.
+    Store,
+    /// Nothing is stored and the run goes on, where changes of at most [`MOST_TOLD`](Self::MOST_TOLD) dependencies are all that
+    /// speaks against the value: the run may have seen them.
+    Tell,
+}
+
+impl Overtaken {
+    /// Of how many dependencies changes are told.
+    pub const MOST_TOLD: usize = 64;
+}
+
 /// The answer to [`Commit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitOutcome {
@@ -143,6 +163,15 @@ pub enum CommitOutcome {
         /// The store's time.
         now: Timestamp,
         /// What changed, at most 8; empty when the epoch did, or the run was tainted.
+        dependencies: Vec<Dependency>,
+    },
+    /// Not stored, and the run goes on: something that it used changed meanwhile, and the commit asked to be told so.
+    Overtaken {
+        /// The store's time.
+        now: Timestamp,
+        /// The clock of the answer: a change that is not named ticks later.
+        clock: u64,
+        /// All that changed or is being changed, each once.
         dependencies: Vec<Dependency>,
     },
     /// Not stored: another run has the entry, or it was removed.

@@ -40,6 +40,8 @@ counters! {
     failures,
     /// Runs whose result was stored as stale, since something changed meanwhile.
     conflicts,
+    /// Runs that changes had overtaken, and that turned out to have seen them.
+    confirmed,
     /// Stale entries that were found to be still right without running their functions (early cut-off).
     cut_offs,
     /// Runs that read a source which their function does not declare.

@@ -9,7 +9,7 @@ use super::{Inner, Moment, Smache, change::of_tag, read::jittered};
 use crate::ids::ANNOUNCEMENTS;
 use crate::{
     Begin, BeginOutcome, Change, ChangeKind, ChangeToken, Commit, CommitOutcome, EntityKey, EntityType, EntryId, Error,
-    ErrorKind, Invalidation, Job, JobEnd, JobWrites, Result, SourceId, Timestamp, Token,
+    ErrorKind, Invalidation, Job, JobEnd, JobWrites, Overtaken, Result, SourceId, Timestamp, Token,
 };
 
 /// How long an announcement waits for its end unless it is told otherwise.
@@ -104,6 +104,8 @@ impl IntentBuilder {
             id,
             token,
             started: begun.started,
+            version: begun.started,
+            overtaken: Overtaken::Store,
             incarnation: begun.incarnation.clone(),
             epochs: begun.vouch.epochs([]),
             call: self.announced.write(),
@@ -118,7 +120,10 @@ impl IntentBuilder {
         };
         match inner.timed("commit", inner.store.commit(commit)).await? {
             CommitOutcome::Conflicted { .. } => inner.enqueue_announced(id, self.within).await,
-            CommitOutcome::Fresh { .. } | CommitOutcome::Lost | CommitOutcome::OtherIncarnation => {
+            CommitOutcome::Fresh { .. }
+            | CommitOutcome::Overtaken { .. }
+            | CommitOutcome::Lost
+            | CommitOutcome::OtherIncarnation => {
                 return Err(replaced());
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use smache_core::{Commit, CommitOutcome, Dependency, Lane, Result, Staleness, Used, Via};
+use smache_core::{Commit, CommitOutcome, Dependency, Lane, Overtaken, Result, Staleness, Used, Via};
 
 use super::record::{Body, Head, Lineage};
 use crate::{codec::whole_number, keys::Role, step::Step};
@@ -24,12 +24,17 @@ impl Step<'_> {
         let own = [keys.entry(Role::Run, id), keys.of(Role::Floor, &[]), keys.of(Role::Vouch, &[]), head, lineage];
         let changed = commit.used.iter().map(|used| keys.of(Role::Changed, &[used.dependency.as_bytes()]));
         self.prefetch(own.into_iter().chain(changed)).await?;
-        match self.run(id).await? {
-            Some(run) if run.token == commit.token && run.started == commit.started => self.delete_run(id, &run),
+        let run = match self.run(id).await? {
+            Some(run) if run.token == commit.token && run.started == commit.started => run,
             _ => return Ok(CommitOutcome::Lost),
-        }
-
+        };
         let conflicts = self.conflicts(commit).await?;
+        if commit.overtaken == Overtaken::Tell
+            && let Some(told) = self.told(commit, &conflicts).await?
+        {
+            return Ok(told);
+        }
+        self.delete_run(id, &run);
         let staleness = if commit.tainted
             || !self.vouch().await?.has_epochs(&commit.epochs)
             || conflicts.iter().any(|used| used.via != Via::Child)
@@ -56,19 +61,33 @@ impl Step<'_> {
         if !commit.lazy {
             self.need(*id, lane, commit.conflict_delay).await?;
         }
-        Ok(CommitOutcome::Conflicted { now: self.now, dependencies: named(&conflicts) })
+        Ok(CommitOutcome::Conflicted { now: self.now, dependencies: named(&conflicts, NAMED_CONFLICTS) })
+    }
+
+    /// The answer to a commit that asks to be told, if changes of few dependencies are all that speaks against its value.
+    async fn told(&mut self, commit: &Commit, conflicts: &[Used]) -> Result<Option<CommitOutcome>> {
+        let dependencies = named(conflicts, Overtaken::MOST_TOLD + 1);
+        let few = (1..=Overtaken::MOST_TOLD).contains(&dependencies.len());
+        let otherwise_right = !commit.tainted
+            && self.vouch().await?.has_epochs(&commit.epochs)
+            && commit.version >= self.number(Role::Floor).await?;
+        if !few || !otherwise_right {
+            return Ok(None);
+        }
+        let clock = self.number(Role::Clock).await?;
+        Ok(Some(CommitOutcome::Overtaken { now: self.now, clock, dependencies }))
     }
 
     /// What was invalidated since the run started, is being invalidated, or may have been.
     async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<Used>> {
-        if commit.started < self.number(Role::Floor).await? {
+        if commit.version < self.number(Role::Floor).await? {
             return Ok(commit.used.clone());
         }
         let marked = self.marked().await?;
         let mut conflicts = Vec::new();
         for used in &commit.used {
             let changed = self.changed_at(&used.dependency).await?;
-            if changed.is_some_and(|changed| changed > commit.started) || marked.contains(&used.dependency) {
+            if changed.is_some_and(|changed| changed > commit.version) || marked.contains(&used.dependency) {
                 conflicts.push(*used);
             }
         }
@@ -97,7 +116,7 @@ impl Step<'_> {
         let since = old.as_ref().and_then(|old| old.since).or(Some(self.now)).filter(|_| !fresh);
         let lives_until = commit.ttl.map(|ttl| self.now.after(ttl));
         Ok(Head {
-            version: commit.started,
+            version: commit.version,
             epochs: commit.epochs.clone(),
             staleness,
             since,
@@ -129,7 +148,7 @@ fn edges(used: &[Used]) -> Vec<Used> {
     edges
 }
 
-fn named(conflicts: &[Used]) -> Vec<Dependency> {
+fn named(conflicts: &[Used], most: usize) -> Vec<Dependency> {
     let mut seen = HashSet::new();
-    conflicts.iter().map(|used| used.dependency).filter(|name| seen.insert(*name)).take(NAMED_CONFLICTS).collect()
+    conflicts.iter().map(|used| used.dependency).filter(|name| seen.insert(*name)).take(most).collect()
 }

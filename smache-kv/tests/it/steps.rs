@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use smache_core::{
     Backend, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, ErrorKind, Hit,
-    Invalidation, JobQueue, Lane, ManualClock, Namespace, NewJob, Reserve, Token, Used, Via,
+    Invalidation, JobQueue, Lane, ManualClock, Namespace, NewJob, Overtaken, Reserve, Token, Used, Via,
 };
 use smache_kv::KvBackend;
 
@@ -39,6 +39,8 @@ pub(crate) fn value(id: EntryId, (token, begun): (Token, Box<Begun>), tag: &str)
         id,
         token,
         started: begun.started,
+        version: begun.started,
+        overtaken: Overtaken::Store,
         incarnation: begun.incarnation,
         epochs: begun.vouch.epochs([]),
         call: "call".into(),

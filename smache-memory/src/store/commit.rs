@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use smache_core::{
-    Abort, Commit, CommitOutcome, Dependency, Incarnation, Lane, Record, RunFailure, Staleness, StoredEntry, Timestamp,
-    Used, Via,
+    Abort, Commit, CommitOutcome, Dependency, Incarnation, Lane, Overtaken, Record, RunFailure, Staleness, StoredEntry,
+    Timestamp, Used, Via,
 };
 
 use super::{sink::JobSink, state::Cache};
@@ -31,10 +31,16 @@ impl Cache {
             Some(run) if run.token == commit.token && run.started == commit.started => {}
             _ => return CommitOutcome::Lost,
         }
-        self.runs.remove(&commit.id);
-
         let conflicts: Vec<Used> =
-            commit.used.iter().filter(|used| self.changed_since(used, commit.started)).copied().collect();
+            commit.used.iter().filter(|used| self.changed_since(used, commit.version)).copied().collect();
+        let otherwise_right = !commit.tainted && self.vouch.has_epochs(&commit.epochs) && commit.version >= self.floor;
+        if commit.overtaken == Overtaken::Tell && otherwise_right && !conflicts.is_empty() {
+            let dependencies = named(&conflicts, Overtaken::MOST_TOLD + 1);
+            if dependencies.len() <= Overtaken::MOST_TOLD {
+                return CommitOutcome::Overtaken { now, clock: self.clock, dependencies };
+            }
+        }
+        self.runs.remove(&commit.id);
         let staleness = if commit.tainted
             || !self.vouch.has_epochs(&commit.epochs)
             || conflicts.iter().any(|used| used.via != Via::Child)
@@ -60,7 +66,7 @@ impl Cache {
         if !lazy {
             sink.need(id, lane, conflict_delay);
         }
-        CommitOutcome::Conflicted { now, dependencies: named(&conflicts) }
+        CommitOutcome::Conflicted { now, dependencies: named(&conflicts, NAMED_CONFLICTS) }
     }
 
     /// Whether a dependency was invalidated since a run started, or may have been.
@@ -76,7 +82,7 @@ impl Cache {
         let entry = StoredEntry {
             value: commit.value,
             meta: commit.meta,
-            version: commit.started,
+            version: commit.version,
             epochs: commit.epochs,
             staleness,
             since: if fresh { None } else { since.or(Some(now)) },
@@ -124,10 +130,10 @@ fn edges(used: &[Used]) -> Vec<Used> {
     edges
 }
 
-fn named(conflicts: &[Used]) -> Vec<Dependency> {
+fn named(conflicts: &[Used], most: usize) -> Vec<Dependency> {
     let mut named: Vec<Dependency> = Vec::new();
     for used in conflicts {
-        if named.len() < NAMED_CONFLICTS && !named.contains(&used.dependency) {
+        if named.len() < most && !named.contains(&used.dependency) {
             named.push(used.dependency);
         }
     }

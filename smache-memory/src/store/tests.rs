@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use smache_core::{
     Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FunctionKey, Hit,
-    Invalidation, JobWrites, ManualClock, Namespace, Token, Used, Via,
+    Invalidation, JobWrites, ManualClock, Namespace, Overtaken, Token, Used, Via,
 };
 
 use super::MemoryStore;
@@ -38,6 +38,8 @@ async fn begin(store: &dyn CacheStore, id: EntryId) -> Commit {
         id,
         token,
         started: begun.started,
+        version: begun.started,
+        overtaken: Overtaken::Store,
         incarnation: begun.incarnation.clone(),
         epochs: begun.vouch.epochs([]),
         call: "call".into(),

@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{Commit, CommitOutcome, Dependency, JobWrites, Result, Token, Via};
+use smache_core::{Commit, CommitOutcome, Dependency, JobWrites, Overtaken, Result, Token, Via};
 
 use super::{Inner, runs::drop_next};
 use crate::{
@@ -41,6 +41,17 @@ struct Checked {
     conflicts: HashSet<Dependency>,
     /// 0 fresh, 1 stale through a child, 2 hard.
     level: i64,
+    /// Whether these changes are all that speaks against the value.
+    only_by_changes: bool,
+}
+
+impl Checked {
+    /// The conflicts in the order of use, each once.
+    fn named(&self, commit: &Commit) -> impl Iterator<Item = Dependency> {
+        let mut named = HashSet::new();
+        let used = commit.used.iter().map(|used| used.dependency);
+        used.filter(move |used| self.conflicts.contains(used) && named.insert(*used))
+    }
 }
 
 impl Inner {
@@ -64,16 +75,23 @@ impl Inner {
             // It was hit in between: its change can be read by now.
             checked = self.check(commit).await?;
         }
+        if commit.overtaken == Overtaken::Tell && checked.only_by_changes {
+            // A change that the check has not read is written down after it, and its clock is later than the one that was read.
+            let dependencies: Vec<_> = checked.named(commit).collect();
+            if (1..=Overtaken::MOST_TOLD).contains(&dependencies.len()) {
+                self.take_away(commit, by).await?;
+                let Space { now, clock, .. } = checked.space;
+                return Ok(CommitOutcome::Overtaken { now, clock, dependencies });
+            }
+        }
         if !self.put_in_place(commit, by, checked.level, false).await? {
             return Ok(CommitOutcome::Lost);
         }
         if self.writes_jobs() && !commit.lazy {
             self.bell.ring();
         }
-        let mut named = HashSet::new();
-        let used = commit.used.iter().map(|used| used.dependency);
-        let conflicts = used.filter(|used| checked.conflicts.contains(used) && named.insert(*used));
-        Ok(CommitOutcome::Conflicted { now: checked.space.now, dependencies: conflicts.take(NAMED).collect() })
+        let dependencies = checked.named(commit).take(NAMED).collect();
+        Ok(CommitOutcome::Conflicted { now: checked.space.now, dependencies })
     }
 
     /// The first step. Whether the run is the present one.
@@ -111,7 +129,7 @@ impl Inner {
         let keys: Vec<Bson> = vias.keys().map(|dependency| self.keys.changed(dependency)).collect();
         let asked = |keys: &[Bson]| {
             vec![
-                doc! { "$match": { "deps": { "$in": keys }, "k": { "$gt": number(commit.started) } } },
+                doc! { "$match": { "deps": { "$in": keys }, "k": { "$gt": number(commit.version) } } },
                 doc! { "$unwind": "$deps" },
                 doc! { "$match": { "deps": { "$in": keys } } },
                 doc! { "$group": { "_id": "$deps" } },
@@ -129,18 +147,16 @@ impl Inner {
             let key = changed.get_binary_generic("_id").ok().and_then(|key| changed_of(key));
             key.ok_or_else(|| corrupt("a change cannot be read: remove its document of `smache_state`"))
         };
-        let conflicts: HashSet<Dependency> = if commit.started < seen.space.floor {
+        let conflicts: HashSet<Dependency> = if commit.version < seen.space.floor {
             vias.keys().copied().collect()
         } else {
             changed.iter().map(dependency).collect::<Result<_>>()?
         };
         let hard = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
-        let level = if commit.tainted || hard || !seen.space.vouch().has_epochs(&commit.epochs) {
-            2
-        } else {
-            i64::from(!conflicts.is_empty())
-        };
-        Ok(Checked { space: seen.space, conflicts, level })
+        let otherwise_right = !commit.tainted && seen.space.vouch().has_epochs(&commit.epochs);
+        let level = if hard || !otherwise_right { 2 } else { i64::from(!conflicts.is_empty()) };
+        let only_by_changes = otherwise_right && commit.version >= seen.space.floor;
+        Ok(Checked { space: seen.space, conflicts, level, only_by_changes })
     }
 
     /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has hit it.
@@ -171,7 +187,7 @@ impl Inner {
         };
         let mut stored = doc! {
             "n": self.keys.number, "value": "$next.value", "meta": "$next.meta", "call": "$next.call",
-            "epochs": "$next.epochs", "deps": "$next.deps", "version": "$run.started", "stored": now(), "expires": expires,
+            "epochs": "$next.epochs", "deps": "$next.deps", "version": number(commit.version), "stored": now(), "expires": expires,
             "lazy": commit.lazy, "failures": 0_i64, "failure": gone(), "failed": gone(), "stale": "$level",
             "since": stale(cond(was_stale, doc! { "$ifNull": ["$since", now()] }, now()), gone()),
             "conflicts": stale(doc! { "$add": [{ "$ifNull": ["$conflicts", 0_i64] }, 1_i64] }.into(), 0_i64.into()),

@@ -108,7 +108,7 @@ pub(super) fn entity<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: 
 
 /// The same as an image.
 pub(super) fn image<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: &[u8]) -> Result<Image> {
-    entity::<T>(key, stored).map(Image::new)
+    entity::<T>(key, stored).map(|entity| Image::read_from(entity, stored))
 }
 
 #[cfg(test)]

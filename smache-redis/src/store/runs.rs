@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Result, Staleness, Timestamp,
-    Token, Wait,
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Overtaken, Result, Staleness,
+    Timestamp, Token, Wait,
 };
 
 use super::{
@@ -81,19 +81,27 @@ impl RedisStore {
             None => call.arg(""),
         };
         call.flag(commit.tainted).flag(commit.lazy).millis(commit.conflict_delay);
+        call.arg(commit.version).arg(match commit.overtaken {
+            Overtaken::Store => 0,
+            Overtaken::Tell => Overtaken::MOST_TOLD,
+        });
         let answer =
             live.call(&call).await.map_err(|error| error.with_context("key", self.keys.record_name(&commit.id)))?;
         let mut reply = Reply::new(call.operation(), answer)?;
         match reply.number()? {
             0 => Ok(CommitOutcome::Lost),
             1 => Ok(CommitOutcome::Fresh { now: reply.time()? }),
-            _ => {
+            outcome => {
                 let now: Timestamp = reply.time()?;
+                let clock = if outcome == 3 { Some(reply.number()?) } else { None };
                 let mut dependencies = Vec::new();
                 while !reply.is_empty() {
                     dependencies.push(Dependency::from_slice(&reply.bytes()?)?);
                 }
-                Ok(CommitOutcome::Conflicted { now, dependencies })
+                Ok(match clock {
+                    Some(clock) => CommitOutcome::Overtaken { now, clock, dependencies },
+                    None => CommitOutcome::Conflicted { now, dependencies },
+                })
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use redis::{Client, FromRedisValue, aio::MultiplexedConnection};
 use smache_core::{
     Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
-    FunctionKey, Hit, Invalidation, Leadership, Position, SourceId, Token, Used, Via,
+    FunctionKey, Hit, Invalidation, Leadership, Overtaken, Position, SourceId, Token, Used, Via,
 };
 use smache_redis::Redis;
 use smache_testkit::servers::shared_redis_url;
@@ -91,6 +91,8 @@ impl Run {
             id: self.id,
             token: self.token,
             started: self.begun.started,
+            version: self.begun.started,
+            overtaken: Overtaken::Store,
             incarnation: self.begun.incarnation.clone(),
             epochs: self.begun.vouch.epochs(sources),
             call: b"call".to_vec().into(),

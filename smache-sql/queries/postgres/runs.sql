@@ -37,17 +37,19 @@ BEGIN
             FROM smache_entries e WHERE e.ns = s.ns AND e.id = p_id;
 END $$;
 
--- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation. Vias: 0 child, 1 direct, 2 guard.
+-- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation, 4 overtaken and told, at a clock. Vias: 0 child, 1 direct, 2 guard.
 CREATE OR REPLACE FUNCTION smache_commit(
-    p_name text, p_id bytea, p_token bytea, p_started bigint, p_life text, p_epochs bytea, p_call bytea, p_value bytea,
+    p_name text, p_id bytea, p_token bytea, p_started bigint, p_version bigint, p_tell bigint, p_life text,
+    p_epochs bytea, p_call bytea, p_value bytea,
     p_meta bytea, p_used bytea, p_deps bytea[], p_vias bigint[], p_ttl bigint, p_not_after bigint, p_tainted boolean,
     p_lazy boolean, p_delay bigint, p_jobs boolean,
-    OUT outcome bigint, OUT now bigint, OUT conflicts bytea[]
+    OUT outcome bigint, OUT now bigint, OUT clock bigint, OUT conflicts bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;
     t bigint := smache_now();
     hard boolean;
+    otherwise_right boolean;
     stale bigint;
     old record;
 BEGIN
@@ -57,19 +59,26 @@ BEGIN
         RETURN;
     END IF;
     s := smache_space(p_name, 1);
-    DELETE FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token AND started = p_started;
+    PERFORM 1 FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token AND started = p_started FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 2;
         RETURN;
     END IF;
 
-    SELECT (array_agg(DISTINCT u.dep))[:8], coalesce(bool_or(u.via <> 0), false) INTO conflicts, hard
+    SELECT (array_agg(DISTINCT u.dep))[:p_tell + 8], coalesce(bool_or(u.via <> 0), false) INTO conflicts, hard
         FROM unnest(p_deps, p_vias) AS u (dep, via)
-        WHERE p_started < s.floor OR EXISTS (
-            SELECT 1 FROM smache_changed c WHERE c.ns = s.ns AND c.dep = u.dep AND c.clock > p_started
+        WHERE p_version < s.floor OR EXISTS (
+            SELECT 1 FROM smache_changed c WHERE c.ns = s.ns AND c.dep = u.dep AND c.clock > p_version
         );
+    otherwise_right := NOT p_tainted AND smache_present(s.ns, p_epochs);
+    IF otherwise_right AND p_version >= s.floor AND cardinality(conflicts) <= p_tell THEN
+        outcome := 4;
+        clock := s.clock;
+        RETURN;
+    END IF;
+    DELETE FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token;
     stale := CASE
-        WHEN p_tainted OR hard OR NOT smache_present(s.ns, p_epochs) THEN 2
+        WHEN hard OR NOT otherwise_right THEN 2
         WHEN conflicts IS NOT NULL THEN 1
         ELSE 0
     END;
@@ -78,7 +87,7 @@ BEGIN
         FROM smache_entries e WHERE e.ns = s.ns AND e.id = p_id;
     INSERT INTO smache_entries AS e (ns, id, version, staleness, since, stored_at, expires, conflicts, failures,
         failed_at, lazy, epochs, failure, causes, call, used, meta, value)
-    VALUES (s.ns, p_id, p_started, stale, CASE WHEN stale > 0 THEN t END, t, least(t + p_ttl, p_not_after),
+    VALUES (s.ns, p_id, p_version, stale, CASE WHEN stale > 0 THEN t END, t, least(t + p_ttl, p_not_after),
         CASE WHEN stale > 0 THEN 1 ELSE 0 END, 0, NULL, p_lazy, p_epochs, NULL, '{}', p_call, p_used, p_meta, p_value)
     ON CONFLICT (ns, id) DO UPDATE SET
         version = excluded.version, staleness = excluded.staleness, stored_at = excluded.stored_at,

@@ -103,7 +103,7 @@ pub(crate) fn image_of<T: EntityType + DeserializeOwned>(row: &str, shape: &Shap
     })?;
     // Changes name entities by the column: an entity that goes by anything else would never be found stale.
     if guarded(&format!("the id of a `{}`", kind::<T>()), || EntityKey::encode(entity.id()))? == key {
-        Ok((key, Image::new(entity)))
+        Ok((key, Image::read_from(entity, row.as_bytes())))
     } else {
         let message = format!(
             "the id of a `{}` is not the column `{}` of its row: mark the field that is stored there",

@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use smache_core::{
     Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, FunctionKey, Hit,
-    Invalidation, Namespace, Token, Used, Via,
+    Invalidation, Namespace, Overtaken, Token, Used, Via,
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -48,6 +48,8 @@ impl Run {
             id: self.id,
             token: self.token,
             started: self.begun.started,
+            version: self.begun.started,
+            overtaken: Overtaken::Store,
             incarnation: self.begun.incarnation.clone(),
             epochs: self.begun.vouch.epochs([]),
             call: b"call".to_vec().into(),

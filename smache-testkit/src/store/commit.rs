@@ -1,6 +1,6 @@
 //! Storing.
 
-use smache_core::{Commit, CommitOutcome, Dependency, Incarnation, Invalidation, Staleness, Used, Via};
+use smache_core::{Commit, CommitOutcome, Dependency, Incarnation, Invalidation, Overtaken, Staleness, Used, Via};
 
 use crate::{StoreHarness, steps::*};
 
@@ -43,6 +43,98 @@ pub async fn dynamic_dependency_unknown_when_it_changed(harness: StoreHarness) {
     let used = [direct("a"), direct("found later")];
     assert_conflicted(&commit(store, run.value("overtaken", &used)).await, &[tag("found later")]);
     assert!(!is_fresh(store, id(1)).await);
+}
+
+/// A run that asks is told what has overtaken it, all of it, and goes on. What it has seen of that is no conflict at its next
+/// commit; what comes after the answer is.
+pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarness) {
+    let store = &**harness.role();
+    compute(store, id(1), "old", &[direct("a")]).await;
+    for again in [false, true] {
+        let run = begin(store, id(1)).await;
+        change(store, "a").await;
+        change(store, "unused").await;
+        let (own, entries) = (vec![hit(Dependency::entry(&id(1)))], vec![id(1)]);
+        store.invalidate(Invalidation { hits: own, entries, step: None }).await.expect("invalidate");
+        let used = [direct("a"), child("b"), direct("c"), guard(id(1))];
+        let asking = Commit { overtaken: Overtaken::Tell, ..run.value("seen", &used) };
+        let mut version = 0;
+        // Asked twice, as where the first answer is lost.
+        for _ in 0..2 {
+            let outcome = commit(store, asking.clone()).await;
+            let CommitOutcome::Overtaken { clock, dependencies, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(sorted(&dependencies), sorted(&[tag("a"), Dependency::entry(&id(1))]));
+            version = clock;
+        }
+        assert!(version > run.begun.started, "{version}");
+        assert_eq!(see(store, id(1)).await.text(), if again { "seen" } else { "old" }, "nothing is stored");
+        try_begin(store, id(1), LONG).await.map(drop).expect_err("the run goes on");
+        assert_eq!(store.extend(&[(id(1), run.token)], LONG).await.expect("extend"), [true]);
+        store.maintain(100).await.expect("maintain");
+        let seen = Commit { version, ..asking };
+        if again {
+            change(store, "c").await;
+            let outcome = commit(store, Commit { overtaken: Overtaken::Store, ..seen }).await;
+            assert_conflicted(&outcome, &[tag("c")]);
+            assert!(!is_fresh(store, id(1)).await);
+        } else {
+            assert_fresh(&commit(store, seen).await);
+            let seen = see(store, id(1)).await;
+            assert_eq!((seen.text(), seen.is_fresh(), seen.entry.version), ("seen", true, version));
+            change(store, "b").await;
+            assert!(!is_fresh(store, id(1)).await, "it has its edges");
+        }
+    }
+}
+
+/// What a run is told of is what it may show to be no conflict. Where anything else speaks against the value, it is stored as
+/// stale, also for a run that asks.
+pub async fn value_that_more_speaks_against_is_stored_as_stale(harness: StoreHarness) {
+    let store = &**harness.role();
+    let asking = |value: Commit| Commit { overtaken: Overtaken::Tell, ..value };
+    let run = begin(store, id(1)).await;
+    change(store, "a").await;
+    let tainted = Commit { tainted: true, ..run.value("tainted", &[direct("a")]) };
+    assert_conflicted(&commit(store, asking(tainted)).await, &[tag("a")]);
+
+    let run = begin(store, id(2)).await;
+    change(store, "a").await;
+    store.new_epoch().await.expect("new epoch");
+    let outcome = commit(store, asking(run.value("old epoch", &[direct("a")]))).await;
+    assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
+
+    for (entry, many) in [(3, Overtaken::MOST_TOLD), (4, Overtaken::MOST_TOLD + 1)] {
+        let run = begin(store, id(entry)).await;
+        let names: Vec<String> = (0..many).map(|number| format!("many {number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        store.invalidate(changes_of(&names)).await.expect("invalidate");
+        let used: Vec<Used> = names.iter().map(|name| direct(*name)).collect();
+        match commit(store, asking(run.value("many", &used))).await {
+            CommitOutcome::Overtaken { dependencies, .. } => assert_eq!(dependencies.len(), many),
+            outcome => {
+                assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
+                assert_eq!(entry, 4, "few enough to be told");
+                assert!(!is_fresh(store, id(4)).await);
+            }
+        }
+    }
+    let run = begin(store, id(5)).await;
+    assert_fresh(&commit(store, asking(run.value("undisturbed", &[direct("a")]))).await);
+}
+
+/// A value is compared with what changed after its version, and is of that version.
+pub async fn value_is_compared_and_stored_with_its_version(harness: StoreHarness) {
+    let store = &**harness.role();
+    let run = begin(store, id(1)).await;
+    let version = change(store, "a").await.clock;
+    assert_fresh(&commit(store, Commit { version, ..run.value("seen", &[direct("a")]) }).await);
+    assert_eq!(see(store, id(1)).await.entry.version, version);
+    let run = begin(store, id(1)).await;
+    let version = change(store, "a").await.clock;
+    change(store, "b").await;
+    let outcome = commit(store, Commit { version, ..run.value("half", &[direct("a"), direct("b")]) }).await;
+    assert_conflicted(&outcome, &[tag("b")]);
+    assert_eq!(see(store, id(1)).await.entry.version, version);
 }
 
 /// Beyond the contract: what changed is named, at most eight of it, and a change through nested calls alone is soft.

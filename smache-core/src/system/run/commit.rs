@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{Ran, Run, Stored, conflict_delay, taint_delay};
 use crate::{
-    Begun, Commit, CommitOutcome, Cx, Dependency, Epochs, Error, ErrorKind, Freshness, Result, SourceId, Staleness,
-    StoredEntry, Timestamp, Used, Via, codec,
+    Begun, Commit, CommitOutcome, Cx, Dependency, Epochs, Error, ErrorKind, Freshness, Overtaken, Result, SourceId,
+    Staleness, StoredEntry, Timestamp, Used, Via, codec,
     cx::{Kept, Tracked},
     system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output, remembered},
 };
@@ -27,19 +27,27 @@ impl Run<'_> {
         let reflects = cx.tracked().reflected(begun.now);
         let (hash, form) = (output.encoded.hash, output.encoded.form);
         let meta = Meta { check: key.check, hash, cost: elapsed, begun: reflects, form, called, kids };
-        let commit = match self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed) {
+        let mut commit = match self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed) {
             Ok(commit) => commit,
             Err(error) => return Err(self.fail(lease, error).await),
         };
-        let (conflict_delay, epochs) = (commit.conflict_delay, commit.epochs.clone());
+        if cx.tracked().may_be_repeated() {
+            commit.overtaken = Overtaken::Tell;
+        }
+        let mut outcome = self.commit_surely(&commit).await;
+        if let Ok(CommitOutcome::Overtaken { clock, dependencies, .. }) = &outcome {
+            commit = self.confirmed(begun, key, (cx, elapsed), commit, (*clock, dependencies)).await;
+            outcome = self.commit_surely(&commit).await;
+        }
+        let Commit { conflict_delay, epochs, version, .. } = commit;
         // Whether it is stored or not, it was read after the begin.
         let unvouched = Freshness::Unvouched { since: Some(reflects) };
-        let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version: begun.started, stored };
-        Ok(match self.commit_surely(commit).await {
+        let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version, stored };
+        Ok(match outcome {
             Ok(CommitOutcome::Fresh { now }) => {
                 lease.settle();
                 self.inner.outages.is_over(self.function.key);
-                let freshness = self.vouched(begun, &epochs, &meta, now).await;
+                let freshness = self.vouched(begun, &epochs, (version, &meta), now).await;
                 ran(freshness, now, Stored::Fresh)
             }
             Ok(CommitOutcome::Conflicted { now, .. }) => {
@@ -50,7 +58,7 @@ impl Run<'_> {
                 }
                 ran(Freshness::Stale { since: reflects }, now, Stored::Stale(conflict_delay))
             }
-            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation) => {
+            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation | CommitOutcome::Overtaken { .. }) => {
                 lease.settle();
                 count(&self.inner.tally.lost);
                 ran(unvouched, begun.now.after(elapsed), Stored::No)
@@ -68,13 +76,19 @@ impl Run<'_> {
 
     /// How fresh a value is that was stored as fresh just now. A commit compares it with the changes that were delivered, and
     /// says nothing of the feeds: the leases that the begin has read hold still, or the run looks again.
-    async fn vouched(&self, begun: &Begun, epochs: &Epochs, meta: &Meta, now: Timestamp) -> Freshness {
+    async fn vouched(
+        &self,
+        begun: &Begun,
+        epochs: &Epochs,
+        (version, meta): (u64, &Meta),
+        now: Timestamp,
+    ) -> Freshness {
         if begun.vouch.is_armed(epochs, &begun.incarnation) && begun.vouch.silent_since(epochs, now).is_none() {
             return Freshness::Fresh { as_of: now };
         }
         let unknown = Freshness::Unvouched { since: Some(meta.begun) };
         let Ok(lookup) = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await else { return unknown };
-        match lookup.entries.first().and_then(Option::as_ref).filter(|entry| entry.version == begun.started) {
+        match lookup.entries.first().and_then(Option::as_ref).filter(|entry| entry.version == version) {
             Some(entry) => match meta.dated(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), entry) {
                 Freshness::Unvouched { since: None } => unknown,
                 freshness => freshness,
@@ -108,7 +122,7 @@ impl Run<'_> {
         };
         // Stale, it is nothing that anybody waits for: the next reader runs the function.
         (commit.ttl, commit.lazy) = (Some(time), true);
-        match self.commit_surely(commit).await {
+        match self.commit_surely(&commit).await {
             Ok(_) => {
                 if error.kind() != ErrorKind::Gone {
                     count(&self.inner.tally.failures);
@@ -123,7 +137,7 @@ impl Run<'_> {
         }
     }
 
-    fn what_to_commit(
+    pub(super) fn what_to_commit(
         &self,
         begun: &Begun,
         key: &CallKey,
@@ -141,6 +155,8 @@ impl Run<'_> {
             id: self.id,
             token: self.token,
             started: begun.started,
+            version: begun.started,
+            overtaken: Overtaken::Store,
             incarnation: begun.incarnation.clone(),
             epochs: begun.vouch.epochs(tracked.sources().iter().chain(&application)),
             call: key.stored(self.function),
@@ -230,23 +246,23 @@ impl Run<'_> {
             commit.not_after = [commit.not_after, entry.expires].into_iter().flatten().min();
         }
         let delay = commit.conflict_delay;
-        Ok(match self.commit_surely(commit).await? {
+        Ok(match self.commit_surely(&commit).await? {
             CommitOutcome::Fresh { .. } => {
                 count(&self.inner.tally.cut_offs);
                 Stored::Fresh
             }
             CommitOutcome::Conflicted { .. } => Stored::Stale(delay),
-            CommitOutcome::Lost | CommitOutcome::OtherIncarnation => Stored::No,
+            CommitOutcome::Lost | CommitOutcome::OtherIncarnation | CommitOutcome::Overtaken { .. } => Stored::No,
         })
     }
 
     /// Commits, again if the answer was lost: a second try that lost its token may have succeeded the first time.
-    async fn commit_surely(&self, commit: Commit) -> Result<CommitOutcome> {
+    async fn commit_surely(&self, commit: &Commit) -> Result<CommitOutcome> {
         let mut pause = Duration::from_millis(20);
         let mut ambiguous = false;
         loop {
             match self.inner.timed("commit", self.inner.store.commit(commit.clone())).await {
-                Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(&commit).await,
+                Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(commit).await,
                 Ok(outcome) => return Ok(outcome),
                 Err(error) if self.inner.breaker.is_open() => return Err(error),
                 Err(error) if error.is_transient() && pause < Duration::from_millis(200) => ambiguous = true,
@@ -261,7 +277,7 @@ impl Run<'_> {
         let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await?;
         let now = lookup.now;
         match lookup.entries.first() {
-            Some(Some(entry)) if entry.version == commit.started && entry.meta == commit.meta => {
+            Some(Some(entry)) if entry.version == commit.version && entry.meta == commit.meta => {
                 Ok(if lookup.vouch.is_stale(entry) {
                     CommitOutcome::Conflicted { now, dependencies: Vec::new() }
                 } else {

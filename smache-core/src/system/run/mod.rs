@@ -1,6 +1,7 @@
 //! One run of a function: begin, run, commit. Two round trips, whatever the number of dependencies.
 
 mod commit;
+mod confirm;
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

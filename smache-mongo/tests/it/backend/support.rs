@@ -10,7 +10,7 @@ use mongodb::{
 };
 use smache_core::{
     Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
-    FunctionKey, Hit, Invalidation, Leadership, Namespace, Position, SourceId, Token, Used, Via,
+    FunctionKey, Hit, Invalidation, Leadership, Namespace, Overtaken, Position, SourceId, Token, Used, Via,
 };
 use smache_mongo::Mongo;
 use smache_testkit::servers::shared_mongo_uri;
@@ -128,6 +128,8 @@ impl Run {
             id: self.id,
             token: self.token,
             started: self.begun.started,
+            version: self.begun.started,
+            overtaken: Overtaken::Store,
             incarnation: self.begun.incarnation.clone(),
             epochs: self.begun.vouch.epochs([]),
             call: b"call".to_vec().into(),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Result, Timestamp, Token, Wait,
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Overtaken, Result, Timestamp, Token,
+    Wait,
 };
 
 use super::PostgresStore;
@@ -18,7 +19,7 @@ const BEGIN: &str = concat!("SELECT * FROM smache_begin(", name!(), ", $2, $3, $
 const COMMIT: &str = concat!(
     "SELECT * FROM smache_commit(",
     name!(),
-    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 );
 const ABORT: &str = concat!("SELECT smache_abort(", name!(), ", $2, $3, $4, $5, $6) AS held");
 const WAIT: &str = concat!("SELECT ids, children FROM smache_wait(", name!(), ", $2, $3, $4, $5, $6)");
@@ -63,11 +64,17 @@ impl PostgresStore {
         let edges = edges(&commit.used);
         let dependencies: Vec<&[u8]> = commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()).collect();
         let vias: Vec<i64> = commit.used.iter().map(|used| via_number(used.via)).collect();
+        let most_told = match commit.overtaken {
+            Overtaken::Store => 0,
+            Overtaken::Tell => i64::try_from(Overtaken::MOST_TOLD).unwrap_or(i64::MAX),
+        };
         let bind = |query: super::Statement| {
             query
                 .bind(bytes(&commit.id))
                 .bind(commit.token.as_bytes().to_vec())
                 .bind(number(commit.started))
+                .bind(number(commit.version))
+                .bind(most_told)
                 .bind(commit.incarnation.as_str().to_owned())
                 .bind(encode_epochs(&commit.epochs))
                 .bind(&commit.call[..])
@@ -85,17 +92,22 @@ impl PostgresStore {
         };
         let answer = self.step("commit", COMMIT, bind).await?;
         let now = Timestamp::from_millis(answer.number("now")?);
+        let conflicts: Option<Vec<Vec<u8>>> = answer.get("conflicts")?;
+        let conflicts = conflicts.unwrap_or_default();
+        let conflicts = conflicts.iter().map(|dependency| Dependency::from_slice(dependency));
         Ok(match answer.number("outcome")? {
             0 => CommitOutcome::Fresh { now },
             1 => {
                 if self.writes_jobs() && !commit.lazy {
                     self.bell.ring();
                 }
-                let conflicts: Option<Vec<Vec<u8>>> = answer.get("conflicts")?;
-                let conflicts = conflicts.unwrap_or_default();
-                let all = conflicts.iter().map(|dependency| Dependency::from_slice(dependency));
-                CommitOutcome::Conflicted { now, dependencies: named(all.collect::<Result<Vec<_>>>()?) }
+                CommitOutcome::Conflicted { now, dependencies: named(conflicts.collect::<Result<Vec<_>>>()?) }
             }
+            4 => CommitOutcome::Overtaken {
+                now,
+                clock: answer.number("clock")?,
+                dependencies: conflicts.collect::<Result<Vec<_>>>()?,
+            },
             2 => CommitOutcome::Lost,
             3 => CommitOutcome::OtherIncarnation,
             _ => return Err(unexpected("commit")),

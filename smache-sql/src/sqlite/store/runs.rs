@@ -3,7 +3,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Result, Timestamp, Token, Via, Wait,
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Overtaken, Result, Timestamp, Token,
+    Via, Wait,
 };
 
 use super::{SqliteStore, Step, TRACE};
@@ -110,8 +111,17 @@ impl SqliteStore {
         }
         let conflicts = step.conflicts(commit).await?;
         let hit = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
-        let hard =
-            commit.tainted || !head.vouch.has_epochs(&commit.epochs) || hit.clone().any(|used| used.via != Via::Child);
+        let otherwise_right = !commit.tainted && head.vouch.has_epochs(&commit.epochs);
+        if commit.overtaken == Overtaken::Tell
+            && otherwise_right
+            && number(commit.version) >= step.floor
+            && (1..=Overtaken::MOST_TOLD).contains(&conflicts.len())
+        {
+            // What the step has done so far is undone with it.
+            let clock = count(step.clock);
+            return Ok(CommitOutcome::Overtaken { now, clock, dependencies: conflicts.into_iter().collect() });
+        }
+        let hard = !otherwise_right || hit.clone().any(|used| used.via != Via::Child);
         let staleness = if hard { 2 } else { i64::from(!conflicts.is_empty()) };
         step.put(commit, staleness, now).await?;
         if self.writes_jobs() {
@@ -214,12 +224,12 @@ impl Step<'_> {
     /// The used dependencies that were invalidated since the run started, or may have been.
     async fn conflicts(&mut self, commit: &Commit) -> Result<HashSet<Dependency>> {
         let all = commit.used.iter().map(|used| used.dependency);
-        if number(commit.started) < self.floor {
+        if number(commit.version) < self.floor {
             return Ok(all.collect());
         }
-        let (ns, started) = (self.ns, number(commit.started));
+        let (ns, version) = (self.ns, number(commit.version));
         let all = list(commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()));
-        let rows = self.rows(CONFLICTS, |query| query.bind(ns).bind(all).bind(started)).await?;
+        let rows = self.rows(CONFLICTS, |query| query.bind(ns).bind(all).bind(version)).await?;
         let one = |row: &_| {
             let dependency = Cells::bytes(row, 0).map_err(|error| self.failed(error))?.unwrap_or_default();
             Dependency::from_slice(&dependency)
@@ -254,7 +264,7 @@ impl Step<'_> {
             query
                 .bind(ns)
                 .bind(bytes(&commit.id))
-                .bind(number(commit.started))
+                .bind(number(commit.version))
                 .bind(staleness)
                 .bind(since)
                 .bind(stored_at)

@@ -1,0 +1,151 @@
+//! What a run has read of sources, to be read again: where a change overtakes the run, the same answers show that the run had
+//! seen it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::Tracked;
+use crate::{DataSource, Dependency, EntityKey, Filter, Image, Result, SourceId, Via, source::Mark, system::Kid};
+
+/// Of how many entities the marks of a run are kept.
+const MOST: usize = 1_000;
+
+/// One read of a source, with marks of what it found.
+#[derive(Debug, Clone)]
+pub(crate) struct Read {
+    source: SourceId,
+    what: What,
+    found: Vec<Option<Mark>>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    Keys(Vec<EntityKey>),
+    Matching(Filter),
+    All,
+}
+
+/// The reads of a run that can be made again.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    made: Vec<Read>,
+    /// Which of them a dependency stands for.
+    of: BTreeMap<Dependency, Vec<usize>>,
+    /// What (also) stands for something else: a client of the function's own, a relation, the error of a nested call.
+    opaque: BTreeSet<Dependency>,
+    marks: usize,
+}
+
+/// What is to be read again where some dependencies changed.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) reads: Vec<Read>,
+    /// A run that has used what this one has of its own, for the leaves of its nested calls.
+    pub(crate) own: Tracked,
+    pub(crate) kids: Vec<Kid>,
+}
+
+impl Read {
+    pub(crate) fn of_keys(source: &SourceId, keys: Vec<EntityKey>, images: &[Option<Image>]) -> Self {
+        let found = images.iter().map(|image| image.as_ref().map(Image::mark)).collect();
+        Self { source: source.clone(), what: What::Keys(keys), found }
+    }
+
+    /// Of a read that answers in any order.
+    pub(crate) fn of<'a>(source: &SourceId, what: What, images: impl Iterator<Item = &'a Image>) -> Self {
+        let mut found: Vec<_> = images.map(|image| Some(image.mark())).collect();
+        found.sort_unstable();
+        Self { source: source.clone(), what, found }
+    }
+
+    pub(crate) fn source(&self) -> &SourceId {
+        &self.source
+    }
+
+    /// Whether it finds the same now.
+    pub(crate) async fn finds_the_same(&self, source: &Arc<dyn DataSource>) -> Result<bool> {
+        let id = &self.source;
+        let now = match &self.what {
+            What::Keys(keys) => Self::of_keys(id, keys.clone(), &source.load(keys).await?),
+            What::Matching(filter) => {
+                let mut matching = Vec::new();
+                for image in source.find(filter).await? {
+                    if filter.matches(&image)? {
+                        matching.push(image);
+                    }
+                }
+                Self::of(id, What::All, matching.iter())
+            }
+            What::All => Self::of(id, What::All, source.list().await?.iter()),
+        };
+        Ok(now.found == self.found)
+    }
+}
+
+impl Reads {
+    /// A dependency stands for something that cannot be read again.
+    pub(super) fn cannot_repeat(&mut self, dependency: Dependency) {
+        self.opaque.insert(dependency);
+    }
+
+    fn add(&mut self, read: Read, leaves: Vec<Dependency>) {
+        self.marks = self.marks.saturating_add(read.found.len());
+        if self.marks > MOST {
+            self.made = Vec::new();
+            self.of = BTreeMap::new();
+            return;
+        }
+        for leaf in leaves {
+            self.of.entry(leaf).or_default().push(self.made.len());
+        }
+        self.made.push(read);
+    }
+}
+
+impl Tracked {
+    /// A read of a source begins: what it finds, the result depends on.
+    pub(super) fn loads(&mut self, source: &SourceId, leaves: &[Dependency]) {
+        self.reads(source);
+        for &leaf in leaves {
+            self.used.insert(leaf, Via::Direct);
+        }
+    }
+
+    /// What it found.
+    pub(super) fn found(&mut self, read: Read, leaves: Vec<Dependency>) {
+        self.again.add(read, leaves);
+    }
+
+    /// Whether a change may turn out to be none: everything was read in a way that can be repeated, or by nested calls.
+    pub(crate) fn may_be_repeated(&self) -> bool {
+        !self.tainted && !(self.again.of.is_empty() && self.kids.is_empty())
+    }
+
+    /// What is to be read again where these dependencies changed; `None` where one of them stands for more than that.
+    pub(crate) fn again(&self, changed: &[Dependency]) -> Option<Again> {
+        let mut reads: BTreeSet<usize> = BTreeSet::new();
+        for dependency in changed {
+            match self.used.get(dependency)? {
+                Via::Child => {}
+                _ if self.again.opaque.contains(dependency) => return None,
+                _ => reads.extend(self.again.of.get(dependency)?),
+            }
+        }
+        let own = Self {
+            used: self.used.iter().filter(|(_, via)| **via == Via::Direct).map(|(&leaf, &via)| (leaf, via)).collect(),
+            sources: self.sources.clone(),
+            not_after: self.not_after,
+            ..Self::default()
+        };
+        let reads = reads.into_iter().filter_map(|read| self.again.made.get(read).cloned()).collect();
+        Some(Again { reads, own, kids: self.kids.clone() })
+    }
+
+    /// Goes on from what a run has used of its own.
+    pub(crate) fn take_over(&mut self, own: Self) {
+        *self = own;
+    }
+}

@@ -1,0 +1,269 @@
+//! What happens between a write and the feed's word of it: a run that has read the write is not overtaken by it.
+
+use std::{cell::Cell, fmt::Debug, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use smache::{
+    Call, Computed, Cx, Entity, Error, ErrorKind, Result, Smache, SourceId, State,
+    backend::{
+        Batch, Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, EntityType, FeedId, Filter,
+        Image, Position, Start, Topic,
+    },
+    computed,
+    memory::{Memory, MemorySource},
+    on,
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    functions::{Any, greeting},
+    probe::{Act, Probe, until},
+    world::{RuntimeClock, User, World},
+};
+
+/// How late the feed tells of a change.
+const LATE: Duration = Duration::from_millis(50);
+/// How long functions take here.
+const SLOW: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// Whether the entities of the test cannot be loaded.
+    static DOWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Entities whose feed is late, as one is that asks its server every now and then.
+#[derive(Debug)]
+struct Late<T>(MemorySource<T>);
+
+#[derive(Debug)]
+struct LateFeed(Arc<dyn ChangeFeed>);
+
+#[derive(Debug)]
+struct LateStream(Box<dyn ChangeStream>);
+
+#[async_trait]
+impl ChangeStream for LateStream {
+    fn position(&self) -> Position {
+        self.0.position()
+    }
+
+    async fn next(&mut self) -> Result<Batch> {
+        let batch = self.0.next().await?;
+        if !batch.changes.is_empty() {
+            tokio::time::sleep(LATE).await;
+        }
+        Ok(batch)
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for LateFeed {
+    fn id(&self) -> &FeedId {
+        self.0.id()
+    }
+
+    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+        Ok(Box::new(LateStream(self.0.open(topics, start).await?)))
+    }
+}
+
+#[async_trait]
+impl<T: EntityType + Clone + Debug> DataSource for Late<T> {
+    fn id(&self) -> &SourceId {
+        self.0.id()
+    }
+
+    fn kind(&self) -> EntityKind {
+        self.0.kind()
+    }
+
+    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
+        if DOWN.with(Cell::get) {
+            return Err(Error::new(ErrorKind::Unavailable, "the database is being moved"));
+        }
+        self.0.load(keys).await
+    }
+
+    async fn list(&self) -> Result<Vec<Image>> {
+        self.0.list().await
+    }
+
+    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
+        self.0.find(filter).await
+    }
+
+    fn capabilities(&self) -> &[Capability] {
+        self.0.capabilities()
+    }
+
+    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
+        let (feed, topic) = self.0.feed()?;
+        Some((Arc::new(LateFeed(feed)), topic))
+    }
+}
+
+/// A pet of a user.
+#[derive(Debug, Clone, Serialize, Deserialize, Entity)]
+#[entity(source = "pets")]
+struct Pet {
+    #[entity(id)]
+    id: i64,
+    #[entity(index)]
+    owner: i64,
+}
+
+/// How many pets a user has.
+#[computed]
+async fn pets(cx: &Cx, owner: i64, probe: State<Probe>) -> Result<usize, Any> {
+    let found = cx.find(Pet::OWNER.eq(owner)).await?.len();
+    probe.pass("pets").await?;
+    Ok(found)
+}
+
+/// How many users there are.
+#[computed]
+async fn crowd(cx: &Cx, probe: State<Probe>) -> Result<usize, Any> {
+    let all = cx.all::<User>().await?.len();
+    probe.pass("crowd").await?;
+    Ok(all)
+}
+
+/// A greeting in a letter.
+#[computed]
+async fn letter(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String, Any> {
+    let greeting = cx.get(greeting(id)).await?;
+    probe.pass("letter").await?;
+    Ok(format!("{greeting}."))
+}
+
+/// Reads a user, and something of the user by a client of its own.
+#[computed]
+async fn beside(cx: &Cx, user: Entity<User>, probe: State<Probe>) -> Result<String, Any> {
+    cx.depends_on(on::entity::<User>(&user.id))?;
+    probe.pass("beside").await?;
+    Ok(user.name.clone())
+}
+
+async fn world() -> Result<(World, Smache, MemorySource<Pet>)> {
+    let (users, all_pets) = (MemorySource::<User>::new(), MemorySource::<Pet>::new());
+    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let world = World::new("late", memory, Late(users.clone()), users);
+    let builder = world.builder().source(Late(all_pets.clone())).register::<pets>().register::<crowd>();
+    let smache = builder.register::<letter>().register::<beside>().build().await?;
+    world.probe.act(Act::Sleep(SLOW));
+    DOWN.with(|down| down.set(false));
+    Ok((world, smache, all_pets))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_read_after_an_insert_is_fresh_and_an_update_is_there_in_time() -> Result<()> {
+    let (world, smache, _) = world().await?;
+    let worker = smache.worker().start();
+    for id in 1..=30 {
+        world.put(id, "Anna").await?;
+        assert!(smache.get(greeting(id)).await?.is_fresh(), "the first read of {id}");
+        assert!(smache.is_fresh(greeting(id)).await?);
+        world.put(id, "Annie").await?;
+        tokio::time::sleep(2 * SLOW).await;
+        let found = smache.get(greeting(id)).await?;
+        assert_eq!((found.as_str(), found.is_fresh()), ("Hello, Annie", true), "{id}");
+    }
+    let counters = smache.stats().await?.process;
+    assert_eq!((world.probe.runs(), counters.conflicts, counters.confirmed), (60, 0, 30), "{counters:?}");
+    worker.shutdown(SLOW).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_listed_and_called_is_read_again_as_well() -> Result<()> {
+    let (world, smache, all_pets) = world().await?;
+    world.put(1, "Anna").await?;
+    assert!(smache.get(crowd()).await?.is_fresh());
+    for id in 1..=2 {
+        all_pets.insert(Pet { id, owner: 1 })?;
+        let found = smache.get(pets(1).fresh()).await?;
+        assert!(found.is_fresh() && *found <= 2);
+    }
+    world.put(3, "Anna").await?;
+    assert!(smache.get(letter(3)).await?.is_fresh());
+    all_pets.remove(&1)?;
+    let left = smache.get(pets(2)).await?;
+    assert_eq!((*left, left.is_fresh()), (0, true), "the change is of another owner");
+    let counters = smache.stats().await?.process;
+    assert_eq!(counters.conflicts, 0, "{counters:?}");
+    assert!(counters.confirmed >= 4, "{counters:?}");
+    Ok(())
+}
+
+/// Reads in a task, which has come to the last of some runs when this returns.
+async fn reading<F: Computed>(world: &World, smache: &Smache, call: Call<F>, runs: usize) -> JoinHandle<Result<bool>> {
+    let (before, reader) = (world.probe.runs(), smache.clone());
+    let task = tokio::spawn(async move { reader.get(call).await.map(|found| found.is_fresh()) });
+    world.probe.arrived(before + runs).await;
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
+    let (world, smache, all_pets) = world().await?;
+    world.put(1, "Anna").await?;
+    let one = reading(&world, &smache, greeting(1), 1).await;
+    world.put(1, "Annie").await?;
+    assert!(!one.await.expect("it does not panic")?);
+
+    let found = reading(&world, &smache, pets(1), 1).await;
+    all_pets.insert(Pet { id: 1, owner: 1 })?;
+    assert!(!found.await.expect("it does not panic")?);
+
+    world.put(2, "Anna").await?;
+    // The same value again is another state of the entity: what else the function has read of it nobody knows.
+    let same = reading(&world, &smache, greeting(2), 1).await;
+    world.put(2, "Anna").await?;
+    assert!(!same.await.expect("it does not panic")?);
+
+    world.put(3, "Anna").await?;
+    let nested = reading(&world, &smache, letter(3), 2).await;
+    world.put(3, "Annie").await?;
+    assert!(!nested.await.expect("it does not panic")?);
+    assert_eq!(smache.stats().await?.process.confirmed, 1, "the child of the last one");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_source_fails_when_it_is_read_again_is_overtaken() -> Result<()> {
+    let (world, smache, _) = world().await?;
+    world.put(1, "Anna").await?;
+    let read = reading(&world, &smache, greeting(1), 1).await;
+    DOWN.with(|down| down.set(true));
+    assert!(!read.await.expect("it does not panic")?);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_application_reports_is_a_conflict_whatever_the_entity_shows() -> Result<()> {
+    let world = World::attached();
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let read = reading(&world, &smache, greeting(1), 1).await;
+    smache.changed::<User>(&1).await?;
+    world.probe.open();
+    assert!(!read.await.expect("it does not panic")?);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_read_through_the_context_alone_cannot_be_shown() -> Result<()> {
+    let (world, smache, _) = world().await?;
+    world.put(1, "Anna").await?;
+    assert!(!smache.get(beside(1)).await?.is_fresh(), "it reads in a way of its own");
+    let read = reading(&world, &smache, greeting(1), 1).await;
+    smache.invalidate(greeting(1)).await?;
+    assert!(!read.await.expect("it does not panic")?, "it was asked to run again");
+    until("nothing is left", async || {
+        smache.run_until_idle().await?;
+        smache.is_fresh(beside(1)).await
+    })
+    .await
+}
