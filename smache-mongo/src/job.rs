@@ -44,6 +44,18 @@ pub(crate) fn new(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
     doc! { "$mergeObjects": [fields, { "errors": 0_i64, "crashes": 0_i64 }] }.into()
 }
 
+/// Finds jobs that cannot be read, among documents that a filter of the ids finds.
+pub(crate) fn damaged(space: i64, ids: Bson) -> Document {
+    let no_number = |field: &str| doc! { field: { "$not": { "$type": ["int", "long"] } } };
+    doc! { "_id": ids, "job": { "$ne": Bson::Null }, "$or": [
+        { "job.n": { "$ne": space } },
+        { "job.s": { "$nin": [QUEUED, RUNNING, BURIED] } },
+        { "job.l": { "$nin": [0_i64, 1_i64] } },
+        no_number("job.p"), no_number("job.at"), no_number("job.errors"), no_number("job.crashes"),
+        { "job.s": RUNNING, "job.token": { "$not": { "$type": "binData" } } },
+    ] }
+}
+
 /// A change needs the entry to be computed: a queued job becomes as urgent as this one, a running one runs once more, a
 /// buried one comes back.
 pub(crate) fn needed(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {

@@ -64,8 +64,6 @@ end
 -- Queued jobs stand in one line a lane and priority, ordered by due; `q:p:<lane>` knows the priorities of the lines.
 -- `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
 local PRIORITY = 4
--- Workers look by themselves some time, mostly each second: what is due later needs no ring.
-local SOON = 10000
 local rung = false
 local known_lines = {}
 
@@ -73,8 +71,32 @@ local function job_key(id) return PREFIX .. 'q:j:' .. id end
 local function line_key(lane, priority) return PREFIX .. 'q:l:' .. lane .. ':' .. priority end
 
 local function lower(one, other)
-    if not one or (other and tonumber(other) < tonumber(one)) then return other end
+    local a, b = tonumber(one or ''), tonumber(other or '')
+    if not a or (b and b < a) then return other end
     return one
+end
+
+-- Jobs are read with doubt: what somebody else has damaged of one must not end a script that is about others too. What is of
+-- another type is no job, and goes.
+local function job_fields(id, ...)
+    local found = redis.pcall('HMGET', job_key(id), ...)
+    if not found.err then return found end
+    if not string.find(found.err, 'WRONGTYPE', 1, true) then return call('HMGET', job_key(id), ...) end
+    call('DEL', job_key(id))
+    return {}
+end
+
+-- A line that there is, for a job that does not know its own.
+local function line_of(lane, priority)
+    if lane ~= '0' and lane ~= '1' then lane = '1' end
+    if not string.match(priority or '', '^%d+$') then priority = PRIORITY end
+    return lane, priority
+end
+
+-- One more of what a job counts.
+local function count_up(id, field)
+    local counted = redis.pcall('HINCRBY', job_key(id), field, 1)
+    if type(counted) == 'table' then call('HSET', job_key(id), field, 1) end
 end
 
 local function stand_in_line(id, was, lane, priority, due)
@@ -90,27 +112,34 @@ local function stand_in_line(id, was, lane, priority, due)
         if was then call('ZREM', PREFIX .. 'q:i', was .. id) end
         add_later(PREFIX .. 'q:i', 0, 'q' .. id)
     end
-    -- One that is due soon too: a worker that sleeps until another time has to know of it.
-    if due <= NOW + SOON then rung = true end
+    -- Also one that is due later: a worker that sleeps until another time has to know of it.
+    rung = true
 end
 
 -- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays buried. Without
 -- `revive` a job that there is stays as it is: nothing has changed, and whoever has it knows better when to try again.
 local function enqueue(id, lane, due, priority, revive)
     local key = job_key(id)
-    local state = call('HGET', key, 's')
+    local job = job_fields(id, 's', 'l', 'p', 'd', 'a', 'b', 'g')
+    local state = job[1]
     if not state then
         stand_in_line(id, false, lane, priority, due)
         return 0
     elseif not revive then
-        return state == 'b' and 3 or 1
+        if state == 'b' then return 3 end
+        -- One that stands in no line, and that nobody works on, was damaged: it would never be found.
+        local place = state == 'r' and PREFIX .. 'q:r' or line_key(line_of(job[2], job[3]))
+        if call('ZSCORE', place, id) then return 1 end
+        call('DEL', key)
+        stand_in_line(id, state, lane, priority, due)
+        return 0
     end
-    local job = call('HMGET', key, 's', 'l', 'p', 'd', 'a', 'b', 'g')
     if state == 'q' then
-        local to_lane, to_priority, to_due = lower(job[2], lane), lower(job[3], priority), math.min(tonumber(job[4]), due)
+        local to_lane, to_priority = lower(job[2], lane), lower(job[3], priority)
+        local to_due = math.min(tonumber(job[4] or '') or due, due)
         if to_lane ~= job[2] or tonumber(to_priority) ~= tonumber(job[3]) or to_due ~= tonumber(job[4]) then
             flush()
-            call('ZREM', line_key(job[2], job[3]), id)
+            call('ZREM', line_key(line_of(job[2], job[3])), id)
             stand_in_line(id, 'q', to_lane, to_priority, to_due)
         end
         return 1
@@ -130,7 +159,7 @@ local function put_back(id, lane, priority, due)
 end
 
 local function forget_job(id, state, lane, priority)
-    if state == 'q' then call('ZREM', line_key(lane, priority), id) end
+    if state == 'q' then call('ZREM', line_key(line_of(lane, priority)), id) end
     if state == 'r' then call('ZREM', PREFIX .. 'q:r', id) end
     call('ZREM', PREFIX .. 'q:i', state .. id)
     call('DEL', job_key(id))
@@ -138,7 +167,7 @@ end
 
 -- Takes back what is not running; what runs does not run once more.
 local function take_back(id)
-    local job = call('HMGET', job_key(id), 's', 'l', 'p')
+    local job = job_fields(id, 's', 'l', 'p')
     if not job[1] then return end
     if job[1] == 'r' then
         call('HDEL', job_key(id), 'a', 'b', 'g')

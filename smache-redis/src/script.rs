@@ -57,6 +57,7 @@ scripts! {
     COUNTS = "counts" ["queue.lua" "counts.lua"],
     LIST = "list" ["queue.lua" "list.lua"],
     FIND = "find" ["queue.lua" "find.lua"],
+    LIFE = "life" ["queue.lua" "life.lua"],
     TABLE = "table" ["table.lua"],
 }
 

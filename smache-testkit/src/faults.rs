@@ -32,9 +32,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
     Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued, EntryId,
-    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, Invalidated, Invalidation, JobCounts, JobPage,
-    JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, Record,
-    Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced, Wait,
+    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, Incarnation, Invalidated, Invalidation,
+    JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page,
+    Positions, Record, Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced,
+    Wait,
 };
 
 /// How a step fails.
@@ -317,6 +318,10 @@ impl JobQueue for FaultyQueue {
 
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
         self.faults.around("find", self.queue.find(id)).await
+    }
+
+    async fn life(&self) -> Result<Incarnation> {
+        self.faults.around("life", self.queue.life()).await
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

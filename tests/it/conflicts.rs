@@ -166,6 +166,32 @@ async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// A worker that looks once a minute is woken for a job that is put off.
+async fn a_change_during_a_run_is_fresh_soon_after_it(world: &World) -> Result<()> {
+    world.put(1, "0").await?;
+    let smache = world.start().await?;
+    smache.get(slow(1, 100)).await?;
+    let worker = smache.worker().poll_interval(Duration::from_secs(60)).start();
+    for name in ["a", "b", "c"] {
+        let runs = world.probe.runs();
+        world.put(1, name).await?;
+        until("the run begins", async || Ok(world.probe.runs() > runs)).await?;
+        world.put(1, format!("{name}, at last")).await?;
+        let changed = Instant::now();
+        until("it is fresh", async || {
+            let found = smache.peek(slow(1, 100)).await?.expect("stored");
+            Ok(found.is_fresh() && found.ends_with("at last"))
+        })
+        .await?;
+        // The rest of the run, a pause of twice its cost, a run, and what waits for the feed.
+        let took = changed.elapsed();
+        assert!(took < Duration::from_millis(700), "it took {took:?} at 100 ms a run");
+    }
+    worker.shutdown(Duration::from_secs(1)).await;
+    smache.shutdown().await;
+    Ok(())
+}
+
 /// Who insists on a fresh value of hot data is told so after some tries.
 async fn fresh_of_a_hot_entity_ends(world: &World) -> Result<()> {
     world.put(1, "0").await?;
@@ -202,5 +228,6 @@ on_every_world! {
     a_phantom_during_the_run_is_not_lost,
     a_burst_of_changes_costs_few_runs,
     a_hot_entity_advances_and_leaves_room,
+    a_change_during_a_run_is_fresh_soon_after_it,
     fresh_of_a_hot_entity_ends,
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::bell::{Bell, BellWire, Bells, Heard};
-use crate::{EntryId, Examination, Result, Timestamp, Token};
+use crate::{EntryId, Examination, Incarnation, Result, Timestamp, Token};
 
 /// Which line a job stands in. Lanes are reserved separately, so that neither waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,11 +111,21 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
         Ok(Examination::new("a queue of the application's own"))
     }
 
+    /// Which life of the queue this is: another one whenever jobs that were acknowledged may be lost, for example after a
+    /// crash, a failover or a restored backup. The maintenance asks every few seconds, and looks at all stale entries
+    /// then; of what is lost without another life it finds some every second.
+    ///
+    /// # Contract
+    /// - MUST stay the same while jobs come and go `life_stays_while_jobs_come_and_go`
+    async fn life(&self) -> Result<Incarnation>;
+
     /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
     /// lost, which is why the timeout bounds it. [`Bell::wait`] does that where the server can notify.
     ///
     /// # Contract
     /// - MUST return soon after an enqueue without delay `enqueue_wakes_a_waiting_worker`
+    /// - MUST return soon after a job was queued that is due later, by any step of any process, since who waits until another
+    ///   time does not know of it: whatever a worker reserves next tells it when `delayed_job_wakes_a_waiting_worker`
     async fn wait(&self, timeout: Duration) -> Result<()>;
 }
 

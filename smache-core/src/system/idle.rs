@@ -29,7 +29,7 @@ impl Smache {
             }
             while self.inner.maintain().await? {}
             if ran == 0 {
-                self.inner.reconcile(|| false).await?;
+                self.inner.reconcile_all().await?;
             }
             let round = worker::run_due(&self.inner).await?;
             if round == 0 {

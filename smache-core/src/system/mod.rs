@@ -23,6 +23,7 @@ mod lease;
 mod meta;
 mod nest;
 mod read;
+mod reconcile;
 mod registry;
 mod remembered;
 mod replaced;

@@ -9,17 +9,13 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Inner, change::LONG, read::jittered};
-use crate::{
-    ATTACHED_LEASE, FeedId, Lane, Leadership, NewJob, Page, Result, Token, computed::panic_text, guard::panicked,
-};
+use super::{Inner, change::LONG, read::jittered, reconcile::Reconciler};
+use crate::{ATTACHED_LEASE, FeedId, Leadership, Result, Token, computed::panic_text, guard::panicked};
 
 /// Between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the leader is taken to be alive.
 const LEASE: Duration = Duration::from_secs(5);
-/// Between two rounds of the reconciler.
-const RECONCILE: Duration = Duration::from_secs(10);
 /// How much one step does at most: small enough not to hold up a single-threaded store.
 const STEP: usize = 500;
 
@@ -28,7 +24,7 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let name = FeedId::new("smache:upkeep").expect("the constant is a name");
     let holder = Token::random();
     let mut fence = None;
-    let mut reconciled = Instant::now();
+    let mut reconciler = Reconciler::new();
     let stopping = stop.clone();
     let Some(patience) = inner.upgrade().map(|inner| inner.settings.store_timeout) else { return };
     loop {
@@ -38,17 +34,16 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             match inner.timed("lead", inner.store.lead(&name, holder, LEASE)).await {
                 Ok(Leadership::Leader { fence: mine }) => {
                     fence = Some(mine);
-                    let reconcile = reconciled.elapsed() >= RECONCILE;
-                    if reconcile {
-                        reconciled = Instant::now();
-                    }
-                    let round = AssertUnwindSafe(round(&inner, reconcile, &stopping)).catch_unwind().await;
+                    let round = AssertUnwindSafe(round(&inner, &mut reconciler, &stopping)).catch_unwind().await;
                     let round = round.unwrap_or_else(|panic| Err(panicked("the upkeep", panic_text(panic.as_ref()))));
                     if let Err(error) = round {
                         tracing::warn!(error = %error.report(), "a round of upkeep failed; the next one tries again");
                     }
                 }
-                Ok(Leadership::Follower { .. }) => fence = None,
+                Ok(Leadership::Follower { .. }) => {
+                    // What another process has seen is not known here: when it is this one's turn again it looks at all.
+                    (fence, reconciler) = (None, Reconciler::new());
+                }
                 Err(error) => tracing::warn!(error = %error.report(), "upkeep cannot reach the store"),
             }
             true
@@ -77,7 +72,7 @@ async fn overdue(stop: &mut watch::Receiver<bool>, patience: Duration) {
     tokio::time::sleep(patience).await;
 }
 
-async fn round(inner: &Arc<Inner>, reconcile: bool, stop: &watch::Receiver<bool>) -> Result<()> {
+async fn round(inner: &Arc<Inner>, reconciler: &mut Reconciler, stop: &watch::Receiver<bool>) -> Result<()> {
     let began = Instant::now();
     let stopping = || *stop.borrow();
     let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
@@ -86,10 +81,10 @@ async fn round(inner: &Arc<Inner>, reconcile: bool, stop: &watch::Receiver<bool>
     inner.keep_attached().await?;
     // Bounded, so that the leadership is renewed in time whatever there is to do.
     while !stopping() && inner.maintain().await? && began.elapsed() < LEASE / 2 {}
-    if reconcile {
-        inner.reconcile(stopping).await?;
+    if stopping() {
+        return Ok(());
     }
-    Ok(())
+    reconciler.round(inner, || !stopping() && began.elapsed() < LEASE / 2).await
 }
 
 impl Inner {
@@ -108,23 +103,5 @@ impl Inner {
             tracing::warn!(runs = maintained.reaped, "runs ended without a word; their entries are queued again");
         }
         Ok(maintained.more)
-    }
-
-    /// Enqueues every stale entry that has no job, whatever lost it. A job that is queued or buried stays as it is.
-    pub(crate) async fn reconcile(&self, stopping: impl Fn() -> bool) -> Result<()> {
-        let mut page = Page::first(STEP);
-        loop {
-            let scanned = self.timed("stale", self.store.stale(page)).await?;
-            let job = |&(id, _): &_| NewJob { revive: false, ..NewJob::now(id, Lane::Recompute) };
-            let jobs: Vec<NewJob> = scanned.entries.iter().map(job).collect();
-            if !jobs.is_empty() {
-                self.timed("enqueue", self.queue.enqueue(&jobs)).await?;
-            }
-            match scanned.next {
-                Some(_) if stopping() => return Ok(()),
-                Some(next) => page = Page { cursor: Some(next), limit: STEP },
-                None => return Ok(()),
-            }
-        }
     }
 }

@@ -16,8 +16,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, Examination, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve,
-    Result, Settled, Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, Incarnation, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation,
+    Reserve, Result, Settled, Settlement, Token,
 };
 
 use crate::space::Space;
@@ -81,6 +81,10 @@ impl JobQueue for KvQueue {
 
     async fn examine(&self) -> Result<Examination> {
         self.space.store.examine().await
+    }
+
+    async fn life(&self) -> Result<Incarnation> {
+        self.space.read(|step| Box::pin(async { Ok(step.incarnation.clone()) })).await
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -18,8 +18,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, Examination, FoundJob, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation, Reserve,
-    Result, Settled, Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, Incarnation, JobCounts, JobPage, JobQueue, JobState, NewJob, Reservation,
+    Reserve, Result, Settled, Settlement, Token,
 };
 
 pub(crate) use self::jobs::Jobs;
@@ -86,6 +86,10 @@ impl JobQueue for MemoryQueue {
 
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
         self.space.step(|state, _| state.jobs.find(id))
+    }
+
+    async fn life(&self) -> Result<Incarnation> {
+        self.space.step(|state, _| state.incarnation.clone())
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
-    Bell, Enqueued, EntryId, Examination, FoundJob, JobCounts, JobEnd, JobPage, JobQueue, JobState, Namespace, NewJob,
-    Reservation, Reserve, Result, Settled, Settlement, Token,
+    Bell, Enqueued, EntryId, ErrorKind, Examination, FoundJob, Incarnation, JobCounts, JobEnd, JobPage, JobQueue,
+    JobState, Lane, Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     keys::{Keys, binary, cursor},
     link::{Link, SIDE_BY_SIDE},
     record::{Fields, count},
+    space::look,
     store::next_page,
 };
 
@@ -66,6 +67,20 @@ impl MongoQueue {
         [doc! { "$set": { "job": job } }].into_iter().chain(tidy(self.keys.number)).collect()
     }
 
+    /// Puts others in the place of jobs that cannot be read: nobody knows whether their entries are stale, and one that is not
+    /// has nothing to do.
+    async fn replace_damaged(&self, ids: Bson) -> Result<u64> {
+        let new = job::new(self.keys.number, &lane_number(Lane::Recompute).into(), job::USUAL, &now());
+        let (filter, update) = (job::damaged(self.keys.number, ids), self.with_job(cond(true, new, gone())));
+        let replacing = async { self.link.entries.update_many(filter, update).await };
+        let replaced = self.link.run("repair", replacing).await?.modified_count;
+        if replaced > 0 {
+            tracing::warn!(jobs = replaced, "jobs that cannot be read are replaced");
+            self.bell.ring();
+        }
+        Ok(replaced)
+    }
+
     async fn enqueue_one(&self, job: &NewJob) -> Result<Enqueued> {
         const STEP: &str = "enqueue";
         let id = self.keys.entry(&job.id);
@@ -86,6 +101,9 @@ impl MongoQueue {
                 return Ok(Enqueued::Queued);
             }
             if !job.revive {
+                if self.replace_damaged(doc! { "$eq": &id }.into()).await? > 0 {
+                    return Ok(Enqueued::Queued);
+                }
                 let reading = self.link.entries.find_one(doc! { "_id": &id }).projection(doc! { "job.s": 1 });
                 let found = self.link.run(STEP, async { reading.await }).await?;
                 let job = found.as_ref().and_then(|found| found.get_document("job").ok());
@@ -101,6 +119,9 @@ impl MongoQueue {
                     return Ok(answer);
                 }
             }
+        }
+        if self.replace_damaged(doc! { "$eq": &id }.into()).await? > 0 {
+            return Ok(Enqueued::Queued);
         }
         Err(overtaken(STEP))
     }
@@ -214,7 +235,14 @@ impl JobQueue for MongoQueue {
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
-        self.reserve_jobs(&reserve).await
+        match self.reserve_jobs(&reserve).await {
+            // One that cannot be read must not keep the others from their workers.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let all = Bson::from(self.keys.after(None));
+                if self.replace_damaged(all).await? == 0 { Err(error) } else { self.reserve_jobs(&reserve).await }
+            }
+            reserved => reserved,
+        }
     }
 
     async fn extend(&self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
@@ -318,6 +346,10 @@ impl JobQueue for MongoQueue {
 
     async fn examine(&self) -> Result<Examination> {
         examine_backend(&self.link).await
+    }
+
+    async fn life(&self) -> Result<Incarnation> {
+        Ok(look(&self.link, &self.keys, "life", Vec::new()).await?.space.incarnation)
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -7,8 +7,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Bell, Bells, Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane,
-    ListedJob, Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    Bell, Bells, Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobEnd, JobPage, JobQueue,
+    JobState, Lane, ListedJob, Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
 use self::bell::Channel;
@@ -17,7 +17,7 @@ use crate::{
     examine::Holds,
     keys::Keys,
     reply::{Reply, clip, number},
-    script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, LIST, REQUEUE, RESERVE, SETTLE, Script},
+    script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, LIFE, LIST, REQUEUE, RESERVE, SETTLE, Script},
 };
 
 /// Jobs a call: what one script may take as arguments, and some milliseconds of the server's time.
@@ -233,6 +233,15 @@ impl JobQueue for RedisQueue {
         found.crashes = runs(&mut reply)?;
         found.error = last_error(&mut reply)?;
         Ok(Some(found))
+    }
+
+    /// That of the server, and the name of the keys: a server that was emptied by a command is the same one.
+    async fn life(&self) -> Result<Incarnation> {
+        let live = self.link.live().await?;
+        let mut call = LIFE.call(&self.keys);
+        call.arg(Token::random().as_bytes());
+        let name = crate::reply::bytes(live.call(&call).await?).ok_or_else(|| crate::error::unexpected("life"))?;
+        Ok(Incarnation::new(format!("{} {}", live.incarnation, name.escape_ascii())))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

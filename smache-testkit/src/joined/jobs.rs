@@ -5,7 +5,7 @@ use smache_core::{Commit, Dependency, Invalidation, JobEnd, JobWrites, Lane, New
 use super::{both, due};
 use crate::{
     JoinedHarness,
-    queue::{bury, counts, enqueue, job, reserve, reserve_one, settle},
+    queue::{bury, counts, delivery::until_due_within, enqueue, job, reserve, reserve_one, settle},
     steps::*,
 };
 
@@ -50,6 +50,21 @@ pub async fn value_stored_as_stale_has_a_job_later(harness: JoinedHarness) {
     harness.advance(PAUSE).await;
     assert_eq!(due(queue).await, [vec![id(3)], vec![id(1)]]);
     assert_eq!(counts(queue).await, [0, 1, 2, 0]);
+}
+
+/// Beyond the contract: a worker that waits knows soon when the job of a value that was stored as stale is due.
+pub async fn value_stored_as_stale_wakes_a_waiting_worker(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    let run = begin(store, id(1)).await;
+    change(store, "a").await;
+    // Whatever rang before is heard before.
+    let waits = harness.role().queue.clone();
+    let waiting = tokio::spawn(async move { until_due_within(&*waits, LONG).await });
+    tokio::time::sleep(PAUSE).await;
+    let stale = Commit { conflict_delay: LONG, ..run.value("overtaken", &[direct("a")]) };
+    assert_conflicted(&commit(store, stale).await, &[tag("a")]);
+    waiting.await.expect("a hint");
+    assert_eq!(counts(queue).await, [0, 1, 0, 0]);
 }
 
 /// A lazy entry waits for its reader: whatever makes it stale writes no job.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use smache_core::{Enqueued, Job, JobEnd, JobState, Lane, NewJob, Reserve, Settled, Settlement, Token};
+use smache_core::{Enqueued, Job, JobEnd, JobQueue, JobState, Lane, NewJob, Reserve, Settled, Settlement, Token};
 use tokio::time::Instant;
 
 use super::{counts, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
@@ -208,6 +208,73 @@ pub async fn enqueue_wakes_a_waiting_worker(harness: QueueHarness) {
         assert_eq!(taken.id, id(number));
         assert_eq!(settle(&*queue, &taken, JobEnd::Done).await, Settled::Settled);
     }
+}
+
+/// Looks whenever a worker would, until the next job of the recompute lane is known to be due within that time.
+pub(crate) async fn until_due_within(queue: &dyn JobQueue, bound: Duration) {
+    let looking = async {
+        loop {
+            let reserve = Reserve::new(Lane::Recompute, 1, LONG);
+            match queue.reserve(reserve).await.expect("reserve").next_due {
+                Some(due) if due <= bound => return,
+                _ => queue.wait(Duration::from_secs(60)).await.expect("wait"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), looking).await.expect("a hint long before the timeout of 60 s");
+}
+
+/// A worker that waits looks again soon after a job was queued for later: when it was added, when a worker handed it back
+/// or it failed, when it was requested while it ran, and when another request made it due earlier.
+pub async fn delayed_job_wakes_a_waiting_worker(harness: QueueHarness) {
+    const LATER: Duration = Duration::from_secs(300);
+    let queue = Arc::clone(harness.role());
+    let until_due = |bound| {
+        let queue = Arc::clone(&queue);
+        tokio::spawn(async move { until_due_within(&*queue, bound).await })
+    };
+    let pause = || tokio::time::sleep(Duration::from_millis(50));
+    let later = |number, delay| NewJob { delay, ..job(id(number)) };
+
+    let waiting = until_due(LATER);
+    pause().await;
+    enqueue(&*queue, later(1, LATER)).await;
+    waiting.await.expect("a job was added for later");
+    let waiting = until_due(LATER / 2);
+    pause().await;
+    enqueue(&*queue, later(1, LATER / 2)).await;
+    waiting.await.expect("it is due earlier than it was");
+    assert_eq!(queue.discard(&[id(1)]).await.expect("discard"), 1);
+
+    let ends =
+        [JobEnd::Release { delay: LATER }, JobEnd::Retry { delay: LATER, error: "out of paper".into() }, JobEnd::Done];
+    for (number, end) in (2..).zip(ends) {
+        enqueue(&*queue, job(id(number))).await;
+        let taken = reserve_one(&*queue).await;
+        if end == JobEnd::Done {
+            assert_eq!(enqueue(&*queue, later(number, LATER)).await, Enqueued::Again);
+        }
+        let waiting = until_due(LATER);
+        pause().await;
+        settle(&*queue, &taken, end).await;
+        waiting.await.expect("its worker put it off");
+        assert_eq!(queue.discard(&[id(number)]).await.expect("discard"), 1);
+    }
+}
+
+/// A queue is the same one whatever becomes of its jobs.
+pub async fn life_stays_while_jobs_come_and_go(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let life = queue.life().await.expect("life");
+    enqueue(queue, job(id(1))).await;
+    assert_eq!(queue.life().await.expect("life"), life);
+    let taken = reserve_one(queue).await;
+    settle(queue, &taken, bury()).await;
+    enqueue(queue, job(id(2))).await;
+    let taken = reserve_one(queue).await;
+    settle(queue, &taken, JobEnd::Done).await;
+    queue.discard(&[id(1)]).await.expect("discard");
+    assert_eq!(queue.life().await.expect("life"), life);
 }
 
 /// Beyond the contract: without a job the wait is over when its time is, and not before but for a hint now and then.

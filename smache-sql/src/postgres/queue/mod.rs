@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Bell, Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobPage, JobQueue, JobState, Namespace, NewJob,
-    Reservation, Reserve, Result, Settled, Settlement, Token,
+    Bell, Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState,
+    Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 use sqlx::{Postgres, Row};
 
@@ -30,6 +30,8 @@ const LIST: &str = "SELECT j.id, j.at, j.error FROM smache_jobs j JOIN smache_na
      WHERE n.name = $1 AND j.id > $2 AND j.state = $3 ORDER BY j.id LIMIT $4";
 const FIND: &str = "SELECT j.lane, j.state, j.at, j.errors, j.crashes, j.error \
      FROM smache_jobs j JOIN smache_namespaces n USING (ns) WHERE n.name = $1 AND j.id = $2";
+
+const LIFE: &str = "SELECT smache_life()";
 
 /// Jobs a reservation, and rows a page of a listing.
 const MOST: usize = 10_000;
@@ -162,6 +164,12 @@ impl JobQueue for PostgresQueue {
         let bind = |query: Statement| query.bind(self.name.clone()).bind(id.as_bytes().to_vec());
         let rows = self.link.read("find", FIND, bind).await?;
         rows.first().map(|row| found(row, &self.link.server)).transpose()
+    }
+
+    async fn life(&self) -> Result<Incarnation> {
+        let rows = self.link.read("life", LIFE, |query| query).await?;
+        let life = rows.first().map(|row| row.text(0)).transpose().map_err(|error| self.broken(error))?;
+        life.flatten().map(Incarnation::new).ok_or_else(|| unexpected("life"))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -15,8 +15,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, Examination, FoundJob, Job, JobCounts, JobPage, JobQueue, JobState, Namespace, NewJob,
-    Reservation, Reserve, Result, Settled, Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState, Namespace,
+    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 use tokio::time::Instant;
 
@@ -26,11 +26,14 @@ use super::{
 };
 use crate::{
     cells::{Cells, count, few, lane_number, millis},
+    error::unexpected,
     job::{counts, found, listed, state_number},
     page::after,
 };
 
 const STATE: &str = "SELECT state FROM smache_jobs WHERE ns = $1 AND id = $2";
+const UNREADABLE: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND id = $2 \
+     AND (state NOT IN (0, 1, 2) OR lane NOT IN (0, 1))";
 const PUT_BACK: &str = "UPDATE smache_jobs SET state = 0, at = $2, token = NULL, crashes = crashes + 1, \
      lane = min(lane, coalesce(again_lane, lane)), priority = min(priority, coalesce(again_priority, priority)), \
      again_at = NULL, again_lane = NULL, again_priority = NULL WHERE ns = $1 AND state = 1 AND at <= $2";
@@ -54,6 +57,8 @@ const LIST: &str = "SELECT j.id, j.at, j.error FROM smache_jobs j JOIN smache_na
 const FIND: &str = "SELECT j.lane, j.state, j.at, j.errors, j.crashes, j.error \
      FROM smache_jobs j JOIN smache_namespaces n USING (ns) WHERE n.name = $1 AND j.id = $2";
 const ADDED: &str = "SELECT added FROM smache_namespaces WHERE name = $1";
+
+const LIFE: &str = "SELECT incarnation || $1 FROM smache_meta";
 
 /// Jobs a reservation, and rows a page of a listing.
 const MOST: usize = 10_000;
@@ -179,6 +184,12 @@ impl JobQueue for SqliteQueue {
         rows.first().map(|row| found(row, &self.link.place.file)).transpose()
     }
 
+    async fn life(&self) -> Result<Incarnation> {
+        let rows = self.link.read(LIFE, |query| query.bind(self.link.place.mark.clone())).await?;
+        let life = rows.first().map(|row| row.text(0)).transpose().map_err(|error| self.link.failed(error))?;
+        life.flatten().map(Incarnation::new).ok_or_else(|| unexpected("life"))
+    }
+
     async fn wait(&self, timeout: Duration) -> Result<()> {
         let began = Instant::now();
         let bell = self.link.bell(&self.name);
@@ -207,6 +218,11 @@ impl Step<'_> {
             return Ok(Enqueued::Queued);
         }
         let (ns, id) = (self.ns, job.id.as_bytes().to_vec());
+        // Nobody would ever find a job of no state or lane that there is.
+        let unreadable = self.execute(UNREADABLE, |query| query.bind(ns).bind(id.clone())).await? > 0;
+        if unreadable && self.ensure(&job.id, lane, priority, due).await? {
+            return Ok(Enqueued::Queued);
+        }
         let row = self.row(STATE, |query| query.bind(ns).bind(id)).await?;
         let state = row.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
         if !job.revive {

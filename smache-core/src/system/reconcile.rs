@@ -1,0 +1,181 @@
+//! The reconciler: finds stale entries whose job was lost, a bounded number of them at a time.
+//!
+//! Two walks go over the stale entries. One looks at what has changed: after an invalidation or a new epoch it asks the queue
+//! about the entries that went stale since its last look. The other one asks about all of them: at once when another process
+//! takes the maintenance over, when the store or the queue is in another life, and when a job is missing that nothing
+//! explains; and slowly without any reason, with pauses that grow while it finds nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Inner;
+use crate::{
+    Enqueued, EntryId, Epoch, Incarnation, Invalidation, JobWrites, Lane, NewJob, Page, Result, SourceId, Timestamp,
+};
+
+/// Between two looks at whether something has changed, and the first pause of the walk over everything.
+const LOOK: Duration = Duration::from_secs(10);
+/// The longest pause of the walk over everything.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// How many entries a walk with a reason looks at in one step.
+const STEP: usize = 500;
+/// How many entries the walk without a reason asks about in one round of upkeep.
+const SLOW_STEP: usize = 25;
+/// An entry may be stale since some time before it is listed: since the begin of the run that stored it.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// The walks of one process, which does the maintenance.
+#[derive(Debug)]
+pub(super) struct Reconciler {
+    /// When it was looked whether something has changed.
+    looked: Instant,
+    /// What was seen then.
+    sight: Option<Sight>,
+    changed: Option<Changed>,
+    everything: Everything,
+}
+
+/// What tells that entries went stale, or that jobs may be lost.
+#[derive(Debug, Clone)]
+struct Sight {
+    at: Timestamp,
+    clock: u64,
+    epochs: (Epoch, Vec<(SourceId, Epoch)>),
+    lives: (Incarnation, Incarnation),
+}
+
+/// A walk over what went stale lately.
+#[derive(Debug)]
+struct Changed {
+    since: Timestamp,
+    cursor: Option<Bytes>,
+}
+
+/// The walk over everything.
+#[derive(Debug)]
+enum Everything {
+    Rests { since: Instant, pause: Duration },
+    Walks { cursor: Option<Bytes>, urgent: bool, found: bool, pause: Duration },
+}
+
+impl Everything {
+    /// From the beginning, for a reason.
+    fn urgent() -> Self {
+        Self::Walks { cursor: None, urgent: true, found: false, pause: LOOK }
+    }
+}
+
+impl Reconciler {
+    pub(super) fn new() -> Self {
+        Self { looked: Instant::now(), sight: None, changed: None, everything: Everything::urgent() }
+    }
+
+    /// One round: a page of each walk that is under way, and more of one that finds what was lost.
+    pub(super) async fn round(&mut self, inner: &Inner, goes_on: impl Fn() -> bool) -> Result<()> {
+        if self.looked.elapsed() >= LOOK {
+            self.look(inner).await?;
+        }
+        // Before the first look nothing is to be expected: jobs are on their way to the queue.
+        if self.sight.is_none() {
+            return Ok(());
+        }
+        if let Some(changed) = &mut self.changed {
+            let page = Page { cursor: changed.cursor.clone(), limit: STEP };
+            let asked = inner.ask_about(page, Some(changed.since)).await?;
+            match asked.next {
+                Some(next) => changed.cursor = Some(next),
+                None => self.changed = None,
+            }
+        }
+        while self.step(inner).await? && goes_on() {}
+        Ok(())
+    }
+
+    /// Has a look at what may have changed, and starts the walks that it asks for.
+    async fn look(&mut self, inner: &Inner) -> Result<()> {
+        let now = inner.sight().await?;
+        self.looked = Instant::now();
+        if let Some(before) = self.sight.replace(now.clone()) {
+            if before.lives != now.lives {
+                self.everything = Everything::urgent();
+            } else if inner.store.job_writes() == JobWrites::Reported
+                && (before.clock, &before.epochs) != (now.clock, &now.epochs)
+            {
+                // One that is under way began with an earlier look: it is started anew with that time.
+                let since = Timestamp::from_millis(before.at.as_millis().saturating_sub(SLACK.as_millis() as u64));
+                let since = self.changed.as_ref().map_or(since, |walk| walk.since.min(since));
+                self.changed = Some(Changed { since, cursor: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// One page of the walk over everything. Says whether it is to go on at once.
+    async fn step(&mut self, inner: &Inner) -> Result<bool> {
+        let (cursor, urgent, found, pause) = match &mut self.everything {
+            Everything::Rests { since, pause } => {
+                if since.elapsed() < *pause {
+                    return Ok(false);
+                }
+                (None, false, false, *pause)
+            }
+            Everything::Walks { cursor, urgent, found, pause } => (cursor.clone(), *urgent, *found, *pause),
+        };
+        let asked = inner.ask_about(Page { cursor, limit: if urgent { STEP } else { SLOW_STEP } }, None).await?;
+        if asked.missing > 0 && !urgent {
+            tracing::warn!(jobs = asked.missing, "stale entries had no job: all of them are looked at");
+            self.everything = Everything::urgent();
+            return Ok(true);
+        }
+        let found = found || asked.missing > 0;
+        self.everything = match asked.next {
+            Some(next) => Everything::Walks { cursor: Some(next), urgent, found, pause },
+            None if found => Everything::Rests { since: Instant::now(), pause: LOOK },
+            None => Everything::Rests { since: Instant::now(), pause: (pause * 2).min(LONGEST_PAUSE) },
+        };
+        Ok(asked.missing > 0 && matches!(self.everything, Everything::Walks { .. }))
+    }
+}
+
+/// What came of a page.
+struct Asked {
+    /// How many jobs were missing and are there now.
+    missing: usize,
+    next: Option<Bytes>,
+}
+
+impl Inner {
+    /// Gives the stale entries of a page a job where they have none, those alone that went stale later. A job that is queued
+    /// or buried stays as it is.
+    async fn ask_about(&self, page: Page, since: Option<Timestamp>) -> Result<Asked> {
+        let scanned = self.timed("stale", self.store.stale(page)).await?;
+        let late = |(_, stale): &&(EntryId, Timestamp)| since.is_none_or(|since| *stale >= since);
+        let job = |&(id, _): &_| NewJob { revive: false, ..NewJob::now(id, Lane::Recompute) };
+        let jobs: Vec<NewJob> = scanned.entries.iter().filter(late).map(job).collect();
+        let answers = match jobs.is_empty() {
+            true => Vec::new(),
+            false => self.timed("enqueue", self.queue.enqueue(&jobs)).await?,
+        };
+        let missing = answers.iter().filter(|answer| **answer == Enqueued::Queued).count();
+        Ok(Asked { missing, next: scanned.next })
+    }
+
+    /// All of the stale entries at once.
+    pub(crate) async fn reconcile_all(&self) -> Result<()> {
+        let mut page = Page::first(STEP);
+        while let Some(next) = self.ask_about(page, None).await?.next {
+            page = Page { cursor: Some(next), limit: STEP };
+        }
+        Ok(())
+    }
+
+    async fn sight(&self) -> Result<Sight> {
+        let queue = self.timed("life", self.queue.life()).await?;
+        let clock = self.timed("invalidate", self.store.invalidate(Invalidation::default())).await?.clock;
+        let lookup = self.timed("lookup", self.store.lookup(&[])).await?;
+        let sources = lookup.vouch.sources.iter().map(|(source, vouch)| (source.clone(), vouch.epoch)).collect();
+        Ok(Sight { at: lookup.now, clock, epochs: (lookup.vouch.epoch, sources), lives: (lookup.incarnation, queue) })
+    }
+}
