@@ -18,12 +18,6 @@ pub(crate) fn gave_up(tries: u32, last: Error) -> Error {
     Error::new(ErrorKind::Unavailable, message).with_context("tries", tries).with_source(last)
 }
 
-/// Stored bytes cannot be read.
-pub(crate) fn corrupt(what: &'static str, key: &[u8]) -> Error {
-    let message = "what a namespace remembers cannot be read: stop its programs and empty it with `KvBackend::clear`";
-    Error::new(ErrorKind::Corrupt, message).with_context("what", what).with_context("key", key.escape_ascii())
-}
-
 /// A cursor that no listing answered.
 pub(crate) fn bad_cursor() -> Error {
     Error::new(ErrorKind::Argument, "a cursor is not one that a listing of this backend answered: start without one")

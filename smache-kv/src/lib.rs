@@ -69,9 +69,9 @@
 //! # What is damaged
 //! A record that cannot be read counts as absent, and is told of in the log with its entry: the look-up answers the others,
 //! and the entry is computed anew. Invalidations, upkeep and listings go on past it. The first step that writes removes it,
-//! and upkeep removes what it leaves in the indexes. What the namespace itself remembers — its clock, positions, what
-//! vouches — cannot be done without: that is an error, [`Corrupt`](smache_core::ErrorKind::Corrupt), with the key, and the
-//! way out is [`KvBackend::clear`].
+//! and upkeep removes what it leaves in the indexes. What the namespace itself remembers starts anew, also with a warning: the
+//! first step that writes gives it another epoch, so that everything is computed again once, a clock that is ahead of the one
+//! that was there, and no position, so that the feed starts its source again. In the place of a job comes another one.
 //!
 //! # Releases
 //! A namespace carries the layout of its keys and values, from its first write on. One that another release has laid out in

@@ -4,6 +4,7 @@ mod audit;
 mod backend;
 mod bell;
 mod config;
+mod damage;
 mod document;
 mod error;
 mod events;

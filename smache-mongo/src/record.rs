@@ -56,6 +56,16 @@ impl<'a> Fields<'a> {
         Token::from_slice(self.bytes(name)?)
     }
 
+    /// The parts of an array, whatever they are. What is no array has one part that cannot be read.
+    pub(crate) fn parts(&self, name: &str) -> &'a [Bson] {
+        const BROKEN: &[Bson] = &[Bson::Null];
+        match self.document.get(name) {
+            None => &[],
+            Some(Bson::Array(parts)) => parts,
+            Some(_) => BROKEN,
+        }
+    }
+
     /// The documents in an array; nothing where there is none.
     pub(crate) fn documents(&self, name: &str) -> impl Iterator<Item = &'a Document> + use<'a> {
         self.document.get_array(name).into_iter().flatten().filter_map(Bson::as_document)

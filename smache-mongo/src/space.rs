@@ -15,6 +15,7 @@ use smache_core::{
 };
 
 use crate::{
+    damage::Damage,
     error::{corrupt, is_duplicate, overtaken},
     expression::{now, number, time},
     keys::{Keys, SCHEMA, binary},
@@ -44,6 +45,8 @@ pub(crate) struct Space {
     pub(crate) feeds: Vec<Feed>,
     /// Until when the sources that the application reports are vouched for; moved by an operator.
     pub(crate) attached_until: Timestamp,
+    /// What of the document could not be read.
+    pub(crate) damage: Damage,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,41 +103,59 @@ impl Space {
     /// From the two documents of a namespace.
     fn read(schema: &Document, space: &Document) -> Result<Self> {
         let (schema, fields) = (Fields::new(schema, UNREADABLE), Fields::new(space, UNREADABLE));
-        let mut sources = BTreeMap::new();
-        for source in fields.documents("sources") {
-            let source = Fields::new(source, UNREADABLE);
+        let now = fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?;
+        let mut damage = Damage::None;
+        let source = |source: &Fields<'_>| {
             let epoch = Epoch::from_slice(source.bytes("epoch")?)?;
             let armed = source.text("armed").map(Incarnation::new);
             let vouch = match source.time("lease") {
                 Some(lease) => SourceVouch::feed(epoch, armed, lease),
                 None => SourceVouch::application(epoch, armed),
             };
-            sources.insert(name_of(&source)?, vouch);
-        }
-        let mut positions = BTreeMap::new();
-        for position in fields.documents("positions") {
-            let position = Fields::new(position, UNREADABLE);
-            let (order, token) = (position.bytes("order")?.to_vec(), position.bytes("token")?.to_vec());
-            positions.insert(name_of(&position)?, Position { order: order.into(), token: token.into() });
-        }
-        let feed = |feed| {
-            let feed = Fields::new(feed, UNREADABLE);
-            let name = feed.text("name").ok_or_else(|| corrupt(UNREADABLE))?.to_owned();
-            let until = feed.time("until").ok_or_else(|| corrupt(UNREADABLE))?;
-            Ok(Feed { name, holder: feed.token("holder")?, fence: feed.count("fence")?, until })
+            Ok((name_of(source)?, vouch))
         };
+        let sources = readable_parts(&fields, "sources", &mut damage, source).into_iter().collect();
+        let position = |position: &Fields<'_>| {
+            let (order, token) = (position.bytes("order")?.to_vec(), position.bytes("token")?.to_vec());
+            Ok((name_of(position)?, Position { order: order.into(), token: token.into() }))
+        };
+        let positions = readable_parts(&fields, "positions", &mut damage, position).into_iter().collect();
+        let mut lost_leader = false;
+        let feed = |feed: &Fields<'_>| {
+            let name = feed.text("name").ok_or_else(|| corrupt(UNREADABLE))?.to_owned();
+            let (holder, fence, until) = (feed.token("holder"), feed.count("fence"), feed.time("until"));
+            Ok(match (holder, fence, until) {
+                (Ok(holder), Ok(fence), Some(until)) => Feed { name, holder, fence, until },
+                _ => {
+                    // Nobody leads it, and nobody has counted as far as the time.
+                    lost_leader = true;
+                    Feed { name, holder: Token::random(), fence: now.as_millis(), until: Timestamp::default() }
+                }
+            })
+        };
+        let feeds = readable_parts(&fields, "feeds", &mut damage, feed);
+        let epoch = fields.bytes("epoch").and_then(Epoch::from_slice);
+        if lost_leader || epoch.is_err() || fields.int("floor").is_err() || fields.int("rev").is_err() {
+            damage = damage.max(Damage::Parts);
+        }
+        if fields.int("clock").is_err() {
+            damage = Damage::Clock;
+        }
+        let clock = fields.count("clock").unwrap_or_else(|_| now.as_millis().saturating_mul(1_000));
         Ok(Self {
-            now: fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?,
+            now,
             incarnation: Incarnation::new(schema.text("incarnation").ok_or_else(|| corrupt(UNREADABLE))?),
-            epoch: Epoch::from_slice(fields.bytes("epoch")?)?,
-            clock: fields.count("clock")?,
-            floor: fields.count("floor")?,
-            rev: fields.int("rev")?,
+            // One that nothing is of.
+            epoch: epoch.unwrap_or_else(|_| Epoch::random()),
+            clock,
+            floor: fields.count("floor").unwrap_or(clock),
+            rev: fields.int("rev").unwrap_or_default(),
             sweep: Sweep::read(&fields),
             attached_until: fields.time("attached").unwrap_or_default(),
             sources,
             positions,
-            feeds: fields.documents("feeds").map(feed).collect::<Result<_>>()?,
+            feeds,
+            damage,
         })
     }
 
@@ -194,6 +215,23 @@ impl Space {
             feed.until = now.after(step.leadership);
         }
     }
+}
+
+/// What can be read of an array.
+fn readable_parts<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    damage: &mut Damage,
+    mut read: impl FnMut(&Fields<'_>) -> Result<T>,
+) -> Vec<T> {
+    let parts = fields.parts(name);
+    let all = parts.len();
+    let one = |part: &Bson| read(&Fields::new(part.as_document()?, UNREADABLE)).ok();
+    let readable: Vec<T> = parts.iter().filter_map(one).collect();
+    if readable.len() < all {
+        *damage = Damage::Parts;
+    }
+    readable
 }
 
 fn name_of(fields: &Fields<'_>) -> Result<SourceId> {
@@ -378,6 +416,7 @@ mod tests {
                 fence: 4,
                 until: Timestamp::from_millis(6),
             }],
+            damage: Damage::None,
         };
         let mut written = space.write();
         written.extend(doc! { "now": 5_i64, "clock": 7_i64, "floor": 3_i32, "rev": 9_i64 });

@@ -4,9 +4,9 @@ call('HSETNX', PREFIX .. 'c', 'l', LAYOUT)
 local layout = call('HGET', PREFIX .. 'c', 'l')
 if layout ~= LAYOUT then return other_layout(layout) end
 for at = 4, #ARGV, 2 do
-    local source = read_source(ARGV[at])
+    local source, was = read_source(ARGV[at])
     if not source or source.kind ~= 'a' or source.armed ~= incarnation then
-        changed = changed or source ~= nil
+        changed = changed or was
         write_source(ARGV[at], { epoch = ARGV[at + 1], kind = 'a', lease = 0, armed = incarnation })
     end
 end

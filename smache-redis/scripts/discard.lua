@@ -1,7 +1,7 @@
 -- ids → how many were forgotten
 local count = 0
 for _, id in ipairs(ARGV) do
-    local job = call('HMGET', job_key(id), 's', 'l', 'p')
+    local job = job_fields(id, 's', 'l', 'p')
     if job[1] == 'q' or job[1] == 'b' then
         forget_job(id, job[1], job[2], job[3])
         count = count + 1

@@ -29,14 +29,22 @@ local function sorts_before(one, other)
     return #one < #other
 end
 
+-- The order of a saved position; nothing where it cannot be read.
+local function order_of(saved)
+    if #saved < 4 then return nil end
+    local length = struct.unpack('>I4', saved)
+    if #saved < 4 + length then return nil end
+    return string.sub(saved, 5, 4 + length)
+end
+
 -- Says whether the position is taken: not where the saved one is of another history, which the first sixteen bytes of an
 -- order name, or a later one of the same.
 local function save_position(position, even_back)
     local key = PREFIX .. 'p'
     if not even_back then
         local saved = call('HGET', key, position.source)
-        if saved then
-            local order = string.sub(saved, 5, 4 + struct.unpack('>I4', saved))
+        local order = saved and order_of(saved)
+        if order then
             if string.sub(position.order, 1, 16) ~= string.sub(order, 1, 16) then return false end
             if sorts_before(position.order, order) then return false end
         end

@@ -90,7 +90,10 @@ end
 local function save_step()
     for _, position in ipairs(step.positions) do
         if save_position(position, false) then
-            local source = read_source(position.source) or { epoch = position.epoch, kind = 'f', lease = 0, armed = '' }
+            local source, was = read_source(position.source)
+            -- In the place of one that cannot be read comes a new epoch.
+            if was and not source then ask_for_sweep() end
+            source = source or { epoch = position.epoch, kind = 'f', lease = 0, armed = '' }
             if step.lease and source.kind == 'f' then
                 source.lease = math.min(NOW + step.lease, step.deadline or math.huge)
             end

@@ -1,5 +1,45 @@
--- limit → expired, reaped, trimmed, marked, more, (overdue mark, its deadline) each, ids that need a job
+-- limit, random epoch → expired, reaped, trimmed, marked, more, (overdue mark, its deadline) each, ids that need a job
 local limit = tonumber(ARGV[2])
+
+-- What cannot be read of what vouches and of what counts starts anew, and everything of it is of an old epoch then.
+local function heal()
+    local vouch, counts, damaged = PREFIX .. 'v', PREFIX .. 'c', false
+    local fields = call('HGETALL', vouch)
+    for at = 1, #fields, 2 do
+        local name, bytes = fields[at], fields[at + 1]
+        if name == 'e' then
+            if #bytes ~= 16 then
+                call('HSET', vouch, 'e', ARGV[3])
+                damaged = true
+            end
+        elseif name == 'a' then
+            if #bytes ~= 8 then call('HDEL', vouch, 'a') end
+        elseif string.sub(name, 1, 2) ~= 's:' or not source_of(bytes) then
+            call('HDEL', vouch, name)
+            damaged = true
+        end
+    end
+    local function is_count(text) return string.match(text, '^%d+$') and #text <= 16 end
+    local numbers = call('HMGET', counts, 'k', 'f', 'sg')
+    if numbers[1] and not is_count(numbers[1]) then
+        -- In microseconds: no clock that counts changes has come as far.
+        numbers[1] = int(NOW * 1000)
+        call('HSET', counts, 'k', numbers[1])
+        call('HSET', vouch, 'e', ARGV[3])
+        damaged = true
+    end
+    if numbers[2] and not is_count(numbers[2]) then call('HSET', counts, 'f', numbers[1] or '0') end
+    if numbers[3] and not is_count(numbers[3]) then
+        call('HDEL', counts, 'sg', 'sd', 'sw', 'ss', 'si')
+        damaged = true
+    end
+    if damaged then
+        ask_for_sweep()
+        redis.log(redis.LOG_WARNING, 'smache: what cannot be read of ' .. PREFIX .. ' starts a new epoch')
+    end
+end
+heal()
+
 -- What one call may do to edges: entries with thousands of them take a call each.
 local budget = 5000
 local more = false

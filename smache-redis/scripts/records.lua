@@ -70,13 +70,17 @@ end
 -- The field `a` of `v` is until when sources that the application reports are vouched for, as eight bytes.
 -- A source of the vouch is the field `s:<source>` of `v`: epoch, a application or f feed, the end of the feed's lease as
 -- eight bytes, and the incarnation that may vouch (empty: none).
+local function source_of(bytes)
+    local kind = string.sub(bytes, 17, 17)
+    if #bytes < 25 or (kind ~= 'a' and kind ~= 'f') then return nil end
+    return { epoch = string.sub(bytes, 1, 16), kind = kind, lease = from_u64(bytes, 18), armed = string.sub(bytes, 26) }
+end
+
+-- Nothing where it cannot be read either; and whether there was something, which entries are of.
 local function read_source(source)
     local bytes = call('HGET', PREFIX .. 'v', 's:' .. source)
-    if not bytes then return nil end
-    return {
-        epoch = string.sub(bytes, 1, 16), kind = string.sub(bytes, 17, 17), lease = from_u64(bytes, 18),
-        armed = string.sub(bytes, 26),
-    }
+    if not bytes then return nil, false end
+    return source_of(bytes), true
 end
 
 local function write_source(source, is)

@@ -1,9 +1,10 @@
 -- ids → how many were buried
 local count = 0
 for _, id in ipairs(ARGV) do
-    local job = call('HMGET', job_key(id), 's', 'l', 'p')
+    local job = job_fields(id, 's', 'l', 'p')
     if job[1] == 'b' then
-        enqueue(id, job[2], NOW, job[3], true)
+        local lane, priority = line_of(job[2], job[3])
+        enqueue(id, lane, NOW, priority, true)
         count = count + 1
     end
 end

@@ -5,23 +5,24 @@ local AT_ONCE = 100
 -- What was not settled in time, of any lane: its worker vanished.
 local lapsed = call('ZRANGEBYSCORE', PREFIX .. 'q:r', '-inf', int(NOW), 'LIMIT', 0, AT_ONCE)
 for _, id in ipairs(lapsed) do
-    local job = call('HMGET', job_key(id), 'l', 'p', 'b', 'g')
-    call('HINCRBY', job_key(id), 'c', 1)
-    put_back(id, lower(job[3], job[1]), lower(job[4], job[2]), NOW)
+    local job = job_fields(id, 'l', 'p', 'b', 'g')
+    count_up(id, 'c')
+    local own, priority = line_of(job[1], job[2])
+    put_back(id, lower(job[3], own), lower(job[4], priority), NOW)
 end
 
 flush()
 
 local jobs, next_due = {}, -1
 local function add(id)
-    local counted = call('HMGET', job_key(id), 'e', 'c')
-    jobs[#jobs + 1] = { id, tonumber(counted[1] or '0'), tonumber(counted[2] or '0') }
+    local counted = job_fields(id, 'e', 'c')
+    jobs[#jobs + 1] = { id, tonumber(counted[1] or '0') or 0, tonumber(counted[2] or '0') or 0 }
 end
 
 -- An answer was lost: what the token holds is answered. A walk over what runs, which nobody else pays for.
 if ARGV[5] == '1' then
     for _, id in ipairs(call('ZRANGE', PREFIX .. 'q:r', 0, -1)) do
-        local job = call('HMGET', job_key(id), 't', 'l')
+        local job = job_fields(id, 't', 'l')
         if job[1] == token and job[2] == lane then
             call('ZADD', PREFIX .. 'q:r', ends, id)
             add(id)
@@ -34,7 +35,8 @@ for _, priority in ipairs(call('ZRANGE', PREFIX .. 'q:p:' .. lane, 0, -1)) do
     local line = line_key(lane, priority)
     local due = max > #jobs and call('ZRANGEBYSCORE', line, '-inf', int(NOW), 'LIMIT', 0, max - #jobs) or {}
     for _, id in ipairs(due) do
-        call('HSET', job_key(id), 's', 'r', 't', token)
+        job_fields(id, 's')
+        call('HSET', job_key(id), 's', 'r', 't', token, 'l', lane, 'p', priority)
         call('ZREM', line, id)
         call('ZADD', PREFIX .. 'q:r', ends, id)
         call('ZREM', PREFIX .. 'q:i', 'q' .. id)

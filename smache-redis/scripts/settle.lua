@@ -1,23 +1,24 @@
 -- (id, token, end, delay, error) each; end is d done, l release, r retry or b bury → 0 settled, 1 again, 2 lost
 local function settle(id, token, how, delay, text)
     local key = job_key(id)
-    local job = call('HMGET', key, 's', 't', 'l', 'p', 'a', 'b', 'g')
+    local job = job_fields(id, 's', 't', 'l', 'p', 'a', 'b', 'g')
     if job[1] ~= 'r' or job[2] ~= token then return 2 end
-    local lane, priority, again = job[3], job[4], job[5] and tonumber(job[5])
+    local lane, priority = line_of(job[3], job[4])
+    local again = job[5] and tonumber(job[5])
     local near, nearer = lane, priority
     if again then near, nearer = lower(job[6], lane), lower(job[7], priority) end
 
     if how == 'l' then
         put_back(id, near, nearer, again and math.min(again, NOW + delay) or NOW + delay)
     elseif how == 'r' then
-        call('HINCRBY', key, 'e', 1)
+        count_up(id, 'e')
         call('HSET', key, 'm', text)
         -- The later one: a job that fails backs off, also when it is asked for all the time.
         put_back(id, near, nearer, again and math.max(again, NOW + delay) or NOW + delay)
     elseif again then
         -- What a change does to a buried job, and to one that is done: it starts anew, in the lane that it asked for.
         call('HDEL', key, 'e', 'c', 'm')
-        put_back(id, job[6], nearer, again)
+        put_back(id, (line_of(job[6], nearer)), nearer, again)
     elseif how == 'd' then
         forget_job(id, 'r')
     else

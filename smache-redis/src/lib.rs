@@ -46,7 +46,8 @@
 //!
 //! A record that somebody has damaged counts as absent: a warning names its key and its field, the next run replaces it, and
 //! nothing else is held up by it. A key of another type in its place is left alone: its readers get
-//! [`Corrupt`](smache_core::ErrorKind::Corrupt) until it is removed.
+//! [`Corrupt`](smache_core::ErrorKind::Corrupt) until it is removed. Epochs, clocks, positions and jobs that cannot be read are
+//! replaced by upkeep and by the next steps: what is of them is computed again once.
 //!
 //! A connection that is lost is opened again by the next call. Look-ups are tried again then; steps are not, since the
 //! lost one may have happened: they fail with [`Unavailable`](smache_core::ErrorKind::Unavailable), and the caller, who

@@ -20,7 +20,8 @@
 //! Every step is one transaction, whatever it has to do: nobody sees a half of an invalidation, and the jobs that it needs
 //! are written with it. What is acknowledged is on the disk. Every namespace has rows of its own in the tables `smache_*`.
 //! A record whose bookkeeping cannot be read, because somebody else wrote to its row, is told of in the log and is as good as
-//! absent: nothing about other entries fails, and the next run stores it anew.
+//! absent: nothing about other entries fails, and the next run stores it anew. An epoch that cannot be read is replaced by upkeep: what
+//! is of it is computed again once.
 //!
 //! # Releases
 //! The tables are made by the first who connects, and carry a version. A newer release migrates them when it connects: in one

@@ -37,7 +37,6 @@ const UNREADABLE_STALENESS: &str = "the `staleness` of a record is not one";
 const UNREADABLE_EPOCHS: &str = "the `epochs` of a record cannot be read";
 const UNREADABLE_CAUSES: &str = "the `causes` of a record cannot be read";
 const UNREADABLE_USED: &str = "what a record has `used` cannot be read";
-const UNREADABLE_VOUCH: &str = "what vouches cannot be read: remove the rows of the namespace";
 
 /// What a look-up answered.
 #[derive(Default)]
@@ -81,14 +80,14 @@ impl Rows {
                     let life = row.text(1)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
                     incarnation = Some(Incarnation::new(life));
                     clock = row.int(8)?.map_or(0, count);
-                    let mut empty = Vouch::new(Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?);
+                    let mut empty = Vouch::new(row.epoch().unwrap_or_else(Epoch::random));
                     empty.attached_until = Some(row.int(9)?.map_or_else(Default::default, timestamp));
                     vouch = Some(empty);
                 }
                 Some(1) => {
-                    let name = row.text(1)?.and_then(|name| SourceId::new(name).ok());
-                    let name = name.ok_or_else(|| corrupt(UNREADABLE_VOUCH))?;
-                    let epoch = Epoch::from_slice(&row.some_bytes(3, UNREADABLE_VOUCH)?)?;
+                    // What cannot be read vouches for nothing. Upkeep removes it, and starts a new epoch.
+                    let name = row.text(1).ok().flatten().and_then(|name| SourceId::new(name).ok());
+                    let Some((name, epoch)) = name.zip(row.epoch()) else { continue };
                     let armed = row.text(2)?.map(Incarnation::new);
                     let vouch = match row.int(7)? {
                         Some(lease) => SourceVouch::feed(epoch, armed, timestamp(lease)),
@@ -168,6 +167,15 @@ impl<R: Cells> Row<'_, R> {
     fn some_bytes(&self, place: usize, unreadable: &'static str) -> Result<Vec<u8>> {
         let bytes = self.row.bytes(place).map_err(|error| failed(error, self.database))?;
         bytes.ok_or_else(|| corrupt(unreadable))
+    }
+
+    /// The epoch of what vouches, if it can be read.
+    fn epoch(&self) -> Option<Epoch> {
+        let epoch = self.row.bytes(3).ok().flatten().and_then(|bytes| Epoch::from_slice(&bytes).ok());
+        if epoch.is_none() {
+            tracing::warn!(database = self.database, "an epoch that cannot be read starts anew");
+        }
+        epoch
     }
 
     fn some_int(&self, place: usize) -> Result<i64> {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smache_core::{EntryId, JobState, Lane, Result, Timestamp, Token};
 
+use super::jobs::USUAL_PRIORITY;
 use crate::{
     codec::{Reader, Writer},
     damage::Part,
@@ -139,21 +140,22 @@ impl Step<'_> {
         Ok(match self.part(id, Role::Job, "a job", Kept::decode).await? {
             Part::There(kept) => Some(kept),
             Part::Absent => None,
-            Part::Damaged => {
-                self.remove_damaged_job(id);
-                None
-            }
+            Part::Damaged => self.replace_damaged_job(id),
         })
     }
 
-    /// Its place by time goes when a reservation meets it. An entry that is stale gets another job by upkeep.
-    fn remove_damaged_job(&mut self, id: &EntryId) {
-        if self.removes() {
-            self.delete(self.keys().entry(Role::Job, id));
-            for state in [JobState::Queued, JobState::Running, JobState::Buried] {
-                self.delete(self.keys().of(Role::JobState, &[&[state_byte(state)], id.as_bytes()]));
-            }
+    /// Another job is in its place at once, since nobody knows whether its entry is stale: one that is not has nothing to
+    /// do. The places by time of the damaged one go when a reservation meets them.
+    fn replace_damaged_job(&mut self, id: &EntryId) -> Option<Kept> {
+        if !self.removes() {
+            return None;
         }
+        for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+            self.delete(self.keys().of(Role::JobState, &[&[state_byte(state)], id.as_bytes()]));
+        }
+        let kept = Kept::new(Request { due: self.now, lane: Lane::Recompute, priority: USUAL_PRIORITY });
+        self.put_job(id, None, &kept);
+        Some(kept)
     }
 
     pub(super) async fn prefetch_kept(&mut self, ids: impl Iterator<Item = EntryId>) -> Result<()> {

@@ -12,7 +12,7 @@ use super::job::{Kept, Request, State, lane_byte, state_byte};
 use crate::{codec::number, keys::Role, step::Step};
 
 /// How urgent the jobs are that the store itself writes.
-const USUAL_PRIORITY: u8 = 4;
+pub(super) const USUAL_PRIORITY: u8 = 4;
 
 /// How many lapsed jobs one reservation puts back.
 const PUT_BACK: usize = 1_000;
@@ -90,12 +90,15 @@ impl Step<'_> {
         let (due, later) = self.due(reserve.lane, max).await?;
         let until = self.now.after(reserve.lease);
         self.prefetch_kept(due.iter().filter_map(|key| self.space.keys.id_of(key))).await?;
-        let mut jobs = Vec::with_capacity(held.len() + due.len().min(max));
+        let (mut jobs, mut missed) = (Vec::with_capacity(held.len() + due.len().min(max)), false);
         for key in held.iter().chain(&due) {
             if jobs.len() >= held.len() + max {
                 break;
             }
-            let Some((id, old)) = self.job_at(key).await? else { continue };
+            let Some((id, old)) = self.job_at(key).await? else {
+                missed = true;
+                continue;
+            };
             let (id, token) = (&id, reserve.token);
             jobs.push(Job { id: *id, lane: old.lane, token, errors: old.errors, crashes: old.crashes });
             // What is held already keeps the request that came meanwhile.
@@ -103,7 +106,8 @@ impl Step<'_> {
             let state = State::Running { token, until, again };
             self.put_job(id, Some(&old), &Kept { state, ..old.clone() });
         }
-        let next_due = if due.len() > max { Some(Duration::ZERO) } else { later };
+        // A job that has come in the place of a damaged one is due, and not among those that were listed.
+        let next_due = if due.len() > max || missed { Some(Duration::ZERO) } else { later };
         Ok(Reservation { jobs, next_due })
     }
 

@@ -92,10 +92,14 @@ impl Step<'_> {
     /// What vouches. A namespace that nobody has written to has an epoch that no entry is of.
     pub(super) async fn vouch(&mut self) -> Result<Vouch> {
         let key = self.keys().of(Role::Vouch, &[]);
-        match self.decoded(key, "what vouches", decode_vouch).await? {
+        match self.decoded(key.clone(), "what vouches", decode_vouch).await? {
             Some(vouch) => Ok(vouch),
             None if self.access == Access::Read => Ok(Vouch::new(Epoch::from_bytes([0; Epoch::LEN]))),
             None => {
+                if self.get(&key).await?.is_some() {
+                    // It was damaged: everything is of another epoch now, and its sources are attached and led again.
+                    self.start_sweep();
+                }
                 let vouch = Vouch::new(Epoch::random());
                 self.put_vouch(&vouch);
                 Ok(vouch)
@@ -145,6 +149,8 @@ impl Step<'_> {
 
     pub(super) async fn lead(&mut self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         let fence = match self.leader(feed).await? {
+            // It was damaged. Nobody has counted as far as the time.
+            None if self.get(&self.leader_key(feed)).await?.is_some() => self.now.as_millis().max(1),
             None => 1,
             Some(leader) if leader.holder == holder => leader.fence,
             Some(leader) if leader.until > self.now => {

@@ -25,7 +25,6 @@ use super::{
     record::{Head, edge_via},
 };
 use crate::{
-    error::corrupt,
     keys::{Range, Role},
     space::Space,
     step::{Step, shortened},
@@ -278,13 +277,26 @@ impl Step<'_> {
         loop {
             let page = self.scan(&range, MARKS).await?;
             for (key, cause) in &page {
-                marks.push(self.mark_of(key, cause).ok_or_else(|| corrupt("a mark", key))?);
+                match self.mark_of(key, cause) {
+                    Some(mark) => marks.push(mark),
+                    None => self.end_damaged_mark(key).await?,
+                }
             }
             match page.last() {
                 Some((last, _)) if page.len() == MARKS => range.after_key(last),
                 _ => return Ok(marks),
             }
         }
+    }
+
+    /// Nobody knows what is being invalidated: everything starts a new epoch instead.
+    async fn end_damaged_mark(&mut self, key: &Bytes) -> Result<()> {
+        tracing::warn!(key = %key.escape_ascii(), "a mark that cannot be read is ended by a new epoch");
+        if self.removes() {
+            self.delete(key.clone());
+            self.new_epoch().await?;
+        }
+        Ok(())
     }
 
     pub(super) fn mark_of(&self, key: &Bytes, cause: &Bytes) -> Option<Mark> {

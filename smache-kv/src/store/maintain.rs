@@ -9,7 +9,7 @@ use super::{
     commit::DAMAGED,
     invalidate::{Mark, Target, Walk, mark_dependants},
 };
-use crate::{codec::number, error::corrupt, keys::Role, space::Space, step::Step};
+use crate::{codec::number, keys::Role, space::Space, step::Step};
 
 /// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
 const REAP_AFTER: Duration = Duration::from_secs(1);
@@ -79,8 +79,7 @@ impl Step<'_> {
     async fn overdue(&mut self, limit: usize) -> Result<(Incarnation, Vec<Mark>)> {
         let range = self.keys().up_to(Role::Mark, &[], self.now.as_millis());
         let marks = self.scan(&range, limit).await?;
-        let mark = |(key, cause)| self.mark_of(key, cause).ok_or_else(|| corrupt("a mark", key));
-        let marks = marks.iter().map(|(key, cause)| mark((key, cause))).collect::<Result<_>>()?;
+        let marks = marks.iter().filter_map(|(key, cause)| self.mark_of(key, cause)).collect();
         Ok((self.incarnation.clone(), marks))
     }
 
@@ -206,6 +205,10 @@ impl Step<'_> {
     /// commit compared them.
     async fn sweep(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let (keys, place) = (self.keys(), self.keys().of(Role::Sweep, &[]));
+        if self.get(&keys.of(Role::Vouch, &[])).await?.is_some() {
+            // What is damaged of it starts a new epoch.
+            self.vouch().await?;
+        }
         let Some(after) = self.get(&place).await? else { return Ok(()) };
         // From the beginning, also where the place is damaged.
         let after = Some(after.as_ref()).filter(|after| after.len() == EntryId::LEN);

@@ -11,7 +11,6 @@ use smache_core::{
 use crate::{
     codec::{Reader, Writer},
     damage::Part,
-    error::corrupt,
     keys::Role,
     step::Step,
 };
@@ -205,7 +204,8 @@ impl Step<'_> {
         }
     }
 
-    /// Reads and decodes a value of the store's own.
+    /// Reads and decodes a value of the store's own. One that is damaged counts as absent, and the caller puts another one in
+    /// its place.
     pub(crate) async fn decoded<T>(
         &mut self,
         key: Bytes,
@@ -214,7 +214,10 @@ impl Step<'_> {
     ) -> Result<Option<T>> {
         match self.get(&key).await? {
             None => Ok(None),
-            Some(bytes) => decode(&bytes).map(Some).ok_or_else(|| corrupt(what, &key)),
+            Some(bytes) => Ok(decode(&bytes).or_else(|| {
+                tracing::warn!(what, key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
+                None
+            })),
         }
     }
 

@@ -7,12 +7,14 @@ use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, RunFailure
 
 use super::record::Lineage;
 use crate::{
-    codec::{Reader, Writer, whole_number},
+    codec::{Reader, Writer, number, whole_number},
     damage::Part,
-    error::corrupt,
     keys::Role,
     step::{Step, shortened},
 };
+
+/// How many changes are read at once.
+const CHANGES: usize = 1_000;
 
 /// How many bytes of an error are kept.
 const KEPT_ERROR: usize = 2_000;
@@ -106,11 +108,36 @@ impl Step<'_> {
         self.number(Role::Clock).await
     }
 
+    /// A clock. One that is damaged goes on at the time, in microseconds, which no clock that counts changes has come to; and
+    /// everything starts a new epoch, so that no run compares with what was counted before.
     pub(super) async fn number(&mut self, role: Role) -> Result<u64> {
         let key = self.keys().of(role, &[]);
-        match self.get(&key).await? {
-            None => Ok(0),
-            Some(bytes) => whole_number(&bytes).ok_or_else(|| corrupt("a clock", &key)),
+        let Some(bytes) = self.get(&key).await? else { return Ok(0) };
+        if let Some(number) = whole_number(&bytes) {
+            return Ok(number);
+        }
+        tracing::warn!(what = "a clock", key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
+        let number = match role {
+            // Runs of before cannot be validated, and those that begin now can.
+            Role::Floor => Box::pin(self.clock()).await?,
+            _ => self.now.as_millis().saturating_mul(1_000).max(self.last_change().await?.saturating_add(1)),
+        };
+        if self.removes() {
+            self.put_number(role, number);
+            self.new_epoch().await?;
+        }
+        Ok(number)
+    }
+
+    /// The clock of the last change that is remembered.
+    async fn last_change(&mut self) -> Result<u64> {
+        let mut range = self.keys().range(Role::ChangedAt, &[]);
+        let mut last = 0;
+        loop {
+            let page = self.scan(&range, CHANGES).await?;
+            let Some((key, _)) = page.last() else { return Ok(last) };
+            last = number(self.keys().rest(key)).unwrap_or(last);
+            range.after_key(key);
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use smache_core::{
     Backend, CacheStore, Commit, Dependency, EntryId, JobEnd, JobQueue, JobState, Lane, ManualClock, Namespace, NewJob,
-    Page, Reserve, Settlement, Via,
+    Page, Reserve, Settlement, Token, Via,
 };
 use smache_kv::KvBackend;
 
@@ -74,17 +74,30 @@ impl Shop {
     /// Takes the jobs that are due until there are none, computes their entries and settles them.
     async fn work(&self, tag: &str) {
         for _ in 0..10 {
-            let jobs = self.queue.reserve(Reserve::new(Lane::Recompute, 10, LONG)).await.expect("reserve").jobs;
-            for job in &jobs {
+            let reservation = self.queue.reserve(Reserve::new(Lane::Recompute, 10, LONG)).await.expect("reserve");
+            for job in &reservation.jobs {
                 assert!(is_fresh(&compute(&*self.store, job.id, tag).await));
                 let end = JobEnd::Done;
                 self.queue.settle(&[Settlement { id: job.id, token: job.token, end }]).await.expect("settle");
             }
-            if jobs.is_empty() {
+            if reservation.jobs.is_empty() && reservation.next_due != Some(Duration::ZERO) {
                 return;
             }
         }
         panic!("jobs without end");
+    }
+}
+
+impl Shop {
+    /// Takes the jobs that are due and computes their entries.
+    async fn work_of(&self, compute: &impl AsyncFn((Token, Box<smache_core::Begun>)) -> smache_core::CommitOutcome) {
+        let jobs = self.queue.reserve(Reserve::new(Lane::Recompute, 10, LONG)).await.expect("reserve").jobs;
+        assert_eq!(jobs.len(), 1, "the entry is stale and has a job");
+        for job in &jobs {
+            assert!(is_fresh(&compute(begin(&*self.store, job.id).await).await));
+            let end = JobEnd::Done;
+            self.queue.settle(&[Settlement { id: job.id, token: job.token, end }]).await.expect("settle");
+        }
     }
 }
 
@@ -230,7 +243,7 @@ async fn invalidation_with_a_damaged_mark_is_done_again() {
 }
 
 #[tokio::test]
-async fn damaged_job_of_a_queue_alone_is_forgotten_and_added_anew() {
+async fn damaged_job_of_a_queue_alone_is_replaced() {
     for reserved in [false, true] {
         let clock = ManualClock::default();
         let tree = Tree::new(clock.clone(), Conflicts::Never);
@@ -260,5 +273,98 @@ async fn damaged_job_of_a_queue_alone_is_forgotten_and_added_anew() {
         taken.sort();
         assert_eq!(taken, [id(1), id(2)], "each once");
         assert_eq!(tree.len(), 1, "only the layout: {tree:?}");
+    }
+}
+
+/// Nobody but its workers meets the job again.
+#[tokio::test]
+async fn entry_of_a_damaged_job_gets_another_one() {
+    for spoilt_at in ["queued", "running", "buried"] {
+        let shop = Shop::new();
+        compute(&*shop.store, id(1), "a").await;
+        shop.store.invalidate(change("a")).await.expect("invalidate");
+        if spoilt_at != "queued" {
+            let taken = shop.queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve").jobs;
+            if spoilt_at == "buried" {
+                let end = JobEnd::Bury { error: "out of paper".into() };
+                let buried = Settlement { id: taken[0].id, token: taken[0].token, end };
+                shop.queue.settle(&[buried]).await.expect("settle");
+            }
+        }
+        assert_eq!(shop.tree.spoil(b'j'), 1);
+        shop.clock.advance(LONG * 2);
+        if spoilt_at == "buried" {
+            // The reconciler asks for it.
+            let net = NewJob { revive: false, ..NewJob::now(id(1), Lane::Recompute) };
+            shop.queue.enqueue(&[net]).await.expect("enqueue");
+        }
+        shop.work("a").await;
+        assert_eq!(shop.store.stats().await.expect("stats").stale, 0, "{spoilt_at}");
+        assert_eq!(shop.queue.counts().await.expect("counts"), smache_core::JobCounts::default(), "{spoilt_at}");
+    }
+}
+
+/// What the namespace itself keeps: everything is stale once, and then all is as before.
+#[tokio::test]
+async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
+    for role in *b"ekfpl" {
+        let (shop, name) = (Shop::new(), role.escape_ascii());
+        let users = smache_core::SourceId::new("users").expect("a good name");
+        let orders = smache_core::SourceId::new("orders").expect("a good name");
+        shop.store.attach(std::slice::from_ref(&users)).await.expect("attach");
+        let (feed, holder) = (smache_core::FeedId::new("feed").expect("a good name"), Token::random());
+        let step = async |fence, order: u8| smache_core::FeedStep {
+            feed: feed.clone(),
+            fence,
+            leadership: LONG,
+            incarnation: shop.store.positions(&[]).await.expect("positions").incarnation,
+            positions: vec![(orders.clone(), smache_core::Position::new("history", [order], "token"))],
+            lease: Some(LONG),
+            deadline: None,
+            arm: true,
+        };
+        let lead = async || match shop.store.lead(&feed, holder, LONG).await.expect("lead") {
+            smache_core::Leadership::Leader { fence } => fence,
+            other => panic!("nobody else leads: {other:?}"),
+        };
+        let fence = lead().await;
+        shop.store.restart(step(fence, 1).await).await.expect("restart");
+        let save = async |fence, order| {
+            let step = Some(step(fence, order).await);
+            shop.store.invalidate(smache_core::Invalidation { step, ..change("b") }).await
+        };
+        save(fence, 2).await.expect("a step");
+        let of_both = async |run: (Token, Box<smache_core::Begun>)| {
+            let epochs = run.1.vouch.epochs([&orders, &users]);
+            let value = Commit { epochs, ..value(id(1), run, "a") };
+            shop.store.commit(value).await.expect("commit")
+        };
+        let fresh = async || {
+            let lookup = shop.store.lookup(&[id(1)]).await.expect("look-up");
+            let entry = lookup.entries[0].as_ref().expect("stored");
+            lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh()
+        };
+        assert!(is_fresh(&of_both(begin(&*shop.store, id(1)).await).await));
+        assert!(fresh().await);
+        let before = begin(&*shop.store, id(1)).await;
+        shop.store.invalidate(change("a")).await.expect("invalidate");
+        shop.upkeep().await;
+        assert!(shop.tree.spoil(role) > 0, "{name}");
+
+        let (logged, _guard) = Logged::listen();
+        fresh().await;
+        assert!(!is_fresh(&of_both(before).await), "{name}: it read what was before the change");
+        shop.upkeep().await;
+        shop.store.attach(std::slice::from_ref(&users)).await.expect("attach");
+        let next = lead().await;
+        assert!(role != b'l' || next > fence, "the old leader is fenced");
+        save(next, 3).await.expect("the feed goes on");
+        shop.work_of(&of_both).await;
+        assert!(fresh().await, "{name}");
+        let log = logged.text();
+        assert!(log.contains("WARN") && log.contains("starts anew"), "{name}: {log}");
+        shop.store.invalidate(change("a")).await.expect("invalidate");
+        assert!(!fresh().await, "{name}");
+        assert!(is_fresh(&of_both(begin(&*shop.store, id(1)).await).await), "{name}");
     }
 }

@@ -185,23 +185,6 @@ async fn nothing_is_left_of_what_is_over() {
 }
 
 #[tokio::test]
-async fn spoilt_bookkeeping_is_an_error_that_names_the_key() {
-    for role in *b"ek" {
-        let tree = Tree::new(ManualClock::default(), Conflicts::Never);
-        let (store, _) = both(&tree);
-        compute(&*store, id(1), "a").await;
-        store.invalidate(change("b")).await.expect("invalidate");
-        tree.spoil(role);
-        let error = match role {
-            b'k' => store.invalidate(change("b")).await.expect_err("the clock"),
-            _ => store.lookup(&[id(1)]).await.expect_err("what vouches for the entry"),
-        };
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", role.escape_ascii());
-        assert!(error.to_string().contains("key: \\x04shopc"), "{error}");
-    }
-}
-
-#[tokio::test]
 async fn conflicts_without_end_are_a_transient_error() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Always);
     let (store, _) = both(&tree);

@@ -8,12 +8,13 @@ use smache_core::{Dependency, EntryId, Maintained, Result, Timestamp};
 
 use super::{Inner, changes::nonce, runs::Running};
 use crate::{
+    damage::{Damage, heal},
     error::corrupt,
     expression::{all, cond, has_record, keep, literal, noted, now, number, tidy, time, when},
     job::{self, id_of},
     keys::{ENTRIES, binary, changed_of, entry_of},
     record::{Fields, count, has_record as holds_record, is_outdated, readable},
-    space::{Space, Sweep, and, look},
+    space::{Space, Sweep, and, read},
 };
 
 /// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
@@ -38,6 +39,11 @@ impl Inner {
         let limit = limit.clamp(1, MOST);
         let mut done = Maintained::default();
         let space = self.reap(limit, &mut done).await?;
+        if space.damage != Damage::None {
+            heal(&self.link, &self.keys, space.damage).await?;
+            done.more = true;
+            return Ok(Maintained { jobs: self.reported(done.jobs), ..done });
+        }
         self.expire(limit, space.now, &mut done).await?;
         self.trim(limit, &space, &mut done).await?;
         self.sweep(limit, &space, &mut done).await?;
@@ -57,7 +63,8 @@ impl Inner {
         let fields = doc! { "n": 1, "run": 1, "stale": 1, "lazy": 1, "epochs": 1 };
         let mut lapsed = self.runs(fields);
         lapsed.extend([doc! { "$sort": { "run.until": 1 } }, doc! { "$limit": limit as i64 + 1 + UNREADABLE_ROOM }]);
-        let seen = look(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
+        // All of it, with what only feeds need: what cannot be read is written anew.
+        let seen = read(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
         let run_of = |entry: &Document| {
             let run = readable(entry, Running::of(entry))?.filter(|run| run.until.after(LATE) < seen.space.now);
             Some((readable(entry, id_of(entry))?, run?))

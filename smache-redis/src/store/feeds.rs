@@ -10,7 +10,7 @@ use smache_core::{
 
 use super::RedisStore;
 use crate::{
-    error::{corrupt, unexpected},
+    error::unexpected,
     reply::Reply,
     script::{ATTACH, Call, KEEP_ATTACHED, LEAD, NEW_EPOCH, RESIGN, RESTART},
 };
@@ -111,9 +111,13 @@ impl RedisStore {
         for (source, value) in sources.iter().zip(values) {
             positions.push(match value {
                 Value::Nil => None,
-                Value::BulkString(bytes) => Some(parse_position(&bytes).ok_or_else(|| {
-                    corrupt("a saved position cannot be read: remove the field", format!("{key} {source}"))
-                })?),
+                Value::BulkString(bytes) => {
+                    let position = parse_position(&bytes);
+                    if position.is_none() {
+                        tracing::warn!(key, %source, "a saved position that cannot be read counts as none");
+                    }
+                    position
+                }
                 Value::ServerError(error) => return Err(live.failed(error, &self.keys, key)),
                 _ => return Err(unexpected("positions")),
             });

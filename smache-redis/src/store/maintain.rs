@@ -1,12 +1,12 @@
 //! Upkeep, and the listing of what is stale.
 
-use smache_core::{Attempt, Dependency, EntryId, Maintained, Page, Result, Scanned, Timestamp};
+use smache_core::{Attempt, Dependency, EntryId, Epoch, Maintained, Page, Result, Scanned, Timestamp};
 
 use super::{RedisStore, ids, invalidate::Unfinished};
 use crate::{
     error::{corrupt, unexpected},
     reply::Reply,
-    script::{MAINTAIN, STALE},
+    script::{MAINTAIN, STALE, WITHDRAW},
 };
 
 /// What one call of the script may do of each kind: some milliseconds of the server's time.
@@ -20,7 +20,7 @@ impl RedisStore {
         let mut left = limit;
         while left > 0 {
             let mut call = self.step(&MAINTAIN);
-            call.arg(left.min(PER_CALL));
+            call.arg(left.min(PER_CALL)).arg(Epoch::random().as_bytes());
             left -= left.min(PER_CALL);
             let mut reply = Reply::new(call.operation(), live.call(&call).await?)?;
             done.expired += reply.number()?;
@@ -33,10 +33,19 @@ impl RedisStore {
             while let Some(mark) = marks.next() {
                 let mark = crate::reply::bytes(mark).ok_or_else(|| unexpected("maintain"))?;
                 let deadline = marks.next().and_then(crate::reply::bytes).ok_or_else(|| unexpected("maintain"))?;
-                if mark.len() != Dependency::LEN + Attempt::LEN {
-                    return Err(corrupt("an announcement cannot be read: remove it", self.keys.of("md")));
-                }
-                let dependency = Dependency::from_slice(&mark[..Dependency::LEN])?;
+                let dependency = match mark.get(..Dependency::LEN) {
+                    Some(dependency) if mark.len() == Dependency::LEN + Attempt::LEN => {
+                        Dependency::from_slice(dependency)?
+                    }
+                    _ => {
+                        // Nobody knows what is being invalidated: all of it is of an old epoch instead.
+                        tracing::warn!(key = self.keys.of("md"), "a mark that cannot be read is ended by a new epoch");
+                        self.start_epoch().await?;
+                        let mut call = self.step(&WITHDRAW);
+                        live.call(call.arg(&mark).arg(&deadline)).await?;
+                        continue;
+                    }
+                };
                 overdue.push(Unfinished { mark, dependency, deadline });
             }
             done.jobs.extend(ids(reply.list()?)?);

@@ -19,20 +19,22 @@ impl VouchCache {
         {
             return Ok(vouch.clone());
         }
-        let vouch =
-            parse(&value).ok_or_else(|| corrupt("the epochs cannot be read: remove the namespace's keys", key))?;
-        let vouch = Arc::new(vouch);
+        let unreadable =
+            || corrupt("the epochs cannot be read: remove the key with `DEL`, and all is computed again", key);
+        let vouch = Arc::new(parse(&value, key).ok_or_else(unreadable)?);
         *last = Some((value, vouch.clone()));
         Ok(vouch)
     }
 }
 
 /// An empty namespace has no epoch yet. None of its own is all zeros, so that nothing is fresh in that one.
-fn parse(value: &Value) -> Option<Vouch> {
+///
+/// What cannot be read vouches for nothing, and upkeep puts another epoch in its place.
+fn parse(value: &Value, key: &str) -> Option<Vouch> {
     let mut vouch = Vouch::new(Epoch::from_bytes([0; Epoch::LEN]));
     // Without the field they vouch for nothing yet.
     vouch.attached_until = Some(Timestamp::default());
-    let mut field = |name: &[u8], value: &[u8]| match name {
+    let mut read = |name: &[u8], value: &[u8]| match name {
         b"a" => {
             vouch.attached_until = Some(Timestamp::from_millis(u64::from_be_bytes(value.try_into().ok()?)));
             Some(())
@@ -47,18 +49,24 @@ fn parse(value: &Value) -> Option<Vouch> {
             Some(())
         }
     };
+    let mut field = |name: &[u8], value: &[u8]| {
+        if read(name, value).is_none() {
+            let field = name.escape_ascii();
+            tracing::warn!(key, %field, "an epoch that cannot be read starts anew");
+        }
+    };
     match value {
         // Scripts answer lists, and so does everything that speaks the older protocol.
         Value::Array(values) => {
             for pair in values.chunks(2) {
                 let [Value::BulkString(name), Value::BulkString(value)] = pair else { return None };
-                field(name, value)?;
+                field(name, value);
             }
         }
         Value::Map(pairs) => {
             for pair in pairs {
                 let (Value::BulkString(name), Value::BulkString(value)) = pair else { return None };
-                field(name, value)?;
+                field(name, value);
             }
         }
         _ => return None,
@@ -132,8 +140,8 @@ mod tests {
         let (name, epoch) = (text(b"s:users"), text(&[9; 16]));
         let list = Value::Array(vec![text(b"e"), epoch.clone(), name.clone(), text(&lent)]);
         let map = Value::Map(vec![(text(b"e"), epoch), (name, text(&lent))]);
-        let vouch = parse(&list).expect("a vouch");
-        assert_eq!(Some(&vouch), parse(&map).as_ref());
+        let vouch = parse(&list, "{ns}:v").expect("a vouch");
+        assert_eq!(Some(&vouch), parse(&map, "{ns}:v").as_ref());
         let feed = SourceVouch::feed(
             Epoch::from_bytes([7; 16]),
             Some(Incarnation::new("run/history")),
@@ -149,8 +157,11 @@ mod tests {
             Value::Array(vec![text(b"e"), text(b"short")]),
             Value::Array(vec![text(b"x"), text(&[0; 16])]),
             Value::Array(vec![text(b"s:users"), text(&[0; 20])]),
-            Value::Array(vec![text(b"e")]),
         ] {
+            let vouch = VouchCache::default().read(bad, "{ns}:v").expect("of what can be read");
+            assert!(vouch.epoch == Epoch::from_bytes([0; Epoch::LEN]) && vouch.sources.is_empty());
+        }
+        for bad in [Value::Array(vec![text(b"e")]), Value::Okay] {
             let error = VouchCache::default().read(bad, "{ns}:v").expect_err("not a vouch");
             assert_eq!(error.kind(), smache_core::ErrorKind::Corrupt);
             assert!(error.to_string().contains("{ns}:v"), "{error}");

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use smache_core::{
-    Abort, Backend, Begin, CacheStore, Commit, CommitOutcome, EntryId, ErrorKind, Freshness, Namespace, Page,
-    Staleness, Token,
+    Abort, Backend, Begin, CacheStore, Commit, CommitOutcome, EntryId, ErrorKind, FeedStep, Freshness, Invalidation,
+    JobEnd, JobState, Lane, Namespace, NewJob, Page, Reserve, Settlement, Staleness, Token,
 };
 use smache_testkit::{random_namespace, servers::shared_redis_url};
 
-use crate::support::{LONG, ask, begin, change, compute, direct, freshness, id, raw, shared, tag, until};
+use crate::support::{
+    LONG, Run, ask, begin, change, compute, direct, freshness, id, raw, shared, source, step, tag, until,
+};
 
 fn key(namespace: &Namespace, id: &EntryId) -> Vec<u8> {
     [format!("{{{namespace}}}:r:").as_bytes(), id.as_bytes()].concat()
@@ -228,15 +230,120 @@ async fn upkeep_and_invalidations_go_on_past_keys_of_a_wrong_type() {
     assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 2, "its edge is there again");
 }
 
+/// What the namespace itself keeps: everything is stale once, and then all is as before.
 #[tokio::test]
-async fn broken_epochs_are_named() {
+async fn broken_epochs_and_clocks_are_replaced_by_new_ones() {
+    let damages: [&[&[u8]]; 10] = [
+        &[b"HSET", b"v", b"e", b"short"],
+        &[b"HSET", b"v", b"s:users", b"short"],
+        &[b"HSET", b"v", b"s:orders", b"longer, but of no kind that there is"],
+        &[b"HSET", b"v", b"s:orders", b""],
+        &[b"HSET", b"v", b"a", b"now"],
+        &[b"HSET", b"c", b"k", b"many"],
+        &[b"HSET", b"c", b"f", b"1e9"],
+        &[b"HSET", b"c", b"sg", b"-"],
+        &[b"HSET", b"p", b"orders", b"x"],
+        &[b"HSET", b"f:feed", b"n", b"first"],
+    ];
+    for words in damages {
+        let namespace = random_namespace();
+        let (store, queue) = shared().await.both(&namespace).expect("both");
+        store.attach(&[source("users")]).await.expect("attach");
+        let first = step(&*store, &source("orders"), 1).await;
+        store.restart(first.clone()).await.expect("restart");
+        let save = async |step: FeedStep| {
+            let step = FeedStep { lease: Some(LONG), arm: true, ..step };
+            store.invalidate(Invalidation { step: Some(step), ..change(["b"]) }).await
+        };
+        save(first.clone()).await.expect("a step");
+        let sources = [source("orders"), source("users")];
+        let run = begin(&*store, id(1)).await;
+        let value = async |run: &Run| store.commit(run.value("value", &[direct("a")], &sources)).await.expect("commit");
+        assert!(matches!(value(&run).await, CommitOutcome::Fresh { .. }));
+        assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })));
+        let before = begin(&*store, id(1)).await;
+        store.invalidate(change(["a"])).await.expect("invalidate");
+        let key = format!("{{{namespace}}}:{}", String::from_utf8_lossy(words[1]));
+        let words: Vec<&[u8]> = [words[0], key.as_bytes()].into_iter().chain(words[2..].iter().copied()).collect();
+        let _: redis::Value = ask(&mut raw(&shared_redis_url()).await, &words).await;
+
+        let damaged = freshness(&*store, id(1)).await.expect("it is there for who looks");
+        assert!(!damaged.is_fresh(), "{words:?}");
+        while store.maintain(100).await.expect("maintain").more {}
+        assert!(!matches!(value(&before).await, CommitOutcome::Fresh { .. }), "{words:?}");
+        store.attach(&[source("users")]).await.expect("attach");
+        let next = step(&*store, &source("orders"), 3).await;
+        assert!(words[2] != b"n" || next.fence > first.fence, "the old leader is fenced");
+        save(next).await.expect("the feed goes on");
+        while store.maintain(100).await.expect("maintain").more {}
+        assert_eq!(queue.counts().await.expect("counts").recompute, 1, "{words:?}");
+        let run = begin(&*store, id(1)).await;
+        assert!(matches!(value(&run).await, CommitOutcome::Fresh { .. }), "{words:?}");
+        assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })), "{words:?}");
+        store.invalidate(change(["a"])).await.expect("invalidate");
+        assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Stale { .. })), "{words:?}");
+    }
+}
+
+#[tokio::test]
+async fn epochs_in_a_key_of_a_wrong_type_are_named() {
     let namespace = random_namespace();
     let store = shared().await.store(&namespace).expect("a store");
-    compute(&*store, id(1), &[]).await;
     let vouch = format!("{{{namespace}}}:v");
-    let mut connection = raw(&shared_redis_url()).await;
-    let _: () = ask(&mut connection, &[b"HSET", vouch.as_bytes(), b"e", b"short"]).await;
+    let _: () = ask(&mut raw(&shared_redis_url()).await, &[b"SET", vouch.as_bytes(), b"x"]).await;
     let error = store.lookup(&[id(1)]).await.expect_err("the epochs cannot be read");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    assert!(error.to_string().contains(&vouch), "{error}");
+    assert!(error.to_string().contains(&vouch) && error.to_string().contains("remove"), "{error}");
+}
+
+/// Whatever of a job is damaged: it is done, and so are the others.
+#[tokio::test]
+async fn entry_of_a_broken_job_gets_another_one() {
+    let damages: [&[&[u8]]; 10] = [
+        &[b"SET", b"x"],
+        &[b"DEL"],
+        &[b"HSET", b"s", b"?"],
+        &[b"HDEL", b"s"],
+        &[b"HSET", b"l", b"7", b"p", b"urgent"],
+        &[b"HDEL", b"l", b"p"],
+        &[b"HSET", b"d", b"tomorrow"],
+        &[b"HSET", b"e", b"x", b"c", b"y"],
+        &[b"HSET", b"t", b"short"],
+        &[b"HSET", b"a", b"soon", b"b", b"9", b"g", b"-"],
+    ];
+    for words in damages {
+        for reserved in [false, true] {
+            let namespace = random_namespace();
+            let (store, queue) = shared().await.both(&namespace).expect("both");
+            for number in [1, 2] {
+                compute(&*store, id(number), &[direct("a")]).await;
+            }
+            store.invalidate(change(["a"])).await.expect("invalidate");
+            if reserved {
+                let lease = Duration::from_millis(1);
+                let taken = queue.reserve(Reserve::new(Lane::Recompute, 10, lease)).await.expect("reserve").jobs;
+                assert_eq!(taken.len(), 2);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let key = [format!("{{{namespace}}}:q:j:").as_bytes(), id(1).as_bytes()].concat();
+            let words: Vec<&[u8]> = [words[0], &key].into_iter().chain(words[1..].iter().copied()).collect();
+            let _: redis::Value = ask(&mut raw(&shared_redis_url()).await, &words).await;
+            // The reconciler asks for it.
+            let net = |number| NewJob { revive: false, ..NewJob::now(id(number), Lane::Recompute) };
+            queue.enqueue(&[net(1), net(2)]).await.expect("enqueue");
+            queue.find(&id(1)).await.expect("find");
+            queue.list(JobState::Queued, None, 10).await.expect("a list");
+            until("both are computed", async || {
+                for job in queue.reserve(Reserve::new(Lane::Recompute, 10, LONG)).await.expect("reserve").jobs {
+                    compute(&*store, job.id, &[direct("a")]).await;
+                    let end = JobEnd::Done;
+                    queue.settle(&[Settlement { id: job.id, token: job.token, end }]).await.expect("settle");
+                }
+                store.stats().await.expect("stats").stale == 0
+            })
+            .await;
+            let left = queue.counts().await.expect("counts");
+            assert_eq!((left.recompute, left.running), (0, 0), "{words:?}");
+        }
+    }
 }

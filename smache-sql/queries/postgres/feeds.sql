@@ -107,6 +107,19 @@ BEGIN
     more := false;
     needy := '{}';
 
+    -- An epoch that cannot be read starts anew. A source that has none is attached or led again, with another one.
+    UPDATE smache_namespaces SET epoch = smache_random(), sweep = '' WHERE ns = s.ns AND octet_length(epoch) <> 16
+        RETURNING * INTO s;
+    IF NOT FOUND THEN
+        s := smache_space(p_name, 0);
+    END IF;
+    DELETE FROM smache_sources WHERE ns = s.ns
+        AND (octet_length(epoch) <> 16 OR octet_length(name) NOT BETWEEN 1 AND 128);
+    IF FOUND THEN
+        UPDATE smache_namespaces SET sweep = '' WHERE ns = s.ns;
+        s.sweep := '';
+    END IF;
+
     -- A run keeps its record: its value is being replaced, and is shown until then.
     ids := ARRAY(
         SELECT e.id FROM smache_entries e

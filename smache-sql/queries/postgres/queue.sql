@@ -8,6 +8,7 @@ DECLARE
     answers bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_ids)]);
     place int;
     before bigint;
+    its_lane bigint;
 BEGIN
     FOR place IN SELECT u.place FROM unnest(p_ids) WITH ORDINALITY AS u (id, place) ORDER BY u.id, u.place LOOP
         LOOP
@@ -15,9 +16,14 @@ BEGIN
                 VALUES (s.ns, p_ids[place], p_lanes[place], p_priorities[place], 0, t + p_delays[place])
                 ON CONFLICT DO NOTHING;
             EXIT WHEN FOUND;
-            SELECT state INTO before FROM smache_jobs WHERE ns = s.ns AND id = p_ids[place] FOR UPDATE;
+            SELECT state, lane INTO before, its_lane FROM smache_jobs
+                WHERE ns = s.ns AND id = p_ids[place] FOR UPDATE;
             CONTINUE WHEN NOT FOUND;
-            IF p_revives[place] THEN
+            IF before NOT IN (0, 1, 2) OR its_lane NOT IN (0, 1) THEN
+                -- Nobody would ever find a job of no state or lane that there is.
+                DELETE FROM smache_jobs WHERE ns = s.ns AND id = p_ids[place];
+                CONTINUE;
+            ELSIF p_revives[place] THEN
                 PERFORM smache_need(s.ns, ARRAY[p_ids[place]], ARRAY[p_lanes[place]], p_priorities[place],
                     t + p_delays[place]);
                 answers[place] := CASE before WHEN 0 THEN 1 WHEN 1 THEN 2 ELSE 0 END;

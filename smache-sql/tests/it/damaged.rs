@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use smache_core::{Abort, Backend, CacheStore, CommitOutcome, EntryId, Page, Token};
+use smache_core::{
+    Abort, Backend, CacheStore, Commit, CommitOutcome, EntryId, JobQueue, Lane, NewJob, Page, Reserve, SourceId, Token,
+};
 use smache_sql::{Postgres, Sqlite};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
@@ -112,5 +114,83 @@ async fn damaged_record_of_sqlite_is_absent_and_stored_anew() {
         let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
         let damage = format!("UPDATE smache_entries SET {damage} WHERE id = x'{{id}}' AND ns = {space}");
         is_left_out(store, &damage, run).await;
+    }
+}
+
+/// What a namespace itself keeps: what is of it is stale once, and then all is as before. And a damaged job of an entry.
+async fn starts_anew(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, damage: &str, run: impl AsyncFn(String)) {
+    let users = SourceId::new("users").expect("a good name");
+    store.attach(std::slice::from_ref(&users)).await.expect("attach");
+    let fresh = async || {
+        let lookup = store.lookup(&[id(1)]).await.expect("lookup");
+        let entry = lookup.entries[0].as_ref().expect("an entry");
+        lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh()
+    };
+    let commit = async |run: &crate::support::Run| {
+        let value = Commit { epochs: run.begun.vouch.epochs([&users]), ..run.value("value", &[direct("a")]) };
+        store.commit(value).await.expect("commit")
+    };
+    let first = begin(&*store, id(1)).await;
+    assert!(matches!(commit(&first).await, CommitOutcome::Fresh { .. }));
+    assert!(fresh().await);
+    let before = begin(&*store, id(1)).await;
+    store.invalidate(change("a")).await.expect("invalidate");
+    run(damage.to_owned()).await;
+
+    assert!(!fresh().await, "{damage}");
+    while store.maintain(100).await.expect("maintain").more {}
+    assert!(!matches!(commit(&before).await, CommitOutcome::Fresh { .. }), "{damage}");
+    store.attach(std::slice::from_ref(&users)).await.expect("attach");
+    while store.maintain(100).await.expect("maintain").more {}
+    // The reconciler asks for it.
+    queue.enqueue(&[NewJob { revive: false, ..NewJob::now(id(1), Lane::Recompute) }]).await.expect("enqueue");
+    let reserve = Reserve::new(Lane::Recompute, 10, Duration::from_secs(600));
+    assert_eq!(queue.reserve(reserve).await.expect("reserve").jobs.len(), 1, "{damage}");
+    let run = begin(&*store, id(1)).await;
+    assert!(matches!(commit(&run).await, CommitOutcome::Fresh { .. }), "{damage}");
+    assert!(fresh().await, "{damage}");
+    store.invalidate(change("a")).await.expect("invalidate");
+    assert!(!fresh().await, "{damage}");
+}
+
+const SPACE_DAMAGES: [&str; 5] = [
+    "UPDATE smache_namespaces SET epoch = {short} WHERE ns = {ns}",
+    "UPDATE smache_sources SET epoch = {short} WHERE ns = {ns}",
+    "UPDATE smache_sources SET name = '' WHERE ns = {ns}",
+    "UPDATE smache_jobs SET state = 9 WHERE ns = {ns}",
+    "UPDATE smache_jobs SET lane = -1 WHERE ns = {ns}",
+];
+
+#[tokio::test]
+async fn damaged_epochs_and_jobs_of_postgres_are_replaced_by_new_ones() {
+    let (url, _) = own_schema().await;
+    let postgres = Postgres::connect(&url).await.expect("connect");
+    for (number, damage) in SPACE_DAMAGES.into_iter().enumerate() {
+        let (store, queue) = postgres.both(&namespace(&format!("shop-{number}"))).expect("both");
+        let run = async |sql: String| {
+            let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("an update");
+            assert_eq!(done.rows_affected(), 1);
+        };
+        let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
+        starts_anew(store, queue, &damage.replace("{ns}", &space).replace("{short}", "'\\x07'"), run).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_epochs_and_jobs_of_sqlite_are_replaced_by_new_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cache.db");
+    let sqlite = Sqlite::open(&path).await.expect("open");
+    for (number, damage) in SPACE_DAMAGES.into_iter().enumerate() {
+        let (store, queue) = sqlite.both(&namespace(&format!("shop-{number}"))).expect("both");
+        let run = async |sql: String| {
+            let url = format!("sqlite:{}", path.display());
+            let mut connection = SqliteConnection::connect(&url).await.expect("a plain connection");
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("an update");
+            assert_eq!(done.rows_affected(), 1);
+        };
+        let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
+        starts_anew(store, queue, &damage.replace("{ns}", &space).replace("{short}", "x'07'"), run).await;
     }
 }

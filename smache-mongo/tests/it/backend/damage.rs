@@ -1,9 +1,9 @@
 //! Documents that somebody has damaged: they stop nothing but what is about them alone.
 
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{Abort, Backend, EntryId, ErrorKind};
+use smache_core::{Abort, Backend, Commit, CommitOutcome, EntryId, ErrorKind, Invalidation, Lane, NewJob, Reserve};
 
-use super::support::{Own, begin, compute, direct, fresh, id, look, namespace};
+use super::support::{Own, begin, change, compute, direct, fresh, id, lead, look, namespace, stale, users};
 
 /// Changes the document of an entry.
 async fn damage(own: &Own, id: EntryId, update: Document) {
@@ -58,4 +58,88 @@ async fn damaged_runs_do_not_stop_upkeep() {
     assert_eq!(queue.counts().await.expect("counts").recompute, 4, "the walk came to all");
     let abort = Abort { id: id(3), token: runs[2].token, failure: None, delay: std::time::Duration::ZERO };
     assert!(!store.abort(abort).await.expect("abort"), "its run is over");
+}
+
+/// Whatever of a job is damaged: its entry is computed, and so are the others.
+#[tokio::test]
+async fn entry_of_a_damaged_job_gets_another_one() {
+    let damages = [
+        doc! { "$set": { "job": "x" } },
+        doc! { "$set": { "job.s": 9_i64 } },
+        doc! { "$unset": { "job.s": "" } },
+        doc! { "$set": { "job.l": "urgent" } },
+        doc! { "$set": { "job.p": "urgent" } },
+        doc! { "$set": { "job.at": "soon" } },
+        doc! { "$set": { "job.errors": "many" } },
+        doc! { "$unset": { "job.n": "" } },
+    ];
+    for update in damages {
+        let own = Own::new().await;
+        let (store, queue) = own.mongo.both(&namespace("shop")).expect("both");
+        for number in [1, 2] {
+            compute(&*store, id(number), "one", &[direct("a")]).await;
+        }
+        store.invalidate(change("a")).await.expect("invalidate");
+        damage(&own, id(1), update.clone()).await;
+        // The reconciler asks for it.
+        let net = |number| NewJob { revive: false, ..NewJob::now(id(number), Lane::Recompute) };
+        queue.enqueue(&[net(1), net(2)]).await.expect("enqueue");
+        let mut taken = Vec::new();
+        while taken.len() < 2 {
+            let reserve = Reserve::new(Lane::Recompute, 10, super::support::LONG);
+            let jobs = queue.reserve(reserve).await.expect("reserve").jobs;
+            assert!(!jobs.is_empty(), "{update}: {taken:?}");
+            taken.extend(jobs.iter().map(|job| job.id));
+        }
+        taken.sort();
+        assert_eq!(taken, [id(1), id(2)], "{update}");
+    }
+}
+
+/// What a namespace itself keeps: what is of it is stale once, and then all is as before.
+#[tokio::test]
+async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
+    let damages = [
+        doc! { "$set": { "epoch": "none" } },
+        doc! { "$set": { "clock": "late" } },
+        doc! { "$unset": { "floor": "" } },
+        doc! { "$set": { "rev": "two" } },
+        doc! { "$set": { "sources": 7 } },
+        doc! { "$set": { "sources.0.epoch": "none" } },
+        doc! { "$set": { "positions.0.order": 7 } },
+        doc! { "$set": { "feeds.0.fence": "first" } },
+    ];
+    for update in damages {
+        let own = Own::new().await;
+        let (store, queue) = own.mongo.both(&namespace("shop")).expect("both");
+        let leader = lead(&*store).await;
+        let step = |step| Invalidation { step: Some(step), ..change("b") };
+        store.invalidate(step(leader.step(&*store, 2).await)).await.expect("a step");
+        let commit = async |run: &super::support::Run| {
+            let value = Commit { epochs: run.begun.vouch.epochs([&users()]), ..run.value("value", &[direct("a")]) };
+            store.commit(value).await.expect("commit")
+        };
+        let first = begin(&*store, id(1)).await;
+        assert!(matches!(commit(&first).await, CommitOutcome::Fresh { .. }));
+        assert_eq!(look(&*store, id(1)).await, fresh("value"));
+        let before = begin(&*store, id(1)).await;
+        store.invalidate(change("a")).await.expect("invalidate");
+        own.raw("smache_state")
+            .update_one(doc! { "rev": { "$exists": true } }, update.clone())
+            .await
+            .expect("an update");
+
+        assert_eq!(look(&*store, id(1)).await, stale("value"), "{update}");
+        while store.maintain(100).await.expect("maintain").more {}
+        assert!(!matches!(commit(&before).await, CommitOutcome::Fresh { .. }), "{update}");
+        let next = leader.again(&*store).await;
+        store.invalidate(step(next.step(&*store, 3).await)).await.expect("the feed goes on");
+        while store.maintain(100).await.expect("maintain").more {}
+        assert_eq!(queue.counts().await.expect("counts").recompute, 1, "{update}");
+        let run = begin(&*store, id(1)).await;
+        assert!(matches!(commit(&run).await, CommitOutcome::Fresh { .. }), "{update}");
+        assert_eq!(look(&*store, id(1)).await, fresh("value"), "{update}");
+        store.invalidate(change("a")).await.expect("invalidate");
+        assert_eq!(look(&*store, id(1)).await, stale("value"), "{update}");
+    }
 }

@@ -181,6 +181,15 @@ fn feed() -> FeedId {
 }
 
 impl Leader {
+    /// The leader of after a while.
+    pub(crate) async fn again(&self, store: &dyn CacheStore) -> Self {
+        store.resign(&feed(), self.0).await.expect("resign");
+        let leadership = store.lead(&feed(), Token::random(), LONG).await.expect("lead");
+        let Leadership::Leader { fence } = leadership else { panic!("nobody else leads: {leadership:?}") };
+        assert_ne!(fence, self.0);
+        Self(fence)
+    }
+
     /// A step to a position, which arms and vouches.
     pub(crate) async fn step(&self, store: &dyn CacheStore, position: u8) -> FeedStep {
         let incarnation = store.positions(&[]).await.expect("positions").incarnation;

@@ -1,6 +1,6 @@
 //! Upkeep.
 
-use smache_core::{EntryId, Maintained, Result};
+use smache_core::{EntryId, Epoch, Maintained, Result};
 use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, Step, changes::Marked};
@@ -12,6 +12,9 @@ const REAP_AFTER: i64 = 1_000;
 /// Upkeep of a piece larger than this would keep the file locked for too long.
 const MOST: usize = 1_000;
 
+const HEAL_EPOCH: &str = "UPDATE smache_namespaces SET epoch = $2 WHERE ns = $1 AND length(epoch) <> 16";
+const HEAL_SOURCES: &str = "DELETE FROM smache_sources WHERE ns = $1 \
+     AND (length(epoch) <> 16 OR length(CAST(name AS BLOB)) NOT BETWEEN 1 AND 128)";
 const EXPIRED: &str = "SELECT e.id FROM smache_entries e WHERE e.ns = $1 AND e.expires <= $2 AND NOT EXISTS (\
      SELECT 1 FROM smache_runs r WHERE r.ns = e.ns AND r.id = e.id AND r.until > $2) ORDER BY e.expires LIMIT $3";
 const LAPSED: &str = "SELECT id FROM smache_runs WHERE ns = $1 AND until < $2 LIMIT $3";
@@ -29,6 +32,7 @@ impl SqliteStore {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
         let mut done = Maintained::default();
+        step.heal().await?;
         step.expire(limit, writes_jobs, &mut done).await?;
         step.reap(limit, writes_jobs, &mut done).await?;
         step.trim(limit, &mut done).await?;
@@ -44,6 +48,18 @@ impl Step<'_> {
             EntryId::from_slice(&row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default())
         };
         rows.iter().map(one).collect()
+    }
+
+    /// An epoch that cannot be read starts anew. A source that has none is attached or led again, with another one.
+    async fn heal(&mut self) -> Result<()> {
+        let ns = self.ns;
+        let epoch = Epoch::random().as_bytes().to_vec();
+        let epochs = self.execute(HEAL_EPOCH, |query| query.bind(ns).bind(epoch)).await?;
+        if epochs + self.execute(HEAL_SOURCES, |query| query.bind(ns)).await? > 0 {
+            self.sweep_from(Some(Vec::new())).await?;
+            self.sweep = Some(Vec::new());
+        }
+        Ok(())
     }
 
     async fn expire(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {

@@ -1,0 +1,52 @@
+//! What of the document of a namespace cannot be read: it vouches for nothing, and upkeep writes it anew.
+
+use mongodb::bson::{Bson, doc};
+use smache_core::{Epoch, Result};
+
+use crate::{
+    expression::now,
+    keys::Keys,
+    link::Link,
+    space::{Change, Sweep, change},
+};
+
+/// How much of the document of a namespace cannot be read. What is left out vouches for nothing; upkeep writes it anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Damage {
+    None,
+    /// Of some sources, positions or leaders.
+    Parts,
+    /// The clock, so that nothing compares with what was counted before.
+    Clock,
+}
+
+/// Writes anew what of a namespace cannot be read. What is of it starts a new epoch.
+pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()> {
+    const STEP: &str = "maintain";
+    tracing::warn!(namespace = %keys.name, ?damage, "what vouches cannot be read: it starts a new epoch");
+    let number = |field: &str, otherwise: Bson| -> Bson {
+        doc! { "$cond": [{ "$in": [{ "$type": field }, ["int", "long"]] }, field, otherwise] }.into()
+    };
+    // In microseconds, as where it begins.
+    let at_the_time = Bson::from(doc! { "$multiply": [now(), 1_000_i64] });
+    let list = |field: &str| doc! { "$cond": [{ "$isArray": field }, field, []] };
+    let whole = vec![
+        doc! { "$set": {
+            "clock": number("$clock", at_the_time),
+            "rev": number("$rev", 0_i64.into()),
+            "sources": list("$sources"), "positions": list("$positions"), "feeds": list("$feeds"),
+        } },
+        doc! { "$set": { "floor": number("$floor", "$clock".into()) } },
+    ];
+    let filter = doc! { "_id": keys.space() };
+    link.run(STEP, async { link.state.update_one(filter, whole).await }).await?;
+    change(link, keys, STEP, |space| {
+        if damage == Damage::Clock {
+            space.epoch = Epoch::random();
+        }
+        space.sweep = Sweep::anew();
+        Ok(Change::Write { ticks: false, answer: () })
+    })
+    .await
+    .map(drop)
+}
