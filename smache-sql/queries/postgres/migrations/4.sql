@@ -15,3 +15,9 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
+
+-- Takes the version of a value and how many changes are told.
+DROP FUNCTION IF EXISTS smache_commit(
+    text, bytea, bytea, bigint, text, bytea, bytea, bytea, bytea, bytea, bytea[], bigint[], bigint, bigint, boolean, boolean,
+    bigint, boolean
+);
