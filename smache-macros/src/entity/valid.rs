@@ -39,7 +39,7 @@ pub(crate) fn check<'a>(input: &'a Input<'_>, errors: &mut Errors) -> Option<Ent
     }
     for second in ids {
         errors
-            .at(&second.options.id, "an entity has one id: put the fields into a struct, or keep one `#[entity(id)]`");
+            .at(&second.options.id, "an entity has one id: put the fields into a struct and keep that, as in `#[entity(id)] #[serde(flatten)] key: Key`");
     }
     tokens(input, errors);
     indexes(input, errors);

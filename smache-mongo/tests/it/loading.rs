@@ -8,7 +8,8 @@ use mongodb::{
     event::{EventHandler, command::CommandEvent},
     options::{ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria},
 };
-use smache_core::{DataSource, ErrorKind, Image};
+use serde::{Deserialize, Serialize};
+use smache_core::{DataSource, EntityType, ErrorKind, Image};
 use smache_mongo::MongoSource;
 use smache_testkit::servers::shared_mongo_uri;
 
@@ -56,6 +57,53 @@ async fn a_collection_that_does_not_exist_is_empty() {
     let world = World::shared().await;
     assert_eq!(names(&world.source().load(&[key(1_i64)]).await.expect("a load")), [None]);
     assert!(world.source().list().await.expect("a listing").is_empty());
+}
+
+/// Of fields, which the server compares in their order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct PriceKey {
+    product: i64,
+    currency: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Price {
+    #[serde(rename = "_id")]
+    key: PriceKey,
+    cents: i64,
+}
+
+impl EntityType for Price {
+    type Id = PriceKey;
+    const SOURCE: &'static str = "prices";
+
+    fn id(&self) -> &PriceKey {
+        &self.key
+    }
+}
+
+#[tokio::test]
+async fn the_id_may_be_a_document_of_fields() {
+    let world = World::shared().await;
+    let prices = world.documents("prices");
+    let source = MongoSource::<Price>::new(&prices);
+    let id = |product, currency: &str| PriceKey { product, currency: currency.to_owned() };
+    let (feed, topic) = source.feed().expect("a feed");
+    let mut stream = feed.open(&[topic], smache_core::Start::Now).await.expect("an open feed");
+    let stored = doc! { "_id": { "product": 1_i64, "currency": "EUR" }, "cents": 100_i64 };
+    prices.insert_one(stored).await.expect("an insert");
+    let keys = [id(1, "USD"), id(1, "EUR")].map(key);
+    let loaded = source.load(&keys).await.expect("a load");
+    assert!(loaded[0].is_none(), "another currency");
+    let price = loaded[1].as_ref().expect("it is there").get::<Price>().expect("a price");
+    assert_eq!(*price, Price { key: id(1, "EUR"), cents: 100 });
+    loop {
+        let batch = stream.next().await.expect("a batch");
+        if let Some(change) = batch.changes.first() {
+            assert_eq!(change.key, keys[1]);
+            break;
+        }
+    }
 }
 
 #[tokio::test]

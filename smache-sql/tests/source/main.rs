@@ -3,6 +3,7 @@
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
 
 mod changes;
+mod composite;
 mod digits;
 mod doctor;
 mod emptied;
