@@ -29,7 +29,7 @@ impl RedisStore {
             done.marked += reply.number()?;
             done.more = reply.number()? == 1;
             let mut overdue = Vec::new();
-            let mut marks = reply.list()?.into_iter();
+            let mut marks = reply.list()?;
             while let Some(mark) = marks.next() {
                 let mark = crate::reply::bytes(mark).ok_or_else(|| unexpected("maintain"))?;
                 let deadline = marks.next().and_then(crate::reply::bytes).ok_or_else(|| unexpected("maintain"))?;
