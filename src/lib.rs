@@ -8,9 +8,9 @@ pub use smache_core::{
     Counters, Cx, DeadJob, Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType,
     EntryId, Error, ErrorKind, Examination, Failure, Field, Fields, Freshness, FunctionAudit, Graph, GraphEdge,
     GraphNode, Guarantee, Impact, ImpactOn, Index, Intent, IntentBuilder, IntoIds, NodeKind, NodeState, Predicate,
-    Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId, State, Stats, StoreFailure, Strictness,
-    Timestamp, Uncommitted, Verified, Why, WhyDependsOn, WhyState, WhyStored, Within, Worker, WorkerBuilder, note_read,
-    on, tag,
+    Program, Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId, State, Stats, StoreFailure,
+    Strictness, Timestamp, Uncommitted, Verified, Why, WhyDependsOn, WhyState, WhyStored, Within, Worker,
+    WorkerBuilder, note_read, on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};

@@ -57,13 +57,14 @@ pub use self::{
     store::{
         ATTACHED_LEASE, Abort, Attempt, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants,
         Epochs, FeedStep, Freshness, InvalidateWithin, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-        Maintained, Overtaken, Page, Position, Positions, Record, RunFailure, Scanned, SourceVouch, Staleness,
-        StoreStats, StoredEntry, Traced, Vouch, Wait, WaitingRun, WithinOutcome, WriterTransaction,
+        Maintained, Overtaken, Page, Position, Positions, ProgramStep, Programs, Record, RegisteredProgram,
+        Registration, RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait,
+        WaitingRun, WithinOutcome, WriterTransaction,
     },
     system::{
         Audit, Builder, Cause, Counters, DeadJob, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactOn, Intent,
-        IntentBuilder, Smache, Stats, StoreFailure, Strictness, Uncommitted, Verified, Why, WhyDependsOn, WhyState,
-        WhyStored, Within, note_read,
+        IntentBuilder, Program, Smache, Stats, StoreFailure, Strictness, Uncommitted, Verified, Why, WhyDependsOn,
+        WhyState, WhyStored, Within, note_read,
     },
     time::{Clock, ManualClock, SystemClock, Timestamp},
     worker::{Worker, WorkerBuilder},

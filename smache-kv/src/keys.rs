@@ -38,6 +38,8 @@ pub(crate) enum Role {
     Position = b'p',
     /// By feed.
     Leader = b'l',
+    /// By program.
+    Program = b'o',
     /// `N`, by dependency.
     Changed = b'n',
     /// The same by clock and dependency.

@@ -1,7 +1,7 @@
 //! How a namespace, its entries and their dependencies are called in the collections.
 
 use mongodb::bson::{Binary, Bson, doc, spec::BinarySubtype};
-use smache_core::{Dependency, EntryId, Error, ErrorKind, Namespace, Result};
+use smache_core::{Dependency, EntryId, Error, ErrorKind, Namespace, Result, Token};
 
 /// The namespace as a prefix of eight bytes.
 const PREFIX: usize = 8;
@@ -53,6 +53,16 @@ impl Keys {
     /// The id of the document of an entry.
     pub(crate) fn entry(&self, id: &EntryId) -> Bson {
         self.prefixed(&[id.as_bytes()])
+    }
+
+    /// The id of the document of a program, and what the ids of all programs of the namespace begin with. The number has
+    /// one length, so that no namespace is within another one.
+    pub(crate) fn program(&self, id: &Token) -> String {
+        format!("{}{id}", self.programs())
+    }
+
+    pub(crate) fn programs(&self) -> String {
+        format!("program:{:016x}:", self.number)
     }
 
     /// What documents of entries have in their index of dependencies.

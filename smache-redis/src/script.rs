@@ -46,6 +46,7 @@ scripts! {
     LEAD = "lead" ["lead.lua"],
     RESIGN = "resign" ["resign.lua"],
     RESTART = "restart" ["records.lua" "feeds.lua" "restart.lua"],
+    PROGRAMS = "programs" ["programs.lua"],
     MAINTAIN = "maintain" ["records.lua" "maintain.lua"],
     STALE = "stale" ["stale.lua"],
     ENQUEUE = "enqueue" ["queue.lua" "enqueue.lua"],

@@ -11,7 +11,8 @@ macro_rules! cache_store {
             use smache_core::{
                 Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch,
                 Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained,
-                Page, Positions, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+                Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced,
+                Wait,
             };
 
             impl $store {
@@ -84,6 +85,10 @@ macro_rules! cache_store {
 
                 async fn restart(&self, step: FeedStep) -> Result<()> {
                     self.restart_sources(&step).await
+                }
+
+                async fn programs(&self, step: ProgramStep) -> Result<Programs> {
+                    self.step_of_programs(&step).await
                 }
 
                 async fn maintain(&self, limit: usize) -> Result<Maintained> {

@@ -82,6 +82,7 @@ mod job;
 mod page;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod programs;
 mod record;
 pub mod source;
 #[cfg(feature = "sqlite")]

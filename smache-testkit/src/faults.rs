@@ -1,7 +1,7 @@
 //! A backend that fails on demand, and counts: what an application, or the engine, does about failures can be tested.
 //!
 //! ```
-//! use smache_core::{Backend, Namespace};
+//! use smache_core::{ProgramStep, Programs, Backend, Namespace};
 //! use smache_memory::Memory;
 //! use smache_testkit::faults::{Fault, Faulty};
 //!
@@ -34,8 +34,8 @@ use smache_core::{
     Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued, EntryId,
     Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, Incarnation, Invalidated, Invalidation,
     JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page,
-    Positions, Record, Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId, StoreStats, Token, Traced,
-    Wait,
+    Positions, ProgramStep, Programs, Record, Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId,
+    StoreStats, Token, Traced, Wait,
 };
 
 /// How a step fails.
@@ -240,6 +240,10 @@ impl CacheStore for FaultyStore {
 
     async fn restart(&self, step: FeedStep) -> Result<()> {
         self.faults.around("restart", self.store.restart(step)).await
+    }
+
+    async fn programs(&self, step: ProgramStep) -> Result<Programs> {
+        self.faults.around("programs", self.store.programs(step)).await
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {

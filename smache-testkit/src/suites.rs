@@ -76,6 +76,12 @@ macro_rules! store_suite {
                 old_epoch_entries_are_marked,
                 stale_entries_are_listed,
             ],
+            store::programs: [
+                registered_programs_are_listed,
+                newest_lease_of_a_program_counts,
+                living_program_is_not_removed,
+                programs_that_register_at_once_are_all_there,
+            ],
             store::races: [
                 one_of_many_runs_begins,
                 one_of_many_takes_a_lapsed_lease,

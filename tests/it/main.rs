@@ -51,6 +51,7 @@ mod own_writes;
 mod panics;
 mod parameters;
 mod probe;
+mod programs;
 mod results;
 mod retries;
 mod shapes;

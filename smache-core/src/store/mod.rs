@@ -5,6 +5,7 @@
 
 mod attempt;
 mod feed;
+mod program;
 mod record;
 mod request;
 mod vouch;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 pub use self::{
     attempt::Attempt,
     feed::{FeedStep, Leadership, Position, Positions},
+    program::{ProgramStep, Programs, RegisteredProgram, Registration},
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
         Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependants, Invalidated, Invalidation, JobWrites,
@@ -200,6 +202,21 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST make every value that depends on the sources stale, and only those `restart_makes_the_source_stale`
     /// - MUST leave the sources unvouched until they are armed `restarted_source_vouches_after_it_is_armed`
     async fn restart(&self, step: FeedStep) -> Result<()>;
+
+    /// A step on the register of programs: adds or renews one, removes some that have ended, and answers all that are left.
+    /// It may take several steps on the store; what it answers is read after what it writes.
+    ///
+    /// The register tells workers which jobs to leave to other programs, and upkeep which entries no program has a function
+    /// for. It is no more durable than the entries: a store that lost it is told again by every program that is alive.
+    ///
+    /// # Contract
+    /// - MUST list a program with its notes until it is removed, also when its lease has ended, and say whether it was
+    ///   there before the step `registered_programs_are_listed`
+    /// - MUST count the lease from now by its own clock, and let the newest one overwrite, be it shorter
+    ///   `newest_lease_of_a_program_counts`
+    /// - MUST NOT remove a program whose lease still holds `living_program_is_not_removed`
+    /// - MUST lose none of the programs that register at the same time `programs_that_register_at_once_are_all_there`
+    async fn programs(&self, step: ProgramStep) -> Result<Programs>;
 
     /// One bounded piece of upkeep: removes expired entries with their edges, reaps lapsed runs, trims the clocks of
     /// old invalidations, redoes invalidations whose author died, and marks the entries of old epochs stale.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Counters, Smache, call_key};
+use super::{Counters, Smache, call_key, programs::is_parked};
 use crate::{Call, Computed, EntryId, JobCounts, JobState, Record, Result, StoreStats, Timestamp};
 
 /// Numbers of the namespace and of this process.
@@ -17,7 +17,7 @@ pub struct Stats {
     pub process: Counters,
 }
 
-/// A job that failed for the last time.
+/// A job that failed for the last time, or one that is parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadJob {
@@ -25,7 +25,7 @@ pub struct DeadJob {
     pub id: EntryId,
     /// The call, readable: `greeting@1("anna")`.
     pub call: String,
-    /// The last error.
+    /// The last error, or why it is parked.
     pub error: String,
     /// When it was buried.
     pub at: Timestamp,
@@ -65,6 +65,19 @@ impl Smache {
     /// # Errors
     /// The store's and the queue's errors.
     pub async fn dead_jobs(&self, limit: usize) -> Result<Vec<DeadJob>> {
+        self.buried_jobs(limit, false).await
+    }
+
+    /// The jobs that wait for a program with their function, at most `limit`: none that is alive has it. They return by
+    /// themselves when one works that has it; [`forget`](Self::forget) removes them with what is stored.
+    ///
+    /// # Errors
+    /// The store's and the queue's errors.
+    pub async fn parked_jobs(&self, limit: usize) -> Result<Vec<DeadJob>> {
+        self.buried_jobs(limit, true).await
+    }
+
+    async fn buried_jobs(&self, limit: usize, parked: bool) -> Result<Vec<DeadJob>> {
         let mut dead = Vec::new();
         if limit == 0 {
             return Ok(dead);
@@ -73,7 +86,7 @@ impl Smache {
         loop {
             let list = self.inner.queue.list(JobState::Buried, cursor, limit.clamp(1, 500));
             let page = self.inner.timed("list", list).await?;
-            for job in page.jobs {
+            for job in page.jobs.into_iter().filter(|job| is_parked(job) == parked) {
                 let record = self.inspect(&job.id).await?;
                 let call = record.map_or_else(
                     || format!("the entry {}", job.id),

@@ -53,6 +53,16 @@ impl Count {
         CountedWork { work: Box::pin(work), _counted: self.one() }
     }
 
+    fn is_some(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    /// Until there are some, or none.
+    pub(crate) async fn some(&self, some: bool) {
+        // The sender lives as long as this.
+        drop(self.0.subscribe().wait_for(|count| (*count > 0) == some).await);
+    }
+
     async fn none_left(&self) {
         // The sender lives as long as this.
         drop(self.0.subscribe().wait_for(|count| *count == 0).await);
@@ -100,6 +110,10 @@ impl Background {
     /// Counts something that holds the system for a moment.
     pub(crate) fn hold(&self) -> Counted {
         self.tasks.one()
+    }
+
+    pub(crate) fn has_workers(&self) -> bool {
+        self.workers.is_some()
     }
 
     /// The tasks of workers.

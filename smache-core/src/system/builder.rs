@@ -4,7 +4,7 @@ use std::{any::TypeId, collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::Du
 
 use tokio::sync::watch;
 
-use super::{Function, Inner, Registry, Routes, Settings, Smache, Strictness, Tasks, feed, upkeep};
+use super::{Function, Inner, Registry, Routes, Settings, Smache, Strictness, Tasks, feed, programs, upkeep};
 use crate::{
     Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId,
     cx::States,
@@ -63,6 +63,7 @@ pub struct Builder {
     settings: Settings,
     feeds: bool,
     upkeep: bool,
+    program: Option<String>,
 }
 
 impl Builder {
@@ -87,12 +88,14 @@ impl Builder {
                 max_value_bytes: 16 << 20,
                 max_dependencies: 10_000,
                 codec: Codec::default(),
+                forget_after: Duration::from_secs(7 * 86_400),
                 store_failure: StoreFailure::default(),
                 strictness: Strictness::default(),
                 outages: None,
             },
             feeds: true,
             upkeep: true,
+            program: None,
         }
     }
 
@@ -261,6 +264,21 @@ impl Builder {
         self
     }
 
+    /// What this program is called in the register of programs ([`Smache::programs`]) and in errors. The name of its
+    /// executable with the number of its process by default.
+    pub fn program(mut self, name: impl Into<String>) -> Self {
+        self.program = Some(name.into());
+        self
+    }
+
+    /// How long what is stored of a function stays when no program has it any more, for one that comes back: after a
+    /// deploy that is rolled back it goes on with what it had. 7 days by default. The setting of the process that does the
+    /// upkeep counts. [`Smache::forget`] removes it at once.
+    pub fn forget_after(mut self, time: Duration) -> Self {
+        self.settings.forget_after = time;
+        self
+    }
+
     /// Checks the description, connects the parts and starts the feeds.
     ///
     /// Returns when every source is vouched for, by this process or by another one that leads its feed.
@@ -310,12 +328,17 @@ impl Builder {
             life: Default::default(),
             outages: Default::default(),
             revivals: Default::default(),
+            programs: programs::Register::of(self.program),
             asked: Default::default(),
             owed: Default::default(),
         });
         inner.check_indexes().await?;
         inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
         inner.keep_attached().await?;
+        // Before anything works: no other program takes its functions for unknown ones.
+        if let Err(error) = inner.register().await {
+            tracing::warn!(error = %error.report(), "the program is not in the register yet, and tries again");
+        }
         let (stop, stopping) = watch::channel(false);
         let (mut handles, mut feeds) = (Vec::new(), Vec::new());
         if self.feeds {
@@ -324,6 +347,7 @@ impl Builder {
                 feeds.push(feed);
             }
         }
+        handles.push(inner.background.spawn(programs::keep(Arc::downgrade(&inner), stopping.clone())));
         if self.upkeep {
             handles.push(inner.background.spawn(upkeep::run(Arc::downgrade(&inner), stopping)));
         }
@@ -375,6 +399,7 @@ fn check_bounds(settings: &Settings) -> Result<()> {
         ("between_probes", settings.between_probes),
         ("run_lease", settings.run_lease),
         ("feed_lease", settings.feed_lease),
+        ("forget_after", settings.forget_after),
     ];
     let sizes = [
         ("max_argument_bytes", settings.max_argument_bytes),

@@ -58,6 +58,8 @@ counters! {
     undecodable,
     /// Jobs that were left to other programs, since this one does not know their function.
     unknown_jobs,
+    /// Jobs that were parked, since no program that is alive has their function.
+    parked_jobs,
     /// Changes that were handed to the store, by feeds and by the application.
     changes,
     /// Changes of which it could not be told where their relations and predicates lead: they hit all that may be meant.

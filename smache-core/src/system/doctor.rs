@@ -59,6 +59,10 @@ impl Smache {
         if let Some(lookup) = &lookup {
             inner.examine_vouch(lookup, &mut parts);
         }
+        // A store or a queue that cannot be asked is a finding already.
+        if let Ok(findings) = inner.examine_programs().await {
+            parts[1].examination.findings.extend(findings);
+        }
         Diagnosis { parts }
     }
 }

@@ -19,6 +19,7 @@ impl Smache {
     /// The store's, the queue's and the feeds' errors. The errors of functions are recorded on their entries instead.
     pub async fn run_until_idle(&self) -> Result<u64> {
         let mut ran = 0;
+        self.inner.return_parked().await?;
         loop {
             for feed in self.tasks().feeds() {
                 catch_up(feed).await?;

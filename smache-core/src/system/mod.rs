@@ -22,6 +22,7 @@ mod intent;
 mod lease;
 mod meta;
 mod nest;
+mod programs;
 mod read;
 mod reconcile;
 mod registry;
@@ -53,6 +54,7 @@ pub use self::{
     doctor::{Diagnosis, DiagnosisPart},
     impact::{Impact, ImpactOn},
     intent::{Intent, IntentBuilder},
+    programs::Program,
     verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
     within::{Uncommitted, Within},
@@ -64,6 +66,7 @@ pub(crate) use self::{
     intent::overdue,
     meta::Meta,
     nest::{Kid, Nest},
+    programs::{Owner, Unknown},
     read::jittered,
     registry::{Function, NameHash, Registry},
     revival::{PERMANENT, VANISHED},
@@ -105,6 +108,7 @@ pub(crate) struct Inner {
     pub(crate) life: within::Life,
     pub(crate) outages: revival::Outages,
     pub(crate) revivals: revival::Revivals,
+    pub(crate) programs: programs::Register,
     asked: replaced::Asked,
     /// Entries whose jobs could not be enqueued.
     owed: Mutex<BTreeSet<crate::EntryId>>,
@@ -129,6 +133,8 @@ pub(crate) struct Settings {
     pub(crate) max_value_bytes: usize,
     pub(crate) max_dependencies: usize,
     pub(crate) codec: crate::Codec,
+    /// How long what is stored of a function stays when no program has it.
+    pub(crate) forget_after: Duration,
     pub(crate) store_failure: StoreFailure,
     pub(crate) strictness: Strictness,
     pub(crate) outages: Option<crate::computed::Outages>,

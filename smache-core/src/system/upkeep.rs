@@ -9,7 +9,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Inner, change::LONG, read::jittered, reconcile::Reconciler};
+use super::{Inner, change::LONG, programs::Collection, read::jittered, reconcile::Reconciler};
 use crate::{ATTACHED_LEASE, FeedId, Leadership, Result, Token, computed::panic_text, guard::panicked};
 
 /// Between two rounds.
@@ -25,6 +25,7 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
     let holder = Token::random();
     let mut fence = None;
     let mut reconciler = Reconciler::new();
+    let mut collection = Collection::default();
     let stopping = stop.clone();
     let Some(patience) = inner.upgrade().map(|inner| inner.settings.store_timeout) else { return };
     loop {
@@ -34,7 +35,8 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             match inner.timed("lead", inner.store.lead(&name, holder, LEASE)).await {
                 Ok(Leadership::Leader { fence: mine }) => {
                     fence = Some(mine);
-                    let round = AssertUnwindSafe(round(&inner, &mut reconciler, &stopping)).catch_unwind().await;
+                    let round = round(&inner, &mut reconciler, &mut collection, &stopping);
+                    let round = AssertUnwindSafe(round).catch_unwind().await;
                     let round = round.unwrap_or_else(|panic| Err(panicked("the upkeep", panic_text(panic.as_ref()))));
                     if let Err(error) = round {
                         tracing::warn!(error = %error.report(), "a round of upkeep failed; the next one tries again");
@@ -67,12 +69,17 @@ pub(crate) async fn run(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Until a round is to end and takes too long for it.
-async fn overdue(stop: &mut watch::Receiver<bool>, patience: Duration) {
+pub(super) async fn overdue(stop: &mut watch::Receiver<bool>, patience: Duration) {
     drop(stop.wait_for(|stop| *stop).await);
     tokio::time::sleep(patience).await;
 }
 
-async fn round(inner: &Arc<Inner>, reconciler: &mut Reconciler, stop: &watch::Receiver<bool>) -> Result<()> {
+async fn round(
+    inner: &Arc<Inner>,
+    reconciler: &mut Reconciler,
+    collection: &mut Collection,
+    stop: &watch::Receiver<bool>,
+) -> Result<()> {
     let began = Instant::now();
     let stopping = || *stop.borrow();
     let lookup = inner.timed("lookup", inner.store.lookup(&[])).await?;
@@ -84,7 +91,8 @@ async fn round(inner: &Arc<Inner>, reconciler: &mut Reconciler, stop: &watch::Re
     if stopping() {
         return Ok(());
     }
-    reconciler.round(inner, || !stopping() && began.elapsed() < LEASE / 2).await
+    reconciler.round(inner, || !stopping() && began.elapsed() < LEASE / 2).await?;
+    if stopping() { Ok(()) } else { inner.collect(collection).await }
 }
 
 impl Inner {

@@ -9,7 +9,7 @@ use super::Policy;
 use crate::{
     Error, ErrorKind, Job, JobEnd, Lane, Reserve, Result, Settlement,
     error::Verdict,
-    system::{Attempt, Inner, Mode, PERMANENT, Ran, Stored, VANISHED, attempt, count, jittered, overdue, stopped},
+    system::{Attempt, Inner, Mode, PERMANENT, Ran, Stored, Unknown, VANISHED, attempt, jittered, overdue, stopped},
 };
 
 /// How long a job of an unknown function is left to other programs.
@@ -34,12 +34,10 @@ pub(crate) async fn run(
         };
     }
     let Some(function) = inner.registry.by_key(job.id.function()) else {
-        count(&inner.tally.unknown_jobs);
-        tracing::warn!(
-            entry = %job.id,
-            "a job of a function, version or declaration that this program does not have is left to other programs"
-        );
-        return JobEnd::Release { delay: jittered(UNKNOWN) };
+        return match inner.judge_unknown(job.id) {
+            Unknown::Left => JobEnd::Release { delay: jittered(UNKNOWN) },
+            Unknown::Parked(error) => JobEnd::Bury { error },
+        };
     };
     if job.crashes >= policy.max_crashes && !doubtful {
         let error = format!("{VANISHED}`{}` vanished {} times in a row", function.name, job.crashes);

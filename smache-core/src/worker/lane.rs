@@ -16,8 +16,8 @@ use tokio::{
 
 use super::{Policy, Stop, job, job::UNKNOWN, settle::Settler, until};
 use crate::{
-    JobEnd, Lane, Reserve,
-    system::{Inner, jittered},
+    EntryId, JobEnd, Lane, Reserve,
+    system::{Inner, Owner, jittered},
 };
 
 /// How much later than others a program asks for jobs that has just got some that it cannot do.
@@ -92,11 +92,14 @@ impl LaneLoop {
             };
             let all_free = free.len();
             let got = jobs.len();
-            if jobs
-                .iter()
-                .any(|job| !job.id.is_announcement() && self.inner.registry.by_key(job.id.function()).is_none())
-            {
-                met_unknown = Some(Instant::now());
+            let unknown = |id: &EntryId| !id.is_announcement() && self.inner.registry.by_key(id.function()).is_none();
+            let unknown: Vec<EntryId> = jobs.iter().map(|job| job.id).filter(unknown).collect();
+            if !unknown.is_empty() {
+                self.inner.look_at_programs().await;
+                // Courtesy to the dead would cost every job of this program a pause.
+                if unknown.iter().any(|id| self.inner.programs.owner(id.function()) == Owner::Living) {
+                    met_unknown = Some(Instant::now());
+                }
             }
             // A step whose answer was lost may also be late, and reserve what nobody asks for again: it comes back after its
             // lease, as if its worker had crashed.

@@ -6,6 +6,7 @@ mod invalidate;
 mod listing;
 mod maintain;
 mod needs;
+mod programs;
 mod record;
 mod repair;
 mod runs;
@@ -16,8 +17,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
-    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record,
-    Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
+    ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use crate::space::Space;
@@ -98,6 +99,13 @@ impl CacheStore for KvStore {
 
     async fn restart(&self, feed: FeedStep) -> Result<()> {
         self.space.write(|step| Box::pin(step.restart(&feed))).await
+    }
+
+    async fn programs(&self, programs: ProgramStep) -> Result<Programs> {
+        if programs == ProgramStep::default() {
+            return self.space.read(|step| Box::pin(step.programs(&programs))).await;
+        }
+        self.space.write(|step| Box::pin(step.programs(&programs))).await
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {

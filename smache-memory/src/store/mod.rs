@@ -4,6 +4,7 @@ mod commit;
 mod feeds;
 mod invalidate;
 mod maintain;
+mod programs;
 mod sink;
 mod state;
 mod waits;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
     FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
-    Positions, Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced, Wait,
+    Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced, Wait,
 };
 
 use self::sink::JobSink;
@@ -123,6 +124,10 @@ impl CacheStore for MemoryStore {
 
     async fn restart(&self, step: FeedStep) -> Result<()> {
         self.space.step(|State { cache, incarnation, .. }, now| cache.restart(step, incarnation, now))?
+    }
+
+    async fn programs(&self, step: ProgramStep) -> Result<Programs> {
+        self.space.step(|state, now| state.cache.programs(step, now))
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {

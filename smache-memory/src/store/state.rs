@@ -7,7 +7,8 @@ use std::{
 
 use smache_core::{
     Begin, BeginOutcome, Begun, Dependants, Dependency, EntryId, Error, ErrorKind, FeedId, Incarnation, Lane, Page,
-    Position, Record, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp, Token, Via, Vouch,
+    Position, Record, RegisteredProgram, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp,
+    Token, Via, Vouch,
 };
 
 use super::{feeds::Leader, sink::JobSink, waits::Note};
@@ -22,6 +23,7 @@ pub(crate) struct Cache {
     /// The positions of `W`.
     pub(super) positions: HashMap<SourceId, Position>,
     pub(super) leaders: HashMap<FeedId, Leader>,
+    pub(super) programs: BTreeMap<Token, RegisteredProgram>,
     /// `K`.
     pub(super) clock: u64,
     /// Runs from before cannot be validated any more.
@@ -66,6 +68,7 @@ impl Cache {
             vouch: Arc::new(Vouch::new(smache_core::Epoch::random())),
             positions: HashMap::new(),
             leaders: HashMap::new(),
+            programs: BTreeMap::new(),
             clock: 0,
             floor: 0,
             changed: HashMap::new(),

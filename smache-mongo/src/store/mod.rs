@@ -6,6 +6,7 @@
 mod changes;
 mod commit;
 mod feeds;
+mod programs;
 mod read;
 mod runs;
 mod upkeep;
@@ -19,7 +20,8 @@ use async_trait::async_trait;
 use smache_core::{
     Abort, Begin, BeginOutcome, Bell, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Error,
     ErrorKind, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained,
-    Namespace, Page, Positions, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Namespace, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced,
+    Wait,
 };
 
 use crate::{examine::examine_backend, keys::Keys, link::Link};
@@ -126,6 +128,10 @@ impl CacheStore for MongoStore {
 
     async fn restart(&self, step: FeedStep) -> Result<()> {
         self.inner.restart_sources(&step).await
+    }
+
+    async fn programs(&self, step: ProgramStep) -> Result<Programs> {
+        self.inner.step_of_programs(&step).await
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {

@@ -4,6 +4,7 @@ mod feeds;
 mod invalidate;
 mod lookup;
 mod maintain;
+mod programs;
 mod record;
 mod runs;
 mod vouch;
@@ -14,8 +15,8 @@ use async_trait::async_trait;
 use redis::Value;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
-    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions, Record,
-    Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
+    ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use self::vouch::VouchCache;
@@ -117,6 +118,10 @@ impl CacheStore for RedisStore {
 
     async fn restart(&self, step: FeedStep) -> Result<()> {
         self.restart_sources(&step).await
+    }
+
+    async fn programs(&self, step: ProgramStep) -> Result<Programs> {
+        self.step_of_programs(&step).await
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {

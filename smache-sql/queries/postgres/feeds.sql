@@ -64,6 +64,27 @@ CREATE OR REPLACE FUNCTION smache_resign(p_name text, p_feed text, p_fence bigin
         WHERE n.name = p_name AND f.ns = n.ns AND f.name = p_feed AND f.fence = p_fence
 $$;
 
+-- The register of programs, in rows beside the leaders'. The first row of the answer has the time, and whether the program
+-- was there; each other one a program.
+CREATE OR REPLACE FUNCTION smache_programs(
+    p_name text, p_program text, p_notes bytea, p_lease bigint, p_remove text[]
+) RETURNS TABLE (at bigint, known bigint, program text, ends bigint, notes bytea) LANGUAGE plpgsql AS $$
+DECLARE
+    s smache_namespaces := smache_space(p_name, 0);
+    t bigint := smache_now();
+    was_there bigint := 0;
+BEGIN
+    IF p_program IS NOT NULL THEN
+        SELECT count(*) INTO was_there FROM smache_feeds f WHERE f.ns = s.ns AND f.name = p_program;
+        INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES (s.ns, p_program, p_notes, 0, t + p_lease)
+        ON CONFLICT (ns, name) DO UPDATE SET holder = excluded.holder, until = excluded.until;
+    END IF;
+    DELETE FROM smache_feeds f WHERE f.ns = s.ns AND f.name = ANY (p_remove) AND f.until <= t;
+    RETURN QUERY SELECT t, was_there, NULL::text, NULL::bigint, NULL::bytea
+        UNION ALL SELECT NULL::bigint, NULL::bigint, f.name, f.until, f.holder FROM smache_feeds f
+        WHERE f.ns = s.ns AND starts_with(f.name, 'smache:program:');
+END $$;
+
 -- Outcome as of an invalidation.
 CREATE OR REPLACE FUNCTION smache_restart(
     p_name text, p_feed text, p_fence bigint, p_leadership bigint, p_life text, p_sources text[], p_orders bytea[],

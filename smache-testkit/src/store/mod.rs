@@ -8,6 +8,7 @@ pub mod graph;
 pub mod invalidate;
 pub mod lookup;
 pub mod maintain;
+pub mod programs;
 pub mod races;
 pub mod random;
 pub mod removal;

@@ -1,6 +1,7 @@
 //! The store: one call of a function a step.
 
 mod feeds;
+mod programs;
 mod read;
 mod runs;
 

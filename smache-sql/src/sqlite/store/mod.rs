@@ -2,6 +2,7 @@
 
 mod changes;
 mod feeds;
+mod programs;
 mod read;
 mod runs;
 mod upkeep;

@@ -1,0 +1,71 @@
+//! What is left of functions that no living program has, for the doctor.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Functions, parked::is_parked};
+use crate::{
+    Dependency, Finding, FunctionKey, JobState, Page, ProgramStep, Result, Severity,
+    system::{Inner, call_key::describe},
+};
+
+/// How many pages of jobs are looked at, and how many jobs a page has.
+const PAGES: usize = 10;
+const STEP: usize = 500;
+/// How many functions are asked for entries.
+const MOST: usize = 20;
+
+impl Inner {
+    pub(in crate::system) async fn examine_programs(&self) -> Result<Vec<Finding>> {
+        let programs = self.programs_step(ProgramStep::default()).await?;
+        let functions = Functions::of(&programs);
+        let mut findings = Vec::new();
+        let parked = self.parked_by_function().await?;
+        for (function, &(jobs, id)) in &parked {
+            let name = match functions.0.get(function) {
+                Some(known) => known.name.clone(),
+                None => {
+                    let record = self.timed("inspect", self.store.inspect(&id)).await?;
+                    let described = record.map(|record| describe(&id, &record.call));
+                    described
+                        .map_or_else(|| function.to_string(), |call| call.split('(').next().unwrap_or("").to_owned())
+                }
+            };
+            let problem = format!("{jobs} jobs are parked: no program that is alive has the function `{name}`");
+            let fix = format!("start a program that has it, or remove what is left of it with `forget(\"{name}\")`");
+            findings.push(Finding::new(Severity::Warning, problem, fix));
+        }
+        let gone = functions.0.iter().filter(|(key, known)| known.until <= programs.now && !parked.contains_key(key));
+        for (key, known) in gone.take(MOST) {
+            let page = Page::first(1);
+            let left = self.timed("dependants", self.store.dependants(&Dependency::function(*key), page)).await?;
+            if !left.entries.is_empty() {
+                let (name, since) = (&known.name, programs.now.since(known.until));
+                let problem = format!(
+                    "no program has the function `{name}` any more, for {since:?}, and entries of it are stored"
+                );
+                let fix = format!("`forget(\"{name}\")` removes them at once, and upkeep when `forget_after` is over");
+                findings.push(Finding::new(Severity::Advice, problem, fix));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// How many parked jobs each function has, with one of them.
+    async fn parked_by_function(&self) -> Result<BTreeMap<FunctionKey, (u64, crate::EntryId)>> {
+        let mut parked = BTreeMap::new();
+        let mut cursor: Option<Bytes> = None;
+        for _ in 0..PAGES {
+            let page = self.timed("list", self.queue.list(JobState::Buried, cursor, STEP)).await?;
+            for job in page.jobs.iter().filter(|job| is_parked(job)) {
+                parked.entry(job.id.function()).or_insert((0, job.id)).0 += 1;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(parked)
+    }
+}

@@ -1,0 +1,275 @@
+//! Which programs are alive and what they know: courtesy among the living, and an end to what no program has any more.
+//!
+//! Every program says in the register of the store which functions it has, and for how long it is taken to be alive. A
+//! worker leaves a job of a function that it does not know to a living program, and waits for that one before it takes the
+//! next jobs if it has workers; a job that no living program knows is parked. Whatever is decided by an old look at the register is undone: parked jobs go back when a program with their
+//! function works, and a removed entry is computed by its next reader.
+
+mod collect;
+mod examine;
+mod forget;
+mod keep;
+mod parked;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+pub(crate) use self::parked::Unknown;
+pub(super) use self::{collect::Collection, keep::keep, parked::is_parked};
+use super::{Inner, Smache, registry::Registry};
+use crate::{FunctionKey, ProgramStep, Programs, Registration, Result, Timestamp, Token};
+
+/// How long a program is taken to be alive after it was last heard of, and how often it is heard of.
+const LEASE: Duration = Duration::from_secs(30);
+const PERIOD: Duration = Duration::from_secs(10);
+/// How long jobs wait for a program that has ended, or for programs to register that the register may have lost.
+const GRACE: Duration = Duration::from_secs(30);
+/// Between two looks at the register for the sake of unknown jobs.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many functions are remembered as told of in the log.
+const MOST_TOLD: usize = 10_000;
+
+/// A program in the register of its namespace: one life of one process that has built a system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Program {
+    /// What it is called: `Builder::program`, or the process.
+    pub name: String,
+    /// Whether it is alive, as far as the store knows.
+    pub alive: bool,
+    /// Until when it is taken to be alive, or when it has ended.
+    pub until: Timestamp,
+    /// Whether it had a worker when it was last heard of.
+    pub works: bool,
+    /// The functions that it has, as `greeting@1`.
+    pub functions: Vec<String>,
+}
+
+/// What a program says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Notes {
+    program: String,
+    works: bool,
+    /// The keys of its functions in hexadecimal digits, and their readable names.
+    functions: Vec<(String, String)>,
+}
+
+impl Notes {
+    fn read(notes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(notes).ok()
+    }
+
+    fn registration(&self, id: Token, lease: Duration) -> Registration {
+        let notes = serde_json::to_vec(self).expect("texts are JSON").into();
+        Registration { id, notes, lease }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = (FunctionKey, &str)> {
+        self.functions.iter().filter_map(|(key, name)| Some((parse(key)?, name.as_str())))
+    }
+}
+
+fn parse(digits: &str) -> Option<FunctionKey> {
+    let number = u64::from_str_radix(digits, 16).ok()?;
+    Some(FunctionKey::from_bytes(number.to_be_bytes()))
+}
+
+/// Whose a function is that this program does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A living program's that has a worker.
+    Living,
+    /// A living program's without a worker, or one of a program that may be back soon or may not have registered yet.
+    Expected,
+    /// No program's.
+    Nobody,
+}
+
+/// This program in the register, and what it has seen there.
+pub(crate) struct Register {
+    id: Token,
+    name: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    looked: Option<Instant>,
+    /// Since when this program has found itself in the register without a break.
+    whole_since: Option<Instant>,
+    seen: Option<Seen>,
+    told: HashSet<(FunctionKey, bool)>,
+}
+
+/// The functions of other programs, as of the last look.
+#[derive(Debug, Default)]
+struct Seen {
+    living: HashSet<FunctionKey>,
+    expected: HashSet<FunctionKey>,
+    /// Those of all programs in the register.
+    known: HashSet<FunctionKey>,
+    /// A living program that says what this release cannot read may have any function.
+    unreadable: bool,
+}
+
+/// What a program is called that has no name.
+fn process() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let program = path.file_stem().map_or_else(|| "a program".into(), |name| name.to_string_lossy().into_owned());
+    let host = std::env::var("HOSTNAME").map(|host| format!(" on {host}")).unwrap_or_default();
+    format!("{program} ({}{host})", std::process::id())
+}
+
+impl Register {
+    pub(super) fn of(name: Option<String>) -> Self {
+        Self { id: Token::random(), name: name.unwrap_or_else(process), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whole values only: right after a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notes(&self, registry: &Registry, works: bool) -> Notes {
+        let named = |function: &std::sync::Arc<super::Function>| {
+            (function.key.to_string(), format!("{}@{}", function.name, function.version))
+        };
+        Notes { program: self.name.clone(), works, functions: registry.iter().map(named).collect() }
+    }
+
+    /// Whether it is time to look at the register once more.
+    fn is_time_to_look(&self) -> bool {
+        let mut state = self.state();
+        let due = state.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        if due {
+            state.looked = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Remembers what the register says.
+    fn remember(&self, programs: &Programs) {
+        let mut seen = Seen::default();
+        for program in programs.programs.iter().filter(|program| program.id != self.id) {
+            let alive = program.until > programs.now;
+            let Some(notes) = Notes::read(&program.notes) else {
+                seen.unreadable |= alive;
+                continue;
+            };
+            let keys: Vec<FunctionKey> = notes.keys().map(|(key, _)| key).collect();
+            seen.known.extend(&keys);
+            if notes.works && alive {
+                seen.living.extend(&keys);
+            } else if alive || notes.works && program.until.after(GRACE) > programs.now {
+                seen.expected.extend(&keys);
+            }
+        }
+        let here = programs.programs.iter().any(|program| program.id == self.id);
+        let mut state = self.state();
+        state.whole_since = if here { state.whole_since.or_else(|| Some(Instant::now())) } else { None };
+        state.seen = Some(seen);
+    }
+
+    /// The register did not know this program any more: others may be missing still.
+    fn was_lost(&self) {
+        self.state().whole_since = Some(Instant::now());
+    }
+
+    /// Whose a function is, as of the last look.
+    pub(crate) fn owner(&self, function: FunctionKey) -> Owner {
+        let state = self.state();
+        let Some(seen) = &state.seen else { return Owner::Expected };
+        let settled = state.whole_since.is_some_and(|since| since.elapsed() >= GRACE);
+        if seen.living.contains(&function) {
+            Owner::Living
+        } else if seen.unreadable || !settled || seen.expected.contains(&function) {
+            Owner::Expected
+        } else {
+            Owner::Nobody
+        }
+    }
+
+    fn is_registered(&self, function: FunctionKey) -> bool {
+        self.state().seen.as_ref().is_none_or(|seen| seen.known.contains(&function))
+    }
+
+    /// Whether the log was not told yet of a function, or that its jobs are parked.
+    fn tells(&self, function: FunctionKey, parked: bool) -> bool {
+        let mut state = self.state();
+        state.told.len() < MOST_TOLD && state.told.insert((function, parked))
+    }
+}
+
+/// The functions in the register, by their keys.
+#[derive(Debug, Default)]
+struct Functions(HashMap<FunctionKey, Known>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    name: String,
+    /// The latest time until which a program with it is taken to be alive.
+    until: Timestamp,
+    program: String,
+}
+
+impl Functions {
+    fn of(programs: &Programs) -> Self {
+        let mut functions = HashMap::new();
+        for program in &programs.programs {
+            let Some(notes) = Notes::read(&program.notes) else { continue };
+            for (key, name) in notes.keys() {
+                let known = Known { name: name.to_owned(), until: program.until, program: notes.program.clone() };
+                let kept: &mut Known = functions.entry(key).or_insert_with(|| known.clone());
+                if kept.until < known.until {
+                    *kept = known;
+                }
+            }
+        }
+        Self(functions)
+    }
+}
+
+impl Inner {
+    /// A step on the register, and what this program remembers of it.
+    async fn programs_step(&self, step: ProgramStep) -> Result<Programs> {
+        let programs = self.timed("programs", self.store.programs(step)).await?;
+        self.programs.remember(&programs);
+        Ok(programs)
+    }
+
+    /// Looks at the register for the sake of unknown jobs, now and then.
+    pub(crate) async fn look_at_programs(&self) {
+        if !self.programs.is_time_to_look() {
+            return;
+        }
+        if let Err(error) = self.programs_step(ProgramStep::default()).await {
+            tracing::debug!(error = %error.report(), "the register of programs cannot be read now");
+        }
+    }
+}
+
+impl Smache {
+    /// The programs of the namespace: those that are alive, and those that have ended with functions that no other one has.
+    ///
+    /// # Errors
+    /// The store's errors.
+    pub async fn programs(&self) -> Result<Vec<Program>> {
+        let programs = self.inner.programs_step(ProgramStep::default()).await?;
+        let read = |program: &crate::RegisteredProgram| {
+            let notes = Notes::read(&program.notes)?;
+            let functions = notes.functions.into_iter().map(|(_, name)| name).collect();
+            let alive = program.until > programs.now;
+            Some(Program { name: notes.program, alive, until: program.until, works: notes.works, functions })
+        };
+        Ok(programs.programs.iter().filter_map(read).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
