@@ -118,7 +118,7 @@ impl Place {
 
     /// The place behind everything of a time, as a position to compare others with. No stream opens after it.
     pub(crate) fn end_of(time: ClusterTime, identity: &Identity) -> Position {
-        Position::new(identity.name(), &behind(time), Bytes::new())
+        Position::new(identity.name(), behind(time), Bytes::new())
     }
 
     /// What the server is from the next move on.

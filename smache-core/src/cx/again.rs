@@ -121,7 +121,7 @@ impl Tracked {
 
     /// Whether a change may turn out to be none: everything was read in a way that can be repeated, or by nested calls.
     pub(crate) fn may_be_repeated(&self) -> bool {
-        !self.tainted && !(self.again.of.is_empty() && self.kids.is_empty())
+        !(self.tainted || self.again.of.is_empty() && self.kids.is_empty())
     }
 
     /// What is to be read again where these dependencies changed; `None` where one of them stands for more than that.

@@ -71,10 +71,10 @@ impl Drop for Lease {
         // Without a runtime nobody can tell the store: the lease lapses by itself.
         self.inner.background.spawn_if_possible(async move {
             let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
-            if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await {
-                if let Some(left_out) = inner.swarms.not_given_back.warns() {
-                    tracing::warn!(error = %error.report(), left_out, "a dropped run ends with its lease: it could not be given back");
-                }
+            if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await
+                && let Some(left_out) = inner.swarms.not_given_back.warns()
+            {
+                tracing::warn!(error = %error.report(), left_out, "a dropped run ends with its lease: it could not be given back");
             }
         });
     }

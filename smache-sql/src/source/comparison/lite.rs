@@ -127,5 +127,6 @@ fn literal(text: &str) -> Option<String> {
 
 fn blob(text: &str) -> Option<String> {
     let digits = text.replace('-', "").to_ascii_lowercase();
-    (digits.len() % 2 == 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| format!("b{digits}"))
+    (digits.len().is_multiple_of(2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        .then(|| format!("b{digits}"))
 }
