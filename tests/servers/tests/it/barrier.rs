@@ -1,4 +1,4 @@
-//! Reading one's own write where another process leads the feed.
+//! Reading one's own write where another process leads the feed: behind a barrier, and right after an insert.
 
 use smache_server_tests::report;
 
@@ -24,4 +24,28 @@ pub(crate) async fn own_writes(world: World) {
 #[tokio::test]
 async fn readers_behind_a_barrier_read_their_own_writes() {
     own_writes(World::shared().await).await;
+}
+
+/// The feed tells of an insert while the function of its first reader runs, which has seen it.
+pub(crate) async fn first_reads(world: World) {
+    let feeder = world.node(&world.feeder()).await;
+    let reader = world.reader().await;
+    for id in 1..=20 {
+        world.insert(id, id).await;
+        let seen = reader.get(report(id, 150)).await.expect("a value");
+        assert_eq!((*seen, seen.is_fresh()), (id, true), "the first read after insert {id}");
+    }
+    reader.caught_up().await.expect("the feed is at the present");
+    for id in 1..=20 {
+        assert!(reader.is_fresh(report(id, 150)).await.expect("a look"), "the feed has told of insert {id} meanwhile");
+        assert_eq!(world.runs_of(id).await, 1);
+    }
+    assert!(reader.stats().await.expect("numbers").process.confirmed > 0, "the feed was never in time to be tested");
+    feeder.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_first_read_after_an_insert_is_fresh_and_stays_so() {
+    first_reads(World::shared().await).await;
 }

@@ -49,10 +49,12 @@ told_in! {
     documents_too_in_postgres: World::all_in(Postgres) =>
         killed_processes_lose_no_job_and_make_nothing_wrongly_fresh,
         a_leader_that_wakes_after_its_time_does_no_harm,
-        readers_behind_a_barrier_read_their_own_writes;
+        readers_behind_a_barrier_read_their_own_writes,
+        the_first_read_after_an_insert_is_fresh_and_stays_so;
     documents_too_in_one_file_of_sqlite: World::all_in(Sqlite) =>
         killed_processes_lose_no_job_and_make_nothing_wrongly_fresh,
         readers_behind_a_barrier_read_their_own_writes,
+        the_first_read_after_an_insert_is_fresh_and_stays_so,
         another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing;
 }
 
@@ -88,4 +90,8 @@ async fn processes_that_want_a_stale_value_fresh_compute_once(world: World) {
 
 async fn readers_behind_a_barrier_read_their_own_writes(world: World) {
     barrier::own_writes(world).await;
+}
+
+async fn the_first_read_after_an_insert_is_fresh_and_stays_so(world: World) {
+    barrier::first_reads(world).await;
 }
