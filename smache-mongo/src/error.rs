@@ -57,8 +57,9 @@ fn kind_of(kind: &Driver) -> ErrorKind {
             50 | 202 | 262 | 24 | 64 => ErrorKind::Timeout,
             // The host or the network: HostUnreachable, HostNotFound, NetworkTimeout, SocketException.
             6 | 7 | 89 | 9001
-            // The role: no primary, stepping down, shutting down, recovering, or no majority yet.
-            | 91 | 133 | 134 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436
+            // The role: no primary, stepping down, shutting down, recovering, or no majority yet. A set that has just begun has
+            // no key yet to sign its time: KeyNotFound.
+            | 211 | 91 | 133 | 134 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436
             // The cursor: not found (a restart), killed, interrupted, or to be opened again.
             | 43 | 175 | 234 | 237 | 11601
             // The routing of a sharded cluster: StaleShardVersion, StaleEpoch, StaleConfig.

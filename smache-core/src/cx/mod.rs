@@ -246,9 +246,9 @@ impl Cx {
         })
     }
 
-    /// Makes the result depend on something that it reads in a way of its own: a [`tag`], a [`Predicate`], an
-    /// entity ([`on::entity`](crate::on::entity)) or a whole source ([`on::all`](crate::on::all)). Before or after the read
-    /// is the same.
+    /// Makes the result depend on something that it reads in a way of its own: a [`tag`], a
+    /// [`Predicate`](crate::Predicate), an entity ([`on::entity`](crate::on::entity)) or a whole source
+    /// ([`on::all`](crate::on::all)). Before or after the read is the same.
     ///
     /// The read must see every change that was acknowledged before the run began: it goes to the primary.
     ///

@@ -2,8 +2,9 @@
 //!
 //! Every program says in the register of the store which functions it has, and for how long it is taken to be alive. A
 //! worker leaves a job of a function that it does not know to a living program, and waits for that one before it takes the
-//! next jobs if it has workers; a job that no living program knows is parked. Whatever is decided by an old look at the register is undone: parked jobs go back when a program with their
-//! function works, and a removed entry is computed by its next reader.
+//! next jobs if it has workers; a job that no living program knows is parked. Whatever is decided by an old look at the
+//! register is undone: parked jobs go back when a program with their function works, and a removed entry is computed by its
+//! next reader.
 
 mod collect;
 mod examine;
