@@ -12,6 +12,7 @@ mod url;
 
 mod apart;
 mod barrier;
+mod composite;
 mod connect;
 mod crashes;
 mod decimals;
