@@ -12,6 +12,11 @@ use crate::{
 
 const UNREADABLE: &str = "a job cannot be read: remove the row of `smache_jobs`";
 
+/// Warns of jobs that are of no entry: their entries get other ones from the reconciler.
+pub(crate) fn damaged_jobs(jobs: usize) {
+    tracing::warn!(jobs, "jobs whose ids cannot be read are removed");
+}
+
 /// How a job ended, as steps name it: 0 done, 1 released, 2 retried, 3 buried.
 pub(crate) struct End {
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only steps of PostgreSQL read it"))]

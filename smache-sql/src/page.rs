@@ -24,14 +24,15 @@ pub(crate) struct Listing<'a, R> {
 }
 
 impl<'a, R: Cells> Listing<'a, R> {
-    /// One row more than the page holds tells that there is another page.
+    /// One row more than the page holds tells that there is another page. A row whose id somebody has damaged is of no
+    /// entry, and left out.
     pub(crate) fn read(rows: &'a [R], limit: usize, database: &str) -> Result<Self> {
         let one = |row: &'a R| {
             let id = row.bytes(0).map_err(|error| failed(error, database))?;
             let id = id.ok_or_else(|| corrupt("a row of a table `smache_*` has no id: remove it"))?;
-            Ok((EntryId::from_slice(&id)?, row))
+            Ok(EntryId::from_slice(&id).ok().map(|id| (id, row)))
         };
-        let read: Vec<_> = rows.iter().take(limit).map(one).collect::<Result<_>>()?;
+        let read: Vec<_> = rows.iter().take(limit).filter_map(|row| one(row).transpose()).collect::<Result<_>>()?;
         let more = rows.len() > limit;
         let next = read.last().filter(|_| more).map(|(id, _)| Bytes::copy_from_slice(id.as_bytes()));
         Ok(Self { rows: read, next })

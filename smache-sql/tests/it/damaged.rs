@@ -153,12 +153,13 @@ async fn starts_anew(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, damag
     assert!(!fresh().await, "{damage}");
 }
 
-const SPACE_DAMAGES: [&str; 5] = [
+const SPACE_DAMAGES: [&str; 6] = [
     "UPDATE smache_namespaces SET epoch = {short} WHERE ns = {ns}",
     "UPDATE smache_sources SET epoch = {short} WHERE ns = {ns}",
     "UPDATE smache_sources SET name = '' WHERE ns = {ns}",
     "UPDATE smache_jobs SET state = 9 WHERE ns = {ns}",
     "UPDATE smache_jobs SET lane = -1 WHERE ns = {ns}",
+    "UPDATE smache_jobs SET id = {short} WHERE ns = {ns}",
 ];
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::link::{Link, Statement};
 use crate::{
     cells::{Cells, count, few, id_list, lane_number, millis},
     error::{failed, unexpected},
-    job::{End, counts, enqueued, found, listed, settled, state_number},
+    job::{End, counts, damaged_jobs, enqueued, found, listed, settled, state_number},
     page::after,
 };
 
@@ -24,6 +24,8 @@ const EXTEND: &str = concat!("SELECT smache_extend_jobs(", name!(), ", $2, $3, $
 const SETTLE: &str = concat!("SELECT smache_settle(", name!(), ", $2, $3, $4, $5, $6)");
 const REQUEUE: &str = concat!("SELECT smache_requeue(", name!(), ", $2)");
 const DISCARD: &str = concat!("SELECT smache_discard(", name!(), ", $2)");
+const DISCARD_UNREADABLE: &str =
+    "DELETE FROM smache_jobs j USING smache_namespaces n WHERE n.name = $1 AND j.ns = n.ns AND j.id = ANY ($2)";
 const COUNTS: &str = "SELECT j.state, j.lane, count(*) FROM smache_jobs j JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 GROUP BY j.state, j.lane";
 const LIST: &str = "SELECT j.id, j.at, j.error FROM smache_jobs j JOIN smache_namespaces n USING (ns) \
@@ -91,19 +93,28 @@ impl JobQueue for PostgresQueue {
         };
         let rows = self.link.step("reserve", RESERVE, bind).await?;
         let mut reservation = Reservation::default();
+        let mut unreadable = Vec::new();
         for row in &rows {
             let cell = |place| row.int(place).map_err(|error| self.broken(error));
             let bytes = |place| row.bytes(place).map_err(|error| self.broken(error));
             match bytes(0)? {
-                Some(id) => reservation.jobs.push(Job {
-                    id: EntryId::from_slice(&id)?,
-                    lane: reserve.lane,
-                    token: reserve.token,
-                    errors: few(cell(1)?.unwrap_or(0)),
-                    crashes: few(cell(2)?.unwrap_or(0)),
-                }),
+                Some(bytes) => match EntryId::from_slice(&bytes) {
+                    Ok(id) => reservation.jobs.push(Job {
+                        id,
+                        lane: reserve.lane,
+                        token: reserve.token,
+                        errors: few(cell(1)?.unwrap_or(0)),
+                        crashes: few(cell(2)?.unwrap_or(0)),
+                    }),
+                    Err(_) => unreadable.push(bytes),
+                },
                 None => reservation.next_due = cell(3)?.map(|due| Duration::from_millis(count(due))),
             }
+        }
+        if !unreadable.is_empty() {
+            damaged_jobs(unreadable.len());
+            let bind = |query: Statement| query.bind(self.name.clone()).bind(unreadable.clone());
+            self.link.step("discard", DISCARD_UNREADABLE, bind).await?;
         }
         Ok(reservation)
     }

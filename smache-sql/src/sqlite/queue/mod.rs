@@ -27,13 +27,14 @@ use super::{
 use crate::{
     cells::{Cells, count, few, lane_number, millis},
     error::unexpected,
-    job::{counts, found, listed, state_number},
+    job::{counts, damaged_jobs, found, listed, state_number},
     page::after,
 };
 
 const STATE: &str = "SELECT state FROM smache_jobs WHERE ns = $1 AND id = $2";
 const UNREADABLE: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND id = $2 \
      AND (state NOT IN (0, 1, 2) OR lane NOT IN (0, 1))";
+const DISCARD_UNREADABLE: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND id = $2";
 const PUT_BACK: &str = "UPDATE smache_jobs SET state = 0, at = $2, token = NULL, crashes = crashes + 1, \
      lane = min(lane, coalesce(again_lane, lane)), priority = min(priority, coalesce(again_priority, priority)), \
      again_at = NULL, again_lane = NULL, again_priority = NULL WHERE ns = $1 AND state = 1 AND at <= $2";
@@ -250,7 +251,7 @@ impl Step<'_> {
         if reserve.again {
             let bind = |query: Statement| query.bind(ns).bind(lane).bind(reserve.token.as_bytes().to_vec());
             for row in &self.rows(HELD, bind).await? {
-                jobs.push(self.take(reserve, row).await?);
+                jobs.extend(self.take(reserve, row).await?);
                 max = 0;
             }
         }
@@ -261,7 +262,7 @@ impl Step<'_> {
                 let bind = |query: Statement| query.bind(ns).bind(lane).bind(priority).bind(now).bind(left);
                 let due = self.rows(DUE, bind).await?;
                 for row in &due {
-                    jobs.push(self.take(reserve, row).await?);
+                    jobs.extend(self.take(reserve, row).await?);
                 }
             }
             soonest = self.number(SOONEST, lane, priority).await?.into_iter().chain(soonest).min();
@@ -270,16 +271,23 @@ impl Step<'_> {
         Ok(Reservation { jobs, next_due })
     }
 
-    async fn take(&mut self, reserve: &Reserve, row: &sqlx::sqlite::SqliteRow) -> Result<Job> {
+    /// A job for its worker. One whose id somebody has damaged is of no entry, and is removed: its entry gets another one.
+    async fn take(&mut self, reserve: &Reserve, row: &sqlx::sqlite::SqliteRow) -> Result<Option<Job>> {
         let cell = |place| row.int(place).map(|cell| few(cell.unwrap_or(0))).map_err(|error| self.failed(error));
-        let id = EntryId::from_slice(&row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default())?;
+        let bytes = row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
+        let Ok(id) = EntryId::from_slice(&bytes) else {
+            damaged_jobs(1);
+            let ns = self.ns;
+            self.execute(DISCARD_UNREADABLE, |query| query.bind(ns).bind(bytes.clone())).await?;
+            return Ok(None);
+        };
         let job = Job { id, lane: reserve.lane, token: reserve.token, errors: cell(1)?, crashes: cell(2)? };
         let (ns, until) = (self.ns, self.now + millis(reserve.lease));
         let bind = |query: Statement| {
             query.bind(ns).bind(id.as_bytes().to_vec()).bind(job.token.as_bytes().to_vec()).bind(until)
         };
         self.execute(RESERVE, bind).await?;
-        Ok(job)
+        Ok(Some(job))
     }
 }
 
