@@ -22,8 +22,8 @@ impl Cx {
     /// Loads an entity. That it does not exist is an answer that is tracked like any other.
     ///
     /// A change that the feed tells of while the function runs is no conflict if the entity is as it was loaded: the load has
-    /// seen it. What else of the entity a function reads, by a client of its own, it reads after this, or it says so by
-    /// [`depends_on`](Self::depends_on).
+    /// seen it. A function that also reads of the entity by a client of its own says so by
+    /// [`depends_on`](Self::depends_on): every change is a conflict then.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`] when its source is not registered; the source's own errors.
