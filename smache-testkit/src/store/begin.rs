@@ -80,7 +80,7 @@ pub async fn begin_starts_at_the_clock_of_the_last_change(harness: StoreHarness)
 }
 
 /// A run that begins while a dependency of its entry is being invalidated is told so, and cannot store a fresh value if
-/// it uses that dependency; when the invalidation is over nobody is told so.
+/// it uses that dependency, unless the clock has ticked already; when the invalidation is over nobody is told so.
 pub async fn begin_hints_at_an_invalidation_in_progress(harness: StoreHarness) {
     let (store, many) = (harness.role(), harness.many().min(1_500));
     compute_many(store, &ids(0..many), &[direct("a")]).await;
@@ -88,19 +88,21 @@ pub async fn begin_hints_at_an_invalidation_in_progress(harness: StoreHarness) {
         let store = Arc::clone(store);
         async move { change(&*store, "a").await }
     });
-    let mut number = 0;
+    let (mut number, mut fresh) = (0, Vec::new());
     while !invalidation.is_finished() && number < many {
         let run = begin(&**store, id(number)).await;
         number += 1;
         if run.begun.pending {
             let outcome = commit(&**store, run.value("hasty", &[direct("a")])).await;
-            assert!(
-                matches!(outcome, smache_core::CommitOutcome::Conflicted { .. }),
-                "begun under a hint, but {outcome:?}"
-            );
+            if !matches!(outcome, smache_core::CommitOutcome::Conflicted { .. }) {
+                fresh.push((run.begun.started, outcome));
+            }
         }
     }
-    invalidation.await.expect("the invalidation");
+    let ticked = invalidation.await.expect("the invalidation").clock;
+    // Between the tick and the end of the announcement the change is over, and the hint one too many.
+    let wrong: Vec<_> = fresh.iter().filter(|(started, _)| *started < ticked).collect();
+    assert!(wrong.is_empty(), "begun under a hint before the clock {ticked}, but {wrong:?}");
     let run = begin(&**store, id(many)).await;
     assert_fresh(&commit(&**store, run.value("new", &[direct("a")])).await);
     let run = begin(&**store, id(many)).await;
