@@ -14,7 +14,8 @@ impl Step<'_> {
     async fn clear_page(&mut self) -> Result<bool> {
         let (keys, layout) = (self.keys(), self.keys().layout());
         // One more than the layout, which goes last: half a namespace of another layout must not look like one without any.
-        let mut page = self.scan(&keys.all(), self.space.page.saturating_add(1)).await?;
+        let length = self.page().saturating_add(1);
+        let mut page = self.scan(&keys.all(), length).await?;
         if page.len() > 1 {
             page.retain(|(key, _)| *key != layout);
         }

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,9 @@ const TRIES: u32 = 100;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// To how few dependants conflicts shorten a page.
+const SHORTEST_PAGE: usize = 16;
 
 /// Which layout a namespace has to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,33 @@ pub(crate) struct Space {
 pub(crate) struct Shared {
     pub(crate) hints: Hints,
     pub(crate) layout: KnownLayout,
+    pub(crate) pages: Pages,
+}
+
+/// How often the length of a page is halved now.
+///
+/// Among writers that never pause, a long transaction meets another one at every try, and a short one comes through.
+/// A conflict halves the page, and a page that is written doubles it again.
+#[derive(Debug, Default)]
+pub(crate) struct Pages(AtomicU32);
+
+impl Pages {
+    /// How many dependants a step may touch, out of at most `longest`.
+    pub(crate) fn length(&self, longest: usize) -> usize {
+        let halved = longest.checked_shr(self.0.load(Ordering::Relaxed)).unwrap_or(0);
+        halved.max(longest.min(SHORTEST_PAGE))
+    }
+
+    fn met_another(&self, page: Option<usize>) {
+        if page.is_some_and(|length| length > SHORTEST_PAGE) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn written(&self) {
+        // At zero the pages have their whole length.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |halved| halved.checked_sub(1));
+    }
 }
 
 /// Tells the workers of this process that jobs were added.
@@ -127,8 +157,19 @@ impl Space {
         if layout == Layout::Own && !self.shared.layout.is_known_in(&step.incarnation) {
             step.check_layout().await?;
         }
-        let answer = work(&mut step).await?;
-        if step.commit().await? {
+        let worked = work(&mut step).await;
+        let page = step.page;
+        let done = match worked {
+            Ok(answer) => step.commit().await.map(|added| (answer, added)),
+            Err(error) => Err(error),
+        };
+        match &done {
+            Ok(_) if page.is_some() => self.shared.pages.written(),
+            Err(error) if is_conflict(error) => self.shared.pages.met_another(page),
+            _ => {}
+        }
+        let (answer, added) = done?;
+        if added {
             self.shared.hints.jobs_added();
         }
         Ok(answer)

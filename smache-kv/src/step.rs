@@ -30,6 +30,8 @@ pub(crate) struct Step<'s> {
     pub(crate) repairs: bool,
     /// Whether the namespace gets its layout with what the step writes.
     pub(crate) brings_layout: bool,
+    /// How many dependants it may touch, if it has asked.
+    pub(crate) page: Option<usize>,
     transaction: Box<dyn Transaction>,
     seen: HashMap<Bytes, Option<Bytes>>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
@@ -47,6 +49,7 @@ impl<'s> Step<'s> {
             added: false,
             repairs: false,
             brings_layout: false,
+            page: None,
             transaction,
             seen: HashMap::new(),
             writes: BTreeMap::new(),
@@ -70,6 +73,11 @@ impl<'s> Step<'s> {
             self.space.shared.layout.set_known_in(&self.incarnation);
         }
         Ok(self.added)
+    }
+
+    /// How many dependants the step may touch: fewer while other transactions are in the way of long ones.
+    pub(crate) fn page(&mut self) -> usize {
+        *self.page.get_or_insert_with(|| self.space.shared.pages.length(self.space.page))
     }
 
     pub(crate) fn keys(&self) -> &'s Keys {

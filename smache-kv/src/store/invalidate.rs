@@ -156,7 +156,7 @@ impl Step<'_> {
         for hit in &invalidation.hits {
             let cause = kept_cause(&hit.cause);
             let range = self.keys().range(Role::Edge, &[hit.dependency.as_bytes()]);
-            let room = self.space.page.saturating_sub(targets.len());
+            let room = self.page().saturating_sub(targets.len());
             let edges = self.scan(&range, room + 1).await?;
             if edges.len() > room {
                 let deadline = self.announce(&invalidation.hits, attempt);
@@ -200,8 +200,9 @@ impl Step<'_> {
     /// A page of the dependants of one dependency, and what is left of the range.
     async fn mark_page(&mut self, hit: &Hit, range: &Range) -> Result<(Invalidated, Option<Range>)> {
         let cause = kept_cause(&hit.cause);
-        let edges = self.scan(range, self.space.page).await?;
-        let next = edges.last().filter(|_| edges.len() == self.space.page).map(|(key, _)| {
+        let page = self.page();
+        let edges = self.scan(range, page).await?;
+        let next = edges.last().filter(|_| edges.len() == page).map(|(key, _)| {
             let mut rest = range.clone();
             rest.after_key(key);
             rest

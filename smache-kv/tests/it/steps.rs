@@ -193,6 +193,20 @@ async fn conflicts_without_end_are_a_transient_error() {
     assert!(store.lookup(&[id(1)]).await.is_ok(), "who only reads commits nothing");
 }
 
+/// Among writers that never pause only a short transaction comes through.
+#[tokio::test]
+async fn pages_get_shorter_where_long_transactions_meet_others() {
+    let tree = Tree::new(ManualClock::default(), Conflicts::Above(200));
+    let backend = KvBackend::new(tree.clone());
+    let (store, _) = backend.both(&Namespace::new("shop").expect("a good name")).expect("it has both");
+    for number in 0..=u8::MAX {
+        compute(&*store, id(number), "a").await;
+    }
+    assert_eq!(store.invalidate(change("a")).await.expect("it comes through").marked, 256);
+    backend.clear(&Namespace::new("shop").expect("a good name")).await.expect("so does this");
+    assert_eq!(tree.len(), 0);
+}
+
 #[tokio::test]
 async fn job_of_another_process_is_found_long_before_the_timeout() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Never);

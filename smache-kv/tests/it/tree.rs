@@ -25,6 +25,8 @@ pub(crate) enum Conflicts {
     EveryThird,
     /// At every commit.
     Always,
+    /// At the commit of a transaction that writes more, as where short ones never pause.
+    Above(usize),
     /// Whenever another one has committed since it began, as in a store that keeps no locks.
     Real,
 }
@@ -175,6 +177,7 @@ impl Transaction for TreeTransaction {
         match self.tree.0.conflicts {
             Conflicts::EveryThird if commit % 3 == 2 => return Err(conflict()),
             Conflicts::Always => return Err(conflict()),
+            Conflicts::Above(most) if writes.len() > most => return Err(conflict()),
             _ => {}
         }
         assert!(writes.is_sorted_by(|a, b| a.key < b.key), "each key once, in ascending order");
