@@ -55,9 +55,9 @@ pub use self::{
         Image, Snapshot, Start, Topic,
     },
     store::{
-        ATTACHED_LEASE, Abort, Attempt, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependants,
-        Epochs, FeedStep, Freshness, InvalidateWithin, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-        Maintained, Overtaken, Page, Position, Positions, ProgramStep, Programs, Record, RegisteredProgram,
+        ATTACHED_LEASE, Abort, Attempt, Begin, BeginOutcome, Begun, CacheStore, ChangedSince, Commit, CommitOutcome,
+        Dependants, Epochs, FeedStep, Freshness, InvalidateWithin, Invalidated, Invalidation, JobWrites, Leadership,
+        Lookup, Maintained, Overtaken, Page, Position, Positions, ProgramStep, Programs, Record, RegisteredProgram,
         Registration, RunFailure, Scanned, SourceVouch, Staleness, StoreStats, StoredEntry, Traced, Vouch, Wait,
         WaitingRun, WithinOutcome, WriterTransaction,
     },

@@ -20,28 +20,7 @@ for at = 1, #guards, 16 do
     hard_if_hit[#dependencies] = true
 end
 
-local state = call('HMGET', PREFIX .. 'c', 'k', 'f')
-local clock, floor = tonumber(state[1] or '0'), tonumber(state[2] or '0')
-local hit = {}
-if version < floor then
-    for at = 1, #dependencies do hit[at] = true end
-else
-    local function compare(key, command, is_hit)
-        local at = 0
-        in_pieces(dependencies, 1000, function(...)
-            for place, answer in ipairs(call(command, key, ...)) do
-                if is_hit(answer) then hit[at + place] = true end
-            end
-            at = at + select('#', ...)
-        end)
-    end
-    if clock > version then
-        compare(PREFIX .. 'n', 'ZMSCORE', function(at) return at and tonumber(at) > version end)
-    end
-    if call('EXISTS', PREFIX .. 'm') == 1 then
-        compare(PREFIX .. 'm', 'HMGET', function(marks) return marks end)
-    end
-end
+local hit = changed_after(version, dependencies)
 local conflicts, named, hard = {}, {}, tainted
 for at = 1, #dependencies do
     if hit[at] then

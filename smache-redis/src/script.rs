@@ -33,7 +33,8 @@ macro_rules! scripts {
 
 scripts! {
     BEGIN = "begin" ["records.lua" "begin.lua"],
-    COMMIT = "commit" ["records.lua" "commit.lua"],
+    COMMIT = "commit" ["records.lua" "changes.lua" "commit.lua"],
+    CHANGED_SINCE = "changed_since" ["changes.lua" "changed_since.lua"],
     ABORT = "abort" ["records.lua" "abort.lua"],
     EXTEND_RUNS = "extend" ["extend_runs.lua"],
     WAIT = "wait" ["wait.lua"],

@@ -75,6 +75,7 @@
 //! steps, can be read, and takes steps again when something was removed or has expired.
 
 mod cells;
+mod changed;
 mod contract;
 mod error;
 mod examine;

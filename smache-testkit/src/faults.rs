@@ -31,11 +31,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Abort, Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, Enqueued, EntryId,
-    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, Incarnation, Invalidated, Invalidation,
-    JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page,
-    Positions, ProgramStep, Programs, Record, Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId,
-    StoreStats, Token, Traced, Wait,
+    Abort, Backend, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency,
+    Enqueued, EntryId, Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, Incarnation, Invalidated,
+    Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob,
+    Page, Positions, ProgramStep, Programs, Record, Reservation, Reserve, Result, Scanned, Settled, Settlement,
+    SourceId, StoreStats, Token, Traced, Wait,
 };
 
 /// How a step fails.
@@ -191,6 +191,10 @@ impl CacheStore for FaultyStore {
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.faults.around("commit", self.store.commit(commit)).await
+    }
+
+    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.faults.around("changed_since", self.store.changed_since(clock, dependencies)).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {

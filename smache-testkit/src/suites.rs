@@ -15,6 +15,10 @@ macro_rules! store_suite {
                 begin_starts_at_the_clock_of_the_last_change,
                 begin_hints_at_an_invalidation_in_progress,
             ],
+            store::changes: [
+                changes_since_a_clock_are_named,
+                changes_that_were_trimmed_are_named,
+            ],
             store::commit: [
                 lapsed_lease_that_nobody_took_still_commits,
                 change_during_the_computation_is_not_lost,

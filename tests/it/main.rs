@@ -47,6 +47,7 @@ mod mistakes;
 mod nested;
 mod outages;
 mod outcomes;
+mod overtaken;
 mod own_writes;
 mod panics;
 mod parameters;

@@ -230,6 +230,20 @@ async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
     Ok(())
 }
 
+/// The feed tells of the write when the run is under way. It has seen it, and does not end early for it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_run_that_has_seen_the_write_goes_on() -> Result<()> {
+    let (world, smache, _) = world().await?;
+    world.put(1, "Anna").await?;
+    smache.get(greeting(1)).await?;
+    world.put(1, "Annie").await?;
+    let found = smache.refresh(greeting(1)).await?;
+    assert_eq!((found.as_str(), found.is_fresh(), world.probe.runs()), ("Hello, Annie", true, 2));
+    let counters = smache.stats().await?.process;
+    assert_eq!((counters.ended_early, counters.confirmed), (0, 2), "{counters:?}");
+    Ok(())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_source_fails_when_it_is_read_again_is_overtaken() -> Result<()> {
     let (world, smache, _) = world().await?;

@@ -21,8 +21,8 @@ pub use self::{
     program::{ProgramStep, Programs, RegisteredProgram, Registration},
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
-        Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependants, Invalidated, Invalidation, JobWrites,
-        Lookup, Maintained, Overtaken, Page, Scanned, Traced, Wait, WaitingRun,
+        Abort, Begin, BeginOutcome, Begun, ChangedSince, Commit, CommitOutcome, Dependants, Invalidated, Invalidation,
+        JobWrites, Lookup, Maintained, Overtaken, Page, Scanned, Traced, Wait, WaitingRun,
     },
     vouch::{Epochs, Freshness, SourceVouch, Vouch},
     within::{InvalidateWithin, WithinOutcome, WriterTransaction},
@@ -92,6 +92,16 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST store nothing on another incarnation than begin's `commit_on_another_incarnation_stores_nothing`
     /// - MUST take back the job of a value that it stores fresh `fresh_commit_takes_back_the_job`
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome>;
+
+    /// Which of some dependencies were invalidated after a clock, are being invalidated, or may have been: what a
+    /// [`commit`](Self::commit) would find that compares with it. A run that takes long asks, to end early.
+    ///
+    /// # Contract
+    /// - MUST name every one that was invalidated after the clock of a run that goes on `changes_since_a_clock_are_named`
+    /// - MUST name all where it may have forgotten some `changes_that_were_trimmed_are_named`
+    /// - MUST answer a clock that is not after the first change that is not named `changes_since_a_clock_are_named`
+    /// - MUST NOT write `changes_since_a_clock_are_named`
+    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince>;
 
     /// Gives a run up: the lease ends, the stored value stays, the failure (if any) is recorded on it.
     ///

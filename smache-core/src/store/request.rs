@@ -180,6 +180,17 @@ pub enum CommitOutcome {
     OtherIncarnation,
 }
 
+/// The answer to [`CacheStore::changed_since`](super::CacheStore::changed_since).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedSince {
+    /// The store that answers: on another incarnation than that of the clock nothing is known to be unchanged.
+    pub incarnation: Incarnation,
+    /// The clock of the answer: a change that is not named ticks later.
+    pub clock: u64,
+    /// Those that changed or are being changed, each once.
+    pub dependencies: Vec<Dependency>,
+}
+
 /// Gives a run up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abort {

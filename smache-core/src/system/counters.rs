@@ -40,6 +40,8 @@ counters! {
     failures,
     /// Runs whose result was stored as stale, since something changed meanwhile.
     conflicts,
+    /// Runs that ended before their functions had, since changes had overtaken them: the functions ran again at once.
+    ended_early,
     /// Runs that changes had overtaken, and that turned out to have seen them.
     confirmed,
     /// Stale entries that were found to be still right without running their functions (early cut-off).

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use smache_core::{Commit, CommitOutcome, Dependency, Lane, Overtaken, Result, Staleness, Used, Via};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, Lane, Overtaken, Result, Staleness, Used, Via};
 
 use super::record::{Body, Head, Lineage};
 use crate::{codec::whole_number, keys::Role, step::Step};
@@ -80,18 +80,37 @@ impl Step<'_> {
 
     /// What was invalidated since the run started, is being invalidated, or may have been.
     async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<Used>> {
-        if commit.version < self.number(Role::Floor).await? {
-            return Ok(commit.used.clone());
+        let used: Vec<Dependency> = commit.used.iter().map(|used| used.dependency).collect();
+        let changed = self.changed_after(commit.version, &used).await?;
+        Ok(commit.used.iter().filter(|used| changed.contains(&used.dependency)).copied().collect())
+    }
+
+    /// Those of some dependencies.
+    async fn changed_after(&mut self, version: u64, dependencies: &[Dependency]) -> Result<HashSet<Dependency>> {
+        if version < self.number(Role::Floor).await? {
+            return Ok(dependencies.iter().copied().collect());
         }
         let marked = self.marked().await?;
-        let mut conflicts = Vec::new();
-        for used in &commit.used {
-            let changed = self.changed_at(&used.dependency).await?;
-            if changed.is_some_and(|changed| changed > commit.version) || marked.contains(&used.dependency) {
-                conflicts.push(*used);
+        let mut found = HashSet::new();
+        for dependency in dependencies {
+            let changed = self.changed_at(dependency).await?;
+            if changed.is_some_and(|changed| changed > version) || marked.contains(dependency) {
+                found.insert(*dependency);
             }
         }
-        Ok(conflicts)
+        Ok(found)
+    }
+
+    pub(super) async fn changes_since(&mut self, version: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        let changed = dependencies.iter().map(|dependency| self.changed(dependency));
+        let own = [self.keys().of(Role::Floor, &[]), self.keys().of(Role::Clock, &[])];
+        let keys: Vec<Bytes> = own.into_iter().chain(changed).collect();
+        self.prefetch(keys).await?;
+        Ok(ChangedSince {
+            incarnation: self.incarnation.clone(),
+            clock: self.number(Role::Clock).await?,
+            dependencies: self.changed_after(version, dependencies).await?.into_iter().collect(),
+        })
     }
 
     pub(super) fn changed(&self, dependency: &Dependency) -> Bytes {

@@ -16,9 +16,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
-    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
-    ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
+    Epoch, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
+    Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use crate::space::Space;
@@ -51,6 +51,10 @@ impl CacheStore for KvStore {
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.space.write(|step| Box::pin(step.commit_run(&commit))).await
+    }
+
+    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.space.read(|step| Box::pin(step.changes_since(clock, dependencies))).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {

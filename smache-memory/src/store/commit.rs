@@ -1,10 +1,10 @@
 //! The ends of a run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use smache_core::{
-    Abort, Commit, CommitOutcome, Dependency, Incarnation, Lane, Overtaken, Record, RunFailure, Staleness, StoredEntry,
-    Timestamp, Used, Via,
+    Abort, ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, Lane, Overtaken, Record, RunFailure,
+    Staleness, StoredEntry, Timestamp, Used, Via,
 };
 
 use super::{sink::JobSink, state::Cache};
@@ -32,7 +32,7 @@ impl Cache {
             _ => return CommitOutcome::Lost,
         }
         let conflicts: Vec<Used> =
-            commit.used.iter().filter(|used| self.changed_since(used, commit.version)).copied().collect();
+            commit.used.iter().filter(|used| self.changed_since(&used.dependency, commit.version)).copied().collect();
         let otherwise_right = !commit.tainted && self.vouch.has_epochs(&commit.epochs) && commit.version >= self.floor;
         if commit.overtaken == Overtaken::Tell && otherwise_right && !conflicts.is_empty() {
             let dependencies = named(&conflicts, Overtaken::MOST_TOLD + 1);
@@ -70,8 +70,23 @@ impl Cache {
     }
 
     /// Whether a dependency was invalidated since a run started, or may have been.
-    fn changed_since(&self, used: &Used, started: u64) -> bool {
-        started < self.floor || self.changed.get(&used.dependency).is_some_and(|changed| *changed > started)
+    fn changed_since(&self, dependency: &Dependency, started: u64) -> bool {
+        started < self.floor || self.changed.get(dependency).is_some_and(|changed| *changed > started)
+    }
+
+    pub(crate) fn changes_since(
+        &self,
+        clock: u64,
+        dependencies: &[Dependency],
+        incarnation: &Incarnation,
+    ) -> ChangedSince {
+        let changed: BTreeSet<Dependency> =
+            dependencies.iter().filter(|dependency| self.changed_since(dependency, clock)).copied().collect();
+        ChangedSince {
+            incarnation: incarnation.clone(),
+            clock: self.clock,
+            dependencies: changed.into_iter().collect(),
+        }
     }
 
     fn record_of(&self, commit: Commit, staleness: Staleness, now: Timestamp) -> Record {

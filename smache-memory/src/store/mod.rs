@@ -16,9 +16,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
-    FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
-    Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Timestamp, Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
+    Epoch, Examination, FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
+    Maintained, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Timestamp,
+    Token, Traced, Wait,
 };
 
 use self::sink::JobSink;
@@ -69,6 +70,10 @@ impl CacheStore for MemoryStore {
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.step_with_jobs(|cache, incarnation, sink, now| cache.commit(commit, incarnation, now, sink))
+    }
+
+    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.space.step(|State { cache, incarnation, .. }, _| cache.changes_since(clock, dependencies, incarnation))
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {

@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{Commit, CommitOutcome, Dependency, JobWrites, Overtaken, Result, Token, Via};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, Overtaken, Result, Token, Via};
 
 use super::{Inner, runs::drop_next};
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     job,
     keys::{STATE, binary, changed_of},
     record::{edges, encode_epochs},
-    space::{Space, and, look},
+    space::{Seen, Space, and, look},
 };
 
 /// How many dependencies one command asks for.
@@ -126,10 +126,27 @@ impl Inner {
         for used in &commit.used {
             *vias.entry(used.dependency).or_default() |= used.via != Via::Child;
         }
-        let keys: Vec<Bson> = vias.keys().map(|dependency| self.keys.changed(dependency)).collect();
+        let used: Vec<Dependency> = vias.keys().copied().collect();
+        let (space, conflicts) = self.changed_after(commit.version, &used, "commit").await?;
+        let hard = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
+        let otherwise_right = !commit.tainted && space.vouch().has_epochs(&commit.epochs);
+        let level = if hard || !otherwise_right { 2 } else { i64::from(!conflicts.is_empty()) };
+        let only_by_changes = otherwise_right && commit.version >= space.floor;
+        Ok(Checked { space, conflicts, level, only_by_changes })
+    }
+
+    /// Which dependencies were invalidated after a clock, are being invalidated, or may have been; and the namespace, which was
+    /// read before them.
+    async fn changed_after(
+        &self,
+        version: u64,
+        dependencies: &[Dependency],
+        operation: &'static str,
+    ) -> Result<(Space, HashSet<Dependency>)> {
+        let keys: Vec<Bson> = dependencies.iter().map(|dependency| self.keys.changed(dependency)).collect();
         let asked = |keys: &[Bson]| {
             vec![
-                doc! { "$match": { "deps": { "$in": keys }, "k": { "$gt": number(commit.version) } } },
+                doc! { "$match": { "deps": { "$in": keys }, "k": { "$gt": number(version) } } },
                 doc! { "$unwind": "$deps" },
                 doc! { "$match": { "deps": { "$in": keys } } },
                 doc! { "$group": { "_id": "$deps" } },
@@ -137,26 +154,26 @@ impl Inner {
         };
         let mut pieces = keys.chunks(PER_COMMAND);
         let more = pieces.next().map(|keys| vec![and(STATE, asked(keys))]).unwrap_or_default();
-        let seen = look(&self.link, &self.keys, "commit", more).await?;
-        let mut changed = seen.more;
+        let Seen { space, more: mut changed } = look(&self.link, &self.keys, operation, more).await?;
         for keys in pieces {
             let reading = async { self.link.state.aggregate(asked(keys)).await?.try_collect::<Vec<Document>>().await };
-            changed.extend(self.link.run("commit", reading).await?);
+            changed.extend(self.link.run(operation, reading).await?);
+        }
+        if version < space.floor {
+            return Ok((space, dependencies.iter().copied().collect()));
         }
         let dependency = |changed: &Document| {
             let key = changed.get_binary_generic("_id").ok().and_then(|key| changed_of(key));
             key.ok_or_else(|| corrupt("a change cannot be read: remove its document of `smache_state`"))
         };
-        let conflicts: HashSet<Dependency> = if commit.version < seen.space.floor {
-            vias.keys().copied().collect()
-        } else {
-            changed.iter().map(dependency).collect::<Result<_>>()?
-        };
-        let hard = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
-        let otherwise_right = !commit.tainted && seen.space.vouch().has_epochs(&commit.epochs);
-        let level = if hard || !otherwise_right { 2 } else { i64::from(!conflicts.is_empty()) };
-        let only_by_changes = otherwise_right && commit.version >= seen.space.floor;
-        Ok(Checked { space: seen.space, conflicts, level, only_by_changes })
+        let changed = changed.iter().map(dependency).collect::<Result<_>>()?;
+        Ok((space, changed))
+    }
+
+    pub(super) async fn changes_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        let (space, changed) = self.changed_after(clock, dependencies, "changed_since").await?;
+        let Space { incarnation, clock, .. } = space;
+        Ok(ChangedSince { incarnation, clock, dependencies: changed.into_iter().collect() })
     }
 
     /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has hit it.

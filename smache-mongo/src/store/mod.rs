@@ -18,10 +18,10 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Bell, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Error,
-    ErrorKind, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained,
-    Namespace, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced,
-    Wait,
+    Abort, Begin, BeginOutcome, Bell, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
+    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
+    Maintained, Namespace, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats,
+    Token, Traced, Wait,
 };
 
 use crate::{examine::examine_backend, keys::Keys, link::Link};
@@ -80,6 +80,10 @@ impl CacheStore for MongoStore {
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.whole(async move |inner| inner.commit_run(&commit).await).await
+    }
+
+    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.inner.changes_since(clock, dependencies).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {

@@ -14,9 +14,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependants, Dependency, EntryId, Epoch, Examination,
-    FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
-    ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
+    Epoch, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
+    Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
 };
 
 use self::vouch::VouchCache;
@@ -70,6 +70,10 @@ impl CacheStore for RedisStore {
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.commit_run(&commit).await
+    }
+
+    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.changes_since(clock, dependencies).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {

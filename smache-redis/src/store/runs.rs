@@ -1,11 +1,11 @@
 //! Runs: begin, commit, abort, extend, who waits for whom, and the removal of an entry.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Epoch, Overtaken, Result, Staleness,
-    Timestamp, Token, Wait,
+    Abort, Begin, BeginOutcome, Begun, ChangedSince, Commit, CommitOutcome, Dependency, EntryId, Epoch, Overtaken,
+    Result, Staleness, Timestamp, Token, Wait,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::unexpected,
     reply::{Reply, clip, number},
-    script::{ABORT, BEGIN, COMMIT, EXTEND_RUNS, MAX_MILLIS, REMOVE, WAIT, millis},
+    script::{ABORT, BEGIN, CHANGED_SINCE, COMMIT, EXTEND_RUNS, MAX_MILLIS, REMOVE, WAIT, millis},
 };
 
 impl RedisStore {
@@ -106,6 +106,28 @@ impl RedisStore {
         }
     }
 
+    pub(super) async fn changes_since(&self, clock: u64, of: &[Dependency]) -> Result<ChangedSince> {
+        let live = self.link.live().await?;
+        let (mut earliest, mut dependencies) = (None, BTreeSet::new());
+        for piece in pieces(of) {
+            let mut call = CHANGED_SINCE.call(&self.keys);
+            call.arg(clock);
+            for dependency in piece {
+                call.arg(dependency.as_bytes());
+            }
+            let mut reply = Reply::new(call.operation(), live.call(&call).await?)?;
+            // What the first piece does not name changes after its clock; what a later one does not, after a later clock.
+            let answered = reply.number()?;
+            earliest.get_or_insert(answered);
+            while !reply.is_empty() {
+                dependencies.insert(Dependency::from_slice(&reply.bytes()?)?);
+            }
+        }
+        let incarnation = live.incarnation.clone();
+        let clock = earliest.unwrap_or(clock);
+        Ok(ChangedSince { incarnation, clock, dependencies: dependencies.into_iter().collect() })
+    }
+
     pub(super) async fn abort_run(&self, abort: &Abort) -> Result<bool> {
         let mut call = self.step(&ABORT);
         call.arg(abort.id.as_bytes()).arg(abort.token.as_bytes());
@@ -150,6 +172,12 @@ impl RedisStore {
         call.arg(id.as_bytes()).arg(token.as_ref().map_or(&[][..], |token| token.as_bytes().as_slice()));
         said_yes(&self.call_on(id, &call).await?, call.operation())
     }
+}
+
+/// Of a length that blocks the server for no long time; at least one, which brings the clock.
+fn pieces(dependencies: &[Dependency]) -> impl Iterator<Item = &[Dependency]> {
+    let none = dependencies.is_empty().then_some(dependencies);
+    dependencies.chunks(5_000).chain(none)
 }
 
 fn said_yes(value: &Value, operation: &'static str) -> Result<bool> {

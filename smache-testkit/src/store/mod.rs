@@ -1,6 +1,7 @@
 //! The cases of a [`CacheStore`](smache_core::CacheStore), by theme.
 
 pub mod begin;
+pub mod changes;
 pub mod commit;
 pub mod ends;
 pub mod feed;

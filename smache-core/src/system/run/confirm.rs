@@ -27,12 +27,9 @@ impl Run<'_> {
         (clock, changed): (u64, &[Dependency]),
     ) -> Commit {
         let stale = Commit { overtaken: Overtaken::Store, ..commit };
-        let again = cx.tracked().again(changed).filter(|again| again.reads.iter().all(|read| self.is_told_of(read)));
-        let Some(again) = again else { return stale };
-        // Sources are code of others; whatever becomes of it, the value is there.
-        let reading = AssertUnwindSafe(self.finds_the_same(cx, again, clock)).catch_unwind();
-        let found = tokio::time::timeout(self.inner.settings.store_timeout, reading).await;
-        let Ok(Ok(Ok(Some(cx)))) = found else { return stale };
+        let Some(again) = self.again(cx, changed) else { return stale };
+        // Whatever becomes of it, the value is there.
+        let Some(Ok(Some(cx))) = self.read_again(cx, again, clock).await else { return stale };
         let as_before = (stale.value.clone(), stale.meta.clone());
         match self.what_to_commit(begun, key, &cx, as_before.0, as_before.1, elapsed) {
             Ok(commit) => {
@@ -41,6 +38,17 @@ impl Run<'_> {
             }
             Err(_) => stale,
         }
+    }
+
+    /// What shows, read again, whether the run had seen some changes; `None` if nothing does.
+    pub(super) fn again(&self, cx: &Cx, changed: &[Dependency]) -> Option<Again> {
+        cx.tracked().again(changed).filter(|again| again.reads.iter().all(|read| self.is_told_of(read)))
+    }
+
+    /// What the run uses at a clock, if it is the same; nothing if a source panics or does not answer in time.
+    pub(super) async fn read_again(&self, cx: &Cx, again: Again, clock: u64) -> Option<Result<Option<Cx>>> {
+        let reading = AssertUnwindSafe(self.finds_the_same(cx, again, clock)).catch_unwind();
+        tokio::time::timeout(self.inner.settings.store_timeout, reading).await.ok()?.ok()
     }
 
     /// Whether a feed tells of its changes: it tells of each, and of nothing else. What the application reports may mean more

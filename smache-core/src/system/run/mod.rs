@@ -2,6 +2,7 @@
 
 mod commit;
 mod confirm;
+mod overtaken;
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ const MAX_CONFLICT_DELAY: Duration = Duration::from_secs(60);
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
 
 /// Why a run is attempted.
+#[derive(Clone)]
 pub(crate) enum Mode {
     /// Somebody wants the value: the call is known.
     Reader {
@@ -110,25 +112,43 @@ impl Ran {
     }
 }
 
-/// Tries to compute an entry. Never waits for another process.
+/// Tries to compute an entry. Never waits for another process. A run that changes overtake may end early, and the function runs
+/// again; once, so that there is a value however often something changes.
 pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
+    let mut may_end_early = true;
+    loop {
+        match attempt_once(&inner, &function, id, mode.clone(), may_end_early).await? {
+            Some(attempt) => return Ok(attempt),
+            None => may_end_early = false,
+        }
+    }
+}
+
+/// `None` when the run ended early.
+async fn attempt_once(
+    inner: &Arc<Inner>,
+    function: &Arc<Function>,
+    id: EntryId,
+    mode: Mode,
+    may_end_early: bool,
+) -> Result<Option<Attempt>> {
     let token = Token::random();
-    let mut lease = Lease::hold(&inner, id, token);
+    let mut lease = Lease::hold(inner, id, token);
     let begin = Begin { id, token, lease: inner.settings.run_lease };
     let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
         BeginOutcome::Begun(begun) => begun,
         BeginOutcome::Busy { remaining } => {
             lease.settle();
-            return Ok(Attempt::Busy(remaining));
+            return Ok(Some(Attempt::Busy(remaining)));
         }
     };
     let mut lost = lease.keep();
-    let run = Run { inner: &inner, function: &function, id, token };
+    let run = Run { inner, function, id, token };
     let (key, mut stop, depth, forced) = match mode {
         Mode::Reader { key, seen, depth } => {
-            if seen.is_outdated_by(&inner, &begun) {
+            if seen.is_outdated_by(inner, &begun) {
                 run.abort(lease, None, Duration::ZERO).await;
-                return Ok(Attempt::Idle);
+                return Ok(Some(Attempt::Idle));
             }
             (key, None, depth, seen == Seen::Any)
         }
@@ -136,7 +156,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             Ok(key) => (key, Some(stop), 0, false),
             Err(outcome) => {
                 run.abort(lease, None, Duration::ZERO).await;
-                return Ok(outcome);
+                return Ok(Some(outcome));
             }
         },
     };
@@ -151,7 +171,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             Ok(Some((cx, entry))) => {
                 let stored = run.store_again(&begun, &key, &cx, entry, clock.elapsed()).await?;
                 lease.settle();
-                return Ok(Attempt::Revalidated { stored, version: begun.started });
+                return Ok(Some(Attempt::Revalidated { stored, version: begun.started }));
             }
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(run.fail(lease, error).await),
@@ -159,7 +179,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             Err(error) => return Err(error),
         }
     }
-    let cx = Cx::new(Arc::clone(&inner), nest);
+    let cx = Cx::new(Arc::clone(inner), nest);
     if let Err(error) = run.declare(&cx, &key) {
         return Err(run.fail(lease, error).await);
     }
@@ -168,9 +188,15 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
         error = run.interrupted(&mut lost, &mut stop) => Err(error),
+        () = run.overtaken(&begun, &cx), if may_end_early && run.has_time(&begun) => {
+            count(&inner.tally.runs);
+            count(&inner.tally.ended_early);
+            run.abort(lease, None, Duration::ZERO).await;
+            return Ok(None);
+        }
     };
     count(&inner.tally.runs);
-    let outcome = outcome.and_then(|output| inner.observe(&function, &cx.tracked()).map(|()| output));
+    let outcome = outcome.and_then(|output| inner.observe(function, &cx.tracked()).map(|()| output));
     let ended = match outcome {
         Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),
         Err(error) => {
@@ -178,7 +204,7 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
             Err(run.fail_or_remember(lease, &begun, &key, &cx, error, clock.elapsed()).await)
         }
     };
-    ended.map_err(|error| {
+    ended.map(Some).map_err(|error| {
         let reads = FailedReads::of(&cx.tracked(), begun.started);
         error.of_run(reads)
     })

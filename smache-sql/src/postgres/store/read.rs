@@ -1,13 +1,15 @@
 //! Reading: one statement, so one snapshot and one round trip.
 
 use smache_core::{
-    Dependants, Dependency, EntryId, Error, ErrorKind, Lookup, Page, Result, Scanned, StoreStats, Traced, Via,
+    ChangedSince, Dependants, Dependency, EntryId, Error, ErrorKind, Lookup, Page, Result, Scanned, StoreStats, Traced,
+    Via,
 };
 use sqlx::Row;
 
 use super::PostgresStore;
 use crate::{
-    cells::{Cells, count, id_list, timestamp},
+    cells::{Cells, count, id_list, number, timestamp},
+    changed,
     error::{failed, unexpected},
     page::{Listing, after},
     record::Rows,
@@ -15,6 +17,7 @@ use crate::{
 
 const LOOKUP: &str = include_str!("../../../queries/postgres/lookup.sql");
 const TRACE: &str = include_str!("../../../queries/postgres/trace.sql");
+const CHANGED_SINCE: &str = include_str!("../../../queries/postgres/changed_since.sql");
 const MAKE_SPACE: &str = concat!("SELECT ns FROM smache_space(", name!(), ", 0)");
 const STALE: &str = "SELECT e.id, coalesce(e.since, e.stored_at), e.lazy::int::bigint \
      FROM smache_entries e JOIN smache_namespaces n USING (ns) \
@@ -49,6 +52,20 @@ impl PostgresStore {
         // An id may be asked for twice.
         let entries = ids.iter().map(|id| rows.entries.get(id).cloned()).collect();
         Ok(Lookup { now: head.now, incarnation: head.incarnation, vouch: head.vouch, entries })
+    }
+
+    pub(super) async fn changes_since(&self, clock: u64, of: &[Dependency]) -> Result<ChangedSince> {
+        let all: Vec<&[u8]> = of.iter().map(|dependency| dependency.as_bytes().as_slice()).collect();
+        for _ in 0..2 {
+            let bind = |query: super::Statement| query.bind(self.name.clone()).bind(&all).bind(number(clock));
+            let rows = self.link.read("changed_since", CHANGED_SINCE, bind).await?;
+            if let Some(found) = changed::read(&rows, &self.link.server, (clock, of))? {
+                return Ok(found);
+            }
+            // The look-up makes the namespace.
+            self.look_up(&[]).await?;
+        }
+        Err(unexpected("changed_since"))
     }
 
     pub(super) async fn trace_record(&self, id: &EntryId) -> Result<Traced> {

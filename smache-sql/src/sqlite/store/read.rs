@@ -1,19 +1,23 @@
 //! Reading: one statement, so one snapshot.
 
-use smache_core::{Dependants, Dependency, EntryId, Lookup, Page, Result, Scanned, StoreStats, Traced, Via};
+use smache_core::{
+    ChangedSince, Dependants, Dependency, EntryId, Lookup, Page, Result, Scanned, StoreStats, Traced, Via,
+};
 
 use super::{LOOKUP, SqliteStore, TRACE};
 use crate::{
-    cells::{Cells, count, timestamp},
+    cells::{Cells, count, number, timestamp},
+    changed,
     error::{failed, unexpected},
     page::{Listing, after},
     record::Rows,
     sqlite::{
-        jobs::ids as list,
+        jobs::{ids as list, list as hex_list},
         link::{Statement, Step},
     },
 };
 
+const CHANGED_SINCE: &str = include_str!("../../../queries/sqlite/changed_since.sql");
 const STALE: &str = "SELECT e.id, coalesce(e.since, e.stored_at), e.lazy \
      FROM smache_entries e JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND e.staleness > 0 AND e.id > $2 ORDER BY e.id LIMIT $3";
@@ -50,6 +54,22 @@ impl SqliteStore {
         // An id may be asked for twice.
         let entries = ids.iter().map(|id| rows.entries.get(id).cloned()).collect();
         Ok(Lookup { now: head.now, incarnation: head.incarnation, vouch: head.vouch, entries })
+    }
+
+    pub(super) async fn changes_since(&self, clock: u64, of: &[Dependency]) -> Result<ChangedSince> {
+        let all = hex_list(of.iter().map(|dependency| dependency.as_bytes().as_slice()));
+        for _ in 0..2 {
+            let bind = |query: Statement| {
+                query.bind(self.name.clone()).bind(all.clone()).bind(number(clock)).bind(self.link.place.mark.clone())
+            };
+            let rows = self.link.read(CHANGED_SINCE, bind).await?;
+            if let Some(found) = changed::read(&rows, &self.link.place.file, (clock, of))? {
+                return Ok(found);
+            }
+            // The look-up makes the namespace.
+            self.look_up(&[]).await?;
+        }
+        Err(unexpected("changed_since"))
     }
 
     pub(super) async fn trace_record(&self, id: &EntryId) -> Result<Traced> {

@@ -1,0 +1,37 @@
+//! What has changed since a clock.
+
+use std::collections::BTreeSet;
+
+use smache_core::{ChangedSince, Dependency, Incarnation, Result};
+
+use crate::{
+    cells::{Cells, count},
+    error::{corrupt, failed, wrong_server},
+    version::MIGRATED,
+};
+
+/// The answer of `changed_since.sql`, unless there is no such namespace yet.
+pub(crate) fn read<R: Cells>(
+    rows: &[R],
+    database: &str,
+    (clock, asked): (u64, &[Dependency]),
+) -> Result<Option<ChangedSince>> {
+    let (mut space, mut changed) = (None, BTreeSet::new());
+    let failed = |error| failed(error, database);
+    for row in rows {
+        if let Some(dependency) = row.bytes(3).map_err(failed)? {
+            changed.insert(Dependency::from_slice(&dependency)?);
+            continue;
+        }
+        let life = row.text(0).map_err(failed)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
+        let number = |place| row.int(place).map_err(failed)?.map(count).ok_or_else(|| corrupt(UNREADABLE));
+        space = Some((Incarnation::new(life), number(1)?, number(2)?));
+    }
+    let Some((incarnation, now, floor)) = space else { return Ok(None) };
+    if clock < floor {
+        changed.extend(asked);
+    }
+    Ok(Some(ChangedSince { incarnation, clock: now, dependencies: changed.into_iter().collect() }))
+}
+
+const UNREADABLE: &str = "the clock of a namespace cannot be read: remove its row of `smache_namespaces`";

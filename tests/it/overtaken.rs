@@ -1,0 +1,191 @@
+//! Slow runs that changes overtake end early.
+
+use std::time::Duration;
+
+use smache::{Counters, Result, Smache, State, Worker, computed};
+use tokio::time::sleep;
+
+use crate::{
+    faulty::{self, Fault},
+    functions::greeting,
+    probe::{Act, Probe, Refused, until_within},
+    world::World,
+};
+
+/// Longer than a run takes to find out.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A function that takes its time.
+#[computed(timeout = "2h")]
+async fn report(probe: State<Probe>) -> Result<u32, Refused> {
+    probe.pass("report").await?;
+    Ok(1)
+}
+
+/// A worker is at a greeting that takes as long as the gate is closed: its second run.
+async fn at_work(world: &World) -> Result<(Smache, Worker)> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    world.probe.close();
+    let worker = smache.worker().start();
+    world.put(1, "Annie").await?;
+    world.probe.arrived(2).await;
+    Ok((smache, worker))
+}
+
+/// The gate opens: what is stored in the end, and what the process has counted.
+async fn ended(world: &World, smache: &Smache, worker: Worker) -> Result<(String, Counters)> {
+    world.probe.open();
+    // After a conflict the next run waits for a while.
+    until_within(3 * LONG, "the greeting is fresh", async || smache.is_fresh(greeting(1)).await).await?;
+    worker.shutdown(LONG).await;
+    let counters = smache.stats().await?.process;
+    Ok((smache.get(greeting(1)).await?.to_string(), counters))
+}
+
+/// The first of the two runs never comes to its end; the function is told nothing.
+async fn a_job_that_is_overtaken_runs_again_at_once(world: &World) -> Result<()> {
+    let (smache, worker) = at_work(world).await?;
+    world.put(1, "Anne").await?;
+    world.probe.arrived(3).await;
+    assert_eq!(world.probe.under_way(), 1, "the run before was dropped");
+    let (found, counters) = ended(world, &smache, worker).await?;
+    assert_eq!((found.as_str(), world.probe.runs()), ("Hello, Anne", 3));
+    assert_eq!((counters.ended_early, counters.conflicts), (1, 0), "{counters:?}");
+    Ok(())
+}
+
+/// Whatever changes how often, every second run comes to its end, and its value is stored.
+async fn it_runs_again_once_only(world: &World) -> Result<()> {
+    let (smache, worker) = at_work(world).await?;
+    for (name, runs) in [("Anne", 3), ("Ann", 3), ("Anna", 3)] {
+        world.put(1, name).await?;
+        sleep(LONG).await;
+        assert_eq!(world.probe.runs(), runs, "{name}");
+    }
+    let (found, counters) = ended(world, &smache, worker).await?;
+    assert_eq!((found.as_str(), world.probe.runs()), ("Hello, Anna", 4));
+    assert_eq!((counters.ended_early, counters.conflicts), (1, 1), "{counters:?}");
+    Ok(())
+}
+
+/// An entry that changes all the time has conflicts from before: its runs come to their ends.
+async fn a_hot_entry_is_stored_as_it_is(world: &World) -> Result<()> {
+    let (smache, worker) = at_work(world).await?;
+    world.put(1, "Anne").await?;
+    world.probe.arrived(3).await;
+    world.put(1, "Ann").await?;
+    sleep(LONG).await;
+    world.probe.open_for("greeting 1");
+    world.probe.ended(3).await;
+    world.probe.close();
+    until_within(2 * LONG, "the next run begins", async || Ok(world.probe.runs() == 4)).await?;
+    world.put(1, "Anna").await?;
+    sleep(LONG).await;
+    assert_eq!(world.probe.runs(), 4);
+    let (found, counters) = ended(world, &smache, worker).await?;
+    assert_eq!((found.as_str(), counters.ended_early), ("Hello, Anna", 1));
+    Ok(())
+}
+
+/// Where nothing is stored, somebody waits for a value: a stale one is better than none.
+async fn the_first_run_comes_to_its_end(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.get(greeting(1)).await }
+    });
+    world.probe.arrived(1).await;
+    world.put(1, "Annie").await?;
+    sleep(LONG).await;
+    assert_eq!(world.probe.runs(), 1);
+    world.probe.open();
+    let found = reader.await.expect("it does not panic")?;
+    assert_eq!((found.as_str(), found.is_fresh()), ("Hello, Anna", false));
+    Ok(())
+}
+
+/// The reader wants a fresh value, and has to wait for it no longer than for one run.
+async fn a_reader_of_what_is_stale_gets_the_second_run(world: &World) -> Result<()> {
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    smache.get(greeting(1)).await?;
+    world.probe.close();
+    let reader = tokio::spawn({
+        let smache = smache.clone();
+        async move { smache.refresh(greeting(1)).await }
+    });
+    world.probe.arrived(2).await;
+    world.put(1, "Annie").await?;
+    world.probe.arrived(3).await;
+    world.probe.open();
+    let found = reader.await.expect("it does not panic")?;
+    assert_eq!((found.as_str(), found.is_fresh(), world.probe.runs()), ("Hello, Annie", true, 3));
+    Ok(())
+}
+
+/// An entry that is invalidated by its name has used nothing that can be read again.
+async fn what_is_invalidated_by_name_runs_again(world: &World) -> Result<()> {
+    let (smache, worker) = at_work(world).await?;
+    smache.invalidate(greeting(1)).await?;
+    world.probe.arrived(3).await;
+    let (found, counters) = ended(world, &smache, worker).await?;
+    assert_eq!((found.as_str(), counters.ended_early), ("Hello, Annie", 1));
+    Ok(())
+}
+
+/// Changes of others are nothing to it.
+async fn a_run_that_nothing_overtakes_goes_on(world: &World) -> Result<()> {
+    let (smache, worker) = at_work(world).await?;
+    world.put(2, "Ben").await?;
+    sleep(LONG).await;
+    let (found, counters) = ended(world, &smache, worker).await?;
+    assert_eq!((found.as_str(), world.probe.runs(), counters.ended_early), ("Hello, Annie", 2, 0));
+    Ok(())
+}
+
+on_every_world!(
+    a_job_that_is_overtaken_runs_again_at_once,
+    it_runs_again_once_only,
+    a_hot_entry_is_stored_as_it_is,
+    the_first_run_comes_to_its_end,
+    a_reader_of_what_is_stale_gets_the_second_run,
+    what_is_invalidated_by_name_runs_again,
+    a_run_that_nothing_overtakes_goes_on,
+);
+
+/// A store that does not answer is no reason to end; the run asks it again.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_ends_no_run() -> Result<()> {
+    let (backend, faults) = faulty::memory();
+    let world = World::on(backend);
+    let (smache, worker) = at_work(&world).await?;
+    faults.on("changed_since", Fault::Unavailable);
+    world.put(1, "Anne").await?;
+    sleep(LONG).await;
+    assert!(faults.calls("changed_since") > 3, "{}", faults.calls("changed_since"));
+    assert_eq!(world.probe.runs(), 2);
+    faults.heal();
+    world.probe.arrived(3).await;
+    let (found, counters) = ended(&world, &smache, worker).await?;
+    assert_eq!((found.as_str(), counters.ended_early), ("Hello, Anne", 1));
+    Ok(())
+}
+
+/// A run asks seldom: the longer it has lasted, the longer it waits.
+#[tokio::test(start_paused = true)]
+async fn an_hour_costs_few_questions() -> Result<()> {
+    let (backend, faults) = faulty::memory();
+    let world = World::on(backend);
+    let smache = world.builder().register::<report>().build().await?;
+    smache.get(report()).await?;
+    world.probe.act(Act::Sleep(60 * LONG));
+    let before = faults.calls("changed_since");
+    assert!(smache.refresh(report()).await?.is_fresh());
+    let asked = faults.calls("changed_since") - before;
+    assert!((20..50).contains(&asked), "{asked}");
+    Ok(())
+}
