@@ -81,7 +81,7 @@ fn show(hello: &smache::Cached<String>) {
     let state = match hello.freshness() {
         Freshness::Fresh { .. } => "fresh",
         Freshness::Stale { .. } => "stale",
-        _ => "unvouched",
+        _ => "unconfirmed",
     };
     println!("            \"{hello}\" ({state})");
 }

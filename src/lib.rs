@@ -5,12 +5,12 @@ mod connect;
 pub use self::connect::{Connect, connect};
 pub use smache_core::{
     Announced, Audit, Backend, Builder, Cached, Call, Capability, Cause, ChangeKind, ChangeToken, Codec, Computed,
-    Counters, Cx, DeadJob, Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType,
+    Counters, Cx, DeadLetter, Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType,
     EntryId, Error, ErrorKind, Examination, Failure, Field, Fields, Freshness, FunctionAudit, Graph, GraphEdge,
-    GraphNode, Guarantee, Impact, ImpactOn, Index, Intent, IntentBuilder, IntoIds, NodeKind, NodeState, Predicate,
-    Program, Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId, State, Stats, StoreFailure,
-    Strictness, Timestamp, Uncommitted, Verified, Why, WhyDependsOn, WhyState, WhyStored, Within, Worker,
-    WorkerBuilder, note_read, on, tag,
+    GraphNode, Guarantee, Impact, ImpactedFunction, InTransaction, Index, Intent, IntentBuilder, IntoIds, NodeKind,
+    NodeState, Predicate, Program, Refresh, Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId,
+    State, Stats, StoreFailure, Strictness, Timestamp, Uncommitted, Verified, Why, WhyDependsOn, WhyState, WhyStored,
+    Worker, WorkerBuilder, note_read, on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};

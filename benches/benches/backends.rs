@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use smache::backend::{
     Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Epochs, FunctionKey, JobEnd, JobQueue,
-    Lane, Namespace, NewJob, Overtaken, Reserve, Settlement, Token, Used, Via,
+    Lane, Namespace, NewJob, OnConflict, Reserve, Settlement, Token, UsedDependency, Via,
 };
 use smache_benches::{Item, Place, World, median, places, share, size, time};
 
@@ -108,15 +108,16 @@ async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
     let (id, token) = (entry(number), Token::random());
     let begun = store.begin(Begin { id, token, lease: LEASE }).await.expect("begin");
     let BeginOutcome::Begun(begun) = begun else { panic!("nobody else runs it") };
-    let used = (0..10).map(|part| Used { dependency: Dependency::tag(&format!("{number} {part}")), via: Via::Direct });
+    let used = (0..10)
+        .map(|part| UsedDependency { dependency: Dependency::tag(&format!("{number} {part}")), via: Via::Direct });
     let commit = Commit {
         id,
         token,
-        started: begun.started,
-        version: begun.started,
-        overtaken: Overtaken::Store,
+        start_revision: begun.start_revision,
+        version: begun.start_revision,
+        on_conflict: OnConflict::StoreStale,
         incarnation: begun.incarnation.clone(),
-        epochs: Epochs { global: begun.vouch.epoch, sources: Default::default() },
+        epochs: Epochs { global: begun.validity.epoch, sources: Default::default() },
         call: "a call".into(),
         value: vec![b'x'; 100].into(),
         meta: "{}".into(),

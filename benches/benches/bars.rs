@@ -55,7 +55,7 @@ async fn hit_on_redis() {
     for _ in 0..100 {
         world.smache.get(size(0u64)).await.expect("a hit");
     }
-    // Upkeep adds a few in the background.
+    // Maintenance adds a few in the background.
     let a_hit = (commands(&mut raw).await - before) / 100;
     row("  commands a hit (TIME, HGETALL, HMGET in one pipeline)", a_hit, "3");
 }

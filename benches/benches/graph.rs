@@ -35,7 +35,7 @@ async fn dynamic_dependencies() {
         }
         let a_run = (scripts(&mut raw).await - before) as f64 / 50.0;
         row(&format!("run with {dependencies} dynamic dependencies on Redis, median"), micros(median(samples)), "");
-        // Upkeep adds a few in the background.
+        // Maintenance adds a few in the background.
         row("  round trips (begin, commit)", format!("{a_run:.1}"), "2");
     }
 }

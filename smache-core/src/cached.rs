@@ -36,7 +36,7 @@ impl<T> Cached<T> {
         self.freshness
     }
 
-    /// Whether the value was vouched for when it was read.
+    /// Whether the value was confirmed when it was read.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.freshness.is_fresh()
@@ -60,7 +60,7 @@ impl<T> Cached<T> {
         self.freshness.stale_for(self.read_at)
     }
 
-    /// For how long the value may have been behind the data when it was read: since it was stale, or since nobody vouched
+    /// For how long the value may have been behind the data when it was read: since it was stale, or since nobody confirmed
     /// for it. Nothing for a fresh one; `None` where nobody knows.
     #[must_use]
     pub fn behind_for(&self) -> Option<Duration> {

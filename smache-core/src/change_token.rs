@@ -15,43 +15,43 @@ use crate::{Epoch, Error, ErrorKind, Incarnation, Namespace};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ChangeToken {
-    clock: u64,
+    revision: u64,
     namespace: u64,
-    life: StoreLife,
+    generation: StoreGeneration,
 }
 
-/// In what a clock counts: an incarnation of a store and an epoch of the namespace, as one number.
+/// In what a revision counts: an incarnation of a store and an epoch of the namespace, as one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct StoreLife(u64);
+pub(crate) struct StoreGeneration(u64);
 
-impl StoreLife {
+impl StoreGeneration {
     pub(crate) fn new(incarnation: &Incarnation, epoch: &Epoch) -> Self {
         Self(digest(&[incarnation.as_str().as_bytes(), epoch.as_bytes()]))
     }
 }
 
 impl ChangeToken {
-    pub(crate) fn new(namespace: &Namespace, life: StoreLife, clock: u64) -> Self {
-        Self { clock, namespace: digest(&[namespace.as_str().as_bytes()]), life }
+    pub(crate) fn new(namespace: &Namespace, generation: StoreGeneration, revision: u64) -> Self {
+        Self { revision, namespace: digest(&[namespace.as_str().as_bytes()]), generation }
     }
 
     pub(crate) fn is_of(&self, namespace: &Namespace) -> bool {
         self.namespace == digest(&[namespace.as_str().as_bytes()])
     }
 
-    pub(crate) fn clock(&self) -> u64 {
-        self.clock
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
     }
 
-    /// The clock, in a life of the store in which it counts.
-    pub(crate) fn clock_in(&self, life: StoreLife) -> Option<u64> {
-        (self.life == life).then_some(self.clock)
+    /// The revision, in a generation of the store in which it counts.
+    pub(crate) fn revision_in(&self, generation: StoreGeneration) -> Option<u64> {
+        (self.generation == generation).then_some(self.revision)
     }
 
-    /// What proves both changes; `None` where one clock cannot.
+    /// What proves both changes; `None` where one revision cannot.
     pub(crate) fn and(self, other: Self) -> Option<Self> {
-        let comparable = self.namespace == other.namespace && self.life == other.life;
-        comparable.then(|| Self { clock: self.clock.max(other.clock), ..self })
+        let comparable = self.namespace == other.namespace && self.generation == other.generation;
+        comparable.then(|| Self { revision: self.revision.max(other.revision), ..self })
     }
 }
 
@@ -68,7 +68,7 @@ fn digest(parts: &[&[u8]]) -> u64 {
 
 impl fmt::Display for ChangeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:016x}-{:016x}", self.clock, self.namespace, self.life.0)
+        write!(f, "{:x}-{:016x}-{:016x}", self.revision, self.namespace, self.generation.0)
     }
 }
 
@@ -79,10 +79,10 @@ impl FromStr for ChangeToken {
     /// [`ErrorKind::Argument`] for what no token prints as.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut parts = text.split('-').map(|part| u64::from_str_radix(part, 16).ok());
-        if let (Some(Some(clock)), Some(Some(namespace)), Some(Some(life)), None) =
+        if let (Some(Some(revision)), Some(Some(namespace)), Some(Some(generation)), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         {
-            let token = Self { clock, namespace, life: StoreLife(life) };
+            let token = Self { revision, namespace, generation: StoreGeneration(generation) };
             // One text a token: neither signs nor leading zeros nor capitals.
             if token.to_string() == text {
                 return Ok(token);
@@ -111,15 +111,15 @@ impl TryFrom<String> for ChangeToken {
 mod tests {
     use super::*;
 
-    fn token(namespace: &str, incarnation: &str, clock: u64) -> ChangeToken {
-        let life = StoreLife::new(&Incarnation::new(incarnation), &Epoch::from_bytes([7; 16]));
-        ChangeToken::new(&Namespace::new(namespace).expect("a good name"), life, clock)
+    fn token(namespace: &str, incarnation: &str, revision: u64) -> ChangeToken {
+        let generation = StoreGeneration::new(&Incarnation::new(incarnation), &Epoch::from_bytes([7; 16]));
+        ChangeToken::new(&Namespace::new(namespace).expect("a good name"), generation, revision)
     }
 
     #[test]
     fn a_token_survives_a_header() {
-        for clock in [0, 1, 255, u64::MAX] {
-            let token = token("shop", "one", clock);
+        for revision in [0, 1, 255, u64::MAX] {
+            let token = token("shop", "one", revision);
             let text = token.to_string();
             assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{text}");
             assert_eq!(text.parse::<ChangeToken>().expect("a token"), token);
@@ -140,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_counts_in_one_life_and_one_namespace() {
+    fn a_revision_counts_in_one_generation_and_one_namespace() {
         let (one, later, other) = (token("shop", "one", 3), token("shop", "one", 5), token("shop", "two", 9));
         assert_eq!(one.and(later), Some(later));
         assert_eq!(one.and(other), None);
-        assert_eq!(one.clock_in(other.life), None);
-        assert_eq!(one.clock_in(one.life), Some(3));
+        assert_eq!(one.revision_in(other.generation), None);
+        assert_eq!(one.revision_in(one.generation), Some(3));
         assert!(one.is_of(&Namespace::new("shop").expect("a good name")));
         assert!(!one.is_of(&Namespace::new("shop2").expect("a good name")));
     }

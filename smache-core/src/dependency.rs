@@ -89,16 +89,16 @@ impl Dependency {
     }
 
     /// The changes of a source that do not tell the entity before and after: nobody knows which predicates and relations
-    /// they hit, so they hit this one, which all of those have beside their own.
+    /// they affect, so they affect this one, which all of those have beside their own.
     #[must_use]
-    pub fn blind(source: &SourceId) -> Self {
-        Self::of_source(DependencyKind::Blind, source, &[])
+    pub fn wildcard(source: &SourceId) -> Self {
+        Self::of_source(DependencyKind::Wildcard, source, &[])
     }
 
     /// The changes of a source by which an entity became one that cannot be compared with the predicates of an index.
     #[must_use]
     pub fn incomparable(index: &SourceId, source: &SourceId) -> Self {
-        Self::of_source(DependencyKind::Blind, source, &[index.as_str().as_bytes()])
+        Self::of_source(DependencyKind::Wildcard, source, &[index.as_str().as_bytes()])
     }
 
     /// A name that the application touches itself.
@@ -179,8 +179,8 @@ pub enum DependencyKind {
     Predicate = 5,
     /// [`Dependency::relation`].
     Relation = 6,
-    /// [`Dependency::blind`], [`Dependency::incomparable`].
-    Blind = 7,
+    /// [`Dependency::wildcard`], [`Dependency::incomparable`].
+    Wildcard = 7,
     /// [`Dependency::tag`].
     Tag = 8,
     /// [`Dependency::function`].
@@ -197,7 +197,7 @@ impl DependencyKind {
         Self::Source,
         Self::Predicate,
         Self::Relation,
-        Self::Blind,
+        Self::Wildcard,
         Self::Tag,
         Self::Function,
         Self::Entry,
@@ -220,7 +220,7 @@ impl std::fmt::Debug for Dependency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Via {
-    /// The function read it itself: its change makes the entry hard stale (it must run again).
+    /// The function read it itself: its change makes the entry stale (it must run again).
     Direct,
     /// A nested call read it: the entry may be re-validated without running.
     Child,
@@ -231,16 +231,16 @@ pub enum Via {
 
 /// A dependency that a computation used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Used {
+pub struct UsedDependency {
     /// On what.
     pub dependency: Dependency,
     /// How.
     pub via: Via,
 }
 
-/// A dependency that was hit by a change, with a short text for people that says which change it was.
+/// A dependency that was affected by a change, with a short text for people that says which change it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hit {
+pub struct ChangedDependency {
     /// What changed.
     pub dependency: Dependency,
     /// For example `users 42 updated`; stores keep the first 200 bytes.
@@ -262,7 +262,7 @@ mod tests {
             Dependency::field(&source("a"), &key("b"), "c"),
             Dependency::field(&source("a"), &key("b"), ""),
             Dependency::source(&source("a")),
-            Dependency::blind(&source("a")),
+            Dependency::wildcard(&source("a")),
             Dependency::incomparable(&source("i"), &source("a")),
             Dependency::predicate(&source("i"), &source("a"), b"b"),
             Dependency::predicate(&source("i"), &source("a"), b""),
@@ -283,7 +283,7 @@ mod tests {
         let grades = Dependency::entity(&source("grades"), &key);
         assert_eq!(grades.kind(), Some(DependencyKind::Entity));
         assert!(grades.may_be_of(&source("grades")) && !grades.may_be_of(&source("users")));
-        assert_eq!(Dependency::blind(&source("grades")).kind(), Some(DependencyKind::Blind));
+        assert_eq!(Dependency::wildcard(&source("grades")).kind(), Some(DependencyKind::Wildcard));
         assert_eq!(Dependency::tag("grades").kind(), Some(DependencyKind::Tag));
         assert!(!Dependency::tag("grades").may_be_of(&source("grades")));
         assert_eq!(Dependency::from_hex(&grades.to_string()), Some(grades));

@@ -99,7 +99,7 @@ pub struct Examination {
     pub what: String,
     /// How surely changes arrive, for a source.
     pub guarantee: Option<Guarantee>,
-    /// For a source whose guarantee is [`Guarantee::Exact`]: the life of the store that is in the same database.
+    /// For a source whose guarantee is [`Guarantee::Exact`]: the incarnation of the store that is in the same database.
     pub beside: Option<Incarnation>,
     /// What it is found to lack.
     pub findings: Vec<Finding>,

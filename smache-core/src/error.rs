@@ -75,10 +75,10 @@ pub enum Retry {
 
 /// The error of the framework. Cheap to clone: everybody who waited for one computation gets the same error.
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Arc<Engine>);
 
 #[derive(Clone)]
-struct Inner {
+struct Engine {
     kind: ErrorKind,
     retry: Retry,
     message: Cow<'static, str>,
@@ -118,7 +118,7 @@ impl Error {
             | ErrorKind::IncarnationChanged => Retry::Transient,
             _ => Retry::Never,
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(Engine {
             kind,
             retry,
             message: message.into(),
@@ -134,13 +134,13 @@ impl Error {
     #[must_use]
     pub fn with_source(self, source: impl Into<BoxError>) -> Self {
         let source: BoxError = source.into();
-        self.edit(|inner| inner.source = Some(Arc::from(source)))
+        self.edit(|engine| engine.source = Some(Arc::from(source)))
     }
 
     /// The same error with one more fact about where it happened, for example the function or the server.
     #[must_use]
     pub fn with_context(self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.edit(|inner| inner.context.push((key, value.to_string())))
+        self.edit(|engine| engine.context.push((key, value.to_string())))
     }
 
     /// The same with a fact, unless one of that name is there: the innermost of nested calls is the one to know.
@@ -152,17 +152,17 @@ impl Error {
     /// The same error with another retry advice than its kind has by default.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
-        self.edit(|inner| inner.retry = retry)
+        self.edit(|engine| engine.retry = retry)
     }
 
     /// The same error, known to come from a step of the store or the queue and not from the function or its sources.
     pub(crate) fn of_backend(self, step: &'static str) -> Self {
-        self.with_context("step", step).edit(|inner| inner.backend = true)
+        self.with_context("step", step).edit(|engine| engine.backend = true)
     }
 
     /// The same error with what the function says of it.
     pub(crate) fn with_verdict(self, verdict: Verdict) -> Self {
-        self.edit(|inner| inner.verdict = verdict)
+        self.edit(|engine| engine.verdict = verdict)
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -188,7 +188,7 @@ impl Error {
 
     /// The same error, as the outcome of a run that had read that.
     pub(crate) fn of_run(self, reads: FailedReads) -> Self {
-        self.edit(|inner| inner.reads = Some(Arc::new(reads)))
+        self.edit(|engine| engine.reads = Some(Arc::new(reads)))
     }
 
     /// What the run that failed had read, if a run did.
@@ -206,10 +206,10 @@ impl Error {
         self.0.backend
     }
 
-    fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let mut inner = Arc::unwrap_or_clone(self.0);
-        change(&mut inner);
-        Self(Arc::new(inner))
+    fn edit(self, change: impl FnOnce(&mut Engine)) -> Self {
+        let mut engine = Arc::unwrap_or_clone(self.0);
+        change(&mut engine);
+        Self(Arc::new(engine))
     }
 
     /// What failed.
@@ -247,7 +247,7 @@ impl Error {
         }
     }
 
-    /// The whole chain of causes in one line, as it is recorded on an entry or a dead job.
+    /// The whole chain of causes in one line, as it is recorded on an entry or a dead letter.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = self.to_string();

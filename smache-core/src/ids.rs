@@ -134,12 +134,12 @@ impl Epoch {
     }
 }
 
-/// Which life of which server a connection talks to. Another one may have lost the tail of what was acknowledged.
+/// Which incarnation of which server a connection talks to. Another one may have lost the tail of what was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation(String);
 
 impl Incarnation {
-    /// An incarnation by the name that the server gives its present life.
+    /// An incarnation by the name that the server gives its present incarnation.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())

@@ -2,10 +2,10 @@
 
 use smache_core::Result;
 
-use crate::{keys::Role, space::Space, step::Step};
+use crate::{area::SharedArea, keys::Role, step::Step};
 
-pub(crate) async fn clear(space: &Space) -> Result<()> {
-    while space.write_to_any_layout(|step| Box::pin(step.clear_page())).await? {}
+pub(crate) async fn clear(area: &SharedArea) -> Result<()> {
+    while area.write_to_any_layout(|step| Box::pin(step.clear_page())).await? {}
     Ok(())
 }
 
@@ -23,7 +23,7 @@ impl Step<'_> {
             return Ok(false);
         }
         // First: no entry whose edges are gone may still be fresh.
-        self.delete(keys.of(Role::Vouch, &[]));
+        self.delete(keys.of(Role::Validity, &[]));
         for (key, _) in page {
             self.delete(key);
         }

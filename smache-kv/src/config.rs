@@ -10,9 +10,9 @@ use smache_core::{Backend, CacheStore, JobQueue, JobWrites, Namespace, Result};
 
 use crate::{
     KeyValue, KvQueue, KvStore,
+    area::{Shared, SharedArea},
     clear::clear,
     keys::{Area, Keys},
-    space::{Shared, Space},
 };
 
 /// How many dependants one transaction marks unless it is told otherwise.
@@ -48,7 +48,7 @@ impl KvBackend {
         KvBackendBuilder { store: Arc::new(store), page: DEFAULT_PAGE, poll: DEFAULT_POLL }
     }
 
-    /// Removes everything of a namespace, of whichever layout: results, jobs, positions, and what vouches for results.
+    /// Removes everything of a namespace, of whichever layout: results, jobs, positions, and what confirms results.
     /// Feeds start at the present afterwards, and every result is computed anew.
     ///
     /// No program may use the namespace meanwhile, and those that used it have to start again: one that goes on may lose
@@ -63,7 +63,7 @@ impl KvBackend {
         for area in [Area::Store, Area::Queue] {
             self.shared(namespace, area).layout.forget();
         }
-        clear(&self.space(namespace, Area::Store, JobWrites::Reported)).await
+        clear(&self.area(namespace, Area::Store, JobWrites::Reported)).await
     }
 
     fn shared(&self, namespace: &Namespace, area: Area) -> Arc<Shared> {
@@ -72,24 +72,24 @@ impl KvBackend {
         Arc::clone(shared.entry((namespace.clone(), area as u8)).or_default())
     }
 
-    fn space(&self, namespace: &Namespace, area: Area, job_writes: JobWrites) -> Arc<Space> {
+    fn area(&self, namespace: &Namespace, area: Area, job_writes: JobWrites) -> Arc<SharedArea> {
         let (store, keys, shared) = (Arc::clone(&self.store), Keys::new(namespace, area), self.shared(namespace, area));
-        Arc::new(Space { store, keys, job_writes, page: self.page, shared })
+        Arc::new(SharedArea { store, keys, job_writes, page: self.page, shared })
     }
 }
 
 impl Backend for KvBackend {
     fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
-        Ok(Arc::new(KvStore::new(self.space(namespace, Area::Store, JobWrites::Reported))))
+        Ok(Arc::new(KvStore::new(self.area(namespace, Area::Store, JobWrites::Reported))))
     }
 
     fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
-        Ok(Arc::new(KvQueue::new(self.space(namespace, Area::Queue, JobWrites::SameStep), self.poll)))
+        Ok(Arc::new(KvQueue::new(self.area(namespace, Area::Queue, JobWrites::SameStep), self.poll)))
     }
 
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
-        let space = self.space(namespace, Area::Store, JobWrites::SameStep);
-        Ok((Arc::new(KvStore::new(Arc::clone(&space))), Arc::new(KvQueue::new(space, self.poll))))
+        let area = self.area(namespace, Area::Store, JobWrites::SameStep);
+        Ok((Arc::new(KvStore::new(Arc::clone(&area))), Arc::new(KvQueue::new(area, self.poll))))
     }
 }
 

@@ -24,8 +24,8 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     /// - MUST take [`Started::now`] from the store's own clock, or from one that all its users share, not later than the
     ///   state that the transaction reads `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
     /// - MUST give [`Started::incarnation`] of the state that the transaction reads `new_incarnation_is_named`
-    /// - MUST NOT commit a transaction in another life of the store than it started in
-    ///   `run_of_the_life_before_stores_nothing`
+    /// - MUST NOT commit a transaction in another incarnation of the store than it started in
+    ///   `run_of_the_incarnation_before_stores_nothing`
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached, and
@@ -78,9 +78,9 @@ pub trait Transaction: Send {
     /// # Contract
     /// - MUST fail with [`conflict`](crate::conflict) when something that the transaction has read, a key that was absent
     ///   and a new key in a scanned range included, was changed by another one since: transactions are serializable
-    ///   `clock_counts_every_invalidation`, `fresh_value_reflects_every_acknowledged_change`
+    ///   `revision_counts_every_invalidation`, `fresh_value_reflects_every_acknowledged_change`
     /// - MUST make all writes visible at once, and before it returns, to every transaction that begins afterwards
-    ///   `lookup_never_mixes_an_old_entry_with_a_new_vouch`, `dropped_steps_happen_as_a_whole`
+    ///   `lookup_never_mixes_an_old_entry_with_a_new_validity`, `dropped_steps_happen_as_a_whole`
     /// - MUST keep them: when they may be lost, for example by a crash or by a failover, the store is another
     ///   [incarnation](Started::incarnation) afterwards `attach_on_a_new_incarnation_starts_an_epoch`
     async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()>;
@@ -99,7 +99,7 @@ pub enum Access {
 pub struct Started {
     /// The time by the store's clock.
     pub now: Timestamp,
-    /// Which life of the store it is: another one whenever writes that were acknowledged may be lost, for example after a
+    /// Which incarnation of the store it is: another one whenever writes that were acknowledged may be lost, for example after a
     /// crash of a store that does not write through, a failover to a replica that lags, or a restored backup.
     pub incarnation: Incarnation,
     /// The transaction.

@@ -25,11 +25,11 @@ pub(crate) enum Area {
 #[repr(u8)]
 pub(crate) enum Role {
     /// `K`.
-    Clock = b'k',
+    Revision = b'k',
     /// Runs from before cannot be validated any more.
-    Floor = b'f',
+    LowWatermark = b'f',
     /// `E` and the leases of `W`.
-    Vouch = b'e',
+    Validity = b'e',
     /// Where the walk over entries of old epochs goes on; absent when there are none.
     Sweep = b's',
     /// Where the walk over what no record lists any more goes on; absent when nothing was damaged.
@@ -42,7 +42,7 @@ pub(crate) enum Role {
     Program = b'o',
     /// `N`, by dependency.
     Changed = b'n',
-    /// The same by clock and dependency.
+    /// The same by revision and dependency.
     ChangedAt = b'c',
     /// `M`, by deadline, dependency and the name of the attempt.
     Mark = b'm',
@@ -210,7 +210,7 @@ mod tests {
     fn no_namespace_is_within_another_one() {
         let keys = |name: &str, area| Keys::new(&Namespace::new(name).expect("a good name"), area);
         let all = [keys("a", Area::Store), keys("a", Area::Queue), keys("ac", Area::Store), keys("b", Area::Store)];
-        let key = |keys: &Keys| keys.of(Role::Clock, &[]);
+        let key = |keys: &Keys| keys.of(Role::Revision, &[]);
         for (place, one) in all.iter().enumerate() {
             for other in all.iter().skip(place + 1) {
                 assert!(!key(other).starts_with(&one.prefix) && !key(one).starts_with(&other.prefix));

@@ -12,18 +12,18 @@ use crate::{codec::whole_number, key_value::Access, keys::Keys, step::Step};
 /// How keys and values are laid out. Whoever changes either raises it.
 pub(crate) const LAYOUT: u64 = 1;
 
-/// In which life of the store the layout of a namespace was found to be this one, as a hash; 0 is none. A namespace keeps
-/// its layout until it is emptied, so that one look a life is enough.
+/// In which incarnation of the store the layout of a namespace was found to be this one, as a hash; 0 is none. A namespace keeps
+/// its layout until it is emptied, so that one look an incarnation is enough.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLayout(AtomicU64);
 
 impl KnownLayout {
-    pub(crate) fn is_known_in(&self, life: &Incarnation) -> bool {
-        self.0.load(Ordering::Relaxed) == hash(life)
+    pub(crate) fn is_known_in(&self, incarnation: &Incarnation) -> bool {
+        self.0.load(Ordering::Relaxed) == hash(incarnation)
     }
 
-    pub(crate) fn set_known_in(&self, life: &Incarnation) {
-        self.0.store(hash(life), Ordering::Relaxed);
+    pub(crate) fn set_known_in(&self, incarnation: &Incarnation) {
+        self.0.store(hash(incarnation), Ordering::Relaxed);
     }
 
     /// The namespace was emptied.
@@ -32,9 +32,9 @@ impl KnownLayout {
     }
 }
 
-fn hash(life: &Incarnation) -> u64 {
+fn hash(incarnation: &Incarnation) -> u64 {
     let mut hasher = DefaultHasher::new();
-    life.as_str().hash(&mut hasher);
+    incarnation.as_str().hash(&mut hasher);
     hasher.finish().max(1)
 }
 
@@ -49,7 +49,7 @@ impl Step<'_> {
                 if found != Some(LAYOUT) {
                     return Err(other_layout(found, keys));
                 }
-                self.space.shared.layout.set_known_in(&self.incarnation);
+                self.area.shared.layout.set_known_in(&self.incarnation);
             }
         }
         Ok(())

@@ -62,27 +62,28 @@
 //!
 //! # What a step is
 //! Every method of the store and of the queue is one transaction. A step that meets another one is run again, up to a
-//! hundred times with short random pauses. Two things take several: upkeep, which does each of its tasks apart, and an
+//! hundred times with short random pauses. Two things take several: maintenance, which does each of its tasks apart, and an
 //! invalidation of more than [a page](KvBackendBuilder::page) of dependants, which is announced first, so that nothing
-//! that is computed meanwhile is taken for fresh; one whose author died is done again by upkeep.
+//! that is computed meanwhile is taken for fresh; one whose author died is done again by maintenance.
 //!
 //! # What is damaged
 //! A record that cannot be read counts as absent, and is told of in the log with its entry: the look-up answers the others,
-//! and the entry is computed anew. Invalidations, upkeep and listings go on past it. The first step that writes removes it,
-//! and upkeep removes what it leaves in the indexes. What the namespace itself remembers starts anew, also with a warning: the
+//! and the entry is computed anew. Invalidations, maintenance and listings go on past it. The first step that writes removes it,
+//! and maintenance removes what it leaves in the indexes. What the namespace itself remembers starts anew, also with a warning: the
 //! first step that writes gives it another epoch, so that everything is computed again once, a clock that is ahead of the one
 //! that was there, and no position, so that the feed starts its source again. In the place of a job comes another one.
 //!
 //! # Releases
 //! A namespace carries the layout of its keys and values, from its first write on. One that another release has laid out in
 //! another way is refused as a whole, [`WrongServer`](smache_core::ErrorKind::WrongServer), and left as it is:
-//! upgrade the program that is older, or empty the namespace with [`KvBackend::clear`]. It costs one key of one step a life
+//! upgrade the program that is older, or empty the namespace with [`KvBackend::clear`]. It costs one key of one step an incarnation
 //! of the store.
 //!
 //! # What it does not do
 //! It has no capacity: entries stay until they expire or are removed, so give functions a `ttl`. Jobs that other processes
 //! add are found by asking [every half second](KvBackendBuilder::poll).
 
+mod area;
 mod clear;
 mod codec;
 mod config;
@@ -92,7 +93,6 @@ mod key_value;
 mod keys;
 mod layout;
 mod queue;
-mod space;
 mod step;
 mod store;
 

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use smache_core::{EntryId, Incarnation, Result, Timestamp};
 
 use crate::{
+    area::SharedArea,
     error::broken,
     key_value::{Access, Started, Transaction, Write},
     keys::{Keys, Range},
     layout::LAYOUT,
-    space::Space,
 };
 
 /// How many pairs a count reads at once.
@@ -18,7 +18,7 @@ const COUNTED: usize = 4_096;
 
 /// A step under way. Reads see its own writes, which reach the store in one batch at the end.
 pub(crate) struct Step<'s> {
-    pub(crate) space: &'s Space,
+    pub(crate) area: &'s SharedArea,
     pub(crate) now: Timestamp,
     pub(crate) incarnation: Incarnation,
     pub(crate) access: Access,
@@ -38,10 +38,10 @@ pub(crate) struct Step<'s> {
 }
 
 impl<'s> Step<'s> {
-    pub(crate) async fn start(space: &'s Space, access: Access) -> Result<Self> {
-        let Started { now, incarnation, transaction } = space.store.begin(access).await?;
+    pub(crate) async fn start(area: &'s SharedArea, access: Access) -> Result<Self> {
+        let Started { now, incarnation, transaction } = area.store.begin(access).await?;
         Ok(Self {
-            space,
+            area,
             now,
             incarnation,
             access,
@@ -70,18 +70,18 @@ impl<'s> Step<'s> {
         let writes = self.writes.into_iter().map(|(key, value)| Write { key, value }).collect();
         self.transaction.commit(writes).await?;
         if self.brings_layout {
-            self.space.shared.layout.set_known_in(&self.incarnation);
+            self.area.shared.layout.set_known_in(&self.incarnation);
         }
         Ok(self.added)
     }
 
     /// How many dependants the step may touch: fewer while other transactions are in the way of long ones.
     pub(crate) fn page(&mut self) -> usize {
-        *self.page.get_or_insert_with(|| self.space.shared.pages.length(self.space.page))
+        *self.page.get_or_insert_with(|| self.area.shared.pages.length(self.area.page))
     }
 
     pub(crate) fn keys(&self) -> &'s Keys {
-        &self.space.keys
+        &self.area.keys
     }
 
     /// Reads keys in one round trip, so that getting them one by one costs none.
@@ -162,8 +162,8 @@ mod tests {
     use super::*;
     use crate::{
         KeyValue,
+        area::Shared,
         keys::{Area, Role},
-        space::Shared,
     };
 
     /// Twenty keys of a role, which nobody can change.
@@ -200,8 +200,8 @@ mod tests {
         let key = |number: u8| keys.of(Role::Stale, &[&[number]]);
         let pairs = (0..40).step_by(2).map(|number| (key(number), Bytes::from_static(b"old"))).collect();
         let (store, shared) = (Arc::new(Fixed(pairs)), Arc::new(Shared::default()));
-        let space = Space { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, shared };
-        let mut step = Step::start(&space, Access::Write).await.expect("begin");
+        let area = SharedArea { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, shared };
+        let mut step = Step::start(&area, Access::Write).await.expect("begin");
         for number in [0, 2, 6] {
             step.delete(key(number));
         }

@@ -3,8 +3,7 @@
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use quote::quote;
 use syn::{
-    Attribute, LitBool, LitInt, LitStr, Meta, Token, ext::IdentExt, parse::ParseStream, parse::Parser,
-    punctuated::Punctuated,
+    Attribute, LitInt, LitStr, Meta, Token, ext::IdentExt, parse::ParseStream, parse::Parser, punctuated::Punctuated,
 };
 
 use crate::errors::Errors;
@@ -134,11 +133,6 @@ impl Opt {
 
     /// The value of `name = 1`.
     pub(crate) fn integer(&self, errors: &mut Errors) -> Option<LitInt> {
-        self.literal(errors)
-    }
-
-    /// The value of `name = true`.
-    pub(crate) fn boolean(&self, errors: &mut Errors) -> Option<LitBool> {
         self.literal(errors)
     }
 

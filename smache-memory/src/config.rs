@@ -10,7 +10,7 @@ use smache_core::{
     SystemClock, Token,
 };
 
-use crate::{MemoryQueue, MemoryStore, space::Space};
+use crate::{MemoryQueue, MemoryStore, namespace::NamespaceState};
 
 /// How many entries a namespace holds unless it is told otherwise.
 const DEFAULT_CAPACITY: usize = 100_000;
@@ -29,14 +29,14 @@ pub struct Memory(Arc<Inner>);
 struct Inner {
     capacity: usize,
     clock: Arc<dyn Clock>,
-    spaces: Mutex<Spaces>,
+    namespaces: Mutex<Namespaces>,
 }
 
 #[derive(Debug)]
-struct Spaces {
+struct Namespaces {
     incarnation: Incarnation,
-    joined: HashMap<Namespace, Arc<Space>>,
-    queues: HashMap<Namespace, Arc<Space>>,
+    joined: HashMap<Namespace, Arc<NamespaceState>>,
+    queues: HashMap<Namespace, Arc<NamespaceState>>,
 }
 
 /// What a simulated restart loses.
@@ -44,7 +44,7 @@ struct Spaces {
 pub enum Loss {
     /// All data is still there, but nobody knows whether the last of it is: what a failover looks like.
     Nothing,
-    /// Entries, jobs, positions and everything that vouched for them are gone.
+    /// Entries, jobs, positions and everything that confirmed them are gone.
     Everything,
 }
 
@@ -60,33 +60,33 @@ impl Memory {
         MemoryBuilder { capacity: DEFAULT_CAPACITY, clock: Arc::new(SystemClock) }
     }
 
-    /// Becomes another incarnation, as a server does that was restarted or replaced: nothing is vouched for until feeds
+    /// Becomes another incarnation, as a server does that was restarted or replaced: nothing is confirmed until feeds
     /// have replayed, and runs that began before cannot commit. For tests of what an application does then.
     pub fn simulate_restart(&self, loss: Loss) {
-        let mut spaces = self.spaces();
-        spaces.incarnation = random_incarnation();
-        for space in spaces.joined.values().chain(spaces.queues.values()) {
-            space.restart(&spaces.incarnation, loss);
+        let mut namespaces = self.namespaces();
+        namespaces.incarnation = random_incarnation();
+        for shared in namespaces.joined.values().chain(namespaces.queues.values()) {
+            shared.restart(&namespaces.incarnation, loss);
         }
     }
 
-    fn spaces(&self) -> std::sync::MutexGuard<'_, Spaces> {
+    fn namespaces(&self) -> std::sync::MutexGuard<'_, Namespaces> {
         // Nothing that can panic half-way happens under this lock.
-        self.0.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn joined(&self, namespace: &Namespace) -> Arc<Space> {
-        let Spaces { incarnation, joined, .. } = &mut *self.spaces();
-        Arc::clone(joined.entry(namespace.clone()).or_insert_with(|| self.new_space(incarnation)))
+    fn joined(&self, namespace: &Namespace) -> Arc<NamespaceState> {
+        let Namespaces { incarnation, joined, .. } = &mut *self.namespaces();
+        Arc::clone(joined.entry(namespace.clone()).or_insert_with(|| self.new_namespace(incarnation)))
     }
 
-    fn alone(&self, namespace: &Namespace) -> Arc<Space> {
-        let Spaces { incarnation, queues, .. } = &mut *self.spaces();
-        Arc::clone(queues.entry(namespace.clone()).or_insert_with(|| self.new_space(incarnation)))
+    fn alone(&self, namespace: &Namespace) -> Arc<NamespaceState> {
+        let Namespaces { incarnation, queues, .. } = &mut *self.namespaces();
+        Arc::clone(queues.entry(namespace.clone()).or_insert_with(|| self.new_namespace(incarnation)))
     }
 
-    fn new_space(&self, incarnation: &Incarnation) -> Arc<Space> {
-        Arc::new(Space::new(Arc::clone(&self.0.clock), self.0.capacity, incarnation.clone()))
+    fn new_namespace(&self, incarnation: &Incarnation) -> Arc<NamespaceState> {
+        Arc::new(NamespaceState::new(Arc::clone(&self.0.clock), self.0.capacity, incarnation.clone()))
     }
 }
 
@@ -114,9 +114,9 @@ impl Backend for Memory {
     }
 
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
-        let space = self.joined(namespace);
-        let store = MemoryStore::new(Arc::clone(&space), JobWrites::SameStep);
-        Ok((Arc::new(store), Arc::new(MemoryQueue::new(space))))
+        let shared = self.joined(namespace);
+        let store = MemoryStore::new(Arc::clone(&shared), JobWrites::SameStep);
+        Ok((Arc::new(store), Arc::new(MemoryQueue::new(shared))))
     }
 }
 
@@ -147,8 +147,9 @@ impl MemoryBuilder {
     /// The backend.
     #[must_use]
     pub fn build(self) -> Memory {
-        let spaces = Spaces { incarnation: random_incarnation(), joined: HashMap::new(), queues: HashMap::new() };
-        Memory(Arc::new(Inner { capacity: self.capacity, clock: self.clock, spaces: Mutex::new(spaces) }))
+        let namespaces =
+            Namespaces { incarnation: random_incarnation(), joined: HashMap::new(), queues: HashMap::new() };
+        Memory(Arc::new(Inner { capacity: self.capacity, clock: self.clock, namespaces: Mutex::new(namespaces) }))
     }
 }
 

@@ -20,9 +20,9 @@
 //! one atomic step and nothing is ever half done. No lock is held across an await.
 
 mod config;
+mod namespace;
 mod queue;
 mod source;
-mod space;
 mod store;
 
 pub use self::{

@@ -7,9 +7,11 @@ use mongodb::{
     error::ErrorKind as Driver,
     options::{ClientOptions, ConnectionString, HostInfo, ServerAddress, Tls},
 };
-use smache_core::{Backend, Bells, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result, is_remote};
+use smache_core::{
+    Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Notifiers, Result, is_remote,
+};
 
-use crate::{MongoQueue, MongoStore, bell::Rings, config::DEFAULT_TIMEOUT, link::Link, schema};
+use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, notifier::Rings, schema};
 
 /// How many dependants a page of an invalidation has, unless it is set.
 const PAGE: usize = 1_000;
@@ -17,12 +19,12 @@ const PAGE: usize = 1_000;
 /// A MongoDB database as a backend: a store, a queue, or both. Clones share its connections.
 ///
 /// It must be a replica set of MongoDB 6.0 or newer; one member is enough. The collections `smache_entries`, `smache_state`
-/// and `smache_bell` and their indexes are made when they are missing. Reads go to the primary with read concern majority,
+/// and `smache_notifier` and their indexes are made when they are missing. Reads go to the primary with read concern majority,
 /// writes are acknowledged by a majority with its journal, whatever read preference and concerns the URL names.
 #[derive(Clone)]
 pub struct Mongo {
     link: Arc<Link>,
-    bells: Arc<Bells>,
+    notifiers: Arc<Notifiers>,
     page: i64,
 }
 
@@ -72,15 +74,15 @@ impl Mongo {
         schema::prepare(&link).await?;
         let link = Arc::new(link);
         let page = i64::try_from(page).unwrap_or(i64::MAX).max(1);
-        Ok(Self { bells: Bells::new(Arc::new(Rings(link.clone()))), link, page })
+        Ok(Self { notifiers: Notifiers::new(Arc::new(Rings(link.clone()))), link, page })
     }
 
     fn a_store(&self, namespace: &Namespace, jobs: JobWrites) -> Arc<dyn CacheStore> {
-        Arc::new(MongoStore::new(self.link.clone(), namespace, jobs, self.bells.of(namespace), self.page))
+        Arc::new(MongoStore::new(self.link.clone(), namespace, jobs, self.notifiers.of(namespace), self.page))
     }
 
     fn a_queue(&self, namespace: &Namespace, joined: bool) -> Arc<dyn JobQueue> {
-        Arc::new(MongoQueue::new(self.link.clone(), namespace, self.bells.of(namespace), joined))
+        Arc::new(MongoQueue::new(self.link.clone(), namespace, self.notifiers.of(namespace), joined))
     }
 }
 
@@ -132,7 +134,7 @@ impl MongoBuilder {
     ///
     /// Without it the set's own `writeConcernMajorityJournalDefault` counts, which is on unless somebody switched it off. A
     /// set that acknowledges before its disks do may, when it loses its power as a whole, forget an invalidation and go on
-    /// vouching: start a new epoch then.
+    /// confirming: start a new epoch then.
     pub fn journal(mut self, waits: bool) -> Self {
         self.journal = waits;
         self

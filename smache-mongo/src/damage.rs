@@ -1,4 +1,4 @@
-//! What of the document of a namespace cannot be read: it vouches for nothing, and upkeep writes it anew.
+//! What of the document of a namespace cannot be read: it confirms nothing, and maintenance writes it anew.
 
 use mongodb::bson::{Bson, doc};
 use smache_core::{Epoch, Result};
@@ -7,23 +7,23 @@ use crate::{
     expression::now,
     keys::Keys,
     link::Link,
-    space::{Change, Sweep, change},
+    namespace::{Change, Sweep, change},
 };
 
-/// How much of the document of a namespace cannot be read. What is left out vouches for nothing; upkeep writes it anew.
+/// How much of the document of a namespace cannot be read. What is left out confirms nothing; maintenance writes it anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Damage {
     None,
     /// Of some sources, positions or leaders.
     Parts,
-    /// The clock, so that nothing compares with what was counted before.
+    /// The revision, so that nothing compares with what was counted before.
     Clock,
 }
 
 /// Writes anew what of a namespace cannot be read. What is of it starts a new epoch.
 pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()> {
     const STEP: &str = "maintain";
-    tracing::warn!(namespace = %keys.name, ?damage, "what vouches cannot be read: it starts a new epoch");
+    tracing::warn!(namespace = %keys.name, ?damage, "what confirms cannot be read: it starts a new epoch");
     let number = |field: &str, otherwise: Bson| -> Bson {
         doc! { "$cond": [{ "$in": [{ "$type": field }, ["int", "long"]] }, field, otherwise] }.into()
     };
@@ -32,19 +32,19 @@ pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()>
     let list = |field: &str| doc! { "$cond": [{ "$isArray": field }, field, []] };
     let whole = vec![
         doc! { "$set": {
-            "clock": number("$clock", at_the_time),
+            "revision": number("$revision", at_the_time),
             "rev": number("$rev", 0_i64.into()),
             "sources": list("$sources"), "positions": list("$positions"), "feeds": list("$feeds"),
         } },
-        doc! { "$set": { "floor": number("$floor", "$clock".into()) } },
+        doc! { "$set": { "low_watermark": number("$low_watermark", "$revision".into()) } },
     ];
-    let filter = doc! { "_id": keys.space() };
+    let filter = doc! { "_id": keys.namespace() };
     link.run(STEP, async { link.state.update_one(filter, whole).await }).await?;
-    change(link, keys, STEP, |space| {
+    change(link, keys, STEP, |namespace| {
         if damage == Damage::Clock {
-            space.epoch = Epoch::random();
+            namespace.epoch = Epoch::random();
         }
-        space.sweep = Sweep::anew();
+        namespace.sweep = Sweep::anew();
         Ok(Change::Write { ticks: false, answer: () })
     })
     .await

@@ -14,7 +14,7 @@ const LATEST: u64 = 1 << 60;
 /// The last time that every driver and tool can show as a date: the end of the year 9999.
 const LAST_DATE: i64 = 253_402_300_799_000;
 
-/// How long after its end an entry is left to upkeep before the server removes it by itself.
+/// How long after its end an entry is left to maintenance before the server removes it by itself.
 const GRACE: i64 = 3_600_000;
 
 /// The present, in milliseconds.
@@ -79,7 +79,7 @@ pub(crate) fn has_record() -> Bson {
 }
 
 /// The last stages of every update of an entry: the fields that follow from others, for the indexes.
-pub(crate) fn tidy(space: i64) -> [Document; 2] {
+pub(crate) fn tidy(namespace: i64) -> [Document; 2] {
     let nothing = all([is_missing("$n"), is_missing("$run"), is_missing("$job")]);
     let idle = all([is_missing("$run"), is_missing("$job")]);
     let purge = doc! { "$switch": {
@@ -99,8 +99,8 @@ pub(crate) fn tidy(space: i64) -> [Document; 2] {
         } },
         doc! { "$set": { "end": cond(
             nothing,
-            doc! { "n": space, "at": 0_i64 },
-            cond(all([has_record(), is_there("$expires")]), doc! { "n": space, "at": "$expires" }, gone()),
+            doc! { "n": namespace, "at": 0_i64 },
+            cond(all([has_record(), is_there("$expires")]), doc! { "n": namespace, "at": "$expires" }, gone()),
         ) } },
     ]
 }

@@ -1,7 +1,7 @@
 //! Jobs as a part of the document of their entry.
 //!
-//! `s` is the state (0 queued, 1 running, 2 buried), `l` the lane (the urgent one sorts first), `p` the priority, `at` when it
-//! is due, its lease ends or it was buried, `token` that of the reservation, `errors` and `crashes` the counters, `error` the
+//! `s` is the state (0 queued, 1 running, 2 dead letter), `l` the lane (the urgent one sorts first), `p` the priority, `at` when it
+//! is due, its lease ends or it became a dead letter, `token` that of the reservation, `errors` and `crashes` the counters, `error` the
 //! last error, and `again` what was requested while it runs. `n` is the namespace, for the index.
 
 use mongodb::bson::{Bson, Document, doc};
@@ -21,7 +21,7 @@ pub(crate) const USUAL: i64 = 4;
 
 pub(crate) const QUEUED: i64 = 0;
 pub(crate) const RUNNING: i64 = 1;
-pub(crate) const BURIED: i64 = 2;
+pub(crate) const DEAD_LETTER: i64 = 2;
 
 pub(crate) fn lane_number(lane: Lane) -> i64 {
     match lane {
@@ -34,22 +34,22 @@ pub(crate) fn state_number(state: JobState) -> i64 {
     match state {
         JobState::Queued => QUEUED,
         JobState::Running => RUNNING,
-        JobState::Buried => BURIED,
+        JobState::DeadLetter => DEAD_LETTER,
     }
 }
 
 /// A job that has not run.
-pub(crate) fn new(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
-    let fields = doc! { "n": space, "s": QUEUED, "l": lane, "p": priority, "at": due };
+pub(crate) fn new(namespace: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
+    let fields = doc! { "n": namespace, "s": QUEUED, "l": lane, "p": priority, "at": due };
     doc! { "$mergeObjects": [fields, { "errors": 0_i64, "crashes": 0_i64 }] }.into()
 }
 
 /// Finds jobs that cannot be read, among documents that a filter of the ids finds.
-pub(crate) fn damaged(space: i64, ids: Bson) -> Document {
+pub(crate) fn damaged(namespace: i64, ids: Bson) -> Document {
     let no_number = |field: &str| doc! { field: { "$not": { "$type": ["int", "long"] } } };
     doc! { "_id": ids, "job": { "$ne": Bson::Null }, "$or": [
-        { "job.n": { "$ne": space } },
-        { "job.s": { "$nin": [QUEUED, RUNNING, BURIED] } },
+        { "job.n": { "$ne": namespace } },
+        { "job.s": { "$nin": [QUEUED, RUNNING, DEAD_LETTER] } },
         { "job.l": { "$nin": [0_i64, 1_i64] } },
         no_number("job.p"), no_number("job.at"), no_number("job.errors"), no_number("job.crashes"),
         { "job.s": RUNNING, "job.token": { "$not": { "$type": "binData" } } },
@@ -57,8 +57,8 @@ pub(crate) fn damaged(space: i64, ids: Bson) -> Document {
 }
 
 /// A change needs the entry to be computed: a queued job becomes as urgent as this one, a running one runs once more, a
-/// buried one comes back.
-pub(crate) fn needed(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
+/// dead letter comes back.
+pub(crate) fn needed(namespace: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
     // What is missing is no smallest number.
     let sooner = |of: &str| {
         let field = |name: &str| format!("$job.{of}{name}");
@@ -72,17 +72,17 @@ pub(crate) fn needed(space: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson
             { "case": { "$eq": ["$job.s", QUEUED] }, "then": { "$mergeObjects": ["$job", sooner("")] } },
             { "case": { "$eq": ["$job.s", RUNNING] }, "then": { "$mergeObjects": ["$job", { "again": sooner("again.") }] } },
         ],
-        "default": new(space, lane, priority, due),
+        "default": new(namespace, lane, priority, due),
     } }
     .into()
 }
 
 /// A run of a stale entry ended without a value: nothing changed, so that a job that is there is left as it is.
-pub(crate) fn ensured(space: i64, lane: &Bson, due: &Bson) -> Bson {
-    cond(is_missing("$job"), new(space, lane, USUAL, due), "$job")
+pub(crate) fn ensured(namespace: i64, lane: &Bson, due: &Bson) -> Bson {
+    cond(is_missing("$job"), new(namespace, lane, USUAL, due), "$job")
 }
 
-/// The entry is fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+/// The entry is fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
 pub(crate) fn taken_back() -> Bson {
     cond(doc! { "$eq": ["$job.s", RUNNING] }, without(&["again"]), gone())
 }
@@ -130,7 +130,7 @@ pub(crate) fn found(job: &Document) -> Result<FoundJob> {
     let state = match job.int("s")? {
         QUEUED => JobState::Queued,
         RUNNING => JobState::Running,
-        BURIED => JobState::Buried,
+        DEAD_LETTER => JobState::DeadLetter,
         _ => return Err(corrupt(UNREADABLE)),
     };
     let mut found = FoundJob::new(lane, state, Timestamp::from_millis(job.count("at")?));

@@ -9,11 +9,11 @@ const PREFIX: usize = 8;
 /// The collection of everything that is known of entries.
 pub(crate) const ENTRIES: &str = "smache_entries";
 
-/// The collection of everything that vouches for entries: it is lost as a whole or not at all.
+/// The collection of everything that confirms entries: it is lost as a whole or not at all.
 pub(crate) const STATE: &str = "smache_state";
 
 /// The collection whose changes wake workers of other processes.
-pub(crate) const BELL: &str = "smache_bell";
+pub(crate) const NOTIFIER: &str = "smache_notifier";
 
 /// The document of the state with the version and the incarnation.
 pub(crate) const SCHEMA: &str = "smache";
@@ -46,8 +46,8 @@ impl Keys {
     }
 
     /// The id of the document of the namespace.
-    pub(crate) fn space(&self) -> String {
-        format!("space:{}", self.name)
+    pub(crate) fn namespace(&self) -> String {
+        format!("namespace:{}", self.name)
     }
 
     /// The id of the document of an entry.
@@ -150,6 +150,6 @@ mod tests {
     fn namespaces_share_no_key() {
         let [one, two] = ["shop", "shop2"].map(|name| Keys::new(&Namespace::new(name).expect("a name")));
         assert_ne!(one.number, two.number);
-        assert_ne!(one.space(), two.space());
+        assert_ne!(one.namespace(), two.namespace());
     }
 }

@@ -2,7 +2,6 @@
 
 mod audit;
 mod backend;
-mod bell;
 mod config;
 mod damage;
 mod document;
@@ -15,6 +14,8 @@ mod history;
 mod job;
 mod keys;
 mod link;
+mod namespace;
+mod notifier;
 mod position;
 mod primary;
 mod progress;
@@ -22,7 +23,6 @@ mod queue;
 mod record;
 mod schema;
 mod source;
-mod space;
 mod store;
 mod stream;
 

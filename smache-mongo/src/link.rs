@@ -11,7 +11,7 @@ use smache_core::Result;
 
 use crate::{
     error::timed,
-    keys::{BELL, ENTRIES, STATE},
+    keys::{ENTRIES, NOTIFIER, STATE},
 };
 
 /// How many commands of one step are on their way at a time.
@@ -23,7 +23,7 @@ pub(crate) struct Link {
     pub(crate) database: Database,
     pub(crate) entries: Collection<Document>,
     pub(crate) state: Collection<Document>,
-    pub(crate) bell: Collection<Document>,
+    pub(crate) notifier: Collection<Document>,
     /// Where it is, without user and password.
     pub(crate) server: Arc<str>,
     /// A host on another machine that is asked in the clear, as far as it is known.
@@ -49,12 +49,12 @@ impl Link {
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
         let collection = |name| database.collection_with_options(name, options.clone());
-        let (entries, state, bell) = (collection(ENTRIES), collection(STATE), collection(BELL));
+        let (entries, state, notifier) = (collection(ENTRIES), collection(STATE), collection(NOTIFIER));
         Self {
             database,
             entries,
             state,
-            bell,
+            notifier,
             server: server.into(),
             in_the_clear: None,
             unverified: None,

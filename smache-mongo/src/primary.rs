@@ -57,7 +57,7 @@ impl Primary {
         if reply.get_str("msg") == Ok("isdbgrid") {
             // Its clock may be behind that of a shard that another router has written to, so nothing proves that a
             // stream through it is complete.
-            let message = "the server is a router of a sharded cluster, whose change streams cannot vouch that they are complete: \
+            let message = "the server is a router of a sharded cluster, whose change streams cannot confirm that they are complete: \
                            use a replica set";
             return Err(Error::new(ErrorKind::WrongServer, message));
         }

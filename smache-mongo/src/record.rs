@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use mongodb::bson::{Bson, Document};
 use smache_core::{
-    Dependency, Epoch, Epochs, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp, Token, Used,
-    Via,
+    Dependency, Epoch, Epochs, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp, Token,
+    UsedDependency, Via,
 };
 
 use crate::{
@@ -118,8 +118,8 @@ pub(crate) fn entry(document: &Document) -> Result<Option<StoredEntry>> {
     let fields = Fields::new(document, UNREADABLE);
     let staleness = match fields.int("stale")? {
         0 => Staleness::Fresh,
-        1 => Staleness::Child,
-        2 => Staleness::Hard,
+        1 => Staleness::MaybeStale,
+        2 => Staleness::Stale,
         _ => return Err(corrupt(UNREADABLE)),
     };
     Ok(Some(StoredEntry {
@@ -155,7 +155,7 @@ pub(crate) fn record(document: &Document) -> Result<Option<Record>> {
 }
 
 /// What the stored value depends on. While a value is being stored beside it the index has the edges of both.
-fn used(document: &Document) -> Result<Vec<Used>> {
+fn used(document: &Document) -> Result<Vec<UsedDependency>> {
     let own = match document.get_document("next") {
         Ok(next) => next.get_array("was"),
         Err(_) => document.get_array("deps"),
@@ -165,16 +165,16 @@ fn used(document: &Document) -> Result<Vec<Used>> {
     let one = |edge: &Bson| {
         let Bson::Binary(edge) = edge else { return Err(corrupt(UNREADABLE)) };
         let (dependency, direct) = edge_of(&edge.bytes).ok_or_else(|| corrupt(UNREADABLE))?;
-        Ok(Used { dependency, via: if direct { Via::Direct } else { Via::Child } })
+        Ok(UsedDependency { dependency, via: if direct { Via::Direct } else { Via::Child } })
     };
     own.map(one).collect()
 }
 
 /// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
-pub(crate) fn edges(keys: &Keys, used: &[Used]) -> Vec<Bson> {
+pub(crate) fn edges(keys: &Keys, used: &[UsedDependency]) -> Vec<Bson> {
     let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
     let mut places = HashMap::with_capacity(used.len());
-    for Used { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
+    for UsedDependency { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
         let place = *places.entry(*dependency).or_insert(edges.len());
         if place == edges.len() {
             edges.push((*dependency, *via != Via::Child));
@@ -211,8 +211,8 @@ fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
 }
 
 /// Whether something in a document is of another epoch than the present ones. What cannot be read is.
-pub(crate) fn is_outdated(vouch: &smache_core::Vouch, bytes: &[u8]) -> bool {
-    decode_epochs(bytes).is_none_or(|epochs| !vouch.has_epochs(&epochs))
+pub(crate) fn is_outdated(validity: &smache_core::Validity, bytes: &[u8]) -> bool {
+    decode_epochs(bytes).is_none_or(|epochs| !validity.has_epochs(&epochs))
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn stored() -> Document {
-        let used = [Used { dependency: Dependency::tag("a"), via: Via::Child }];
+        let used = [UsedDependency { dependency: Dependency::tag("a"), via: Via::Child }];
         doc! {
             "n": 5_i64, "value": binary([1]), "meta": binary([2]), "call": binary([3]), "version": 7_i64,
             "epochs": binary(encode_epochs(&epochs())), "stale": 1_i32, "since": 8_i64, "stored": 9_i64, "causes": ["a"],
@@ -246,9 +246,12 @@ mod tests {
     #[test]
     fn record_is_read_as_it_is_stored() {
         let record = record(&stored()).expect("a record").expect("there");
-        assert_eq!((record.entry.staleness, record.entry.version, record.entry.expires), (Staleness::Child, 7, None));
+        assert_eq!(
+            (record.entry.staleness, record.entry.version, record.entry.expires),
+            (Staleness::MaybeStale, 7, None)
+        );
         assert_eq!((record.lazy, record.conflicts, record.failures), (true, 1, 2));
-        assert_eq!(record.used, [Used { dependency: Dependency::tag("a"), via: Via::Child }]);
+        assert_eq!(record.used, [UsedDependency { dependency: Dependency::tag("a"), via: Via::Child }]);
         assert_eq!(record.entry.epochs, epochs());
     }
 
@@ -264,7 +267,8 @@ mod tests {
 
     #[test]
     fn dependency_that_is_used_in_both_ways_has_one_direct_edge() {
-        let used = [Via::Child, Via::Direct, Via::Guard].map(|via| Used { dependency: Dependency::tag("a"), via });
+        let used =
+            [Via::Child, Via::Direct, Via::Guard].map(|via| UsedDependency { dependency: Dependency::tag("a"), via });
         assert_eq!(edges(&keys(), &used), [keys().edge(&Dependency::tag("a"), true)]);
     }
 

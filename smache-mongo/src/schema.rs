@@ -9,7 +9,7 @@ use mongodb::{
 };
 use smache_core::Result;
 
-use crate::{error::wrong_server, keys::SCHEMA, link::Link, primary::Primary, space::make_schema};
+use crate::{error::wrong_server, keys::SCHEMA, link::Link, namespace::make_schema, primary::Primary};
 
 /// The version of the documents and indexes that this crate knows.
 pub(crate) const VERSION: i64 = 1;
@@ -24,7 +24,7 @@ fn entry_indexes() -> Vec<IndexModel> {
         IndexModel::builder().keys(keys).options(options).build()
     };
     let (whole, sparse) = (IndexOptions::default, || IndexOptions::builder().sparse(true).build());
-    // An entry that nobody asked for in a good while goes by itself, with its edges. Upkeep is sooner.
+    // An entry that nobody asked for in a good while goes by itself, with its edges. Maintenance is sooner.
     let by_age = IndexOptions::builder().expire_after(Duration::ZERO).build();
     let jobs = doc! { "job.n": 1, "job.s": 1, "job.l": 1, "job.p": 1, "job.at": 1, "job.token": 1 };
     vec![
@@ -38,13 +38,13 @@ fn entry_indexes() -> Vec<IndexModel> {
     ]
 }
 
-/// Of the changes: by what they hit, and by their clock.
+/// Of the changes: by what they affect, and by their revision.
 fn state_indexes() -> Vec<IndexModel> {
     let index = |name: &str, keys: Document| {
         let options = IndexOptions::builder().name(format!("smache_{name}")).sparse(true).build();
         IndexModel::builder().keys(keys).options(options).build()
     };
-    vec![index("changed", doc! { "deps": 1, "k": 1 }), index("clocks", doc! { "n": 1, "k": 1 })]
+    vec![index("changed", doc! { "deps": 1, "k": 1 }), index("revisions", doc! { "n": 1, "k": 1 })]
 }
 
 /// Checks the server, and makes the indexes and the document of the version if they are missing.

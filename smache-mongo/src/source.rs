@@ -150,7 +150,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
         };
         let all = filter.conditions().iter().map(equal).collect::<Result<Vec<_>>>()?;
         // A collation of the collection takes texts for equal that are different to a change, and the server looks into arrays
-        // for a value that is none. What is found is exactly what a change of it hits.
+        // for a value that is none. What is found is exactly what a change of it affects.
         let simple = Collation::builder().locale("simple").build();
         let mut found = self.query(doc! { "$and": all }, Some(simple), "finding in").await?;
         let mut error = None;

@@ -1,13 +1,13 @@
--- incarnation, for how long to vouch, then (source, random epoch) each: nothing happens to a namespace of another layout
+-- incarnation, for how long to confirm, then (source, random epoch) each: nothing happens to a namespace of another layout
 local incarnation, changed = ARGV[2], false
 call('HSETNX', PREFIX .. 'c', 'l', LAYOUT)
 local layout = call('HGET', PREFIX .. 'c', 'l')
 if layout ~= LAYOUT then return other_layout(layout) end
 for at = 4, #ARGV, 2 do
     local source, was = read_source(ARGV[at])
-    if not source or source.kind ~= 'a' or source.armed ~= incarnation then
+    if not source or source.kind ~= 'a' or source.caught_up_on ~= incarnation then
         changed = changed or was
-        write_source(ARGV[at], { epoch = ARGV[at + 1], kind = 'a', lease = 0, armed = incarnation })
+        write_source(ARGV[at], { epoch = ARGV[at + 1], kind = 'a', valid_until = 0, caught_up_on = incarnation })
     end
 end
 call('HSET', PREFIX .. 'v', 'a', u64(NOW + tonumber(ARGV[3])))

@@ -1,4 +1,4 @@
--- id, token, lease, random epoch → 0, remaining | 1, started, now, vouch, header and flags, call, conflicts, pending, used
+-- id, token, lease, random epoch → 0, remaining | 1, start_revision, now, validity, header and flags, call, conflicts, pending, used
 local id, token, lease, epoch = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local run = call('HGET', PREFIX .. 'run', id)
@@ -9,11 +9,11 @@ if run and not mine then
 end
 local record = call('HMGET', record_key(id), 'h', 's', 'm', 'v', 'k', 'n', 'u')
 
--- A retry of the same attempt keeps its clock: what changed since the first one conflicts.
-local started = mine and from_u64(run, 17) or tonumber(call('HGET', PREFIX .. 'c', 'k') or '0')
-call('HSET', PREFIX .. 'run', id, token .. u64(started))
+-- A retry of the same attempt keeps its revision: what changed since the first one conflicts.
+local start_revision = mine and from_u64(run, 17) or tonumber(call('HGET', PREFIX .. 'c', 'k') or '0')
+call('HSET', PREFIX .. 'run', id, token .. u64(start_revision))
 call('ZADD', PREFIX .. 'run:l', int(NOW + lease), id)
-call('ZADD', PREFIX .. 'run:s', int(started), id)
+call('ZADD', PREFIX .. 'run:s', int(start_revision), id)
 call('HSETNX', PREFIX .. 'v', 'e', epoch)
 
 local pending = 0
@@ -27,6 +27,6 @@ if used and call('EXISTS', PREFIX .. 'm') == 1 then
     end
 end
 return {
-    1, started, NOW, call('HGETALL', PREFIX .. 'v'), { record[1], record[2], record[3], record[4] }, record[5],
+    1, start_revision, NOW, call('HGETALL', PREFIX .. 'v'), { record[1], record[2], record[3], record[4] }, record[5],
     count_of(record[6]), pending, used,
 }

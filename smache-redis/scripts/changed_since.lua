@@ -1,7 +1,7 @@
--- clock, then dependencies → clock, those that changed
+-- revision, then dependencies → revision, those that changed
 local dependencies = {}
 for at = 2, #ARGV do dependencies[#dependencies + 1] = ARGV[at] end
-local answer = { clock }
+local answer = { revision }
 local changed = changed_after(tonumber(ARGV[1]), dependencies)
 for at = 1, #dependencies do
     if changed[at] then answer[#answer + 1] = dependencies[at] end

@@ -1,12 +1,12 @@
--- Which dependencies were invalidated after a clock, are being invalidated, or may have been.
+-- Which dependencies were invalidated after a revision, are being invalidated, or may have been.
 
 local state = call('HMGET', PREFIX .. 'c', 'k', 'f')
-local clock, floor = tonumber(state[1] or '0'), tonumber(state[2] or '0')
+local revision, low_watermark = tonumber(state[1] or '0'), tonumber(state[2] or '0')
 
 -- Whether each of a list was.
 local function changed_after(version, dependencies)
     local changed = {}
-    if version < floor then
+    if version < low_watermark then
         for at = 1, #dependencies do changed[at] = true end
         return changed
     end
@@ -19,7 +19,7 @@ local function changed_after(version, dependencies)
             at = at + select('#', ...)
         end)
     end
-    if clock > version then
+    if revision > version then
         compare(PREFIX .. 'n', 'ZMSCORE', function(at) return at and tonumber(at) > version end)
     end
     if call('EXISTS', PREFIX .. 'm') == 1 then

@@ -1,12 +1,12 @@
--- id, token, started, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay, version, how many are told
--- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies | 3 overtaken, now, clock, dependencies
-local id, token, started, epochs = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+-- id, token, start_revision, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay, version, how many are told
+-- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies | 3 overtaken, now, revision, dependencies
+local id, token, start_revision, epochs = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local version, most_told = tonumber(ARGV[16]), tonumber(ARGV[17])
 local used, guards = ARGV[9], ARGV[10]
 local tainted, lazy, delay = ARGV[13] == '1', ARGV[14] == '1', tonumber(ARGV[15])
 
 local run = call('HGET', PREFIX .. 'run', id)
-if not run or string.sub(run, 1, 16) ~= token or from_u64(run, 17) ~= started then return { 0 } end
+if not run or string.sub(run, 1, 16) ~= token or from_u64(run, 17) ~= start_revision then return { 0 } end
 
 -- Everything is read before anything is written: the server refuses a script for want of memory only at its first write,
 -- so that a refused commit has changed nothing.
@@ -21,7 +21,7 @@ for at = 1, #guards, 16 do
 end
 
 local hit = changed_after(version, dependencies)
-local conflicts, named, hard = {}, {}, tainted
+local conflicts, named, must_run = {}, {}, tainted
 for at = 1, #dependencies do
     if hit[at] then
         -- One may be used and guarded at once.
@@ -31,11 +31,11 @@ for at = 1, #dependencies do
     end
 end
 local old = of_old_epoch(epochs, 1)
-if not tainted and not old and version >= floor and #conflicts > 0 and #conflicts <= most_told then
-    return { 3, NOW, clock, unpack(conflicts) }
+if not tainted and not old and version >= low_watermark and #conflicts > 0 and #conflicts <= most_told then
+    return { 3, NOW, revision, unpack(conflicts) }
 end
 hard = hard or old
-local stale = hard or #conflicts > 0
+local stale = must_run or #conflicts > 0
 
 local key = record_key(id)
 local before = call('HMGET', key, 'u', 's', 'z', 'n', 'h')

@@ -1,12 +1,12 @@
 -- Prepended to the scripts that take a feed's step, behind records.lua.
 --
 -- A feed is a hash `f:<feed>`: n fence, h holder, u until when it is led. Positions are the fields of `p`, by source:
--- four bytes of length, order, token. A step is written as feed, fence, leadership, lease (empty: as it is), deadline (empty:
--- none), arm, incarnation, and then (source, order, token, a random epoch) each.
+-- four bytes of length, order, token. A step is written as feed, fence, leadership, valid_for (empty: as it is), deadline (empty:
+-- none), caught_up, incarnation, and then (source, order, token, a random epoch) each.
 local function read_step(at)
     local step = {
         feed = PREFIX .. 'f:' .. ARGV[at], fence = ARGV[at + 1], leadership = tonumber(ARGV[at + 2]),
-        lease = tonumber(ARGV[at + 3]), deadline = tonumber(ARGV[at + 4]), arm = ARGV[at + 5] == '1',
+        valid_for = tonumber(ARGV[at + 3]), deadline = tonumber(ARGV[at + 4]), caught_up = ARGV[at + 5] == '1',
         incarnation = ARGV[at + 6], positions = {},
     }
     for place = at + 7, #ARGV, 4 do

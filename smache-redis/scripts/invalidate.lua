@@ -1,6 +1,6 @@
--- phase, nonce, place, cursor, budget, number of hits, number of entries, step (0 none, 1 check, 2 check and save), then
+-- phase, nonce, place, cursor, budget, number of changed dependencies, number of entries, step (0 none, 1 check, 2 check and save), then
 -- (dependency, cause) a hit, (id, cause) an entry, and the step
--- → -1 fenced | place, cursor, clock, marked, ids that need a job; place 0 when it is done
+-- → -1 fenced | place, cursor, revision, marked, ids that need a job; place 0 when it is done
 --
 -- Phase `all` walks from a place on and finishes when it comes to the end; a page that does not is the announcement as
 -- well, so that a run which commits meanwhile finds the mark. `announce`, `walk` and `finish` are the parts for an
@@ -10,9 +10,9 @@
 -- The nonce names this attempt: no other one has it. Who comes to the end as the leader of a feed withdraws the marks of
 -- the earlier attempts of that feed too, on what it has walked: their names start like its own and sort before it.
 local phase, nonce, place, cursor, budget = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local hits, entries, step = tonumber(ARGV[7]), tonumber(ARGV[8]), nil
+local changed, entries, step = tonumber(ARGV[7]), tonumber(ARGV[8]), nil
 if ARGV[9] ~= '0' then
-    step = read_step(10 + 2 * (hits + entries))
+    step = read_step(10 + 2 * (changed + entries))
     if is_fenced(step) then return { -1 } end
 end
 local function what(item) return ARGV[8 + 2 * item] end
@@ -21,7 +21,7 @@ local function cause(item) return ARGV[9 + 2 * item] end
 local marks, deadlines = PREFIX .. 'm', PREFIX .. 'md'
 
 local function announce()
-    for item = 1, hits do
+    for item = 1, changed do
         local dependency = what(item)
         local nonces = call('HGET', marks, dependency) or ''
         local known = false
@@ -38,7 +38,7 @@ end
 
 local function withdraw()
     if call('EXISTS', marks) == 0 then return end
-    for item = 1, hits do
+    for item = 1, changed do
         local dependency, left = what(item), ''
         local nonces = call('HGET', marks, dependency)
         if nonces then
@@ -51,27 +51,27 @@ local function withdraw()
     end
 end
 
--- The jobs come last: how stale an entry is that is hit twice decides on the lane of its job.
+-- The jobs come last: how stale an entry is that is affected twice decides on the lane of its job.
 local marked, levels, lazies = {}, {}, {}
-local function mark(id, hard, text)
-    local level, lazy = mark_stale(id, hard, text)
+local function mark(id, must_run, text)
+    local level, lazy = mark_stale(id, must_run, text)
     if not level then return false end
     if not levels[id] then marked[#marked + 1] = id end
     levels[id], lazies[id] = level, lazy
     return true
 end
 
--- The places are the entries first and then the hits, so that what is named itself is marked with the announcement.
+-- The places are the entries first and then the changed dependencies, so that what is named itself is marked with the announcement.
 local function walk()
-    while place <= hits + entries and budget > 0 do
+    while place <= changed + entries and budget > 0 do
         if place <= entries then
-            mark(what(hits + place), true, cause(hits + place))
+            mark(what(changed + place), true, cause(changed + place))
             budget = budget - 1
             place = place + 1
         else
             local hit = place - entries
             local edges = edge_key(what(hit))
-            -- Where very many entries are hit, each costs more: the sets that they come into are larger.
+            -- Where very many entries are affected, each costs more: the sets that they come into are larger.
             if call('HLEN', edges) > 20000 then budget = math.min(budget, 140) end
             -- What is in the hash during the whole scan is returned, and what comes in meanwhile sees the mark.
             local page = call('HSCAN', edges, cursor, 'COUNT', budget)
@@ -84,7 +84,7 @@ local function walk()
             if cursor == '0' then place = place + 1 end
         end
     end
-    return place > hits + entries
+    return place > changed + entries
 end
 
 local function save_step()
@@ -93,11 +93,11 @@ local function save_step()
             local source, was = read_source(position.source)
             -- In the place of one that cannot be read comes a new epoch.
             if was and not source then ask_for_sweep() end
-            source = source or { epoch = position.epoch, kind = 'f', lease = 0, armed = '' }
-            if step.lease and source.kind == 'f' then
-                source.lease = math.min(NOW + step.lease, step.deadline or math.huge)
+            source = source or { epoch = position.epoch, kind = 'f', valid_until = 0, caught_up_on = '' }
+            if step.valid_for and source.kind == 'f' then
+                source.valid_until = math.min(NOW + step.valid_for, step.deadline or math.huge)
             end
-            if step.arm then source.armed = step.incarnation end
+            if step.caught_up then source.caught_up_on = step.incarnation end
             write_source(position.source, source)
         end
     end
@@ -105,14 +105,14 @@ local function save_step()
 end
 
 local function finish()
-    if hits + entries > 0 then
-        local clock = int(call('HINCRBY', PREFIX .. 'c', 'k', 1))
-        local clocks = {}
-        for item = 1, hits do
-            clocks[#clocks + 1] = clock
-            clocks[#clocks + 1] = what(item)
+    if changed + entries > 0 then
+        local revision = int(call('HINCRBY', PREFIX .. 'c', 'k', 1))
+        local revisions = {}
+        for item = 1, changed do
+            revisions[#revisions + 1] = revision
+            revisions[#revisions + 1] = what(item)
         end
-        in_pieces(clocks, 1000, function(...) call('ZADD', PREFIX .. 'n', ...) end)
+        in_pieces(revisions, 1000, function(...) call('ZADD', PREFIX .. 'n', ...) end)
         withdraw()
         if call('ZCARD', PREFIX .. 'n') > 10000 then trim(1000) end
     end

@@ -1,5 +1,5 @@
--- for how long to vouch: nothing happens to a namespace without an epoch, which has nothing to vouch for
-local vouch = PREFIX .. 'v'
-if call('HEXISTS', vouch, 'e') == 0 and call('HLEN', vouch) == 0 then return 1 end
-call('HSET', vouch, 'a', u64(NOW + tonumber(ARGV[1])))
+-- for how long to confirm: nothing happens to a namespace without an epoch, which has nothing to confirm
+local validity = PREFIX .. 'v'
+if call('HEXISTS', validity, 'e') == 0 and call('HLEN', validity) == 0 then return 1 end
+call('HSET', validity, 'a', u64(NOW + tonumber(ARGV[1])))
 return 1

@@ -59,8 +59,8 @@ local function page_after(key, score, member, limit)
     return call('ZRANGE', key, start, start + limit - 1, 'WITHSCORES')
 end
 
--- A job is a hash `q:j:<id>`: s state (q queued, r running, b buried), l lane, p priority, d due, t token, e errors,
--- c crashes, m last error, w buried at; a, b and g are due, lane and priority of the run that follows the present one.
+-- A job is a hash `q:j:<id>`: s state (q queued, r running, b dead letter), l lane, p priority, d due, t token, e errors,
+-- c crashes, m last error, w dead letter at; a, b and g are due, lane and priority of the run that follows the present one.
 -- Queued jobs stand in one line a lane and priority, ordered by due; `q:p:<lane>` knows the priorities of the lines.
 -- `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
 local PRIORITY = 4
@@ -116,7 +116,7 @@ local function stand_in_line(id, was, lane, priority, due)
     rung = true
 end
 
--- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays buried. Without
+-- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays a dead letter. Without
 -- `revive` a job that there is stays as it is: nothing has changed, and whoever has it knows better when to try again.
 local function enqueue(id, lane, due, priority, revive)
     local key = job_key(id)
@@ -180,5 +180,5 @@ end
 -- publish may do without.
 local function finish_jobs()
     flush()
-    if rung then redis.pcall('PUBLISH', PREFIX .. 'bell', '') end
+    if rung then redis.pcall('PUBLISH', PREFIX .. 'notifier', '') end
 end

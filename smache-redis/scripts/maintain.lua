@@ -1,31 +1,31 @@
 -- limit, random epoch → expired, reaped, trimmed, marked, more, (overdue mark, its deadline) each, ids that need a job
 local limit = tonumber(ARGV[2])
 
--- What cannot be read of what vouches and of what counts starts anew, and everything of it is of an old epoch then.
+-- What cannot be read of what confirms and of what counts starts anew, and everything of it is of an old epoch then.
 local function heal()
-    local vouch, counts, damaged = PREFIX .. 'v', PREFIX .. 'c', false
-    local fields = call('HGETALL', vouch)
+    local validity, counts, damaged = PREFIX .. 'v', PREFIX .. 'c', false
+    local fields = call('HGETALL', validity)
     for at = 1, #fields, 2 do
         local name, bytes = fields[at], fields[at + 1]
         if name == 'e' then
             if #bytes ~= 16 then
-                call('HSET', vouch, 'e', ARGV[3])
+                call('HSET', validity, 'e', ARGV[3])
                 damaged = true
             end
         elseif name == 'a' then
-            if #bytes ~= 8 then call('HDEL', vouch, 'a') end
+            if #bytes ~= 8 then call('HDEL', validity, 'a') end
         elseif string.sub(name, 1, 2) ~= 's:' or not source_of(bytes) then
-            call('HDEL', vouch, name)
+            call('HDEL', validity, name)
             damaged = true
         end
     end
     local function is_count(text) return string.match(text, '^%d+$') and #text <= 16 end
     local numbers = call('HMGET', counts, 'k', 'f', 'sg')
     if numbers[1] and not is_count(numbers[1]) then
-        -- In microseconds: no clock that counts changes has come as far.
+        -- In microseconds: no revision that counts changes has come as far.
         numbers[1] = int(NOW * 1000)
         call('HSET', counts, 'k', numbers[1])
-        call('HSET', vouch, 'e', ARGV[3])
+        call('HSET', validity, 'e', ARGV[3])
         damaged = true
     end
     if numbers[2] and not is_count(numbers[2]) then call('HSET', counts, 'f', numbers[1] or '0') end
@@ -79,8 +79,8 @@ if trimmed == limit then more = true end
 -- Entries of old epochs, in the order of their expiry. Who is stored again on the way, and so changes its place, is of
 -- the present epoch or marked already.
 local marked = 0
-local clock = PREFIX .. 'c'
-local sweep = call('HMGET', clock, 'sg', 'sd', 'sw', 'ss', 'si')
+local revision = PREFIX .. 'c'
+local sweep = call('HMGET', revision, 'sg', 'sd', 'sw', 'ss', 'si')
 if sweep[1] and sweep[1] ~= sweep[2] then
     local score, from = sweep[4] or '', sweep[5] or ''
     if sweep[3] ~= sweep[1] then score, from = '', '' end
@@ -94,10 +94,10 @@ if sweep[1] and sweep[1] ~= sweep[2] then
         end
     end
     if #page < 2 * limit then
-        call('HSET', clock, 'sd', sweep[1])
-        call('HDEL', clock, 'sw', 'ss', 'si')
+        call('HSET', revision, 'sd', sweep[1])
+        call('HDEL', revision, 'sw', 'ss', 'si')
     else
-        call('HSET', clock, 'sw', sweep[1], 'ss', page[#page], 'si', page[#page - 1])
+        call('HSET', revision, 'sw', sweep[1], 'ss', page[#page], 'si', page[#page - 1])
         more = true
     end
 end

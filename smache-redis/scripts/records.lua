@@ -1,4 +1,4 @@
--- Prepended to the scripts of the store, behind lib.lua: records, edges, runs and what vouches for them.
+-- Prepended to the scripts of the store, behind lib.lua: records, edges, runs and what confirms them.
 --
 -- A record is a hash `r:<id>`: h header (version, stored at and expiry as eight bytes each, then the epochs), v value,
 -- m meta, k call, u what it uses (sixteen bytes and 1 direct or 0 child, each); and only where there is something to
@@ -36,7 +36,7 @@ local function staleness_of(text)
     return '2', nil
 end
 
--- The epochs of the vouch, read once a script.
+-- The epochs of the validity, read once a script.
 local epochs_now
 local function present_epochs()
     if not epochs_now then
@@ -67,13 +67,13 @@ local function of_old_epoch(bytes, at)
     return false
 end
 
--- The field `a` of `v` is until when sources that the application reports are vouched for, as eight bytes.
--- A source of the vouch is the field `s:<source>` of `v`: epoch, a application or f feed, the end of the feed's lease as
--- eight bytes, and the incarnation that may vouch (empty: none).
+-- The field `a` of `v` is until when sources that the application reports are confirmed, as eight bytes.
+-- A source of the validity is the field `s:<source>` of `v`: epoch, a application or f feed, until when the feed confirms it as
+-- eight bytes, and the incarnation that may confirm (empty: none).
 local function source_of(bytes)
     local kind = string.sub(bytes, 17, 17)
     if #bytes < 25 or (kind ~= 'a' and kind ~= 'f') then return nil end
-    return { epoch = string.sub(bytes, 1, 16), kind = kind, lease = from_u64(bytes, 18), armed = string.sub(bytes, 26) }
+    return { epoch = string.sub(bytes, 1, 16), kind = kind, valid_until = from_u64(bytes, 18), caught_up_on = string.sub(bytes, 26) }
 end
 
 -- Nothing where it cannot be read either; and whether there was something, which entries are of.
@@ -84,7 +84,7 @@ local function read_source(source)
 end
 
 local function write_source(source, is)
-    call('HSET', PREFIX .. 'v', 's:' .. source, is.epoch .. is.kind .. u64(is.lease) .. is.armed)
+    call('HSET', PREFIX .. 'v', 's:' .. source, is.epoch .. is.kind .. u64(is.valid_until) .. is.caught_up_on)
 end
 
 -- The entries of old epochs are looked for again, from the start.
@@ -111,8 +111,8 @@ local function add_cause(causes, cause)
     return causes .. one
 end
 
--- Something changed, so that the entry may succeed now: a buried job comes back.
-local function want_job(id, hard, due)
+-- Something changed, so that the entry may succeed now: a dead letter comes back.
+local function want_job(id, must_run, due)
     if JOBS then
         enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, true)
     else
@@ -122,13 +122,13 @@ end
 
 -- Marks an entry stale, at least that much. Never skipped because it is stale already: whoever did that may have died
 -- before the job. Answers how stale it is now (1 or 2) and whether it is lazy; nothing where there is no record.
-local function mark_stale(id, hard, cause)
+local function mark_stale(id, must_run, cause)
     local key = record_key(id)
     local record = fields_of(id, 'h', 's', 'z', 'c')
     if not record or not record[1] then return nil end
     local was, listed = staleness_of(record[2])
     local lazy = record[3]
-    local level = (hard or was == '2') and '2' or '1'
+    local level = (must_run or was == '2') and '2' or '1'
     local since = listed or int(NOW)
     if cause == '' then
         call('HSET', key, 's', level .. since)
@@ -146,8 +146,8 @@ end
 local function want_job_after_run(id, due)
     local record = fields_of(id, 'h', 's', 'z')
     if not record or not record[1] or record[3] then return end
-    local hard = staleness_of(record[2]) == '2' or of_old_epoch(record[1], EPOCHS_AT)
-    if not hard and not record[2] then return end
+    local must_run = staleness_of(record[2]) == '2' or of_old_epoch(record[1], EPOCHS_AT)
+    if not must_run and not record[2] then return end
     if JOBS then
         enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, false)
     else
@@ -180,16 +180,16 @@ local function remove_record(id)
     return there, used and #used / USED or 0
 end
 
--- Drops clocks of invalidations that no run compares with any more. A run whose lease has lapsed may still commit.
+-- Drops revisions of invalidations that no run compares with any more. A run whose lease has lapsed may still commit.
 local function trim(limit)
-    local clocks = PREFIX .. 'n'
+    local revisions = PREFIX .. 'n'
     local oldest = call('ZRANGE', PREFIX .. 'run:s', 0, 0, 'WITHSCORES')[2] or call('HGET', PREFIX .. 'c', 'k') or '0'
-    local old = call('ZRANGEBYSCORE', clocks, '-inf', oldest, 'WITHSCORES', 'LIMIT', 0, limit)
+    local old = call('ZRANGEBYSCORE', revisions, '-inf', oldest, 'WITHSCORES', 'LIMIT', 0, limit)
     if #old == 0 then return 0 end
     local dependencies = {}
     for at = 1, #old, 2 do dependencies[#dependencies + 1] = old[at] end
-    in_pieces(dependencies, 1000, function(...) call('ZREM', clocks, ...) end)
-    local floor = tonumber(call('HGET', PREFIX .. 'c', 'f') or '0')
-    if tonumber(old[#old]) > floor then call('HSET', PREFIX .. 'c', 'f', old[#old]) end
+    in_pieces(dependencies, 1000, function(...) call('ZREM', revisions, ...) end)
+    local low_watermark = tonumber(call('HGET', PREFIX .. 'c', 'f') or '0')
+    if tonumber(old[#old]) > low_watermark then call('HSET', PREFIX .. 'c', 'f', old[#old]) end
     return #dependencies
 end

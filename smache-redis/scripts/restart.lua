@@ -2,7 +2,7 @@
 local step = read_step(2)
 if is_fenced(step) then return -1 end
 for _, position in ipairs(step.positions) do
-    write_source(position.source, { epoch = position.epoch, kind = 'f', lease = 0, armed = '' })
+    write_source(position.source, { epoch = position.epoch, kind = 'f', valid_until = 0, caught_up_on = '' })
     save_position(position, true)
 end
 ask_for_sweep()

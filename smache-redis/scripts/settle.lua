@@ -1,4 +1,4 @@
--- (id, token, end, delay, error) each; end is d done, l release, r retry or b bury → 0 settled, 1 again, 2 lost
+-- (id, token, end, delay, error) each; end is d done, l release, r retry or b dead_letter → 0 settled, 1 again, 2 lost
 local function settle(id, token, how, delay, text)
     local key = job_key(id)
     local job = job_fields(id, 's', 't', 'l', 'p', 'a', 'b', 'g')
@@ -16,7 +16,7 @@ local function settle(id, token, how, delay, text)
         -- The later one: a job that fails backs off, also when it is asked for all the time.
         put_back(id, near, nearer, again and math.max(again, NOW + delay) or NOW + delay)
     elseif again then
-        -- What a change does to a buried job, and to one that is done: it starts anew, in the lane that it asked for.
+        -- What a change does to a dead letter, and to one that is done: it starts anew, in the lane that it asked for.
         call('HDEL', key, 'e', 'c', 'm')
         put_back(id, (line_of(job[6], nearer)), nearer, again)
     elseif how == 'd' then

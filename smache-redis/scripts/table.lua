@@ -51,7 +51,7 @@ if added.err then
 end
 if what ~= 'remove' then call('HSET', entities, id, value) end
 call('SET', PREFIX .. 'end', added)
--- A stream that was removed while the clock was set back goes on before its end: that is another history.
+-- A stream that was removed while the revision was set back goes on before its end: that is another history.
 local function parts(place)
     local millis, number = string.match(place or '', '^(%d+)%-(%d+)$')
     return tonumber(millis) or 0, tonumber(number) or 0

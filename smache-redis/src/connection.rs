@@ -202,7 +202,7 @@ impl Link {
     /// Reads as [`read`](Self::read) does, from a server that is still the primary that it was when it was connected to.
     ///
     /// A primary that was demoted goes on answering reads on open connections. Where it cannot reach its successor it
-    /// keeps all its data, and so everything that vouched for them, while others acknowledge changes elsewhere. It is
+    /// keeps all its data, and so everything that confirmed them, while others acknowledge changes elsewhere. It is
     /// asked last: whatever comes before was read while it was a primary.
     pub(crate) async fn read_primary(&self, commands: &mut redis::Pipeline) -> Result<(Vec<Value>, Arc<Live>)> {
         commands.cmd("INFO").arg("replication");

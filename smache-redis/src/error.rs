@@ -98,7 +98,7 @@ fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
     let shared = error.source().and_then(|source| source.downcast_ref::<Arc<dyn StdError + Send + Sync>>());
     let cause = shared.and_then(|shared| shared.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
-        // A handshake of TLS with something that does not speak it, or a certificate that nobody vouches for.
+        // A handshake of TLS with something that does not speak it, or a certificate that nobody confirms.
         Some(io::ErrorKind::InvalidData) => {
             (ErrorKind::WrongServer, "the TLS connection cannot be made: check the certificate, or use `redis://`")
         }

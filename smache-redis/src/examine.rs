@@ -82,7 +82,7 @@ fn judge(info: &Info, server: &str, way: Way, holds: Holds) -> Examination {
             let (severity, problem) = match holds {
                 Holds::Results => (
                     Severity::Advice,
-                    "what is stored does not survive a restart of the server: everything is computed again, and dead jobs \
+                    "what is stored does not survive a restart of the server: everything is computed again, and dead letters \
                      are forgotten",
                 ),
                 Holds::Data => (

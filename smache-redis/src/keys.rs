@@ -16,7 +16,7 @@ impl Role {
     pub(crate) fn rights(self, prefix: &str) -> String {
         match self {
             Self::Namespace => format!(
-                "~{prefix}* &{prefix}bell +@hash +@set +@sortedset +del +exists +eval +evalsha +info +publish +subscribe +time"
+                "~{prefix}* &{prefix}notifier +@hash +@set +@sortedset +del +exists +eval +evalsha +info +publish +subscribe +time"
             ),
             Self::Table => format!("~{prefix}* +@hash +@stream +eval +evalsha +get +info +set +time"),
         }
@@ -27,20 +27,20 @@ impl Role {
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
-    vouch: String,
+    validity: String,
     role: Role,
 }
 
 impl Keys {
     pub(crate) fn new(namespace: &Namespace) -> Self {
         let prefix = format!("{{{namespace}}}:");
-        Self { vouch: format!("{prefix}v"), prefix, role: Role::Namespace }
+        Self { validity: format!("{prefix}v"), prefix, role: Role::Namespace }
     }
 
     /// The keys of a table of entities, which is of no namespace.
     pub(crate) fn table(name: &str) -> Self {
         let prefix = format!("{{table:{name}}}:");
-        Self { vouch: format!("{prefix}v"), prefix, role: Role::Table }
+        Self { validity: format!("{prefix}v"), prefix, role: Role::Table }
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -52,9 +52,9 @@ impl Keys {
         &self.prefix
     }
 
-    /// The epochs, and what vouches for the sources.
-    pub(crate) fn vouch(&self) -> &str {
-        &self.vouch
+    /// The epochs, and what confirms the sources.
+    pub(crate) fn validity(&self) -> &str {
+        &self.validity
     }
 
     /// One of the keys that there is one of in a namespace.

@@ -13,12 +13,12 @@
 //!
 //! # What it needs
 //! One primary of Redis 6.2 or newer (or a compatible server), without cluster mode, whose eviction policy is
-//! `noeviction` or one of `volatile-*`: the edges and clocks of a store must never be evicted alone.
+//! `noeviction` or one of `volatile-*`: the edges and revisions of a store must never be evicted alone.
 //!
 //! A user needs no more than this for the store and the queue of the namespace `shop`:
 //!
 //! ```text
-//! ACL SETUSER app on >secret resetkeys resetchannels -@all ~{shop}:* &{shop}:bell +@hash +@set +@sortedset +del +exists +eval +evalsha +info +publish +subscribe +time
+//! ACL SETUSER app on >secret resetkeys resetchannels -@all ~{shop}:* &{shop}:notifier +@hash +@set +@sortedset +del +exists +eval +evalsha +info +publish +subscribe +time
 //! ```
 //!
 //! and no more than this for the table `users` as a source:
@@ -41,13 +41,13 @@
 //! Every step is one script, which Redis runs alone; the first write of a script is the only one that the server can
 //! refuse for want of memory, so that nothing is half-done. Redis acknowledges before it has written to disk or to
 //! a replica: after a crash or a failover the tail may be missing. The store notices (the server's incarnation, its run
-//! id with its replication id, is another one) and vouches for nothing until the feed has replayed from the position
+//! id with its replication id, is another one) and confirms nothing until the feed has replayed from the position
 //! that is stored beside the entries.
 //!
 //! A record that somebody has damaged counts as absent: a warning names its key and its field, the next run replaces it, and
 //! nothing else is held up by it. A key of another type in its place is left alone: its readers get
-//! [`Corrupt`](smache_core::ErrorKind::Corrupt) until it is removed. Epochs, clocks, positions and jobs that cannot be read are
-//! replaced by upkeep and by the next steps: what is of them is computed again once.
+//! [`Corrupt`](smache_core::ErrorKind::Corrupt) until it is removed. Epochs, revisions, positions and jobs that cannot be read are
+//! replaced by maintenance and by the next steps: what is of them is computed again once.
 //!
 //! A connection that is lost is opened again by the next call. Look-ups are tried again then; steps are not, since the
 //! lost one may have happened: they fail with [`Unavailable`](smache_core::ErrorKind::Unavailable), and the caller, who

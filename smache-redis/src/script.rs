@@ -37,7 +37,7 @@ scripts! {
     CHANGED_SINCE = "changed_since" ["changes.lua" "changed_since.lua"],
     ABORT = "abort" ["records.lua" "abort.lua"],
     EXTEND_RUNS = "extend" ["extend_runs.lua"],
-    WAIT = "wait" ["wait.lua"],
+    WAIT = "wait" ["record_waits.lua"],
     REMOVE = "remove" ["records.lua" "remove.lua"],
     INVALIDATE = "invalidate" ["records.lua" "feeds.lua" "invalidate.lua"],
     WITHDRAW = "withdraw" ["records.lua" "withdraw.lua"],
@@ -59,7 +59,7 @@ scripts! {
     COUNTS = "counts" ["queue.lua" "counts.lua"],
     LIST = "list" ["queue.lua" "list.lua"],
     FIND = "find" ["queue.lua" "find.lua"],
-    LIFE = "life" ["queue.lua" "life.lua"],
+    INCARNATION = "incarnation" ["queue.lua" "incarnation.lua"],
     TABLE = "table" ["table.lua"],
 }
 

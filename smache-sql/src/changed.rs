@@ -1,4 +1,4 @@
-//! What has changed since a clock.
+//! What has changed since a revision.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn read<R: Cells>(
     rows: &[R],
     database: &str,
-    (clock, asked): (u64, &[Dependency]),
+    (revision, asked): (u64, &[Dependency]),
 ) -> Result<Option<ChangedSince>> {
     let (mut space, mut changed) = (None, BTreeSet::new());
     let failed = |error| failed(error, database);
@@ -23,15 +23,15 @@ pub(crate) fn read<R: Cells>(
             changed.insert(Dependency::from_slice(&dependency)?);
             continue;
         }
-        let life = row.text(0).map_err(failed)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
+        let incarnation = row.text(0).map_err(failed)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
         let number = |place| row.int(place).map_err(failed)?.map(count).ok_or_else(|| corrupt(UNREADABLE));
-        space = Some((Incarnation::new(life), number(1)?, number(2)?));
+        space = Some((Incarnation::new(incarnation), number(1)?, number(2)?));
     }
     let Some((incarnation, now, floor)) = space else { return Ok(None) };
-    if clock < floor {
+    if revision < floor {
         changed.extend(asked);
     }
-    Ok(Some(ChangedSince { incarnation, clock: now, dependencies: changed.into_iter().collect() }))
+    Ok(Some(ChangedSince { incarnation, revision: now, dependencies: changed.into_iter().collect() }))
 }
 
-const UNREADABLE: &str = "the clock of a namespace cannot be read: remove its row of `smache_namespaces`";
+const UNREADABLE: &str = "the revision of a namespace cannot be read: remove its row of `smache_namespaces`";

@@ -10,9 +10,9 @@ macro_rules! cache_store {
             use async_trait::async_trait;
             use smache_core::{
                 Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency,
-                EntryId, Epoch, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership,
-                Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId,
-                StoreStats, Token, Traced, Wait,
+                EntryId, Epoch, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites,
+                Leadership, Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result,
+                Scanned, SourceId, StoreStats, Token,
             };
 
             impl $store {
@@ -39,8 +39,8 @@ macro_rules! cache_store {
                     self.commit_run(&commit).await
                 }
 
-                async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-                    self.changes_since(clock, dependencies).await
+                async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+                    self.changes_since(revision, dependencies).await
                 }
 
                 async fn abort(&self, abort: Abort) -> Result<bool> {
@@ -51,8 +51,8 @@ macro_rules! cache_store {
                     self.extend_runs(runs, lease).await
                 }
 
-                async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
-                    self.note_waits(&wait).await
+                async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
+                    self.record_waits_of_runs(&wait).await
                 }
 
                 async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
@@ -71,8 +71,8 @@ macro_rules! cache_store {
                     self.attach_sources(sources).await
                 }
 
-                async fn keep_attached(&self, lease: Duration) -> Result<()> {
-                    self.keep_sources_attached(lease).await
+                async fn keep_attached(&self, valid_for: Duration) -> Result<()> {
+                    self.keep_sources_attached(valid_for).await
                 }
 
                 async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
@@ -96,19 +96,19 @@ macro_rules! cache_store {
                 }
 
                 async fn maintain(&self, limit: usize) -> Result<Maintained> {
-                    self.keep_up(limit).await
+                    self.run_maintenance(limit).await
                 }
 
                 async fn stale(&self, page: Page) -> Result<Scanned> {
                     self.stale_page(&page).await
                 }
 
-                async fn trace(&self, id: &EntryId) -> Result<Traced> {
+                async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
                     self.trace_record(id).await
                 }
 
                 async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-                    self.trace_record(id).await.map(|traced| traced.record)
+                    self.trace_record(id).await.map(|full| full.record)
                 }
 
                 async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {

@@ -252,11 +252,11 @@ pub(crate) async fn bounded<T>(
     doing: &str,
     operation: impl Future<Output = sqlx::Result<T>>,
 ) -> Result<T> {
-    within(limit, elapsed, doing, async { operation.await.map_err(|error| of_source(error, doing)) }).await
+    with_timeout(limit, elapsed, doing, async { operation.await.map_err(|error| of_source(error, doing)) }).await
 }
 
 /// Bounds a step of a source that says itself what its errors mean.
-pub(crate) async fn within<T>(
+pub(crate) async fn with_timeout<T>(
     limit: Duration,
     elapsed: ErrorKind,
     doing: &str,

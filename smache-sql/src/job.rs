@@ -17,7 +17,7 @@ pub(crate) fn damaged_jobs(jobs: usize) {
     tracing::warn!(jobs, "jobs whose ids cannot be read are removed");
 }
 
-/// How a job ended, as steps name it: 0 done, 1 released, 2 retried, 3 buried.
+/// How a job ended, as steps name it: 0 done, 1 released, 2 retried, 3 dead letter.
 pub(crate) struct End {
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only steps of PostgreSQL read it"))]
     pub(crate) kind: i64,
@@ -33,7 +33,7 @@ impl End {
             JobEnd::Retry { delay, error } => {
                 Self { kind: 2, delay: millis(*delay), error: Some(clip(error, KEPT_ERROR)) }
             }
-            JobEnd::Bury { error } => Self { kind: 3, delay: 0, error: Some(clip(error, KEPT_ERROR)) },
+            JobEnd::DeadLetter { error } => Self { kind: 3, delay: 0, error: Some(clip(error, KEPT_ERROR)) },
         }
     }
 }
@@ -42,7 +42,7 @@ pub(crate) fn state_number(state: JobState) -> i64 {
     match state {
         JobState::Queued => 0,
         JobState::Running => 1,
-        JobState::Buried => 2,
+        JobState::DeadLetter => 2,
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn enqueued(answer: i64) -> Result<Enqueued> {
         0 => Enqueued::Queued,
         1 => Enqueued::Merged,
         2 => Enqueued::Again,
-        3 => Enqueued::Buried,
+        3 => Enqueued::DeadLetter,
         _ => return Err(crate::error::unexpected("enqueue")),
     })
 }
@@ -76,7 +76,7 @@ pub(crate) fn counts<R: Cells>(rows: &[R]) -> Result<JobCounts, sqlx::Error> {
             (Some(0), Some(0)) => counts.propagation += number,
             (Some(0), _) => counts.recompute += number,
             (Some(1), _) => counts.running += number,
-            _ => counts.buried += number,
+            _ => counts.dead_letters += number,
         }
     }
     Ok(counts)
@@ -104,7 +104,7 @@ pub(crate) fn found<R: Cells>(row: &R, database: &str) -> Result<FoundJob> {
     let state = match cell(1)? {
         Some(0) => JobState::Queued,
         Some(1) => JobState::Running,
-        Some(2) => JobState::Buried,
+        Some(2) => JobState::DeadLetter,
         _ => return Err(corrupt(UNREADABLE)),
     };
     let mut found = FoundJob::new(lane, state, timestamp(cell(2)?.unwrap_or(0)));

@@ -20,7 +20,7 @@
 //! Every step is one transaction, whatever it has to do: nobody sees a half of an invalidation, and the jobs that it needs
 //! are written with it. What is acknowledged is on the disk. Every namespace has rows of its own in the tables `smache_*`.
 //! A record whose bookkeeping cannot be read, because somebody else wrote to its row, is told of in the log and is as good as
-//! absent: nothing about other entries fails, and the next run stores it anew. An epoch that cannot be read is replaced by upkeep: what
+//! absent: nothing about other entries fails, and the next run stores it anew. An epoch that cannot be read is replaced by maintenance: what
 //! is of it is computed again once.
 //!
 //! # Releases
@@ -38,27 +38,27 @@
 //! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role needs
 //! `USAGE` and `CREATE` on it once, and then the rights on what is there. Each step is one call of a function, so one round
 //! trip, and a look-up is one statement. Steps on one entry share a lock of their namespace, and what changes the things
-//! that commits compare with (an invalidation, a new epoch, upkeep) has it alone: a lock on one of
+//! that commits compare with (an invalidation, a new epoch, maintenance) has it alone: a lock on one of
 //! the empty tables `smache_lock_…`, by the hash of the name, which costs no write and needs a right on them.
 //! Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler between has
 //! to keep a client on one connection of the server. Steps run with the isolation `read committed`, whatever the default is:
 //! it is set on connections of this crate's own, and required of a pool that is given.
 //!
 //! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which nothing is
-//! vouched for until the feeds have replayed. So are tables that were dropped and made again, as by `pg_restore --clean`. What
+//! confirmed until the feeds have replayed. So are tables that were dropped and made again, as by `pg_restore --clean`. What
 //! cannot be seen is an earlier state that is put back into the same tables while the server runs, as by
 //! `pg_restore --data-only`: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all) after that, in every
 //! namespace. `synchronous_commit = off` is overridden, or refused on a given pool.
 //!
 //! # Reports within the writer's transaction
 //! Where the application's tables are in the database of the store, a transaction takes its invalidation along:
-//! [`Smache::within`](smache_core::Smache::within) with a `PostgresTransaction` or a `SqliteTransaction`. With its commit what
+//! [`Smache::in_transaction`](smache_core::Smache::in_transaction) with a `PostgresTransaction` or a `SqliteTransaction`. With its commit what
 //! depends on the change is stale for everybody, jobs included, and workers are woken; with its rollback nothing has happened.
 //! A source whose every writer does so is built `transactional`: it has no feed, and `doctor` calls it *exact*.
 //!
 //! In PostgreSQL the tables `smache_*` are found by the transaction's `search_path`, and its role needs rights on them; it is
 //! `READ COMMITTED`, and holds the lock of the namespace from the report to its end. Until then runs of the namespace cannot
-//! be stored, and other reporters, feeds and upkeep wait, up to their timeouts: so report last, right before the commit, and
+//! be stored, and other reporters, feeds and maintenance wait, up to their timeouts: so report last, right before the commit, and
 //! open no dialogue with a user in between. Jobs that are queued already for the same entries cannot end meanwhile either.
 //! Look-ups wait for nobody. In SQLite it is the one writer of the file that it is anyway, from its first change on.
 //!

@@ -1,12 +1,12 @@
-//! Rows of a look-up: what vouches, entries, and what else is known of them.
+//! Rows of a look-up: what confirms, entries, and what else is known of them.
 //!
 //! One statement answers them all, so that they are of one moment. Its columns are `kind, t, u, a, b, c, d, i … m`: two
 //! texts, four byte strings and five numbers, which mean something else in each kind of row.
 //!
 //! | kind | texts | byte strings | numbers |
 //! |---|---|---|---|
-//! | 0 the namespace | incarnation, null for a program that the tables no longer serve | epoch | now, clock |
-//! | 1 a source | name, armed on | epoch | lease |
+//! | 0 the namespace | incarnation, null for a program that the tables no longer serve | epoch | now, revision |
+//! | 1 a source | name, caught up on | epoch | lease |
 //! | 2 an entry | | id, epochs, meta, value | version, staleness, since, stored at, expires |
 //! | 3 the rest of it | last failure, causes | id, call, used | conflicts, failures, failed at, lazy |
 //! | 4 busy | | | for how long |
@@ -19,8 +19,8 @@ use std::{
 
 use bytes::Bytes;
 use smache_core::{
-    Dependency, EntryId, Epoch, Epochs, Incarnation, Record, Result, RunFailure, SourceId, SourceVouch, Staleness,
-    StoredEntry, Timestamp, Used, Via, Vouch,
+    Dependency, EntryId, Epoch, Epochs, Incarnation, Record, Result, RunFailure, SourceId, SourceValidity, Staleness,
+    StoredEntry, Timestamp, UsedDependency, Validity, Via,
 };
 
 use crate::{
@@ -52,14 +52,14 @@ pub(crate) struct Head {
     pub(crate) now: Timestamp,
     pub(crate) incarnation: Incarnation,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only steps of PostgreSQL read it"))]
-    pub(crate) clock: u64,
-    pub(crate) vouch: Arc<Vouch>,
+    pub(crate) revision: u64,
+    pub(crate) validity: Arc<Validity>,
 }
 
 /// What a hit does not need.
 pub(crate) struct Rest {
     pub(crate) call: Bytes,
-    pub(crate) used: Vec<Used>,
+    pub(crate) used: Vec<UsedDependency>,
     pub(crate) conflicts: u32,
     causes: Vec<Arc<str>>,
     lazy: bool,
@@ -70,30 +70,30 @@ pub(crate) struct Rest {
 impl Rows {
     pub(crate) fn read<R: Cells>(rows: &[R], database: &str) -> Result<Self> {
         let mut read = Self::default();
-        let (mut now, mut incarnation, mut clock, mut vouch) = (None, None, 0, None::<Vouch>);
+        let (mut now, mut incarnation, mut revision, mut validity) = (None, None, 0, None::<Validity>);
         let (mut sources, mut damaged) = (Vec::new(), Damaged::default());
         for row in rows {
             let row = Row { row, database };
             match row.int(0)? {
                 Some(0) => {
                     now = row.int(7)?.map(timestamp);
-                    let life = row.text(1)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
-                    incarnation = Some(Incarnation::new(life));
-                    clock = row.int(8)?.map_or(0, count);
-                    let mut empty = Vouch::new(row.epoch().unwrap_or_else(Epoch::random));
+                    let name = row.text(1)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
+                    incarnation = Some(Incarnation::new(name));
+                    revision = row.int(8)?.map_or(0, count);
+                    let mut empty = Validity::new(row.epoch().unwrap_or_else(Epoch::random));
                     empty.attached_until = Some(row.int(9)?.map_or_else(Default::default, timestamp));
-                    vouch = Some(empty);
+                    validity = Some(empty);
                 }
                 Some(1) => {
-                    // What cannot be read vouches for nothing. Upkeep removes it, and starts a new epoch.
+                    // What cannot be read confirms nothing. Maintenance removes it, and starts a new epoch.
                     let name = row.text(1).ok().flatten().and_then(|name| SourceId::new(name).ok());
                     let Some((name, epoch)) = name.zip(row.epoch()) else { continue };
-                    let armed = row.text(2)?.map(Incarnation::new);
-                    let vouch = match row.int(7)? {
-                        Some(lease) => SourceVouch::feed(epoch, armed, timestamp(lease)),
-                        None => SourceVouch::application(epoch, armed),
+                    let caught_up_on = row.text(2)?.map(Incarnation::new);
+                    let validity = match row.int(7)? {
+                        Some(valid_until) => SourceValidity::feed(epoch, caught_up_on, timestamp(valid_until)),
+                        None => SourceValidity::application(epoch, caught_up_on),
                     };
-                    sources.push((name, vouch));
+                    sources.push((name, validity));
                 }
                 Some(2) => {
                     let id = row.id()?;
@@ -112,9 +112,9 @@ impl Rows {
             read.entries.remove(id);
             read.rest.remove(id);
         }
-        if let (Some(now), Some(incarnation), Some(mut vouch)) = (now, incarnation, vouch) {
-            vouch.sources.extend(sources);
-            read.head = Some(Head { now, incarnation, clock, vouch: Arc::new(vouch) });
+        if let (Some(now), Some(incarnation), Some(mut validity)) = (now, incarnation, validity) {
+            validity.sources.extend(sources);
+            read.head = Some(Head { now, incarnation, revision, validity: Arc::new(validity) });
         }
         Ok(read)
     }
@@ -169,7 +169,7 @@ impl<R: Cells> Row<'_, R> {
         bytes.ok_or_else(|| corrupt(unreadable))
     }
 
-    /// The epoch of what vouches, if it can be read.
+    /// The epoch of what confirms, if it can be read.
     fn epoch(&self) -> Option<Epoch> {
         let epoch = self.row.bytes(3).ok().flatten().and_then(|bytes| Epoch::from_slice(&bytes).ok());
         if epoch.is_none() {
@@ -189,8 +189,8 @@ impl<R: Cells> Row<'_, R> {
     fn entry(&self) -> Result<StoredEntry> {
         let staleness = match self.some_int(8)? {
             0 => Staleness::Fresh,
-            1 => Staleness::Child,
-            2 => Staleness::Hard,
+            1 => Staleness::MaybeStale,
+            2 => Staleness::Stale,
             _ => return Err(corrupt(UNREADABLE_STALENESS)),
         };
         Ok(StoredEntry {
@@ -267,10 +267,10 @@ pub(crate) fn via_number(via: Via) -> i64 {
 }
 
 /// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
-pub(crate) fn edges(used: &[Used]) -> Vec<(Dependency, bool)> {
+pub(crate) fn edges(used: &[UsedDependency]) -> Vec<(Dependency, bool)> {
     let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
     let mut places = HashMap::with_capacity(used.len());
-    for Used { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
+    for UsedDependency { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
         let place = *places.entry(*dependency).or_insert(edges.len());
         if place == edges.len() {
             edges.push((*dependency, *via != Via::Child));
@@ -290,7 +290,7 @@ pub(crate) fn encode_edges(edges: &[(Dependency, bool)]) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
+pub(crate) fn decode_used(bytes: &[u8]) -> Option<Vec<UsedDependency>> {
     let (used, rest) = bytes.as_chunks::<USED>();
     let one = |used: &[u8; USED]| {
         let (dependency, via) = used.split_first_chunk()?;
@@ -299,7 +299,7 @@ pub(crate) fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
             b"1" => Via::Direct,
             _ => return None,
         };
-        Some(Used { dependency: Dependency::from_bytes(*dependency), via })
+        Some(UsedDependency { dependency: Dependency::from_bytes(*dependency), via })
     };
     rest.is_empty().then(|| used.iter().map(one).collect())?
 }

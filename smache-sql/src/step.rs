@@ -37,8 +37,8 @@ pub(crate) fn positions<R: Cells>(rows: &[R], sources: &[SourceId], database: &s
     let mut saved = HashMap::new();
     let broken = |error| failed(error, database);
     for row in rows {
-        if let Some(life) = row.text(0).map_err(broken)? {
-            incarnation = Some(Incarnation::new(life));
+        if let Some(name) = row.text(0).map_err(broken)? {
+            incarnation = Some(Incarnation::new(name));
             continue;
         }
         let (name, order, token) =

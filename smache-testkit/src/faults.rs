@@ -32,10 +32,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
     Abort, Backend, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency,
-    Enqueued, EntryId, Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, Incarnation, Invalidated,
-    Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob,
-    Page, Positions, ProgramStep, Programs, Record, Reservation, Reserve, Result, Scanned, Settled, Settlement,
-    SourceId, StoreStats, Token, Traced, Wait,
+    Enqueued, EntryId, Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, FullRecord, Incarnation,
+    Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained,
+    Namespace, NewJob, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Reservation, Reserve, Result,
+    Scanned, Settled, Settlement, SourceId, StoreStats, Token,
 };
 
 /// How a step fails.
@@ -66,7 +66,7 @@ struct Inner {
 }
 
 impl Faults {
-    /// Every step fails from now on. Steps are called as the methods of the traits, and `CacheStore::wait` is
+    /// Every step fails from now on. Steps are called as the methods of the traits, and `CacheStore::record_waits` is
     /// `wait_for_run`, since a queue has a `wait` as well.
     pub fn all(&self, fault: Fault) {
         *lock(&self.0.all) = Some(fault);
@@ -193,8 +193,8 @@ impl CacheStore for FaultyStore {
         self.faults.around("commit", self.store.commit(commit)).await
     }
 
-    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-        self.faults.around("changed_since", self.store.changed_since(clock, dependencies)).await
+    async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.faults.around("changed_since", self.store.changed_since(revision, dependencies)).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {
@@ -205,9 +205,9 @@ impl CacheStore for FaultyStore {
         self.faults.around("extend", self.store.extend(runs, lease)).await
     }
 
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
+    async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         // `wait` is the queue's.
-        self.faults.around("wait_for_run", self.store.wait(wait)).await
+        self.faults.around("wait_for_run", self.store.record_waits(wait)).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
@@ -226,8 +226,8 @@ impl CacheStore for FaultyStore {
         self.faults.around("attach", self.store.attach(sources)).await
     }
 
-    async fn keep_attached(&self, lease: Duration) -> Result<()> {
-        self.faults.around("keep_attached", self.store.keep_attached(lease)).await
+    async fn keep_attached(&self, valid_for: Duration) -> Result<()> {
+        self.faults.around("keep_attached", self.store.keep_attached(valid_for)).await
     }
 
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
@@ -258,8 +258,8 @@ impl CacheStore for FaultyStore {
         self.faults.around("stale", self.store.stale(page)).await
     }
 
-    async fn trace(&self, id: &EntryId) -> Result<Traced> {
-        self.faults.around("trace", self.store.trace(id)).await
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.faults.around("read_record", self.store.read_record(id)).await
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
@@ -328,8 +328,8 @@ impl JobQueue for FaultyQueue {
         self.faults.around("find", self.queue.find(id)).await
     }
 
-    async fn life(&self) -> Result<Incarnation> {
-        self.faults.around("life", self.queue.life()).await
+    async fn incarnation(&self) -> Result<Incarnation> {
+        self.faults.around("incarnation", self.queue.incarnation()).await
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {

@@ -3,9 +3,9 @@
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
-    FunctionKey, Hit, Invalidated, Invalidation, Leadership, Overtaken, Page, Position, SourceId, Staleness,
-    StoredEntry, Timestamp, Token, Used, Via,
+    Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, FeedId,
+    FeedStep, Freshness, FunctionKey, Invalidated, Invalidation, Leadership, OnConflict, Page, Position, SourceId,
+    Staleness, StoredEntry, Timestamp, Token, UsedDependency, Via,
 };
 
 /// Holds whatever the machine does meanwhile.
@@ -17,7 +17,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(60);
 /// Longer than [`SHORT`].
 pub(crate) const PAUSE: Duration = Duration::from_millis(120);
 
-/// Longer than the grace after which upkeep reaps a lapsed run.
+/// Longer than the grace after which maintenance reaps a lapsed run.
 pub(crate) const GRACE: Duration = Duration::from_millis(1_400);
 
 pub(crate) fn id(number: u32) -> EntryId {
@@ -34,17 +34,17 @@ pub(crate) fn tag(name: impl Display) -> Dependency {
     Dependency::tag(&name.to_string())
 }
 
-pub(crate) fn direct(name: impl Display) -> Used {
-    Used { dependency: tag(name), via: Via::Direct }
+pub(crate) fn direct(name: impl Display) -> UsedDependency {
+    UsedDependency { dependency: tag(name), via: Via::Direct }
 }
 
-pub(crate) fn child(name: impl Display) -> Used {
-    Used { dependency: tag(name), via: Via::Child }
+pub(crate) fn child(name: impl Display) -> UsedDependency {
+    UsedDependency { dependency: tag(name), via: Via::Child }
 }
 
 /// What every run checks: an invalidation of the entry itself.
-pub(crate) fn guard(id: EntryId) -> Used {
-    Used { dependency: Dependency::entry(&id), via: Via::Guard }
+pub(crate) fn guard(id: EntryId) -> UsedDependency {
+    UsedDependency { dependency: Dependency::entry(&id), via: Via::Guard }
 }
 
 pub(crate) fn source(name: &str) -> SourceId {
@@ -88,20 +88,20 @@ pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
 
 impl Run {
     /// A commit of a value that was made of tags, without a source.
-    pub(crate) fn value(&self, value: &str, used: &[Used]) -> Commit {
+    pub(crate) fn value(&self, value: &str, used: &[UsedDependency]) -> Commit {
         self.value_of(value, used, &[])
     }
 
     /// A commit of a value that was made of sources.
-    pub(crate) fn value_of(&self, value: &str, used: &[Used], sources: &[SourceId]) -> Commit {
+    pub(crate) fn value_of(&self, value: &str, used: &[UsedDependency], sources: &[SourceId]) -> Commit {
         Commit {
             id: self.id,
             token: self.token,
-            started: self.begun.started,
-            version: self.begun.started,
-            overtaken: Overtaken::Store,
+            start_revision: self.begun.start_revision,
+            version: self.begun.start_revision,
+            on_conflict: OnConflict::StoreStale,
             incarnation: self.begun.incarnation.clone(),
-            epochs: self.begun.vouch.epochs(sources),
+            epochs: self.begun.validity.epochs(sources),
             call: format!("call of {}", self.id).into_bytes().into(),
             value: value.to_owned().into_bytes().into(),
             meta: format!("meta of {value}").into_bytes().into(),
@@ -135,18 +135,24 @@ pub(crate) fn assert_conflicted(outcome: &CommitOutcome, dependencies: &[Depende
 }
 
 /// Computes an entry from begin to commit; nothing changes meanwhile.
-pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[Used]) {
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[UsedDependency]) {
     compute_of(store, id, value, used, &[]).await;
 }
 
 /// Computes an entry that uses sources.
-pub(crate) async fn compute_of(store: &dyn CacheStore, id: EntryId, value: &str, used: &[Used], sources: &[SourceId]) {
+pub(crate) async fn compute_of(
+    store: &dyn CacheStore,
+    id: EntryId,
+    value: &str,
+    used: &[UsedDependency],
+    sources: &[SourceId],
+) {
     let run = begin(store, id).await;
     assert_fresh(&commit(store, run.value_of(value, used, sources)).await);
 }
 
 /// Computes many entries that use the same, some at a time.
-pub(crate) async fn compute_many(store: &Arc<dyn CacheStore>, ids: &[EntryId], used: &[Used]) {
+pub(crate) async fn compute_many(store: &Arc<dyn CacheStore>, ids: &[EntryId], used: &[UsedDependency]) {
     let tasks = ids.chunks(ids.len().div_ceil(16).max(1)).map(|ids| {
         let (store, ids, used) = (Arc::clone(store), ids.to_vec(), used.to_vec());
         async move {
@@ -192,7 +198,7 @@ pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<Seen> {
     let mut lookup = store.lookup(&[id]).await.expect("lookup");
     assert_eq!(lookup.entries.len(), 1, "one element an id");
     let entry = lookup.entries.remove(0)?;
-    let freshness = lookup.vouch.judge(&entry, lookup.now, &lookup.incarnation);
+    let freshness = lookup.validity.judge(&entry, lookup.now, &lookup.incarnation);
     Some(Seen { entry, freshness, now: lookup.now })
 }
 
@@ -209,17 +215,17 @@ pub(crate) async fn staleness(store: &dyn CacheStore, id: EntryId) -> Staleness 
     see(store, id).await.entry.staleness
 }
 
-pub(crate) fn hit(dependency: Dependency) -> Hit {
-    Hit { dependency, cause: format!("{dependency} changed").into() }
+pub(crate) fn change_of(dependency: Dependency) -> ChangedDependency {
+    ChangedDependency { dependency, cause: format!("{dependency} changed").into() }
 }
 
 pub(crate) fn changes_of(names: &[&str]) -> Invalidation {
-    Invalidation { hits: names.iter().map(|name| hit(tag(name))).collect(), ..Invalidation::default() }
+    Invalidation { changed: names.iter().map(|name| change_of(tag(name))).collect(), ..Invalidation::default() }
 }
 
 /// Something changes: a tag.
 pub(crate) async fn change(store: &dyn CacheStore, name: impl Display) -> Invalidated {
-    let invalidation = Invalidation { hits: vec![hit(tag(name))], ..Invalidation::default() };
+    let invalidation = Invalidation { changed: vec![change_of(tag(name))], ..Invalidation::default() };
     store.invalidate(invalidation).await.expect("invalidate")
 }
 
@@ -237,7 +243,7 @@ pub(crate) async fn stale(store: &dyn CacheStore, limit: usize) -> Vec<(EntryId,
     }
 }
 
-/// Upkeep until there is no more to do. Gives the entries that it reported.
+/// Maintenance until there is no more to do. Gives the entries that it reported.
 pub(crate) async fn maintain(store: &dyn CacheStore) -> Vec<EntryId> {
     let mut jobs = Vec::new();
     for _ in 0..10_000 {
@@ -247,7 +253,7 @@ pub(crate) async fn maintain(store: &dyn CacheStore) -> Vec<EntryId> {
             return jobs;
         }
     }
-    panic!("upkeep says that there is more to do for ever");
+    panic!("maintenance says that there is more to do for ever");
 }
 
 /// A leader of a feed.
@@ -277,18 +283,18 @@ impl Leader {
             leadership: LONG,
             incarnation: store.positions(&[]).await.expect("positions").incarnation,
             positions: sources.iter().map(|name| (source(name), position(number))).collect(),
-            lease: None,
+            valid_for: None,
             deadline: None,
-            arm: false,
+            caught_up: false,
         }
     }
 }
 
-/// A feed that vouches for sources: started and armed at position 1, with a lease that holds.
-pub(crate) async fn vouching(store: &dyn CacheStore, name: &str, sources: &[&str]) -> Leader {
+/// A feed that confirms sources: started and caught up at position 1, with a lease that holds.
+pub(crate) async fn confirming(store: &dyn CacheStore, name: &str, sources: &[&str]) -> Leader {
     let leader = lead(store, name, LONG).await;
     store.restart(leader.step(store, sources, 1).await).await.expect("restart");
-    let step = FeedStep { lease: Some(LONG), arm: true, ..leader.step(store, sources, 1).await };
+    let step = FeedStep { valid_for: Some(LONG), caught_up: true, ..leader.step(store, sources, 1).await };
     save(store, step).await;
     leader
 }

@@ -16,14 +16,14 @@ macro_rules! store_suite {
                 begin_hints_at_an_invalidation_in_progress,
             ],
             store::changes: [
-                changes_since_a_clock_are_named,
+                changes_since_a_revision_are_named,
                 changes_that_were_trimmed_are_named,
             ],
             store::commit: [
                 lapsed_lease_that_nobody_took_still_commits,
                 change_during_the_computation_is_not_lost,
                 dynamic_dependency_unknown_when_it_changed,
-                conflict_is_as_hard_as_its_hardest_dependency,
+                conflict_is_as_stale_as_its_most_direct_dependency,
                 epoch_taken_at_begin_is_compared_at_commit,
                 edges_are_written_for_stale_values_too,
                 overtaken_run_is_told_what_changed_and_goes_on,
@@ -52,17 +52,17 @@ macro_rules! store_suite {
             ],
             store::invalidate: [
                 dependants_go_stale,
-                hardness_follows_the_edge,
+                staleness_follows_the_edge,
                 stale_entry_is_invalidated_again,
                 causes_are_bounded,
-                named_entry_goes_hard_stale,
+                named_entry_goes_stale,
                 nothing_changes_nothing,
                 entries_that_need_a_job_are_reported,
                 many_dependants_go_stale_in_pages,
                 attempt_that_is_given_up_ends_no_other,
             ],
             store::graph: [
-                trace_shows_what_an_entry_depends_on,
+                full_record_shows_what_an_entry_depends_on,
                 dependants_are_listed,
             ],
             store::lookup: [
@@ -70,7 +70,7 @@ macro_rules! store_suite {
                 value_and_notes_are_kept_as_they_are,
                 lookup_shows_stale_and_expired_entries,
                 lookup_writes_nothing,
-                lookup_never_mixes_an_old_entry_with_a_new_vouch,
+                lookup_never_mixes_an_old_entry_with_a_new_validity,
             ],
             store::maintain: [
                 expired_entries_leave_nothing,
@@ -89,9 +89,9 @@ macro_rules! store_suite {
             store::races: [
                 one_of_many_runs_begins,
                 one_of_many_takes_a_lapsed_lease,
-                clock_counts_every_invalidation,
+                revision_counts_every_invalidation,
                 fresh_value_reflects_every_acknowledged_change,
-                upkeep_never_removes_an_edge_of_a_new_entry,
+                maintenance_never_removes_an_edge_of_a_new_entry,
                 removal_races_with_commits,
                 dropped_steps_happen_as_a_whole,
             ],
@@ -112,17 +112,17 @@ macro_rules! store_suite {
                 commit_of_another_begin_is_lost,
                 everything_else_again_is_harmless,
             ],
-            store::vouch: [
+            store::validity: [
                 new_epoch_makes_everything_stale,
                 attach_is_idempotent,
                 attaching_at_once_starts_one_epoch,
                 restart_makes_the_source_stale,
-                restarted_source_vouches_after_it_is_armed,
-                attached_sources_vouch_while_they_are_kept,
+                restarted_source_confirms_after_it_has_caught_up,
+                attached_sources_are_confirmed_while_they_are_kept,
                 newest_step_overwrites_the_lease,
-                late_step_vouches_no_longer_than_its_deadline,
-                position_that_is_not_taken_vouches_for_nothing,
-                lease_alone_does_not_vouch,
+                late_step_confirms_no_longer_than_its_deadline,
+                position_that_is_not_taken_confirms_nothing,
+                lease_alone_does_not_validity,
                 source_changes_hands_with_a_new_epoch,
             ],
             store::waits: [
@@ -157,7 +157,7 @@ macro_rules! queue_suite {
                 jobs_of_one_reservation_are_kept_and_ended_one_by_one,
                 enqueue_wakes_a_waiting_worker,
                 delayed_job_wakes_a_waiting_worker,
-                life_stays_while_jobs_come_and_go,
+                incarnation_stays_while_jobs_come_and_go,
                 wait_is_bounded,
                 jobs_are_listed,
                 unknown_jobs_are_lost,
@@ -166,7 +166,7 @@ macro_rules! queue_suite {
                 settle_needs_the_token,
                 errors_are_counted_until_done,
                 settled_job_waits_as_long_as_its_worker_says,
-                buried_job_keeps_its_error,
+                dead_letter_keeps_its_error,
                 error_is_bounded,
                 running_job_is_not_discarded,
             ],
@@ -181,7 +181,7 @@ macro_rules! queue_suite {
                 merged_job_is_as_urgent_as_its_most_urgent_request,
                 running_job_runs_once_more,
                 once_more_is_as_it_was_requested,
-                buried_job_is_revived_only_on_request,
+                dead_letter_is_revived_only_on_request,
                 safety_net_changes_nothing_where_a_job_is,
                 delayed_job_waits,
             ],
@@ -213,19 +213,19 @@ macro_rules! joined_suite {
                 lazy_entry_gets_no_job,
                 fresh_commit_takes_back_the_job,
                 removed_entry_takes_its_job_along,
-                change_revives_a_buried_job,
+                change_revives_a_dead_letter,
                 job_of_the_store_is_a_job_like_others,
                 many_dependants_have_jobs,
             ],
             joined::running: [
                 change_while_the_job_runs_is_not_lost,
                 aborted_stale_entry_has_a_job,
-                run_that_failed_for_the_last_time_stays_buried,
+                run_that_failed_for_the_last_time_stays_a_dead_letter,
                 workers_make_everything_fresh,
             ],
-            joined::upkeep: [
+            joined::maintenance: [
                 lapsed_run_gets_a_job,
-                lapsed_run_revives_no_buried_job,
+                lapsed_run_revives_no_dead_letter,
                 old_epoch_entries_get_jobs,
                 aborted_entry_of_an_old_epoch_has_a_job,
             ],
@@ -241,11 +241,11 @@ macro_rules! joined_suite {
 macro_rules! incarnation_suite {
     ($factory:path) => {
         $crate::__suite! { incarnation_suite, $factory,
-            incarnation::life: [
+            incarnation::change: [
                 attach_on_a_new_incarnation_starts_an_epoch,
                 new_incarnation_is_named,
-                run_of_the_life_before_stores_nothing,
-                feed_vouches_again_after_it_is_armed_anew,
+                run_of_the_incarnation_before_stores_nothing,
+                feed_confirms_again_after_it_has_caught_up,
             ],
         }
     };

@@ -132,10 +132,10 @@ fn every_contract_bullet_of_a_key_value_store_is_a_case() {
 #[test]
 fn every_contract_bullet_of_a_writers_transaction_is_a_test() {
     let mut tests = String::new();
-    for file in fs::read_dir(at("../smache-sql/tests/it/postgres/within")).expect("a folder of tests") {
+    for file in fs::read_dir(at("../smache-sql/tests/it/postgres/in_transaction")).expect("a folder of tests") {
         tests.push_str(&read(&file.expect("a file").path()));
     }
-    for name in bullets("../smache-core/src/store/within.rs") {
+    for name in bullets("../smache-core/src/store/in_transaction.rs") {
         assert!(tests.contains(&format!("async fn {name}()")), "{name} is no test");
     }
 }

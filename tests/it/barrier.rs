@@ -82,9 +82,9 @@ async fn a_token_of_another_namespace_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// The clock of a token counts in its life of the store. In another one a version says nothing about the change.
+/// The clock of a token counts in its generation of the store. In another one a version says nothing about the change.
 #[tokio::test(start_paused = true)]
-async fn a_token_of_another_life_of_the_store_asks_for_a_fresh_value() -> Result<()> {
+async fn a_token_of_another_generation_of_the_store_asks_for_a_fresh_value() -> Result<()> {
     let world = World::attached();
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -93,12 +93,12 @@ async fn a_token_of_another_life_of_the_store_asks_for_a_fresh_value() -> Result
     smache.get(greeting(1)).await?;
     world.put(1, "Annie").await?;
     let later = smache.changed::<User>(&1).await?;
-    let before = lookup(&world).await?.vouch.epoch;
+    let before = lookup(&world).await?.validity.epoch;
     assert_eq!(*smache.get(greeting(1).at_least(token)).await?, "Hello, Annie", "not the stale one of a later version");
     world.put(1, "Anne").await?;
     smache.changed::<User>(&1).await?;
-    assert_eq!(lookup(&world).await?.vouch.epoch, before);
-    // The process has not looked since, and says which life it means: too old a one is safe.
+    assert_eq!(lookup(&world).await?.validity.epoch, before);
+    // The process has not looked since, and says which generation it means: too old a one is safe.
     assert_eq!(*smache.get(greeting(1).at_least(later).at_least(token)).await?, "Hello, Anne");
     Ok(())
 }

@@ -31,7 +31,7 @@ async fn readers_of_a_silent_store_go_around_it_at_once_after_some_failures() ->
     faults.all(Fault::Hang);
     for _ in 0..5 {
         let began = Instant::now();
-        assert!(smache.get(greeting(1)).await?.freshness().is_unvouched());
+        assert!(smache.get(greeting(1)).await?.freshness().is_unconfirmed());
         assert_eq!(began.elapsed().as_millis(), PATIENCE.as_millis(), "the usual time is none");
     }
     let (began, asked) = (Instant::now(), faults.calls("lookup"));
@@ -64,7 +64,7 @@ async fn readers_of_a_silent_store_go_around_it_at_once_after_some_failures() ->
 async fn a_store_that_has_become_slow_is_waited_for_once_that_is_usual() -> Result<()> {
     let (_world, faults, smache) = world().await?;
     faults.on("lookup", Fault::Late(Duration::from_secs(1)));
-    assert!(smache.get(greeting(1)).await?.freshness().is_unvouched(), "not at first");
+    assert!(smache.get(greeting(1)).await?.freshness().is_unconfirmed(), "not at first");
     until("it is known to be slow", async || Ok(smache.get(greeting(1)).await?.is_fresh())).await?;
     let began = Instant::now();
     assert!(smache.get(greeting(1)).await?.is_fresh());
@@ -80,7 +80,7 @@ async fn readers_who_ask_for_more_than_a_value_wait_for_the_store() -> Result<()
         smache.get(greeting(1)).await?;
     }
     let began = Instant::now();
-    let error = smache.get(greeting(1).fresh()).await.expect_err("nobody can vouch for it");
+    let error = smache.get(greeting(1).fresh()).await.expect_err("nobody can confirm it");
     assert_eq!((error.kind(), began.elapsed().as_secs()), (ErrorKind::Timeout, 5));
     faults.heal();
     assert!(smache.get(greeting(1).fresh()).await?.is_fresh(), "and find it at once when it is back");

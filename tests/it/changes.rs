@@ -73,7 +73,7 @@ async fn dependencies_follow_what_a_run_really_read(world: &World) -> Result<()>
     Ok(())
 }
 
-/// A declared source and one that is listed are hit by anything that happens in it.
+/// A declared source and one that is listed are affected by anything that happens in it.
 async fn a_whole_source_is_hit_by_any_change(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -129,9 +129,9 @@ async fn changed_many_is_one_step_for_all() -> Result<()> {
     for id in 0..10 {
         smache.get(greeting(id)).await?;
     }
-    let clock = smache.stats().await?.store.clock;
+    let clock = smache.stats().await?.store.revision;
     smache.changed_many::<User>(&[2, 3, 5, 7, 7, 99]).await?;
-    assert_eq!(smache.stats().await?.store.clock, clock + 1);
+    assert_eq!(smache.stats().await?.store.revision, clock + 1);
     for id in 0..10 {
         assert_eq!(smache.is_fresh(greeting(id)).await?, ![2, 3, 5, 7].contains(&id), "user {id}");
     }

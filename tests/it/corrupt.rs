@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smache::{
     EntryId, Result, Smache,
-    backend::{Begin, BeginOutcome, Commit, CommitOutcome, Overtaken, Record, Token},
+    backend::{Begin, BeginOutcome, Commit, CommitOutcome, OnConflict, Record, Token},
 };
 
 use crate::{
@@ -23,11 +23,11 @@ async fn overwrite(world: &World, id: EntryId, call: Bytes, value: Bytes, meta: 
     let commit = Commit {
         id,
         token,
-        started: begun.started,
-        version: begun.started,
-        overtaken: Overtaken::Store,
+        start_revision: begun.start_revision,
+        version: begun.start_revision,
+        on_conflict: OnConflict::StoreStale,
         incarnation: begun.incarnation.clone(),
-        epochs: begun.vouch.epochs([]),
+        epochs: begun.validity.epochs([]),
         call,
         value,
         meta,

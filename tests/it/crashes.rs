@@ -111,7 +111,7 @@ async fn what_a_dead_worker_computed_is_computed_by_the_next_one() -> Result<()>
         assert_eq!(*survivor.get(greeting(id)).await?, "Hello, new");
     }
     assert_eq!(world.probe.runs(), 10);
-    assert_eq!(survivor.dead_jobs(10).await?, [], "a crash is no reason");
+    assert_eq!(survivor.dead_letters(10).await?, [], "a crash is no reason");
     until("nothing is left", async || {
         let stats = survivor.stats().await?;
         Ok(stats.jobs.recompute + stats.jobs.running + stats.store.running == 0)

@@ -89,7 +89,7 @@ async fn another_shape_under_the_same_id_is_another_entry() -> Result<()> {
     Ok(())
 }
 
-#[computed(id = "options.all", version = 3, ttl = "90s", timeout = "1500ms", write_through = false, sources(User))]
+#[computed(id = "options.all", version = 3, ttl = "90s", timeout = "1500ms", refresh = "on_read", sources(User))]
 async fn all_options(user: Entity<User>) -> String {
     user.name.clone()
 }
@@ -104,7 +104,7 @@ async fn the_ttl_of_the_options_is_the_end_of_the_entry() -> Result<()> {
     let record = smache.inspect(&key).await?.expect("stored");
     let life = record.entry.expires.expect("it ends").since(record.entry.stored_at);
     assert_eq!(life, Duration::from_secs(90));
-    assert!(record.lazy, "write_through = false");
+    assert!(record.lazy, "refreshed on read");
     assert_eq!(record.used.len(), 3, "the function, the user and the whole source: {:?}", record.used);
     clock.advance(Duration::from_secs(89));
     assert!(smache.is_fresh(all_options(1)).await?);
@@ -127,7 +127,7 @@ async fn the_timeout_of_the_options_bounds_a_run() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_write_through_the_next_reader_computes_and_waits() -> Result<()> {
+async fn with_refresh_on_read_the_next_reader_computes_and_waits() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let smache = world.start().await?;

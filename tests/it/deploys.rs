@@ -1,4 +1,4 @@
-//! Programs of two versions side by side: what a leader does not know, it does not vouch for.
+//! Programs of two versions side by side: what a leader does not know, it does not confirm.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
 /// A program: one of the new version knows everything, one of the old version has no relations.
 async fn program(memory: &Memory, tables: &Tables, new: bool, leads: bool) -> Result<(Smache, Log)> {
     let (builder, log) = declared(memory, tables, new);
-    let builder = builder.source(tables.participants.clone()).feeds(leads).upkeep(leads);
+    let builder = builder.source(tables.participants.clone()).feeds(leads).maintenance(leads);
     Ok((builder.build().await?, log))
 }
 
@@ -40,13 +40,13 @@ fn declared(memory: &Memory, tables: &Tables, new: bool) -> (Builder, Log) {
 }
 
 #[tokio::test]
-async fn an_older_leader_does_not_vouch_for_a_relation_that_it_does_not_know() -> Result<()> {
+async fn an_older_leader_does_not_confirm_a_relation_that_it_does_not_know() -> Result<()> {
     let (memory, tables) = (Memory::new(), Tables::default());
     tale::fill(&tables).await?;
     let (old, _) = program(&memory, &tables, false, true).await?;
     let (new, _) = program(&memory, &tables, true, false).await?;
     assert!(new.get(directory()).await?.is_fresh(), "both know it");
-    assert!(!new.get(course_score(1)).await?.is_fresh(), "a value, and nobody vouches for it");
+    assert!(!new.get(course_score(1)).await?.is_fresh(), "a value, and nobody confirms it");
     tables.set_points(1, 0).await?;
     old.run_until_idle().await?;
     assert!(!new.peek(course_score(1)).await?.expect("stored").is_fresh(), "the old leader has passed the change");
@@ -55,7 +55,7 @@ async fn an_older_leader_does_not_vouch_for_a_relation_that_it_does_not_know() -
     old.shutdown().await;
     let (leader, _) = program(&memory, &tables, true, true).await?;
     // Its first run was overtaken: the next one waits for the cost of two.
-    until("the new leader vouches for it", async || {
+    until("the new leader confirms it", async || {
         leader.run_until_idle().await?;
         new.is_fresh(course_score(1)).await
     })

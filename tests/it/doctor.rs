@@ -55,7 +55,7 @@ async fn every_part_says_what_it_guarantees_and_what_it_lacks() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_nobody_vouches_for_is_found() -> Result<()> {
+async fn what_nobody_confirms_is_found() -> Result<()> {
     let tables = Tables::default();
     tale::fill(&tables).await?;
     let builder = Smache::builder("school")
@@ -75,7 +75,7 @@ async fn what_nobody_vouches_for_is_found() -> Result<()> {
         .map(|(role, finding)| format!("{role}: {}", finding.problem))
         .collect();
     let of = |what: &str| found.iter().any(|problem| problem.contains(what));
-    assert!(of("vouches for courses") && of("the relation from grades to courses"), "{found:?}");
+    assert!(of("confirms courses") && of("the relation from grades to courses"), "{found:?}");
     assert!(of("the index participant_id of grades"), "{found:?}");
     Ok(())
 }

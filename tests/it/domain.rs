@@ -155,13 +155,13 @@ async fn a_permanent_error_is_not_tried_again_and_removes_or_keeps_the_value() -
     smache.get(lenient(1)).await?;
     let worker = smache.worker().backoff(SECOND, SECOND).start();
     changed(&world, &smache, 1, "no").await?;
-    until("the job is over", async || Ok(smache.stats().await?.jobs.buried == 1)).await?;
+    until("the job is over", async || Ok(smache.stats().await?.jobs.dead_letters == 1)).await?;
     until("the value is removed", async || Ok(smache.peek(strict(1)).await?.is_none())).await?;
     tokio::time::sleep(600 * SECOND).await;
     assert_eq!(*smache.get(lenient(1)).await?, "Anna", "the last good value");
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(world.probe.runs(), 4, "one run each: {:?}", world.probe.log());
-    let dead = smache.dead_jobs(10).await?;
+    let dead = smache.dead_letters(10).await?;
     assert!(dead[0].error.starts_with("permanent: "), "{}", dead[0].error);
     assert_eq!(smache.get(strict(1)).await.expect_err("refused").kind(), ErrorKind::Function);
     changed(&world, &smache, 1, "Annie").await?;
@@ -179,7 +179,7 @@ async fn a_job_waits_for_what_its_function_says_is_away() -> Result<()> {
     let worker = smache.worker().max_attempts(1).start();
     changed(&world, &smache, 1, "away").await?;
     tokio::time::sleep(300 * SECOND).await;
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     // The table is written, and nobody reports it: only the job that waits finds out.
     world.put(1, "Annie").await?;
     tokio::time::sleep(5 * SECOND).await;

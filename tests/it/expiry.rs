@@ -7,7 +7,7 @@ use std::{
 
 use smache::{
     Cx, Error, ErrorKind, Freshness, Result, SourceId, State,
-    backend::{Dependency, EntityKey, Hit, Invalidation, ManualClock},
+    backend::{ChangedDependency, Dependency, EntityKey, Invalidation, ManualClock},
     computed,
     memory::Memory,
 };
@@ -26,14 +26,14 @@ const A_BIT: Duration = Duration::from_millis(1);
 #[tokio::test(start_paused = true)]
 async fn an_expired_value_is_absent() -> Result<()> {
     let (world, clock) = World::manual();
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     assert_eq!(*smache.get(news(1)).await?, 1);
     clock.advance(MINUTE - A_BIT);
     assert!(smache.get(news(1)).await?.is_fresh(), "to the last moment");
     clock.advance(A_BIT);
     assert!(smache.peek(news(1)).await?.is_none());
     assert!(!smache.is_fresh(news(1)).await?);
-    assert_eq!(smache.stats().await?.store.entries, 1, "upkeep has not come by yet");
+    assert_eq!(smache.stats().await?.store.entries, 1, "maintenance has not come by yet");
     let again = smache.get(news(1)).await?;
     assert_eq!((*again, again.age()), (2, Duration::ZERO), "its reader computes and waits");
     clock.advance(MINUTE - A_BIT);
@@ -44,7 +44,7 @@ async fn an_expired_value_is_absent() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn an_expired_value_is_not_served_when_its_function_fails() -> Result<()> {
     let (world, clock) = World::manual();
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     smache.get(news(1)).await?;
     clock.advance(MINUTE);
     world.probe.act(Act::Fail);
@@ -58,7 +58,7 @@ async fn an_expired_value_is_not_served_when_its_function_fails() -> Result<()> 
 async fn ten_thousand_calls_that_expire_leave_nothing() -> Result<()> {
     let (world, clock) = World::manual();
     world.put(1, "Anna").await?;
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     for chunk in 0..20 {
         for answer in smache.get_many((0..500).map(|n| motto(1, chunk * 500 + n))).await {
             answer?;
@@ -76,16 +76,16 @@ async fn ten_thousand_calls_that_expire_leave_nothing() -> Result<()> {
     let stats = smache.stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.store.running), (1, 0, 0), "but the one without an end");
     let jobs = stats.jobs;
-    assert_eq!(jobs.recompute + jobs.propagation + jobs.running + jobs.buried, 0);
+    assert_eq!(jobs.recompute + jobs.propagation + jobs.running + jobs.dead_letters, 0);
     let anna = Dependency::entity(&SourceId::new("users")?, &EntityKey::encode(&1_i64)?);
-    let hits = vec![Hit { dependency: anna, cause: "a test".into() }];
-    let invalidated = world.store()?.invalidate(Invalidation { hits, ..Invalidation::default() }).await?;
+    let changed = vec![ChangedDependency { dependency: anna, cause: "a test".into() }];
+    let invalidated = world.store()?.invalidate(Invalidation { changed, ..Invalidation::default() }).await?;
     assert_eq!(invalidated.marked, 0, "no edge is left");
     Ok(())
 }
 
 #[tokio::test(start_paused = true)]
-async fn upkeep_removes_what_expired_without_being_asked() -> Result<()> {
+async fn maintenance_removes_what_expired_without_being_asked() -> Result<()> {
     let world = World::attached();
     let smache = world.start().await?;
     for n in 0..700 {
@@ -97,7 +97,7 @@ async fn upkeep_removes_what_expired_without_being_asked() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn upkeep_forgets_old_invalidations() -> Result<()> {
+async fn maintenance_forgets_old_invalidations() -> Result<()> {
     let world = World::attached();
     let smache = world.start().await?;
     for id in 0..1_000 {
@@ -113,7 +113,7 @@ async fn upkeep_forgets_old_invalidations() -> Result<()> {
 async fn a_value_that_a_worker_recomputed_lives_on() -> Result<()> {
     let (world, clock) = World::manual();
     world.put(1, "Anna").await?;
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     smache.get(motto(1, 1)).await?;
     clock.advance(MINUTE / 2);
     smache.changed::<User>(&1).await?;
@@ -144,13 +144,13 @@ async fn a_value_that_expires_while_it_is_computed_again_is_replaced() -> Result
     Ok(())
 }
 
-/// Upkeep removes the entry with its job; until then the job must not be run over and over.
+/// Maintenance removes the entry with its job; until then the job must not be run over and over.
 #[tokio::test]
 async fn the_job_of_an_expired_entry_does_not_keep_a_worker_busy() -> Result<()> {
     let clock = ManualClock::default();
     let (backend, faults) = Faulty::of(Memory::builder().clock(Arc::new(clock.clone())).build());
     let world = World::attached_to(backend);
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     smache.get(news(1)).await?;
     smache.invalidate(news(1)).await?;
     clock.advance(MINUTE);
@@ -243,7 +243,7 @@ async fn bulletin(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String> {
 async fn a_value_lives_no_longer_for_being_found_unchanged() -> Result<()> {
     let (world, clock) = World::manual();
     world.put(1, "Anna").await?;
-    let smache = world.builder().register::<bulletin>().upkeep(false).build().await?;
+    let smache = world.builder().register::<bulletin>().maintenance(false).build().await?;
     smache.get(bulletin(1)).await?;
     clock.advance(MINUTE / 2);
     smache.changed::<User>(&1).await?;

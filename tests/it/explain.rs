@@ -107,7 +107,7 @@ async fn a_stale_entry_says_which_change_made_it_so_by_which_path_and_has_a_job(
     let text = why.to_string();
     assert!(
         text.starts_with(
-            "passed@1(1) is stale for 1.0s, only through nested calls\n  hit by: grades 1 updated, through "
+            "passed@1(1) is stale for 1.0s, only through nested calls\n  changed by: grades 1 updated, through "
         ),
         "{text}"
     );
@@ -132,7 +132,7 @@ async fn reports_of_the_application_are_causes_too() -> Result<()> {
     let texts: Vec<&str> = why.causes.iter().map(|cause| cause.text.as_str()).collect();
     assert_eq!(texts, ["the tag \"grading rules\" was touched", "the call was invalidated"]);
     assert!(why.causes.iter().all(|cause| cause.source.is_none() && cause.kind.is_none()));
-    assert_eq!(why.causes[0].hit, Some(DependencyKind::Tag));
+    assert_eq!(why.causes[0].dependency, Some(DependencyKind::Tag));
     smache.invalidate_all().await?;
     let why = smache.why(participant_score(1)).await?;
     let WhyState::Stale { lost, .. } = &why.state else { panic!("{why}") };

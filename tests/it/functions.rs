@@ -19,7 +19,7 @@ pub(crate) async fn greeting(user: Entity<User>, probe: State<Probe>) -> Result<
 }
 
 /// The same, left to its readers.
-#[computed(write_through = false)]
+#[computed(refresh = "on_read")]
 pub(crate) async fn lazy_greeting(user: Entity<User>, probe: State<Probe>) -> Result<String, Refused> {
     probe.pass(format!("lazy_greeting {}", user.id)).await?;
     Ok(format!("Hello, {}", user.name))

@@ -32,7 +32,7 @@ async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> 
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert_eq!(smache.get(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
     let stats = smache.stats().await?;
-    assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.buried), (0, 0, 0));
+    assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.dead_letters), (0, 0, 0));
 
     world.put(1, "Anna again").await?;
     assert_eq!(smache.run_until_idle().await?, 0, "nobody has asked for her yet");

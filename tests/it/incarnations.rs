@@ -23,7 +23,7 @@ fn memory() -> Memory {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_system_starts_as_soon_as_its_sources_are_vouched_for() -> Result<()> {
+async fn a_system_starts_as_soon_as_its_sources_are_confirmed() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let begin = Instant::now();
@@ -34,7 +34,7 @@ async fn a_system_starts_as_soon_as_its_sources_are_vouched_for() -> Result<()> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replaced_store_vouches_for_nothing_until_the_feed_has_replayed() -> Result<()> {
+async fn a_replaced_store_confirms_nothing_until_the_feed_has_replayed() -> Result<()> {
     let memory = memory();
     let world = World::on(memory.clone());
     world.put(1, "Anna").await?;
@@ -42,7 +42,7 @@ async fn a_replaced_store_vouches_for_nothing_until_the_feed_has_replayed() -> R
     smache.get(greeting(1)).await?;
     memory.simulate_restart(Loss::Nothing);
     let value = smache.get(greeting(1)).await?;
-    assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna", true));
+    assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
     assert_eq!(value.stale_for(), None, "nothing is known against it");
     until("it recovers by itself", async || smache.is_fresh(greeting(1)).await).await?;
     assert_eq!(world.probe.runs(), 1, "without a computation");
@@ -74,7 +74,7 @@ async fn each_program_attaches_the_sources_that_it_has_to_a_replaced_store() -> 
     let posts = MemorySource::<Post>::without_feed();
     posts.insert(Post { id: 1, text: "hello".into() })?;
     let users = world.start().await?;
-    let other = Smache::builder("world").backend(memory.clone()).source(posts).register::<shouted>().upkeep(false);
+    let other = Smache::builder("world").backend(memory.clone()).source(posts).register::<shouted>().maintenance(false);
     let other = other.build().await?;
     users.get(greeting(1)).await?;
     other.get(shouted(1u64)).await?;
@@ -150,7 +150,7 @@ async fn reports_of_the_application_cannot_be_replayed_so_that_a_replaced_store_
 
 /// `invalidate` is acknowledged, and a store that was replaced may have lost it.
 #[tokio::test(start_paused = true)]
-async fn a_result_without_sources_is_not_vouched_for_by_a_replaced_store() -> Result<()> {
+async fn a_result_without_sources_is_not_confirmed_by_a_replaced_store() -> Result<()> {
     let memory = memory();
     let world = World::attached_to(memory.clone());
     let smache = world.start().await?;
@@ -179,7 +179,7 @@ async fn a_run_that_began_on_another_store_stores_nothing() -> Result<()> {
     memory.simulate_restart(Loss::Nothing);
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
-    assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna", true));
+    assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert_eq!(smache.stats().await?.process.lost, 1);
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
@@ -194,8 +194,8 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
     assert!(reader.get(greeting(1)).await?.is_fresh());
     leader.shutdown().await;
     world.put(1, "Annie").await?;
-    until("nobody vouches any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
-    assert!(reader.get(greeting(1)).await?.freshness().is_unvouched());
+    until("nobody confirms any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    assert!(reader.get(greeting(1)).await?.freshness().is_unconfirmed());
 
     let next = world.start().await?;
     next.run_until_idle().await?;
@@ -205,13 +205,13 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_a_fresh_value_that_nobody_vouches_for_computes_it_once_a_read() -> Result<()> {
+async fn who_wants_a_fresh_value_that_nobody_confirms_computes_it_once_a_read() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let (leader, reader) = (world.start().await?, world.builder().feeds(false).build().await?);
     reader.get(greeting(1)).await?;
     leader.shutdown().await;
-    until("nobody vouches any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    until("nobody confirms any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
     for (runs, name) in [(2, "Annie"), (3, "Anne")] {
         world.put(1, name).await?;
         assert_eq!(*reader.get(greeting(1).fresh()).await?, format!("Hello, {name}"));
@@ -253,7 +253,7 @@ async fn a_feed_that_falls_behind_its_history_starts_a_new_epoch() -> Result<()>
         world.put(n, format!("name {n}")).await?;
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert!(!smache.is_fresh(greeting(1)).await?, "the feed does not vouch while it cannot deliver");
+    assert!(!smache.is_fresh(greeting(1)).await?, "the feed does not confirm while it cannot deliver");
     faults.heal();
     until("everything of the source is computed again", async || {
         smache.run_until_idle().await?;

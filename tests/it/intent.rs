@@ -34,14 +34,14 @@ async fn system() -> Result<(World, Smache)> {
 
 async fn jobs(smache: &Smache) -> Result<u64> {
     let jobs = smache.stats().await?.jobs;
-    Ok(jobs.propagation + jobs.recompute + jobs.running + jobs.buried)
+    Ok(jobs.propagation + jobs.recompute + jobs.running + jobs.dead_letters)
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_announced_change_is_reported_although_its_program_ended() -> Result<()> {
     let (world, smache) = system().await?;
     let worker = smache.worker().start();
-    let intent = smache.intend().changes::<User>(&1)?.within(SOON).announce().await?;
+    let intent = smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?;
     world.put(1, "Annie").await?;
     drop(intent); // as if the program had ended between its commit and its report
     tokio::time::sleep(SOON / 2).await;
@@ -60,7 +60,7 @@ async fn an_announced_change_is_reported_although_its_program_ended() -> Result<
 #[tokio::test(start_paused = true)]
 async fn a_committed_announcement_is_reported_at_once_and_only_once() -> Result<()> {
     let (world, smache) = system().await?;
-    let intent = smache.intend().changes::<User>(&1)?.changes::<User>(&2)?.within(SOON).announce().await?;
+    let intent = smache.intend().changes::<User>(&1)?.changes::<User>(&2)?.report_after(SOON).announce().await?;
     assert!(smache.is_fresh(greeting(1)).await?, "an announcement changes nothing by itself");
     world.put(1, "Annie").await?;
     let token = intent.committed().await?;
@@ -78,7 +78,7 @@ async fn a_committed_announcement_is_reported_at_once_and_only_once() -> Result<
 #[tokio::test(start_paused = true)]
 async fn a_withdrawn_announcement_changes_nothing() -> Result<()> {
     let (world, smache) = system().await?;
-    smache.intend().changes::<User>(&1)?.within(SOON).announce().await?.withdrawn().await;
+    smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?.withdrawn().await;
     tokio::time::sleep(SOON * 2).await;
     assert_eq!(smache.run_until_idle().await?, 0);
     assert!(smache.is_fresh(greeting(1)).await? && world.probe.runs() == 2);
@@ -90,7 +90,7 @@ async fn a_withdrawn_announcement_changes_nothing() -> Result<()> {
 async fn what_makes_everything_stale_reports_no_announcement_early() -> Result<()> {
     let (world, smache) = system().await?;
     let worker = smache.worker().start();
-    let intent = smache.intend().changes::<User>(&1)?.within(SOON).announce().await?;
+    let intent = smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?;
     smache.invalidate_all().await?;
     until("everything is computed again", async || {
         Ok(smache.is_fresh(greeting(1)).await? && smache.is_fresh(greeting(2)).await?)
@@ -110,7 +110,7 @@ async fn a_tag_is_announced_like_an_entity() -> Result<()> {
     let (_world, smache) = system().await?;
     smache.get(price_list()).await?;
     let worker = smache.worker().start();
-    drop(smache.intend().tag("prices").within(SOON).announce().await?);
+    drop(smache.intend().tag("prices").report_after(SOON).announce().await?);
     tokio::time::sleep(SOON / 2).await;
     assert_eq!(*smache.get(price_list()).await?, 3);
     tokio::time::sleep(SOON).await;
@@ -129,7 +129,7 @@ async fn an_announcement_outlives_workers_that_cannot_report_it() -> Result<()> 
     let theirs = other.worker().start();
     let smache = builder().source(users.clone()).register::<greeting>().build().await?;
     smache.get(greeting(1)).await?;
-    drop(smache.intend().changes::<User>(&1)?.within(SOON).announce().await?);
+    drop(smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?);
     users.insert(User { id: 1, name: "Annie".into() })?;
     tokio::time::sleep(SOON * 20).await;
     assert!(smache.is_fresh(greeting(1)).await?, "the only worker does not know the source");
@@ -148,7 +148,7 @@ async fn an_announcement_is_reported_on_time_however_much_there_is_to_do() -> Re
     smache.get(price_list()).await?;
     world.probe.close();
     let worker = smache.worker().concurrency(1).start();
-    drop(smache.intend().tag("prices").within(SOON).announce().await?);
+    drop(smache.intend().tag("prices").report_after(SOON).announce().await?);
     for id in 1..=2 {
         smache.invalidate(greeting(id)).await?;
     }
@@ -171,7 +171,7 @@ async fn a_store_that_makes_room_keeps_announcements() -> Result<()> {
     for id in 1..=9 {
         world.put(id, "Anna").await?;
     }
-    let intents = [1, 2, 3].map(async |id| smache.intend().changes::<User>(&id)?.within(SOON).announce().await);
+    let intents = [1, 2, 3].map(async |id| smache.intend().changes::<User>(&id)?.report_after(SOON).announce().await);
     for intent in intents {
         drop(intent.await?);
     }
@@ -192,9 +192,9 @@ async fn an_announcement_works_with_the_queue_elsewhere() -> Result<()> {
     let builder = Smache::builder("shop").store(memory()).queue(memory()).state(Probe::default());
     let smache = builder.source(users.clone()).register::<greeting>().build().await?;
     smache.get(greeting(1)).await?;
-    smache.intend().changes::<User>(&1)?.within(SOON).announce().await?.withdrawn().await;
+    smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?.withdrawn().await;
     assert_eq!(jobs(&smache).await?, 0, "its job goes with it");
-    drop(smache.intend().changes::<User>(&1)?.within(SOON).announce().await?);
+    drop(smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?);
     users.insert(User { id: 1, name: "Annie".into() })?;
     let worker = smache.worker().start();
     tokio::time::sleep(SOON * 2).await;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Not held up by the gate.
-#[computed(write_through = false)]
+#[computed(refresh = "on_read")]
 async fn quick(user: Entity<User>) -> String {
     user.name.clone()
 }

@@ -54,7 +54,7 @@ async fn a_run_longer_than_its_lease_keeps_it_in_real_time() -> Result<()> {
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
     // Nobody who would take a lease that a busy machine lets lapse for a moment.
-    let smache = world.builder().run_lease(Duration::from_millis(100)).upkeep(false).build().await?;
+    let smache = world.builder().run_lease(Duration::from_millis(100)).maintenance(false).build().await?;
     world.probe.close();
     let reader = reading(&smache);
     world.probe.arrived(1).await;
@@ -123,7 +123,7 @@ async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
     // Before the next heartbeat tells the run that it lost.
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
-    assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Anna", false), "its reader may have it, unvouched");
+    assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Anna", false), "its reader may have it, unconfirmed");
     assert!(smache.peek(greeting(1)).await?.is_none());
     let stats = smache.stats().await?;
     assert_eq!((stats.store.entries, stats.store.running, stats.process.lost), (0, 1, 1));
@@ -134,7 +134,7 @@ async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
 async fn a_lapsed_lease_that_nobody_took_still_stores() -> Result<()> {
     let (world, clock) = World::manual();
     world.put(1, "Anna").await?;
-    let smache = world.builder().run_lease(LEASE).upkeep(false).build().await?;
+    let smache = world.builder().run_lease(LEASE).maintenance(false).build().await?;
     world.probe.close();
     let reader = reading(&smache);
     world.probe.arrived(1).await;

@@ -138,6 +138,6 @@ async fn a_relation_that_leads_to_too_many_leads_anywhere() -> Result<()> {
     let before = runs(&smache).await?;
     others.insert(Other { id: 1 })?;
     assert_eq!(runs(&smache).await? - before, 2);
-    assert_eq!(smache.stats().await?.process.blind_changes, 1);
+    assert_eq!(smache.stats().await?.process.wildcard_changes, 1);
     Ok(())
 }

@@ -279,8 +279,8 @@ async fn while_a_feed_is_down_nested_calls_work_like_others() -> Result<()> {
     clock.advance(Duration::from_secs(3));
     assert_eq!(*smache.get(certificate(1)).await?, "passed");
     assert_eq!(log.take(), "certificate(1) passed(1) points(1)");
-    assert!(smache.peek(certificate(1)).await?.is_some_and(|stored| stored.freshness().is_unvouched()));
-    assert!(smache.peek(passed(1)).await?.is_some_and(|stored| stored.freshness().is_unvouched()));
+    assert!(smache.peek(certificate(1)).await?.is_some_and(|stored| stored.freshness().is_unconfirmed()));
+    assert!(smache.peek(passed(1)).await?.is_some_and(|stored| stored.freshness().is_unconfirmed()));
     smache.changed::<Grade>(&1).await?;
     let worker = smache.worker().start();
     until("nothing is left", async || {

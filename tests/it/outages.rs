@@ -30,7 +30,7 @@ async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
     for fault in [Fault::Unavailable, Fault::Hang] {
         faults.all(fault);
         let value = smache.get(greeting(1)).await?;
-        assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna", true), "{fault:?}");
+        assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true), "{fault:?}");
         assert_eq!(value.stale_for(), None);
         faults.heal();
     }
@@ -71,7 +71,7 @@ async fn a_feed_stays_the_leader_during_a_change_that_takes_long() -> Result<()>
     faults.times("invalidate", Fault::Late(Duration::from_secs(20)), 2);
     world.put(1, "Annie").await?;
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert!(!smache.is_fresh(greeting(1)).await?, "nobody vouches meanwhile");
+    assert!(!smache.is_fresh(greeting(1)).await?, "nobody confirms meanwhile");
     until("it is handed over", async || {
         let found = smache.get(greeting(1).fresh()).await;
         Ok(found.is_ok_and(|found| found.is_fresh() && *found == "Hello, Annie"))
@@ -113,7 +113,7 @@ async fn who_wants_more_than_a_value_gets_the_stores_error() -> Result<()> {
     faults.all(Fault::Unavailable);
     let wants = [greeting(1).fresh(), greeting(1).max_stale(Duration::from_secs(1)), greeting(1).at_least(token)];
     for call in wants {
-        let error = smache.get(call).await.expect_err("nobody can vouch for it");
+        let error = smache.get(call).await.expect_err("nobody can confirm it");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
     assert_eq!(world.probe.runs(), 0);
@@ -154,7 +154,7 @@ async fn a_store_that_fails_between_the_look_and_the_run_is_passed_by() -> Resul
     for (step, fault) in [("begin", Fault::Unavailable), ("begin", Fault::Hang), ("begin", Fault::Ambiguous)] {
         faults.times(step, fault, 1);
         let value = smache.get(greeting(1)).await?;
-        assert!(value.freshness().is_unvouched(), "{step} {fault:?}");
+        assert!(value.freshness().is_unconfirmed(), "{step} {fault:?}");
         until("the run is given back", async || Ok(smache.stats().await?.store.running == 0)).await?;
     }
     assert!(smache.get(greeting(1)).await?.is_fresh());
@@ -222,7 +222,7 @@ async fn a_result_that_cannot_be_stored_is_the_readers_all_the_same() -> Result<
     let smache = world.start().await?;
     faults.on("commit", Fault::Unavailable);
     let value = smache.get(greeting(1)).await?;
-    assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna", true));
+    assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
     assert_eq!(world.probe.runs(), 1);
     until("the run is given back", async || Ok(smache.stats().await?.store.running == 0)).await?;
     faults.heal();
@@ -281,7 +281,7 @@ async fn a_change_behind_a_feed_is_delivered_when_the_store_is_back() -> Result<
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie", "computed directly");
     faults.heal();
-    assert!(!smache.is_fresh(greeting(1)).await?, "nobody vouches for what was stored");
+    assert!(!smache.is_fresh(greeting(1)).await?, "nobody confirms what was stored");
     until("the feed catches up", async || {
         smache.run_until_idle().await?;
         smache.is_fresh(greeting(1)).await
@@ -342,7 +342,7 @@ async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token
         until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
         assert!(started.elapsed() < lease / 4, "{fault:?}: nobody waits for the lease");
         assert_eq!(world.probe.runs(), runs + 1, "{fault:?}");
-        assert_eq!(smache.dead_jobs(10).await?, [], "{fault:?}");
+        assert_eq!(smache.dead_letters(10).await?, [], "{fault:?}");
     }
     worker.shutdown(Duration::from_secs(1)).await;
     Ok(())
@@ -375,7 +375,7 @@ async fn outage_of_a_worker(fault: Fault) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(10)).await;
         faults.heal();
         let worked = until("it goes on", async || {
-            assert_eq!(smache.dead_jobs(10).await?, [], "round {round}");
+            assert_eq!(smache.dead_letters(10).await?, [], "round {round}");
             smache.is_fresh(greeting(1)).await
         });
         worked.await?;
@@ -391,13 +391,13 @@ async fn while_the_store_is_down_nested_calls_compute_directly_too() -> Result<(
     for fault in [Fault::Unavailable, Fault::Hang] {
         faults.all(fault);
         let value = smache.get(letter(1)).await?;
-        assert_eq!((value.as_str(), value.freshness().is_unvouched()), ("Hello, Anna. Yours, us", true), "{fault:?}");
+        assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna. Yours, us", true), "{fault:?}");
         faults.heal();
     }
     Ok(())
 }
 
-/// What nobody vouches for was stored all the same.
+/// What nobody confirms was stored all the same.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_lost_while_a_feed_is_down_is_no_conflict() -> Result<()> {
     let (backend, faults) = faulty::memory();
@@ -410,6 +410,6 @@ async fn an_answer_that_is_lost_while_a_feed_is_down_is_no_conflict() -> Result<
     smache.get(greeting(1)).await?;
     assert_eq!(smache.stats().await?.process.conflicts, 0);
     let stored = smache.peek(greeting(1)).await?.expect("it is stored");
-    assert!(stored.freshness().is_unvouched());
+    assert!(stored.freshness().is_unconfirmed());
     Ok(())
 }

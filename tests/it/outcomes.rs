@@ -237,7 +237,7 @@ async fn a_hiccup_of_the_store_makes_the_parent_run_again() -> Result<()> {
     let (backend, faults) = memory();
     let Shop { smache, stocks, .. } = shop_on(backend).await?;
     stocks.insert(Stock { id: 1, pieces: 3 })?;
-    faults.times("trace", Fault::Unavailable, 1);
+    faults.times("read_record", Fault::Unavailable, 1);
     assert_eq!(*smache.get(label(1)).await?, "3 pieces", "the child is computed without the store");
     assert!(!smache.is_fresh(label(1)).await?);
     stocks.insert(Stock { id: 1, pieces: 4 })?;

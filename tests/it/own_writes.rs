@@ -170,7 +170,7 @@ async fn the_first_read_after_an_insert_is_fresh_and_an_update_is_there_in_time(
         assert_eq!((found.as_str(), found.is_fresh()), ("Hello, Annie", true), "{id}");
     }
     let counters = smache.stats().await?.process;
-    assert_eq!((world.probe.runs(), counters.conflicts, counters.confirmed), (60, 0, 30), "{counters:?}");
+    assert_eq!((world.probe.runs(), counters.conflicts, counters.reread), (60, 0, 30), "{counters:?}");
     worker.shutdown(SLOW).await;
     Ok(())
 }
@@ -192,7 +192,7 @@ async fn what_was_found_listed_and_called_is_read_again_as_well() -> Result<()> 
     assert_eq!((*left, left.is_fresh()), (0, true), "the change is of another owner");
     let counters = smache.stats().await?.process;
     assert_eq!(counters.conflicts, 0, "{counters:?}");
-    assert!(counters.confirmed >= 4, "{counters:?}");
+    assert!(counters.reread >= 4, "{counters:?}");
     Ok(())
 }
 
@@ -226,7 +226,7 @@ async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
     let nested = reading(&world, &smache, letter(3), 2).await;
     world.put(3, "Annie").await?;
     assert!(!nested.await.expect("it does not panic")?);
-    assert_eq!(smache.stats().await?.process.confirmed, 1, "the child of the last one");
+    assert_eq!(smache.stats().await?.process.reread, 1, "the child of the last one");
     Ok(())
 }
 
@@ -240,7 +240,7 @@ async fn a_slow_run_that_has_seen_the_write_goes_on() -> Result<()> {
     let found = smache.refresh(greeting(1)).await?;
     assert_eq!((found.as_str(), found.is_fresh(), world.probe.runs()), ("Hello, Annie", true, 2));
     let counters = smache.stats().await?.process;
-    assert_eq!((counters.ended_early, counters.confirmed), (0, 2), "{counters:?}");
+    assert_eq!((counters.ended_early, counters.reread), (0, 2), "{counters:?}");
     Ok(())
 }
 

@@ -87,8 +87,8 @@ async fn a_roll_back_slows_no_worker_and_its_jobs_come_back() -> Result<()> {
 
     sleep(Duration::from_secs(90)).await;
     let stats = old.stats().await?;
-    assert_eq!((stats.process.parked_jobs, stats.jobs.buried), (MANY, MANY), "they are out of the way");
-    assert_eq!(old.dead_jobs(1_000).await?.len(), 0, "none of them has failed");
+    assert_eq!((stats.process.parked_jobs, stats.jobs.dead_letters), (MANY, MANY), "they are out of the way");
+    assert_eq!(old.dead_letters(1_000).await?.len(), 0, "none of them has failed");
     let parked = old.parked_jobs(1_000).await?;
     assert_eq!(parked.len() as u64, MANY);
     assert!(parked.iter().any(|job| job.call == "report@2(7)"), "{:?}", parked[0]);
@@ -107,7 +107,7 @@ async fn a_roll_back_slows_no_worker_and_its_jobs_come_back() -> Result<()> {
     }
     // Those that the other worker gets first are left to this program for five seconds.
     assert!(began.elapsed() < Duration::from_secs(12), "at once: {:?}", began.elapsed());
-    assert_eq!(again.stats().await?.jobs.buried, 0);
+    assert_eq!(again.stats().await?.jobs.dead_letters, 0);
     its_worker.shutdown(Duration::ZERO).await;
     worker.shutdown(Duration::ZERO).await;
     Ok(())
@@ -120,7 +120,7 @@ async fn a_parked_job_returns_to_a_program_without_a_worker_of_its_own() -> Resu
     let worker = old.worker().start();
     old.changed_tag("report").await?;
     sleep(Duration::from_secs(120)).await;
-    assert_eq!(old.stats().await?.jobs.buried, MANY);
+    assert_eq!(old.stats().await?.jobs.dead_letters, MANY);
     let again = new(&memory).await?;
     again.run_until_idle().await?;
     assert!(again.is_fresh(report(3)).await?);
@@ -161,7 +161,7 @@ async fn nothing_is_parked_while_the_register_is_away() -> Result<()> {
     sleep(Duration::from_secs(300)).await;
     let stats = old.stats().await?;
     assert!(stats.process.unknown_jobs > 10, "it meets the job again and again");
-    assert_eq!((stats.process.parked_jobs, stats.jobs.buried), (0, 0));
+    assert_eq!((stats.process.parked_jobs, stats.jobs.dead_letters), (0, 0));
     worker.shutdown(Duration::ZERO).await;
     Ok(())
 }
@@ -238,7 +238,7 @@ async fn what_is_left_of_a_function_is_forgotten_by_its_name() -> Result<()> {
     assert_eq!(old.forget("report@1").await?, 0, "another version");
     assert_eq!(old.forget("report@2").await?, MANY);
     let stats = old.stats().await?;
-    assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.buried), (0, 0, 0));
+    assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.dead_letters), (0, 0, 0));
     assert_eq!(old.forget("report@2").await?, 0);
     for wrong in ["report", "report@", "@2", "report@two"] {
         assert_eq!(old.forget(wrong).await.expect_err("no version").kind(), ErrorKind::Argument, "{wrong}");

@@ -26,8 +26,8 @@ async fn stale(world: &World) -> Result<Smache> {
     Ok(smache)
 }
 
-async fn buried(smache: &Smache) -> Result<bool> {
-    Ok(smache.stats().await?.jobs.buried > 0)
+async fn dead_letter(smache: &Smache) -> Result<bool> {
+    Ok(smache.stats().await?.jobs.dead_letters > 0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +50,7 @@ async fn a_job_that_fails_is_tried_again_later_and_later() -> Result<()> {
     world.probe.act(Act::Succeed);
     until("it succeeds at last", async || smache.is_fresh(greeting(1)).await).await?;
     assert_eq!(smache.inspect(&smache.key(&greeting(1))?).await?.expect("stored").failures, 0);
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -70,11 +70,11 @@ async fn errors_panics_and_timeouts_count_alike_and_the_last_one_buries_the_job(
     world.probe.arrived(3).await;
     world.probe.ended(3).await;
     world.probe.act(Act::Sleep(10 * SECOND));
-    until("it is buried", async || buried(&smache).await).await?;
+    until("it becomes a dead letter", async || dead_letter(&smache).await).await?;
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(world.probe.runs(), 1 + 3, "no more after that");
 
-    let dead = smache.dead_jobs(10).await?;
+    let dead = smache.dead_letters(10).await?;
     assert_eq!(dead.len(), 1);
     assert_eq!((dead[0].id, dead[0].call.as_str()), (smache.key(&hurried(1))?, "hurried@1(1)"));
     assert!(dead[0].error.contains("took longer than 500ms"), "{}", dead[0].error);
@@ -84,12 +84,12 @@ async fn errors_panics_and_timeouts_count_alike_and_the_last_one_buries_the_job(
     Ok(())
 }
 
-/// A dead job and its worker, which still runs.
+/// A dead letter and its worker, which still runs.
 async fn dead(world: &World) -> Result<(Smache, smache::Worker)> {
     let smache = stale(world).await?;
     world.probe.act(Act::Fail);
     let worker = smache.worker().backoff(Duration::from_millis(10), SECOND).max_attempts(2).start();
-    until("it is buried", async || buried(&smache).await).await?;
+    until("it becomes a dead letter", async || dead_letter(&smache).await).await?;
     assert_eq!(world.probe.runs(), 3);
     Ok((smache, worker))
 }
@@ -98,13 +98,13 @@ async fn dead(world: &World) -> Result<(Smache, smache::Worker)> {
 async fn a_dead_job_is_put_back_by_hand() -> Result<()> {
     let world = World::attached();
     let (smache, worker) = dead(&world).await?;
-    let ids: Vec<_> = smache.dead_jobs(10).await?.iter().map(|job| job.id).collect();
+    let ids: Vec<_> = smache.dead_letters(10).await?.iter().map(|job| job.id).collect();
     assert_eq!(smache.requeue(&ids).await?, 1);
-    until("it fails again", async || Ok(buried(&smache).await? && world.probe.runs() == 5)).await?;
+    until("it fails again", async || Ok(dead_letter(&smache).await? && world.probe.runs() == 5)).await?;
     world.probe.act(Act::Succeed);
     assert_eq!(smache.requeue(&ids).await?, 1);
     until("it succeeds", async || smache.is_fresh(greeting(1)).await).await?;
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     assert_eq!(smache.requeue(&ids).await?, 0, "there is none any more");
     worker.shutdown(SECOND).await;
     Ok(())
@@ -119,7 +119,7 @@ async fn a_new_change_revives_a_dead_job() -> Result<()> {
     smache.changed::<User>(&1).await?;
     until("it succeeds", async || smache.is_fresh(greeting(1)).await).await?;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, newer");
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -130,7 +130,7 @@ async fn a_reader_who_succeeds_clears_a_dead_job() -> Result<()> {
     let (smache, worker) = dead(&world).await?;
     world.probe.act(Act::Succeed);
     assert!(smache.get(greeting(1).fresh()).await?.is_fresh());
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -140,7 +140,7 @@ async fn without_a_change_or_a_reader_a_dead_job_stays_dead() -> Result<()> {
     let world = World::attached();
     let (smache, worker) = dead(&world).await?;
     tokio::time::sleep(120 * SECOND).await;
-    assert_eq!((world.probe.runs(), buried(&smache).await?), (3, true));
+    assert_eq!((world.probe.runs(), dead_letter(&smache).await?), (3, true));
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -174,7 +174,7 @@ async fn a_success_of_the_function_gives_its_dead_jobs_another_chance() -> Resul
     world.probe.act(Act::Succeed);
     tokio::time::sleep(60 * SECOND).await;
     smache.get(greeting(2)).await?;
-    assert!(buried(&smache).await?, "a reader's run costs nothing more");
+    assert!(dead_letter(&smache).await?, "a reader's run costs nothing more");
     smache.changed::<User>(&2).await?;
     until("the other one is computed", async || smache.is_fresh(greeting(1)).await).await?;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, new");
@@ -183,7 +183,7 @@ async fn a_success_of_the_function_gives_its_dead_jobs_another_chance() -> Resul
 }
 
 #[tokio::test(start_paused = true)]
-async fn upkeep_does_not_pull_a_job_forward_that_backs_off() -> Result<()> {
+async fn maintenance_does_not_pull_a_job_forward_that_backs_off() -> Result<()> {
     let world = World::attached();
     let smache = stale(&world).await?;
     world.probe.act(Act::Fail);
@@ -208,7 +208,7 @@ async fn a_success_forgets_the_errors_before() -> Result<()> {
         world.probe.act(Act::Succeed);
         until("it succeeds", async || smache.is_fresh(greeting(1)).await).await?;
     }
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -232,7 +232,7 @@ async fn with_a_manual_clock_a_job_that_backs_off_is_due_when_the_clock_is_moved
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_workers_vanish_is_buried_before_it_takes_the_next_one() -> Result<()> {
+async fn a_job_whose_workers_vanish_becomes_a_dead_letter_before_it_takes_the_next_one() -> Result<()> {
     let (world, clock) = World::manual();
     let smache = stale(&world).await?;
     for _ in 0..3 {
@@ -241,9 +241,9 @@ async fn a_job_whose_workers_vanish_is_buried_before_it_takes_the_next_one() -> 
         clock.advance(2 * SECOND);
     }
     let worker = smache.worker().max_crashes(3).start();
-    until("it is buried", async || buried(&smache).await).await?;
+    until("it becomes a dead letter", async || dead_letter(&smache).await).await?;
     assert_eq!(world.probe.runs(), 1);
-    let dead = smache.dead_jobs(10).await?;
+    let dead = smache.dead_letters(10).await?;
     assert!(dead[0].error.contains("`greeting` vanished 3 times"), "{}", dead[0].error);
     smache.changed::<User>(&1).await?;
     until("a change gives it another chance", async || smache.is_fresh(greeting(1)).await).await?;
@@ -262,14 +262,14 @@ async fn dead_jobs_are_listed_with_readable_calls_up_to_a_limit() -> Result<()> 
     world.probe.act(Act::Fail);
     smache.invalidate_function::<crate::functions::motto>().await?;
     let worker = smache.worker().max_attempts(1).start();
-    until("all are buried", async || Ok(smache.stats().await?.jobs.buried == 30)).await?;
-    let mut calls: Vec<String> = smache.dead_jobs(100).await?.into_iter().map(|job| job.call).collect();
+    until("all become dead letters", async || Ok(smache.stats().await?.jobs.dead_letters == 30)).await?;
+    let mut calls: Vec<String> = smache.dead_letters(100).await?.into_iter().map(|job| job.call).collect();
     calls.sort();
     let mut expected: Vec<String> = (0..30).map(|id| format!("motto@1({id}, 7)")).collect();
     expected.sort();
     assert_eq!(calls, expected);
     for limit in [0, 1, 7, 29, 30] {
-        assert_eq!(smache.dead_jobs(limit).await?.len(), limit);
+        assert_eq!(smache.dead_letters(limit).await?.len(), limit);
     }
     worker.shutdown(SECOND).await;
     Ok(())

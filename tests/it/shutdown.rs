@@ -61,7 +61,7 @@ async fn a_shutdown_hands_back_what_runs_beyond_the_grace(world: &World) -> Resu
     let next = other.worker().start();
     until("the other one has done them", async || Ok(smache.stats().await?.store.stale == 0)).await?;
     assert!(begin.elapsed() < 5 * SECOND, "before any lease: {:?}", begin.elapsed());
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     assert_eq!(smache.stats().await?.process.failures, 0, "it is nobody's failure");
     next.shutdown(SECOND).await;
     smache.shutdown().await;
@@ -103,7 +103,7 @@ async fn an_idle_worker_shuts_down_at_once(world: &World) -> Result<()> {
     assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
     smache.shutdown().await;
     smache.shutdown().await;
-    assert_eq!(*smache.get(square(1)).await?, 1, "reads go on without feeds and upkeep");
+    assert_eq!(*smache.get(square(1)).await?, 1, "reads go on without feeds and maintenance");
     Ok(())
 }
 

@@ -46,14 +46,14 @@ async fn neighbour(user: Entity<User>) -> i64 {
 
 /// In real time, since that is when a batch is read.
 #[tokio::test]
-async fn a_batch_vouches_from_when_it_was_read_however_long_it_takes_to_evaluate() -> Result<()> {
+async fn a_batch_confirms_from_when_it_was_read_however_long_it_takes_to_evaluate() -> Result<()> {
     let lease = Duration::from_millis(300);
     let world = World::on(Memory::new());
     world.put(1, "Anna").await?;
     world.put(2, "Ben").await?;
-    let smache = world.builder().register::<neighbour>().feed_lease(lease).build().await?;
+    let smache = world.builder().register::<neighbour>().feed_validity(lease).build().await?;
     smache.get(greeting(2)).await?;
-    until("it is vouched for", async || smache.is_fresh(greeting(2)).await).await?;
+    until("it is confirmed", async || smache.is_fresh(greeting(2)).await).await?;
     let looked = LOOKED.load(SeqCst);
     world.put(1, "slow 900").await?;
     until("the feed evaluates", async || Ok(LOOKED.load(SeqCst) > looked)).await?;
@@ -162,9 +162,9 @@ async fn a_feed_that_does_not_open_is_opened_again() -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     smache.get(greeting(1)).await?;
-    assert!(!smache.is_fresh(greeting(1)).await?, "nobody vouches yet, which is no reason not to start");
+    assert!(!smache.is_fresh(greeting(1)).await?, "nobody confirms yet, which is no reason not to start");
     let worker = smache.worker().start();
-    until_within(120 * SECOND, "it is vouched for", async || smache.is_fresh(greeting(1)).await).await?;
+    until_within(120 * SECOND, "it is confirmed", async || smache.is_fresh(greeting(1)).await).await?;
     worker.shutdown(SECOND).await;
     smache.shutdown().await;
     Ok(())
@@ -198,7 +198,7 @@ async fn a_worker_that_waits_for_other_runs_shuts_down_after_its_grace() -> Resu
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_system_shuts_down_in_the_middle_of_its_upkeep() -> Result<()> {
+async fn a_system_shuts_down_in_the_middle_of_its_maintenance() -> Result<()> {
     let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     let smache = world.start().await?;
@@ -218,6 +218,6 @@ async fn a_value_that_cannot_be_stored_in_time_is_its_readers_all_the_same() -> 
     let smache = world.start().await?;
     faults.on("commit", Fault::Hang);
     let found = smache.get(hurried(1)).await?;
-    assert_eq!((found.as_str(), found.freshness().is_unvouched()), ("Anna", true));
+    assert_eq!((found.as_str(), found.freshness().is_unconfirmed()), ("Anna", true));
     Ok(())
 }

@@ -196,7 +196,7 @@ async fn a_worker_outlives_a_source_that_is_down_and_buries_nothing_for_it() -> 
     mood.set(Mood::DOWN);
     world.put(1, "Annie").await?;
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(smache.dead_jobs(10).await?, []);
+    assert_eq!(smache.dead_letters(10).await?, []);
     mood.set(Mood::GOOD);
     until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
@@ -271,7 +271,7 @@ async fn what_is_read_in_another_task_is_a_dependency_too() -> Result<()> {
 
 /// Another program has it without a feed, and goes again: a feed that is dead must be noticed as before.
 #[tokio::test(start_paused = true)]
-async fn a_source_that_was_without_a_feed_for_a_while_is_vouched_for_by_its_feed_again() -> Result<()> {
+async fn a_source_that_was_without_a_feed_for_a_while_is_confirmed_by_its_feed_again() -> Result<()> {
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
     let users = MemorySource::<User>::new();
     users.insert(User { id: 1, name: "Anna".into() })?;
@@ -288,11 +288,11 @@ async fn a_source_that_was_without_a_feed_for_a_while_is_vouched_for_by_its_feed
         other.shutdown().await;
         let smache = if leads_meanwhile { first } else { with_feed().await? };
         tokio::time::sleep(Duration::from_secs(10)).await;
-        until("the feed vouches", async || Ok(smache.get(greeting(1).fresh()).await?.is_fresh())).await?;
+        until("the feed confirms", async || Ok(smache.get(greeting(1).fresh()).await?.is_fresh())).await?;
         smache.shutdown().await;
         tokio::time::sleep(Duration::from_secs(10)).await;
         let freshness = smache.peek(greeting(1)).await?.expect("stored").freshness();
-        assert!(freshness.is_unvouched(), "its feed was ended; it led meanwhile: {leads_meanwhile}");
+        assert!(freshness.is_unconfirmed(), "its feed was ended; it led meanwhile: {leads_meanwhile}");
     }
     Ok(())
 }

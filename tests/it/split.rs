@@ -74,7 +74,7 @@ async fn a_result_that_was_overtaken_is_enqueued_by_the_engine() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_goes_stale_with_a_new_epoch_and_is_enqueued_by_upkeep() -> Result<()> {
+async fn everything_goes_stale_with_a_new_epoch_and_is_enqueued_by_maintenance() -> Result<()> {
     let (_world, builder, ..) = split().await?;
     let smache = builder.build().await?;
     smache.get(greeting(1)).await?;
@@ -133,7 +133,7 @@ async fn a_job_whose_entry_a_reader_computed_meanwhile_runs_nothing() -> Result<
     assert_eq!(smache.run_until_idle().await?, 1, "the job is there still");
     assert_eq!(world.probe.runs(), 2);
     let jobs = smache.stats().await?.jobs;
-    assert_eq!(jobs.recompute + jobs.running + jobs.buried, 0);
+    assert_eq!(jobs.recompute + jobs.running + jobs.dead_letters, 0);
     Ok(())
 }
 
@@ -146,9 +146,9 @@ async fn the_reconciler_leaves_dead_jobs_and_lazy_results_alone() -> Result<()> 
     world.probe.act(Act::Fail);
     let worker = smache.worker().max_attempts(1).start();
     smache.changed::<User>(&1).await?;
-    until("it is buried", async || Ok(smache.stats().await?.jobs.buried == 1)).await?;
+    until("it becomes a dead letter", async || Ok(smache.stats().await?.jobs.dead_letters == 1)).await?;
     tokio::time::sleep(60 * SECOND).await;
-    assert_eq!((world.probe.runs(), smache.stats().await?.jobs.buried), (3, 1));
+    assert_eq!((world.probe.runs(), smache.stats().await?.jobs.dead_letters), (3, 1));
     world.probe.act(Act::Succeed);
     smache.changed::<User>(&1).await?;
     until("a change revives it", async || smache.is_fresh(greeting(1)).await).await?;
@@ -187,14 +187,14 @@ async fn readers_do_not_need_the_queue() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_revives_a_buried_job_although_the_queue_fails() -> Result<()> {
+async fn a_change_revives_a_dead_letter_although_the_queue_fails() -> Result<()> {
     let (world, builder, faults, _) = split().await?;
     let smache = builder.build().await?;
     smache.get(greeting(1)).await?;
     world.probe.act(Act::Fail);
     let worker = smache.worker().max_attempts(1).start();
     smache.changed::<User>(&1).await?;
-    until("it is buried", async || Ok(smache.stats().await?.jobs.buried == 1)).await?;
+    until("it becomes a dead letter", async || Ok(smache.stats().await?.jobs.dead_letters == 1)).await?;
     world.probe.act(Act::Succeed);
     faults.times("enqueue", Fault::Unavailable, 2);
     smache.changed::<User>(&1).await?;
@@ -205,7 +205,7 @@ async fn a_change_revives_a_buried_job_although_the_queue_fails() -> Result<()> 
 
 /// A queue of its own may have a job that the store would have taken back.
 #[tokio::test(start_paused = true)]
-async fn a_job_of_what_is_merely_unvouched_runs_nothing() -> Result<()> {
+async fn a_job_of_what_is_merely_unconfirmed_runs_nothing() -> Result<()> {
     let (store, queue) = (memory(), memory());
     let world = World::on(store.clone());
     world.put(1, "Anna").await?;
@@ -214,7 +214,7 @@ async fn a_job_of_what_is_merely_unvouched_runs_nothing() -> Result<()> {
     smache.shutdown().await;
     tokio::time::sleep(10 * SECOND).await;
     let stored = smache.peek(greeting(1)).await?.expect("it is stored");
-    assert!(stored.freshness().is_unvouched(), "its feed is down");
+    assert!(stored.freshness().is_unconfirmed(), "its feed is down");
     let job = NewJob::now(smache.key(&greeting(1))?, Lane::Recompute);
     queue.queue(&Namespace::new("world")?)?.enqueue(&[job]).await?;
     assert_eq!(smache.stats().await?.jobs.recompute, 1);

@@ -101,7 +101,7 @@ impl ChangeStream for ImagelessStream {
 
 async fn system(tables: &Tables, told: Told) -> Result<(Smache, Log)> {
     let log = Log::default();
-    let builder = Smache::builder("school").backend(Memory::new()).feed_lease(tale::FEED_LEASE);
+    let builder = Smache::builder("school").backend(Memory::new()).feed_validity(tale::FEED_LEASE);
     let builder = builder.state(log.clone()).state(tables.roster()).strict();
     let builder = match told {
         Told::Both => {

@@ -185,7 +185,7 @@ async fn get_many_keeps_the_order_and_answers_each_call_by_itself() -> Result<()
 async fn get_many_looks_once_for_all_that_is_stored() -> Result<()> {
     let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     let calls = || (0..100).map(square);
     for answer in smache.get_many(calls()).await {
         answer?;
@@ -204,7 +204,7 @@ async fn a_hit_is_one_step_of_the_store_also_a_stale_one() -> Result<()> {
     let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
-    let smache = world.builder().upkeep(false).build().await?;
+    let smache = world.builder().maintenance(false).build().await?;
     let before = faults.steps();
     smache.get(greeting(1)).await?;
     assert_eq!(faults.steps() - before, 3, "a miss is a look, begin and commit");
@@ -259,7 +259,10 @@ async fn stats_count_what_there_is() -> Result<()> {
     smache.invalidate(square(1)).await?;
     let stats = smache.stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.store.running), (4, 2, 0));
-    assert_eq!((stats.jobs.recompute, stats.jobs.propagation, stats.jobs.running, stats.jobs.buried), (2, 0, 0, 0));
+    assert_eq!(
+        (stats.jobs.recompute, stats.jobs.propagation, stats.jobs.running, stats.jobs.dead_letters),
+        (2, 0, 0, 0)
+    );
     smache.run_until_idle().await?;
     let stats = smache.stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.jobs.recompute), (4, 0, 0));

@@ -1,4 +1,4 @@
-//! Programs that declare the types of one source otherwise: what is one number is one key, and what is not is not vouched.
+//! Programs that declare the types of one source otherwise: what is one number is one key, and what is not is not confirmed.
 
 use std::{fmt, sync::Arc};
 
@@ -195,7 +195,7 @@ macro_rules! of {
         let courses =
             As { table: database.courses.clone(), convert: |of: &narrow::Course| $name::Course { id: of.id.into() } };
         let builder = Smache::builder("school").backend(database.memory.clone()).source(grades).source(courses);
-        $name::register(builder.feeds($leads).upkeep($leads)).build().await
+        $name::register(builder.feeds($leads).maintenance($leads)).build().await
     }};
 }
 
@@ -261,7 +261,7 @@ async fn two_services_with_integers_of_their_own_follow_each_others_reports() ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_with_another_type_of_a_field_does_not_vouch_for_the_index() -> Result<()> {
+async fn a_leader_with_another_type_of_a_field_does_not_confirm_the_index() -> Result<()> {
     let database = database()?;
     let _old = of!(text, &database, true, |course: u32| course.to_string())?;
     let new = of!(narrow, &database, false, |course| course)?;
@@ -271,7 +271,7 @@ async fn a_leader_with_another_type_of_a_field_does_not_vouch_for_the_index() ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_with_another_version_of_a_relation_does_not_vouch_for_it() -> Result<()> {
+async fn a_leader_with_another_version_of_a_relation_does_not_confirm_it() -> Result<()> {
     let database = database()?;
     let _old = of!(narrow, &database, true, |course| course)?;
     let new = of!(helped, &database, false, |course| course)?;

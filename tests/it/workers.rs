@@ -51,7 +51,7 @@ async fn what_goes_stale_is_computed_without_a_reader(world: &World) -> Result<(
     assert_eq!((process.misses, process.stale_hits), (20, 0), "the first reads");
     until("no job is left", async || {
         let jobs = smache.stats().await?.jobs;
-        Ok(jobs.recompute + jobs.propagation + jobs.running + jobs.buried == 0)
+        Ok(jobs.recompute + jobs.propagation + jobs.running + jobs.dead_letters == 0)
     })
     .await?;
     worker.shutdown(GRACE).await;
@@ -238,7 +238,7 @@ async fn a_program_without_the_function_leaves_its_jobs_to_others() -> Result<()
     tokio::time::sleep(Duration::from_secs(60)).await;
     let seen = does_not.stats().await?;
     assert!(seen.process.unknown_jobs <= 25, "it does not ask for it all the time: {}", seen.process.unknown_jobs);
-    assert_eq!((seen.jobs.buried, world.probe.runs()), (0, 1));
+    assert_eq!((seen.jobs.dead_letters, world.probe.runs()), (0, 1));
     let able = knows.worker().start();
     // Whenever the job is due, either of them may get it first.
     let patience = Duration::from_secs(600);

@@ -32,7 +32,7 @@ pub(crate) enum Told {
     Id,
 }
 
-/// For how long the feeds of the story vouch. What a slow machine left unvouched would be looked at or run once more.
+/// For how long the feeds of the story validity. What a slow machine left unconfirmed would be looked at or run once more.
 pub(crate) const FEED_LEASE: Duration = Duration::from_secs(60);
 
 fn participant(id: i64, course_id: i64) -> Participant {
@@ -186,7 +186,7 @@ pub(crate) async fn stored<F: Computed>(smache: &Smache, call: impl Fn() -> Call
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let stored = smache.peek(call()).await?.expect("it is stored");
-        if !stored.freshness().is_unvouched() || Instant::now() > deadline {
+        if !stored.freshness().is_unconfirmed() || Instant::now() > deadline {
             return Ok(stored);
         }
         sleep(Duration::from_millis(5)).await;

@@ -26,15 +26,15 @@ impl<F: Computed> Call<F> {
         Self { args, want: Want::default() }
     }
 
-    /// Accepts only a value that reflects every change that was acknowledged before the read: a stale or unvouched one is
-    /// computed again, and the reader waits. While nobody vouches, since a feed is down, a run that began after the read did
-    /// is as good: its value is answered as [`Unvouched`](crate::Freshness::Unvouched).
+    /// Accepts only a value that reflects every change that was acknowledged before the read: a stale or unconfirmed one is
+    /// computed again, and the reader waits. While nobody confirms, since a feed is down, a run that began after the read did
+    /// is as good: its value is answered as [`Unconfirmed`](crate::Freshness::Unconfirmed).
     pub fn fresh(mut self) -> Self {
         self.want.fresh = true;
         self
     }
 
-    /// Accepts a value that has been stale, or that nobody has vouched for, for at most that long; an older one is computed
+    /// Accepts a value that has been stale, or that nobody has confirmed, for at most that long; an older one is computed
     /// again, and the reader waits. A value that a change overtook while it was computed is stale since its run began.
     pub fn max_stale(mut self, at_most: Duration) -> Self {
         self.want.max_stale = Some(at_most);

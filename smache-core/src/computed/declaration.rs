@@ -27,6 +27,16 @@ pub enum Role {
     Context,
 }
 
+/// Who recomputes a stale result: `refresh = "…"` of `#[computed]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Refresh {
+    /// A worker, as soon as the result is stale: readers get the stale value meanwhile.
+    #[default]
+    Background,
+    /// The next reader, and it waits for the new value: for results that are seldom read.
+    OnRead,
+}
+
 /// The declaration of a computed function: its identity and what it reads.
 ///
 /// Its hash is part of every key ([`FunctionKey::of`]), so that a changed declaration neither serves a value of another
@@ -46,7 +56,7 @@ pub struct Declaration {
     pub(crate) narrowed: Vec<(&'static str, Vec<&'static str>)>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) write_through: bool,
+    pub(crate) refresh: Refresh,
     pub(crate) cache_errors: Option<Duration>,
     pub(crate) remove_on_permanent: bool,
 }
@@ -130,7 +140,7 @@ impl Declaration {
             narrowed: Vec::new(),
             ttl: None,
             timeout: None,
-            write_through: true,
+            refresh: Refresh::Background,
             cache_errors: None,
             remove_on_permanent: false,
         }
@@ -217,10 +227,10 @@ impl Declaration {
         self
     }
 
-    /// Whether workers recompute a stale result (the default), or the next reader does, and waits.
+    /// Who recomputes a stale result. A worker, in the background, by default.
     #[must_use]
-    pub fn write_through(mut self, on: bool) -> Self {
-        self.write_through = on;
+    pub fn refresh(mut self, refresh: Refresh) -> Self {
+        self.refresh = refresh;
         self
     }
 
@@ -330,7 +340,7 @@ mod tests {
         for other in others {
             assert_ne!(base().hash(), other.hash(), "{other:?}");
         }
-        let same = base().ttl(Duration::from_secs(1)).timeout(Duration::from_secs(1)).write_through(false);
+        let same = base().ttl(Duration::from_secs(1)).timeout(Duration::from_secs(1)).refresh(Refresh::OnRead);
         assert_eq!(base().hash(), same.hash());
     }
 }

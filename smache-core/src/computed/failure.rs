@@ -8,7 +8,7 @@ use crate::{BoxError, Error, ErrorKind, Retry, error::Verdict};
 
 /// What a computed function returns instead of a value: any error, by `?`.
 ///
-/// An error by `?` is tried again by the workers, later and later, and after some attempts its job is buried. A function
+/// An error by `?` is tried again by the workers, later and later, and after some attempts its job becomes a dead letter. A function
 /// that knows more says so:
 ///
 /// ```

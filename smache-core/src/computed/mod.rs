@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     call::Call,
-    declaration::{Declaration, Role},
+    declaration::{Declaration, Refresh, Role},
     failure::{Failure, FunctionResult},
     relation::{IntoIds, Relation, RelationFuture},
 };

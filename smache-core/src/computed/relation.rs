@@ -12,14 +12,14 @@ pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result
 /// on entities that they may read in any way, or that do not exist yet.
 ///
 /// It is evaluated on the entity before and after each change, so that a move hits both ends and a deletion hits the
-/// end that it leaves. Where a source does not tell what an entity was before, a change of it hits all results of the
+/// end that it leaves. Where a source does not tell what an entity was before, a change of it affects all results of the
 /// function: that is correct, and costs their recomputation.
 ///
 /// It must be a function of the entity, and of data whose changes have relations of their own.
 ///
 /// # What counts as another relation
 ///
-/// A leader of another release vouches for a relation only if it has the same one, and what counts is what can be seen of
+/// A leader of another release confirms a relation only if it has the same one, and what counts is what can be seen of
 /// it: the function's id, both sources, the argument, the text of the map as written, the type of the ids that it leads to
 /// (integers of any width are one type), and its [`version`](Self::version). A map that calls a helper keeps its text when
 /// the helper maps otherwise: give it the next version then, as for a map that depends on a constant or on a field whose
@@ -129,7 +129,7 @@ impl<I, const N: usize> IntoIds<I> for [I; N] {
 /// A relation of a function, without its types.
 #[derive(Clone)]
 pub(crate) struct RawRelation {
-    /// What vouches for it: a leader that does not know the relation does not vouch for what depends on it.
+    /// What confirms it: a leader that does not know the relation does not confirm what depends on it.
     pub(crate) id: SourceId,
     pub(crate) from: &'static str,
     pub(crate) to: &'static str,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Tracked;
-use crate::{DataSource, Dependency, EntityKey, Filter, Image, Result, SourceId, Via, source::Mark, system::Kid};
+use crate::{DataSource, Dependency, EntityKey, Filter, Image, Result, SourceId, Via, source::Mark, system::ChildCall};
 
 /// Of how many entities the marks of a run are kept.
 const MOST: usize = 1_000;
@@ -45,7 +45,7 @@ pub(crate) struct Again {
     pub(crate) reads: Vec<Read>,
     /// A run that has used what this one has of its own, for the leaves of its nested calls.
     pub(crate) own: Tracked,
-    pub(crate) kids: Vec<Kid>,
+    pub(crate) child_calls: Vec<ChildCall>,
 }
 
 impl Read {
@@ -121,7 +121,7 @@ impl Tracked {
 
     /// Whether a change may turn out to be none: everything was read in a way that can be repeated, or by nested calls.
     pub(crate) fn may_be_repeated(&self) -> bool {
-        !(self.tainted || self.again.of.is_empty() && self.kids.is_empty())
+        !(self.tainted || self.again.of.is_empty() && self.child_calls.is_empty())
     }
 
     /// What is to be read again where these dependencies changed; `None` where one of them stands for more than that.
@@ -141,7 +141,7 @@ impl Tracked {
             ..Self::default()
         };
         let reads = reads.into_iter().filter_map(|read| self.again.made.get(read).cloned()).collect();
-        Some(Again { reads, own, kids: self.kids.clone() })
+        Some(Again { reads, own, child_calls: self.child_calls.clone() })
     }
 
     /// Goes on from what a run has used of its own.

@@ -17,19 +17,19 @@ pub(crate) struct FailedReads {
     pub(super) called: BTreeMap<FunctionKey, NameHash>,
     pub(super) not_after: Option<Timestamp>,
     pub(super) tainted: bool,
-    /// The clock of its begin: a change of what it read conflicts with a run that began later only from then on.
-    started: u64,
+    /// The revision of its begin: a change of what it read conflicts with a run that began later only from then on.
+    start_revision: u64,
 }
 
 impl FailedReads {
-    pub(crate) fn of(tracked: &Tracked, started: u64) -> Self {
+    pub(crate) fn of(tracked: &Tracked, start_revision: u64) -> Self {
         Self {
             leaves: tracked.used.keys().copied().collect(),
             sources: tracked.sources.iter().cloned().collect(),
             called: tracked.called.clone(),
             not_after: tracked.not_after,
             tainted: tracked.tainted,
-            started,
+            start_revision,
         }
     }
 
@@ -41,13 +41,13 @@ impl FailedReads {
             called: meta.called.iter().copied().collect(),
             not_after: record.entry.expires,
             tainted: false,
-            started: u64::MAX,
+            start_revision: u64::MAX,
         }
     }
 
     /// Whether the run began before another one: it may have read what a change has overtaken since, and the commit of
     /// the other run would not find it.
-    pub(crate) fn began_before(&self, started: u64) -> bool {
-        self.started < started
+    pub(crate) fn began_before(&self, start_revision: u64) -> bool {
+        self.start_revision < start_revision
     }
 }

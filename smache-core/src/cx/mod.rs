@@ -18,9 +18,9 @@ pub(crate) use self::{
 };
 use crate::{
     DataSource, Dependency, DependencyKind, EntityType, Error, ErrorKind, Freshness, FunctionKey, Record, Result,
-    SourceId, State, Timestamp, Used, Via,
+    SourceId, State, Timestamp, UsedDependency, Via,
     on::DependsOn,
-    system::{Inner, Kid, Meta, NameHash, Nest},
+    system::{CallFrame, ChildCall, Engine, Meta, NameHash},
 };
 
 /// The context of one run of a computed function. Cheap to clone.
@@ -28,8 +28,8 @@ use crate::{
 /// Reads go to the sources *after* the run began, and are remembered as dependencies without a round trip to the store.
 #[derive(Clone)]
 pub struct Cx {
-    inner: Arc<Inner>,
-    nest: Nest,
+    engine: Arc<Engine>,
+    frame: CallFrame,
     tracked: Arc<Mutex<Tracked>>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Tracked {
     own: BTreeSet<SourceId>,
     /// Those that nested calls depend on.
     inherited: BTreeSet<SourceId>,
-    kids: Vec<Kid>,
+    child_calls: Vec<ChildCall>,
     /// Every function that was called, directly or through others.
     called: BTreeMap<FunctionKey, NameHash>,
     not_after: Option<Timestamp>,
@@ -55,11 +55,11 @@ pub(crate) struct Tracked {
 }
 
 /// What a commit stores of what a run used.
-pub(crate) enum Kept {
+pub(crate) enum StoredUses {
     /// All of it.
-    All(Vec<Used>),
+    All(Vec<UsedDependency>),
     /// Whole sources instead of single entities, of which there were too many.
-    Coarse(Vec<Used>),
+    Coarse(Vec<UsedDependency>),
     /// Too much even so: that many.
     TooMuch(usize),
 }
@@ -72,10 +72,10 @@ impl Tracked {
     }
 
     /// The result of a nested call: its leaves are the parent's own from now on, and it ends no later than the child.
-    pub(crate) fn child(&mut self, kid: Kid, record: &Record, meta: &Meta) {
+    pub(crate) fn child(&mut self, child: ChildCall, record: &Record, meta: &Meta) {
         self.called.extend(meta.called.iter().copied());
         let leaves = record.used.iter().map(|used| used.dependency);
-        for dependency in leaves.chain([Dependency::entry(&kid.id)]) {
+        for dependency in leaves.chain([Dependency::entry(&child.id)]) {
             self.used.entry(dependency).or_insert(Via::Child);
         }
         for (source, _) in &record.entry.epochs.sources {
@@ -85,7 +85,7 @@ impl Tracked {
             }
         }
         self.not_after = [self.not_after, record.entry.expires].into_iter().flatten().min();
-        self.kids.push(kid);
+        self.child_calls.push(child);
     }
 
     /// Something was used that may not be fresh.
@@ -105,7 +105,7 @@ impl Tracked {
 
     /// A value was used that is not fresh.
     pub(crate) fn reflects(&mut self, freshness: Freshness) {
-        if let Freshness::Stale { since } | Freshness::Unvouched { since: Some(since) } = freshness {
+        if let Freshness::Stale { since } | Freshness::Unconfirmed { since: Some(since) } = freshness {
             self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
         }
     }
@@ -122,7 +122,7 @@ impl Tracked {
 
     /// A nested call ended in an error, which is an outcome like any other. Its leaves are direct ones of the parent: there
     /// is no value that could come out equal.
-    pub(crate) fn failed_child(&mut self, child: Dependency, error: &Error, started: Option<u64>) {
+    pub(crate) fn failed_child(&mut self, child: Dependency, error: &Error, start_revision: Option<u64>) {
         self.direct(child);
         self.outage |= error.is_outage();
         let Some(reads) = error.reads().filter(|_| error.is_explained()) else {
@@ -141,7 +141,8 @@ impl Tracked {
         }
         self.called.extend(&reads.called);
         self.not_after = [self.not_after, reads.not_after].into_iter().flatten().min();
-        self.tainted |= reads.tainted || started.is_some_and(|started| reads.began_before(started));
+        self.tainted |=
+            reads.tainted || start_revision.is_some_and(|start_revision| reads.began_before(start_revision));
     }
 
     pub(crate) fn is_tainted(&self) -> bool {
@@ -157,8 +158,8 @@ impl Tracked {
         self.called.iter().map(|(&function, &name)| (function, name)).collect()
     }
 
-    pub(crate) fn kids(&self) -> &[Kid] {
-        &self.kids
+    pub(crate) fn child_calls(&self) -> &[ChildCall] {
+        &self.child_calls
     }
 
     pub(crate) fn not_after(&self) -> Option<Timestamp> {
@@ -188,14 +189,14 @@ impl Tracked {
     }
 
     /// What was used, at most that many things: beyond it, every source counts as read as a whole.
-    pub(crate) fn used(&self, limit: usize) -> Kept {
-        let all = || self.used.iter().map(|(&dependency, &via)| Used { dependency, via });
+    pub(crate) fn used(&self, limit: usize) -> StoredUses {
+        let all = || self.used.iter().map(|(&dependency, &via)| UsedDependency { dependency, via });
         if self.used.len() <= limit {
-            return Kept::All(all().collect());
+            return StoredUses::All(all().collect());
         }
-        let of_a_source = |used: &Used| {
-            use DependencyKind::{Blind, Entity, Field, Predicate, Relation, Row};
-            matches!(used.dependency.kind(), Some(Entity | Row | Field | Predicate | Relation | Blind))
+        let of_a_source = |used: &UsedDependency| {
+            use DependencyKind::{Entity, Field, Predicate, Relation, Row, Wildcard};
+            matches!(used.dependency.kind(), Some(Entity | Row | Field | Predicate | Relation | Wildcard))
         };
         let mut kept: BTreeMap<Dependency, Via> = BTreeMap::new();
         for used in all().filter(|used| !of_a_source(used)) {
@@ -206,9 +207,9 @@ impl Tracked {
             kept.insert(Dependency::source(source), if direct { Via::Direct } else { Via::Child });
         }
         if kept.len() > limit {
-            return Kept::TooMuch(kept.len());
+            return StoredUses::TooMuch(kept.len());
         }
-        Kept::Coarse(kept.into_iter().map(|(dependency, via)| Used { dependency, via }).collect())
+        StoredUses::Coarse(kept.into_iter().map(|(dependency, via)| UsedDependency { dependency, via }).collect())
     }
 
     pub(crate) fn sources(&self) -> &BTreeSet<SourceId> {
@@ -217,17 +218,17 @@ impl Tracked {
 }
 
 impl Cx {
-    pub(crate) fn new(inner: Arc<Inner>, nest: Nest) -> Self {
-        Self { inner, nest, tracked: Arc::default() }
+    pub(crate) fn new(engine: Arc<Engine>, frame: CallFrame) -> Self {
+        Self { engine, frame, tracked: Arc::default() }
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Where a nested call of this run happens.
-    pub(crate) fn nest(&self) -> Nest {
-        self.nest
+    pub(crate) fn frame(&self) -> CallFrame {
+        self.frame
     }
 
     pub(crate) fn tracked(&self) -> MutexGuard<'_, Tracked> {
@@ -273,7 +274,7 @@ impl Cx {
 
     /// The same by the name of the source. Says whether there is one.
     pub(crate) fn note_read(&self, source: &str) -> bool {
-        let known = self.inner.sources.keys().find(|known| known.as_str() == source);
+        let known = self.engine.sources.keys().find(|known| known.as_str() == source);
         known.inspect(|source| self.tracked().reads(source)).is_some()
     }
 
@@ -282,7 +283,7 @@ impl Cx {
     /// # Errors
     /// [`ErrorKind::Unregistered`] when the builder was not given one.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<State<T>> {
-        let state = self.inner.states.get(&TypeId::of::<T>()).and_then(|state| Arc::clone(state).downcast().ok());
+        let state = self.engine.states.get(&TypeId::of::<T>()).and_then(|state| Arc::clone(state).downcast().ok());
         state.map(State::shared).ok_or_else(|| {
             let name = type_name::<T>();
             let fix = "give it to the builder with `.state(value)`";
@@ -291,7 +292,7 @@ impl Cx {
     }
 
     pub(crate) fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
-        self.inner.source_of::<T>()
+        self.engine.source_of::<T>()
     }
 }
 

@@ -9,11 +9,11 @@ impl Cx {
     /// A predicate that is used beside a query of the function's own. Until it is known how the source compares, the whole
     /// source is a dependency, too.
     pub(crate) fn track_own_predicate(&self, source: &Arc<dyn DataSource>, filter: Filter) -> Result<()> {
-        let Some(route) = self.inner.routes.of(source.id()) else { return Ok(()) };
+        let Some(route) = self.engine.routes.of(source.id()) else { return Ok(()) };
         match route.comparisons() {
             Some(comparisons) => self.uses_predicate(source.id(), &filter.compared_by(&comparisons)?),
             None => {
-                self.inner.ask_comparisons(source);
+                self.engine.ask_comparisons(source);
                 self.tracked().direct(Dependency::source(source.id()));
                 self.uses_predicate(source.id(), &filter)
             }
@@ -28,12 +28,12 @@ impl Cx {
         Ok(())
     }
 
-    /// What a predicate depends on, with every change that does not tell the entity before and after unless `blind` is false.
-    pub(super) fn leaves_of(&self, source: &SourceId, filter: &Filter, blind: bool) -> Result<Vec<Dependency>> {
-        let Some(route) = self.inner.routes.of(source) else { return Ok(Vec::new()) };
+    /// What a predicate depends on, with every change that does not tell the entity before and after unless `wildcard` is false.
+    pub(super) fn leaves_of(&self, source: &SourceId, filter: &Filter, wildcard: bool) -> Result<Vec<Dependency>> {
+        let Some(route) = self.engine.routes.of(source) else { return Ok(Vec::new()) };
         let (index, dependency) = filter.dependency(source, &route.indexes)?;
         let mut leaves = vec![dependency, Dependency::incomparable(&index.id, source)];
-        leaves.extend(blind.then(|| Dependency::blind(source)));
+        leaves.extend(wildcard.then(|| Dependency::wildcard(source)));
         if route.fed {
             self.tracked().source(&index.id);
         }

@@ -100,7 +100,7 @@ impl Cx {
     pub async fn find<T: EntityType>(&self, predicate: Predicate<T>) -> Result<Vec<Entity<T>>> {
         let source = self.source_of::<T>()?;
         demand(&**source, Capability::Find)?;
-        let comparisons = self.explained(self.inner.comparisons(source).await)?;
+        let comparisons = self.explained(self.engine.comparisons(source).await)?;
         let filter = predicate.into_filter()?.compared_by(&comparisons)?;
         // Where changes tell what entities were before, that says what ceases to match. Elsewhere the entities that were
         // read do: each of them is a dependency of its own.

@@ -12,7 +12,7 @@ use crate::{EntityType, Image, Result, SourceId, shape::Shape};
 /// It is not an index of the database. A change is looked at through every index of its type, and hits the predicates
 /// whose values the entity has, or had, in the fields of the index.
 ///
-/// A leader of another release vouches for an index only if the types of its fields are the same to a predicate: integers of
+/// A leader of another release confirms an index only if the types of its fields are the same to a predicate: integers of
 /// any width are one type, and an `Option` of a type is another one than the type.
 pub struct Index<T> {
     parts: Vec<(Part<T>, [u8; 32])>,
@@ -42,7 +42,7 @@ impl<T> fmt::Debug for Index<T> {
 /// An index without its type.
 #[derive(Clone)]
 pub(crate) struct RawIndex {
-    /// What vouches for the predicates that use it: a leader that does not know the index does not vouch for them.
+    /// What confirms the predicates that use it: a leader that does not know the index does not confirm them.
     pub(crate) id: SourceId,
     /// Their stored names, sorted.
     pub(crate) fields: Vec<&'static str>,

@@ -240,20 +240,20 @@ pub enum NodeState {
     Fresh,
     /// A change hit it, and it was not computed again since.
     Stale,
-    /// Nothing vouches for its freshness at the moment.
-    Unvouched,
+    /// Nothing confirms its freshness at the moment.
+    Unconfirmed,
     /// It is not there.
     Absent,
 }
 
 impl NodeState {
-    const ALL: [Self; 4] = [Self::Fresh, Self::Stale, Self::Unvouched, Self::Absent];
+    const ALL: [Self; 4] = [Self::Fresh, Self::Stale, Self::Unconfirmed, Self::Absent];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
             Self::Stale => "stale",
-            Self::Unvouched => "unvouched",
+            Self::Unconfirmed => "unconfirmed",
             Self::Absent => "absent",
         }
     }
@@ -263,7 +263,7 @@ impl NodeState {
         match self {
             Self::Fresh => ("#dcf3e1", "#2e7d43"),
             Self::Stale => ("#fdeccb", "#a86200"),
-            Self::Unvouched => ("#e9e2f6", "#6b4fa3"),
+            Self::Unconfirmed => ("#e9e2f6", "#6b4fa3"),
             Self::Absent => ("#f6dedd", "#b3372f"),
         }
     }

@@ -2,14 +2,14 @@
 //!
 //! What to run, with which arguments, is in the store; the queue only says *that* an entry wants a worker.
 
-mod bell;
+mod notifier;
 
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use self::bell::{Bell, BellWire, Bells, Heard};
+pub use self::notifier::{Notifier, NotifierTransport, Notifiers, Subscriber};
 use crate::{EntryId, Examination, Incarnation, Result, Timestamp, Token};
 
 /// Which line a job stands in. Lanes are reserved separately, so that neither waits behind the other.
@@ -44,7 +44,7 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// # Contract
     /// - MUST merge with a queued job; the earlier due time and the more urgent lane win `queued_job_is_merged`
     /// - MUST make a running job run once more `running_job_runs_once_more`
-    /// - MUST leave a buried job alone unless `revive` is set `buried_job_is_revived_only_on_request`
+    /// - MUST leave a dead letter alone unless `revive` is set `dead_letter_is_revived_only_on_request`
     /// - MUST change nothing without `revive` where there is a job in any state: neither its due time nor its lane, nor
     ///   may a running one run once more `safety_net_changes_nothing_where_a_job_is`
     /// - MUST NOT deliver before the delay is over `delayed_job_waits`
@@ -74,10 +74,10 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST do nothing without the token `settle_needs_the_token`
     /// - MUST queue a job that is to run once more, whatever the settlement `running_job_runs_once_more`
     /// - MUST count errors on retry and forget them when done `errors_are_counted_until_done`
-    /// - MUST keep a buried job with its error until it is requeued or discarded `buried_job_keeps_its_error`
+    /// - MUST keep a dead letter with its error until it is requeued or discarded `dead_letter_keeps_its_error`
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
-    /// Puts buried jobs back, with their counters at zero. Says how many there were.
+    /// Puts dead letters back, with their counters at zero. Says how many there were.
     async fn requeue(&self, ids: &[EntryId]) -> Result<u64>;
 
     /// Forgets jobs that are not running. Says how many there were.
@@ -111,16 +111,16 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
         Ok(Examination::new("a queue of the application's own"))
     }
 
-    /// Which life of the queue this is: another one whenever jobs that were acknowledged may be lost, for example after a
+    /// Which incarnation of the queue this is: another one whenever jobs that were acknowledged may be lost, for example after a
     /// crash, a failover or a restored backup. The maintenance asks every few seconds, and looks at all stale entries
-    /// then; of what is lost without another life it finds some every second.
+    /// then; of what is lost without another incarnation it finds some every second.
     ///
     /// # Contract
-    /// - MUST stay the same while jobs come and go `life_stays_while_jobs_come_and_go`
-    async fn life(&self) -> Result<Incarnation>;
+    /// - MUST stay the same while jobs come and go `incarnation_stays_while_jobs_come_and_go`
+    async fn incarnation(&self) -> Result<Incarnation>;
 
     /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
-    /// lost, which is why the timeout bounds it. [`Bell::wait`] does that where the server can notify.
+    /// lost, which is why the timeout bounds it. [`Notifier::notified`] does that where the server can notify.
     ///
     /// # Contract
     /// - MUST return soon after an enqueue without delay `enqueue_wakes_a_waiting_worker`
@@ -140,7 +140,7 @@ pub struct NewJob {
     pub priority: u8,
     /// Not before.
     pub delay: Duration,
-    /// Whether something happened: a queued job may become due earlier, a running one runs once more, a buried one comes
+    /// Whether something happened: a queued job may become due earlier, a running one runs once more, a dead letter comes
     /// back. Without it the request is a safety net that adds a job only where there is none.
     pub revive: bool,
 }
@@ -162,8 +162,8 @@ pub enum Enqueued {
     Merged,
     /// One is running, and runs once more.
     Again,
-    /// One is buried, and stays so.
-    Buried,
+    /// One becomes a dead letter, and stays so.
+    DeadLetter,
 }
 
 /// Asks for jobs.
@@ -249,7 +249,7 @@ pub enum JobEnd {
         error: String,
     },
     /// It failed for the last time: parked with its error.
-    Bury {
+    DeadLetter {
         /// The error in one line.
         error: String,
     },
@@ -274,7 +274,7 @@ pub enum JobState {
     /// Reserved.
     Running,
     /// Parked after its last attempt.
-    Buried,
+    DeadLetter,
 }
 
 /// Numbers of jobs.
@@ -286,8 +286,8 @@ pub struct JobCounts {
     pub recompute: u64,
     /// Running.
     pub running: u64,
-    /// Buried.
-    pub buried: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
 }
 
 /// A page of jobs.
@@ -304,7 +304,7 @@ pub struct JobPage {
 pub struct ListedJob {
     /// The entry.
     pub id: EntryId,
-    /// Due (queued), lease ends (running) or buried at.
+    /// Due (queued), lease ends (running) or became a dead letter at.
     pub at: Timestamp,
     /// The last error, if there was one.
     pub error: Option<String>,
@@ -318,9 +318,9 @@ pub struct FoundJob {
     pub lane: Lane,
     /// Its state.
     pub state: JobState,
-    /// Due (queued), lease ends (running) or buried at.
+    /// Due (queued), lease ends (running) or became a dead letter at.
     pub at: Timestamp,
-    /// Runs in a row that ended in an error. The one that buried it does not count.
+    /// Runs in a row that ended in an error. The one that made it a dead letter does not count.
     pub errors: u32,
     /// Runs in a row whose worker vanished.
     pub crashes: u32,

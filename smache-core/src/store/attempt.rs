@@ -15,9 +15,9 @@ const FEED: usize = 6;
 /// then by time: a leader that comes to the end has walked over everything that the earlier attempts of its feed
 /// announced, and withdraws their marks on the same dependencies as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Attempt([u8; Self::LEN]);
+pub struct InvalidationAttempt([u8; Self::LEN]);
 
-impl Attempt {
+impl InvalidationAttempt {
     /// How many bytes a name has.
     pub const LEN: usize = 16;
 
@@ -76,21 +76,21 @@ mod tests {
             feed: FeedId::new(feed).expect("a good name"),
             fence,
             leadership: Duration::ZERO,
-            incarnation: Incarnation::new("life"),
+            incarnation: Incarnation::new("incarnation"),
             positions: Vec::new(),
-            lease: None,
+            valid_for: None,
             deadline: None,
-            arm: false,
+            caught_up: false,
         }
     }
 
     #[test]
     fn an_attempt_ends_itself_and_earlier_ones_of_its_feed() {
-        let earlier = Attempt::next(Some(&step("feed", 300)));
-        let later = Attempt::next(Some(&step("feed", 300)));
-        let successor = Attempt::next(Some(&step("feed", 301)));
-        let other = Attempt::next(Some(&step("another", 1)));
-        let reported = Attempt::next(None);
+        let earlier = InvalidationAttempt::next(Some(&step("feed", 300)));
+        let later = InvalidationAttempt::next(Some(&step("feed", 300)));
+        let successor = InvalidationAttempt::next(Some(&step("feed", 301)));
+        let other = InvalidationAttempt::next(Some(&step("another", 1)));
+        let reported = InvalidationAttempt::next(None);
         for (one, mark, ends) in [
             (later, later, true),
             (later, earlier, true),
@@ -104,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(one.ends(mark.as_bytes()), ends, "{one:?} of {mark:?}");
         }
-        assert_ne!(Attempt::next(None), reported);
+        assert_ne!(InvalidationAttempt::next(None), reported);
         assert!(earlier.first_of_feed() < *earlier.as_bytes() && later.first_of_feed() == successor.first_of_feed());
     }
 }

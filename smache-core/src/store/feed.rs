@@ -61,10 +61,10 @@ pub struct Positions {
 }
 
 impl FeedStep {
-    /// Until when the feed vouches by this step, if it does, at a time of the store's clock.
+    /// Until when the feed confirms by this step, if it does, at a time of the store's clock.
     #[must_use]
     pub fn valid_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = now.after(self.lease?);
+        let until = now.after(self.valid_for?);
         Some(self.deadline.map_or(until, |deadline| deadline.min(until)))
     }
 }
@@ -98,11 +98,11 @@ pub struct FeedStep {
     pub incarnation: Incarnation,
     /// The covered sources with the new position of each.
     pub positions: Vec<(SourceId, Position)>,
-    /// For how long from now the feed vouches for the sources; `None` leaves their leases as they are.
-    pub lease: Option<Duration>,
+    /// For how long from now the feed confirms the sources; `None` leaves their leases as they are.
+    pub valid_for: Option<Duration>,
     /// The store's time at which the lease ends in any case, however long the step was on its way; `None` for a leader
     /// that does not know the store's time yet.
     pub deadline: Option<Timestamp>,
-    /// Whether everything up to the present was replayed, so that this incarnation may vouch.
-    pub arm: bool,
+    /// Whether everything up to the present was replayed, so that this incarnation may confirm.
+    pub caught_up: bool,
 }

@@ -1,36 +1,36 @@
-//! The seam to a cache store: entries, their dependency edges, and everything that vouches for them.
+//! The seam to a cache store: entries, their dependency edges, and everything that confirms them.
 //!
 //! A store is a state machine with one atomic step per transition; `DESIGN.md` of the repository has the model. Traits
 //! speak bytes and plain ids; types, codecs and the functions themselves live above.
 
 mod attempt;
 mod feed;
+mod in_transaction;
 mod program;
 mod record;
 mod request;
-mod vouch;
-mod within;
+mod validity;
 
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 
 pub use self::{
-    attempt::Attempt,
+    attempt::InvalidationAttempt,
     feed::{FeedStep, Leadership, Position, Positions},
+    in_transaction::{InTransactionOutcome, InvalidateInTransaction, WriterTransaction},
     program::{ProgramStep, Programs, RegisteredProgram, Registration},
     record::{Record, RunFailure, Staleness, StoreStats, StoredEntry},
     request::{
-        Abort, Begin, BeginOutcome, Begun, ChangedSince, Commit, CommitOutcome, Dependants, Invalidated, Invalidation,
-        JobWrites, Lookup, Maintained, Overtaken, Page, Scanned, Traced, Wait, WaitingRun,
+        Abort, Begin, BeginOutcome, Begun, ChangedSince, Commit, CommitOutcome, Dependants, FullRecord, Invalidated,
+        Invalidation, JobWrites, Lookup, Maintained, OnConflict, Page, RecordWaits, Scanned, WaitingRun,
     },
-    vouch::{Epochs, Freshness, SourceVouch, Vouch},
-    within::{InvalidateWithin, WithinOutcome, WriterTransaction},
+    validity::{Epochs, Freshness, SourceValidity, Validity},
 };
 use crate::{Dependency, EntryId, Epoch, Examination, FeedId, Result, SourceId, Token};
 
-/// For how long a source is vouched for when it is attached, unless [`CacheStore::keep_attached`] says more.
-pub const ATTACHED_LEASE: Duration = Duration::from_secs(10);
+/// For how long a source is confirmed when it is attached, unless [`CacheStore::keep_attached`] says more.
+pub const ATTACHED_VALID_FOR: Duration = Duration::from_secs(10);
 
 /// A cache store.
 ///
@@ -53,16 +53,16 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// [`maintain`](Self::maintain) write the jobs themselves, in the same step, or report the entries that need one.
     fn job_writes(&self) -> JobWrites;
 
-    /// Reads entries and what vouches for them. One round trip, no write.
+    /// Reads entries and what confirms them. One round trip, no write.
     ///
     /// # Contract
     /// - MUST answer one element an id, in order, `None` where there is no record `lookup_answers_in_order`
-    /// - MUST take time, vouch and entries so that a vouch is never newer than an invalidation that an entry misses
-    ///   `lookup_never_mixes_an_old_entry_with_a_new_vouch`
+    /// - MUST take time, validity and entries so that a validity is never newer than an invalidation that an entry misses
+    ///   `lookup_never_mixes_an_old_entry_with_a_new_validity`
     /// - MUST NOT write, and MUST NOT hide stale or expired entries `lookup_shows_stale_and_expired_entries`
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup>;
 
-    /// Starts a computation: takes the entry's lease under a new token, and reads the clock *before* any data is read.
+    /// Starts a computation: takes the entry's lease under a new token, and reads the revision *before* any data is read.
     ///
     /// # Contract
     /// - MUST refuse with `Busy` while another run's lease has not lapsed `begin_is_exclusive_while_the_lease_holds`
@@ -79,12 +79,12 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST store nothing without the token of the present run `lapsed_lease_is_taken_over_and_the_zombie_is_refused`,
     ///   `removed_entry_is_not_resurrected`
     /// - MUST accept a lapsed lease that nobody took `lapsed_lease_that_nobody_took_still_commits`
-    /// - MUST store as stale, with a job, when a used dependency was invalidated since `started`
+    /// - MUST store as stale, with a job, when a used dependency was invalidated since `start_revision`
     ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
-    /// - MUST compare with [`Commit::version`], which is not before `started`, and store the value under it
+    /// - MUST compare with [`Commit::version`], which is not before `start_revision`, and store the value under it
     ///   `value_is_compared_and_stored_with_its_version`
-    /// - MUST change nothing and leave the run as it is where [`Overtaken::Tell`] asks for it and changes of few dependencies are
-    ///   all that speaks against the value: it names all of them, with the clock
+    /// - MUST change nothing and leave the run as it is where [`OnConflict::Report`] asks for it and changes of few dependencies are
+    ///   all that speaks against the value: it names all of them, with the revision
     ///   `overtaken_run_is_told_what_changed_and_goes_on`, `value_that_more_speaks_against_is_stored_as_stale`
     /// - MUST compare the epochs of begin with the present ones `epoch_taken_at_begin_is_compared_at_commit`
     /// - MUST write the edges also of a stale value, and drop edges no longer used
@@ -93,15 +93,15 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST take back the job of a value that it stores fresh `fresh_commit_takes_back_the_job`
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome>;
 
-    /// Which of some dependencies were invalidated after a clock, are being invalidated, or may have been: what a
+    /// Which of some dependencies were invalidated after a revision, are being invalidated, or may have been: what a
     /// [`commit`](Self::commit) would find that compares with it. A run that takes long asks, to end early.
     ///
     /// # Contract
-    /// - MUST name every one that was invalidated after the clock of a run that goes on `changes_since_a_clock_are_named`
+    /// - MUST name every one that was invalidated after the revision of a run that goes on `changes_since_a_revision_are_named`
     /// - MUST name all where it may have forgotten some `changes_that_were_trimmed_are_named`
-    /// - MUST answer a clock that is not after the first change that is not named `changes_since_a_clock_are_named`
-    /// - MUST NOT write `changes_since_a_clock_are_named`
-    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince>;
+    /// - MUST answer a revision that is not after the first change that is not named `changes_since_a_revision_are_named`
+    /// - MUST NOT write `changes_since_a_revision_are_named`
+    async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince>;
 
     /// Gives a run up: the lease ends, the stored value stays, the failure (if any) is recorded on it.
     ///
@@ -117,7 +117,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT extend a lease under another token `extend_needs_the_token`
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>>;
 
-    /// Notes that runs wait for the runs of other entries, and answers what the run of [`Wait::child`] waits for, and
+    /// Notes that runs wait for the runs of other entries, and answers what the run of [`RecordWaits::child`] waits for, and
     /// what those runs wait for, and so on: pairs of an entry whose run waits and the one whose run it waits for. Who
     /// finds itself in the answer waits for itself. Only a run that has waited for a while asks.
     ///
@@ -133,7 +133,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT answer a wait that was ended or not made again in time `wait_that_is_over_is_not_answered`
     /// - MUST keep the 64 newest notes of a run, and answer those of the 64 nearest runs that wait; MAY leave out the rest
     ///   `waits_are_bounded`
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>>;
+    async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>>;
 
     /// Removes an entry with its edges, run and job; with a token only if that run is the present one. Says whether it
     /// removed something.
@@ -143,26 +143,26 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST make the commit of a present run fail `removed_entry_is_not_resurrected`
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool>;
 
-    /// Marks every dependant of what changed stale, and ticks the clock. When it returns, nobody is told `Fresh` with a
+    /// Marks every dependant of what changed stale, and raises the revision. When it returns, nobody is told `Fresh` with a
     /// value from before any more.
     ///
     /// It may take several steps when there are many dependants; the changes are then announced before the first and
-    /// the clock ticks after the last, so that a computation that runs meanwhile cannot commit as fresh.
+    /// the revision grows after the last, so that a computation that runs meanwhile cannot commit as fresh.
     ///
     /// # Contract
-    /// - MUST mark all dependants, direct ones as hard `dependants_go_stale`, `hardness_follows_the_edge`
+    /// - MUST mark all dependants, direct ones as stale `dependants_go_stale`, `staleness_follows_the_edge`
     /// - MUST NOT skip what is stale already `stale_entry_is_invalidated_again`
-    /// - MUST remember the clock of a dependency that nobody has yet `dynamic_dependency_unknown_when_it_changed`
+    /// - MUST remember the revision of a dependency that nobody has yet `dynamic_dependency_unknown_when_it_changed`
     /// - MUST give every stale entry a job unless it is lazy `every_stale_entry_has_a_job`, `lazy_entry_gets_no_job`
     /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
-    /// - MUST NOT arm or lease a source whose position it does not take, because the saved one is of another history or a
-    ///   later one of the same `position_that_is_not_taken_vouches_for_nothing`
+    /// - MUST NOT confirm a source whose position it does not take, because the saved one is of another history or a
+    ///   later one of the same `position_that_is_not_taken_confirms_nothing`
     /// - MUST let the newest step of the leader overwrite the leases, and end them at its deadline
-    ///   `newest_step_overwrites_the_lease`, `late_step_vouches_no_longer_than_its_deadline`
+    ///   `newest_step_overwrites_the_lease`, `late_step_confirms_no_longer_than_its_deadline`
     /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
     /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`
-    /// - MUST keep what one [`Attempt`] has announced until that attempt, a later one of the same feed or a whole walk of upkeep
+    /// - MUST keep what one [`InvalidationAttempt`] has announced until that attempt, a later one of the same feed or a whole walk of maintenance
     ///   is at its end, whatever else is given up, done again or at its walk meanwhile
     ///   `attempt_that_is_given_up_ends_no_other`
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated>;
@@ -173,24 +173,24 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST make every stored value stale `new_epoch_makes_everything_stale`
     async fn new_epoch(&self) -> Result<Epoch>;
 
-    /// Lets the store vouch for sources that only the application itself changes. Called by every process at start.
+    /// Lets the store confirm sources that only the application itself changes. Called by every process at start.
     ///
     /// # Contract
-    /// - MUST start a new epoch for a source that another incarnation vouched for, since invalidations that were
+    /// - MUST start a new epoch for a source that another incarnation confirmed, since invalidations that were
     ///   acknowledged there may be lost `attach_on_a_new_incarnation_starts_an_epoch`
     /// - MUST keep the epoch otherwise `attach_is_idempotent`
-    /// - MUST vouch for the sources from now on, for [`ATTACHED_LEASE`] at least `attach_is_idempotent`
+    /// - MUST confirm the sources from now on, for [`ATTACHED_VALID_FOR`] at least `attach_is_idempotent`
     async fn attach(&self, sources: &[SourceId]) -> Result<()>;
 
-    /// Vouches for all attached sources of the namespace until so much later, whichever program attached them. The process
+    /// Confirms all attached sources of the namespace until so much later, whichever program attached them. The process
     /// that does the maintenance calls it every second: a reader on a store that was superseded (a demoted primary, the
     /// cut-off side of a partition, a file that was replaced) is not told `Fresh` for longer than that.
     ///
     /// # Contract
-    /// - MUST NOT let an attached source vouch for longer `attached_sources_vouch_while_they_are_kept` (a store that no
+    /// - MUST NOT let an attached source confirm longer `attached_sources_are_confirmed_while_they_are_kept` (a store that no
     ///   other process can reach cannot be superseded, and needs no lease)
-    /// - MUST NOT arm what another incarnation vouched for `attach_on_a_new_incarnation_starts_an_epoch`
-    async fn keep_attached(&self, lease: Duration) -> Result<()>;
+    /// - MUST NOT mark as caught up what another incarnation confirmed `attach_on_a_new_incarnation_starts_an_epoch`
+    async fn keep_attached(&self, valid_for: Duration) -> Result<()>;
 
     /// Takes or keeps the leadership of a feed.
     ///
@@ -205,18 +205,18 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// The saved positions of sources, in order, with the incarnation that they were read on.
     async fn positions(&self, sources: &[SourceId]) -> Result<Positions>;
 
-    /// Lost history, or the first start: disarms the sources, starts a new epoch for them and saves the positions.
+    /// Lost history, or the first start: marks the sources as behind, starts a new epoch for them and saves the positions.
     /// The caller took the positions *before*.
     ///
     /// # Contract
     /// - MUST make every value that depends on the sources stale, and only those `restart_makes_the_source_stale`
-    /// - MUST leave the sources unvouched until they are armed `restarted_source_vouches_after_it_is_armed`
+    /// - MUST leave the sources unconfirmed until they are caught up `restarted_source_confirms_after_it_has_caught_up`
     async fn restart(&self, step: FeedStep) -> Result<()>;
 
     /// A step on the register of programs: adds or renews one, removes some that have ended, and answers all that are left.
     /// It may take several steps on the store; what it answers is read after what it writes.
     ///
-    /// The register tells workers which jobs to leave to other programs, and upkeep which entries no program has a function
+    /// The register tells workers which jobs to leave to other programs, and maintenance which entries no program has a function
     /// for. It is no more durable than the entries: a store that lost it is told again by every program that is alive.
     ///
     /// # Contract
@@ -228,7 +228,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST lose none of the programs that register at the same time `programs_that_register_at_once_are_all_there`
     async fn programs(&self, step: ProgramStep) -> Result<Programs>;
 
-    /// One bounded piece of upkeep: removes expired entries with their edges, reaps lapsed runs, trims the clocks of
+    /// One bounded piece of maintenance: removes expired entries with their edges, reaps lapsed runs, trims the revisions of
     /// old invalidations, redoes invalidations whose author died, and marks the entries of old epochs stale.
     /// Idempotent; any number of processes may do it.
     ///
@@ -245,12 +245,12 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST list stale, non-lazy entries with the time since when `stale_entries_are_listed`
     async fn stale(&self, page: Page) -> Result<Scanned>;
 
-    /// The whole record of an entry with what vouches for it, for a run that reads it as a nested call. One round trip.
+    /// The whole record of an entry with what confirms it, for a run that reads it as a nested call. One round trip.
     ///
     /// # Contract
     /// - MUST answer what [`lookup`](Self::lookup) answers, of the same moment, and the rest of the record
-    ///   `trace_shows_what_an_entry_depends_on`
-    async fn trace(&self, id: &EntryId) -> Result<Traced>;
+    ///   `full_record_shows_what_an_entry_depends_on`
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord>;
 
     /// The whole record of an entry, for people.
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>>;

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Epochs;
-use crate::{Timestamp, Used};
+use crate::{Timestamp, UsedDependency};
 
-/// Whether a change has hit an entry.
+/// Whether a change has affected an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Staleness {
     /// Nothing has.
     Fresh,
     /// Only through nested calls: it is re-validated without running when their values come out equal.
-    Child,
+    MaybeStale,
     /// Something that the function itself read: it must run again.
-    Hard,
+    Stale,
 }
 
 /// An entry as a look-up gives it: all that a hit needs, nothing more.
@@ -25,17 +25,17 @@ pub struct StoredEntry {
     pub value: Bytes,
     /// The engine's own notes on the value; opaque to stores.
     pub meta: Bytes,
-    /// The clock before its computation read any data.
+    /// The revision before its computation read any data.
     pub version: u64,
     /// The epochs that its computation began in.
     pub epochs: Epochs,
-    /// Whether a change has hit it.
+    /// Whether a change has affected it.
     pub staleness: Staleness,
     /// Since when it is stale.
     pub since: Option<Timestamp>,
     /// When it was stored.
     pub stored_at: Timestamp,
-    /// When it ends. From then on it counts as absent, and upkeep removes it.
+    /// When it ends. From then on it counts as absent, and maintenance removes it.
     pub expires: Option<Timestamp>,
 }
 
@@ -56,7 +56,7 @@ pub struct Record {
     /// The canonical call, from which a worker computes it again.
     pub call: Bytes,
     /// What it depends on.
-    pub used: Vec<Used>,
+    pub used: Vec<UsedDependency>,
     /// The changes that made it stale, the newest last, at most 8.
     pub causes: Vec<Arc<str>>,
     /// Whether it waits for a reader instead of a worker.
@@ -72,7 +72,7 @@ pub struct Record {
 impl Record {
     /// A record of an entry; the rest is set by its public fields.
     #[must_use]
-    pub fn new(entry: StoredEntry, call: Bytes, used: Vec<Used>) -> Self {
+    pub fn new(entry: StoredEntry, call: Bytes, used: Vec<UsedDependency>) -> Self {
         Self { entry, call, used, causes: Vec::new(), lazy: false, conflicts: 0, failures: 0, last_failure: None }
     }
 }
@@ -96,8 +96,8 @@ pub struct StoreStats {
     pub stale: u64,
     /// Computations under way.
     pub running: u64,
-    /// The invalidation clock.
-    pub clock: u64,
-    /// Remembered invalidations, which the next upkeep trims.
+    /// The revision of the namespace.
+    pub revision: u64,
+    /// Remembered invalidations, which the next maintenance trims.
     pub invalidations: u64,
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Epochs, FeedStep, Record, StoredEntry, Vouch};
-use crate::{Dependency, EntryId, Hit, Incarnation, Timestamp, Token, Used, Via};
+use super::{Epochs, FeedStep, Record, StoredEntry, Validity};
+use crate::{ChangedDependency, Dependency, EntryId, Incarnation, Timestamp, Token, UsedDependency, Via};
 
 /// Who writes the jobs of stale entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,23 +21,23 @@ pub enum JobWrites {
 pub struct Lookup {
     /// The store's time.
     pub now: Timestamp,
-    /// Which life of the store answered.
+    /// Which incarnation of the store answered.
     pub incarnation: Incarnation,
-    /// What vouches for the entries.
-    pub vouch: Arc<Vouch>,
+    /// What confirms the entries.
+    pub validity: Arc<Validity>,
     /// The entries, in the order of the ids.
     pub entries: Vec<Option<StoredEntry>>,
 }
 
 /// The answer to a look at a whole record.
 #[derive(Debug, Clone)]
-pub struct Traced {
+pub struct FullRecord {
     /// The store's time.
     pub now: Timestamp,
-    /// Which life of the store answered.
+    /// Which incarnation of the store answered.
     pub incarnation: Incarnation,
-    /// What vouches for the entry.
-    pub vouch: Arc<Vouch>,
+    /// What confirms the entry.
+    pub validity: Arc<Validity>,
     /// The record, if there is one.
     pub record: Option<Record>,
 }
@@ -77,20 +77,20 @@ pub enum BeginOutcome {
 /// What a run knows of the store when it begins.
 #[derive(Debug, Clone)]
 pub struct Begun {
-    /// The clock: what changed later conflicts.
-    pub started: u64,
+    /// The revision: what changed later conflicts.
+    pub start_revision: u64,
     /// The store's time.
     pub now: Timestamp,
-    /// Which life of the store.
+    /// Which incarnation of the store.
     pub incarnation: Incarnation,
-    /// What vouches, with the epochs.
-    pub vouch: Arc<Vouch>,
+    /// What confirms, with the epochs.
+    pub validity: Arc<Validity>,
     /// The stored value, if any, expired or not.
     pub entry: Option<StoredEntry>,
     /// The canonical call of the stored record.
     pub call: Option<Bytes>,
     /// What the stored record depends on.
-    pub used: Vec<Used>,
+    pub used: Vec<UsedDependency>,
     /// Runs in a row that a change overtook.
     pub conflicts: u32,
     /// Whether a dependency of the record is being invalidated right now: better wait a little.
@@ -104,13 +104,13 @@ pub struct Commit {
     pub id: EntryId,
     /// The run's token.
     pub token: Token,
-    /// The clock of begin.
-    pub started: u64,
-    /// The version of the value: what changed later conflicts with it. The clock of begin, or that of
-    /// [`CommitOutcome::Overtaken`] when what it names was read again after it and is the same.
+    /// The revision of begin.
+    pub start_revision: u64,
+    /// The version of the value: what changed later conflicts with it. The revision of begin, or that of
+    /// [`CommitOutcome::ConflictReported`] when what it names was read again after it and is the same.
     pub version: u64,
     /// What becomes of the value if changes have overtaken it.
-    pub overtaken: Overtaken,
+    pub on_conflict: OnConflict,
     /// The incarnation of begin.
     pub incarnation: Incarnation,
     /// The epochs of begin, of the used sources.
@@ -122,12 +122,12 @@ pub struct Commit {
     /// The engine's notes.
     pub meta: Bytes,
     /// Everything that the run used.
-    pub used: Vec<Used>,
+    pub used: Vec<UsedDependency>,
     /// How long the entry lives from now.
     pub ttl: Option<Duration>,
     /// The earliest end of what it was made of; the sooner of both counts.
     pub not_after: Option<Timestamp>,
-    /// Stored as hard stale in any case: the run could not read everything fresh.
+    /// Stored as stale in any case: the run could not read everything fresh.
     pub tainted: bool,
     /// Whether a stale value waits for a reader instead of a worker.
     pub lazy: bool,
@@ -137,17 +137,17 @@ pub struct Commit {
 
 /// What becomes of a value that changes have overtaken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overtaken {
+pub enum OnConflict {
     /// It is stored as stale.
-    Store,
-    /// Nothing is stored and the run goes on, where changes of at most [`MOST_TOLD`](Self::MOST_TOLD) dependencies are all that
+    StoreStale,
+    /// Nothing is stored and the run goes on, where changes of at most [`MAX_REPORTED`](Self::MAX_REPORTED) dependencies are all that
     /// speaks against the value: the run may have seen them.
-    Tell,
+    Report,
 }
 
-impl Overtaken {
+impl OnConflict {
     /// Of how many dependencies changes are told.
-    pub const MOST_TOLD: usize = 64;
+    pub const MAX_REPORTED: usize = 64;
 }
 
 /// The answer to [`Commit`].
@@ -166,11 +166,11 @@ pub enum CommitOutcome {
         dependencies: Vec<Dependency>,
     },
     /// Not stored, and the run goes on: something that it used changed meanwhile, and the commit asked to be told so.
-    Overtaken {
+    ConflictReported {
         /// The store's time.
         now: Timestamp,
-        /// The clock of the answer: a change that is not named ticks later.
-        clock: u64,
+        /// The revision of the answer: a change that is not named has a later one.
+        revision: u64,
         /// All that changed or is being changed, each once.
         dependencies: Vec<Dependency>,
     },
@@ -183,10 +183,10 @@ pub enum CommitOutcome {
 /// The answer to [`CacheStore::changed_since`](super::CacheStore::changed_since).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedSince {
-    /// The store that answers: on another incarnation than that of the clock nothing is known to be unchanged.
+    /// The store that answers: on another incarnation than that of the revision nothing is known to be unchanged.
     pub incarnation: Incarnation,
-    /// The clock of the answer: a change that is not named ticks later.
-    pub clock: u64,
+    /// The revision of the answer: a change that is not named has a later one.
+    pub revision: u64,
     /// Those that changed or are being changed, each once.
     pub dependencies: Vec<Dependency>,
 }
@@ -217,7 +217,7 @@ pub struct WaitingRun {
 
 /// Notes who waits for whom, and asks what the run of a child waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wait {
+pub struct RecordWaits {
     /// The runs that wait.
     pub runs: Vec<WaitingRun>,
     /// How long the notes count unless they are made again; zero ends them.
@@ -229,9 +229,9 @@ pub struct Wait {
 /// A change, as stores see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Invalidation {
-    /// The dependencies that it hit.
-    pub hits: Vec<Hit>,
-    /// Entries that are invalidated themselves (hard), with [`Dependency::entry`] of each among the hits.
+    /// The dependencies that it affects.
+    pub changed: Vec<ChangedDependency>,
+    /// Entries that are invalidated themselves, with [`Dependency::entry`] of each among the changed dependencies.
     pub entries: Vec<EntryId>,
     /// The progress of the feed that it came from.
     pub step: Option<FeedStep>,
@@ -240,15 +240,15 @@ pub struct Invalidation {
 /// The answer to [`Invalidation`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Invalidated {
-    /// The clock after the tick. A computation that starts now starts at this clock or later.
-    pub clock: u64,
+    /// The revision after it. A computation that starts now starts at this revision or later.
+    pub revision: u64,
     /// How many entries were marked, those that were stale already included.
     pub marked: u64,
     /// The entries that need a job, with [`JobWrites::Reported`].
     pub jobs: Vec<EntryId>,
 }
 
-/// What a piece of upkeep did.
+/// What a piece of maintenance did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Maintained {
     /// Expired entries removed.

@@ -1,14 +1,14 @@
-//! What a reader accepts: of what is stored, and of a run that nobody vouches for.
+//! What a reader accepts: of what is stored, and of a run that nobody confirms.
 
-use super::{Function, within::LifeSeen};
+use super::{Function, in_transaction::SeenGeneration};
 use crate::{Cached, Freshness, Lookup, Timestamp, computed::Want};
 
 impl Want {
-    /// The same in the life of the store that answered. There a token of another life cannot be compared with a version,
+    /// The same in the generation of the store that answered. There a token of another generation cannot be compared with a version,
     /// and only a fresh value is known to reflect its change.
     pub(super) fn on(mut self, lookup: &Lookup) -> Self {
-        let life = LifeSeen::of(lookup).as_number();
-        if self.at_least.is_some_and(|token| token.clock_in(life).is_none()) {
+        let generation = SeenGeneration::of(lookup).as_number();
+        if self.at_least.is_some_and(|token| token.revision_in(generation).is_none()) {
             (self.fresh, self.at_least) = (true, None);
         }
         self
@@ -23,14 +23,14 @@ impl Want {
         !self.fresh && self.is_recent(found) && bounded
     }
 
-    /// Whether the value of a run is, which nobody vouches for: it reflects everything from before the reader came.
+    /// Whether the value of a run is, which nobody confirms: it reflects everything from before the reader came.
     pub(super) fn accepts_run<T>(&self, ran: &Cached<T>, came: Timestamp) -> bool {
-        let after = matches!(ran.freshness(), Freshness::Unvouched { since: Some(since) } if since >= came);
+        let after = matches!(ran.freshness(), Freshness::Unconfirmed { since: Some(since) } if since >= came);
         after && self.is_recent(ran)
     }
 
     fn is_recent<T>(&self, found: &Cached<T>) -> bool {
-        self.at_least.is_none_or(|token| found.version() >= token.clock())
+        self.at_least.is_none_or(|token| found.version() >= token.revision())
     }
 }
 

@@ -20,14 +20,14 @@ pub struct Stats {
 /// A job that failed for the last time, or one that is parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct DeadJob {
+pub struct DeadLetter {
     /// The entry.
     pub id: EntryId,
     /// The call, readable: `greeting@1("anna")`.
     pub call: String,
     /// The last error, or why it is parked.
     pub error: String,
-    /// When it was buried.
+    /// When it became a dead letter.
     pub at: Timestamp,
 }
 
@@ -37,7 +37,7 @@ impl Smache {
     /// # Errors
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument).
     pub fn key<F: Computed>(&self, call: &Call<F>) -> Result<EntryId> {
-        self.inner.key(call).map(|(_, key)| key.id)
+        self.engine.key(call).map(|(_, key)| key.id)
     }
 
     /// Everything that is stored of an entry.
@@ -45,7 +45,7 @@ impl Smache {
     /// # Errors
     /// The store's errors.
     pub async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.inner.timed("inspect", self.inner.store.inspect(id)).await
+        self.engine.timed("inspect", self.engine.store.inspect(id)).await
     }
 
     /// Numbers of the namespace and of this process.
@@ -54,9 +54,9 @@ impl Smache {
     /// The store's and the queue's errors.
     pub async fn stats(&self) -> Result<Stats> {
         Ok(Stats {
-            store: self.inner.timed("stats", self.inner.store.stats()).await?,
-            jobs: self.inner.timed("counts", self.inner.queue.counts()).await?,
-            process: self.inner.tally.read(),
+            store: self.engine.timed("stats", self.engine.store.stats()).await?,
+            jobs: self.engine.timed("counts", self.engine.queue.counts()).await?,
+            process: self.engine.tally.read(),
         })
     }
 
@@ -64,8 +64,8 @@ impl Smache {
     ///
     /// # Errors
     /// The store's and the queue's errors.
-    pub async fn dead_jobs(&self, limit: usize) -> Result<Vec<DeadJob>> {
-        self.buried_jobs(limit, false).await
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        self.dead_letters_where(limit, false).await
     }
 
     /// The jobs that wait for a program with their function, at most `limit`: none that is alive has it. They return by
@@ -73,26 +73,26 @@ impl Smache {
     ///
     /// # Errors
     /// The store's and the queue's errors.
-    pub async fn parked_jobs(&self, limit: usize) -> Result<Vec<DeadJob>> {
-        self.buried_jobs(limit, true).await
+    pub async fn parked_jobs(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        self.dead_letters_where(limit, true).await
     }
 
-    async fn buried_jobs(&self, limit: usize, parked: bool) -> Result<Vec<DeadJob>> {
+    async fn dead_letters_where(&self, limit: usize, parked: bool) -> Result<Vec<DeadLetter>> {
         let mut dead = Vec::new();
         if limit == 0 {
             return Ok(dead);
         }
         let mut cursor: Option<Bytes> = None;
         loop {
-            let list = self.inner.queue.list(JobState::Buried, cursor, limit.clamp(1, 500));
-            let page = self.inner.timed("list", list).await?;
+            let list = self.engine.queue.list(JobState::DeadLetter, cursor, limit.clamp(1, 500));
+            let page = self.engine.timed("list", list).await?;
             for job in page.jobs.into_iter().filter(|job| is_parked(job) == parked) {
                 let record = self.inspect(&job.id).await?;
                 let call = record.map_or_else(
                     || format!("the entry {}", job.id),
                     |record| call_key::describe(&job.id, &record.call),
                 );
-                dead.push(DeadJob { id: job.id, call, error: job.error.unwrap_or_default(), at: job.at });
+                dead.push(DeadLetter { id: job.id, call, error: job.error.unwrap_or_default(), at: job.at });
                 if dead.len() == limit {
                     return Ok(dead);
                 }
@@ -104,11 +104,11 @@ impl Smache {
         }
     }
 
-    /// Puts dead jobs back into the queue, with their attempts at zero. Says how many there were.
+    /// Puts dead letters back into the queue, with their attempts at zero. Says how many there were.
     ///
     /// # Errors
     /// The queue's errors.
     pub async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
-        self.inner.timed("requeue", self.inner.queue.requeue(ids)).await
+        self.engine.timed("requeue", self.engine.queue.requeue(ids)).await
     }
 }

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::Engine;
 use crate::{Lookup, SourceId};
 
-impl Inner {
+impl Engine {
     /// The store is another one than the application sources were attached on: they start anew on it.
     pub(crate) fn attach_again(self: &Arc<Self>, lookup: &Lookup) {
         let here = |source: &SourceId| {
-            lookup.vouch.sources.get(source).is_some_and(|vouch| vouch.armed.as_ref() == Some(&lookup.incarnation))
+            lookup
+                .validity
+                .sources
+                .get(source)
+                .is_some_and(|validity| validity.caught_up_on.as_ref() == Some(&lookup.incarnation))
         };
         // Each of them: another program may have attached those that it has too.
         let mut sources = self.application_sources();
@@ -17,10 +21,10 @@ impl Inner {
         if sources.is_empty() {
             return;
         }
-        let inner = Arc::clone(self);
+        let engine = Arc::clone(self);
         self.background.spawn(async move {
-            if let Err(error) = inner.timed("attach", inner.store.attach(&sources)).await {
-                tracing::warn!(error = %error.report(), "the replaced store does not vouch yet");
+            if let Err(error) = engine.timed("attach", engine.store.attach(&sources)).await {
+                tracing::warn!(error = %error.report(), "the replaced store does not confirm yet");
             }
         });
     }

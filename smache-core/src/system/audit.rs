@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::{Function, Inner, Smache, counters::count};
+use super::{Engine, Function, Smache, counters::count};
 use crate::{Error, ErrorKind, FunctionKey, Result, SourceId, cx::Tracked};
 
 /// What happens when a function reads a source that it does not declare. Results are right either way as long as it reads
@@ -70,7 +70,7 @@ impl Smache {
     /// ```
     #[must_use]
     pub fn audit(&self) -> Audit {
-        let mut functions: Vec<FunctionAudit> = self.inner.registry.iter().map(|function| function.audit()).collect();
+        let mut functions: Vec<FunctionAudit> = self.engine.registry.iter().map(|function| function.audit()).collect();
         functions.sort_by(|one, other| one.name.cmp(&other.name));
         Audit { functions }
     }
@@ -131,7 +131,7 @@ impl Function {
     }
 }
 
-impl Inner {
+impl Engine {
     /// Notes what a run has read.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Inner {
                 }
             }
             observed.undeclared.extend(undeclared.iter().copied().cloned());
-            observed.calls.extend(tracked.kids().iter().map(|kid| kid.id.function()));
+            observed.calls.extend(tracked.child_calls().iter().map(|child| child.id.function()));
         }
         if undeclared.is_empty() {
             return Ok(());

@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use crate::computed::panic_text;
 
-/// The tasks of a system: its feeds and upkeep, what gives things back, and its workers.
+/// The tasks of a system: its feeds and maintenance, what gives things back, and its workers.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     tasks: Count,

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 
-use super::{Inner, Smache, feed::shared_feeds, read::jittered};
+use super::{Engine, Smache, feed::shared_feeds, read::jittered};
 use crate::{
     ChangeFeed, ChangeToken, DataSource, EntityType, Error, ErrorKind, Invalidation, Position, Result, SourceId, Start,
     Topic,
@@ -51,7 +51,7 @@ impl Smache {
     /// # Cancel safety
     /// May be dropped at any time.
     pub async fn caught_up(&self) -> Result<ChangeToken> {
-        self.catch_up_with(self.inner.sources.values()).await
+        self.catch_up_with(self.engine.sources.values()).await
     }
 
     /// [`caught_up`](Self::caught_up) on the source of one type of entities.
@@ -59,24 +59,24 @@ impl Smache {
     /// # Errors
     /// As [`caught_up`](Self::caught_up), and [`ErrorKind::Unregistered`] for an unknown source.
     pub async fn caught_up_on<T: EntityType>(&self) -> Result<ChangeToken> {
-        self.catch_up_with([self.inner.source_of::<T>()?]).await
+        self.catch_up_with([self.engine.source_of::<T>()?]).await
     }
 
     async fn catch_up_with<'a>(
         &self,
         sources: impl IntoIterator<Item = &'a Arc<dyn DataSource>>,
     ) -> Result<ChangeToken> {
-        // Before the clock: a clock of another life than that of the token then proves nothing, instead of too much.
-        let life = self.inner.present_life().await?;
+        // Before the revision: a revision of another generation than that of the token then proves nothing, instead of too much.
+        let generation = self.engine.present_generation().await?;
         let feeds = shared_feeds(sources);
         try_join_all(feeds.values().map(|(feed, topics)| self.wait_for(&**feed, topics))).await?;
-        let clock = self.inner.invalidate(Invalidation::default()).await?.clock;
-        Ok(ChangeToken::new(&self.inner.namespace, life.as_number(), clock))
+        let revision = self.engine.invalidate(Invalidation::default()).await?.revision;
+        Ok(ChangeToken::new(&self.engine.namespace, generation.as_number(), revision))
     }
 
     /// Waits until the positions that are saved in the store cover the present one of the feed.
     async fn wait_for(&self, feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<()> {
-        let patience = self.inner.settings.wait_timeout.unwrap_or(PATIENCE);
+        let patience = self.engine.settings.wait_timeout.unwrap_or(PATIENCE);
         tokio::time::timeout(patience, self.reach(feed, topics)).await.unwrap_or_else(|_| {
             let (id, fix) = (feed.id(), "see that a process with the source leads it, and what its log says");
             let message =
@@ -102,7 +102,7 @@ impl Smache {
             if own.is_some_and(|own| own.progress.borrow().as_of.is_some_and(|as_of| as_of >= begin)) {
                 return Ok(());
             }
-            if self.inner.have_reached(&sources, &present).await? {
+            if self.engine.have_reached(&sources, &present).await? {
                 return Ok(());
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -111,7 +111,7 @@ impl Smache {
     }
 }
 
-impl Inner {
+impl Engine {
     async fn have_reached(&self, sources: &[SourceId], present: &Position) -> Result<bool> {
         let saved = self.timed("positions", self.store.positions(sources)).await?;
         Ok(saved.positions.iter().all(|saved| saved.as_ref().is_some_and(|saved| saved.follows(present))))

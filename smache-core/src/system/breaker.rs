@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Inner, counters::count, within};
+use super::{Engine, counters::count, with_timeout};
 use crate::{Error, Result};
 
 /// How many times the usual time of an answer a reader waits for one.
@@ -105,7 +105,7 @@ impl Breaker {
 }
 
 /// Ends a probe, also one that is dropped.
-struct Probing(Arc<Inner>);
+struct Probing(Arc<Engine>);
 
 impl Drop for Probing {
     fn drop(&mut self) {
@@ -115,7 +115,7 @@ impl Drop for Probing {
     }
 }
 
-impl Inner {
+impl Engine {
     /// A step of a reader. One that may go around the store does not wait long for it, and not at all while it fails.
     pub(crate) async fn asked<T>(
         self: &Arc<Self>,
@@ -147,7 +147,7 @@ impl Inner {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let began = Instant::now();
-        let result = within(bound, step, work).await;
+        let result = with_timeout(bound, step, work).await;
         self.breaker.note(&result, began.elapsed(), self.settings.breaker_failures, self.settings.between_probes);
         result
     }
@@ -156,9 +156,9 @@ impl Inner {
     fn probe(self: &Arc<Self>) {
         let probing = Probing(Arc::clone(self));
         self.background.spawn(async move {
-            let inner = &probing.0;
+            let engine = &probing.0;
             // What it found out is noted.
-            drop(inner.timed_noted(inner.settings.store_timeout, "lookup", inner.store.lookup(&[])).await);
+            drop(engine.timed_noted(engine.settings.store_timeout, "lookup", engine.store.lookup(&[])).await);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::{any::TypeId, collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::Du
 
 use tokio::sync::watch;
 
-use super::{Function, Inner, Registry, Routes, Settings, Smache, Strictness, Tasks, feed, programs, upkeep};
+use super::{Engine, Function, Registry, Routes, Settings, Smache, Strictness, Tasks, feed, maintenance, programs};
 use crate::{
     Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId,
     cx::States,
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StoreFailure {
-    /// Computes directly, once for all readers in this process; the value is `Unvouched` and not stored.
+    /// Computes directly, once for all readers in this process; the value is `Unconfirmed` and not stored.
     #[default]
     Compute,
     /// Answers the store's error.
@@ -62,7 +62,7 @@ pub struct Builder {
     states: States,
     settings: Settings,
     feeds: bool,
-    upkeep: bool,
+    maintenance: bool,
     program: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl Builder {
                 breaker_failures: 5,
                 between_probes: Duration::from_millis(500),
                 run_lease: Duration::from_secs(10),
-                feed_lease: Duration::from_secs(2),
+                feed_validity: Duration::from_secs(2),
                 max_argument_bytes: 4 << 20,
                 max_value_bytes: 16 << 20,
                 max_dependencies: 10_000,
@@ -94,7 +94,7 @@ impl Builder {
                 outages: None,
             },
             feeds: true,
-            upkeep: true,
+            maintenance: true,
             program: None,
         }
     }
@@ -218,10 +218,10 @@ impl Builder {
 
     /// For how long what a feed has delivered is taken to be all there is: Δ of the protocol. 2 seconds by default, counted
     /// from when the source was asked. When a feed dies or falls behind, its results are [`Fresh`](crate::Freshness::Fresh)
-    /// for no longer than that, and then [`Unvouched`](crate::Freshness::Unvouched). More suits a slow store, which is
+    /// for no longer than that, and then [`Unconfirmed`](crate::Freshness::Unconfirmed). More suits a slow store, which is
     /// written to several times in that time. The setting of the process that leads the feed counts.
-    pub fn feed_lease(mut self, lease: Duration) -> Self {
-        self.settings.feed_lease = lease;
+    pub fn feed_validity(mut self, lease: Duration) -> Self {
+        self.settings.feed_validity = lease;
         self
     }
 
@@ -258,9 +258,9 @@ impl Builder {
         self
     }
 
-    /// Whether this process may do the upkeep of the store (the default): at least one process must.
-    pub fn upkeep(mut self, on: bool) -> Self {
-        self.upkeep = on;
+    /// Whether this process may do the maintenance of the store (the default): at least one process must.
+    pub fn maintenance(mut self, on: bool) -> Self {
+        self.maintenance = on;
         self
     }
 
@@ -273,7 +273,7 @@ impl Builder {
 
     /// How long what is stored of a function stays when no program has it any more, for one that comes back: after a
     /// deploy that is rolled back it goes on with what it had. 7 days by default. The setting of the process that does the
-    /// upkeep counts. [`Smache::forget`] removes it at once.
+    /// maintenance counts. [`Smache::forget`] removes it at once.
     pub fn forget_after(mut self, time: Duration) -> Self {
         self.settings.forget_after = time;
         self
@@ -281,7 +281,7 @@ impl Builder {
 
     /// Checks the description, connects the parts and starts the feeds.
     ///
-    /// Returns when every source is vouched for, by this process or by another one that leads its feed.
+    /// Returns when every source is confirmed, by this process or by another one that leads its feed.
     ///
     /// # Errors
     /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero, an index of a field
@@ -309,7 +309,7 @@ impl Builder {
         // Last, since it may be on another machine: a mistake in the description needs no server to be found.
         let (store, queue) = open(self.store, self.queue, self.joined, &namespace).await?;
         let routes = Routes::new(&sources, &registry);
-        let inner = Arc::new(Inner {
+        let engine = Arc::new(Engine {
             namespace,
             store,
             queue,
@@ -318,42 +318,42 @@ impl Builder {
             sources,
             states: self.states,
             settings: self.settings,
-            flights: Default::default(),
+            single_flight: Default::default(),
             leases: Default::default(),
             background: Default::default(),
             tally: Default::default(),
             breaker: Default::default(),
             swarms: Default::default(),
             sampler: Default::default(),
-            life: Default::default(),
+            generation: Default::default(),
             outages: Default::default(),
             revivals: Default::default(),
             programs: programs::Register::of(self.program),
             asked: Default::default(),
             owed: Default::default(),
         });
-        inner.check_indexes().await?;
-        inner.timed("attach", inner.store.attach(&inner.application_sources())).await?;
-        inner.keep_attached().await?;
+        engine.check_indexes().await?;
+        engine.timed("attach", engine.store.attach(&engine.application_sources())).await?;
+        engine.keep_attached().await?;
         // Before anything works: no other program takes its functions for unknown ones.
-        if let Err(error) = inner.register().await {
+        if let Err(error) = engine.register().await {
             tracing::warn!(error = %error.report(), "the program is not in the register yet, and tries again");
         }
         let (stop, stopping) = watch::channel(false);
         let (mut handles, mut feeds) = (Vec::new(), Vec::new());
         if self.feeds {
-            for (handle, feed) in feed::start(&inner, &stopping) {
+            for (handle, feed) in feed::start(&engine, &stopping) {
                 handles.push(handle);
                 feeds.push(feed);
             }
         }
-        handles.push(inner.background.spawn(programs::keep(Arc::downgrade(&inner), stopping.clone())));
-        if self.upkeep {
-            handles.push(inner.background.spawn(upkeep::run(Arc::downgrade(&inner), stopping)));
+        handles.push(engine.background.spawn(programs::keep(Arc::downgrade(&engine), stopping.clone())));
+        if self.maintenance {
+            handles.push(engine.background.spawn(maintenance::run(Arc::downgrade(&engine), stopping)));
         }
         let tasks = Arc::new(Tasks::new(stop, handles, feeds));
-        let smache = Smache { inner, tasks };
-        feed::wait_until_vouched(&smache).await?;
+        let smache = Smache { engine, tasks };
+        feed::wait_until_confirmed(&smache).await?;
         Ok(smache)
     }
 }
@@ -398,7 +398,7 @@ fn check_bounds(settings: &Settings) -> Result<()> {
         ("read_patience", settings.read_patience),
         ("between_probes", settings.between_probes),
         ("run_lease", settings.run_lease),
-        ("feed_lease", settings.feed_lease),
+        ("feed_validity", settings.feed_validity),
         ("forget_after", settings.forget_after),
     ];
     let sizes = [

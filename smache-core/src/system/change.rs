@@ -1,11 +1,11 @@
-//! Changes: from the application by `changed`, from feeds by their batches, to the dependencies that they hit.
+//! Changes: from the application by `changed`, from feeds by their batches, to the dependencies that they affect.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, Moment, Smache, read::jittered, routes::cause};
+use super::{Engine, Moment, Smache, read::jittered, routes::cause};
 use crate::{
-    Call, Change, ChangeKind, ChangeToken, Clock, Computed, Dependency, EntityKey, EntityType, Epoch, Error, ErrorKind,
-    FunctionKey, Hit, Image, Invalidated, Invalidation, Result, Snapshot, SystemClock,
+    Call, Change, ChangeKind, ChangeToken, ChangedDependency, Clock, Computed, Dependency, EntityKey, EntityType,
+    Epoch, Error, ErrorKind, FunctionKey, Image, Invalidated, Invalidation, Result, Snapshot, SystemClock,
 };
 
 /// How often a change is handed to a store that fails.
@@ -39,8 +39,8 @@ impl Smache {
         &self,
         ids: impl IntoIterator<Item = &'a T::Id>,
     ) -> Result<ChangeToken> {
-        let invalidation = self.inner.of_entities::<T>(ids, Moment::Committed).await?;
-        self.inner.acknowledge(invalidation).await
+        let invalidation = self.engine.of_entities::<T>(ids, Moment::Committed).await?;
+        self.engine.acknowledge(invalidation).await
     }
 
     /// Reports a change with the entity as it was before and as it is after it; `None` where it did not exist.
@@ -59,8 +59,8 @@ impl Smache {
         before: Option<&T>,
         after: Option<&T>,
     ) -> Result<ChangeToken> {
-        let invalidation = self.inner.of_images(before, after, Moment::Committed).await?;
-        self.inner.acknowledge(invalidation).await
+        let invalidation = self.engine.of_images(before, after, Moment::Committed).await?;
+        self.engine.acknowledge(invalidation).await
     }
 
     /// Touches a tag: everything that depends on it goes stale. See [`tag`](crate::tag).
@@ -68,7 +68,7 @@ impl Smache {
     /// # Errors
     /// As [`changed`](Self::changed).
     pub async fn changed_tag(&self, tag: &str) -> Result<ChangeToken> {
-        self.inner.acknowledge(of_tag(tag)).await
+        self.engine.acknowledge(of_tag(tag)).await
     }
 
     /// Marks the result of a call stale: a worker recomputes it although nothing is known to have changed.
@@ -77,7 +77,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument),
     /// the store's errors.
     pub async fn invalidate<F: Computed>(&self, call: Call<F>) -> Result<ChangeToken> {
-        self.inner.acknowledge(self.inner.of_call(&call)?).await
+        self.engine.acknowledge(self.engine.of_call(&call)?).await
     }
 
     /// Marks all results of a function stale, whatever their arguments.
@@ -85,24 +85,28 @@ impl Smache {
     /// # Errors
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), the store's errors.
     pub async fn invalidate_function<F: Computed>(&self) -> Result<ChangeToken> {
-        self.inner.acknowledge(self.inner.of_function::<F>()?).await
+        self.engine.acknowledge(self.engine.of_function::<F>()?).await
     }
 
-    /// Marks everything of the namespace stale in one step. The values stay readable; upkeep hands them to the workers
+    /// Marks everything of the namespace stale in one step. The values stay readable; maintenance hands them to the workers
     /// page by page, so that the store is not blocked.
     ///
     /// # Errors
     /// The store's errors.
     pub async fn invalidate_all(&self) -> Result<Epoch> {
-        self.inner.timed("new epoch", self.inner.store.new_epoch()).await
+        self.engine.timed("new epoch", self.engine.store.new_epoch()).await
     }
 }
 
-impl Inner {
-    /// What changes hit, counting them.
-    pub(crate) async fn hits_of(self: &Arc<Self>, changes: &[Change], moment: Moment) -> Result<Vec<Hit>> {
+impl Engine {
+    /// What changes affect, counting them.
+    pub(crate) async fn affected(
+        self: &Arc<Self>,
+        changes: &[Change],
+        moment: Moment,
+    ) -> Result<Vec<ChangedDependency>> {
         super::counters::add(&self.tally.changes, changes.len());
-        self.hits(changes, moment).await
+        self.route(changes, moment).await
     }
 
     /// Some entities of a source changed.
@@ -114,7 +118,7 @@ impl Inner {
         let source = self.source_of::<T>()?.id().clone();
         let change = |id| Ok(Change::new(source.clone(), EntityKey::encode(id)?, ChangeKind::Update));
         let changes = ids.into_iter().map(change).collect::<Result<Vec<_>>>()?;
-        Ok(Invalidation { hits: self.hits_of(&changes, moment).await?, ..Invalidation::default() })
+        Ok(Invalidation { changed: self.affected(&changes, moment).await?, ..Invalidation::default() })
     }
 
     /// An entity changed from one image to another.
@@ -143,33 +147,33 @@ impl Inner {
         let image =
             |entity: Option<&T>| entity.map_or(Snapshot::Absent, |entity| Snapshot::Known(Image::new(entity.clone())));
         let change = Change { before: image(before), after: image(after), ..Change::new(source, key, kind) };
-        Ok(Invalidation { hits: self.hits_of(&[change], moment).await?, ..Invalidation::default() })
+        Ok(Invalidation { changed: self.affected(&[change], moment).await?, ..Invalidation::default() })
     }
 
     /// The result of a call is to be made anew.
     pub(super) fn of_call<F: Computed>(&self, call: &Call<F>) -> Result<Invalidation> {
         let (_, key) = self.key(call)?;
         let hit = hit(Dependency::entry(&key.id), "the call was invalidated");
-        Ok(Invalidation { hits: vec![hit], entries: vec![key.id], step: None })
+        Ok(Invalidation { changed: vec![hit], entries: vec![key.id], step: None })
     }
 
     /// All results of a function are to be made anew.
     pub(super) fn of_function<F: Computed>(&self) -> Result<Invalidation> {
         let function: FunctionKey = self.registry.get::<F>()?.key;
         let hit = hit(Dependency::function(function), "its function was invalidated");
-        Ok(Invalidation { hits: vec![hit], ..Invalidation::default() })
+        Ok(Invalidation { changed: vec![hit], ..Invalidation::default() })
     }
 
     pub(super) async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
         let report = async {
             // Before the step: see there.
-            let life = self.some_life().await?;
-            Ok((life, self.invalidate(invalidation).await?))
+            let generation = self.some_generation().await?;
+            Ok((generation, self.invalidate(invalidation).await?))
         };
         let reported: Result<_> = report.await;
-        let (life, invalidated) = reported
+        let (generation, invalidated) = reported
             .map_err(|error| error.with_context("effect", "the change is not acknowledged: report it again"))?;
-        Ok(ChangeToken::new(&self.namespace, life.as_number(), invalidated.clock))
+        Ok(ChangeToken::new(&self.namespace, generation.as_number(), invalidated.revision))
     }
 
     /// Hands a change to the store, again if the answer was lost: the step is idempotent. What takes longer than other
@@ -190,9 +194,9 @@ impl Inner {
                         tracing::debug!(error = %error.report(), "a change takes long and is given more time");
                         patience *= MORE_TIME;
                     }
-                    // A feed vouches up to when it read the batch, and that will be long ago: the next one does.
+                    // A feed confirms up to when it read the batch, and that will be long ago: the next one does.
                     if let Some(step) = &mut invalidation.step {
-                        (step.lease, step.arm) = (None, false);
+                        (step.valid_for, step.caught_up) = (None, false);
                     }
                     tokio::time::sleep(jittered(Duration::from_millis(100))).await;
                 }
@@ -205,11 +209,11 @@ impl Inner {
 /// A tag was touched.
 pub(super) fn of_tag(tag: &str) -> Invalidation {
     let hit = hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
-    Invalidation { hits: vec![hit], ..Invalidation::default() }
+    Invalidation { changed: vec![hit], ..Invalidation::default() }
 }
 
-fn hit(dependency: Dependency, change: impl std::fmt::Display) -> Hit {
-    Hit { dependency, cause: cause(SystemClock.now(), dependency, change) }
+fn hit(dependency: Dependency, change: impl std::fmt::Display) -> ChangedDependency {
+    ChangedDependency { dependency, cause: cause(SystemClock.now(), dependency, change) }
 }
 
 fn retryable(error: &Error) -> bool {

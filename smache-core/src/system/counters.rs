@@ -30,8 +30,8 @@ counters! {
     fresh_hits,
     /// Reads that were answered from the store with a stale value.
     stale_hits,
-    /// Reads that were answered from the store with an unvouched value.
-    unvouched_hits,
+    /// Reads that were answered from the store with an unconfirmed value.
+    unconfirmed_hits,
     /// Reads that had to compute or to wait for a computation.
     misses,
     /// Runs of functions, successful or not.
@@ -43,7 +43,7 @@ counters! {
     /// Runs that ended before their functions had, since changes had overtaken them: the functions ran again at once.
     ended_early,
     /// Runs that changes had overtaken, and that turned out to have seen them.
-    confirmed,
+    reread,
     /// Stale entries that were found to be still right without running their functions (early cut-off).
     cut_offs,
     /// Runs that read a source which their function does not declare.
@@ -64,8 +64,8 @@ counters! {
     parked_jobs,
     /// Changes that were handed to the store, by feeds and by the application.
     changes,
-    /// Changes of which it could not be told where their relations and predicates lead: they hit all that may be meant.
-    blind_changes,
+    /// Changes of which it could not be told where their relations and predicates lead: they affect all that may be meant.
+    wildcard_changes,
 }
 
 /// Counts one.

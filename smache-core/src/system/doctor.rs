@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Inner, Smache};
+use super::{Engine, Smache};
 use crate::{Capability, Examination, Finding, Guarantee, JobWrites, Lookup, Result, Severity, source::can};
 
 /// What an examination of a whole system found. `Display` says it in a few lines a part.
@@ -31,20 +31,20 @@ impl Smache {
     ///
     /// A part that cannot be examined is a finding of its own, not an error.
     pub async fn doctor(&self) -> Diagnosis {
-        let inner = &self.inner;
+        let engine = &self.engine;
         let mut parts = vec![
-            DiagnosisPart::of("store".to_owned(), inner.timed("examine", inner.store.examine()).await),
-            DiagnosisPart::of("queue".to_owned(), inner.timed("examine", inner.queue.examine()).await),
+            DiagnosisPart::of("store".to_owned(), engine.timed("examine", engine.store.examine()).await),
+            DiagnosisPart::of("queue".to_owned(), engine.timed("examine", engine.queue.examine()).await),
         ];
-        if inner.store.job_writes() == JobWrites::Reported {
+        if engine.store.job_writes() == JobWrites::Reported {
             let fix = "give both roles to one backend with `.backend(…)` where it can have both";
             let problem = "the store does not write its jobs: after a crash in between, the reconciler queues them up to \
                            ten seconds later";
             parts[1].examination.findings.push(Finding::new(Severity::Advice, problem, fix));
         }
-        let lookup = inner.timed("lookup", inner.store.lookup(&[])).await.ok();
-        for (id, source) in &inner.sources {
-            let mut part = DiagnosisPart::of(format!("source {id}"), inner.timed("examine", source.examine()).await);
+        let lookup = engine.timed("lookup", engine.store.lookup(&[])).await.ok();
+        for (id, source) in &engine.sources {
+            let mut part = DiagnosisPart::of(format!("source {id}"), engine.timed("examine", source.examine()).await);
             part.capabilities = source.capabilities().to_vec();
             let fed = source.feed().is_some();
             let examination = &mut part.examination;
@@ -53,21 +53,21 @@ impl Smache {
             if examination.guarantee == Some(Guarantee::Exact) {
                 examine_exact(examination, lookup.as_ref());
             }
-            inner.examine_routes(id, can(&**source, Capability::BeforeImages) || !fed, fed, examination);
+            engine.examine_routes(id, can(&**source, Capability::BeforeImages) || !fed, fed, examination);
             parts.push(part);
         }
         if let Some(lookup) = &lookup {
-            inner.examine_vouch(lookup, &mut parts);
+            engine.examine_validity(lookup, &mut parts);
         }
         // A store or a queue that cannot be asked is a finding already.
-        if let Ok(findings) = inner.examine_programs().await {
+        if let Ok(findings) = engine.examine_programs().await {
             parts[1].examination.findings.extend(findings);
         }
         Diagnosis { parts }
     }
 }
 
-impl Inner {
+impl Engine {
     /// What relations and predicates cost with what the source tells.
     fn examine_routes(&self, id: &crate::SourceId, exact: bool, fed: bool, examination: &mut Examination) {
         let related = self.routes.of(id).is_some_and(|route| !route.relations.is_empty());
@@ -84,19 +84,19 @@ impl Inner {
         }
     }
 
-    /// Whether anybody vouches for the sources at the moment.
-    fn examine_vouch(&self, lookup: &Lookup, parts: &mut [DiagnosisPart]) {
+    /// Whether anybody confirms the sources at the moment.
+    fn examine_validity(&self, lookup: &Lookup, parts: &mut [DiagnosisPart]) {
         for (id, source) in self.sources.iter().filter(|(_, source)| source.feed().is_some()) {
             let name = format!("source {id}");
             let Some(part) = parts.iter_mut().find(|part| part.role == name) else { continue };
-            for silent in self.routes.vouched([source.id().clone()]) {
-                let vouched = lookup.vouch.sources.get(&silent).is_some_and(|vouch| {
-                    vouch.armed.as_ref() == Some(&lookup.incarnation)
-                        && vouch.lease.is_none_or(|until| until > lookup.now)
+            for silent in self.routes.confirmed([source.id().clone()]) {
+                let confirmed = lookup.validity.sources.get(&silent).is_some_and(|validity| {
+                    validity.caught_up_on.as_ref() == Some(&lookup.incarnation)
+                        && validity.valid_until.is_none_or(|until| until > lookup.now)
                 });
-                if !vouched {
+                if !confirmed {
                     let what = self.routes.describe(&silent);
-                    let problem = format!("nobody vouches for {what} at the moment: results are unvouched");
+                    let problem = format!("nobody confirms {what} at the moment: results are unconfirmed");
                     let fix = "run a process that leads its feed and has registered all functions";
                     part.examination.findings.push(Finding::new(Severity::Warning, problem, fix));
                 }

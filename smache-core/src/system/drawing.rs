@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Inner, Smache, call_key::describe, meta::Meta, why::state};
+use super::{Engine, Smache, call_key::describe, meta::Meta, why::state};
 use crate::{
     Call, Computed, Dependency, DependencyKind, EdgeKind, EntryId, Graph, GraphNode, NodeKind, NodeState, Page, Result,
     WhyState, computed::Callee,
@@ -22,13 +22,13 @@ impl Smache {
     /// ```
     #[must_use]
     pub fn graph(&self) -> Graph {
-        let inner = &self.inner;
-        let mut graph = Graph::new(inner.namespace.as_str());
-        for (id, source) in &inner.sources {
+        let engine = &self.engine;
+        let mut graph = Graph::new(engine.namespace.as_str());
+        for (id, source) in &engine.sources {
             let detail = if source.feed().is_some() { "change feed" } else { "told by the application" };
             graph.node(GraphNode::new(source_node(id.as_str()), NodeKind::Source, id.as_str()).detail(detail));
         }
-        let mut functions: Vec<_> = inner.registry.iter().collect();
+        let mut functions: Vec<_> = engine.registry.iter().collect();
         functions.sort_by_key(|function| function.name);
         for function in &functions {
             let mut node = GraphNode::new(function_node(function.name), NodeKind::Function, function.name);
@@ -66,8 +66,12 @@ impl Smache {
             for source in &observed.undeclared {
                 graph.edge(&source_node(source.as_str()), &to, EdgeKind::Observed);
             }
-            let seen: BTreeSet<_> =
-                observed.calls.iter().filter_map(|key| inner.registry.by_key(*key)).map(|callee| callee.name).collect();
+            let seen: BTreeSet<_> = observed
+                .calls
+                .iter()
+                .filter_map(|key| engine.registry.by_key(*key))
+                .map(|callee| callee.name)
+                .collect();
             for callee in seen.into_iter().filter(|callee| !calls.contains(callee)) {
                 graph.edge(&function_node(callee), &to, EdgeKind::Observed);
             }
@@ -82,12 +86,12 @@ impl Smache {
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument); the
     /// store's errors.
     pub async fn graph_of<F: Computed>(&self, call: Call<F>) -> Result<Graph> {
-        let inner = &self.inner;
-        let (function, key) = inner.key(&call)?;
+        let engine = &self.engine;
+        let (function, key) = engine.key(&call)?;
         let mut graph = Graph::new(describe(&key.id, &key.stored(function)));
         graph.node(GraphNode::new(key.id.to_string(), NodeKind::Entry, graph.title()).state(NodeState::Absent));
-        inner.draw_down(&mut graph, key.id).await?;
-        inner.draw_up(&mut graph, key.id).await?;
+        engine.draw_down(&mut graph, key.id).await?;
+        engine.draw_up(&mut graph, key.id).await?;
         Ok(graph)
     }
 }
@@ -100,18 +104,18 @@ fn function_node(id: &str) -> String {
     format!("function {id}")
 }
 
-impl Inner {
+impl Engine {
     /// The entry, the entries that it is made of, and what they read.
     async fn draw_down(&self, graph: &mut Graph, root: EntryId) -> Result<()> {
         let mut seen = BTreeSet::from([root]);
         let mut open = VecDeque::from([root]);
         while let Some(id) = open.pop_front() {
-            let Some(kids) = self.draw(graph, id).await? else { continue };
-            for kid in kids {
-                if seen.contains(&kid) || seen.len() < SHOWN {
-                    graph.edge(&kid.to_string(), &id.to_string(), EdgeKind::Call);
-                    if seen.insert(kid) {
-                        open.push_back(kid);
+            let Some(child_calls) = self.draw(graph, id).await? else { continue };
+            for child in child_calls {
+                if seen.contains(&child) || seen.len() < SHOWN {
+                    graph.edge(&child.to_string(), &id.to_string(), EdgeKind::Call);
+                    if seen.insert(child) {
+                        open.push_back(child);
                     }
                 } else {
                     let more = format!("more of {id}");
@@ -128,12 +132,12 @@ impl Inner {
         let found =
             self.timed("dependants", self.store.dependants(&Dependency::entry(&root), Page::first(SHOWN))).await?;
         for (parent, _) in &found.entries {
-            if let Some(kids) = self.draw(graph, *parent).await? {
+            if let Some(child_calls) = self.draw(graph, *parent).await? {
                 // A parent depends on all that its children are made of: the edge to those that it calls is enough.
-                if kids.contains(&root) {
+                if child_calls.contains(&root) {
                     graph.edge(&root.to_string(), &parent.to_string(), EdgeKind::Call);
                 }
-                for (other, _) in found.entries.iter().filter(|(other, _)| kids.contains(other)) {
+                for (other, _) in found.entries.iter().filter(|(other, _)| child_calls.contains(other)) {
                     graph.edge(&other.to_string(), &parent.to_string(), EdgeKind::Call);
                 }
             }
@@ -148,8 +152,8 @@ impl Inner {
 
     /// Draws one entry with what it reads itself. Answers its nested calls; `None` when it is not stored.
     async fn draw(&self, graph: &mut Graph, id: EntryId) -> Result<Option<Vec<EntryId>>> {
-        let traced = self.timed("trace", self.store.trace(&id)).await?;
-        let Some(record) = &traced.record else {
+        let full = self.timed("read_record", self.store.read_record(&id)).await?;
+        let Some(record) = &full.record else {
             if self.registry.by_key(id.function()).is_some()
                 && graph.nodes().iter().all(|node| node.id != id.to_string())
             {
@@ -158,10 +162,10 @@ impl Inner {
             }
             return Ok(None);
         };
-        let fresh = match state(self, &traced, record) {
+        let fresh = match state(self, &full, record) {
             WhyState::Fresh { .. } => NodeState::Fresh,
             WhyState::Stale { .. } => NodeState::Stale,
-            WhyState::Unvouched { .. } => NodeState::Unvouched,
+            WhyState::Unconfirmed { .. } => NodeState::Unconfirmed,
             WhyState::Absent | WhyState::Expired { .. } => NodeState::Absent,
         };
         let meta = Meta::read(&record.entry.meta);
@@ -172,7 +176,7 @@ impl Inner {
         graph.node(node);
         for on in self.depends_on(record).into_iter().filter(|on| on.direct > 0) {
             let (kind, edge) = match on.kind {
-                DependencyKind::Function | DependencyKind::Entry | DependencyKind::Blind => continue,
+                DependencyKind::Function | DependencyKind::Entry | DependencyKind::Wildcard => continue,
                 DependencyKind::Tag => (NodeKind::Tag, EdgeKind::Reads),
                 DependencyKind::Relation => (NodeKind::Data, EdgeKind::Relation),
                 DependencyKind::Source => (NodeKind::Source, EdgeKind::Whole),
@@ -183,6 +187,6 @@ impl Inner {
             graph.node(GraphNode::new(&data, kind, text));
             graph.edge(&data, &id.to_string(), edge);
         }
-        Ok(Some(meta.map(|meta| meta.kids.iter().map(|kid| kid.id).collect()).unwrap_or_default()))
+        Ok(Some(meta.map(|meta| meta.child_calls.iter().map(|child| child.id).collect()).unwrap_or_default()))
     }
 }

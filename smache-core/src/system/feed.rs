@@ -1,4 +1,4 @@
-//! Feeds: one leader a feed turns its changes into invalidations and vouches for its sources while it keeps up.
+//! Feeds: one leader a feed turns its changes into invalidations and confirms its sources while it keeps up.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{Inner, Moment, Smache, background::Steps, read::jittered, store_clock::StoreClock};
+use super::{Engine, Moment, Smache, background::Steps, read::jittered, store_clock::StoreClock};
 use crate::{
     Batch, ChangeFeed, ChangeKind, ChangeStream, DataSource, Error, ErrorKind, FeedId, FeedStep, Invalidation,
     Leadership, Position, Result, SourceId, Start, Token, Topic,
@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks at what the store says of the sources, and at its clock.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long `build` waits for the sources to be vouched for.
+/// How long `build` waits for the sources to be confirmed.
 const START: Duration = Duration::from_secs(15);
 
 /// What a running feed tells the rest of its process.
@@ -49,22 +49,22 @@ pub(crate) struct Progress {
 }
 
 /// Starts every feed of the system's sources once, however many sources share it.
-pub(crate) fn start(inner: &Arc<Inner>, stop: &watch::Receiver<bool>) -> Vec<(AbortHandle, FeedHandle)> {
+pub(crate) fn start(engine: &Arc<Engine>, stop: &watch::Receiver<bool>) -> Vec<(AbortHandle, FeedHandle)> {
     let start = |(id, (feed, topics)): (FeedId, SharedFeed)| {
         let (sender, progress) = watch::channel(Progress::default());
         let leader = Leader {
-            inner: Arc::clone(inner),
+            engine: Arc::clone(engine),
             id,
             feed: Arc::clone(&feed),
             topics,
             progress: sender,
             holder: Token::random(),
-            steps: Steps::new(stop.clone(), inner.settings.store_timeout),
+            steps: Steps::new(stop.clone(), engine.settings.store_timeout),
             strikes: Strikes::default(),
         };
-        (inner.background.spawn(leader.run()), FeedHandle { feed, progress })
+        (engine.background.spawn(leader.run()), FeedHandle { feed, progress })
     };
-    shared_feeds(inner.sources.values()).into_iter().map(start).collect()
+    shared_feeds(engine.sources.values()).into_iter().map(start).collect()
 }
 
 /// A feed with all its sources.
@@ -81,23 +81,24 @@ pub(super) fn shared_feeds<'a>(
     feeds
 }
 
-/// Waits until every source behind a feed is vouched for, by whoever leads it.
-pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
-    let inner = &smache.inner;
+/// Waits until every source behind a feed is confirmed, by whoever leads it.
+pub(crate) async fn wait_until_confirmed(smache: &Smache) -> Result<()> {
+    let engine = &smache.engine;
     let behind_feeds: Vec<&SourceId> =
-        inner.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
-    let behind_feeds = inner.routes.vouched(behind_feeds.into_iter().cloned());
+        engine.sources.iter().filter(|(_, s)| s.feed().is_some()).map(|(id, _)| id).collect();
+    let behind_feeds = engine.routes.confirmed(behind_feeds.into_iter().cloned());
     let deadline = tokio::time::Instant::now() + START;
     loop {
         // The first of what the usual time of an answer is known by.
-        let lookup = inner.asked(false, "lookup", inner.store.lookup(&[])).await?;
-        inner.life.remember(&lookup);
-        let vouched = |source: &SourceId| {
-            lookup.vouch.sources.get(source).is_some_and(|vouch| {
-                vouch.armed.as_ref() == Some(&lookup.incarnation) && vouch.lease.is_none_or(|until| until > lookup.now)
+        let lookup = engine.asked(false, "lookup", engine.store.lookup(&[])).await?;
+        engine.generation.remember(&lookup);
+        let confirmed = |source: &SourceId| {
+            lookup.validity.sources.get(source).is_some_and(|validity| {
+                validity.caught_up_on.as_ref() == Some(&lookup.incarnation)
+                    && validity.valid_until.is_none_or(|until| until > lookup.now)
             })
         };
-        let Some(waiting) = behind_feeds.iter().find(|&source| !vouched(source)) else { return Ok(()) };
+        let Some(waiting) = behind_feeds.iter().find(|&source| !confirmed(source)) else { return Ok(()) };
         let failed = smache.tasks().feeds().iter().find_map(|feed| {
             let progress = feed.progress.borrow();
             progress.error.clone().map(|error| error.with_context("feed", feed.feed.id()))
@@ -106,8 +107,8 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
             return Err(error);
         }
         if smache.tasks().feeds().is_empty() || tokio::time::Instant::now() > deadline {
-            // Another process leads, or should: reads are unvouched until it does, which is no reason not to start.
-            tracing::warn!(source = %waiting, "nobody vouches for the source yet: its values are unvouched until a feed runs");
+            // Another process leads, or should: reads are unconfirmed until it does, which is no reason not to start.
+            tracing::warn!(source = %waiting, "nobody confirms the source yet: its values are unconfirmed until a feed runs");
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -115,7 +116,7 @@ pub(crate) async fn wait_until_vouched(smache: &Smache) -> Result<()> {
 }
 
 struct Leader {
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     id: FeedId,
     feed: Arc<dyn ChangeFeed>,
     topics: Vec<Topic>,
@@ -165,7 +166,7 @@ impl Leader {
 
     /// Becomes the leader, or waits a while for the present one to end.
     async fn lead_once(&self) -> Result<()> {
-        match self.step("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await? {
+        match self.step("lead", self.engine.store.lead(&self.id, self.holder, LEADERSHIP)).await? {
             Leadership::Leader { fence } => {
                 self.progress.send_modify(|progress| progress.leading = true);
                 self.feed(fence).await
@@ -183,9 +184,9 @@ impl Leader {
 
     /// Reads the feed from the stored positions until something breaks.
     async fn feed(&self, fence: u64) -> Result<()> {
-        let sources = self.inner.routes.vouched(self.topics.iter().map(|topic| topic.source.clone()));
+        let sources = self.engine.routes.confirmed(self.topics.iter().map(|topic| topic.source.clone()));
         let known = async {
-            let saved = self.step("positions", self.inner.store.positions(&sources)).await?;
+            let saved = self.step("positions", self.engine.store.positions(&sources)).await?;
             Ok((saved, self.look(&sources).await?))
         };
         let (mut saved, (disowned, mut clock)) = self.leading(fence, known).await?;
@@ -201,9 +202,9 @@ impl Leader {
             leadership: LEADERSHIP,
             incarnation: incarnation.clone(),
             positions,
-            lease: None,
+            valid_for: None,
             deadline: None,
-            arm: false,
+            caught_up: false,
         };
         let mut stream = self.resume(&sources, &saved, &step).await?;
         self.progress.send_modify(|progress| progress.error = None);
@@ -227,15 +228,16 @@ impl Leader {
         }
     }
 
-    /// The sources for which nobody needs to vouch any more since another program reports their changes itself: it has them
+    /// The sources for which nobody needs to confirm any more since another program reports their changes itself: it has them
     /// without a feed, or had. A feed that leads them takes them back with a new epoch, or the values that were stored
     /// meanwhile would stay fresh with a feed that is dead.
     ///
     /// The same look tells the store's time.
     async fn look(&self, sources: &[SourceId]) -> Result<(Vec<SourceId>, StoreClock)> {
-        let lookup = self.step("lookup", self.inner.store.lookup(&[])).await?;
-        let is_disowned =
-            |source: &&SourceId| lookup.vouch.sources.get(*source).is_some_and(|vouch| vouch.lease.is_none());
+        let lookup = self.step("lookup", self.engine.store.lookup(&[])).await?;
+        let is_disowned = |source: &&SourceId| {
+            lookup.validity.sources.get(*source).is_some_and(|validity| validity.valid_until.is_none())
+        };
         let disowned: Vec<SourceId> = sources.iter().filter(is_disowned).cloned().collect();
         if !disowned.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?disowned, "another program has these sources without a feed: they start a new epoch");
@@ -314,7 +316,7 @@ impl Leader {
         if !without_history.is_empty() {
             let at = stream.position();
             let positions = without_history.iter().map(|source| (source.clone(), at.clone())).collect();
-            self.step("restart", self.inner.store.restart(step(positions))).await?;
+            self.step("restart", self.engine.store.restart(step(positions))).await?;
         }
         Ok(stream)
     }
@@ -326,7 +328,7 @@ impl Leader {
         })?;
         // What another leader has seen reset, this one may know as it was before.
         let sources: Vec<SourceId> = self.topics.iter().map(|topic| topic.source.clone()).collect();
-        self.inner.ask_comparisons_again(&sources).await;
+        self.engine.ask_comparisons_again(&sources).await;
         Ok(stream)
     }
 
@@ -344,7 +346,7 @@ impl Leader {
         self.strikes.count(&format!("the feed `{}`", self.id), step).await
     }
 
-    /// Hands a batch to the store: first what it hits, with the last step the position and the lease.
+    /// Hands a batch to the store: first what it affects, with the last step the position and the lease.
     async fn hand_over(
         &self,
         batch: Batch,
@@ -361,22 +363,25 @@ impl Leader {
         if !reset.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?reset, "sources were dropped, renamed or truncated: they start a new epoch");
             // The types of its fields may be others by now.
-            self.inner.ask_comparisons_again(&reset).await;
-            let positions = self.inner.routes.vouched(reset).into_iter();
+            self.engine.ask_comparisons_again(&reset).await;
+            let positions = self.engine.routes.confirmed(reset).into_iter();
             let positions = positions.map(|source| (source, batch.position.clone())).collect();
-            self.step("restart", self.inner.store.restart(step(positions))).await?;
+            self.step("restart", self.engine.store.restart(step(positions))).await?;
         }
         let mut changes = batch.changes;
         changes.retain(|change| change.kind != ChangeKind::Reset);
         let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
-        let hits = self.inner.hits_of(&changes, Moment::Committed).await?;
-        // Only now, since finding out what is hit may take long: Δ counts from when the batch was read.
-        let vouches = self.inner.settings.feed_lease;
-        let lease = batch.as_of.map(|as_of| vouches.saturating_sub(as_of.elapsed())).filter(|lease| !lease.is_zero());
+        let changed = self.engine.affected(&changes, Moment::Committed).await?;
+        // Only now, since finding out what is affected may take long: Δ counts from when the batch was read.
+        let validity = self.engine.settings.feed_validity;
+        let valid_for =
+            batch.as_of.map(|as_of| validity.saturating_sub(as_of.elapsed())).filter(|valid_for| !valid_for.is_zero());
         // The step may be on its way for long, and the store would count from its arrival.
-        let deadline = batch.as_of.map(|as_of| clock.at(as_of).after(vouches));
-        let step = FeedStep { lease, deadline, arm: batch.as_of.is_some(), ..step(positions) };
-        self.steps.whole(self.inner.invalidate(Invalidation { hits, entries: Vec::new(), step: Some(step) })).await?;
+        let deadline = batch.as_of.map(|as_of| clock.at(as_of).after(validity));
+        let step = FeedStep { valid_for, deadline, caught_up: batch.as_of.is_some(), ..step(positions) };
+        self.steps
+            .whole(self.engine.invalidate(Invalidation { changed, entries: Vec::new(), step: Some(step) }))
+            .await?;
         self.progress.send_modify(|progress| {
             progress.as_of = batch.as_of.or(progress.as_of);
             progress.position = Some(batch.position);
@@ -403,14 +408,14 @@ impl Leader {
 
     /// A step of the store, which is not dropped half-way at a shutdown.
     async fn step<T>(&self, name: &'static str, step: impl Future<Output = Result<T>>) -> Result<T> {
-        self.steps.whole(self.inner.timed(name, step)).await
+        self.steps.whole(self.engine.timed(name, step)).await
     }
 
     /// Renews the leadership. Ends when another process has taken over.
     async fn stay_leader(&self, fence: u64) -> Error {
         loop {
             tokio::time::sleep(LEADERSHIP / 3).await;
-            match self.step("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await {
+            match self.step("lead", self.engine.store.lead(&self.id, self.holder, LEADERSHIP)).await {
                 Ok(Leadership::Leader { fence: own }) if own == fence => {}
                 Ok(_) => {
                     return Error::new(ErrorKind::Fenced, "another leader of the feed took over during a long step");
@@ -429,9 +434,9 @@ impl Leader {
         if !leading {
             return;
         }
-        let lead = self.inner.timed("lead", self.inner.store.lead(&self.id, self.holder, LEADERSHIP)).await;
+        let lead = self.engine.timed("lead", self.engine.store.lead(&self.id, self.holder, LEADERSHIP)).await;
         if let Ok(Leadership::Leader { fence }) = lead
-            && let Err(error) = self.inner.timed("resign", self.inner.store.resign(&self.id, fence)).await
+            && let Err(error) = self.engine.timed("resign", self.engine.store.resign(&self.id, fence)).await
         {
             tracing::debug!(feed = %self.id, error = %error.report(), "the feed passes on with its lease");
         }

@@ -26,7 +26,7 @@ pub struct Impact {
     /// How many of them must run again; the others only if the nested calls that they are made of come out otherwise.
     pub direct: usize,
     /// The same by function.
-    pub functions: Vec<ImpactOn>,
+    pub functions: Vec<ImpactedFunction>,
     /// Some of the calls, at most 20.
     pub calls: Vec<String>,
     /// Whether everything was counted: false above a million entries.
@@ -36,12 +36,12 @@ pub struct Impact {
 /// The entries of one function among those that a change would make stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ImpactOn {
+pub struct ImpactedFunction {
     /// The function's id; its key where this program does not know it.
     pub function: String,
     /// Entries that must run again.
     pub direct: usize,
-    /// Entries that are hit only through nested calls.
+    /// Entries that are affected only through nested calls.
     pub through_calls: usize,
 }
 
@@ -49,13 +49,13 @@ impl Smache {
     /// What would go stale if all fields of an entity were updated, with everything that is made of it, without doing it.
     ///
     /// Relations and predicates are evaluated on the entity as it is. Where the source does not tell what entities were
-    /// before, everything that such a change hits is counted.
+    /// before, everything that such a change affects is counted.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered) for an unknown source; its errors and the store's.
     pub async fn impact<T: EntityType>(&self, id: &T::Id) -> Result<Impact> {
-        let inner = &self.inner;
-        let source = inner.source_of::<T>()?;
+        let engine = &self.engine;
+        let source = engine.source_of::<T>()?;
         let key = EntityKey::encode(id)?;
         let image = source.load(std::slice::from_ref(&key)).await?.pop().flatten();
         let mut change = Change::new(source.id().clone(), key, ChangeKind::Update);
@@ -63,49 +63,53 @@ impl Smache {
         if can(&**source, Capability::BeforeImages) {
             change.before = change.after.clone();
         }
-        let mut hit: HashMap<EntryId, Via> = HashMap::new();
+        let mut affected: HashMap<EntryId, Via> = HashMap::new();
         let mut complete = true;
         for dependency in
-            inner.hits(std::slice::from_ref(&change), Moment::Committed).await?.iter().map(|hit| hit.dependency)
+            engine.route(std::slice::from_ref(&change), Moment::Committed).await?.iter().map(|hit| hit.dependency)
         {
             let mut page = Page::first(PAGE);
             loop {
-                let found = inner.timed("dependants", inner.store.dependants(&dependency, page)).await?;
+                let found = engine.timed("dependants", engine.store.dependants(&dependency, page)).await?;
                 for (id, via) in found.entries {
-                    match hit.entry(id) {
+                    match affected.entry(id) {
                         hash_map::Entry::Occupied(mut known) if via == Via::Direct => drop(known.insert(via)),
                         hash_map::Entry::Occupied(_) => {}
                         hash_map::Entry::Vacant(new) => drop(new.insert(via)),
                     }
                 }
-                complete &= hit.len() <= COUNTED;
+                complete &= affected.len() <= COUNTED;
                 match found.next.filter(|_| complete) {
                     Some(next) => page = Page { cursor: Some(next), limit: PAGE },
                     None => break,
                 }
             }
         }
-        let mut functions: BTreeMap<String, ImpactOn> = BTreeMap::new();
-        for (id, via) in &hit {
-            let known = inner.registry.by_key(id.function());
+        let mut functions: BTreeMap<String, ImpactedFunction> = BTreeMap::new();
+        for (id, via) in &affected {
+            let known = engine.registry.by_key(id.function());
             let name = known.map_or_else(|| id.function().to_string(), |function| function.name.to_owned());
-            let on = functions.entry(name.clone()).or_insert(ImpactOn { function: name, direct: 0, through_calls: 0 });
+            let on = functions.entry(name.clone()).or_insert(ImpactedFunction {
+                function: name,
+                direct: 0,
+                through_calls: 0,
+            });
             match via {
                 Via::Direct => on.direct += 1,
                 Via::Child | Via::Guard => on.through_calls += 1,
             }
         }
-        let mut listed: Vec<&EntryId> = hit.keys().collect();
+        let mut listed: Vec<&EntryId> = affected.keys().collect();
         listed.sort();
         let mut calls = Vec::new();
         for id in listed.into_iter().take(LISTED) {
-            calls.push(inner.call_of(id).await?);
+            calls.push(engine.call_of(id).await?);
         }
         calls.sort();
         Ok(Impact {
             change: format!("{} {} {}", change.source, change.key, change.kind.verb()),
-            entries: hit.len(),
-            direct: hit.values().filter(|via| **via == Via::Direct).count(),
+            entries: affected.len(),
+            direct: affected.values().filter(|via| **via == Via::Direct).count(),
             functions: functions.into_values().collect(),
             calls,
             complete,

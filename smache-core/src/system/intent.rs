@@ -5,15 +5,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, Moment, Smache, change::of_tag, read::jittered};
+use super::{Engine, Moment, Smache, change::of_tag, read::jittered};
 use crate::ids::ANNOUNCEMENTS;
 use crate::{
     Begin, BeginOutcome, Change, ChangeKind, ChangeToken, Commit, CommitOutcome, EntityKey, EntityType, EntryId, Error,
-    ErrorKind, Invalidation, Job, JobEnd, JobWrites, Overtaken, Result, SourceId, Timestamp, Token,
+    ErrorKind, Invalidation, Job, JobEnd, JobWrites, OnConflict, Result, SourceId, Timestamp, Token,
 };
 
 /// How long an announcement waits for its end unless it is told otherwise.
-const WITHIN: Duration = Duration::from_secs(60);
+const REPORT_AFTER: Duration = Duration::from_secs(60);
 /// How long the store takes the making of an announcement to be under way.
 const LEASE: Duration = Duration::from_secs(10);
 /// How long an announcement that cannot be reported now is left alone.
@@ -37,9 +37,9 @@ impl Smache {
     /// ```
     pub fn intend(&self) -> IntentBuilder {
         IntentBuilder {
-            inner: Arc::clone(&self.inner),
+            engine: Arc::clone(&self.engine),
             announced: Announcement { until: 0, changes: Vec::new(), tags: Vec::new() },
-            within: WITHIN,
+            report_after: REPORT_AFTER,
         }
     }
 }
@@ -48,9 +48,9 @@ impl Smache {
 #[derive(Debug)]
 #[must_use = "nothing is announced until `announce`"]
 pub struct IntentBuilder {
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     announced: Announcement,
-    within: Duration,
+    report_after: Duration,
 }
 
 impl IntentBuilder {
@@ -59,7 +59,7 @@ impl IntentBuilder {
     /// # Errors
     /// [`ErrorKind::Unregistered`] for an unknown source, [`ErrorKind::Argument`] for an id that is no key.
     pub fn changes<T: EntityType>(mut self, id: &T::Id) -> Result<Self> {
-        let source = self.inner.source_of::<T>()?.id().as_str().to_owned();
+        let source = self.engine.source_of::<T>()?.id().as_str().to_owned();
         self.announced.changes.push((source, EntityKey::encode(id)?.as_bytes().to_vec()));
         Ok(self)
     }
@@ -72,8 +72,8 @@ impl IntentBuilder {
 
     /// How long the commit may take from now, its timeouts included: after it the changes are reported as if they had
     /// happened. 60 seconds unless it is set. A transaction that commits later and whose program then ends is not noticed.
-    pub fn within(mut self, time: Duration) -> Self {
-        self.within = time;
+    pub fn report_after(mut self, time: Duration) -> Self {
+        self.report_after = time;
         self
     }
 
@@ -91,23 +91,23 @@ impl IntentBuilder {
             return Err(Error::new(ErrorKind::Argument, format!("an announcement of nothing: {fix}")));
         }
         let id = EntryId::new(ANNOUNCEMENTS, *Token::random().as_bytes());
-        let inner = &self.inner;
+        let engine = &self.engine;
         let begin = Begin { id, token: Token::random(), lease: LEASE };
         let token = begin.token;
-        let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
+        let begun = match engine.timed("begin", engine.store.begin(begin)).await? {
             BeginOutcome::Begun(begun) => begun,
             BeginOutcome::Busy { .. } => return Err(replaced()),
         };
-        self.announced.until = begun.now.after(self.within).as_millis();
+        self.announced.until = begun.now.after(self.report_after).as_millis();
         // Stored as stale, so that a store that writes jobs itself does so in this step; the job waits for the deadline.
         let commit = Commit {
             id,
             token,
-            started: begun.started,
-            version: begun.started,
-            overtaken: Overtaken::Store,
+            start_revision: begun.start_revision,
+            version: begun.start_revision,
+            on_conflict: OnConflict::StoreStale,
             incarnation: begun.incarnation.clone(),
-            epochs: begun.vouch.epochs([]),
+            epochs: begun.validity.epochs([]),
             call: self.announced.write(),
             value: Bytes::new(),
             meta: Bytes::new(),
@@ -116,18 +116,18 @@ impl IntentBuilder {
             not_after: None,
             tainted: true,
             lazy: false,
-            conflict_delay: self.within,
+            conflict_delay: self.report_after,
         };
-        match inner.timed("commit", inner.store.commit(commit)).await? {
-            CommitOutcome::Conflicted { .. } => inner.enqueue_announced(id, self.within).await,
+        match engine.timed("commit", engine.store.commit(commit)).await? {
+            CommitOutcome::Conflicted { .. } => engine.enqueue_announced(id, self.report_after).await,
             CommitOutcome::Fresh { .. }
-            | CommitOutcome::Overtaken { .. }
+            | CommitOutcome::ConflictReported { .. }
             | CommitOutcome::Lost
             | CommitOutcome::OtherIncarnation => {
                 return Err(replaced());
             }
         }
-        Ok(Intent { inner: self.inner, id, announced: self.announced })
+        Ok(Intent { engine: self.engine, id, announced: self.announced })
     }
 }
 
@@ -139,7 +139,7 @@ fn replaced() -> Error {
 /// An announcement that is stored. Dropped without an end, it is reported when its time is over, by any worker.
 #[must_use = "say how the transaction ended: `committed` or `withdrawn`"]
 pub struct Intent {
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     id: EntryId,
     announced: Announcement,
 }
@@ -153,8 +153,8 @@ impl Intent {
     /// # Cancel safety
     /// Dropped, it may have been reported; if not, it is when its time is over.
     pub async fn committed(self) -> Result<ChangeToken> {
-        let invalidation = self.announced.invalidation(&self.inner).await?;
-        let token = self.inner.acknowledge(invalidation).await?;
+        let invalidation = self.announced.invalidation(&self.engine).await?;
+        let token = self.engine.acknowledge(invalidation).await?;
         self.forget().await;
         Ok(token)
     }
@@ -169,10 +169,10 @@ impl Intent {
     }
 
     async fn forget(&self) {
-        let inner = &self.inner;
-        let mut forgotten = inner.timed("remove", inner.store.remove(&self.id, None)).await.map(drop);
-        if forgotten.is_ok() && inner.store.job_writes() == JobWrites::Reported {
-            forgotten = inner.timed("discard", inner.queue.discard(&[self.id])).await.map(drop);
+        let engine = &self.engine;
+        let mut forgotten = engine.timed("remove", engine.store.remove(&self.id, None)).await.map(drop);
+        if forgotten.is_ok() && engine.store.job_writes() == JobWrites::Reported {
+            forgotten = engine.timed("discard", engine.queue.discard(&[self.id])).await.map(drop);
         }
         if let Err(error) = forgotten {
             tracing::warn!(error = %error.report(), "an announcement stays and is reported when its time is over");
@@ -201,26 +201,26 @@ impl Announcement {
         serde_json::to_vec(self).expect("numbers, texts and bytes are JSON").into()
     }
 
-    /// What the changes hit, in this program. Relations and predicates are evaluated on the entities as they are now.
-    async fn invalidation(&self, inner: &Arc<Inner>) -> Result<Invalidation> {
+    /// What the changes affect, in this program. Relations and predicates are evaluated on the entities as they are now.
+    async fn invalidation(&self, engine: &Arc<Engine>) -> Result<Invalidation> {
         let mut changes = Vec::with_capacity(self.changes.len());
         for (name, key) in &self.changes {
             let source = SourceId::new(name)?;
-            if !inner.sources.contains_key(&source) {
+            if !engine.sources.contains_key(&source) {
                 let message = format!("the source `{source}` of an announced change is not registered here");
                 return Err(Error::new(ErrorKind::Unregistered, message));
             }
             changes.push(Change::new(source, EntityKey::from_canonical(key), ChangeKind::Update));
         }
-        let mut hits = inner.hits_of(&changes, Moment::Committed).await?;
-        hits.extend(self.tags.iter().flat_map(|tag| of_tag(tag).hits));
-        Ok(Invalidation { hits, ..Invalidation::default() })
+        let mut changed = engine.affected(&changes, Moment::Committed).await?;
+        changed.extend(self.tags.iter().flat_map(|tag| of_tag(tag).changed));
+        Ok(Invalidation { changed, ..Invalidation::default() })
     }
 }
 
 /// Reports an announcement that nobody ended in time, and says how its job ends.
-pub(crate) async fn overdue(inner: &Arc<Inner>, job: &Job) -> JobEnd {
-    match report(inner, &job.id).await {
+pub(crate) async fn overdue(engine: &Arc<Engine>, job: &Job) -> JobEnd {
+    match report(engine, &job.id).await {
         Ok(None) => JobEnd::Done,
         Ok(Some(remaining)) => JobEnd::Release { delay: remaining },
         Err(error) => {
@@ -231,20 +231,20 @@ pub(crate) async fn overdue(inner: &Arc<Inner>, job: &Job) -> JobEnd {
 }
 
 /// Answers how long there is still time, or nothing when the announcement is over.
-async fn report(inner: &Arc<Inner>, id: &EntryId) -> Result<Option<Duration>> {
-    let traced = inner.timed("trace", inner.store.trace(id)).await?;
-    let Some(record) = traced.record else { return Ok(None) };
+async fn report(engine: &Arc<Engine>, id: &EntryId) -> Result<Option<Duration>> {
+    let full = engine.timed("read_record", engine.store.read_record(id)).await?;
+    let Some(record) = full.record else { return Ok(None) };
     let announced: Announcement = serde_json::from_slice(&record.call).map_err(|error| {
         let message = "an announcement cannot be read: it is left to programs of the version that wrote it";
         Error::new(ErrorKind::Corrupt, message).with_source(error)
     })?;
     let until = Timestamp::from_millis(announced.until);
-    if until > traced.now {
-        return Ok(Some(until.since(traced.now)));
+    if until > full.now {
+        return Ok(Some(until.since(full.now)));
     }
     let changes = announced.changes.len() + announced.tags.len();
     tracing::warn!(changes, "changes were announced and never ended: they are reported as if they had happened");
-    inner.acknowledge(announced.invalidation(inner).await?).await?;
-    inner.timed("remove", inner.store.remove(id, None)).await?;
+    engine.acknowledge(announced.invalidation(engine).await?).await?;
+    engine.timed("remove", engine.store.remove(id, None)).await?;
     Ok(None)
 }

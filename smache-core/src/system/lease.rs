@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 
-use super::Inner;
+use super::Engine;
 use crate::{Abort, EntryId, Token};
 
 /// The runs of this process. Those of a runtime end with it, and so does what extends them.
@@ -22,7 +22,7 @@ struct Running {
 
 /// Holds the lease of a run until it is given back; a dropped one gives it back in the background.
 pub(crate) struct Lease {
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     id: EntryId,
     token: Token,
     /// Where it is kept alive.
@@ -32,8 +32,8 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Of a run that is about to begin: if the answer of the store gets lost, the drop gives the lease back all the same.
-    pub(crate) fn hold(inner: &Arc<Inner>, id: EntryId, token: Token) -> Self {
-        Self { inner: Arc::clone(inner), id, token, runtime: None, settled: false }
+    pub(crate) fn hold(engine: &Arc<Engine>, id: EntryId, token: Token) -> Self {
+        Self { engine: Arc::clone(engine), id, token, runtime: None, settled: false }
     }
 
     /// Keeps the lease alive from now on. The receiver fires when it is lost. Only for a run that has begun: of another
@@ -41,12 +41,12 @@ impl Lease {
     pub(crate) fn keep(&mut self) -> oneshot::Receiver<()> {
         let (lost, receiver) = oneshot::channel();
         let here = runtime::Handle::current().id();
-        let mut leases = self.inner.leases.lock();
+        let mut leases = self.engine.leases.lock();
         let running = leases.entry(here).or_default();
         running.runs.insert(self.token, (self.id, lost));
         // A finished one is of an earlier runtime with the same id.
         if running.beat.as_ref().is_none_or(JoinHandle::is_finished) {
-            running.beat = Some(tokio::spawn(beat(Arc::downgrade(&self.inner), here)));
+            running.beat = Some(tokio::spawn(beat(Arc::downgrade(&self.engine), here)));
         }
         drop(leases);
         self.runtime = Some(here);
@@ -62,17 +62,17 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime {
-            self.inner.leases.remove(runtime, &self.token);
+            self.engine.leases.remove(runtime, &self.token);
         }
         if self.settled {
             return;
         }
-        let (inner, id, token) = (Arc::clone(&self.inner), self.id, self.token);
+        let (engine, id, token) = (Arc::clone(&self.engine), self.id, self.token);
         // Without a runtime nobody can tell the store: the lease lapses by itself.
-        self.inner.background.spawn_if_possible(async move {
+        self.engine.background.spawn_if_possible(async move {
             let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
-            if let Err(error) = inner.timed("abort", inner.store.abort(abort)).await
-                && let Some(left_out) = inner.swarms.not_given_back.warns()
+            if let Err(error) = engine.timed("abort", engine.store.abort(abort)).await
+                && let Some(left_out) = engine.swarms.not_given_back.warns()
             {
                 tracing::warn!(error = %error.report(), left_out, "a dropped run ends with its lease: it could not be given back");
             }
@@ -109,14 +109,14 @@ impl Leases {
 }
 
 /// Extends the leases of a runtime three times in their length. Ends when there are none, or with the system.
-async fn beat(inner: Weak<Inner>, here: runtime::Id) {
+async fn beat(engine: Weak<Engine>, here: runtime::Id) {
     loop {
-        let Some(period) = inner.upgrade().map(|inner| inner.settings.run_lease / 3) else { return };
+        let Some(period) = engine.upgrade().map(|engine| engine.settings.run_lease / 3) else { return };
         tokio::time::sleep(period).await;
-        let Some(inner) = inner.upgrade() else { return };
-        let _held = inner.background.hold();
+        let Some(engine) = engine.upgrade() else { return };
+        let _held = engine.background.hold();
         let runs: Vec<(EntryId, Token)> = {
-            let mut leases = inner.leases.lock();
+            let mut leases = engine.leases.lock();
             let runs = leases.get(&here).map(|running| &running.runs).filter(|runs| !runs.is_empty());
             let Some(runs) = runs else {
                 leases.remove(&here);
@@ -124,10 +124,10 @@ async fn beat(inner: Weak<Inner>, here: runtime::Id) {
             };
             runs.iter().map(|(token, (id, _))| (*id, *token)).collect()
         };
-        match inner.timed("extend", inner.store.extend(&runs, inner.settings.run_lease)).await {
+        match engine.timed("extend", engine.store.extend(&runs, engine.settings.run_lease)).await {
             Ok(held) => {
                 for ((_, token), _) in runs.iter().zip(held).filter(|(_, held)| !held) {
-                    if let Some(lost) = inner.leases.remove(here, token) {
+                    if let Some(lost) = engine.leases.remove(here, token) {
                         // A run that ended meanwhile does not listen any more.
                         let _ = lost.send(());
                     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Kid, registry::NameHash};
+use super::{ChildCall, registry::NameHash};
 use crate::{EntryId, Freshness, FunctionKey, StoredEntry, Timestamp};
 
 /// The bytes of a nested call in the notes.
-const KID: usize = EntryId::LEN + 16;
+const CHILD_CALL: usize = EntryId::LEN + 16;
 /// The bytes of a called function in the notes.
 const CALLED: usize = FunctionKey::LEN + size_of::<NameHash>();
 /// How many called functions are noted; more of them are no real program.
@@ -27,7 +27,7 @@ pub(crate) struct Meta {
     /// Every function that the value is made of, directly or through others.
     pub(crate) called: Vec<(FunctionKey, NameHash)>,
     /// The nested calls in the order of use.
-    pub(crate) kids: Vec<Kid>,
+    pub(crate) child_calls: Vec<ChildCall>,
 }
 
 impl Meta {
@@ -35,7 +35,7 @@ impl Meta {
     const VERSION: u8 = 2;
 
     pub(crate) fn write(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(59 + CALLED * self.called.len() + KID * self.kids.len());
+        let mut bytes = BytesMut::with_capacity(59 + CALLED * self.called.len() + CHILD_CALL * self.child_calls.len());
         bytes.put_u8(Self::VERSION);
         bytes.put_slice(&self.check);
         bytes.put_slice(&self.hash);
@@ -48,9 +48,9 @@ impl Meta {
             bytes.put_slice(key.as_bytes());
             bytes.put_slice(name);
         }
-        for kid in &self.kids {
-            bytes.put_slice(kid.id.as_bytes());
-            bytes.put_slice(&kid.hash);
+        for child in &self.child_calls {
+            bytes.put_slice(child.id.as_bytes());
+            bytes.put_slice(&child.hash);
         }
         bytes.freeze()
     }
@@ -64,20 +64,20 @@ impl Meta {
         let (&begun, rest) = rest.split_first_chunk()?;
         let (&form, rest) = rest.split_first_chunk()?;
         let (&many, rest) = rest.split_first_chunk()?;
-        let (called, kids) = rest.split_at_checked(CALLED * usize::from(u16::from_le_bytes(many)))?;
+        let (called, child_calls) = rest.split_at_checked(CALLED * usize::from(u16::from_le_bytes(many)))?;
         let function = |bytes: &[u8]| {
             let (&key, name) = bytes.split_first_chunk()?;
             Some((FunctionKey::from_bytes(key), name.try_into().ok()?))
         };
         let called = called.chunks(CALLED).map(function).collect::<Option<_>>()?;
-        let kid = |bytes: &[u8]| {
+        let child = |bytes: &[u8]| {
             let (&id, hash) = bytes.split_first_chunk()?;
-            Some(Kid { id: EntryId::from_bytes(id), hash: hash.try_into().ok()? })
+            Some(ChildCall { id: EntryId::from_bytes(id), hash: hash.try_into().ok()? })
         };
-        let kids = kids.chunks(KID).map(kid).collect::<Option<_>>()?;
+        let child_calls = child_calls.chunks(CHILD_CALL).map(child).collect::<Option<_>>()?;
         let cost = Duration::from_micros(u64::from_le_bytes(cost));
         let begun = Timestamp::from_millis(u64::from_le_bytes(begun));
-        (version == Self::VERSION).then_some(Self { check, hash, cost, begun, form, called, kids })
+        (version == Self::VERSION).then_some(Self { check, hash, cost, begun, form, called, child_calls })
     }
 
     /// How fresh the value of these notes is, by what a store says of its entry. A store knows when a value was stored; what
@@ -86,7 +86,9 @@ impl Meta {
         match freshness {
             // Not hit after it was stored, so it was stored as stale.
             Freshness::Stale { since } if since <= entry.stored_at => Freshness::Stale { since: self.begun },
-            Freshness::Unvouched { since: Some(since) } => Freshness::Unvouched { since: Some(since.max(self.begun)) },
+            Freshness::Unconfirmed { since: Some(since) } => {
+                Freshness::Unconfirmed { since: Some(since.max(self.begun)) }
+            }
             known => known,
         }
     }
@@ -98,16 +100,16 @@ mod tests {
 
     #[test]
     fn notes_come_back_as_they_were_and_foreign_ones_do_not() {
-        let kid = |byte| Kid { id: EntryId::from_bytes([byte; 24]), hash: [byte; 16] };
+        let child = |byte| ChildCall { id: EntryId::from_bytes([byte; 24]), hash: [byte; 16] };
         let function = |byte| (FunctionKey::from_bytes([byte; 8]), [byte; 8]);
-        for (kids, called) in [
+        for (child_calls, called) in [
             (vec![], vec![]),
-            (vec![kid(1)], vec![function(1)]),
-            (vec![kid(1), kid(2)], vec![function(7), function(8), function(9)]),
+            (vec![child(1)], vec![function(1)]),
+            (vec![child(1), child(2)], vec![function(7), function(8), function(9)]),
             (vec![], vec![function(1)]),
         ] {
             let (cost, begun) = (Duration::from_micros(5), Timestamp::from_millis(6));
-            let meta = Meta { check: [3; 16], hash: [4; 16], cost, begun, form: [6; 8], called, kids };
+            let meta = Meta { check: [3; 16], hash: [4; 16], cost, begun, form: [6; 8], called, child_calls };
             let bytes = meta.write();
             assert_eq!(Meta::read(&bytes), Some(meta));
             assert_eq!(Meta::read(&bytes[..bytes.len() - 1]), None, "cut off");

@@ -13,15 +13,14 @@ mod change;
 mod counters;
 mod doctor;
 mod drawing;
-mod elsewhere;
 mod feed;
-mod flight;
-mod idle;
 mod impact;
+mod in_transaction;
 mod intent;
 mod lease;
+mod maintenance;
 mod meta;
-mod nest;
+mod nested;
 mod programs;
 mod read;
 mod reconcile;
@@ -31,12 +30,13 @@ mod replaced;
 mod revival;
 mod routes;
 mod run;
+mod run_until_idle;
+mod single_flight;
 mod store_clock;
 mod task;
-mod upkeep;
 mod verify;
+mod wait_graph;
 mod why;
-mod within;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,17 +47,17 @@ use std::{
 };
 
 pub use self::{
-    admin::{DeadJob, Stats},
+    admin::{DeadLetter, Stats},
     audit::{Audit, FunctionAudit, Strictness, note_read},
     builder::{Builder, StoreFailure},
     counters::Counters,
     doctor::{Diagnosis, DiagnosisPart},
-    impact::{Impact, ImpactOn},
+    impact::{Impact, ImpactedFunction},
+    in_transaction::{InTransaction, Uncommitted},
     intent::{Intent, IntentBuilder},
     programs::Program,
     verify::Verified,
     why::{Cause, Why, WhyDependsOn, WhyState, WhyStored},
-    within::{Uncommitted, Within},
 };
 pub(crate) use self::{
     background::Handled,
@@ -65,7 +65,7 @@ pub(crate) use self::{
     counters::{Tally, count},
     intent::overdue,
     meta::Meta,
-    nest::{Kid, Nest},
+    nested::{CallFrame, ChildCall},
     programs::{Owner, Unknown},
     read::jittered,
     registry::{Function, NameHash, Registry},
@@ -81,15 +81,15 @@ use crate::{
 
 /// The handle of an application: reads results, reports changes, starts workers. Cheap to clone.
 ///
-/// The background tasks (feeds and upkeep) end when the last clone is dropped, or at [`shutdown`](Self::shutdown).
+/// The background tasks (feeds and maintenance) end when the last clone is dropped, or at [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct Smache {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) engine: Arc<Engine>,
     tasks: Arc<Tasks>,
 }
 
 /// What all parts of a system share.
-pub(crate) struct Inner {
+pub(crate) struct Engine {
     pub(crate) namespace: Namespace,
     pub(crate) store: Arc<dyn CacheStore>,
     pub(crate) queue: Arc<dyn JobQueue>,
@@ -98,14 +98,14 @@ pub(crate) struct Inner {
     pub(crate) routes: Routes,
     pub(crate) states: States,
     pub(crate) settings: Settings,
-    pub(crate) flights: flight::Flights,
+    pub(crate) single_flight: single_flight::SingleFlight,
     pub(crate) leases: lease::Leases,
     pub(crate) background: background::Background,
     pub(crate) tally: Tally,
     pub(crate) breaker: breaker::Breaker,
     pub(crate) swarms: breaker::Swarms,
     pub(crate) sampler: audit::Sampler,
-    pub(crate) life: within::Life,
+    pub(crate) generation: in_transaction::Generation,
     pub(crate) outages: revival::Outages,
     pub(crate) revivals: revival::Revivals,
     pub(crate) programs: programs::Register,
@@ -128,7 +128,7 @@ pub(crate) struct Settings {
     pub(crate) breaker_failures: u32,
     pub(crate) between_probes: Duration,
     pub(crate) run_lease: Duration,
-    pub(crate) feed_lease: Duration,
+    pub(crate) feed_validity: Duration,
     pub(crate) max_argument_bytes: usize,
     pub(crate) max_value_bytes: usize,
     pub(crate) max_dependencies: usize,
@@ -148,10 +148,10 @@ impl Smache {
 
     /// A worker of this program: it recomputes what goes stale, here or in another process than the readers.
     pub fn worker(&self) -> WorkerBuilder {
-        WorkerBuilder::new(Arc::clone(&self.inner))
+        WorkerBuilder::new(Arc::clone(&self.engine))
     }
 
-    /// Ends the feeds and the upkeep of this handle and of all its clones, and hands their leadership to other
+    /// Ends the feeds and the maintenance of this handle and of all its clones, and hands their leadership to other
     /// processes at once instead of after its lease.
     ///
     /// Computations whose readers have gone may finish and be stored, for 5 seconds; then they give their leases back.
@@ -162,7 +162,7 @@ impl Smache {
     /// # Cancel safety
     /// Dropped, everything ends all the same; call it again to wait for it.
     pub async fn shutdown(&self) {
-        self.tasks.shutdown(&self.inner).await;
+        self.tasks.shutdown(&self.engine).await;
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -170,15 +170,15 @@ impl Smache {
     }
 }
 
-impl Inner {
+impl Engine {
     /// Bounds a step of the store or the queue, so that nothing ever hangs.
     pub(crate) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        within(self.settings.store_timeout, step, work).await
+        with_timeout(self.settings.store_timeout, step, work).await
     }
 
     /// The same for a step whose work grows with what depends on a change: it is given so many times more.
     async fn timed_for<T>(&self, times: u32, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        within(self.settings.store_timeout.saturating_mul(times), step, work).await
+        with_timeout(self.settings.store_timeout.saturating_mul(times), step, work).await
     }
 
     pub(crate) fn source_of<T: EntityType>(&self) -> Result<&Arc<dyn DataSource>> {
@@ -206,8 +206,8 @@ impl Inner {
 
     /// Enqueues what a store reported instead of writing the jobs itself.
     ///
-    /// After a failure they are enqueued with the next round of upkeep. What a crash loses before it, the reconciler finds:
-    /// every stale entry without a job. Only a job that was buried stays so, as it cannot know that the change is new.
+    /// After a failure they are enqueued with the next round of maintenance. What a crash loses before it, the reconciler finds:
+    /// every stale entry without a job. Only a job that became a dead letter stays so, as it cannot know that the change is new.
     pub(crate) async fn enqueue_reported(&self, ids: &[crate::EntryId], delay: Duration) {
         if ids.is_empty() || self.store.job_writes() == JobWrites::SameStep {
             return;
@@ -218,7 +218,7 @@ impl Inner {
             let (chunk, rest) = left.split_at(left.len().min(500));
             let jobs: Vec<NewJob> = chunk.iter().map(job).collect();
             if let Err(error) = self.timed("enqueue", self.queue.enqueue(&jobs)).await {
-                tracing::warn!(error = %error.report(), "stale entries wait for upkeep: they could not be enqueued");
+                tracing::warn!(error = %error.report(), "stale entries wait for maintenance: they could not be enqueued");
                 let mut owed = self.owed();
                 let room = MOST_OWED.saturating_sub(owed.len());
                 owed.extend(left.iter().take(room));
@@ -240,7 +240,7 @@ impl Inner {
     }
 }
 
-async fn within<T>(bound: Duration, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn with_timeout<T>(bound: Duration, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
     match tokio::time::timeout(bound, work).await {
         Ok(result) => result.map_err(|error| error.of_backend(step)),
         Err(_) => {
@@ -251,11 +251,11 @@ async fn within<T>(bound: Duration, step: &'static str, work: impl Future<Output
 
 impl fmt::Debug for Smache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        self.engine.fmt(f)
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Smache")
             .field("namespace", &self.namespace)

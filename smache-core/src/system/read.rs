@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    Attempt, CallKey, Function, Inner, Mode, Seen, Smache, StoreFailure, accept::suffices, counters::count,
-    elsewhere::WaitElsewhere, flight::Flight, meta::Meta, nest::Nest, run,
+    Attempt, CallKey, Engine, Function, Mode, Seen, Smache, StoreFailure, accept::suffices, counters::count,
+    meta::Meta, nested::CallFrame, run, single_flight::JoinedRun, wait_graph::RemoteWait,
 };
 use crate::{
     Cached, Call, Computed, Error, ErrorKind, Freshness, Lookup, Result, StoredEntry, Timestamp, codec, computed::Want,
@@ -57,8 +57,8 @@ impl Smache {
     /// # Cancel safety
     /// A dropped `get` leaves the computation running for the others, and its result is stored.
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
-        let (function, key) = self.inner.key(&call)?;
-        self.inner.read::<F>(function, key, call.want, None).await
+        let (function, key) = self.engine.key(&call)?;
+        self.engine.read::<F>(function, key, call.want, None).await
     }
 
     /// The results of many calls of a function, in order: one look-up for all, then the missing ones at the same time.
@@ -70,11 +70,11 @@ impl Smache {
         calls: impl IntoIterator<Item = Call<F>>,
     ) -> Vec<Result<Cached<F::Output>>> {
         let keyed =
-            calls.into_iter().map(|call| self.inner.key(&call).map(|(function, key)| (function, key, call.want)));
+            calls.into_iter().map(|call| self.engine.key(&call).map(|(function, key)| (function, key, call.want)));
         let keyed: Vec<_> = keyed.collect();
         let ids: Vec<_> = keyed.iter().filter_map(|call| call.as_ref().ok()).map(|(_, key, _)| key.id).collect();
-        let all_may = self.inner.may_compute() && keyed.iter().flatten().all(|(.., want)| *want == Want::default());
-        let lookup = self.inner.asked(all_may, "lookup", self.inner.store.lookup(&ids)).await;
+        let all_may = self.engine.may_compute() && keyed.iter().flatten().all(|(.., want)| *want == Want::default());
+        let lookup = self.engine.asked(all_may, "lookup", self.engine.store.lookup(&ids)).await;
         let mut entries = lookup.as_ref().map(|lookup| lookup.entries.iter()).ok();
         let each = keyed.into_iter().map(|call| {
             let entry = call.is_ok().then(|| entries.as_mut().and_then(Iterator::next).cloned().flatten()).flatten();
@@ -82,14 +82,14 @@ impl Smache {
             async move {
                 let (function, key, want) = call?;
                 if let (Ok(lookup), Some(entry)) = (lookup, entry)
-                    && let Some(found) = self.inner.judge::<F>(function, &key, lookup, &entry)
+                    && let Some(found) = self.engine.judge::<F>(function, &key, lookup, &entry)
                     && suffices(function, want.on(lookup), &found)
                 {
-                    self.inner.count_hit(found.freshness());
-                    self.inner.revive_for_reader(function, key.id, found.stale_for());
+                    self.engine.count_hit(found.freshness());
+                    self.engine.revive_for_reader(function, key.id, found.stale_for());
                     return Ok(found);
                 }
-                self.inner.read::<F>(function, key, want, None).await
+                self.engine.read::<F>(function, key, want, None).await
             }
         });
         join_all(each).await
@@ -100,11 +100,11 @@ impl Smache {
     /// # Errors
     /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
     pub async fn peek<F: Computed>(&self, call: Call<F>) -> Result<Option<Cached<F::Output>>> {
-        let (function, key) = self.inner.key(&call)?;
-        self.inner.look::<F>(function, &key, false).await.map(|looked| looked.found)
+        let (function, key) = self.engine.key(&call)?;
+        self.engine.look::<F>(function, &key, false).await.map(|looked| looked.found)
     }
 
-    /// Whether a result is stored and vouched for.
+    /// Whether a result is stored and confirmed.
     ///
     /// # Errors
     /// As [`peek`](Self::peek).
@@ -117,13 +117,13 @@ impl Smache {
     /// # Errors
     /// As [`get`](Self::get); the stored value stays when the function fails.
     pub async fn refresh<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
-        let (function, key) = self.inner.key(&call)?;
-        let deadline = self.inner.deadline(function);
+        let (function, key) = self.engine.key(&call)?;
+        let deadline = self.engine.deadline(function);
         let mut pause = FIRST_PAUSE;
         loop {
-            let flight = self.inner.fly(function, &key, Seen::Any, None)?;
-            let mine = flight.mine;
-            match within(deadline, function, flight.land()).await {
+            let joined = self.engine.join(function, &key, Seen::Any, None)?;
+            let mine = joined.mine;
+            match with_timeout(deadline, function, joined.outcome()).await {
                 // One that began before this call may have read before what the caller knows of.
                 Ok(Attempt::Ran(ran)) if mine => return ran.cached(),
                 Err(error) if mine && error.kind() != ErrorKind::Cancelled => return Err(error),
@@ -133,7 +133,7 @@ impl Smache {
     }
 }
 
-impl Inner {
+impl Engine {
     pub(crate) fn key<F: Computed>(&self, call: &Call<F>) -> Result<(&Arc<Function>, CallKey)> {
         let function = self.registry.get::<F>()?;
         if call.want.at_least.is_some_and(|token| !token.is_of(&self.namespace)) {
@@ -156,16 +156,16 @@ impl Inner {
         function: &Arc<Function>,
         key: CallKey,
         want: Want,
-        nest: Option<Nest>,
+        frame: Option<CallFrame>,
     ) -> Result<Cached<F::Output>> {
         let mut waiting: Option<(Instant, Duration, u32, Timestamp)> = None;
-        let mut elsewhere: Option<WaitElsewhere> = None;
+        let mut elsewhere: Option<RemoteWait> = None;
         loop {
             let may_go_around = self.may_compute() && want == Want::default();
             let Looked { found, failed, seen, lookup } = match self.look::<F>(function, &key, may_go_around).await {
                 Ok(looked) => looked,
                 Err(error) if self.may_bypass(&error) => {
-                    return match self.read_around(function, key.clone(), want, error, nest).await {
+                    return match self.read_around(function, key.clone(), want, error, frame).await {
                         Err(failed) if may_go_around && failed.is_outage() => {
                             self.stored_after_all::<F>(function, &key, want).await.ok_or(failed)
                         }
@@ -180,7 +180,7 @@ impl Inner {
                 self.revive_for_reader(function, key.id, found.stale_for());
                 return Ok(found.clone());
             }
-            match (failed, nest) {
+            match (failed, frame) {
                 (Some((error, freshness)), None) if freshness.is_fresh() || want == Want::default() => {
                     self.count_hit(freshness);
                     return Err(error);
@@ -196,33 +196,33 @@ impl Inner {
                 count(&self.tally.misses);
                 (self.deadline(function), FIRST_PAUSE, 0, asked)
             });
-            let flight = self.fly(function, &key, seen, nest)?;
-            let mine = flight.mine;
-            match within(*deadline, function, flight.land()).await {
-                // It may have been stored before this reader came, and have been hit since: the store knows.
+            let joined = self.join(function, &key, seen, frame)?;
+            let mine = joined.mine;
+            match with_timeout(*deadline, function, joined.outcome()).await {
+                // It may have been stored before this reader came, and have been affected since: the store knows.
                 Ok(Attempt::Ran(ran)) if !mine && ran.freshness.is_fresh() && ran.at <= asked => continue,
                 Ok(Attempt::Ran(ran)) => {
                     let ran: Cached<F::Output> = ran.cached()?;
                     // A nested call looks itself at what was stored, and its caller is stored as stale if it was not. What
-                    // nobody vouches for must not be older than the caller.
-                    let nested = nest.is_some() && (mine || !ran.freshness().is_unvouched());
+                    // nobody confirms must not be older than the caller.
+                    let nested = frame.is_some() && (mine || !ran.freshness().is_unconfirmed());
                     if want.accepts(&ran) || want.accepts_run(&ran, *came) || nested {
                         return Ok(ran);
                     }
                     *tries += 1;
                     if *tries == MAX_TRIES {
-                        return if nest.is_some() { Ok(ran) } else { Err(contended(function, want)) };
+                        return if frame.is_some() { Ok(ran) } else { Err(contended(function, want)) };
                     }
                 }
                 Ok(Attempt::Busy(_)) => {
-                    if let Some(nest) = nest {
-                        elsewhere.get_or_insert_with(|| WaitElsewhere::new(self, nest, key.id)).look().await?;
+                    if let Some(frame) = frame {
+                        elsewhere.get_or_insert_with(|| RemoteWait::new(self, frame, key.id)).look().await?;
                     }
                 }
                 Ok(Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated { .. }) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
                 // A run that the caller only joined, and that had read before the caller began.
-                Err(error) if !mine && is_older(&error, nest) && *tries + 1 < MAX_TRIES => *tries += 1,
+                Err(error) if !mine && is_older(&error, frame) && *tries + 1 < MAX_TRIES => *tries += 1,
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && !removed(function, &error)) {
                     Some(found) => {
@@ -231,7 +231,9 @@ impl Inner {
                         }
                         return Ok(found);
                     }
-                    None if self.may_bypass(&error) => return self.read_around(function, key, want, error, nest).await,
+                    None if self.may_bypass(&error) => {
+                        return self.read_around(function, key, want, error, frame).await;
+                    }
                     None => return Err(error),
                 },
             }
@@ -239,14 +241,14 @@ impl Inner {
         }
     }
 
-    /// Computes without the store, if the caller takes a value that nobody vouches for.
+    /// Computes without the store, if the caller takes a value that nobody confirms.
     pub(super) async fn read_around<T: Send + Sync + 'static>(
         self: &Arc<Self>,
         function: &Arc<Function>,
         key: CallKey,
         want: Want,
         error: Error,
-        nest: Option<Nest>,
+        frame: Option<CallFrame>,
     ) -> Result<Cached<T>> {
         if want != Want::default() {
             return Err(error);
@@ -254,17 +256,17 @@ impl Inner {
         if let Some(left_out) = self.swarms.around.warns() {
             tracing::warn!(function = function.name, error = %error.report(), left_out, "computing without the store: it fails");
         }
-        let (inner, deadline) = (Arc::clone(self), self.deadline(function));
-        let (id, depth) = (key.id, nest.map_or(0, |nest| nest.depth));
+        let (engine, deadline) = (Arc::clone(self), self.deadline(function));
+        let (id, depth) = (key.id, frame.map_or(0, |frame| frame.depth));
         let work = {
             let function = Arc::clone(function);
-            || run::bypass(inner, function, key, depth)
+            || run::bypass(engine, function, key, depth)
         };
-        let flight = match nest {
-            Some(nest) => self.flights.join_from(nest, id, work).map_err(|path| self.cycle(&path))?,
-            None => self.flights.join(id, work),
+        let joined = match frame {
+            Some(frame) => self.single_flight.join_from(frame, id, work).map_err(|path| self.cycle(&path))?,
+            None => self.single_flight.join(id, work),
         };
-        match within(deadline, function, flight.land()).await? {
+        match with_timeout(deadline, function, joined.outcome()).await? {
             Attempt::Ran(ran) => ran.cached(),
             _ => Err(error),
         }
@@ -292,20 +294,20 @@ impl Inner {
     }
 
     /// Starts a computation for a reader, or joins the one under way.
-    pub(super) fn fly(
+    pub(super) fn join(
         self: &Arc<Self>,
         function: &Arc<Function>,
         key: &CallKey,
         seen: Seen,
-        nest: Option<Nest>,
-    ) -> Result<Flight> {
-        let (inner, function) = (Arc::clone(self), Arc::clone(function));
+        frame: Option<CallFrame>,
+    ) -> Result<JoinedRun> {
+        let (engine, function) = (Arc::clone(self), Arc::clone(function));
         let key = key.clone();
-        let (id, depth) = (key.id, nest.map_or(0, |nest| nest.depth));
-        let work = || run::attempt(inner, function, id, Mode::Reader { key, seen, depth });
-        match nest {
-            Some(nest) => self.flights.join_from(nest, id, work).map_err(|path| self.cycle(&path)),
-            None => Ok(self.flights.join(id, work)),
+        let (id, depth) = (key.id, frame.map_or(0, |frame| frame.depth));
+        let work = || run::attempt(engine, function, id, Mode::Reader { key, seen, depth });
+        match frame {
+            Some(frame) => self.single_flight.join_from(frame, id, work).map_err(|path| self.cycle(&path)),
+            None => Ok(self.single_flight.join(id, work)),
         }
     }
 
@@ -342,11 +344,11 @@ impl Inner {
         };
         match value {
             Ok((value, meta)) => {
-                let vouch = &lookup.vouch;
-                let freshness = self.freshness(vouch, entry, Some(&meta), lookup.now, &lookup.incarnation);
-                if freshness.is_unvouched() {
+                let validity = &lookup.validity;
+                let freshness = self.freshness(validity, entry, Some(&meta), lookup.now, &lookup.incarnation);
+                if freshness.is_unconfirmed() {
                     self.attach_again(lookup);
-                } else if matches!(freshness, Freshness::Stale { .. }) && !vouch.is_stale(entry) && !function.lazy {
+                } else if matches!(freshness, Freshness::Stale { .. }) && !validity.is_stale(entry) && !function.lazy {
                     self.ask_for_run(key.id);
                 }
                 Some(Cached::new(Arc::new(value), freshness, entry.stored_at, lookup.now, entry.version))
@@ -365,7 +367,7 @@ impl Inner {
         let counter = match freshness {
             Freshness::Fresh { .. } => &self.tally.fresh_hits,
             Freshness::Stale { .. } => &self.tally.stale_hits,
-            Freshness::Unvouched { .. } => &self.tally.unvouched_hits,
+            Freshness::Unconfirmed { .. } => &self.tally.unconfirmed_hits,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -377,17 +379,17 @@ fn removed(function: &Function, error: &Error) -> bool {
 }
 
 /// Whether an error is that of a run that had begun before the parent of a nested call.
-fn is_older(error: &Error, nest: Option<Nest>) -> bool {
-    let began = nest.and_then(|nest| nest.started);
+fn is_older(error: &Error, frame: Option<CallFrame>) -> bool {
+    let began = frame.and_then(|frame| frame.start_revision);
     began.is_some_and(|began| error.reads().is_some_and(|reads| reads.began_before(began)))
 }
 
-async fn within(
+async fn with_timeout(
     deadline: Instant,
     function: &Function,
-    flight: impl Future<Output = Result<Attempt>>,
+    joined: impl Future<Output = Result<Attempt>>,
 ) -> Result<Attempt> {
-    tokio::time::timeout_at(deadline, flight).await.unwrap_or_else(|_| Err(busy(function)))
+    tokio::time::timeout_at(deadline, joined).await.unwrap_or_else(|_| Err(busy(function)))
 }
 
 /// Waits a little longer than last time, with jitter so that waiting processes spread out.

@@ -2,7 +2,7 @@
 //!
 //! Two walks go over the stale entries. One looks at what has changed: after an invalidation or a new epoch it asks the queue
 //! about the entries that went stale since its last look. The other one asks about all of them: at once when another process
-//! takes the maintenance over, when the store or the queue is in another life, and when a job is missing that nothing
+//! takes the maintenance over, when the store or the queue is in another incarnation, and when a job is missing that nothing
 //! explains; and slowly without any reason, with pauses that grow while it finds nothing.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Inner;
+use super::Engine;
 use crate::{
     Enqueued, EntryId, Epoch, Incarnation, Invalidation, JobWrites, Lane, NewJob, Page, Result, SourceId, Timestamp,
 };
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How many entries a walk with a reason looks at in one step.
 const STEP: usize = 500;
-/// How many entries the walk without a reason asks about in one round of upkeep.
+/// How many entries the walk without a reason asks about in one round of maintenance.
 const SLOW_STEP: usize = 25;
 /// An entry may be stale since some time before it is listed: since the begin of the run that stored it.
 const SLACK: Duration = Duration::from_secs(60);
@@ -41,9 +41,9 @@ pub(super) struct Reconciler {
 #[derive(Debug, Clone)]
 struct Sight {
     at: Timestamp,
-    clock: u64,
+    revision: u64,
     epochs: (Epoch, Vec<(SourceId, Epoch)>),
-    lives: (Incarnation, Incarnation),
+    incarnations: (Incarnation, Incarnation),
 }
 
 /// A walk over what went stale lately.
@@ -73,9 +73,9 @@ impl Reconciler {
     }
 
     /// One round: a page of each walk that is under way, and more of one that finds what was lost.
-    pub(super) async fn round(&mut self, inner: &Inner, goes_on: impl Fn() -> bool) -> Result<()> {
+    pub(super) async fn round(&mut self, engine: &Engine, goes_on: impl Fn() -> bool) -> Result<()> {
         if self.looked.elapsed() >= LOOK {
-            self.look(inner).await?;
+            self.look(engine).await?;
         }
         // Before the first look nothing is to be expected: jobs are on their way to the queue.
         if self.sight.is_none() {
@@ -83,25 +83,25 @@ impl Reconciler {
         }
         if let Some(changed) = &mut self.changed {
             let page = Page { cursor: changed.cursor.clone(), limit: STEP };
-            let asked = inner.ask_about(page, Some(changed.since)).await?;
+            let asked = engine.ask_about(page, Some(changed.since)).await?;
             match asked.next {
                 Some(next) => changed.cursor = Some(next),
                 None => self.changed = None,
             }
         }
-        while self.step(inner).await? && goes_on() {}
+        while self.step(engine).await? && goes_on() {}
         Ok(())
     }
 
     /// Has a look at what may have changed, and starts the walks that it asks for.
-    async fn look(&mut self, inner: &Inner) -> Result<()> {
-        let now = inner.sight().await?;
+    async fn look(&mut self, engine: &Engine) -> Result<()> {
+        let now = engine.sight().await?;
         self.looked = Instant::now();
         if let Some(before) = self.sight.replace(now.clone()) {
-            if before.lives != now.lives {
+            if before.incarnations != now.incarnations {
                 self.everything = Everything::urgent();
-            } else if inner.store.job_writes() == JobWrites::Reported
-                && (before.clock, &before.epochs) != (now.clock, &now.epochs)
+            } else if engine.store.job_writes() == JobWrites::Reported
+                && (before.revision, &before.epochs) != (now.revision, &now.epochs)
             {
                 // One that is under way began with an earlier look: it is started anew with that time.
                 let since = Timestamp::from_millis(before.at.as_millis().saturating_sub(SLACK.as_millis() as u64));
@@ -113,7 +113,7 @@ impl Reconciler {
     }
 
     /// One page of the walk over everything. Says whether it is to go on at once.
-    async fn step(&mut self, inner: &Inner) -> Result<bool> {
+    async fn step(&mut self, engine: &Engine) -> Result<bool> {
         let (cursor, urgent, found, pause) = match &mut self.everything {
             Everything::Rests { since, pause } => {
                 if since.elapsed() < *pause {
@@ -123,7 +123,7 @@ impl Reconciler {
             }
             Everything::Walks { cursor, urgent, found, pause } => (cursor.clone(), *urgent, *found, *pause),
         };
-        let asked = inner.ask_about(Page { cursor, limit: if urgent { STEP } else { SLOW_STEP } }, None).await?;
+        let asked = engine.ask_about(Page { cursor, limit: if urgent { STEP } else { SLOW_STEP } }, None).await?;
         if asked.missing > 0 && !urgent {
             tracing::warn!(jobs = asked.missing, "stale entries had no job: all of them are looked at");
             self.everything = Everything::urgent();
@@ -146,9 +146,9 @@ struct Asked {
     next: Option<Bytes>,
 }
 
-impl Inner {
+impl Engine {
     /// Gives the stale entries of a page a job where they have none, those alone that went stale later. A job that is queued
-    /// or buried stays as it is.
+    /// or dead letter stays as it is.
     async fn ask_about(&self, page: Page, since: Option<Timestamp>) -> Result<Asked> {
         let scanned = self.timed("stale", self.store.stale(page)).await?;
         let late = |(_, stale): &&(EntryId, Timestamp)| since.is_none_or(|since| *stale >= since);
@@ -172,10 +172,16 @@ impl Inner {
     }
 
     async fn sight(&self) -> Result<Sight> {
-        let queue = self.timed("life", self.queue.life()).await?;
-        let clock = self.timed("invalidate", self.store.invalidate(Invalidation::default())).await?.clock;
+        let queue = self.timed("incarnation", self.queue.incarnation()).await?;
+        let revision = self.timed("invalidate", self.store.invalidate(Invalidation::default())).await?.revision;
         let lookup = self.timed("lookup", self.store.lookup(&[])).await?;
-        let sources = lookup.vouch.sources.iter().map(|(source, vouch)| (source.clone(), vouch.epoch)).collect();
-        Ok(Sight { at: lookup.now, clock, epochs: (lookup.vouch.epoch, sources), lives: (lookup.incarnation, queue) })
+        let sources =
+            lookup.validity.sources.iter().map(|(source, validity)| (source.clone(), validity.epoch)).collect();
+        Ok(Sight {
+            at: lookup.now,
+            revision,
+            epochs: (lookup.validity.epoch, sources),
+            incarnations: (lookup.incarnation, queue),
+        })
     }
 }

@@ -80,7 +80,7 @@ impl Function {
             whole: declaration.sources.iter().map(SourceId::new).collect::<Result<_>>()?,
             ttl: declaration.ttl,
             timeout: declaration.timeout.unwrap_or(Duration::from_secs(300)),
-            lazy: !declaration.write_through,
+            lazy: declaration.refresh == crate::Refresh::OnRead,
             cache_errors: declaration.cache_errors,
             remove_on_permanent: declaration.remove_on_permanent,
             hides_its_shape: !Shape::of::<F::Output>().is_complete(),

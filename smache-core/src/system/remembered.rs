@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::{CallKey, Function, Inner, meta::Meta};
+use super::{CallKey, Engine, Function, meta::Meta};
 use crate::{
     Begun, EntryId, Error, ErrorKind, Freshness, Lookup, Result, StoredEntry, codec, cx::FailedReads, error::Verdict,
 };
@@ -74,8 +74,8 @@ fn read(value: &[u8]) -> Option<Error> {
     })
 }
 
-impl Inner {
-    /// The error that is kept for a call, unless its time is over or a change has hit it.
+impl Engine {
+    /// The error that is kept for a call, unless its time is over or a change has affected it.
     pub(super) fn remembered(
         &self,
         function: &Function,
@@ -86,7 +86,7 @@ impl Inner {
         function.cache_errors?;
         let error = read(&entry.value)?;
         let meta = Meta::read(&entry.meta).filter(|meta| meta.check == key.check)?;
-        let freshness = self.freshness(&lookup.vouch, entry, Some(&meta), lookup.now, &lookup.incarnation);
+        let freshness = self.freshness(&lookup.validity, entry, Some(&meta), lookup.now, &lookup.incarnation);
         let counts = !entry.is_expired(lookup.now) && !matches!(freshness, Freshness::Stale { .. });
         counts.then_some((error, freshness))
     }
@@ -97,11 +97,11 @@ impl Inner {
         if function.cache_errors.is_none() {
             return Ok(None);
         }
-        let traced = self.timed("trace", self.store.trace(id)).await?;
-        let Some(record) = traced.record else { return Ok(None) };
+        let full = self.timed("read_record", self.store.read_record(id)).await?;
+        let Some(record) = full.record else { return Ok(None) };
         let Some(meta) = Meta::read(&record.entry.meta) else { return Ok(None) };
-        let freshness = self.freshness(&traced.vouch, &record.entry, Some(&meta), traced.now, &traced.incarnation);
-        if !freshness.is_fresh() || record.entry.is_expired(traced.now) {
+        let freshness = self.freshness(&full.validity, &record.entry, Some(&meta), full.now, &full.incarnation);
+        if !freshness.is_fresh() || record.entry.is_expired(full.now) {
             return Ok(None);
         }
         Ok(read(&record.entry.value).map(|error| error.of_run(FailedReads::kept(&record, &meta))))

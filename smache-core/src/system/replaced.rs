@@ -11,8 +11,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Inner, meta::Meta};
-use crate::{EntryId, Freshness, Incarnation, Lane, NewJob, StoredEntry, Timestamp, Vouch};
+use super::{Engine, meta::Meta};
+use crate::{EntryId, Freshness, Incarnation, Lane, NewJob, StoredEntry, Timestamp, Validity};
 
 /// How often a run of one entry is asked for. Programs of two versions make a value stale for each other.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -41,22 +41,22 @@ impl Asked {
     }
 }
 
-impl Inner {
-    /// Whether an entry needs a run: a change has hit it, or it was made of another version of a function.
-    pub(crate) fn is_stale(&self, vouch: &Vouch, entry: &StoredEntry) -> bool {
-        vouch.is_stale(entry) || Meta::read(&entry.meta).is_some_and(|meta| self.registry.has_replaced(&meta))
+impl Engine {
+    /// Whether an entry needs a run: a change has affected it, or it was made of another version of a function.
+    pub(crate) fn is_stale(&self, validity: &Validity, entry: &StoredEntry) -> bool {
+        validity.is_stale(entry) || Meta::read(&entry.meta).is_some_and(|meta| self.registry.has_replaced(&meta))
     }
 
     /// How fresh an entry is to this program.
     pub(crate) fn freshness(
         &self,
-        vouch: &Vouch,
+        validity: &Validity,
         entry: &StoredEntry,
         meta: Option<&Meta>,
         now: Timestamp,
         incarnation: &Incarnation,
     ) -> Freshness {
-        let mut freshness = vouch.judge(entry, now, incarnation);
+        let mut freshness = validity.judge(entry, now, incarnation);
         if !matches!(freshness, Freshness::Stale { .. }) && meta.is_some_and(|meta| self.registry.has_replaced(meta)) {
             freshness = Freshness::Stale { since: entry.stored_at };
         }
@@ -68,10 +68,10 @@ impl Inner {
         if !self.asked.again(id) {
             return;
         }
-        let inner = Arc::clone(self);
+        let engine = Arc::clone(self);
         self.background.spawn(async move {
             let job = NewJob::now(id, Lane::Recompute);
-            if let Err(error) = inner.timed("enqueue", inner.queue.enqueue(&[job])).await {
+            if let Err(error) = engine.timed("enqueue", engine.queue.enqueue(&[job])).await {
                 tracing::warn!(entry = %id, error = %error.report(), "a value of an older version waits for its next reader");
             }
         });

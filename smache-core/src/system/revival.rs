@@ -1,4 +1,4 @@
-//! Jobs that wait for what is away, and dead jobs that get another chance.
+//! Jobs that wait for what is away, and dead letters that get another chance.
 
 use std::{
     collections::HashMap,
@@ -8,28 +8,28 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Function, Inner};
+use super::{Engine, Function};
 use crate::{EntryId, FunctionKey, JobState, Result};
 
 /// How long a job waits for what is away, at most: after the outage its value is fresh soon.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// The time between two lines of the log on the outage of one function.
 const LOGGED: Duration = Duration::from_secs(10);
-/// For how long a value is stale before its reader looks for a dead job.
+/// For how long a value is stale before its reader looks for a dead letter.
 pub(super) const NEGLECTED: Duration = Duration::from_secs(10);
-/// Between two chances of a dead job, and between two looks for the dead jobs of a function. Doubled for a job that dies
+/// Between two chances of a dead letter, and between two looks for the dead letters of a function. Doubled for a job that dies
 /// again.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
-/// How many dead jobs a process remembers; what it does not, waits.
+/// How many dead letters a process remembers; what it does not, waits.
 const MOST: usize = 10_000;
-/// How many dead jobs are looked at, and how many of them get a chance at once.
+/// How many dead letters are looked at, and how many of them get a chance at once.
 const LOOKED_AT: usize = 1_000;
 const AT_ONCE: usize = 100;
 
-/// How the error begins of a job that is buried since the data explain its failure.
+/// How the error begins of a job that becomes a dead letter since the data explain its failure.
 pub(crate) const PERMANENT: &str = "permanent: ";
-/// How the error begins of a job that is buried since it may end its process.
+/// How the error begins of a job that becomes a dead letter since it may end its process.
 pub(crate) const VANISHED: &str = "the worker that ran ";
 
 /// The functions of this process that fail for what is around them.
@@ -60,7 +60,7 @@ impl Outages {
     }
 }
 
-/// The dead jobs that this process has given another chance.
+/// The dead letters that this process has given another chance.
 #[derive(Debug, Default)]
 pub(crate) struct Revivals(Mutex<State>);
 
@@ -101,7 +101,7 @@ impl Revivals {
         room
     }
 
-    /// Whether it is time to look for the dead jobs of a function.
+    /// Whether it is time to look for the dead letters of a function.
     fn is_time_to_look(&self, function: FunctionKey) -> bool {
         let now = Instant::now();
         let mut state = lock(&self.0);
@@ -113,18 +113,18 @@ impl Revivals {
     }
 }
 
-impl Inner {
+impl Engine {
     /// A reader was served a value that has been stale for so long: if its job is dead, it gets another chance.
     pub(super) fn revive_for_reader(self: &Arc<Self>, function: &Function, id: EntryId, stale_for: Option<Duration>) {
         if function.lazy || stale_for.is_none_or(|stale| stale < NEGLECTED) || !self.revivals.is_time_for(id) {
             return;
         }
-        let inner = Arc::clone(self);
+        let engine = Arc::clone(self);
         self.background.spawn_if_possible(async move {
             let revived = async {
-                let found = inner.timed("find", inner.queue.find(&id)).await?;
-                match found.filter(|job| job.state == JobState::Buried && may_live(job.error.as_deref())) {
-                    Some(_) => inner.timed("requeue", inner.queue.requeue(&[id])).await,
+                let found = engine.timed("find", engine.queue.find(&id)).await?;
+                match found.filter(|job| job.state == JobState::DeadLetter && may_live(job.error.as_deref())) {
+                    Some(_) => engine.timed("requeue", engine.queue.requeue(&[id])).await,
                     None => Ok(0),
                 }
             };
@@ -134,25 +134,25 @@ impl Inner {
         });
     }
 
-    /// A job of a function succeeds: its dead jobs of other entries get another chance.
+    /// A job of a function succeeds: its dead letters of other entries get another chance.
     pub(crate) fn look_for_dead_jobs(self: &Arc<Self>, function: &Function) {
         let key = function.key;
         if !self.revivals.is_time_to_look(key) {
             return;
         }
-        let (inner, name) = (Arc::clone(self), function.name);
+        let (engine, name) = (Arc::clone(self), function.name);
         self.background.spawn_if_possible(async move {
-            match inner.revive_all(key).await {
+            match engine.revive_all(key).await {
                 Ok(0) => {}
                 Ok(revived) => {
                     tracing::info!(
                         function = name,
                         revived,
-                        "dead jobs are tried again: their function succeeds elsewhere"
+                        "dead letters are tried again: their function succeeds elsewhere"
                     );
                 }
                 Err(error) => {
-                    tracing::debug!(function = name, error = %error.report(), "dead jobs are not looked for now");
+                    tracing::debug!(function = name, error = %error.report(), "dead letters are not looked for now");
                 }
             }
         });
@@ -162,7 +162,7 @@ impl Inner {
         let (mut cursor, mut looked_at) = (None, 0);
         let mut chosen = Vec::new();
         loop {
-            let page = self.timed("list", self.queue.list(JobState::Buried, cursor, AT_ONCE)).await?;
+            let page = self.timed("list", self.queue.list(JobState::DeadLetter, cursor, AT_ONCE)).await?;
             looked_at += page.jobs.len();
             for job in page.jobs {
                 let is_of_it = job.id.function() == function && may_live(job.error.as_deref());
@@ -182,7 +182,7 @@ impl Inner {
     }
 }
 
-/// Whether a dead job may get another chance by itself.
+/// Whether a dead letter may get another chance by itself.
 fn may_live(error: Option<&str>) -> bool {
     error.is_none_or(|error| !error.starts_with(PERMANENT) && !error.starts_with(VANISHED))
 }

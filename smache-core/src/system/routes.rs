@@ -1,4 +1,4 @@
-//! From changes to the dependencies that they hit: the entities themselves, their sources, and what relations and
+//! From changes to the dependencies that they affect: the entities themselves, their sources, and what relations and
 //! predicates lead to from the entities before and after.
 
 use std::{
@@ -10,10 +10,10 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{Inner, Nest, Registry};
+use super::{CallFrame, Engine, Registry};
 use crate::{
-    Change, ChangeKind, Clock, Comparisons, Cx, DataSource, Dependency, EntityKey, EntryId, Error, ErrorKind, Hit,
-    Image, Result, Snapshot, SourceId, SystemClock, Timestamp,
+    Change, ChangeKind, ChangedDependency, Clock, Comparisons, Cx, DataSource, Dependency, EntityKey, EntryId, Error,
+    ErrorKind, Image, Result, Snapshot, SourceId, SystemClock, Timestamp,
     computed::{RawRelation, panic_text},
     fields::RawIndex,
     guard::{guarded, panicked},
@@ -64,7 +64,7 @@ impl Routes {
         self.0.get(source)
     }
 
-    /// What a store vouches for under a name, for people.
+    /// What a store confirms under a name, for people.
     pub(crate) fn describe(&self, name: &SourceId) -> String {
         let described = self.0.iter().find_map(|(source, route)| {
             let relation = route.relations.iter().find(|relation| relation.id == *name);
@@ -76,9 +76,9 @@ impl Routes {
         described.unwrap_or_else(|| name.to_string())
     }
 
-    /// The sources with what is derived of each: the names under which a leader vouches for the relations and indexes
-    /// that it knows. One that runs older code vouches for those of the older code only.
-    pub(crate) fn vouched(&self, sources: impl IntoIterator<Item = SourceId>) -> Vec<SourceId> {
+    /// The sources with what is derived of each: the names under which a leader confirms the relations and indexes
+    /// that it knows. One that runs older code confirms those of the older code only.
+    pub(crate) fn confirmed(&self, sources: impl IntoIterator<Item = SourceId>) -> Vec<SourceId> {
         let with_derived = |source: SourceId| {
             let derived: Vec<SourceId> = self.of(&source).into_iter().flat_map(Route::derived).cloned().collect();
             std::iter::once(source).chain(derived)
@@ -112,50 +112,50 @@ pub(crate) enum Moment {
     Uncommitted,
 }
 
-/// What is hit, with the last change that hit it.
-struct Hits {
-    hits: BTreeMap<Dependency, Arc<str>>,
+/// What is affected, with the last change that affects it.
+struct Affected {
+    affected: BTreeMap<Dependency, Arc<str>>,
     at: Timestamp,
 }
 
-impl Hits {
-    fn hit(&mut self, dependency: Dependency, change: &Change) {
+impl Affected {
+    fn add(&mut self, dependency: Dependency, change: &Change) {
         let cause = cause(self.at, dependency, format_args!("{} {} {}", change.source, change.key, change.kind.verb()));
         // The last change of an entity in a batch is the one that people want to read about.
-        self.hits.insert(dependency, cause);
+        self.affected.insert(dependency, cause);
     }
 }
 
-/// The text of a cause: when, what was hit, and the change.
+/// The text of a cause: when, what was affected, and the change.
 pub(crate) fn cause(at: Timestamp, dependency: Dependency, change: impl std::fmt::Display) -> Arc<str> {
     format!("{} {dependency} {change}", at.as_millis()).into()
 }
 
-impl Inner {
-    /// What changes hit.
+impl Engine {
+    /// What changes affect.
     ///
     /// # Errors
     /// The errors of sources, when an entity had to be loaded that a change does not show.
-    pub(crate) async fn hits(self: &Arc<Self>, changes: &[Change], moment: Moment) -> Result<Vec<Hit>> {
-        let mut hits = Hits { hits: BTreeMap::new(), at: SystemClock.now() };
+    pub(crate) async fn route(self: &Arc<Self>, changes: &[Change], moment: Moment) -> Result<Vec<ChangedDependency>> {
+        let mut affected = Affected { affected: BTreeMap::new(), at: SystemClock.now() };
         for change in changes {
             let (source, key) = (&change.source, &change.key);
-            hits.hit(Dependency::entity(source, key), change);
-            hits.hit(Dependency::source(source), change);
+            affected.add(Dependency::entity(source, key), change);
+            affected.add(Dependency::source(source), change);
             match &change.fields {
                 Some(fields) if change.kind == ChangeKind::Update => {
-                    fields.iter().for_each(|field| hits.hit(Dependency::field(source, key, field), change));
+                    fields.iter().for_each(|field| affected.add(Dependency::field(source, key, field), change));
                 }
-                _ => hits.hit(Dependency::row(source, key), change),
+                _ => affected.add(Dependency::row(source, key), change),
             }
             // Whatever relations and predicates a program has, also those of another version of it.
             if matches!(change.before, Snapshot::Unknown) || matches!(change.after, Snapshot::Unknown) {
-                hits.hit(Dependency::blind(source), change);
+                affected.add(Dependency::wildcard(source), change);
             }
         }
-        self.hit_relations(changes, moment, &mut hits).await;
-        self.hit_predicates(changes, moment, &mut hits).await?;
-        Ok(hits.hits.into_iter().map(|(dependency, cause)| Hit { dependency, cause }).collect())
+        self.affect_relations(changes, moment, &mut affected).await;
+        self.affect_predicates(changes, moment, &mut affected).await?;
+        Ok(affected.affected.into_iter().map(|(dependency, cause)| ChangedDependency { dependency, cause }).collect())
     }
 
     /// How the fields of a source are compared, asked for once.
@@ -204,24 +204,25 @@ impl Inner {
 
     /// Asks a source beside the run that needs it.
     pub(crate) fn ask_comparisons(self: &Arc<Self>, source: &Arc<dyn DataSource>) {
-        let (inner, source) = (Arc::downgrade(self), Arc::clone(source));
+        let (engine, source) = (Arc::downgrade(self), Arc::clone(source));
         self.background.spawn_if_possible(async move {
-            if let Some(inner) = inner.upgrade()
-                && let Err(error) = inner.comparisons(&source).await
+            if let Some(engine) = engine.upgrade()
+                && let Err(error) = engine.comparisons(&source).await
             {
                 tracing::debug!(source = %source.id(), error = %error.report(), "how its fields are compared is not known");
             }
         });
     }
 
-    async fn hit_relations(self: &Arc<Self>, changes: &[Change], moment: Moment, hits: &mut Hits) {
-        let nowhere = Nest { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, started: None, depth: 1 };
+    async fn affect_relations(self: &Arc<Self>, changes: &[Change], moment: Moment, affected: &mut Affected) {
+        let nowhere =
+            CallFrame { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, start_revision: None, depth: 1 };
         let cx = Cx::new(Arc::clone(self), nowhere);
         let relations = |change: &Change| self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
         // Nobody can say where it leads once the rest of the transaction can be seen.
         let leads_anywhere = |relation: &RawRelation| relation.reads && moment == Moment::Uncommitted;
         for change in changes.iter().filter(|change| relations(change).any(leads_anywhere)) {
-            hits.hit(Dependency::blind(&change.source), change);
+            affected.add(Dependency::wildcard(&change.source), change);
         }
         let related = changes.iter().flat_map(|change| {
             let relations = relations(change).filter(|relation| !leads_anywhere(relation));
@@ -236,19 +237,19 @@ impl Inner {
             match ends {
                 Ok(ends) => {
                     for end in &ends {
-                        hits.hit(Dependency::relation(&relation.id, &change.source, end), change);
+                        affected.add(Dependency::relation(&relation.id, &change.source, end), change);
                     }
                 }
                 Err(error) => {
-                    super::counters::count(&self.tally.blind_changes);
+                    super::counters::count(&self.tally.wildcard_changes);
                     tracing::warn!(?relation, entity = %change.key, error = %error.report(), "where a relation leads is not known: everything that it may lead to goes stale");
-                    hits.hit(Dependency::blind(&change.source), change);
+                    affected.add(Dependency::wildcard(&change.source), change);
                 }
             }
         }
     }
 
-    async fn hit_predicates(&self, changes: &[Change], moment: Moment, hits: &mut Hits) -> Result<()> {
+    async fn affect_predicates(&self, changes: &[Change], moment: Moment, affected: &mut Affected) -> Result<()> {
         let present = match moment {
             Moment::Committed => self.present(changes).await?,
             Moment::Uncommitted => BTreeMap::new(),
@@ -268,9 +269,9 @@ impl Inner {
                 Ok(comparisons) => comparisons,
                 Err(error) => {
                     tracing::warn!(source = %change.source, error = %error.report(), "how the fields of a source are compared is not known: all of its predicates go stale");
-                    super::counters::count(&self.tally.blind_changes);
+                    super::counters::count(&self.tally.wildcard_changes);
                     for index in &route.indexes {
-                        hits.hit(Dependency::incomparable(&index.id, &change.source), change);
+                        affected.add(Dependency::incomparable(&index.id, &change.source), change);
                     }
                     continue;
                 }
@@ -289,11 +290,11 @@ impl Inner {
                     }
                 }
                 if unreadable {
-                    super::counters::count(&self.tally.blind_changes);
-                    hits.hit(Dependency::incomparable(&index.id, &change.source), change);
+                    super::counters::count(&self.tally.wildcard_changes);
+                    affected.add(Dependency::incomparable(&index.id, &change.source), change);
                 }
                 for values in found {
-                    hits.hit(Dependency::predicate(&index.id, &change.source, &values), change);
+                    affected.add(Dependency::predicate(&index.id, &change.source, &values), change);
                 }
             }
         }

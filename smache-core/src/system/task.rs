@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{Inner, feed::FeedHandle};
+use super::{Engine, feed::FeedHandle};
 
 /// How long a shutdown lets the computations finish that no reader and no worker waits for.
 const GRACE: Duration = Duration::from_secs(5);
@@ -28,15 +28,15 @@ impl Tasks {
     }
 
     /// Asks the tasks to end and waits for them, and for everything else that goes on without a handle.
-    pub(crate) async fn shutdown(&self, inner: &Inner) {
+    pub(crate) async fn shutdown(&self, engine: &Engine) {
         // Without a task nobody listens.
         let _ = self.stop.send(true);
-        let patience = inner.settings.store_timeout.saturating_mul(STEPS);
+        let patience = engine.settings.store_timeout.saturating_mul(STEPS);
         // In this order: workers leave computations, and what those give back at their end are tasks.
-        inner.background.end_workers(patience).await;
-        inner.flights.shutdown(GRACE).await;
-        inner.leases.shutdown().await;
-        inner.background.end(patience).await;
+        engine.background.end_workers(patience).await;
+        engine.single_flight.shutdown(GRACE).await;
+        engine.leases.shutdown().await;
+        engine.background.end(patience).await;
     }
 }
 

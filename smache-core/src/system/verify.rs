@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use super::{CallKey, Function, Inner, Nest, Smache, audit::current::RUN, meta::Meta};
+use super::{CallFrame, CallKey, Engine, Function, Smache, audit::current::RUN, meta::Meta};
 use crate::{Call, Computed, Cx, Error, ErrorKind, Freshness, Result, codec, computed::panic_text};
 
 /// A second after the lease of the feeds every change that was made before has been delivered, or the value is not fresh.
@@ -38,21 +38,21 @@ impl Smache {
     /// # Errors
     /// The function's own, [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's.
     pub async fn verify<F: Computed>(&self, call: Call<F>) -> Result<Verified> {
-        let (function, key) = self.inner.key(&call)?;
-        let Some((version, stored, Freshness::Fresh { .. })) = self.inner.stored(&key).await? else {
+        let (function, key) = self.engine.key(&call)?;
+        let Some((version, stored, Freshness::Fresh { .. })) = self.engine.stored(&key).await? else {
             return Ok(Verified::Unknown);
         };
-        let computed = self.inner.run_beside(function, &key).await?;
+        let computed = self.engine.run_beside(function, &key).await?;
         if computed == stored {
             return Ok(Verified::Same);
         }
-        let delivered = Instant::now() + self.inner.settings.feed_lease + BEYOND;
+        let delivered = Instant::now() + self.engine.settings.feed_validity + BEYOND;
         loop {
-            let vouched = match self.inner.stored(&key).await? {
+            let confirmed = match self.engine.stored(&key).await? {
                 Some((present, _, freshness)) if present == version => freshness.is_fresh(),
                 _ => return Ok(Verified::Unknown),
             };
-            if vouched && Instant::now() > delivered {
+            if confirmed && Instant::now() > delivered {
                 return Ok(Verified::Different);
             }
             // A feed that is late for a moment is waited for.
@@ -64,13 +64,13 @@ impl Smache {
     }
 }
 
-impl Inner {
+impl Engine {
     /// The version and the hash of a value, and how fresh it is, if it is stored and not stale.
     async fn stored(&self, key: &CallKey) -> Result<Option<(u64, [u8; 16], Freshness)>> {
         let lookup = self.timed("lookup", self.store.lookup(&[key.id])).await?;
         let Some(entry) = lookup.entries.first().and_then(Option::as_ref) else { return Ok(None) };
         let meta = Meta::read(&entry.meta).filter(|meta| meta.check == key.check);
-        let freshness = self.freshness(&lookup.vouch, entry, meta.as_ref(), lookup.now, &lookup.incarnation);
+        let freshness = self.freshness(&lookup.validity, entry, meta.as_ref(), lookup.now, &lookup.incarnation);
         let present = !matches!(freshness, Freshness::Stale { .. })
             && !entry.is_expired(lookup.now)
             && !codec::is_failure(&entry.value);
@@ -79,7 +79,10 @@ impl Inner {
 
     /// Runs a function without storing its result. Answers the hash of its value.
     async fn run_beside(self: &std::sync::Arc<Self>, function: &Function, key: &CallKey) -> Result<[u8; 16]> {
-        let cx = Cx::new(std::sync::Arc::clone(self), Nest { parent: key.id, token: None, started: None, depth: 1 });
+        let cx = Cx::new(
+            std::sync::Arc::clone(self),
+            CallFrame { parent: key.id, token: None, start_revision: None, depth: 1 },
+        );
         let running = RUN.scope(cx.clone(), function.run(cx.clone(), key.args.clone()));
         let name = function.name;
         match AssertUnwindSafe(tokio::time::timeout(function.timeout, running)).catch_unwind().await {

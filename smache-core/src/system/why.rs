@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{Inner, Smache, call_key::describe, meta::Meta};
+use super::{Engine, Smache, call_key::describe, meta::Meta};
 use crate::{
-    Call, ChangeKind, Computed, Dependency, DependencyKind, EntryId, FoundJob, Freshness, JobState, Record, Result,
-    RunFailure, SourceId, Staleness, Timestamp, Traced, Via,
+    Call, ChangeKind, Computed, Dependency, DependencyKind, EntryId, FoundJob, Freshness, FullRecord, JobState, Record,
+    Result, RunFailure, SourceId, Staleness, Timestamp, Via,
 };
 
 /// How many entries are looked at for the path of a change.
@@ -28,7 +28,7 @@ pub struct Why {
     pub state: WhyState,
     /// The stored value, if there is one.
     pub stored: Option<WhyStored>,
-    /// The changes that hit it since it was computed, the newest last. Stores keep the last eight hits; a change that hits
+    /// The changes that affect it since it was computed, the newest last. Stores keep the last eight changes; a change that affects
     /// by several dependencies is there once, with its shortest path.
     pub causes: Vec<Cause>,
     /// Its job, if it has one.
@@ -60,14 +60,14 @@ pub enum WhyState {
     Stale {
         /// Since when.
         since: Timestamp,
-        /// Whether the function must run again; otherwise only nested calls were hit, and if their values come out equal,
+        /// Whether the function must run again; otherwise only nested calls were affected, and if their values come out equal,
         /// so is this one.
         must_run: bool,
         /// The sources whose history was lost or whose everything changed at once; `everything` for the namespace.
         lost: Vec<String>,
     },
-    /// Nothing is known against the value, but nobody vouches for some of what it depends on.
-    Unvouched {
+    /// Nothing is known against the value, but nobody confirms some of what it depends on.
+    Unconfirmed {
         /// The sources whose feed does not keep up, and the relations and indexes that its leader does not know.
         silent: Vec<String>,
     },
@@ -82,7 +82,7 @@ pub enum WhyState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WhyStored {
-    /// The clock before its computation read any data.
+    /// The revision before its computation read any data.
     pub version: u64,
     /// When it was stored.
     pub at: Timestamp,
@@ -96,14 +96,14 @@ pub struct WhyStored {
     pub lazy: bool,
 }
 
-/// A change that hit an entry.
+/// A change that affects an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cause {
     /// When it was handed to the store, by the clock of the process that did it.
     pub at: Option<Timestamp>,
-    /// What it hit: of what kind the dependency was.
-    pub hit: Option<DependencyKind>,
+    /// What it affects: of what kind the dependency was.
+    pub dependency: Option<DependencyKind>,
     /// The source, where it was a change of an entity.
     pub source: Option<String>,
     /// The id of the entity.
@@ -139,7 +139,7 @@ impl Smache {
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument);
     /// the store's and the queue's errors.
     pub async fn why<F: Computed>(&self, call: Call<F>) -> Result<Why> {
-        let (function, key) = self.inner.key(&call)?;
+        let (function, key) = self.engine.key(&call)?;
         let mut why = self.why_entry(&key.id).await?;
         why.call = describe(&key.id, &key.stored(function));
         Ok(why)
@@ -150,14 +150,14 @@ impl Smache {
     /// # Errors
     /// The store's and the queue's errors.
     pub async fn why_entry(&self, id: &EntryId) -> Result<Why> {
-        let inner = &self.inner;
-        let traced = inner.timed("trace", inner.store.trace(id)).await?;
-        let job = inner.timed("find", inner.queue.find(id)).await?;
-        let Some(record) = &traced.record else {
+        let engine = &self.engine;
+        let full = engine.timed("read_record", engine.store.read_record(id)).await?;
+        let job = engine.timed("find", engine.queue.find(id)).await?;
+        let Some(record) = &full.record else {
             return Ok(Why {
                 id: *id,
                 call: format!("the entry {id}"),
-                now: traced.now,
+                now: full.now,
                 state: WhyState::Absent,
                 stored: None,
                 causes: Vec::new(),
@@ -172,7 +172,7 @@ impl Smache {
         let meta = Meta::read(&record.entry.meta);
         let mut causes: Vec<Cause> = Vec::with_capacity(record.causes.len());
         for text in &record.causes {
-            let cause = inner.cause(id, record, text).await?;
+            let cause = engine.cause(id, record, text).await?;
             // One change may hit an entry by several dependencies: the shortest path is the one to tell.
             match causes.iter_mut().find(|known| (known.at, &known.text) == (cause.at, &cause.text)) {
                 Some(known) if known.path.len() > cause.path.len() => *known = cause,
@@ -181,14 +181,14 @@ impl Smache {
             }
         }
         let mut calls = Vec::new();
-        for kid in meta.iter().flat_map(|meta| &meta.kids).take(20) {
-            calls.push(inner.call_of(&kid.id).await?);
+        for child in meta.iter().flat_map(|meta| &meta.child_calls).take(20) {
+            calls.push(engine.call_of(&child.id).await?);
         }
         Ok(Why {
             id: *id,
             call: describe(id, &record.call),
-            now: traced.now,
-            state: state(inner, &traced, record),
+            now: full.now,
+            state: state(engine, &full, record),
             stored: Some(WhyStored {
                 version: record.entry.version,
                 at: record.entry.stored_at,
@@ -202,46 +202,46 @@ impl Smache {
             failure: record.last_failure.clone(),
             failures: record.failures,
             conflicts: record.conflicts,
-            depends_on: inner.depends_on(record),
+            depends_on: engine.depends_on(record),
             calls,
         })
     }
 }
 
 /// How an entry is, by the one definition of freshness.
-pub(super) fn state(inner: &Inner, traced: &Traced, record: &Record) -> WhyState {
+pub(super) fn state(engine: &Engine, full: &FullRecord, record: &Record) -> WhyState {
     let entry = &record.entry;
-    if let Some(since) = entry.expires.filter(|_| entry.is_expired(traced.now)) {
+    if let Some(since) = entry.expires.filter(|_| entry.is_expired(full.now)) {
         return WhyState::Expired { since };
     }
     let meta = Meta::read(&entry.meta);
-    match inner.freshness(&traced.vouch, entry, meta.as_ref(), traced.now, &traced.incarnation) {
+    match engine.freshness(&full.validity, entry, meta.as_ref(), full.now, &full.incarnation) {
         Freshness::Fresh { as_of } => WhyState::Fresh { as_of },
         Freshness::Stale { since } => {
             let other = |(source, epoch): &&(SourceId, _)| {
-                traced.vouch.sources.get(source).is_none_or(|vouch| vouch.epoch != *epoch)
+                full.validity.sources.get(source).is_none_or(|validity| validity.epoch != *epoch)
             };
             let other = entry.epochs.sources.iter().filter(other);
-            let mut lost: Vec<String> = other.map(|(source, _)| inner.routes.describe(source)).collect();
-            if traced.vouch.epoch != entry.epochs.global {
+            let mut lost: Vec<String> = other.map(|(source, _)| engine.routes.describe(source)).collect();
+            if full.validity.epoch != entry.epochs.global {
                 lost = vec!["everything".to_owned()];
             }
-            WhyState::Stale { since, must_run: entry.staleness != Staleness::Child || !lost.is_empty(), lost }
+            WhyState::Stale { since, must_run: entry.staleness != Staleness::MaybeStale || !lost.is_empty(), lost }
         }
-        Freshness::Unvouched { .. } => {
+        Freshness::Unconfirmed { .. } => {
             let silent = |(source, _): &&(SourceId, _)| {
-                traced.vouch.sources.get(source).is_none_or(|vouch| {
-                    vouch.armed.as_ref() != Some(&traced.incarnation)
-                        || vouch.lease.or(traced.vouch.attached_until).is_some_and(|until| until <= traced.now)
+                full.validity.sources.get(source).is_none_or(|validity| {
+                    validity.caught_up_on.as_ref() != Some(&full.incarnation)
+                        || validity.valid_until.or(full.validity.attached_until).is_some_and(|until| until <= full.now)
                 })
             };
             let silent = entry.epochs.sources.iter().filter(silent);
-            WhyState::Unvouched { silent: silent.map(|(source, _)| inner.routes.describe(source)).collect() }
+            WhyState::Unconfirmed { silent: silent.map(|(source, _)| engine.routes.describe(source)).collect() }
         }
     }
 }
 
-impl Inner {
+impl Engine {
     /// The call of an entry, readable.
     pub(super) async fn call_of(&self, id: &EntryId) -> Result<String> {
         let record = self.timed("inspect", self.store.inspect(id)).await?;
@@ -278,16 +278,16 @@ impl Inner {
             if via != Some(Via::Child) {
                 return Ok(via.map(|_| vec![own]));
             }
-            for kid in Meta::read(&record.entry.meta).iter().flat_map(|meta| &meta.kids) {
+            for child in Meta::read(&record.entry.meta).iter().flat_map(|meta| &meta.child_calls) {
                 *budget = budget.saturating_sub(1);
                 if *budget == 0 {
                     break;
                 }
-                if Dependency::entry(&kid.id) == dependency {
-                    return Ok(Some(vec![self.call_of(&kid.id).await?, own]));
+                if Dependency::entry(&child.id) == dependency {
+                    return Ok(Some(vec![self.call_of(&child.id).await?, own]));
                 }
-                let Some(record) = self.timed("inspect", self.store.inspect(&kid.id)).await? else { continue };
-                if let Some(mut path) = self.path(kid.id, record, dependency, budget).await? {
+                let Some(record) = self.timed("inspect", self.store.inspect(&child.id)).await? else { continue };
+                if let Some(mut path) = self.path(child.id, record, dependency, budget).await? {
                     path.push(own);
                     return Ok(Some(path));
                 }
@@ -319,7 +319,7 @@ impl Inner {
     }
 }
 
-/// The parts of a cause: when, what was hit, and the change in words.
+/// The parts of a cause: when, what was affected, and the change in words.
 fn parts(text: &str) -> Option<(Timestamp, Dependency, &str)> {
     let (at, rest) = text.split_once(' ')?;
     let (dependency, change) = rest.split_once(' ')?;
@@ -343,7 +343,7 @@ impl Cause {
         let change = change.filter(|_| of_a_source);
         Self {
             at,
-            hit: dependency.and_then(|dependency| dependency.kind()),
+            dependency: dependency.and_then(|dependency| dependency.kind()),
             source: change.map(|(source, ..)| source.to_owned()),
             entity: change.map(|(_, entity, _)| entity.to_owned()),
             kind: change.map(|(.., kind)| kind),
@@ -370,13 +370,13 @@ impl fmt::Display for Why {
                     write!(f, "; lost: {}", lost.join(", "))?;
                 }
             }
-            WhyState::Unvouched { silent } => {
-                write!(f, "unvouched: no feed that keeps up vouches for {}", silent.join(", "))?;
+            WhyState::Unconfirmed { silent } => {
+                write!(f, "unconfirmed: no feed that keeps up confirms {}", silent.join(", "))?;
             }
             WhyState::Expired { since } => write!(f, "expired for {}", ago(*since))?,
         }
         for cause in &self.causes {
-            write!(f, "\n  hit by: {}", cause.text)?;
+            write!(f, "\n  changed by: {}", cause.text)?;
             if cause.path.len() > 1 {
                 write!(f, ", through {}", cause.path.join(" → "))?;
             }
@@ -401,7 +401,7 @@ impl fmt::Display for Why {
             Some(job) => {
                 let what = match job.state {
                     JobState::Running => "is running",
-                    JobState::Buried => "is dead: see `dead_jobs` and `requeue`",
+                    JobState::DeadLetter => "is dead: see `dead_letters` and `requeue`",
                     _ => "is queued",
                 };
                 write!(f, "\n  its job {what}, after {} errors and {} crashes", job.errors, job.crashes)?;
@@ -411,7 +411,7 @@ impl fmt::Display for Why {
                 f.write_str(if lazy {
                     "\n  no job: the next reader computes it"
                 } else {
-                    "\n  no job: upkeep queues it"
+                    "\n  no job: maintenance queues it"
                 })?;
             }
             None => {}
@@ -437,7 +437,7 @@ impl fmt::Display for WhyDependsOn {
             DependencyKind::Source => return write!(f, "all{of}"),
             DependencyKind::Predicate => ("predicate", "predicates"),
             DependencyKind::Relation => ("relation", "relations"),
-            DependencyKind::Blind => return write!(f, "changes{of} without images"),
+            DependencyKind::Wildcard => return write!(f, "changes{of} without images"),
             DependencyKind::Tag => ("tag", "tags"),
             DependencyKind::Function => ("function", "functions"),
             DependencyKind::Entry => ("nested call", "nested calls"),

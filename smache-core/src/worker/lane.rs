@@ -17,7 +17,7 @@ use tokio::{
 use super::{Policy, Stop, job, job::UNKNOWN, settle::Settler, until};
 use crate::{
     EntryId, JobEnd, Lane, Reserve,
-    system::{Inner, Owner, jittered},
+    system::{Engine, Owner, jittered},
 };
 
 /// How much later than others a program asks for jobs that has just got some that it cannot do.
@@ -27,12 +27,12 @@ const COURTESY: Duration = Duration::from_millis(300);
 const AT_LEAST: Duration = Duration::from_millis(2);
 
 pub(crate) struct LaneLoop {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) lane: Lane,
     pub(crate) settler: Settler,
     pub(crate) stop: watch::Receiver<Stop>,
-    pub(crate) bell: watch::Receiver<()>,
+    pub(crate) notifier: watch::Receiver<()>,
 }
 
 impl LaneLoop {
@@ -57,8 +57,8 @@ impl LaneLoop {
                     () = until(&mut self.stop, Stop::Drain) => {}
                 }
             }
-            // Seen before the queue is asked: a bell that rings in between is heard in the wait below.
-            self.bell.mark_unchanged();
+            // Seen before the queue is asked: a notifier that rings in between is heard in the wait below.
+            self.notifier.mark_unchanged();
             let (reserve, mut free) = match unanswered.take() {
                 Some((lost, free)) => (lost.again(), free),
                 None => {
@@ -77,7 +77,7 @@ impl LaneLoop {
                     (Reserve::new(self.lane, free.len(), self.policy.lease), free)
                 }
             };
-            let (jobs, next) = match self.inner.timed("reserve", self.inner.queue.reserve(reserve.clone())).await {
+            let (jobs, next) = match self.engine.timed("reserve", self.engine.queue.reserve(reserve.clone())).await {
                 Ok(reservation) => (reservation.jobs, reservation.next_due.unwrap_or(self.policy.poll)),
                 Err(error) => {
                     tracing::warn!(error = %error.report(), "the worker cannot reserve jobs and tries again");
@@ -92,12 +92,12 @@ impl LaneLoop {
             };
             let all_free = free.len();
             let got = jobs.len();
-            let unknown = |id: &EntryId| !id.is_announcement() && self.inner.registry.by_key(id.function()).is_none();
+            let unknown = |id: &EntryId| !id.is_announcement() && self.engine.registry.by_key(id.function()).is_none();
             let unknown: Vec<EntryId> = jobs.iter().map(|job| job.id).filter(unknown).collect();
             if !unknown.is_empty() {
-                self.inner.look_at_programs().await;
+                self.engine.look_at_programs().await;
                 // Courtesy to the dead would cost every job of this program a pause.
-                if unknown.iter().any(|id| self.inner.programs.owner(id.function()) == Owner::Living) {
+                if unknown.iter().any(|id| self.engine.programs.owner(id.function()) == Owner::Living) {
                     met_unknown = Some(Instant::now());
                 }
             }
@@ -107,12 +107,12 @@ impl LaneLoop {
             let doubtful = failed.is_some_and(|failed| failed.elapsed() < doubt);
             for job in jobs {
                 let place = free.pop();
-                let (inner, policy, settler) =
-                    (Arc::clone(&self.inner), Arc::clone(&self.policy), self.settler.clone());
+                let (engine, policy, settler) =
+                    (Arc::clone(&self.engine), Arc::clone(&self.policy), self.settler.clone());
                 let (cancelled, declined) = (cancelled.clone(), Arc::clone(&declined));
                 settler.watch(&job);
-                running.spawn(self.inner.background.workers().counted(async move {
-                    let end = job::run(&inner, &policy, &job, doubtful, cancelled).await;
+                running.spawn(self.engine.background.workers().counted(async move {
+                    let end = job::run(&engine, &policy, &job, doubtful, cancelled).await;
                     if job.id.is_announcement() && matches!(end, JobEnd::Retry { .. }) {
                         declined.store(true, Ordering::Release);
                     }
@@ -132,7 +132,7 @@ impl LaneLoop {
     async fn pause(&mut self, at_most: Duration) {
         tokio::select! {
             () = tokio::time::sleep(at_most) => {}
-            Ok(()) = self.bell.changed() => {}
+            Ok(()) = self.notifier.changed() => {}
             () = until(&mut self.stop, Stop::Drain) => {}
         }
     }
@@ -157,18 +157,18 @@ impl LaneLoop {
     }
 }
 
-/// Turns the hints of the queue into a bell that keeps ringing until it is heard.
+/// Turns the hints of the queue into a notifier that keeps ringing until it is heard.
 pub(crate) async fn listen(
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     poll: Duration,
-    bell: watch::Sender<()>,
+    notifier: watch::Sender<()>,
     mut stop: watch::Receiver<Stop>,
 ) {
     loop {
         let pause = tokio::select! {
-            waited = inner.queue.wait(poll) => match waited {
+            waited = engine.queue.wait(poll) => match waited {
                 Ok(()) => {
-                    bell.send_replace(());
+                    notifier.send_replace(());
                     // A hint may come for nothing, and so may all of them.
                     AT_LEAST
                 }

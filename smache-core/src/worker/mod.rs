@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use self::handle::Worker;
 pub(crate) use self::job::run_due;
-use crate::{Lane, system::Inner};
+use crate::{Lane, system::Engine};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -45,13 +45,13 @@ impl Default for Policy {
 #[derive(Debug)]
 #[must_use = "a worker does nothing until `start`"]
 pub struct WorkerBuilder {
-    inner: Arc<Inner>,
+    engine: Arc<Engine>,
     policy: Policy,
 }
 
 impl WorkerBuilder {
-    pub(crate) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, policy: Policy::default() }
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, policy: Policy::default() }
     }
 
     /// How many functions run at a time. 8 by default, at least 1. Propagation has as many places of its own, so that it
@@ -79,13 +79,13 @@ impl WorkerBuilder {
         self
     }
 
-    /// After how many errors in a row a job is buried (dead letter). 5 by default, at least 1.
+    /// After how many errors in a row a job becomes a dead letter (dead letter). 5 by default, at least 1.
     pub fn max_attempts(mut self, errors: u32) -> Self {
         self.policy.max_errors = errors.max(1);
         self
     }
 
-    /// After how many crashes of its worker in a row a job is buried. 3 by default, at least 1.
+    /// After how many crashes of its worker in a row a job becomes a dead letter. 3 by default, at least 1.
     pub fn max_crashes(mut self, crashes: u32) -> Self {
         self.policy.max_crashes = crashes.max(1);
         self
@@ -107,20 +107,20 @@ impl WorkerBuilder {
     pub fn start(self) -> Worker {
         let (stop, stopping) = watch::channel(Stop::No);
         let policy = Arc::new(self.policy);
-        let (settler, settling) = settle::start(Arc::clone(&self.inner), policy.lease);
-        let (bell, ringing) = watch::channel(());
-        let handled = self.inner.background.handle();
-        let workers = self.inner.background.workers().clone();
-        let listen = lane::listen(Arc::clone(&self.inner), policy.poll, bell, stopping.clone());
+        let (settler, settling) = settle::start(Arc::clone(&self.engine), policy.lease);
+        let (notifier, ringing) = watch::channel(());
+        let handled = self.engine.background.handle();
+        let workers = self.engine.background.workers().clone();
+        let listen = lane::listen(Arc::clone(&self.engine), policy.poll, notifier, stopping.clone());
         let mut tasks = vec![tokio::spawn(workers.counted(listen))];
         for lane in Lane::ALL {
             let lane = lane::LaneLoop {
-                inner: Arc::clone(&self.inner),
+                engine: Arc::clone(&self.engine),
                 policy: Arc::clone(&policy),
                 lane,
                 settler: settler.clone(),
                 stop: stopping.clone(),
-                bell: ringing.clone(),
+                notifier: ringing.clone(),
             };
             tasks.push(tokio::spawn(workers.counted(lane.run())));
         }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{EntryId, Job, JobEnd, Settlement, Token, system::Inner};
+use crate::{EntryId, Job, JobEnd, Settlement, Token, system::Engine};
 
 /// How many ends go to the queue in one step.
 const BATCH: usize = 256;
@@ -40,11 +40,11 @@ impl Settler {
 }
 
 /// Starts the task that settles.
-pub(crate) fn start(inner: Arc<Inner>, lease: Duration) -> (Settler, JoinHandle<()>) {
+pub(crate) fn start(engine: Arc<Engine>, lease: Duration) -> (Settler, JoinHandle<()>) {
     let (ends, mut ended) = mpsc::channel(BATCH * 4);
     let held = Arc::new(Mutex::new(Held::new()));
     let settler = Settler { ends, held: Arc::clone(&held) };
-    let workers = inner.background.workers().clone();
+    let workers = engine.background.workers().clone();
     let task = tokio::spawn(workers.counted(async move {
         let mut beat = tokio::time::interval(lease / 3);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -55,23 +55,23 @@ pub(crate) fn start(inner: Arc<Inner>, lease: Duration) -> (Settler, JoinHandle<
                     if count == 0 {
                         return;
                     }
-                    settle(&inner, &batch).await;
+                    settle(&engine, &batch).await;
                     let mut held = lock(&held);
                     for settlement in batch.drain(..) {
                         held.remove(&(settlement.id, settlement.token));
                     }
                 }
-                _ = beat.tick() => extend(&inner, &held, lease).await,
+                _ = beat.tick() => extend(&engine, &held, lease).await,
             }
         }
     }));
     (settler, task)
 }
 
-async fn settle(inner: &Inner, batch: &[Settlement]) {
+async fn settle(engine: &Engine, batch: &[Settlement]) {
     let mut pause = Duration::from_millis(20);
     for attempt in 1.. {
-        match inner.timed("settle", inner.queue.settle(batch)).await {
+        match engine.timed("settle", engine.queue.settle(batch)).await {
             Ok(_) => return,
             Err(error) if attempt == TRIES => {
                 tracing::error!(error = %error.report(), jobs = batch.len(), "ended jobs could not be settled: they run again");
@@ -83,12 +83,12 @@ async fn settle(inner: &Inner, batch: &[Settlement]) {
     }
 }
 
-async fn extend(inner: &Inner, held: &Mutex<Held>, lease: Duration) {
+async fn extend(engine: &Engine, held: &Mutex<Held>, lease: Duration) {
     let jobs: Vec<(EntryId, Token)> = lock(held).iter().copied().collect();
     if jobs.is_empty() {
         return;
     }
-    if let Err(error) = inner.timed("extend", inner.queue.extend(&jobs, lease)).await {
+    if let Err(error) = engine.timed("extend", engine.queue.extend(&jobs, lease)).await {
         // A job that is lost runs elsewhere too; the entry's own lease decides which result counts.
         tracing::warn!(error = %error.report(), "the reservations of running jobs could not be extended");
     }

@@ -11,9 +11,9 @@ use crate::{
     step::Step,
 };
 
-/// A job that is queued, running or buried; one that is done is forgotten.
+/// A job that is queued, running or dead letter; one that is done is forgotten.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Kept {
+pub(super) struct StoredJob {
     pub(super) lane: Lane,
     pub(super) priority: u8,
     pub(super) errors: u32,
@@ -26,7 +26,7 @@ pub(super) struct Kept {
 pub(super) enum State {
     Queued { due: Timestamp },
     Running { token: Token, until: Timestamp, again: Option<Request> },
-    Buried { at: Timestamp },
+    DeadLetter { at: Timestamp },
 }
 
 /// What was asked for; of a running job, to run once more.
@@ -38,17 +38,17 @@ pub(super) struct Request {
 }
 
 impl State {
-    /// For people: its name, and when it is due, its lease ends or it was buried.
+    /// For people: its name, and when it is due, its lease ends or it became a dead letter.
     pub(super) fn named(&self) -> (JobState, Timestamp) {
         match self {
             Self::Queued { due } => (JobState::Queued, *due),
             Self::Running { until, .. } => (JobState::Running, *until),
-            Self::Buried { at } => (JobState::Buried, *at),
+            Self::DeadLetter { at } => (JobState::DeadLetter, *at),
         }
     }
 }
 
-impl Kept {
+impl StoredJob {
     pub(super) fn new(request: Request) -> Self {
         let Request { due, lane, priority } = request;
         Self { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due } }
@@ -74,7 +74,7 @@ impl Kept {
                 Some(keys.of(Role::JobDue, &[&[lane_byte(self.lane), self.priority], &at, id.as_bytes()]))
             }
             JobState::Running => Some(keys.index(Role::JobLease, at, id)),
-            JobState::Buried => None,
+            JobState::DeadLetter => None,
         };
         [Some(keys.of(Role::JobState, &[&[state_byte(state)], id.as_bytes()])), by_time]
     }
@@ -108,7 +108,7 @@ impl Kept {
                         Some(Request { due, lane: byte_lane(reader.u8()?)?, priority: reader.u8()? })
                     })?,
                 },
-                2 => State::Buried { at },
+                2 => State::DeadLetter { at },
                 _ => return None,
             };
             Some(Self { lane, priority, errors, crashes, error, state })
@@ -131,13 +131,13 @@ pub(super) fn state_byte(state: JobState) -> u8 {
     match state {
         JobState::Queued => 0,
         JobState::Running => 1,
-        JobState::Buried => 2,
+        JobState::DeadLetter => 2,
     }
 }
 
 impl Step<'_> {
-    pub(super) async fn job(&mut self, id: &EntryId) -> Result<Option<Kept>> {
-        Ok(match self.part(id, Role::Job, "a job", Kept::decode).await? {
+    pub(super) async fn job(&mut self, id: &EntryId) -> Result<Option<StoredJob>> {
+        Ok(match self.part(id, Role::Job, "a job", StoredJob::decode).await? {
             Part::There(kept) => Some(kept),
             Part::Absent => None,
             Part::Damaged => self.replace_damaged_job(id),
@@ -146,14 +146,14 @@ impl Step<'_> {
 
     /// Another job is in its place at once, since nobody knows whether its entry is stale: one that is not has nothing to
     /// do. The places by time of the damaged one go when a reservation meets them.
-    fn replace_damaged_job(&mut self, id: &EntryId) -> Option<Kept> {
+    fn replace_damaged_job(&mut self, id: &EntryId) -> Option<StoredJob> {
         if !self.removes() {
             return None;
         }
-        for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+        for state in [JobState::Queued, JobState::Running, JobState::DeadLetter] {
             self.delete(self.keys().of(Role::JobState, &[&[state_byte(state)], id.as_bytes()]));
         }
-        let kept = Kept::new(Request { due: self.now, lane: Lane::Recompute, priority: USUAL_PRIORITY });
+        let kept = StoredJob::new(Request { due: self.now, lane: Lane::Recompute, priority: USUAL_PRIORITY });
         self.put_job(id, None, &kept);
         Some(kept)
     }
@@ -164,7 +164,7 @@ impl Step<'_> {
     }
 
     /// Puts a job in the place of the one before, with its places in the indexes.
-    pub(super) fn put_job(&mut self, id: &EntryId, old: Option<&Kept>, kept: &Kept) {
+    pub(super) fn put_job(&mut self, id: &EntryId, old: Option<&StoredJob>, kept: &StoredJob) {
         if let Some(old) = old {
             self.delete_job(id, old);
         }
@@ -175,7 +175,7 @@ impl Step<'_> {
         self.added |= matches!(kept.state, State::Queued { .. });
     }
 
-    pub(super) fn delete_job(&mut self, id: &EntryId, old: &Kept) {
+    pub(super) fn delete_job(&mut self, id: &EntryId, old: &StoredJob) {
         for place in old.places(self.keys(), id).into_iter().flatten() {
             self.delete(place);
         }
@@ -196,13 +196,13 @@ mod tests {
             State::Queued { due },
             State::Running { token, until: due, again: None },
             State::Running { token, until: due, again: Some(again) },
-            State::Buried { at: due },
+            State::DeadLetter { at: due },
         ] {
             let (lane, error) = (Lane::Recompute, Some("out of paper".to_owned()));
-            let kept = Kept { lane, priority: 255, errors: 1, crashes: 2, error, state };
+            let kept = StoredJob { lane, priority: 255, errors: 1, crashes: 2, error, state };
             let bytes = kept.encode();
-            assert_eq!(Kept::decode(&bytes.slice(..bytes.len() - 1)), None);
-            assert_eq!(Kept::decode(&bytes), Some(kept));
+            assert_eq!(StoredJob::decode(&bytes.slice(..bytes.len() - 1)), None);
+            assert_eq!(StoredJob::decode(&bytes), Some(kept));
         }
     }
 }

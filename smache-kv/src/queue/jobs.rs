@@ -8,7 +8,7 @@ use smache_core::{
     Result, Timestamp, Token,
 };
 
-use super::job::{Kept, Request, State, lane_byte, state_byte};
+use super::job::{Request, State, StoredJob, lane_byte, state_byte};
 use crate::{codec::number, keys::Role, step::Step};
 
 /// How urgent the jobs are that the store itself writes.
@@ -47,13 +47,13 @@ impl Step<'_> {
         match self.job(&id).await?.map(|kept| kept.state) {
             None => self.request(id, request).await,
             Some(State::Queued { .. } | State::Running { .. }) => Ok(Enqueued::Merged),
-            Some(State::Buried { .. }) => Ok(Enqueued::Buried),
+            Some(State::DeadLetter { .. }) => Ok(Enqueued::DeadLetter),
         }
     }
 
     async fn request(&mut self, id: EntryId, request: Request) -> Result<Enqueued> {
         let Some(old) = self.job(&id).await? else {
-            self.put_job(&id, None, &Kept::new(request));
+            self.put_job(&id, None, &StoredJob::new(request));
             return Ok(Enqueued::Queued);
         };
         let mut kept = old.clone();
@@ -72,8 +72,8 @@ impl Step<'_> {
                 }));
                 Enqueued::Again
             }
-            State::Buried { .. } => {
-                kept = Kept::new(request);
+            State::DeadLetter { .. } => {
+                kept = StoredJob::new(request);
                 Enqueued::Queued
             }
         };
@@ -89,7 +89,7 @@ impl Step<'_> {
         let max = if held.is_empty() { reserve.max } else { 0 };
         let (due, later) = self.due(reserve.lane, max).await?;
         let until = self.now.after(reserve.lease);
-        self.prefetch_kept(due.iter().filter_map(|key| self.space.keys.id_of(key))).await?;
+        self.prefetch_kept(due.iter().filter_map(|key| self.area.keys.id_of(key))).await?;
         let (mut jobs, mut missed) = (Vec::with_capacity(held.len() + due.len().min(max)), false);
         for key in held.iter().chain(&due) {
             if jobs.len() >= held.len() + max {
@@ -104,7 +104,7 @@ impl Step<'_> {
             // What is held already keeps the request that came meanwhile.
             let again = if let State::Running { again, .. } = old.state { again } else { None };
             let state = State::Running { token, until, again };
-            self.put_job(id, Some(&old), &Kept { state, ..old.clone() });
+            self.put_job(id, Some(&old), &StoredJob { state, ..old.clone() });
         }
         // A job that has come in the place of a damaged one is due, and not among those that were listed.
         let next_due = if due.len() > max || missed { Some(Duration::ZERO) } else { later };
@@ -112,7 +112,7 @@ impl Step<'_> {
     }
 
     /// The job in a place of an index. A place without its job was left by one that was damaged, and goes.
-    async fn job_at(&mut self, key: &Bytes) -> Result<Option<(EntryId, Kept)>> {
+    async fn job_at(&mut self, key: &Bytes) -> Result<Option<(EntryId, StoredJob)>> {
         let Some(id) = self.listed(key) else { return Ok(None) };
         let job = self.job(&id).await?.filter(|kept| kept.is_at(self.keys(), &id, key));
         if job.is_none() {
@@ -228,7 +228,7 @@ impl Step<'_> {
             propagation: self.count(queued(Lane::Propagation)).await?,
             recompute: self.count(queued(Lane::Recompute)).await?,
             running: self.count(of(JobState::Running)).await?,
-            buried: self.count(of(JobState::Buried)).await?,
+            dead_letters: self.count(of(JobState::DeadLetter)).await?,
         })
     }
 
@@ -237,7 +237,7 @@ impl Step<'_> {
         let limit = limit.max(1);
         let range = self.keys().range(Role::JobState, &[&[state_byte(state)]]).after(cursor, EntryId::LEN)?;
         let found = self.scan(&range, limit).await?;
-        self.prefetch_kept(found.iter().filter_map(|(key, _)| self.space.keys.id_of(key))).await?;
+        self.prefetch_kept(found.iter().filter_map(|(key, _)| self.area.keys.id_of(key))).await?;
         let mut jobs = Vec::with_capacity(found.len());
         for (key, _) in &found {
             let Some(id) = self.listed(key) else { continue };

@@ -37,14 +37,14 @@ impl Step<'_> {
                 kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
                 Some(self.now.after(*delay))
             }
-            JobEnd::Bury { error } => {
+            JobEnd::DeadLetter { error } => {
                 if again.is_none() {
                     kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
-                    kept.state = State::Buried { at: self.now };
+                    kept.state = State::DeadLetter { at: self.now };
                     self.put_job(id, Some(&old), &kept);
                     return Ok(Settled::Settled);
                 }
-                // What a change does to a buried job: it starts anew.
+                // What a change does to a dead letter: it starts anew.
                 kept.forgive();
                 None
             }
@@ -73,8 +73,8 @@ impl Step<'_> {
         self.prefetch_kept(ids.iter().copied()).await?;
         let mut requeued = 0;
         for id in ids {
-            let buried = self.job(id).await?.filter(|kept| matches!(kept.state, State::Buried { .. }));
-            let Some(old) = buried else { continue };
+            let dead_letter = self.job(id).await?.filter(|kept| matches!(kept.state, State::DeadLetter { .. }));
+            let Some(old) = dead_letter else { continue };
             let mut kept = old.clone();
             kept.forgive();
             kept.state = State::Queued { due: self.now };
@@ -96,7 +96,7 @@ impl Step<'_> {
         Ok(discarded)
     }
 
-    /// The entry is fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+    /// The entry is fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
     pub(crate) async fn take_back_job(&mut self, id: &EntryId) -> Result<()> {
         let Some(old) = self.job(id).await? else { return Ok(()) };
         let mut kept = old.clone();
@@ -106,7 +106,7 @@ impl Step<'_> {
                 *again = None;
                 self.put_job(id, Some(&old), &kept);
             }
-            State::Queued { .. } | State::Buried { .. } => self.delete_job(id, &old),
+            State::Queued { .. } | State::DeadLetter { .. } => self.delete_job(id, &old),
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, Lane, Overtaken, Result, Staleness, Used, Via};
+use smache_core::{
+    ChangedSince, Commit, CommitOutcome, Dependency, Lane, OnConflict, Result, Staleness, UsedDependency, Via,
+};
 
 use super::record::{Body, Head, Lineage};
 use crate::{codec::whole_number, keys::Role, step::Step};
@@ -21,27 +23,28 @@ impl Step<'_> {
         }
         let (keys, id) = (self.keys(), &commit.id);
         let [head, _, lineage] = self.record_keys(id);
-        let own = [keys.entry(Role::Run, id), keys.of(Role::Floor, &[]), keys.of(Role::Vouch, &[]), head, lineage];
+        let own =
+            [keys.entry(Role::Run, id), keys.of(Role::LowWatermark, &[]), keys.of(Role::Validity, &[]), head, lineage];
         let changed = commit.used.iter().map(|used| keys.of(Role::Changed, &[used.dependency.as_bytes()]));
         self.prefetch(own.into_iter().chain(changed)).await?;
         let run = match self.run(id).await? {
-            Some(run) if run.token == commit.token && run.started == commit.started => run,
+            Some(run) if run.token == commit.token && run.start_revision == commit.start_revision => run,
             _ => return Ok(CommitOutcome::Lost),
         };
         let conflicts = self.conflicts(commit).await?;
-        if commit.overtaken == Overtaken::Tell
+        if commit.on_conflict == OnConflict::Report
             && let Some(told) = self.told(commit, &conflicts).await?
         {
             return Ok(told);
         }
         self.delete_run(id, &run);
         let staleness = if commit.tainted
-            || !self.vouch().await?.has_epochs(&commit.epochs)
+            || !self.validity().await?.has_epochs(&commit.epochs)
             || conflicts.iter().any(|used| used.via != Via::Child)
         {
-            Staleness::Hard
+            Staleness::Stale
         } else if !conflicts.is_empty() {
-            Staleness::Child
+            Staleness::MaybeStale
         } else {
             Staleness::Fresh
         };
@@ -55,8 +58,8 @@ impl Step<'_> {
                 self.take_back(id).await?;
                 return Ok(CommitOutcome::Fresh { now: self.now });
             }
-            Staleness::Child => Lane::Propagation,
-            Staleness::Hard => Lane::Recompute,
+            Staleness::MaybeStale => Lane::Propagation,
+            Staleness::Stale => Lane::Recompute,
         };
         if !commit.lazy {
             self.need(*id, lane, commit.conflict_delay).await?;
@@ -65,21 +68,21 @@ impl Step<'_> {
     }
 
     /// The answer to a commit that asks to be told, if changes of few dependencies are all that speaks against its value.
-    async fn told(&mut self, commit: &Commit, conflicts: &[Used]) -> Result<Option<CommitOutcome>> {
-        let dependencies = named(conflicts, Overtaken::MOST_TOLD + 1);
-        let few = (1..=Overtaken::MOST_TOLD).contains(&dependencies.len());
+    async fn told(&mut self, commit: &Commit, conflicts: &[UsedDependency]) -> Result<Option<CommitOutcome>> {
+        let dependencies = named(conflicts, OnConflict::MAX_REPORTED + 1);
+        let few = (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len());
         let otherwise_right = !commit.tainted
-            && self.vouch().await?.has_epochs(&commit.epochs)
-            && commit.version >= self.number(Role::Floor).await?;
+            && self.validity().await?.has_epochs(&commit.epochs)
+            && commit.version >= self.number(Role::LowWatermark).await?;
         if !few || !otherwise_right {
             return Ok(None);
         }
-        let clock = self.number(Role::Clock).await?;
-        Ok(Some(CommitOutcome::Overtaken { now: self.now, clock, dependencies }))
+        let revision = self.number(Role::Revision).await?;
+        Ok(Some(CommitOutcome::ConflictReported { now: self.now, revision, dependencies }))
     }
 
     /// What was invalidated since the run started, is being invalidated, or may have been.
-    async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<Used>> {
+    async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<UsedDependency>> {
         let used: Vec<Dependency> = commit.used.iter().map(|used| used.dependency).collect();
         let changed = self.changed_after(commit.version, &used).await?;
         Ok(commit.used.iter().filter(|used| changed.contains(&used.dependency)).copied().collect())
@@ -87,7 +90,7 @@ impl Step<'_> {
 
     /// Those of some dependencies.
     async fn changed_after(&mut self, version: u64, dependencies: &[Dependency]) -> Result<HashSet<Dependency>> {
-        if version < self.number(Role::Floor).await? {
+        if version < self.number(Role::LowWatermark).await? {
             return Ok(dependencies.iter().copied().collect());
         }
         let marked = self.marked().await?;
@@ -103,12 +106,12 @@ impl Step<'_> {
 
     pub(super) async fn changes_since(&mut self, version: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
         let changed = dependencies.iter().map(|dependency| self.changed(dependency));
-        let own = [self.keys().of(Role::Floor, &[]), self.keys().of(Role::Clock, &[])];
+        let own = [self.keys().of(Role::LowWatermark, &[]), self.keys().of(Role::Revision, &[])];
         let keys: Vec<Bytes> = own.into_iter().chain(changed).collect();
         self.prefetch(keys).await?;
         Ok(ChangedSince {
             incarnation: self.incarnation.clone(),
-            clock: self.number(Role::Clock).await?,
+            revision: self.number(Role::Revision).await?,
             dependencies: self.changed_after(version, dependencies).await?.into_iter().collect(),
         })
     }
@@ -117,13 +120,13 @@ impl Step<'_> {
         self.keys().of(Role::Changed, &[dependency.as_bytes()])
     }
 
-    /// The clock of the last invalidation of a dependency. One that cannot be read may be the latest, and is taken for it.
+    /// The revision of the last invalidation of a dependency. One that cannot be read may be the latest, and is taken for it.
     pub(super) async fn changed_at(&mut self, dependency: &Dependency) -> Result<Option<u64>> {
         let key = self.changed(dependency);
         let changed = self.get(&key).await?;
         Ok(changed.map(|bytes| {
             whole_number(&bytes).unwrap_or_else(|| {
-                tracing::warn!(%dependency, "the clock of an invalidation cannot be read: whatever used it is stale");
+                tracing::warn!(%dependency, "the revision of an invalidation cannot be read: whatever used it is stale");
                 DAMAGED
             })
         }))
@@ -133,14 +136,14 @@ impl Step<'_> {
         let fresh = staleness == Staleness::Fresh;
         let old = self.head(&commit.id).await?.filter(|_| !fresh);
         let since = old.as_ref().and_then(|old| old.since).or(Some(self.now)).filter(|_| !fresh);
-        let lives_until = commit.ttl.map(|ttl| self.now.after(ttl));
+        let ttl_until = commit.ttl.map(|ttl| self.now.after(ttl));
         Ok(Head {
             version: commit.version,
             epochs: commit.epochs.clone(),
             staleness,
             since,
             stored_at: self.now,
-            expires: lives_until.into_iter().chain(commit.not_after).min(),
+            expires: ttl_until.into_iter().chain(commit.not_after).min(),
             lazy: commit.lazy,
             conflicts: if fresh { 0 } else { old.as_ref().map_or(0, |old| old.conflicts).saturating_add(1) },
             failures: 0,
@@ -151,8 +154,8 @@ impl Step<'_> {
 }
 
 /// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
-fn edges(used: &[Used]) -> Vec<Used> {
-    let mut edges: Vec<Used> = Vec::with_capacity(used.len());
+fn edges(used: &[UsedDependency]) -> Vec<UsedDependency> {
+    let mut edges: Vec<UsedDependency> = Vec::with_capacity(used.len());
     let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());
     for used in used.iter().filter(|used| used.via != Via::Guard) {
         match places.get(&used.dependency) {
@@ -167,7 +170,7 @@ fn edges(used: &[Used]) -> Vec<Used> {
     edges
 }
 
-fn named(conflicts: &[Used], most: usize) -> Vec<Dependency> {
+fn named(conflicts: &[UsedDependency], most: usize) -> Vec<Dependency> {
     let mut seen = HashSet::new();
     conflicts.iter().map(|used| used.dependency).filter(|name| seen.insert(*name)).take(most).collect()
 }

@@ -1,11 +1,11 @@
-//! What vouches: epochs, positions, leases and leaders.
+//! What confirms: epochs, positions, leases and leaders.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use smache_core::{
-    ATTACHED_LEASE, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId,
-    SourceVouch, Timestamp, Token, Vouch,
+    ATTACHED_VALID_FOR, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId,
+    SourceValidity, Timestamp, Token, Validity,
 };
 
 use crate::{
@@ -34,30 +34,32 @@ impl Leader {
     }
 }
 
-fn encode_vouch(vouch: &Vouch) -> Bytes {
+fn encode_validity(validity: &Validity) -> Bytes {
     let mut writer = Writer::new();
-    writer.raw(vouch.epoch.as_bytes()).count(vouch.sources.len());
-    for (source, vouch) in &vouch.sources {
-        writer.bytes(source.as_str().as_bytes()).raw(vouch.epoch.as_bytes());
-        writer.option(vouch.armed.as_ref(), |writer, armed| writer.bytes(armed.as_str().as_bytes()));
-        writer.option(vouch.lease, |writer, lease| writer.time(lease));
+    writer.raw(validity.epoch.as_bytes()).count(validity.sources.len());
+    for (source, validity) in &validity.sources {
+        writer.bytes(source.as_str().as_bytes()).raw(validity.epoch.as_bytes());
+        writer.option(validity.caught_up_on.as_ref(), |writer, caught_up_on| {
+            writer.bytes(caught_up_on.as_str().as_bytes())
+        });
+        writer.option(validity.valid_until, |writer, lease| writer.time(lease));
     }
     writer.done()
 }
 
-fn decode_vouch(bytes: &Bytes) -> Option<Vouch> {
+fn decode_validity(bytes: &Bytes) -> Option<Validity> {
     Reader::read(bytes, |reader| {
-        let mut vouch = Vouch::new(Epoch::from_bytes(reader.array()?));
+        let mut validity = Validity::new(Epoch::from_bytes(reader.array()?));
         let sources = reader.list(|reader| {
             let (source, epoch) = (SourceId::new(reader.text()?).ok()?, Epoch::from_bytes(reader.array()?));
-            let armed = reader.option(Reader::text)?.map(Incarnation::new);
+            let caught_up_on = reader.option(Reader::text)?.map(Incarnation::new);
             Some(match reader.option(Reader::time)? {
-                Some(lease) => (source, SourceVouch::feed(epoch, armed, lease)),
-                None => (source, SourceVouch::application(epoch, armed)),
+                Some(lease) => (source, SourceValidity::feed(epoch, caught_up_on, lease)),
+                None => (source, SourceValidity::application(epoch, caught_up_on)),
             })
         })?;
-        vouch.sources.extend(sources);
-        Some(vouch)
+        validity.sources.extend(sources);
+        Some(validity)
     })
 }
 
@@ -65,78 +67,79 @@ fn decode_vouch(bytes: &Bytes) -> Option<Vouch> {
 const ATTACHED: &str = "smache:attached";
 
 impl Step<'_> {
-    /// What vouches, with the lease of the sources that the application reports.
-    pub(super) async fn vouch_with_lease(&mut self) -> Result<Vouch> {
-        let mut vouch = self.vouch().await?;
+    /// What confirms, with the lease of the sources that the application reports.
+    pub(super) async fn validity_with_lease(&mut self) -> Result<Validity> {
+        let mut validity = self.validity().await?;
         let key = self.attached_key();
         let kept = self.decoded(key, "the lease of attached sources", Leader::decode).await?;
-        vouch.attached_until = Some(kept.map_or_else(Timestamp::default, |kept| kept.until));
-        Ok(vouch)
+        validity.attached_until = Some(kept.map_or_else(Timestamp::default, |kept| kept.until));
+        Ok(validity)
     }
 
-    /// What is read of what vouches.
-    pub(super) fn vouch_keys(&self) -> [Bytes; 2] {
-        [self.keys().of(Role::Vouch, &[]), self.attached_key()]
+    /// What is read of what confirms.
+    pub(super) fn validity_keys(&self) -> [Bytes; 2] {
+        [self.keys().of(Role::Validity, &[]), self.attached_key()]
     }
 
     fn attached_key(&self) -> Bytes {
         self.keys().of(Role::Leader, &[ATTACHED.as_bytes()])
     }
 
-    pub(super) async fn keep_attached(&mut self, lease: Duration) -> Result<()> {
-        let kept = Leader { holder: Token::from_bytes([0; Token::LEN]), fence: 0, until: self.now.after(lease) };
+    pub(super) async fn keep_attached(&mut self, valid_for: Duration) -> Result<()> {
+        let kept = Leader { holder: Token::from_bytes([0; Token::LEN]), fence: 0, until: self.now.after(valid_for) };
         self.put(self.attached_key(), kept.encode());
         Ok(())
     }
 
-    /// What vouches. A namespace that nobody has written to has an epoch that no entry is of.
-    pub(super) async fn vouch(&mut self) -> Result<Vouch> {
-        let key = self.keys().of(Role::Vouch, &[]);
-        match self.decoded(key.clone(), "what vouches", decode_vouch).await? {
-            Some(vouch) => Ok(vouch),
-            None if self.access == Access::Read => Ok(Vouch::new(Epoch::from_bytes([0; Epoch::LEN]))),
+    /// What confirms. A namespace that nobody has written to has an epoch that no entry is of.
+    pub(super) async fn validity(&mut self) -> Result<Validity> {
+        let key = self.keys().of(Role::Validity, &[]);
+        match self.decoded(key.clone(), "what confirms", decode_validity).await? {
+            Some(validity) => Ok(validity),
+            None if self.access == Access::Read => Ok(Validity::new(Epoch::from_bytes([0; Epoch::LEN]))),
             None => {
                 if self.get(&key).await?.is_some() {
                     // It was damaged: everything is of another epoch now, and its sources are attached and led again.
                     self.start_sweep();
                 }
-                let vouch = Vouch::new(Epoch::random());
-                self.put_vouch(&vouch);
-                Ok(vouch)
+                let validity = Validity::new(Epoch::random());
+                self.put_validity(&validity);
+                Ok(validity)
             }
         }
     }
 
-    fn put_vouch(&mut self, vouch: &Vouch) {
-        self.put(self.keys().of(Role::Vouch, &[]), encode_vouch(vouch));
+    fn put_validity(&mut self, validity: &Validity) {
+        self.put(self.keys().of(Role::Validity, &[]), encode_validity(validity));
     }
 
     pub(super) async fn new_epoch(&mut self) -> Result<Epoch> {
-        let mut vouch = self.vouch().await?;
-        vouch.epoch = Epoch::random();
-        self.put_vouch(&vouch);
+        let mut validity = self.validity().await?;
+        validity.epoch = Epoch::random();
+        self.put_validity(&validity);
         self.start_sweep();
-        Ok(vouch.epoch)
+        Ok(validity.epoch)
     }
 
     pub(super) async fn attach(&mut self, sources: &[SourceId]) -> Result<()> {
-        let mut vouch = self.vouch().await?;
-        let here =
-            |vouch: &SourceVouch, incarnation| vouch.lease.is_none() && vouch.armed.as_ref() == Some(incarnation);
+        let mut validity = self.validity().await?;
+        let here = |validity: &SourceValidity, incarnation| {
+            validity.valid_until.is_none() && validity.caught_up_on.as_ref() == Some(incarnation)
+        };
         let mut changed = false;
         for source in sources {
-            if vouch.sources.get(source).is_some_and(|vouch| here(vouch, &self.incarnation)) {
+            if validity.sources.get(source).is_some_and(|validity| here(validity, &self.incarnation)) {
                 continue;
             }
-            let attached = SourceVouch::application(Epoch::random(), Some(self.incarnation.clone()));
-            vouch.sources.insert(source.clone(), attached);
+            let attached = SourceValidity::application(Epoch::random(), Some(self.incarnation.clone()));
+            validity.sources.insert(source.clone(), attached);
             changed = true;
         }
         if changed {
-            self.put_vouch(&vouch);
+            self.put_validity(&validity);
             self.start_sweep();
         }
-        self.keep_attached(ATTACHED_LEASE).await
+        self.keep_attached(ATTACHED_VALID_FOR).await
     }
 
     fn leader_key(&self, feed: &FeedId) -> Bytes {
@@ -200,12 +203,12 @@ impl Step<'_> {
     pub(super) async fn restart(&mut self, step: &FeedStep) -> Result<()> {
         self.check_step(step).await?;
         self.renew(step).await?;
-        let mut vouch = self.vouch().await?;
+        let mut validity = self.validity().await?;
         for (source, position) in &step.positions {
-            vouch.sources.insert(source.clone(), SourceVouch::unarmed(Epoch::random()));
+            validity.sources.insert(source.clone(), SourceValidity::behind(Epoch::random()));
             self.put_position(source, position);
         }
-        self.put_vouch(&vouch);
+        self.put_validity(&validity);
         self.start_sweep();
         Ok(())
     }
@@ -226,22 +229,22 @@ impl Step<'_> {
     /// Saves the progress of a leader; the step was checked.
     pub(super) async fn save_step(&mut self, step: &FeedStep) -> Result<()> {
         self.renew(step).await?;
-        let mut vouch = self.vouch().await?;
+        let mut validity = self.validity().await?;
         for (source, position) in &step.positions {
             if self.position(source).await?.is_some_and(|saved| !position.follows(&saved)) {
                 continue;
             }
             self.put_position(source, position);
-            let unarmed = || SourceVouch::unarmed(Epoch::random());
-            let vouch = vouch.sources.entry(source.clone()).or_insert_with(unarmed);
-            if let (Some(lease), Some(until)) = (&mut vouch.lease, step.valid_until(self.now)) {
+            let behind = || SourceValidity::behind(Epoch::random());
+            let validity = validity.sources.entry(source.clone()).or_insert_with(behind);
+            if let (Some(lease), Some(until)) = (&mut validity.valid_until, step.valid_until(self.now)) {
                 *lease = until;
             }
-            if step.arm {
-                vouch.armed = Some(self.incarnation.clone());
+            if step.caught_up {
+                validity.caught_up_on = Some(self.incarnation.clone());
             }
         }
-        self.put_vouch(&vouch);
+        self.put_validity(&validity);
         Ok(())
     }
 

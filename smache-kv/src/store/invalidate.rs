@@ -1,7 +1,7 @@
 //! Changes.
 //!
 //! Up to a page of dependants, an invalidation is one step. Above it the changed dependencies are announced first, by
-//! marks with a deadline; then the dependants go stale page by page; then the clock ticks, the positions are saved and the
+//! marks with a deadline; then the dependants go stale page by page; then the revision grows, the positions are saved and the
 //! marks go, in one step. A commit that meets a mark of something that it used is a conflict, so that no dependant that
 //! is stored behind a page is fresh. Whoever finds a mark past its deadline does the invalidation again.
 
@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use smache_core::{
-    Attempt, Dependency, EntryId, Error, ErrorKind, Hit, Incarnation, Invalidated, Invalidation, Lane, Result,
-    Staleness, Via,
+    ChangedDependency, Dependency, EntryId, Error, ErrorKind, Incarnation, Invalidated, Invalidation,
+    InvalidationAttempt, Lane, Result, Staleness, Via,
 };
 
 use super::{
@@ -25,8 +25,8 @@ use super::{
     record::{Head, edge_via},
 };
 use crate::{
+    area::SharedArea,
     keys::{Range, Role},
-    space::Space,
     step::{Step, shortened},
 };
 
@@ -45,7 +45,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(20);
 /// How many marks are read at once.
 const MARKS: usize = 1_000;
 
-/// An entry that an invalidation hits.
+/// An entry that an invalidation affects.
 pub(super) struct Target {
     pub(super) id: EntryId,
     pub(super) to: Staleness,
@@ -69,53 +69,57 @@ enum First {
 }
 
 /// Invalidates, in as many steps as it takes.
-pub(super) async fn invalidate(space: &Space, invalidation: &Invalidation) -> Result<Invalidated> {
-    let attempt = Attempt::next(invalidation.step.as_ref());
-    let first = space.write(|step| Box::pin(step.invalidate_or_announce(invalidation, attempt))).await?;
-    let (life, deadline) = match first {
+pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -> Result<Invalidated> {
+    let attempt = InvalidationAttempt::next(invalidation.step.as_ref());
+    let first = area.write(|step| Box::pin(step.invalidate_or_announce(invalidation, attempt))).await?;
+    let (incarnation, deadline) = match first {
         First::Done(done) => return Ok(done),
-        First::Announced(life, deadline) => (life, AtomicU64::new(deadline)),
+        First::Announced(incarnation, deadline) => (incarnation, AtomicU64::new(deadline)),
     };
     let (mut marked, mut jobs) = (0, Vec::new());
-    let walk = Walk { life: &life, announced: Some((invalidation, attempt, &deadline)) };
-    for hit in &invalidation.hits {
-        let of_hit = mark_dependants(space, hit, walk).await?;
-        marked += of_hit.marked;
-        jobs.extend(of_hit.jobs);
+    let walk = Walk { incarnation: &incarnation, announced: Some((invalidation, attempt, &deadline)) };
+    for changed in &invalidation.changed {
+        let of_changed = mark_dependants(area, changed, walk).await?;
+        marked += of_changed.marked;
+        jobs.extend(of_changed.jobs);
     }
-    let last = space
+    let last = area
         .write(|step| {
-            let life = &life;
+            let incarnation = &incarnation;
             Box::pin(async move {
-                step.check_life(life)?;
+                step.check_incarnation(incarnation)?;
                 step.finish(invalidation, attempt).await
             })
         })
         .await?;
     jobs.extend(last.jobs);
-    Ok(Invalidated { clock: last.clock, marked: marked + last.marked, jobs })
+    Ok(Invalidated { revision: last.revision, marked: marked + last.marked, jobs })
 }
 
 /// What each page of a walk looks at first.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
     /// On which incarnation it began.
-    pub(super) life: &'a Incarnation,
+    pub(super) incarnation: &'a Incarnation,
     /// What its author has announced, and until when.
-    pub(super) announced: Option<(&'a Invalidation, Attempt, &'a AtomicU64)>,
+    pub(super) announced: Option<(&'a Invalidation, InvalidationAttempt, &'a AtomicU64)>,
 }
 
-/// Marks the dependants of one dependency, page by page. `clock` of the answer is not set.
-pub(super) async fn mark_dependants(space: &Space, hit: &Hit, walk: Walk<'_>) -> Result<Invalidated> {
+/// Marks the dependants of one dependency, page by page. `revision` of the answer is not set.
+pub(super) async fn mark_dependants(
+    area: &SharedArea,
+    changed: &ChangedDependency,
+    walk: Walk<'_>,
+) -> Result<Invalidated> {
     let mut all = Invalidated::default();
-    let mut range = Some(space.keys.range(Role::Edge, &[hit.dependency.as_bytes()]));
+    let mut range = Some(area.keys.range(Role::Edge, &[changed.dependency.as_bytes()]));
     while let Some(rest) = range {
-        let (page, next) = space
+        let (page, next) = area
             .write(|step| {
                 let rest = &rest;
                 Box::pin(async move {
                     step.go_on(walk).await?;
-                    step.mark_page(hit, rest).await
+                    step.mark_page(changed, rest).await
                 })
             })
             .await?;
@@ -129,18 +133,18 @@ pub(super) async fn mark_dependants(space: &Space, hit: &Hit, walk: Walk<'_>) ->
 impl Step<'_> {
     /// A leader that was replaced walks no further, and announces nothing again.
     async fn go_on(&mut self, walk: Walk<'_>) -> Result<()> {
-        self.check_life(walk.life)?;
+        self.check_incarnation(walk.incarnation)?;
         if let Some((invalidation, attempt, deadline)) = walk.announced {
             if let Some(step) = &invalidation.step {
                 self.check_step(step).await?;
             }
-            self.renew_marks(&invalidation.hits, attempt, deadline);
+            self.renew_marks(&invalidation.changed, attempt, deadline);
         }
         Ok(())
     }
 
-    fn check_life(&mut self, life: &Incarnation) -> Result<()> {
-        if self.incarnation == *life {
+    fn check_incarnation(&mut self, incarnation: &Incarnation) -> Result<()> {
+        if self.incarnation == *incarnation {
             return Ok(());
         }
         let message = "the store became another incarnation in the middle of an invalidation: invalidate again";
@@ -148,18 +152,22 @@ impl Step<'_> {
     }
 
     /// Everything in one step if there are few dependants, else the marks alone.
-    async fn invalidate_or_announce(&mut self, invalidation: &Invalidation, attempt: Attempt) -> Result<First> {
+    async fn invalidate_or_announce(
+        &mut self,
+        invalidation: &Invalidation,
+        attempt: InvalidationAttempt,
+    ) -> Result<First> {
         if let Some(step) = &invalidation.step {
             self.check_step(step).await?;
         }
         let mut targets = Vec::new();
-        for hit in &invalidation.hits {
-            let cause = kept_cause(&hit.cause);
-            let range = self.keys().range(Role::Edge, &[hit.dependency.as_bytes()]);
+        for changed in &invalidation.changed {
+            let cause = kept_cause(&changed.cause);
+            let range = self.keys().range(Role::Edge, &[changed.dependency.as_bytes()]);
             let room = self.page().saturating_sub(targets.len());
             let edges = self.scan(&range, room + 1).await?;
             if edges.len() > room {
-                let deadline = self.announce(&invalidation.hits, attempt);
+                let deadline = self.announce(&invalidation.changed, attempt);
                 return Ok(First::Announced(self.incarnation.clone(), deadline));
             }
             targets.extend(self.targets(&edges, &cause));
@@ -170,36 +178,36 @@ impl Step<'_> {
     }
 
     /// Puts the marks of an attempt; says until when they hold.
-    fn announce(&mut self, hits: &[Hit], attempt: Attempt) -> u64 {
+    fn announce(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt) -> u64 {
         let deadline = self.now.after(DEADLINE).as_millis();
-        for hit in hits {
-            let key = self.mark_key(deadline, hit, attempt);
-            self.put(key, kept_cause(&hit.cause).as_bytes().to_vec());
+        for changed in changed {
+            let key = self.mark_key(deadline, changed, attempt);
+            self.put(key, kept_cause(&changed.cause).as_bytes().to_vec());
         }
         deadline
     }
 
-    fn mark_key(&self, deadline: u64, hit: &Hit, attempt: Attempt) -> Bytes {
-        self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), hit.dependency.as_bytes(), attempt.as_bytes()])
+    fn mark_key(&self, deadline: u64, changed: &ChangedDependency, attempt: InvalidationAttempt) -> Bytes {
+        self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), changed.dependency.as_bytes(), attempt.as_bytes()])
     }
 
     /// Moves the deadline of the marks of an attempt that is at its walk, before others take it for dead. Where the step
     /// is done again after a conflict, an old mark may stay until the last step takes all of the attempt.
-    fn renew_marks(&mut self, hits: &[Hit], attempt: Attempt, deadline: &AtomicU64) {
+    fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, deadline: &AtomicU64) {
         let before = deadline.load(Ordering::Relaxed);
         if self.now.after(RENEW_BEFORE).as_millis() < before {
             return;
         }
-        for hit in hits {
-            let key = self.mark_key(before, hit, attempt);
+        for changed in changed {
+            let key = self.mark_key(before, changed, attempt);
             self.delete(key);
         }
-        deadline.store(self.announce(hits, attempt), Ordering::Relaxed);
+        deadline.store(self.announce(changed, attempt), Ordering::Relaxed);
     }
 
     /// A page of the dependants of one dependency, and what is left of the range.
-    async fn mark_page(&mut self, hit: &Hit, range: &Range) -> Result<(Invalidated, Option<Range>)> {
-        let cause = kept_cause(&hit.cause);
+    async fn mark_page(&mut self, changed: &ChangedDependency, range: &Range) -> Result<(Invalidated, Option<Range>)> {
+        let cause = kept_cause(&changed.cause);
         let page = self.page();
         let edges = self.scan(range, page).await?;
         let next = edges.last().filter(|_| edges.len() == page).map(|(key, _)| {
@@ -209,32 +217,32 @@ impl Step<'_> {
         });
         let targets = self.targets(&edges, &cause).collect();
         let marked = self.mark_all(targets).await?;
-        Ok((Invalidated { clock: 0, marked, jobs: std::mem::take(&mut self.reported) }, next))
+        Ok((Invalidated { revision: 0, marked, jobs: std::mem::take(&mut self.reported) }, next))
     }
 
     fn targets(&mut self, edges: &[(Bytes, Bytes)], cause: &Arc<str>) -> impl Iterator<Item = Target> {
         edges.iter().filter_map(|(key, via)| {
-            let to = if edge_via(via) == Via::Child { Staleness::Child } else { Staleness::Hard };
+            let to = if edge_via(via) == Via::Child { Staleness::MaybeStale } else { Staleness::Stale };
             Some(Target { id: self.listed(key)?, to, cause: Some(Arc::clone(cause)) })
         })
     }
 
-    /// The last step: the entries that are named themselves, the clock, the positions, and the marks go.
-    async fn finish(&mut self, invalidation: &Invalidation, attempt: Attempt) -> Result<Invalidated> {
-        let Invalidation { hits, entries, step } = invalidation;
+    /// The last step: the entries that are named themselves, the revision, the positions, and the marks go.
+    async fn finish(&mut self, invalidation: &Invalidation, attempt: InvalidationAttempt) -> Result<Invalidated> {
+        let Invalidation { changed, entries, step } = invalidation;
         if let Some(step) = step {
             self.check_step(step).await?;
         }
         let own = |id: &EntryId| {
             let own = Dependency::entry(id);
-            hits.iter().find(|hit| hit.dependency == own).map(|hit| kept_cause(&hit.cause))
+            changed.iter().find(|changed| changed.dependency == own).map(|changed| kept_cause(&changed.cause))
         };
-        let targets = entries.iter().map(|id| Target { id: *id, to: Staleness::Hard, cause: own(id) }).collect();
+        let targets = entries.iter().map(|id| Target { id: *id, to: Staleness::Stale, cause: own(id) }).collect();
         let marked = self.mark_all(targets).await?;
-        if !hits.is_empty() || !entries.is_empty() {
-            let hit: HashSet<Dependency> = hits.iter().map(|hit| hit.dependency).collect();
-            self.tick(&hit).await?;
-            let ended = |mark: &&Mark| attempt.ends(&mark.attempt) && hit.contains(&mark.dependency);
+        if !changed.is_empty() || !entries.is_empty() {
+            let changed: HashSet<Dependency> = changed.iter().map(|changed| changed.dependency).collect();
+            self.tick(&changed).await?;
+            let ended = |mark: &&Mark| attempt.ends(&mark.attempt) && changed.contains(&mark.dependency);
             for mark in self.marks().await?.iter().filter(ended) {
                 self.delete(mark.key.clone());
             }
@@ -242,33 +250,33 @@ impl Step<'_> {
         if let Some(step) = step {
             self.save_step(step).await?;
         }
-        let clock = self.clock().await?;
-        Ok(Invalidated { clock, marked, jobs: std::mem::take(&mut self.reported) })
+        let revision = self.revision().await?;
+        Ok(Invalidated { revision, marked, jobs: std::mem::take(&mut self.reported) })
     }
 
-    /// Ticks the clock and remembers it for what was invalidated.
-    pub(super) async fn tick(&mut self, hit: &HashSet<Dependency>) -> Result<()> {
-        let changed: Vec<Bytes> = hit.iter().map(|dependency| self.changed(dependency)).collect();
-        self.prefetch(changed).await?;
-        let clock = self.clock().await? + 1;
-        self.put_number(Role::Clock, clock);
-        for dependency in hit {
+    /// Raises the revision and remembers it for what was invalidated.
+    pub(super) async fn tick(&mut self, changed: &HashSet<Dependency>) -> Result<()> {
+        let keys: Vec<Bytes> = changed.iter().map(|dependency| self.changed(dependency)).collect();
+        self.prefetch(keys).await?;
+        let revision = self.revision().await? + 1;
+        self.put_number(Role::Revision, revision);
+        for dependency in changed {
             // Where the damaged one is listed nobody knows: trimming meets it.
             if let Some(before) = self.changed_at(dependency).await?.filter(|before| *before != DAMAGED) {
                 self.delete(self.changed_index(before, dependency));
             }
-            self.put_changed(clock, dependency);
+            self.put_changed(revision, dependency);
         }
         Ok(())
     }
 
-    pub(super) fn put_changed(&mut self, clock: u64, dependency: &Dependency) {
-        self.put(self.changed_index(clock, dependency), Vec::new());
-        self.put(self.changed(dependency), clock.to_be_bytes().to_vec());
+    pub(super) fn put_changed(&mut self, revision: u64, dependency: &Dependency) {
+        self.put(self.changed_index(revision, dependency), Vec::new());
+        self.put(self.changed(dependency), revision.to_be_bytes().to_vec());
     }
 
-    fn changed_index(&self, clock: u64, dependency: &Dependency) -> Bytes {
-        self.keys().of(Role::ChangedAt, &[&clock.to_be_bytes(), dependency.as_bytes()])
+    fn changed_index(&self, revision: u64, dependency: &Dependency) -> Bytes {
+        self.keys().of(Role::ChangedAt, &[&revision.to_be_bytes(), dependency.as_bytes()])
     }
 
     /// The dependencies that are being invalidated, by their deadline. Mostly there are none.
@@ -336,8 +344,8 @@ impl Step<'_> {
         let needy: Vec<EntryId> = marked.iter().filter(|(_, head)| !head.lazy).map(|(id, _)| *id).collect();
         self.prefetch_jobs(&needy).await?;
         for id in needy {
-            let hard = marked.get(&id).is_some_and(|head| head.staleness == Staleness::Hard);
-            let lane = if hard { Lane::Recompute } else { Lane::Propagation };
+            let must_run = marked.get(&id).is_some_and(|head| head.staleness == Staleness::Stale);
+            let lane = if must_run { Lane::Recompute } else { Lane::Propagation };
             self.need(id, lane, Duration::ZERO).await?;
         }
         Ok(marked.len() as u64)

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use smache_core::{
-    Dependants, Dependency, EntryId, Lookup, Page, Positions, Result, Scanned, SourceId, StoreStats, Timestamp, Traced,
+    Dependants, Dependency, EntryId, FullRecord, Lookup, Page, Positions, Result, Scanned, SourceId, StoreStats,
+    Timestamp,
 };
 
 use super::record::edge_via;
@@ -12,20 +13,20 @@ impl Step<'_> {
     pub(super) async fn lookup(&mut self, ids: &[EntryId]) -> Result<Lookup> {
         let keys = self.keys();
         let parts = ids.iter().flat_map(|id| [Role::Head, Role::Body].map(|role| keys.entry(role, id)));
-        self.prefetch(parts.chain(self.vouch_keys())).await?;
+        self.prefetch(parts.chain(self.validity_keys())).await?;
         let mut entries = Vec::with_capacity(ids.len());
         for id in ids {
             entries.push(self.entry(id).await?);
         }
-        let vouch = self.vouch_with_lease().await?.into();
-        Ok(Lookup { now: self.now, incarnation: self.incarnation.clone(), vouch, entries })
+        let validity = self.validity_with_lease().await?.into();
+        Ok(Lookup { now: self.now, incarnation: self.incarnation.clone(), validity, entries })
     }
 
-    pub(super) async fn trace(&mut self, id: &EntryId) -> Result<Traced> {
-        self.prefetch(self.record_keys(id).into_iter().chain(self.vouch_keys())).await?;
+    pub(super) async fn read_record(&mut self, id: &EntryId) -> Result<FullRecord> {
+        self.prefetch(self.record_keys(id).into_iter().chain(self.validity_keys())).await?;
         let record = self.record(id).await?;
-        let vouch = self.vouch_with_lease().await?.into();
-        Ok(Traced { now: self.now, incarnation: self.incarnation.clone(), vouch, record })
+        let validity = self.validity_with_lease().await?.into();
+        Ok(FullRecord { now: self.now, incarnation: self.incarnation.clone(), validity, record })
     }
 
     pub(super) async fn saved(&mut self, sources: &[SourceId]) -> Result<Positions> {
@@ -66,14 +67,14 @@ impl Step<'_> {
     }
 
     pub(super) async fn stats(&mut self) -> Result<StoreStats> {
-        let all = |role| self.space.keys.range(role, &[]);
+        let all = |role| self.area.keys.range(role, &[]);
         let [entries, stale, running, changed] =
             [all(Role::Head), all(Role::Stale), all(Role::RunLease), all(Role::Changed)];
         let mut stats = StoreStats::default();
         stats.entries = self.count(entries).await?;
         stats.stale = self.count(stale).await?;
         stats.running = self.count(running).await?;
-        stats.clock = self.clock().await?;
+        stats.revision = self.revision().await?;
         stats.invalidations = self.count(changed).await?;
         Ok(stats)
     }

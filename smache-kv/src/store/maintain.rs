@@ -1,25 +1,25 @@
-//! Upkeep: each task is a step of its own, and any number of processes may do it.
+//! Maintenance: each task is a step of its own, and any number of processes may do it.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use smache_core::{Dependency, EntryId, Hit, Incarnation, Maintained, Result, Staleness};
+use smache_core::{ChangedDependency, Dependency, EntryId, Incarnation, Maintained, Result, Staleness};
 
 use super::{
     commit::DAMAGED,
     invalidate::{Mark, Target, Walk, mark_dependants},
 };
-use crate::{codec::number, keys::Role, space::Space, step::Step};
+use crate::{area::SharedArea, codec::number, keys::Role, step::Step};
 
 /// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
 const REAP_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) async fn maintain(space: &Space, limit: usize) -> Result<Maintained> {
+pub(super) async fn maintain(area: &SharedArea, limit: usize) -> Result<Maintained> {
     let limit = limit.max(1);
     let mut done = Maintained::default();
-    redo(space, limit, &mut done).await?;
+    redo(area, limit, &mut done).await?;
     for task in [Task::Expire, Task::Reap, Task::Trim, Task::Sweep, Task::Repair] {
-        let part = space.write(|step| Box::pin(step.upkeep(task, limit))).await?;
+        let part = area.write(|step| Box::pin(step.maintenance(task, limit))).await?;
         done.expired += part.expired;
         done.reaped += part.reaped;
         done.trimmed += part.trimmed;
@@ -42,19 +42,18 @@ enum Task {
 /// Does the invalidations again whose author died half-way, under the marks that it left. Also those of a feed: its leader
 /// may be alive and late, but what changed was there before the mark was, so that a whole walk which began after the mark
 /// was seen has found every dependant of it. Only that mark goes at the end; one that was renewed has another key.
-async fn redo(space: &Space, limit: usize, done: &mut Maintained) -> Result<()> {
-    let (life, overdue) = space.read(|step| Box::pin(step.overdue(limit))).await?;
+async fn redo(area: &SharedArea, limit: usize, done: &mut Maintained) -> Result<()> {
+    let (incarnation, overdue) = area.read(|step| Box::pin(step.overdue(limit))).await?;
     for mark in &overdue {
-        let hit = Hit { dependency: mark.dependency, cause: Arc::clone(&mark.cause) };
-        let marked = mark_dependants(space, &hit, Walk { life: &life, announced: None }).await?;
-        space
-            .write(|step| {
-                Box::pin(async move {
-                    step.delete_mark(mark);
-                    step.tick(&[mark.dependency].into()).await
-                })
+        let changed = ChangedDependency { dependency: mark.dependency, cause: Arc::clone(&mark.cause) };
+        let marked = mark_dependants(area, &changed, Walk { incarnation: &incarnation, announced: None }).await?;
+        area.write(|step| {
+            Box::pin(async move {
+                step.delete_mark(mark);
+                step.tick(&[mark.dependency].into()).await
             })
-            .await?;
+        })
+        .await?;
         done.redone += 1;
         done.jobs.extend(marked.jobs);
     }
@@ -63,7 +62,7 @@ async fn redo(space: &Space, limit: usize, done: &mut Maintained) -> Result<()> 
 }
 
 impl Step<'_> {
-    async fn upkeep(&mut self, task: Task, limit: usize) -> Result<Maintained> {
+    async fn maintenance(&mut self, task: Task, limit: usize) -> Result<Maintained> {
         let mut done = Maintained::default();
         match task {
             Task::Expire => self.expire(limit, &mut done).await?,
@@ -151,33 +150,33 @@ impl Step<'_> {
     async fn trim(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let keys = self.keys();
         let needed = match self.oldest_run().await? {
-            Some(started) => started,
-            None => self.clock().await?,
+            Some(start_revision) => start_revision,
+            None => self.revision().await?,
         };
         let old = self.scan(&keys.up_to(Role::ChangedAt, &[], needed), limit + 1).await?;
         done.more |= old.len() > limit;
         let dependencies = old.iter().filter_map(|(key, _)| trimmed(keys.rest(key)));
         self.prefetch(dependencies.map(|(_, dependency)| keys.of(Role::Changed, &[dependency.as_bytes()]))).await?;
-        let mut floor = None;
+        let mut low_watermark = None;
         for (key, _) in old.iter().take(limit) {
             self.delete(key.clone());
-            let Some((clock, dependency)) = trimmed(keys.rest(key)) else { continue };
+            let Some((revision, dependency)) = trimmed(keys.rest(key)) else { continue };
             match self.changed_at(&dependency).await? {
-                // It may have been any clock up to the present one.
+                // It may have been any revision up to the present one.
                 Some(DAMAGED) => {
-                    let present = self.clock().await?;
+                    let present = self.revision().await?;
                     self.put_changed(present, &dependency);
                 }
-                // Of a later one, where the clock in between was damaged, this is an old place.
-                Some(at) if at > clock => {}
+                // Of a later one, where the revision in between was damaged, this is an old place.
+                Some(at) if at > revision => {}
                 _ => self.delete(self.changed(&dependency)),
             }
             done.trimmed += 1;
-            floor = Some(clock);
+            low_watermark = Some(revision);
         }
-        if let Some(floor) = floor {
-            let before = self.number(Role::Floor).await?;
-            self.put_number(Role::Floor, floor.max(before));
+        if let Some(low_watermark) = low_watermark {
+            let before = self.number(Role::LowWatermark).await?;
+            self.put_number(Role::LowWatermark, low_watermark.max(before));
         }
         Ok(())
     }
@@ -187,9 +186,9 @@ impl Step<'_> {
         let range = self.keys().range(Role::RunStart, &[]);
         while let Some((key, _)) = self.scan(&range, 1).await?.first() {
             let Some(id) = self.listed(key) else { continue };
-            let started = self.run(&id).await?.map(|run| run.started);
-            if started.is_some() && started == number(self.keys().rest(key)) {
-                return Ok(started);
+            let start_revision = self.run(&id).await?.map(|run| run.start_revision);
+            if start_revision.is_some() && start_revision == number(self.keys().rest(key)) {
+                return Ok(start_revision);
             }
             self.delete(key.clone());
         }
@@ -205,23 +204,23 @@ impl Step<'_> {
     /// commit compared them.
     async fn sweep(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let (keys, place) = (self.keys(), self.keys().of(Role::Sweep, &[]));
-        if self.get(&keys.of(Role::Vouch, &[])).await?.is_some() {
+        if self.get(&keys.of(Role::Validity, &[])).await?.is_some() {
             // What is damaged of it starts a new epoch.
-            self.vouch().await?;
+            self.validity().await?;
         }
         let Some(after) = self.get(&place).await? else { return Ok(()) };
         // From the beginning, also where the place is damaged.
         let after = Some(after.as_ref()).filter(|after| after.len() == EntryId::LEN);
         let range = keys.range(Role::Head, &[]).after(after, EntryId::LEN)?;
         let page = self.scan(&range, limit).await?;
-        let vouch = self.vouch().await?;
+        let validity = self.validity().await?;
         let cause: Arc<str> = "new epoch".into();
         let mut targets = Vec::new();
         for (key, _) in &page {
             let Some(id) = self.listed(key) else { continue };
             let Some(head) = self.head(&id).await? else { continue };
-            if !vouch.has_epochs(&head.epochs) {
-                targets.push(Target { id, to: Staleness::Hard, cause: Some(Arc::clone(&cause)) });
+            if !validity.has_epochs(&head.epochs) {
+                targets.push(Target { id, to: Staleness::Stale, cause: Some(Arc::clone(&cause)) });
             }
         }
         done.marked = self.mark_all(targets).await?;
@@ -234,7 +233,7 @@ impl Step<'_> {
     }
 }
 
-/// The clock and the dependency in a place of the index by clock.
+/// The revision and the dependency in a place of the index by revision.
 fn trimmed(rest: &[u8]) -> Option<(u64, Dependency)> {
     number(rest).zip(rest.get(8..).and_then(|rest| Dependency::from_slice(rest).ok()))
 }

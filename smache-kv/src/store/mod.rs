@@ -17,126 +17,127 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
-    Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Epoch, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
+    Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId, StoreStats,
+    Token,
 };
 
-use crate::space::Space;
+use crate::area::SharedArea;
 
 /// A cache store on a key-value store. [`KvBackend`](crate::KvBackend) gives it.
 #[derive(Debug)]
 pub struct KvStore {
-    space: Arc<Space>,
+    area: Arc<SharedArea>,
 }
 
 impl KvStore {
-    pub(crate) fn new(space: Arc<Space>) -> Self {
-        Self { space }
+    pub(crate) fn new(area: Arc<SharedArea>) -> Self {
+        Self { area }
     }
 }
 
 #[async_trait]
 impl CacheStore for KvStore {
     fn job_writes(&self) -> JobWrites {
-        self.space.job_writes
+        self.area.job_writes
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
-        self.space.read(|step| Box::pin(step.lookup(ids))).await
+        self.area.read(|step| Box::pin(step.lookup(ids))).await
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
-        self.space.write(|step| Box::pin(step.begin(&begin))).await
+        self.area.write(|step| Box::pin(step.begin(&begin))).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
-        self.space.write(|step| Box::pin(step.commit_run(&commit))).await
+        self.area.write(|step| Box::pin(step.commit_run(&commit))).await
     }
 
-    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-        self.space.read(|step| Box::pin(step.changes_since(clock, dependencies))).await
+    async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.area.read(|step| Box::pin(step.changes_since(revision, dependencies))).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {
-        self.space.write(|step| Box::pin(step.abort(&abort))).await
+        self.area.write(|step| Box::pin(step.abort(&abort))).await
     }
 
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.space.write(|step| Box::pin(step.extend_runs(runs, lease))).await
+        self.area.write(|step| Box::pin(step.extend_runs(runs, lease))).await
     }
 
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
-        self.space.write(|step| Box::pin(step.wait(&wait))).await
+    async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
+        self.area.write(|step| Box::pin(step.record_waits(&wait))).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
-        self.space.write(|step| Box::pin(step.remove(id, token))).await
+        self.area.write(|step| Box::pin(step.remove(id, token))).await
     }
 
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
-        invalidate::invalidate(&self.space, &invalidation).await
+        invalidate::invalidate(&self.area, &invalidation).await
     }
 
     async fn new_epoch(&self) -> Result<Epoch> {
-        self.space.write(|step| Box::pin(step.new_epoch())).await
+        self.area.write(|step| Box::pin(step.new_epoch())).await
     }
 
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
-        self.space.write(|step| Box::pin(step.attach(sources))).await
+        self.area.write(|step| Box::pin(step.attach(sources))).await
     }
 
-    async fn keep_attached(&self, lease: Duration) -> Result<()> {
-        self.space.write(|step| Box::pin(step.keep_attached(lease))).await
+    async fn keep_attached(&self, valid_for: Duration) -> Result<()> {
+        self.area.write(|step| Box::pin(step.keep_attached(valid_for))).await
     }
 
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
-        self.space.write(|step| Box::pin(step.lead(feed, holder, lease))).await
+        self.area.write(|step| Box::pin(step.lead(feed, holder, lease))).await
     }
 
     async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()> {
-        self.space.write(|step| Box::pin(step.resign(feed, fence))).await
+        self.area.write(|step| Box::pin(step.resign(feed, fence))).await
     }
 
     async fn positions(&self, sources: &[SourceId]) -> Result<Positions> {
-        self.space.read(|step| Box::pin(step.saved(sources))).await
+        self.area.read(|step| Box::pin(step.saved(sources))).await
     }
 
     async fn restart(&self, feed: FeedStep) -> Result<()> {
-        self.space.write(|step| Box::pin(step.restart(&feed))).await
+        self.area.write(|step| Box::pin(step.restart(&feed))).await
     }
 
     async fn programs(&self, programs: ProgramStep) -> Result<Programs> {
         if programs == ProgramStep::default() {
-            return self.space.read(|step| Box::pin(step.programs(&programs))).await;
+            return self.area.read(|step| Box::pin(step.programs(&programs))).await;
         }
-        self.space.write(|step| Box::pin(step.programs(&programs))).await
+        self.area.write(|step| Box::pin(step.programs(&programs))).await
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        maintain::maintain(&self.space, limit).await
+        maintain::maintain(&self.area, limit).await
     }
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
-        self.space.read(|step| Box::pin(step.stale(&page))).await
+        self.area.read(|step| Box::pin(step.stale(&page))).await
     }
 
-    async fn trace(&self, id: &EntryId) -> Result<Traced> {
-        self.space.read(|step| Box::pin(step.trace(id))).await
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.area.read(|step| Box::pin(step.read_record(id))).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.space.read(|step| Box::pin(step.record(id))).await
+        self.area.read(|step| Box::pin(step.record(id))).await
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
-        self.space.read(|step| Box::pin(step.dependants(dependency, &page))).await
+        self.area.read(|step| Box::pin(step.dependants(dependency, &page))).await
     }
 
     async fn examine(&self) -> Result<Examination> {
-        self.space.store.examine().await
+        self.area.store.examine().await
     }
 
     async fn stats(&self) -> Result<StoreStats> {
-        self.space.read(|step| Box::pin(step.stats())).await
+        self.area.read(|step| Box::pin(step.stats())).await
     }
 }

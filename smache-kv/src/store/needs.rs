@@ -7,9 +7,9 @@ use smache_core::{EntryId, JobWrites, Lane, Result};
 use crate::{keys::Role, step::Step};
 
 impl Step<'_> {
-    /// A change hit the entry: it may succeed now, so that its job comes back even if it was buried.
+    /// A change affected the entry: it may succeed now, so that its job comes back even if it became a dead letter.
     pub(super) async fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) -> Result<()> {
-        match self.space.job_writes {
+        match self.area.job_writes {
             JobWrites::SameStep => self.need_job(id, lane, self.now.after(delay)).await,
             JobWrites::Reported => {
                 self.reported.push(id);
@@ -19,9 +19,9 @@ impl Step<'_> {
     }
 
     /// A run of the entry ended without a value and it still is stale. Nothing changed, so that a job that is there is
-    /// left as it is: buried, for example.
+    /// left as it is: dead letter, for example.
     pub(super) async fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) -> Result<()> {
-        match self.space.job_writes {
+        match self.area.job_writes {
             JobWrites::SameStep => self.need_job_after_run(id, lane, self.now.after(delay)).await,
             JobWrites::Reported => {
                 self.reported.push(id);
@@ -32,7 +32,7 @@ impl Step<'_> {
 
     /// The entry is fresh: its job has nothing to do.
     pub(super) async fn take_back(&mut self, id: &EntryId) -> Result<()> {
-        match self.space.job_writes {
+        match self.area.job_writes {
             JobWrites::SameStep => self.take_back_job(id).await,
             JobWrites::Reported => Ok(()),
         }
@@ -40,7 +40,7 @@ impl Step<'_> {
 
     /// Reads the jobs of entries at once, where they are going to be asked for one by one.
     pub(super) async fn prefetch_jobs(&mut self, ids: &[EntryId]) -> Result<()> {
-        match self.space.job_writes {
+        match self.area.job_writes {
             JobWrites::SameStep => {
                 let keys = self.keys();
                 self.prefetch(ids.iter().map(|id| keys.entry(Role::Job, id))).await

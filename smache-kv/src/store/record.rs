@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use smache_core::{
     Dependency, EntryId, Epoch, Epochs, Lane, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp,
-    Used, Via,
+    UsedDependency, Via,
 };
 
 use crate::{
@@ -43,7 +43,7 @@ pub(super) struct Body {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lineage {
     pub(super) call: Bytes,
-    pub(super) used: Vec<Used>,
+    pub(super) used: Vec<UsedDependency>,
 }
 
 impl Head {
@@ -86,8 +86,8 @@ impl Head {
                 version: reader.u64()?,
                 staleness: match reader.u8()? {
                     0 => Staleness::Fresh,
-                    1 => Staleness::Child,
-                    2 => Staleness::Hard,
+                    1 => Staleness::MaybeStale,
+                    2 => Staleness::Stale,
                     _ => return None,
                 },
                 stored_at: reader.time()?,
@@ -124,7 +124,7 @@ impl Lineage {
     fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.bytes(&self.call).count(self.used.len());
-        for Used { dependency, via } in &self.used {
+        for UsedDependency { dependency, via } in &self.used {
             writer.raw(dependency.as_bytes()).u8(via_byte(*via));
         }
         writer.done()
@@ -135,7 +135,10 @@ impl Lineage {
             Some(Self {
                 call: reader.bytes()?,
                 used: reader.list(|reader| {
-                    Some(Used { dependency: Dependency::from_bytes(reader.array()?), via: byte_via(reader.u8()?)? })
+                    Some(UsedDependency {
+                        dependency: Dependency::from_bytes(reader.array()?),
+                        via: byte_via(reader.u8()?)?,
+                    })
                 })?,
             })
         })
@@ -194,7 +197,7 @@ impl Step<'_> {
         }
     }
 
-    /// Its edges and its places in the indexes may be known to nobody any more: upkeep looks for them.
+    /// Its edges and its places in the indexes may be known to nobody any more: maintenance looks for them.
     fn remove_damaged(&mut self, id: &EntryId) {
         if self.removes() {
             for key in self.record_keys(id) {
@@ -253,8 +256,8 @@ impl Step<'_> {
         let old = self.head(id).await?;
         let old_used = self.lineage(id).await?.map(|old| old.used).unwrap_or_default();
         if old_used != lineage.used {
-            let new: HashSet<Used> = lineage.used.iter().copied().collect();
-            let old: HashSet<Used> = old_used.iter().copied().collect();
+            let new: HashSet<UsedDependency> = lineage.used.iter().copied().collect();
+            let old: HashSet<UsedDependency> = old_used.iter().copied().collect();
             for used in old_used.iter().filter(|used| !new.contains(*used)) {
                 self.delete(self.edge(&used.dependency, id));
             }
@@ -318,9 +321,9 @@ impl Step<'_> {
     pub(super) async fn lane_of_need(&mut self, head: &Head) -> Result<Option<Lane>> {
         Ok(match head.staleness {
             _ if head.lazy => None,
-            Staleness::Hard => Some(Lane::Recompute),
-            _ if !self.vouch().await?.has_epochs(&head.epochs) => Some(Lane::Recompute),
-            Staleness::Child => Some(Lane::Propagation),
+            Staleness::Stale => Some(Lane::Recompute),
+            _ if !self.validity().await?.has_epochs(&head.epochs) => Some(Lane::Recompute),
+            Staleness::MaybeStale => Some(Lane::Propagation),
             Staleness::Fresh => None,
         })
     }
@@ -335,7 +338,7 @@ mod tests {
         Head {
             version: 7,
             epochs: Epochs { global: Epoch::from_bytes([1; 16]), sources: vec![(source, Epoch::from_bytes([2; 16]))] },
-            staleness: Staleness::Child,
+            staleness: Staleness::MaybeStale,
             since: Some(Timestamp::from_millis(8)),
             stored_at: Timestamp::from_millis(9),
             expires: None,
@@ -353,7 +356,7 @@ mod tests {
         assert_eq!(Head::decode(&head.encode()), Some(head));
         let body = Body { value: "value".into(), meta: Bytes::new() };
         assert_eq!(Body::decode(&body.encode()), Some(body));
-        let used = [Via::Direct, Via::Child].map(|via| Used { dependency: Dependency::tag("a"), via });
+        let used = [Via::Direct, Via::Child].map(|via| UsedDependency { dependency: Dependency::tag("a"), via });
         let lineage = Lineage { call: "call".into(), used: used.to_vec() };
         assert_eq!(Lineage::decode(&lineage.encode()), Some(lineage));
     }

@@ -23,7 +23,7 @@ const KEPT_ERROR: usize = 2_000;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Run {
     pub(super) token: Token,
-    pub(super) started: u64,
+    pub(super) start_revision: u64,
     pub(super) until: Timestamp,
     /// What it waits for, the newest last.
     pub(super) waits: Vec<Note>,
@@ -41,7 +41,7 @@ pub(super) struct Note {
 impl Run {
     fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
-        writer.raw(self.token.as_bytes()).u64(self.started).time(self.until).count(self.waits.len());
+        writer.raw(self.token.as_bytes()).u64(self.start_revision).time(self.until).count(self.waits.len());
         for note in &self.waits {
             writer.raw(note.child.as_bytes()).raw(note.token.as_bytes()).time(note.until);
         }
@@ -52,7 +52,7 @@ impl Run {
         Reader::read(bytes, |reader| {
             Some(Self {
                 token: Token::from_bytes(reader.array()?),
-                started: reader.u64()?,
+                start_revision: reader.u64()?,
                 until: reader.time()?,
                 waits: reader.list(|reader| {
                     Some(Note {
@@ -71,7 +71,7 @@ impl Step<'_> {
         Ok(match self.part(id, Role::Run, "a run", Run::decode).await? {
             Part::There(run) => Some(run),
             Part::Absent => None,
-            // Its places in the indexes go when upkeep meets them.
+            // Its places in the indexes go when maintenance meets them.
             Part::Damaged => {
                 if self.removes() {
                     self.delete(self.keys().entry(Role::Run, id));
@@ -88,14 +88,14 @@ impl Step<'_> {
         }
         let keys = self.keys();
         self.put(keys.index(Role::RunLease, run.until.as_millis(), id), Vec::new());
-        self.put(keys.index(Role::RunStart, run.started, id), Vec::new());
+        self.put(keys.index(Role::RunStart, run.start_revision, id), Vec::new());
         self.put(keys.entry(Role::Run, id), run.encode());
     }
 
     pub(super) fn delete_run(&mut self, id: &EntryId, run: &Run) {
         let keys = self.keys();
         self.delete(keys.index(Role::RunLease, run.until.as_millis(), id));
-        self.delete(keys.index(Role::RunStart, run.started, id));
+        self.delete(keys.index(Role::RunStart, run.start_revision, id));
         self.delete(keys.entry(Role::Run, id));
     }
 
@@ -104,11 +104,11 @@ impl Step<'_> {
         Ok(self.run(id).await?.filter(|run| run.token == token))
     }
 
-    pub(super) async fn clock(&mut self) -> Result<u64> {
-        self.number(Role::Clock).await
+    pub(super) async fn revision(&mut self) -> Result<u64> {
+        self.number(Role::Revision).await
     }
 
-    /// A clock. One that is damaged goes on at the time, in microseconds, which no clock that counts changes has come to; and
+    /// A revision. One that is damaged goes on at the time, in microseconds, which no revision that counts changes has come to; and
     /// everything starts a new epoch, so that no run compares with what was counted before.
     pub(super) async fn number(&mut self, role: Role) -> Result<u64> {
         let key = self.keys().of(role, &[]);
@@ -116,10 +116,10 @@ impl Step<'_> {
         if let Some(number) = whole_number(&bytes) {
             return Ok(number);
         }
-        tracing::warn!(what = "a clock", key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
+        tracing::warn!(what = "a revision", key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
         let number = match role {
             // Runs of before cannot be validated, and those that begin now can.
-            Role::Floor => Box::pin(self.clock()).await?,
+            Role::LowWatermark => Box::pin(self.revision()).await?,
             _ => self.now.as_millis().saturating_mul(1_000).max(self.last_change().await?.saturating_add(1)),
         };
         if self.removes() {
@@ -129,7 +129,7 @@ impl Step<'_> {
         Ok(number)
     }
 
-    /// The clock of the last change that is remembered.
+    /// The revision of the last change that is remembered.
     async fn last_change(&mut self) -> Result<u64> {
         let mut range = self.keys().range(Role::ChangedAt, &[]);
         let mut last = 0;
@@ -148,18 +148,18 @@ impl Step<'_> {
     pub(super) async fn begin(&mut self, begin: &Begin) -> Result<BeginOutcome> {
         let Begin { id, token, lease } = begin;
         let keys = self.keys();
-        let own = [keys.entry(Role::Run, id), keys.of(Role::Clock, &[])];
-        self.prefetch(own.into_iter().chain(self.vouch_keys()).chain(self.record_keys(id))).await?;
-        let mut started = self.clock().await?;
+        let own = [keys.entry(Role::Run, id), keys.of(Role::Revision, &[])];
+        self.prefetch(own.into_iter().chain(self.validity_keys()).chain(self.record_keys(id))).await?;
+        let mut start_revision = self.revision().await?;
         let old = self.run(id).await?;
         if let Some(run) = &old {
             if run.token == *token {
-                started = run.started;
+                start_revision = run.start_revision;
             } else if run.until > self.now {
                 return Ok(BeginOutcome::Busy { remaining: run.until.since(self.now) });
             }
         }
-        let run = Run { token: *token, started, until: self.now.after(*lease), waits: Vec::new() };
+        let run = Run { token: *token, start_revision, until: self.now.after(*lease), waits: Vec::new() };
         self.put_run(id, old.as_ref(), &run);
         // All of the record or nothing of it: without what it depends on, nobody may take its value for valid.
         let (mut entry, mut lineage) = (self.entry(id).await?, self.lineage(id).await?);
@@ -170,10 +170,10 @@ impl Step<'_> {
         let used = lineage.as_ref().map(|Lineage { used, .. }| used.clone()).unwrap_or_default();
         let marked = self.marked().await?;
         Ok(BeginOutcome::Begun(Box::new(Begun {
-            started,
+            start_revision,
             now: self.now,
             incarnation: self.incarnation.clone(),
-            vouch: Arc::new(self.vouch_with_lease().await?),
+            validity: Arc::new(self.validity_with_lease().await?),
             entry,
             call: lineage.map(|lineage| lineage.call),
             pending: used.iter().any(|used| marked.contains(&used.dependency)),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use smache_core::{EntryId, Result, Timestamp, Wait, WaitingRun};
+use smache_core::{EntryId, RecordWaits, Result, Timestamp, WaitingRun};
 
 use super::runs::Note;
 use crate::{keys::Role, step::Step};
@@ -11,7 +11,7 @@ use crate::{keys::Role, step::Step};
 const MOST: usize = 64;
 
 impl Step<'_> {
-    pub(super) async fn wait(&mut self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+    pub(super) async fn record_waits(&mut self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         let keys = self.keys();
         let concerned = wait.runs.iter().flat_map(|waiting| [waiting.id, waiting.child]).chain([wait.child]);
         self.prefetch(concerned.map(|id| keys.entry(Role::Run, &id))).await?;

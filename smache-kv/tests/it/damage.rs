@@ -58,16 +58,16 @@ impl Shop {
         store.stale(page()).await.expect("stale");
         store.dependants(&Dependency::tag("a"), page()).await.expect("dependants");
         store.inspect(&id(1)).await.expect("inspect");
-        store.trace(&id(1)).await.expect("trace");
+        store.read_record(&id(1)).await.expect("read_record");
         store.stats().await.expect("stats");
         queue.counts().await.expect("counts");
         queue.find(&id(1)).await.expect("find");
-        for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+        for state in [JobState::Queued, JobState::Running, JobState::DeadLetter] {
             queue.list(state, None, 100).await.expect("list");
         }
     }
 
-    async fn upkeep(&self) {
+    async fn maintenance(&self) {
         while self.store.maintain(3).await.expect("maintain").more {}
     }
 
@@ -123,21 +123,21 @@ async fn nothing_but_its_own_entry_is_in_the_way_of_what_is_damaged() {
         shop.is_listed().await;
         assert!(shop.shows(2).await, "{name}");
 
-        let hit = shop.store.invalidate(change("a")).await.expect("the feed goes on");
-        assert!(hit.marked >= 1, "{name}");
+        let changed = shop.store.invalidate(change("a")).await.expect("the feed goes on");
+        assert!(changed.marked >= 1, "{name}");
         shop.store.new_epoch().await.expect("new epoch");
-        shop.upkeep().await;
+        shop.maintenance().await;
         shop.is_listed().await;
         // The lease of the run and of the job end.
         shop.clock.advance(LONG + Duration::from_secs(2));
-        shop.upkeep().await;
+        shop.maintenance().await;
         shop.work("a").await;
         for number in [1, 2] {
             assert!(is_fresh(&compute(&*shop.store, id(number), "a").await), "{name}");
             let record = shop.store.inspect(&id(number)).await.expect("inspect").expect("stored");
             assert_eq!((&record.entry.value[..], record.used.len()), (&b"value"[..], 1), "{name}");
         }
-        shop.upkeep().await;
+        shop.maintenance().await;
         let stats = shop.store.stats().await.expect("stats");
         assert_eq!((stats.entries, stats.stale, stats.running), (2, 0, 0), "{name}");
         assert_eq!(shop.store.invalidate(change("a")).await.expect("invalidate").marked, 2, "{name}");
@@ -148,23 +148,23 @@ async fn nothing_but_its_own_entry_is_in_the_way_of_what_is_damaged() {
         }
         shop.clock.advance(LONG * 4);
         shop.work("a").await;
-        shop.upkeep().await;
+        shop.maintenance().await;
         assert_eq!(shop.tree.len(), KEPT, "nothing is left of {name}");
     }
 }
 
-/// The layout, what vouches, the clock and its floor.
+/// The layout, what confirms, the revision and its low watermark.
 const KEPT: usize = 4;
 
 #[tokio::test]
-async fn what_a_damaged_record_leaves_behind_is_removed_by_upkeep() {
+async fn what_a_damaged_record_leaves_behind_is_removed_by_maintenance() {
     for role in *b"hvg" {
         let shop = Shop::full().await;
         shop.tree.spoil_of(role, id(1).as_bytes());
         // The entry depends on something else now, expires later and is fresh.
         shop.clock.advance(LONG + Duration::from_secs(2));
         assert!(is_fresh(&compute(&*shop.store, id(1), "b").await));
-        shop.upkeep().await;
+        shop.maintenance().await;
         let of = async |tag| {
             let page = Page { cursor: None, limit: 100 };
             shop.store.dependants(&Dependency::tag(tag), page).await.expect("dependants").entries
@@ -173,7 +173,7 @@ async fn what_a_damaged_record_leaves_behind_is_removed_by_upkeep() {
         assert_eq!(of("b").await, [(id(1), Via::Direct)]);
         assert_eq!(shop.store.stats().await.expect("stats").stale, 1);
         shop.clock.advance(LONG * 2);
-        shop.upkeep().await;
+        shop.maintenance().await;
         assert!(shop.shows(1).await && !shop.shows(2).await, "the old expiry is not that of the new record");
     }
 }
@@ -184,7 +184,7 @@ async fn expiry_of_a_damaged_record_is_not_that_of_the_one_that_follows() {
     shop.tree.spoil_of(b'h', id(1).as_bytes());
     shop.clock.advance(LONG + Duration::from_secs(2));
     assert!(is_fresh(&compute(&*shop.store, id(1), "a").await));
-    // No upkeep has been there in between.
+    // No maintenance has been there in between.
     shop.clock.advance(LONG);
     assert_eq!(shop.store.maintain(100).await.expect("maintain").expired, 1);
     assert!(shop.shows(1).await && !shop.shows(2).await);
@@ -210,7 +210,7 @@ async fn clock_of_a_change_that_cannot_be_read_may_be_the_latest() {
     shop.store.invalidate(change("a")).await.expect("invalidate");
     shop.tree.spoil(b'n');
     assert!(!is_fresh(&commit(&*shop.store, id(1), run, "a").await));
-    shop.upkeep().await;
+    shop.maintenance().await;
     assert!(is_fresh(&compute(&*shop.store, id(1), "a").await), "it does not last");
 }
 
@@ -222,7 +222,7 @@ async fn place_of_a_clock_that_was_damaged_does_not_hide_a_later_change() {
     let run = begin(&*shop.store, id(1)).await;
     shop.store.invalidate(change("a")).await.expect("invalidate");
     // The first place goes, since no run is as old.
-    shop.upkeep().await;
+    shop.maintenance().await;
     assert!(!is_fresh(&commit(&*shop.store, id(1), run, "a").await));
 }
 
@@ -279,21 +279,21 @@ async fn damaged_job_of_a_queue_alone_is_replaced() {
 /// Nobody but its workers meets the job again.
 #[tokio::test]
 async fn entry_of_a_damaged_job_gets_another_one() {
-    for spoilt_at in ["queued", "running", "buried"] {
+    for spoilt_at in ["queued", "running", "dead_letter"] {
         let shop = Shop::new();
         compute(&*shop.store, id(1), "a").await;
         shop.store.invalidate(change("a")).await.expect("invalidate");
         if spoilt_at != "queued" {
             let taken = shop.queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve").jobs;
-            if spoilt_at == "buried" {
-                let end = JobEnd::Bury { error: "out of paper".into() };
-                let buried = Settlement { id: taken[0].id, token: taken[0].token, end };
-                shop.queue.settle(&[buried]).await.expect("settle");
+            if spoilt_at == "dead_letter" {
+                let end = JobEnd::DeadLetter { error: "out of paper".into() };
+                let dead_letter = Settlement { id: taken[0].id, token: taken[0].token, end };
+                shop.queue.settle(&[dead_letter]).await.expect("settle");
             }
         }
         assert_eq!(shop.tree.spoil(b'j'), 1);
         shop.clock.advance(LONG * 2);
-        if spoilt_at == "buried" {
+        if spoilt_at == "dead_letter" {
             // The reconciler asks for it.
             let net = NewJob { revive: false, ..NewJob::now(id(1), Lane::Recompute) };
             shop.queue.enqueue(&[net]).await.expect("enqueue");
@@ -319,9 +319,9 @@ async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
             leadership: LONG,
             incarnation: shop.store.positions(&[]).await.expect("positions").incarnation,
             positions: vec![(orders.clone(), smache_core::Position::new("history", [order], "token"))],
-            lease: Some(LONG),
+            valid_for: Some(LONG),
             deadline: None,
-            arm: true,
+            caught_up: true,
         };
         let lead = async || match shop.store.lead(&feed, holder, LONG).await.expect("lead") {
             smache_core::Leadership::Leader { fence } => fence,
@@ -335,26 +335,26 @@ async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
         };
         save(fence, 2).await.expect("a step");
         let of_both = async |run: (Token, Box<smache_core::Begun>)| {
-            let epochs = run.1.vouch.epochs([&orders, &users]);
+            let epochs = run.1.validity.epochs([&orders, &users]);
             let value = Commit { epochs, ..value(id(1), run, "a") };
             shop.store.commit(value).await.expect("commit")
         };
         let fresh = async || {
             let lookup = shop.store.lookup(&[id(1)]).await.expect("look-up");
             let entry = lookup.entries[0].as_ref().expect("stored");
-            lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh()
+            lookup.validity.judge(entry, lookup.now, &lookup.incarnation).is_fresh()
         };
         assert!(is_fresh(&of_both(begin(&*shop.store, id(1)).await).await));
         assert!(fresh().await);
         let before = begin(&*shop.store, id(1)).await;
         shop.store.invalidate(change("a")).await.expect("invalidate");
-        shop.upkeep().await;
+        shop.maintenance().await;
         assert!(shop.tree.spoil(role) > 0, "{name}");
 
         let (logged, _guard) = Logged::listen();
         fresh().await;
         assert!(!is_fresh(&of_both(before).await), "{name}: it read what was before the change");
-        shop.upkeep().await;
+        shop.maintenance().await;
         shop.store.attach(std::slice::from_ref(&users)).await.expect("attach");
         let next = lead().await;
         assert!(role != b'l' || next > fence, "the old leader is fenced");

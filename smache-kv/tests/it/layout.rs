@@ -66,7 +66,7 @@ async fn namespace_of_another_layout_is_refused_with_the_fix_and_left_as_it_is()
 }
 
 #[tokio::test]
-async fn layout_comes_with_the_first_write_and_is_read_once_a_life() {
+async fn layout_comes_with_the_first_write_and_is_read_once_an_incarnation() {
     let tree = tree();
     let (store, queue) = both(&tree);
     store.lookup(&[id(1)]).await.expect("look-up");
@@ -86,7 +86,7 @@ async fn layout_comes_with_the_first_write_and_is_read_once_a_life() {
     assert_eq!(reads(&another).await, (1, 1));
 
     tree.become_another();
-    assert_eq!(reads(&another).await, (1, 2), "another life may be an older one");
+    assert_eq!(reads(&another).await, (1, 2), "another incarnation may be an older one");
     assert_eq!(reads(&another).await, (1, 1));
     tree.become_another();
     tree.set(KEY, &[0; 8]);
@@ -114,7 +114,7 @@ async fn cleared_namespace_begins_anew_and_others_are_left() {
         backend.clear(&shop()).await.expect("clear");
         assert_eq!(tree.len(), of_others);
         assert_eq!(
-            (queue.counts().await.expect("counts").recompute, store.stats().await.expect("stats").clock),
+            (queue.counts().await.expect("counts").recompute, store.stats().await.expect("stats").revision),
             (0, 0)
         );
     }
@@ -145,7 +145,7 @@ async fn half_a_cleared_namespace_has_its_layout_and_nothing_fresh() {
         }
         assert_eq!(done.expect_err("cut off").kind(), ErrorKind::Unavailable);
         let seen = store.lookup(&[1, 2, 3, 4, 5].map(id)).await.expect("look-up");
-        assert!(seen.entries.iter().flatten().all(|entry| !seen.vouch.has_epochs(&entry.epochs)));
+        assert!(seen.entries.iter().flatten().all(|entry| !seen.validity.has_epochs(&entry.epochs)));
         cut += 1;
     }
     assert!(cut > 5, "in many steps");

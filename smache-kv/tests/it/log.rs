@@ -158,7 +158,7 @@ async fn the_file_of_a_system_that_has_ended_can_be_opened_at_once() {
     for round in 0..300_u64 {
         let backend = KvBackend::new(open(&path, Durability::Disk));
         let smache = Smache::builder("shop").backend(backend).build().await.expect("a system");
-        // The first round of upkeep begins with the system.
+        // The first round of maintenance begins with the system.
         let until = Instant::now() + Duration::from_micros(round * 3);
         while Instant::now() < until {
             tokio::task::yield_now().await;

@@ -145,14 +145,14 @@ impl Transaction for Open {
     }
 }
 
-/// On the disk, and in another life.
+/// On the disk, and in another incarnation.
 #[tokio::test]
 async fn results_and_jobs_outlive_the_program() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cache.redb");
     let (clock, namespace) = (ManualClock::default(), Namespace::new("shop").expect("a good name"));
     let id = EntryId::new(FunctionKey::from_bytes([7; 8]), [1; 16]);
-    let life = {
+    let incarnation = {
         let (store, queue) =
             KvBackend::new(Redb::open(&path, clock.clone()).expect("a file")).both(&namespace).expect("both");
         queue.enqueue(&[NewJob::now(id, Lane::Recompute)]).await.expect("enqueue");
@@ -162,7 +162,7 @@ async fn results_and_jobs_outlive_the_program() {
     assert_eq!(queue.counts().await.expect("counts").recompute, 1);
     assert_eq!(
         store.lookup(&[]).await.expect("look-up").incarnation,
-        life,
+        incarnation,
         "a commit is on the disk: it is the same store"
     );
 }

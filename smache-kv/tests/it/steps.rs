@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Backend, Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, ErrorKind, Hit,
-    Invalidation, JobQueue, Lane, ManualClock, Namespace, NewJob, Overtaken, Reserve, Token, Used, Via,
+    Backend, Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId,
+    ErrorKind, Invalidation, JobQueue, Lane, ManualClock, Namespace, NewJob, OnConflict, Reserve, Token,
+    UsedDependency, Via,
 };
 use smache_kv::KvBackend;
 
@@ -17,8 +18,8 @@ pub(crate) fn id(number: u8) -> EntryId {
 }
 
 pub(crate) fn change(name: &str) -> Invalidation {
-    let hit = Hit { dependency: Dependency::tag(name), cause: format!("{name} changed").into() };
-    Invalidation { hits: vec![hit], ..Invalidation::default() }
+    let changed = ChangedDependency { dependency: Dependency::tag(name), cause: format!("{name} changed").into() };
+    Invalidation { changed: vec![changed], ..Invalidation::default() }
 }
 
 pub(crate) fn both(tree: &Tree) -> (Arc<dyn CacheStore>, Arc<dyn JobQueue>) {
@@ -38,15 +39,15 @@ pub(crate) fn value(id: EntryId, (token, begun): (Token, Box<Begun>), tag: &str)
     Commit {
         id,
         token,
-        started: begun.started,
-        version: begun.started,
-        overtaken: Overtaken::Store,
+        start_revision: begun.start_revision,
+        version: begun.start_revision,
+        on_conflict: OnConflict::StoreStale,
         incarnation: begun.incarnation,
-        epochs: begun.vouch.epochs([]),
+        epochs: begun.validity.epochs([]),
         call: "call".into(),
         value: "value".into(),
         meta: "meta".into(),
-        used: vec![Used { dependency: Dependency::tag(tag), via: Via::Direct }],
+        used: vec![UsedDependency { dependency: Dependency::tag(tag), via: Via::Direct }],
         ttl: None,
         not_after: None,
         tainted: false,
@@ -92,10 +93,10 @@ async fn invalidation_whose_author_dies_half_way_is_done_again() {
         assert_eq!(store.maintain(100).await.expect("maintain").redone, 0, "its author may still be at it");
 
         clock.advance(Duration::from_secs(31));
-        let clock_before = store.stats().await.expect("stats").clock;
+        let revision_before = store.stats().await.expect("stats").revision;
         assert_eq!(store.maintain(100).await.expect("maintain").redone, 1);
         let stats = store.stats().await.expect("stats");
-        assert_eq!((stats.stale, stats.clock), (11, clock_before + 1), "after {pages} pages");
+        assert_eq!((stats.stale, stats.revision), (11, revision_before + 1), "after {pages} pages");
         let counts = queue.counts().await.expect("counts");
         assert_eq!(counts.recompute, 11);
         assert!(is_fresh(&compute(&*store, id(1), "a").await), "no mark is left");
@@ -143,9 +144,9 @@ async fn invalidation_again_clears_what_the_feed_left_behind() {
         leadership: LONG,
         incarnation,
         positions: Vec::new(),
-        lease: None,
+        valid_for: None,
         deadline: None,
-        arm: false,
+        caught_up: false,
     };
     let invalidation = Invalidation { step: Some(step), ..change("a") };
     tree.fail_after(Some(2));
@@ -180,7 +181,7 @@ async fn nothing_is_left_of_what_is_over() {
     }
     clock.advance(LONG * 2);
     while store.maintain(7).await.expect("maintain").more {}
-    // The layout, what vouches, the lease of attached sources, the clock and its floor.
+    // The layout, what confirms, the lease of attached sources, the revision and its low watermark.
     assert_eq!(tree.len(), 5, "{tree:?}");
 }
 
@@ -244,13 +245,13 @@ async fn mark_is_cleared_by_nobody_but_its_own_invalidation() {
 }
 
 #[tokio::test]
-async fn entries_of_another_life_get_jobs_when_their_source_is_attached() {
+async fn entries_of_another_incarnation_get_jobs_when_their_source_is_attached() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Never);
     let (store, queue) = both(&tree);
     let users = smache_core::SourceId::new("users").expect("a good name");
     store.attach(std::slice::from_ref(&users)).await.expect("attach");
     let (token, begun) = begin(&*store, id(1)).await;
-    let epochs = begun.vouch.epochs([&users]);
+    let epochs = begun.validity.epochs([&users]);
     let value = Commit { epochs, ..value(id(1), (token, begun), "a") };
     assert!(is_fresh(&store.commit(value).await.expect("commit")));
     while store.maintain(7).await.expect("maintain").more {}

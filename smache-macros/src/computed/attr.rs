@@ -25,7 +25,7 @@ const KNOWN: &[Known] = &[
     Known::once("version", "version = 2"),
     Known::once("ttl", "ttl = \"10m\""),
     Known::once("timeout", "timeout = \"30s\""),
-    Known::once("write_through", "write_through = false"),
+    Known::once("refresh", "refresh = \"on_read\""),
     Known::once("cache_errors", "cache_errors = \"10s\""),
     Known::once("on_permanent", "on_permanent = \"remove\""),
     Known::once("sources", "sources(A, B)"),
@@ -42,7 +42,8 @@ pub(crate) struct Options {
     pub(crate) version: Option<u32>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) write_through: Option<bool>,
+    /// Whether the next reader computes, instead of a worker.
+    pub(crate) refresh_on_read: Option<bool>,
     pub(crate) cache_errors: Option<Duration>,
     /// Whether a permanent error removes the value.
     pub(crate) remove_on_permanent: Option<bool>,
@@ -62,7 +63,7 @@ impl Options {
                 "version" => options.version = version(&option, errors),
                 "ttl" => options.ttl = duration(&option, errors),
                 "timeout" => options.timeout = duration(&option, errors),
-                "write_through" => options.write_through = option.boolean(errors).map(|on| on.value),
+                "refresh" => options.refresh_on_read = refresh(&option, errors),
                 "cache_errors" => options.cache_errors = duration(&option, errors),
                 "on_permanent" => options.remove_on_permanent = on_permanent(&option, errors),
                 "sources" => options.sources = types(&option, "source", errors),
@@ -126,6 +127,19 @@ fn duration(option: &Opt, errors: &mut Errors) -> Option<Duration> {
         Ok(duration) => Some(duration),
         Err(message) => {
             errors.at(&text, message);
+            None
+        }
+    }
+}
+
+fn refresh(option: &Opt, errors: &mut Errors) -> Option<bool> {
+    let text = option.string(errors)?;
+    match text.value().as_str() {
+        "background" => Some(false),
+        "on_read" => Some(true),
+        _ => {
+            let fix = "write `\"background\"`, so that a worker recomputes a stale result, or `\"on_read\"`, so that its next reader does";
+            errors.at(&text, format!("there is no such way to refresh: {fix}"));
             None
         }
     }

@@ -254,7 +254,8 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
     let timeout = options.timeout.map(duration).map(|timeout| quote!(.timeout(#timeout)));
     let cache_errors = options.cache_errors.map(duration).map(|time| quote!(.cache_errors(#time)));
     let on_permanent = options.remove_on_permanent.map(|on| quote!(.remove_on_permanent(#on)));
-    let write_through = options.write_through.map(|on| quote!(.write_through(#on)));
+    let refresh = options.refresh_on_read.map(|on_read| if on_read { quote!(OnRead) } else { quote!(Background) });
+    let refresh = refresh.map(|refresh| quote!(.refresh(#private::Refresh::#refresh)));
     quote! {
         #private::Declaration::new(#id)
             #version
@@ -266,7 +267,7 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
             .output(#output)
             #ttl
             #timeout
-            #write_through
+            #refresh
             #cache_errors
             #on_permanent
     }

@@ -92,7 +92,7 @@ fn only_what_is_part_of_the_key_is_in_the_call() {
 #[test]
 fn the_declaration_says_all_but_the_context() {
     let all = good(
-        "version = 3, ttl = \"90s\", timeout = \"500ms\", write_through = false, cache_errors = \"10s\", on_permanent = \"remove\", sources(Handin), id = \"a.b\"",
+        "version = 3, ttl = \"90s\", timeout = \"500ms\", refresh = \"on_read\", cache_errors = \"10s\", on_permanent = \"remove\", sources(Handin), id = \"a.b\"",
         "async fn f(a: Vec < u8 >, cx: &Cx, user: Entity<User>, db: State< x::Db >) -> io::Result<Option<String>> {}",
     );
     assert_text(
@@ -101,7 +101,7 @@ fn the_declaration_says_all_but_the_context() {
          .param(::smache::__private::Role::Raw, \"Vec<u8>\").entity::<User>().param(::smache::__private::Role::State, \"x::Db\")\
          .source::<Handin>().output(\"Option<String>\")\
          .ttl(::core::time::Duration::new(90u64, 0u32)).timeout(::core::time::Duration::new(0u64, 500000000u32))\
-         .write_through(false).cache_errors(::core::time::Duration::new(10u64, 0u32)).remove_on_permanent(true)}",
+         .refresh(::smache::__private::Refresh::OnRead).cache_errors(::core::time::Duration::new(10u64, 0u32)).remove_on_permanent(true)}",
     );
 }
 

@@ -19,8 +19,8 @@ const USUAL_PRIORITY: u8 = 4;
 /// How many jobs of other states a listing passes in one page.
 const PASSED_JOBS: usize = 10_000;
 
-/// A job that is queued, running or buried; one that is done is forgotten.
-pub(super) struct Kept {
+/// A job that is queued, running or dead letter; one that is done is forgotten.
+pub(super) struct StoredJob {
     pub(super) lane: Lane,
     pub(super) priority: u8,
     pub(super) errors: u32,
@@ -32,16 +32,16 @@ pub(super) struct Kept {
 pub(super) enum State {
     Queued { due: Timestamp, place: u64 },
     Running { token: Token, until: Timestamp, again: Option<Again> },
-    Buried { at: Timestamp },
+    DeadLetter { at: Timestamp },
 }
 
 impl State {
-    /// For people: its name, and when it is due, its lease ends or it was buried.
+    /// For people: its name, and when it is due, its lease ends or it became a dead letter.
     fn named(&self) -> (JobState, Timestamp) {
         match self {
             Self::Queued { due, .. } => (JobState::Queued, *due),
             Self::Running { until, .. } => (JobState::Running, *until),
-            Self::Buried { at } => (JobState::Buried, *at),
+            Self::DeadLetter { at } => (JobState::DeadLetter, *at),
         }
     }
 }
@@ -57,10 +57,10 @@ pub(super) struct Again {
 /// Every job, and what finds the next one without a walk.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    pub(super) all: BTreeMap<EntryId, Kept>,
+    pub(super) all: BTreeMap<EntryId, StoredJob>,
     lanes: [LaneIndex; 2],
     leases: BTreeSet<(Timestamp, EntryId)>,
-    buried: u64,
+    dead_letters: u64,
     added: u64,
 }
 
@@ -98,13 +98,14 @@ impl Jobs {
         match self.all.get(&id).map(|kept| &kept.state) {
             None => self.request(id, request),
             Some(State::Queued { .. } | State::Running { .. }) => Enqueued::Merged,
-            Some(State::Buried { .. }) => Enqueued::Buried,
+            Some(State::DeadLetter { .. }) => Enqueued::DeadLetter,
         }
     }
 
     fn request(&mut self, id: EntryId, request: Again) -> Enqueued {
         let Again { due, lane, priority } = request;
-        let fresh = Kept { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due, place: 0 } };
+        let fresh =
+            StoredJob { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due, place: 0 } };
         let Some(kept) = self.all.get_mut(&id) else {
             self.insert(id, fresh);
             return Enqueued::Queued;
@@ -127,7 +128,7 @@ impl Jobs {
                 }));
                 Enqueued::Again
             }
-            State::Buried { .. } => {
+            State::DeadLetter { .. } => {
                 self.take(&id);
                 self.insert(id, fresh);
                 Enqueued::Queued
@@ -136,7 +137,7 @@ impl Jobs {
     }
 
     /// Puts a job in, with its place in the index of its state.
-    pub(super) fn insert(&mut self, id: EntryId, mut kept: Kept) {
+    pub(super) fn insert(&mut self, id: EntryId, mut kept: StoredJob) {
         match &mut kept.state {
             State::Queued { due, place } => {
                 self.added += 1;
@@ -146,13 +147,13 @@ impl Jobs {
             State::Running { until, .. } => {
                 self.leases.insert((*until, id));
             }
-            State::Buried { .. } => self.buried += 1,
+            State::DeadLetter { .. } => self.dead_letters += 1,
         }
         self.all.insert(id, kept);
     }
 
     /// Takes a job out, with its place in the index of its state.
-    pub(super) fn take(&mut self, id: &EntryId) -> Option<Kept> {
+    pub(super) fn take(&mut self, id: &EntryId) -> Option<StoredJob> {
         let kept = self.all.remove(id)?;
         match &kept.state {
             State::Queued { due, place } => {
@@ -164,7 +165,7 @@ impl Jobs {
             State::Running { until, .. } => {
                 self.leases.remove(&(*until, *id));
             }
-            State::Buried { .. } => self.buried -= 1,
+            State::DeadLetter { .. } => self.dead_letters -= 1,
         }
         Some(kept)
     }
@@ -237,7 +238,7 @@ impl Jobs {
                 break;
             }
             index.waiting.pop_first();
-            if let Some(Kept { priority, state: State::Queued { place, .. }, .. }) = self.all.get(&id) {
+            if let Some(StoredJob { priority, state: State::Queued { place, .. }, .. }) = self.all.get(&id) {
                 index.ready.insert((*priority, due, *place, id));
             }
         }
@@ -273,7 +274,7 @@ impl Jobs {
             propagation: queued(Lane::Propagation),
             recompute: queued(Lane::Recompute),
             running: self.leases.len() as u64,
-            buried: self.buried,
+            dead_letters: self.dead_letters,
         }
     }
 

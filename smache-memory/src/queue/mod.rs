@@ -23,30 +23,30 @@ use smache_core::{
 };
 
 pub(crate) use self::jobs::Jobs;
-use crate::space::Space;
+use crate::namespace::NamespaceState;
 
 /// A queue in the memory of this process. [`Memory`](crate::Memory) gives it.
 #[derive(Debug)]
 pub struct MemoryQueue {
-    space: Arc<Space>,
+    shared: Arc<NamespaceState>,
     /// How many jobs had been added when this queue's workers last looked.
     seen: AtomicU64,
 }
 
 impl MemoryQueue {
-    pub(crate) fn new(space: Arc<Space>) -> Self {
-        Self { space, seen: AtomicU64::new(0) }
+    pub(crate) fn new(shared: Arc<NamespaceState>) -> Self {
+        Self { shared, seen: AtomicU64::new(0) }
     }
 }
 
 #[async_trait]
 impl JobQueue for MemoryQueue {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
-        self.space.step(|state, now| jobs.iter().map(|job| state.jobs.enqueue(job, now)).collect())
+        self.shared.step(|state, now| jobs.iter().map(|job| state.jobs.enqueue(job, now)).collect())
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
-        self.space.step(|state, now| {
+        self.shared.step(|state, now| {
             let reservation = state.jobs.reserve(&reserve, now);
             self.seen.store(state.jobs.added(), Ordering::Relaxed);
             reservation
@@ -54,22 +54,22 @@ impl JobQueue for MemoryQueue {
     }
 
     async fn extend(&self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.space.step(|state, now| {
+        self.shared.step(|state, now| {
             let until = now.after(lease);
             jobs.iter().map(|(id, token)| state.jobs.extend(id, *token, until)).collect()
         })
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.space.step(|state, now| settlements.iter().map(|settlement| state.jobs.settle(settlement, now)).collect())
+        self.shared.step(|state, now| settlements.iter().map(|settlement| state.jobs.settle(settlement, now)).collect())
     }
 
     async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
-        self.space.step(|state, now| ids.iter().map(|id| u64::from(state.jobs.requeue(id, now))).sum())
+        self.shared.step(|state, now| ids.iter().map(|id| u64::from(state.jobs.requeue(id, now))).sum())
     }
 
     async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
-        self.space.step(|state, _| ids.iter().map(|id| u64::from(state.jobs.discard(id))).sum())
+        self.shared.step(|state, _| ids.iter().map(|id| u64::from(state.jobs.discard(id))).sum())
     }
 
     async fn examine(&self) -> Result<Examination> {
@@ -77,26 +77,26 @@ impl JobQueue for MemoryQueue {
     }
 
     async fn counts(&self) -> Result<JobCounts> {
-        self.space.step(|state, _| state.jobs.counts())
+        self.shared.step(|state, _| state.jobs.counts())
     }
 
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
-        self.space.step(|space, _| space.jobs.list(state, cursor.as_deref(), limit))?
+        self.shared.step(|shared, _| shared.jobs.list(state, cursor.as_deref(), limit))?
     }
 
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>> {
-        self.space.step(|state, _| state.jobs.find(id))
+        self.shared.step(|state, _| state.jobs.find(id))
     }
 
-    async fn life(&self) -> Result<Incarnation> {
-        self.space.step(|state, _| state.incarnation.clone())
+    async fn incarnation(&self) -> Result<Incarnation> {
+        self.shared.step(|state, _| state.incarnation.clone())
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
         // Enabled before the look, so that a job that is added in between is heard of.
-        let mut added = pin!(self.space.jobs_added().notified());
+        let mut added = pin!(self.shared.jobs_added().notified());
         added.as_mut().enable();
-        let (new, next) = self.space.step(|state, now| {
+        let (new, next) = self.shared.step(|state, now| {
             let added = state.jobs.added();
             // Only what nobody of this queue has looked at: a job that stays due since no worker wants it must not turn
             // the loop of the others into a busy one.

@@ -3,7 +3,7 @@
 use smache_core::{EntryId, JobEnd, Settled, Settlement, Timestamp};
 
 use super::jobs::{Again, Jobs, State};
-use crate::space::shortened;
+use crate::namespace::shortened;
 
 /// How many bytes of an error are kept.
 const KEPT_ERROR: usize = 2_000;
@@ -30,14 +30,14 @@ impl Jobs {
                 kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
                 Some(now.after(*delay))
             }
-            JobEnd::Bury { error } => {
+            JobEnd::DeadLetter { error } => {
                 if again.is_none() {
                     kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
-                    kept.state = State::Buried { at: now };
+                    kept.state = State::DeadLetter { at: now };
                     self.insert(*id, kept);
                     return Settled::Settled;
                 }
-                // What a change does to a buried job: it starts anew.
+                // What a change does to a dead letter: it starts anew.
                 (kept.errors, kept.crashes, kept.error) = (0, 0, None);
                 None
             }
@@ -60,7 +60,7 @@ impl Jobs {
     }
 
     pub(crate) fn requeue(&mut self, id: &EntryId, now: Timestamp) -> bool {
-        if !matches!(self.all.get(id).map(|kept| &kept.state), Some(State::Buried { .. })) {
+        if !matches!(self.all.get(id).map(|kept| &kept.state), Some(State::DeadLetter { .. })) {
             return false;
         }
         let mut kept = self.take(id).expect("it was found above, under the same lock");
@@ -75,7 +75,7 @@ impl Jobs {
         !running && self.take(id).is_some()
     }
 
-    /// The entry is fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+    /// The entry is fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
     pub(crate) fn take_back(&mut self, id: &EntryId) {
         match self.all.get_mut(id).map(|kept| &mut kept.state) {
             Some(State::Running { again, .. }) => *again = None,

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use smache_core::{
-    Abort, ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, Lane, Overtaken, Record, RunFailure,
-    Staleness, StoredEntry, Timestamp, Used, Via,
+    Abort, ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, Lane, OnConflict, Record, RunFailure,
+    Staleness, StoredEntry, Timestamp, UsedDependency, Via,
 };
 
 use super::{sink::JobSink, state::Cache};
-use crate::space::shortened;
+use crate::namespace::shortened;
 
 /// How many dependencies a conflict names.
 const NAMED_CONFLICTS: usize = 8;
@@ -28,26 +28,27 @@ impl Cache {
             return CommitOutcome::OtherIncarnation;
         }
         match self.runs.get(&commit.id) {
-            Some(run) if run.token == commit.token && run.started == commit.started => {}
+            Some(run) if run.token == commit.token && run.start_revision == commit.start_revision => {}
             _ => return CommitOutcome::Lost,
         }
-        let conflicts: Vec<Used> =
+        let conflicts: Vec<UsedDependency> =
             commit.used.iter().filter(|used| self.changed_since(&used.dependency, commit.version)).copied().collect();
-        let otherwise_right = !commit.tainted && self.vouch.has_epochs(&commit.epochs) && commit.version >= self.floor;
-        if commit.overtaken == Overtaken::Tell && otherwise_right && !conflicts.is_empty() {
-            let dependencies = named(&conflicts, Overtaken::MOST_TOLD + 1);
-            if dependencies.len() <= Overtaken::MOST_TOLD {
-                return CommitOutcome::Overtaken { now, clock: self.clock, dependencies };
+        let otherwise_right =
+            !commit.tainted && self.validity.has_epochs(&commit.epochs) && commit.version >= self.low_watermark;
+        if commit.on_conflict == OnConflict::Report && otherwise_right && !conflicts.is_empty() {
+            let dependencies = named(&conflicts, OnConflict::MAX_REPORTED + 1);
+            if dependencies.len() <= OnConflict::MAX_REPORTED {
+                return CommitOutcome::ConflictReported { now, revision: self.revision, dependencies };
             }
         }
         self.runs.remove(&commit.id);
         let staleness = if commit.tainted
-            || !self.vouch.has_epochs(&commit.epochs)
+            || !self.validity.has_epochs(&commit.epochs)
             || conflicts.iter().any(|used| used.via != Via::Child)
         {
-            Staleness::Hard
+            Staleness::Stale
         } else if !conflicts.is_empty() {
-            Staleness::Child
+            Staleness::MaybeStale
         } else {
             Staleness::Fresh
         };
@@ -60,8 +61,8 @@ impl Cache {
                 sink.take_back(&id);
                 return CommitOutcome::Fresh { now };
             }
-            Staleness::Child => Lane::Propagation,
-            Staleness::Hard => Lane::Recompute,
+            Staleness::MaybeStale => Lane::Propagation,
+            Staleness::Stale => Lane::Recompute,
         };
         if !lazy {
             sink.need(id, lane, conflict_delay);
@@ -70,21 +71,22 @@ impl Cache {
     }
 
     /// Whether a dependency was invalidated since a run started, or may have been.
-    fn changed_since(&self, dependency: &Dependency, started: u64) -> bool {
-        started < self.floor || self.changed.get(dependency).is_some_and(|changed| *changed > started)
+    fn changed_since(&self, dependency: &Dependency, start_revision: u64) -> bool {
+        start_revision < self.low_watermark
+            || self.changed.get(dependency).is_some_and(|changed| *changed > start_revision)
     }
 
     pub(crate) fn changes_since(
         &self,
-        clock: u64,
+        revision: u64,
         dependencies: &[Dependency],
         incarnation: &Incarnation,
     ) -> ChangedSince {
         let changed: BTreeSet<Dependency> =
-            dependencies.iter().filter(|dependency| self.changed_since(dependency, clock)).copied().collect();
+            dependencies.iter().filter(|dependency| self.changed_since(dependency, revision)).copied().collect();
         ChangedSince {
             incarnation: incarnation.clone(),
-            clock: self.clock,
+            revision: self.revision,
             dependencies: changed.into_iter().collect(),
         }
     }
@@ -93,7 +95,7 @@ impl Cache {
         let fresh = staleness == Staleness::Fresh;
         let old = self.records.get(&commit.id).map(|slot| &slot.record).filter(|_| !fresh);
         let since = old.filter(|old| old.entry.staleness != Staleness::Fresh).and_then(|old| old.entry.since);
-        let lives_until = commit.ttl.map(|ttl| now.after(ttl));
+        let ttl_until = commit.ttl.map(|ttl| now.after(ttl));
         let entry = StoredEntry {
             value: commit.value,
             meta: commit.meta,
@@ -102,7 +104,7 @@ impl Cache {
             staleness,
             since: if fresh { None } else { since.or(Some(now)) },
             stored_at: now,
-            expires: lives_until.into_iter().chain(commit.not_after).min(),
+            expires: ttl_until.into_iter().chain(commit.not_after).min(),
         };
         let mut record = Record::new(entry, commit.call, edges(&commit.used));
         record.causes = old.map(|old| old.causes.clone()).unwrap_or_default();
@@ -129,8 +131,8 @@ impl Cache {
 }
 
 /// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
-fn edges(used: &[Used]) -> Vec<Used> {
-    let mut edges: Vec<Used> = Vec::with_capacity(used.len());
+fn edges(used: &[UsedDependency]) -> Vec<UsedDependency> {
+    let mut edges: Vec<UsedDependency> = Vec::with_capacity(used.len());
     let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());
     for used in used.iter().filter(|used| used.via != Via::Guard) {
         match places.get(&used.dependency) {
@@ -145,7 +147,7 @@ fn edges(used: &[Used]) -> Vec<Used> {
     edges
 }
 
-fn named(conflicts: &[Used], most: usize) -> Vec<Dependency> {
+fn named(conflicts: &[UsedDependency], most: usize) -> Vec<Dependency> {
     let mut named: Vec<Dependency> = Vec::new();
     for used in conflicts {
         if named.len() < most && !named.contains(&used.dependency) {

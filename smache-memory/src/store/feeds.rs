@@ -1,9 +1,9 @@
-//! What vouches: epochs, positions, leases and leaders.
+//! What confirms: epochs, positions, leases and leaders.
 
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceVouch,
+    Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceValidity,
     Timestamp, Token,
 };
 
@@ -19,20 +19,22 @@ pub(crate) struct Leader {
 impl Cache {
     pub(crate) fn new_epoch(&mut self) -> Epoch {
         let epoch = Epoch::random();
-        Arc::make_mut(&mut self.vouch).epoch = epoch;
+        Arc::make_mut(&mut self.validity).epoch = epoch;
         self.start_sweep();
         epoch
     }
 
     pub(crate) fn attach(&mut self, sources: &[SourceId], incarnation: &Incarnation) {
         for source in sources {
-            let known = self.vouch.sources.get(source);
-            let here = |vouch: &SourceVouch| vouch.lease.is_none() && vouch.armed.as_ref() == Some(incarnation);
+            let known = self.validity.sources.get(source);
+            let here = |validity: &SourceValidity| {
+                validity.valid_until.is_none() && validity.caught_up_on.as_ref() == Some(incarnation)
+            };
             if known.is_some_and(here) {
                 continue;
             }
-            let vouch = SourceVouch::application(Epoch::random(), Some(incarnation.clone()));
-            Arc::make_mut(&mut self.vouch).sources.insert(source.clone(), vouch);
+            let validity = SourceValidity::application(Epoch::random(), Some(incarnation.clone()));
+            Arc::make_mut(&mut self.validity).sources.insert(source.clone(), validity);
             self.start_sweep();
         }
     }
@@ -69,8 +71,8 @@ impl Cache {
         self.check_step(&step, incarnation)?;
         self.renew(&step, now);
         for (source, position) in step.positions {
-            let vouch = SourceVouch::unarmed(Epoch::random());
-            Arc::make_mut(&mut self.vouch).sources.insert(source.clone(), vouch);
+            let validity = SourceValidity::behind(Epoch::random());
+            Arc::make_mut(&mut self.validity).sources.insert(source.clone(), validity);
             self.positions.insert(source, position);
         }
         self.start_sweep();
@@ -98,13 +100,14 @@ impl Cache {
                 continue;
             }
             self.positions.insert(source.clone(), position.clone());
-            let vouch = Arc::make_mut(&mut self.vouch);
-            let vouch = vouch.sources.entry(source.clone()).or_insert_with(|| SourceVouch::unarmed(Epoch::random()));
-            if let (Some(lease), Some(until)) = (&mut vouch.lease, step.valid_until(now)) {
+            let validity = Arc::make_mut(&mut self.validity);
+            let validity =
+                validity.sources.entry(source.clone()).or_insert_with(|| SourceValidity::behind(Epoch::random()));
+            if let (Some(lease), Some(until)) = (&mut validity.valid_until, step.valid_until(now)) {
                 *lease = until;
             }
-            if step.arm {
-                vouch.armed = Some(incarnation.clone());
+            if step.caught_up {
+                validity.caught_up_on = Some(incarnation.clone());
             }
         }
     }

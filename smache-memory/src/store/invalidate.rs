@@ -7,7 +7,7 @@ use smache_core::{
 };
 
 use super::{sink::JobSink, state::Cache};
-use crate::space::shortened;
+use crate::namespace::shortened;
 
 /// How many changes a record names.
 const KEPT_CAUSES: usize = 8;
@@ -23,17 +23,17 @@ impl Cache {
         now: Timestamp,
         sink: &mut JobSink<'_>,
     ) -> Result<Invalidated> {
-        let Invalidation { hits, entries, step } = invalidation;
+        let Invalidation { changed, entries, step } = invalidation;
         if let Some(step) = step {
             self.check_step(step, incarnation)?;
         }
         let mut marked: HashMap<EntryId, Staleness> = HashMap::new();
-        for hit in hits {
-            let cause = kept_cause(&hit.cause);
+        for changed in changed {
+            let cause = kept_cause(&changed.cause);
             let dependants: Vec<(EntryId, Via)> =
-                self.edges.get(&hit.dependency).into_iter().flatten().map(|(id, via)| (*id, *via)).collect();
+                self.edges.get(&changed.dependency).into_iter().flatten().map(|(id, via)| (*id, *via)).collect();
             for (id, via) in dependants {
-                let to = if via == Via::Child { Staleness::Child } else { Staleness::Hard };
+                let to = if via == Via::Child { Staleness::MaybeStale } else { Staleness::Stale };
                 if let Some(staleness) = self.mark(&id, to, Some(&cause), now) {
                     marked.insert(id, staleness);
                 }
@@ -41,14 +41,15 @@ impl Cache {
         }
         for id in entries {
             let own = Dependency::entry(id);
-            let cause = hits.iter().find(|hit| hit.dependency == own).map(|hit| kept_cause(&hit.cause));
-            if let Some(staleness) = self.mark(id, Staleness::Hard, cause.as_ref(), now) {
+            let cause =
+                changed.iter().find(|changed| changed.dependency == own).map(|changed| kept_cause(&changed.cause));
+            if let Some(staleness) = self.mark(id, Staleness::Stale, cause.as_ref(), now) {
                 marked.insert(*id, staleness);
             }
         }
-        if !hits.is_empty() || !entries.is_empty() {
-            self.clock += 1;
-            self.changed.extend(hits.iter().map(|hit| (hit.dependency, self.clock)));
+        if !changed.is_empty() || !entries.is_empty() {
+            self.revision += 1;
+            self.changed.extend(changed.iter().map(|changed| (changed.dependency, self.revision)));
             self.bound_changed();
         }
         if let Some(step) = step {
@@ -59,7 +60,7 @@ impl Cache {
                 sink.need(*id, lane(*staleness), Duration::ZERO);
             }
         }
-        Ok(Invalidated { clock: self.clock, marked: marked.len() as u64, jobs: sink.take_reported() })
+        Ok(Invalidated { revision: self.revision, marked: marked.len() as u64, jobs: sink.take_reported() })
     }
 
     /// Marks an entry at least that stale. Says how stale it is now; `None` if there is none.
@@ -83,7 +84,7 @@ impl Cache {
 
 /// The lane of the job of a stale entry.
 fn lane(staleness: Staleness) -> Lane {
-    if staleness == Staleness::Hard { Lane::Recompute } else { Lane::Propagation }
+    if staleness == Staleness::Stale { Lane::Recompute } else { Lane::Propagation }
 }
 
 fn kept_cause(cause: &Arc<str>) -> Arc<str> {

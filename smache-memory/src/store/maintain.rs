@@ -1,4 +1,4 @@
-//! Upkeep.
+//! Maintenance.
 
 use std::{ops::Bound, sync::Arc, time::Duration};
 
@@ -54,18 +54,18 @@ impl Cache {
 
     /// Forgets the invalidations that no present run compares with.
     fn trim(&mut self) -> u64 {
-        let needed = self.runs.values().map(|run| run.started).min().unwrap_or(self.clock);
+        let needed = self.runs.values().map(|run| run.start_revision).min().unwrap_or(self.revision);
         self.trim_up_to(needed)
     }
 
-    fn trim_up_to(&mut self, clock: u64) -> u64 {
+    fn trim_up_to(&mut self, revision: u64) -> u64 {
         let before = self.changed.len();
-        self.changed.retain(|_, changed| *changed > clock);
-        self.floor = self.floor.max(clock);
+        self.changed.retain(|_, changed| *changed > revision);
+        self.low_watermark = self.low_watermark.max(revision);
         (before - self.changed.len()) as u64
     }
 
-    /// Keeps the remembered invalidations bounded between two pieces of upkeep.
+    /// Keeps the remembered invalidations bounded between two pieces of maintenance.
     pub(super) fn bound_changed(&mut self) {
         let bound = self.capacity.max(FEWEST_REMEMBERED);
         if self.changed.len() <= bound {
@@ -74,11 +74,11 @@ impl Cache {
         self.trim();
         if self.changed.len() > bound {
             // A run that takes very long: the older half goes, and that run commits its value as stale.
-            let mut clocks: Vec<u64> = self.changed.values().copied().collect();
-            let middle = clocks.len() / 2;
-            let (_, clock, _) = clocks.select_nth_unstable(middle);
-            let clock = *clock;
-            self.trim_up_to(clock);
+            let mut revisions: Vec<u64> = self.changed.values().copied().collect();
+            let middle = revisions.len() / 2;
+            let (_, revision, _) = revisions.select_nth_unstable(middle);
+            let revision = *revision;
+            self.trim_up_to(revision);
         }
     }
 
@@ -97,11 +97,11 @@ impl Cache {
         let cause: Arc<str> = "new epoch".into();
         for (_, id) in &page {
             let Some(slot) = self.records.get(id) else { continue };
-            if self.vouch.has_epochs(&slot.record.entry.epochs) {
+            if self.validity.has_epochs(&slot.record.entry.epochs) {
                 continue;
             }
             let lazy = slot.record.lazy;
-            self.mark(id, Staleness::Hard, Some(&cause), now);
+            self.mark(id, Staleness::Stale, Some(&cause), now);
             done.marked += 1;
             if !lazy {
                 sink.need(*id, Lane::Recompute, Duration::ZERO);

@@ -17,25 +17,25 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Examination, FeedId, FeedStep, Incarnation, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-    Maintained, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Timestamp,
-    Token, Traced, Wait,
+    Epoch, Examination, FeedId, FeedStep, FullRecord, Incarnation, Invalidated, Invalidation, JobWrites, Leadership,
+    Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId,
+    StoreStats, Timestamp, Token,
 };
 
 use self::sink::JobSink;
 pub(crate) use self::state::{Cache, cursor_id};
-use crate::space::{Space, State};
+use crate::namespace::{NamespaceState, State};
 
 /// A store in the memory of this process. [`Memory`](crate::Memory) gives it.
 #[derive(Debug)]
 pub struct MemoryStore {
-    space: Arc<Space>,
+    shared: Arc<NamespaceState>,
     job_writes: JobWrites,
 }
 
 impl MemoryStore {
-    pub(crate) fn new(space: Arc<Space>, job_writes: JobWrites) -> Self {
-        Self { space, job_writes }
+    pub(crate) fn new(shared: Arc<NamespaceState>, job_writes: JobWrites) -> Self {
+        Self { shared, job_writes }
     }
 
     /// A step that may need jobs.
@@ -43,7 +43,7 @@ impl MemoryStore {
         &self,
         step: impl FnOnce(&mut Cache, &Incarnation, &mut JobSink<'_>, Timestamp) -> T,
     ) -> Result<T> {
-        self.space.step(|State { cache, jobs, incarnation }, now| {
+        self.shared.step(|State { cache, jobs, incarnation }, now| {
             step(cache, incarnation, &mut JobSink::new(self.job_writes, jobs, now), now)
         })
     }
@@ -56,24 +56,24 @@ impl CacheStore for MemoryStore {
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
-        self.space.step(|State { cache, incarnation, .. }, now| Lookup {
+        self.shared.step(|State { cache, incarnation, .. }, now| Lookup {
             now,
             incarnation: incarnation.clone(),
-            vouch: cache.vouch(),
+            validity: cache.validity(),
             entries: ids.iter().map(|id| cache.read(id)).collect(),
         })
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
-        self.space.step(|State { cache, incarnation, .. }, now| cache.begin(&begin, incarnation, now))
+        self.shared.step(|State { cache, incarnation, .. }, now| cache.begin(&begin, incarnation, now))
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.step_with_jobs(|cache, incarnation, sink, now| cache.commit(commit, incarnation, now, sink))
     }
 
-    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-        self.space.step(|State { cache, incarnation, .. }, _| cache.changes_since(clock, dependencies, incarnation))
+    async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.shared.step(|State { cache, incarnation, .. }, _| cache.changes_since(revision, dependencies, incarnation))
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {
@@ -81,14 +81,14 @@ impl CacheStore for MemoryStore {
     }
 
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.space.step(|state, now| {
+        self.shared.step(|state, now| {
             let until = now.after(lease);
             runs.iter().map(|(id, token)| state.cache.extend(id, *token, until)).collect()
         })
     }
 
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
-        self.space.step(|state, now| state.cache.wait(&wait, now))
+    async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
+        self.shared.step(|state, now| state.cache.record_waits(&wait, now))
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
@@ -100,11 +100,11 @@ impl CacheStore for MemoryStore {
     }
 
     async fn new_epoch(&self) -> Result<Epoch> {
-        self.space.step(|state, _| state.cache.new_epoch())
+        self.shared.step(|state, _| state.cache.new_epoch())
     }
 
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
-        self.space.step(|State { cache, incarnation, .. }, _| cache.attach(sources, incarnation))
+        self.shared.step(|State { cache, incarnation, .. }, _| cache.attach(sources, incarnation))
     }
 
     // Only this process can reach it: it cannot be superseded, and needs no lease.
@@ -113,26 +113,26 @@ impl CacheStore for MemoryStore {
     }
 
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
-        self.space.step(|state, now| state.cache.lead(feed, holder, lease, now))
+        self.shared.step(|state, now| state.cache.lead(feed, holder, lease, now))
     }
 
     async fn resign(&self, feed: &FeedId, fence: u64) -> Result<()> {
-        self.space.step(|state, now| state.cache.resign(feed, fence, now))
+        self.shared.step(|state, now| state.cache.resign(feed, fence, now))
     }
 
     async fn positions(&self, sources: &[SourceId]) -> Result<Positions> {
-        self.space.step(|State { cache, incarnation, .. }, _| Positions {
+        self.shared.step(|State { cache, incarnation, .. }, _| Positions {
             positions: sources.iter().map(|source| cache.position(source)).collect(),
             incarnation: incarnation.clone(),
         })
     }
 
     async fn restart(&self, step: FeedStep) -> Result<()> {
-        self.space.step(|State { cache, incarnation, .. }, now| cache.restart(step, incarnation, now))?
+        self.shared.step(|State { cache, incarnation, .. }, now| cache.restart(step, incarnation, now))?
     }
 
     async fn programs(&self, step: ProgramStep) -> Result<Programs> {
-        self.space.step(|state, now| state.cache.programs(step, now))
+        self.shared.step(|state, now| state.cache.programs(step, now))
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {
@@ -140,24 +140,24 @@ impl CacheStore for MemoryStore {
     }
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
-        self.space.step(|state, _| state.cache.stale(&page))?
+        self.shared.step(|state, _| state.cache.stale(&page))?
     }
 
-    async fn trace(&self, id: &EntryId) -> Result<Traced> {
-        self.space.step(|State { cache, incarnation, .. }, now| Traced {
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.shared.step(|State { cache, incarnation, .. }, now| FullRecord {
             now,
             incarnation: incarnation.clone(),
-            vouch: cache.vouch(),
+            validity: cache.validity(),
             record: cache.record(id),
         })
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
-        self.space.step(|state, _| state.cache.dependants(dependency, &page))?
+        self.shared.step(|state, _| state.cache.dependants(dependency, &page))?
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.space.step(|state, _| state.cache.record(id))
+        self.shared.step(|state, _| state.cache.record(id))
     }
 
     async fn examine(&self) -> Result<Examination> {
@@ -165,6 +165,6 @@ impl CacheStore for MemoryStore {
     }
 
     async fn stats(&self) -> Result<StoreStats> {
-        self.space.step(|state, _| state.cache.stats())
+        self.shared.step(|state, _| state.cache.stats())
     }
 }

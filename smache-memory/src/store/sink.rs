@@ -20,7 +20,7 @@ impl<'a> JobSink<'a> {
         }
     }
 
-    /// A change hit the entry: it may succeed now, so that its job comes back even if it was buried.
+    /// A change affected the entry: it may succeed now, so that its job comes back even if it became a dead letter.
     pub(crate) fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) {
         match self {
             Self::Queue { jobs, now } => jobs.need(id, lane, now.after(delay)),
@@ -29,7 +29,7 @@ impl<'a> JobSink<'a> {
     }
 
     /// A run of the entry ended without a value and it still is stale. Nothing changed, so that a job that is there is
-    /// left as it is: buried, for example.
+    /// left as it is: dead letter, for example.
     pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) {
         match self {
             Self::Queue { jobs, now } => jobs.need_after_run(id, lane, now.after(delay)),

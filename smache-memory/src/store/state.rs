@@ -8,26 +8,26 @@ use std::{
 use smache_core::{
     Begin, BeginOutcome, Begun, Dependants, Dependency, EntryId, Error, ErrorKind, FeedId, Incarnation, Lane, Page,
     Position, Record, RegisteredProgram, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp,
-    Token, Via, Vouch,
+    Token, Validity, Via,
 };
 
 use super::{feeds::Leader, sink::JobSink, waits::Note};
 
 /// The state of a namespace. The letters of `PROTOCOL.md` are given where they name the same thing.
 ///
-/// Every index holds only what the records hold, so that removing a record (and upkeep) leaves nothing behind.
+/// Every index holds only what the records hold, so that removing a record (and maintenance) leaves nothing behind.
 pub(crate) struct Cache {
     pub(super) capacity: usize,
     /// `E` and the leases of `W`: shared with every look-up, copied when it changes.
-    pub(super) vouch: Arc<Vouch>,
+    pub(super) validity: Arc<Validity>,
     /// The positions of `W`.
     pub(super) positions: HashMap<SourceId, Position>,
     pub(super) leaders: HashMap<FeedId, Leader>,
     pub(super) programs: BTreeMap<Token, RegisteredProgram>,
     /// `K`.
-    pub(super) clock: u64,
+    pub(super) revision: u64,
     /// Runs from before cannot be validated any more.
-    pub(super) floor: u64,
+    pub(super) low_watermark: u64,
     /// `N`.
     pub(super) changed: HashMap<Dependency, u64>,
     /// `R`.
@@ -47,7 +47,7 @@ pub(crate) struct Cache {
 /// A computation under way.
 pub(crate) struct Run {
     pub(super) token: Token,
-    pub(super) started: u64,
+    pub(super) start_revision: u64,
     pub(super) until: Timestamp,
     /// What it waits for, the newest last.
     pub(super) waits: Vec<Note>,
@@ -65,12 +65,12 @@ impl Cache {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            vouch: Arc::new(Vouch::new(smache_core::Epoch::random())),
+            validity: Arc::new(Validity::new(smache_core::Epoch::random())),
             positions: HashMap::new(),
             leaders: HashMap::new(),
             programs: BTreeMap::new(),
-            clock: 0,
-            floor: 0,
+            revision: 0,
+            low_watermark: 0,
             changed: HashMap::new(),
             runs: HashMap::new(),
             records: HashMap::new(),
@@ -83,8 +83,8 @@ impl Cache {
         }
     }
 
-    pub(crate) fn vouch(&self) -> Arc<Vouch> {
-        Arc::clone(&self.vouch)
+    pub(crate) fn validity(&self) -> Arc<Validity> {
+        Arc::clone(&self.validity)
     }
 
     /// Reads an entry. The mark for the eviction is nobody's data: a look-up still writes nothing.
@@ -95,23 +95,23 @@ impl Cache {
     }
 
     pub(crate) fn begin(&mut self, begin: &Begin, incarnation: &Incarnation, now: Timestamp) -> BeginOutcome {
-        let mut started = self.clock;
+        let mut start_revision = self.revision;
         if let Some(run) = self.runs.get(&begin.id) {
             if run.token == begin.token {
-                started = run.started;
+                start_revision = run.start_revision;
             } else if run.until > now {
                 return BeginOutcome::Busy { remaining: run.until.since(now) };
             }
         }
         let until = now.after(begin.lease);
-        self.runs.insert(begin.id, Run { token: begin.token, started, until, waits: Vec::new() });
+        self.runs.insert(begin.id, Run { token: begin.token, start_revision, until, waits: Vec::new() });
         let entry = self.read(&begin.id);
         let record = self.records.get(&begin.id).map(|slot| &slot.record);
         BeginOutcome::Begun(Box::new(Begun {
-            started,
+            start_revision,
             now,
             incarnation: incarnation.clone(),
-            vouch: Arc::clone(&self.vouch),
+            validity: Arc::clone(&self.validity),
             entry,
             call: record.map(|record| record.call.clone()),
             used: record.map(|record| record.used.clone()).unwrap_or_default(),
@@ -239,9 +239,9 @@ impl Cache {
     pub(super) fn lane_of_need(&self, record: &Record) -> Option<Lane> {
         match record.entry.staleness {
             _ if record.lazy => None,
-            Staleness::Hard => Some(Lane::Recompute),
-            _ if !self.vouch.has_epochs(&record.entry.epochs) => Some(Lane::Recompute),
-            Staleness::Child => Some(Lane::Propagation),
+            Staleness::Stale => Some(Lane::Recompute),
+            _ if !self.validity.has_epochs(&record.entry.epochs) => Some(Lane::Recompute),
+            Staleness::MaybeStale => Some(Lane::Propagation),
             Staleness::Fresh => None,
         }
     }
@@ -285,7 +285,7 @@ impl Cache {
         stats.entries = self.records.len() as u64;
         stats.stale = self.stale.len() as u64;
         stats.running = self.runs.len() as u64;
-        stats.clock = self.clock;
+        stats.revision = self.revision;
         stats.invalidations = self.changed.len() as u64;
         stats
     }

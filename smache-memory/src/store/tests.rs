@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Backend, Begin, BeginOutcome, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FunctionKey, Hit,
-    Invalidation, JobWrites, ManualClock, Namespace, Overtaken, Token, Used, Via,
+    Backend, Begin, BeginOutcome, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId,
+    FunctionKey, Invalidation, JobWrites, ManualClock, Namespace, OnConflict, Token, UsedDependency, Via,
 };
 
 use super::MemoryStore;
-use crate::{Loss, Memory, space::Space};
+use crate::{Loss, Memory, namespace::NamespaceState};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -18,15 +18,15 @@ fn id(number: u32) -> EntryId {
     EntryId::new(FunctionKey::from_bytes([1; 8]), call)
 }
 
-fn direct(name: &str) -> Used {
-    Used { dependency: Dependency::tag(name), via: Via::Direct }
+fn direct(name: &str) -> UsedDependency {
+    UsedDependency { dependency: Dependency::tag(name), via: Via::Direct }
 }
 
-fn space(capacity: usize) -> (Arc<Space>, MemoryStore, ManualClock) {
+fn shared(capacity: usize) -> (Arc<NamespaceState>, MemoryStore, ManualClock) {
     let clock = ManualClock::default();
-    let space = Arc::new(Space::new(Arc::new(clock.clone()), capacity, super::Incarnation::new("here")));
-    let store = MemoryStore::new(Arc::clone(&space), JobWrites::SameStep);
-    (space, store, clock)
+    let shared = Arc::new(NamespaceState::new(Arc::new(clock.clone()), capacity, super::Incarnation::new("here")));
+    let store = MemoryStore::new(Arc::clone(&shared), JobWrites::SameStep);
+    (shared, store, clock)
 }
 
 async fn begin(store: &dyn CacheStore, id: EntryId) -> Commit {
@@ -37,11 +37,11 @@ async fn begin(store: &dyn CacheStore, id: EntryId) -> Commit {
     Commit {
         id,
         token,
-        started: begun.started,
-        version: begun.started,
-        overtaken: Overtaken::Store,
+        start_revision: begun.start_revision,
+        version: begun.start_revision,
+        on_conflict: OnConflict::StoreStale,
         incarnation: begun.incarnation.clone(),
-        epochs: begun.vouch.epochs([]),
+        epochs: begun.validity.epochs([]),
         call: "call".into(),
         value: "value".into(),
         meta: "meta".into(),
@@ -54,14 +54,14 @@ async fn begin(store: &dyn CacheStore, id: EntryId) -> Commit {
     }
 }
 
-async fn compute(store: &dyn CacheStore, id: EntryId, used: &[Used], ttl: Option<Duration>) -> CommitOutcome {
+async fn compute(store: &dyn CacheStore, id: EntryId, used: &[UsedDependency], ttl: Option<Duration>) -> CommitOutcome {
     let commit = Commit { used: used.to_vec(), ttl, ..begin(store, id).await };
     store.commit(commit).await.expect("commit")
 }
 
 async fn change(store: &dyn CacheStore, name: &str) -> u64 {
-    let hits = vec![Hit { dependency: Dependency::tag(name), cause: name.into() }];
-    store.invalidate(Invalidation { hits, ..Invalidation::default() }).await.expect("invalidate").marked
+    let changed = vec![ChangedDependency { dependency: Dependency::tag(name), cause: name.into() }];
+    store.invalidate(Invalidation { changed, ..Invalidation::default() }).await.expect("invalidate").marked
 }
 
 async fn there(store: &dyn CacheStore, numbers: std::ops::Range<u32>) -> Vec<u32> {
@@ -71,8 +71,8 @@ async fn there(store: &dyn CacheStore, numbers: std::ops::Range<u32>) -> Vec<u32
 }
 
 /// How much every collection of a namespace holds.
-fn held(space: &Space) -> Vec<usize> {
-    let count = |state: &mut crate::space::State| {
+fn held(shared: &NamespaceState) -> Vec<usize> {
+    let count = |state: &mut crate::namespace::State| {
         let cache = &state.cache;
         let jobs = state.jobs.counts();
         vec![
@@ -83,15 +83,15 @@ fn held(space: &Space) -> Vec<usize> {
             cache.expiring.len(),
             cache.stale.len(),
             cache.order.len(),
-            (jobs.propagation + jobs.recompute + jobs.running + jobs.buried) as usize,
+            (jobs.propagation + jobs.recompute + jobs.running + jobs.dead_letters) as usize,
         ]
     };
-    space.step(|state, _| count(state)).expect("a whole state")
+    shared.step(|state, _| count(state)).expect("a whole state")
 }
 
 #[tokio::test]
 async fn entry_that_was_stored_least_recently_makes_room() {
-    let (space, store, _) = space(3);
+    let (shared, store, _) = shared(3);
     for number in 0..3 {
         compute(&store, id(number), &[direct(&number.to_string()), direct("all")], Some(LEASE)).await;
     }
@@ -100,14 +100,14 @@ async fn entry_that_was_stored_least_recently_makes_room() {
     change(&store, "1").await;
     compute(&store, id(3), &[direct("all")], None).await;
     compute(&store, id(4), &[direct("all")], None).await;
-    assert_eq!(held(&space), [3, 2, 1, 0, 0, 0, 3, 0], "records, edges, changes, runs, ends, stale, order, jobs");
+    assert_eq!(held(&shared), [3, 2, 1, 0, 0, 0, 3, 0], "records, edges, changes, runs, ends, stale, order, jobs");
     assert_eq!(there(&store, 0..5).await, [0, 3, 4]);
     assert_eq!(change(&store, "all").await, 3);
 }
 
 #[tokio::test]
 async fn entry_that_is_read_stays_longer() {
-    let (_, store, _) = space(10);
+    let (_, store, _) = shared(10);
     for number in 0..10 {
         compute(&store, id(number), &[], None).await;
     }
@@ -122,7 +122,7 @@ async fn entry_that_is_read_stays_longer() {
 
 #[tokio::test]
 async fn run_of_an_evicted_entry_still_stores_it() {
-    let (space, store, _) = space(1);
+    let (shared, store, _) = shared(1);
     compute(&store, id(1), &[direct("a")], None).await;
     let run = begin(&store, id(1)).await;
     change(&store, "b").await;
@@ -134,12 +134,12 @@ async fn run_of_an_evicted_entry_still_stores_it() {
         matches!(outcome, CommitOutcome::Conflicted { .. }),
         "the change is not forgotten with the entry: {outcome:?}"
     );
-    assert_eq!((there(&store, 1..3).await, held(&space)[0]), (vec![1], 1));
+    assert_eq!((there(&store, 1..3).await, held(&shared)[0]), (vec![1], 1));
 }
 
 #[tokio::test]
 async fn ten_thousand_expired_entries_leave_nothing_at_all() {
-    let (space, store, clock) = space(100_000);
+    let (shared, store, clock) = shared(100_000);
     for number in 0..10_000 {
         let own = direct(&number.to_string());
         compute(&store, id(number), &[own, direct("all")], Some(Duration::from_secs(1))).await;
@@ -150,27 +150,27 @@ async fn ten_thousand_expired_entries_leave_nothing_at_all() {
             begin(&store, id(number)).await;
         }
     }
-    assert_eq!(held(&space)[0], 10_000);
+    assert_eq!(held(&shared)[0], 10_000);
     clock.advance(LEASE * 2);
     while store.maintain(500).await.expect("maintain").more {}
     store.maintain(500).await.expect("maintain");
-    assert_eq!(held(&space), [0; 8], "records, edges, changes, runs, ends, stale, order, jobs");
+    assert_eq!(held(&shared), [0; 8], "records, edges, changes, runs, ends, stale, order, jobs");
 }
 
 #[tokio::test]
-async fn remembered_changes_are_bounded_without_any_upkeep() {
-    let (space, store, _) = space(100);
+async fn remembered_changes_are_bounded_without_any_maintenance() {
+    let (shared, store, _) = shared(100);
     for number in 0..25_000_u32 {
         change(&store, &number.to_string()).await;
     }
-    assert!(held(&space)[2] <= 10_000, "{:?}", held(&space));
+    assert!(held(&shared)[2] <= 10_000, "{:?}", held(&shared));
 
     // A run that takes for ever pins them all; then it loses instead of the memory.
     let run = Commit { used: vec![direct("nobody's")], ..begin(&store, id(1)).await };
     for number in 0..25_000_u32 {
         change(&store, &number.to_string()).await;
     }
-    assert!(held(&space)[2] <= 10_000, "{:?}", held(&space));
+    assert!(held(&shared)[2] <= 10_000, "{:?}", held(&shared));
     let outcome = store.commit(run).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "nobody knows what it missed: {outcome:?}");
     assert!(matches!(compute(&store, id(1), &[direct("nobody's")], None).await, CommitOutcome::Fresh { .. }));
@@ -207,10 +207,10 @@ async fn simulated_restart_changes_the_incarnation_and_may_lose_everything() {
     memory.simulate_restart(Loss::Nothing);
     let second = store.lookup(&[]).await.expect("lookup");
     assert_ne!(first.incarnation, second.incarnation);
-    assert_eq!((first.vouch.epoch, there(&*store, 1..2).await), (second.vouch.epoch, vec![1]));
+    assert_eq!((first.validity.epoch, there(&*store, 1..2).await), (second.validity.epoch, vec![1]));
     memory.simulate_restart(Loss::Everything);
     let third = store.lookup(&[]).await.expect("lookup");
-    assert_ne!((&second.incarnation, second.vouch.epoch), (&third.incarnation, third.vouch.epoch));
+    assert_ne!((&second.incarnation, second.validity.epoch), (&third.incarnation, third.validity.epoch));
     assert_eq!((there(&*store, 1..2).await, jobs.counts().await.expect("counts")), (vec![], Default::default()));
     let new = memory.store(&Namespace::new("new").expect("a good name")).expect("a store");
     assert_eq!(new.lookup(&[]).await.expect("lookup").incarnation, third.incarnation);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use smache_core::{EntryId, Timestamp, Token, Wait, WaitingRun};
+use smache_core::{EntryId, RecordWaits, Timestamp, Token, WaitingRun};
 
 use super::state::Cache;
 
@@ -18,7 +18,7 @@ pub(crate) struct Note {
 }
 
 impl Cache {
-    pub(crate) fn wait(&mut self, wait: &Wait, now: Timestamp) -> Vec<(EntryId, EntryId)> {
+    pub(crate) fn record_waits(&mut self, wait: &RecordWaits, now: Timestamp) -> Vec<(EntryId, EntryId)> {
         let until = now.after(wait.lease);
         wait.runs.iter().for_each(|waiting| self.note(waiting, until, now));
         self.waits_from(wait.child, now)

@@ -12,19 +12,19 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
-    Bell, Enqueued, EntryId, ErrorKind, Examination, FoundJob, Incarnation, JobCounts, JobEnd, JobPage, JobQueue,
-    JobState, Lane, Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    Enqueued, EntryId, ErrorKind, Examination, FoundJob, Incarnation, JobCounts, JobEnd, JobPage, JobQueue, JobState,
+    Lane, Namespace, NewJob, Notifier, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
 use crate::{
     error::{is_duplicate, overtaken},
     examine::examine_backend,
     expression::{after, clip, cond, gone, literal, now, tidy},
-    job::{self, BURIED, QUEUED, RUNNING, found, lane_number, listed, state_number},
+    job::{self, DEAD_LETTER, QUEUED, RUNNING, found, lane_number, listed, state_number},
     keys::{Keys, binary, cursor},
     link::{Link, SIDE_BY_SIDE},
+    namespace::look,
     record::{Fields, count},
-    space::look,
     store::next_page,
 };
 
@@ -46,14 +46,14 @@ const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `
 pub struct MongoQueue {
     link: Arc<Link>,
     keys: Keys,
-    bell: Bell,
+    notifier: Notifier,
     /// Whether entries are in the same documents: a job that is done then leaves one behind.
     joined: bool,
 }
 
 impl MongoQueue {
-    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace, bell: Bell, joined: bool) -> Self {
-        Self { link, keys: Keys::new(namespace), bell, joined }
+    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace, notifier: Notifier, joined: bool) -> Self {
+        Self { link, keys: Keys::new(namespace), notifier, joined }
     }
 
     /// Changes a job on a condition. Whether it holds.
@@ -76,7 +76,7 @@ impl MongoQueue {
         let replaced = self.link.run("repair", replacing).await?.modified_count;
         if replaced > 0 {
             tracing::warn!(jobs = replaced, "jobs that cannot be read are replaced");
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(replaced)
     }
@@ -108,12 +108,13 @@ impl MongoQueue {
                 let found = self.link.run(STEP, async { reading.await }).await?;
                 let job = found.as_ref().and_then(|found| found.get_document("job").ok());
                 match job.and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s")) {
-                    Some(BURIED) => return Ok(Enqueued::Buried),
+                    Some(DEAD_LETTER) => return Ok(Enqueued::DeadLetter),
                     Some(_) => return Ok(Enqueued::Merged),
                     None => continue,
                 }
             }
-            for (state, answer) in [(QUEUED, Enqueued::Merged), (RUNNING, Enqueued::Again), (BURIED, Enqueued::Queued)]
+            for (state, answer) in
+                [(QUEUED, Enqueued::Merged), (RUNNING, Enqueued::Again), (DEAD_LETTER, Enqueued::Queued)]
             {
                 if self.change(STEP, doc! { "_id": &id, "job.s": state }, needed()).await? {
                     return Ok(answer);
@@ -159,9 +160,9 @@ impl MongoQueue {
                 let more = doc! { "errors": { "$add": ["$job.errors", 1_i64] }, "error": error_text(error) };
                 job::queued_again(&after(*delay), more)
             }
-            JobEnd::Bury { error } => {
-                let buried = doc! { "s": BURIED, "at": now(), "error": error_text(error) };
-                doc! { "$mergeObjects": [job::without(&["again", "token"]), buried] }.into()
+            JobEnd::DeadLetter { error } => {
+                let dead_letter = doc! { "s": DEAD_LETTER, "at": now(), "error": error_text(error) };
+                doc! { "$mergeObjects": [job::without(&["again", "token"]), dead_letter] }.into()
             }
         };
         self.change(step, alone.clone(), job).await
@@ -187,12 +188,12 @@ fn error_text(error: &str) -> Bson {
 
 /// What becomes of a job that was requested while it ran.
 fn once_more(end: &JobEnd) -> Bson {
-    // What a change does to a buried job: it starts anew.
+    // What a change does to a dead letter: it starts anew.
     let anew = doc! { "l": "$job.again.l", "errors": 0_i64, "crashes": 0_i64 };
     let sooner =
         |operator: &str, delay: Duration| -> Bson { doc! { operator: ["$job.again.at", after(delay)] }.into() };
     let merged = match end {
-        JobEnd::Done | JobEnd::Bury { .. } => job::queued_again(&"$job.again.at".into(), anew),
+        JobEnd::Done | JobEnd::DeadLetter { .. } => job::queued_again(&"$job.again.at".into(), anew),
         JobEnd::Release { delay } => return job::queued_again(&sooner("$min", *delay), doc! {}),
         // A job that fails backs off although its data changed.
         JobEnd::Retry { delay, error } => {
@@ -230,7 +231,7 @@ impl JobQueue for MongoQueue {
         };
         let answers = adding.await;
         // Also after an error: some may be there.
-        self.bell.ring();
+        self.notifier.notify();
         answers
     }
 
@@ -267,7 +268,7 @@ impl JobQueue for MongoQueue {
         let goes_back =
             |settlement: &Settlement| matches!(settlement.end, JobEnd::Release { .. } | JobEnd::Retry { .. });
         if answers.contains(&Settled::Again) || settlements.iter().any(goes_back) {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(answers)
     }
@@ -277,13 +278,13 @@ impl JobQueue for MongoQueue {
         let update = self.with_job(doc! { "$mergeObjects": [job::without(&["error"]), fresh] }.into());
         let mut back = 0;
         for ids in ids.chunks(IDS) {
-            let filter = doc! { "_id": { "$in": self.names(ids) }, "job.s": BURIED };
+            let filter = doc! { "_id": { "$in": self.names(ids) }, "job.s": DEAD_LETTER };
             let update = update.clone();
             let changed = self.link.run("requeue", async { self.link.entries.update_many(filter, update).await });
             back += changed.await?.matched_count;
         }
         if back > 0 {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(back)
     }
@@ -291,7 +292,7 @@ impl JobQueue for MongoQueue {
     async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
         let mut gone_all = 0;
         for ids in ids.chunks(IDS) {
-            let idle = doc! { "_id": { "$in": self.names(ids) }, "job.s": { "$in": [QUEUED, BURIED] } };
+            let idle = doc! { "_id": { "$in": self.names(ids) }, "job.s": { "$in": [QUEUED, DEAD_LETTER] } };
             let mut nothing_else = idle.clone();
             nothing_else.extend(doc! { "n": Bson::Null, "run": Bson::Null });
             let entries = &self.link.entries;
@@ -318,7 +319,7 @@ impl JobQueue for MongoQueue {
                 (QUEUED, 0) => counts.propagation += all,
                 (QUEUED, _) => counts.recompute += all,
                 (RUNNING, _) => counts.running += all,
-                _ => counts.buried += all,
+                _ => counts.dead_letters += all,
             }
         }
         Ok(counts)
@@ -348,12 +349,12 @@ impl JobQueue for MongoQueue {
         examine_backend(&self.link).await
     }
 
-    async fn life(&self) -> Result<Incarnation> {
-        Ok(look(&self.link, &self.keys, "life", Vec::new()).await?.space.incarnation)
+    async fn incarnation(&self) -> Result<Incarnation> {
+        Ok(look(&self.link, &self.keys, "incarnation", Vec::new()).await?.namespace.incarnation)
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
-        self.bell.wait(timeout).await;
+        self.notifier.notified(timeout).await;
         Ok(())
     }
 }

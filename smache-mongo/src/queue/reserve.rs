@@ -12,8 +12,8 @@ use crate::{
     expression::{after, now, time},
     job::{self, QUEUED, RUNNING, id_of, lane_number},
     keys::{ENTRIES, binary},
+    namespace::and,
     record::{Fields, count, few},
-    space::and,
 };
 
 /// How many lapsed reservations go back at a time.
@@ -77,7 +77,7 @@ impl MongoQueue {
 
     /// Looks at everything that matters, in one command.
     async fn view(&self, reserve: &Reserve, max: usize) -> Result<View> {
-        let (space, lane) = (self.keys.number, lane_number(reserve.lane));
+        let (namespace, lane) = (self.keys.number, lane_number(reserve.lane));
         let marked = |kind: &str, mut pipeline: Vec<Document>| {
             pipeline.push(doc! { "$project": { "job": 1, "kind": kind } });
             and(ENTRIES, pipeline)
@@ -88,14 +88,14 @@ impl MongoQueue {
             marked(
                 "held",
                 vec![doc! { "$match": {
-                    "job.n": space, "job.s": RUNNING, "job.l": lane, "job.token": binary(reserve.token.as_bytes()),
+                    "job.n": namespace, "job.s": RUNNING, "job.l": lane, "job.token": binary(reserve.token.as_bytes()),
                 } }],
             ),
             // Few are running.
             marked(
                 "running",
                 vec![
-                    doc! { "$match": { "job.n": space, "job.s": RUNNING } },
+                    doc! { "$match": { "job.n": namespace, "job.s": RUNNING } },
                     doc! { "$sort": { "job.at": 1 } },
                     doc! { "$limit": 1 },
                 ],
@@ -103,7 +103,7 @@ impl MongoQueue {
             marked(
                 "queued",
                 vec![
-                    doc! { "$match": { "job.n": space, "job.s": QUEUED, "job.l": lane } },
+                    doc! { "$match": { "job.n": namespace, "job.s": QUEUED, "job.l": lane } },
                     doc! { "$sort": { "job.p": 1, "job.at": 1 } },
                     doc! { "$limit": max.max(1) as i64 + 1 },
                 ],
@@ -127,7 +127,7 @@ impl MongoQueue {
         }
         // Nobody has a time without it: the collection was dropped, and is made anew.
         if !timed {
-            view.now = crate::space::look(&self.link, &self.keys, "reserve", Vec::new()).await?.space.now;
+            view.now = crate::namespace::look(&self.link, &self.keys, "reserve", Vec::new()).await?.namespace.now;
         }
         view.more = view.queued.len() > max.max(1);
         view.queued.truncate(max.max(1));

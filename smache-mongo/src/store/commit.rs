@@ -5,19 +5,19 @@
 //!
 //! 1. It is put beside the stored value, with its edges, on condition that the run is the present one. Readers still see
 //!    the value from before, as fresh or stale as it is.
-//! 2. What vouches is read, and the changes of what was used. An invalidation announces its change before it looks for
-//!    dependants: either its change is read here, or it finds the edges, and notes on the document that it hit them.
+//! 2. What confirms is read, and the changes of what was used. An invalidation announces its change before it looks for
+//!    dependants: either its change is read here, or it finds the edges, and notes on the document that it affects them.
 //! 3. It takes its place and the run ends: as fresh if nothing was found and nothing was noted, and else as stale.
 //!
 //! A crash before the third step has stored nothing: the run lapses, and who begins next or reaps it drops what lies
-//! beside. Because the run goes on to the last step, nobody begins another one in between, and upkeep keeps what this one
+//! beside. Because the run goes on to the last step, nobody begins another one in between, and maintenance keeps what this one
 //! compares with.
 
 use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, Overtaken, Result, Token, Via};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, OnConflict, Result, Token, Via};
 
 use super::{Inner, runs::drop_next};
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
     expression::{after, cond, gone, has_record, keep, literal, millis, now, number, tidy, time},
     job,
     keys::{STATE, binary, changed_of},
+    namespace::{NamespaceDoc, Seen, and, look},
     record::{edges, encode_epochs},
-    space::{Seen, Space, and, look},
 };
 
 /// How many dependencies one command asks for.
@@ -37,9 +37,9 @@ const NAMED: usize = 8;
 
 /// What a commit is checked against.
 struct Checked {
-    space: Space,
+    namespace: NamespaceDoc,
     conflicts: HashSet<Dependency>,
-    /// 0 fresh, 1 stale through a child, 2 hard.
+    /// 0 fresh, 1 maybe stale, 2 stale.
     level: i64,
     /// Whether these changes are all that speaks against the value.
     only_by_changes: bool,
@@ -59,46 +59,46 @@ impl Inner {
         // A commit that is made again, while the first one is still on its way, is the same one: either may end it.
         let by = commit.token;
         if !self.put_beside(commit, by).await? {
-            let space = look(&self.link, &self.keys, "commit", Vec::new()).await?.space;
-            let other = space.incarnation != commit.incarnation;
+            let namespace = look(&self.link, &self.keys, "commit", Vec::new()).await?.namespace;
+            let other = namespace.incarnation != commit.incarnation;
             return Ok(if other { CommitOutcome::OtherIncarnation } else { CommitOutcome::Lost });
         }
         let mut checked = self.check(commit).await?;
-        if checked.space.incarnation != commit.incarnation {
+        if checked.namespace.incarnation != commit.incarnation {
             self.take_away(commit, by).await?;
             return Ok(CommitOutcome::OtherIncarnation);
         }
         if checked.level == 0 {
             if self.put_in_place(commit, by, 0, true).await? {
-                return Ok(CommitOutcome::Fresh { now: checked.space.now });
+                return Ok(CommitOutcome::Fresh { now: checked.namespace.now });
             }
-            // It was hit in between: its change can be read by now.
+            // It was affected in between: its change can be read by now.
             checked = self.check(commit).await?;
         }
-        if commit.overtaken == Overtaken::Tell && checked.only_by_changes {
-            // A change that the check has not read is written down after it, and its clock is later than the one that was read.
+        if commit.on_conflict == OnConflict::Report && checked.only_by_changes {
+            // A change that the check has not read is written down after it, and its revision is later than the one that was read.
             let dependencies: Vec<_> = checked.named(commit).collect();
-            if (1..=Overtaken::MOST_TOLD).contains(&dependencies.len()) {
+            if (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len()) {
                 self.take_away(commit, by).await?;
-                let Space { now, clock, .. } = checked.space;
-                return Ok(CommitOutcome::Overtaken { now, clock, dependencies });
+                let NamespaceDoc { now, revision, .. } = checked.namespace;
+                return Ok(CommitOutcome::ConflictReported { now, revision, dependencies });
             }
         }
         if !self.put_in_place(commit, by, checked.level, false).await? {
             return Ok(CommitOutcome::Lost);
         }
         if self.writes_jobs() && !commit.lazy {
-            self.bell.ring();
+            self.notifier.notify();
         }
         let dependencies = checked.named(commit).take(NAMED).collect();
-        Ok(CommitOutcome::Conflicted { now: checked.space.now, dependencies })
+        Ok(CommitOutcome::Conflicted { now: checked.namespace.now, dependencies })
     }
 
     /// The first step. Whether the run is the present one.
     pub(super) async fn put_beside(&self, commit: &Commit, by: Token) -> Result<bool> {
         let filter = doc! {
             "_id": self.keys.entry(&commit.id), "run.token": binary(commit.token.as_bytes()),
-            "run.started": number(commit.started),
+            "run.start_revision": number(commit.start_revision),
         };
         let next = doc! {
             "by": binary(by.as_bytes()), "value": binary(&commit.value[..]), "meta": binary(&commit.meta[..]),
@@ -120,29 +120,29 @@ impl Inner {
         Ok(put.matched_count > 0)
     }
 
-    /// The second step: what vouches first, so that nothing that is read later was trimmed without it saying so.
+    /// The second step: what confirms first, so that nothing that is read later was trimmed without it saying so.
     async fn check(&self, commit: &Commit) -> Result<Checked> {
         let mut vias: HashMap<Dependency, bool> = HashMap::with_capacity(commit.used.len());
         for used in &commit.used {
             *vias.entry(used.dependency).or_default() |= used.via != Via::Child;
         }
         let used: Vec<Dependency> = vias.keys().copied().collect();
-        let (space, conflicts) = self.changed_after(commit.version, &used, "commit").await?;
-        let hard = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
-        let otherwise_right = !commit.tainted && space.vouch().has_epochs(&commit.epochs);
-        let level = if hard || !otherwise_right { 2 } else { i64::from(!conflicts.is_empty()) };
-        let only_by_changes = otherwise_right && commit.version >= space.floor;
-        Ok(Checked { space, conflicts, level, only_by_changes })
+        let (namespace, conflicts) = self.changed_after(commit.version, &used, "commit").await?;
+        let must_run = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
+        let otherwise_right = !commit.tainted && namespace.validity().has_epochs(&commit.epochs);
+        let level = if must_run || !otherwise_right { 2 } else { i64::from(!conflicts.is_empty()) };
+        let only_by_changes = otherwise_right && commit.version >= namespace.low_watermark;
+        Ok(Checked { namespace, conflicts, level, only_by_changes })
     }
 
-    /// Which dependencies were invalidated after a clock, are being invalidated, or may have been; and the namespace, which was
+    /// Which dependencies were invalidated after a revision, are being invalidated, or may have been; and the namespace, which was
     /// read before them.
     async fn changed_after(
         &self,
         version: u64,
         dependencies: &[Dependency],
         operation: &'static str,
-    ) -> Result<(Space, HashSet<Dependency>)> {
+    ) -> Result<(NamespaceDoc, HashSet<Dependency>)> {
         let keys: Vec<Bson> = dependencies.iter().map(|dependency| self.keys.changed(dependency)).collect();
         let asked = |keys: &[Bson]| {
             vec![
@@ -154,29 +154,29 @@ impl Inner {
         };
         let mut pieces = keys.chunks(PER_COMMAND);
         let more = pieces.next().map(|keys| vec![and(STATE, asked(keys))]).unwrap_or_default();
-        let Seen { space, more: mut changed } = look(&self.link, &self.keys, operation, more).await?;
+        let Seen { namespace, more: mut changed } = look(&self.link, &self.keys, operation, more).await?;
         for keys in pieces {
             let reading = async { self.link.state.aggregate(asked(keys)).await?.try_collect::<Vec<Document>>().await };
             changed.extend(self.link.run(operation, reading).await?);
         }
-        if version < space.floor {
-            return Ok((space, dependencies.iter().copied().collect()));
+        if version < namespace.low_watermark {
+            return Ok((namespace, dependencies.iter().copied().collect()));
         }
         let dependency = |changed: &Document| {
             let key = changed.get_binary_generic("_id").ok().and_then(|key| changed_of(key));
             key.ok_or_else(|| corrupt("a change cannot be read: remove its document of `smache_state`"))
         };
         let changed = changed.iter().map(dependency).collect::<Result<_>>()?;
-        Ok((space, changed))
+        Ok((namespace, changed))
     }
 
-    pub(super) async fn changes_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-        let (space, changed) = self.changed_after(clock, dependencies, "changed_since").await?;
-        let Space { incarnation, clock, .. } = space;
-        Ok(ChangedSince { incarnation, clock, dependencies: changed.into_iter().collect() })
+    pub(super) async fn changes_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        let (namespace, changed) = self.changed_after(revision, dependencies, "changed_since").await?;
+        let NamespaceDoc { incarnation, revision, .. } = namespace;
+        Ok(ChangedSince { incarnation, revision, dependencies: changed.into_iter().collect() })
     }
 
-    /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has hit it.
+    /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has affected it.
     async fn put_in_place(&self, commit: &Commit, by: Token, level: i64, untouched: bool) -> Result<bool> {
         let mut filter = doc! {
             "_id": self.keys.entry(&commit.id), "run.token": binary(commit.token.as_bytes()),

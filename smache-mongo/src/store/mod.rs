@@ -3,25 +3,25 @@
 //! What one document holds changes in one step. Where a step of the contract has to change several, the order of the
 //! commands is the one of the protocol; the modules say why it is right.
 
-mod changes;
 mod commit;
 mod feeds;
+mod invalidate;
+mod lookup;
+mod maintain;
 mod programs;
-mod read;
 mod runs;
-mod upkeep;
 mod waits;
 
-pub(crate) use self::read::next_page;
+pub(crate) use self::lookup::next_page;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Bell, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-    Maintained, Namespace, Page, Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats,
-    Token, Traced, Wait,
+    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
+    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites,
+    Leadership, Lookup, Maintained, Namespace, Notifier, Page, Positions, ProgramStep, Programs, Record, RecordWaits,
+    Result, Scanned, SourceId, StoreStats, Token,
 };
 
 use crate::{examine::examine_backend, keys::Keys, link::Link};
@@ -36,14 +36,14 @@ struct Inner {
     link: Arc<Link>,
     keys: Keys,
     jobs: JobWrites,
-    bell: Bell,
+    notifier: Notifier,
     /// How many dependants a page of an invalidation has.
     page: i64,
 }
 
 impl MongoStore {
-    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites, bell: Bell, page: i64) -> Self {
-        Self { inner: Arc::new(Inner { link, keys: Keys::new(namespace), jobs, bell, page }) }
+    pub(crate) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites, notifier: Notifier, page: i64) -> Self {
+        Self { inner: Arc::new(Inner { link, keys: Keys::new(namespace), jobs, notifier, page }) }
     }
 
     /// Does a step of several commands to its end, also when nobody waits for it any more: only a crash leaves a half.
@@ -82,8 +82,8 @@ impl CacheStore for MongoStore {
         self.whole(async move |inner| inner.commit_run(&commit).await).await
     }
 
-    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-        self.inner.changes_since(clock, dependencies).await
+    async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.inner.changes_since(revision, dependencies).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {
@@ -94,8 +94,8 @@ impl CacheStore for MongoStore {
         self.inner.extend_runs(runs, lease).await
     }
 
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
-        self.inner.note_waits(&wait).await
+    async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
+        self.inner.record_waits_of_runs(&wait).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
@@ -114,8 +114,8 @@ impl CacheStore for MongoStore {
         self.inner.attach_sources(sources).await
     }
 
-    async fn keep_attached(&self, lease: Duration) -> Result<()> {
-        self.inner.keep_sources_attached(lease).await
+    async fn keep_attached(&self, valid_for: Duration) -> Result<()> {
+        self.inner.keep_sources_attached(valid_for).await
     }
 
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
@@ -139,19 +139,19 @@ impl CacheStore for MongoStore {
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.whole(async move |inner| inner.keep_up(limit).await).await
+        self.whole(async move |inner| inner.run_maintenance(limit).await).await
     }
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.inner.stale_page(&page).await
     }
 
-    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
         self.inner.trace_record(id).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.inner.trace_record(id).await.map(|traced| traced.record)
+        self.inner.trace_record(id).await.map(|full| full.record)
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {

@@ -7,8 +7,8 @@ use super::Inner;
 use crate::{
     expression::{after, literal, now},
     keys::{STATE, binary},
+    namespace::{and, look},
     record::Fields,
-    space::{and, look},
 };
 
 const UNREADABLE: &str = "a program in the register cannot be read";
@@ -44,6 +44,6 @@ impl Inner {
             let until = fields.time("until").unwrap_or_default();
             programs.push(RegisteredProgram { id, until, notes: notes.to_vec().into() });
         }
-        Ok(Programs { now: seen.space.now, known, programs })
+        Ok(Programs { now: seen.namespace.now, known, programs })
     }
 }

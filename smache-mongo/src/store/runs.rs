@@ -13,8 +13,8 @@ use crate::{
     job,
     keys::{ENTRIES, STATE, binary, changed_of},
     link::SIDE_BY_SIDE,
+    namespace::{NamespaceDoc, Seen, and, look},
     record::{Fields, has_record as holds_record, is_outdated, record},
-    space::{Seen, Space, and, look},
 };
 
 /// How many bytes of an error are kept.
@@ -28,7 +28,7 @@ const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `
 /// A run in a document.
 pub(super) struct Running {
     pub(super) token: Token,
-    pub(super) started: u64,
+    pub(super) start_revision: u64,
     pub(super) until: Timestamp,
 }
 
@@ -38,7 +38,7 @@ impl Running {
         let Ok(run) = entry.get_document("run") else { return Ok(None) };
         let run = Fields::new(run, UNREADABLE);
         let until = run.time("until").ok_or_else(|| corrupt(UNREADABLE))?;
-        Ok(Some(Self { token: run.token("token")?, started: run.count("started")?, until }))
+        Ok(Some(Self { token: run.token("token")?, start_revision: run.count("start_revision")?, until }))
     }
 }
 
@@ -72,8 +72,8 @@ impl Inner {
 
     /// Reads, and then takes the lease on condition that the value is still the one that was read.
     ///
-    /// The clock is read before the run is there, so before any data is. Upkeep that does not see the run yet may trim
-    /// above that clock; it raises the floor first, and the floor then makes the commit a conflict.
+    /// The revision is read before the run is there, so before any data is. Maintenance that does not see the run yet may trim
+    /// above that revision; it raises the low watermark first, and the low watermark then makes the commit a conflict.
     pub(super) async fn begin_run(&self, begin: &Begin) -> Result<BeginOutcome> {
         let hidden = doc! { "run.waits": 0, "next.value": 0, "next.call": 0, "next.meta": 0 };
         for _ in 0..TRIES {
@@ -82,22 +82,22 @@ impl Inner {
                 seen.more.iter().partition(|document| id_length(document) > CHANGE);
             let entry = entries.first().copied();
             let running = entry.map(Running::of).transpose()?.flatten();
-            let now = seen.space.now;
+            let now = seen.namespace.now;
             if let Some(run) = running.as_ref().filter(|run| run.until > now && run.token != begin.token) {
                 let remaining = run.until.since(now).max(Duration::from_millis(1));
                 return Ok(BeginOutcome::Busy { remaining });
             }
-            let started = running.filter(|run| run.token == begin.token).map(|run| run.started);
-            if !self.take_lease(begin, &seen.space, entry).await? {
+            let start_revision = running.filter(|run| run.token == begin.token).map(|run| run.start_revision);
+            if !self.take_lease(begin, &seen.namespace, entry).await? {
                 continue;
             }
-            return Ok(BeginOutcome::Begun(Box::new(begun(&seen.space, started, entry, &changes)?)));
+            return Ok(BeginOutcome::Begun(Box::new(begun(&seen.namespace, start_revision, entry, &changes)?)));
         }
         Err(overtaken("begin"))
     }
 
     /// Whether the lease was taken: the document is as it was read, as far as it matters here.
-    async fn take_lease(&self, begin: &Begin, space: &Space, entry: Option<&Document>) -> Result<bool> {
+    async fn take_lease(&self, begin: &Begin, namespace: &NamespaceDoc, entry: Option<&Document>) -> Result<bool> {
         let token = binary(begin.token.as_bytes());
         // A field that is not there is found by null.
         let field = |name: &str| entry.and_then(|entry| entry.get(name)).cloned().unwrap_or(Bson::Null);
@@ -113,7 +113,7 @@ impl Inner {
             vec![doc! { "$set": { "run": { "$mergeObjects": ["$run", { "until": after(begin.lease) }] } } }]
         } else {
             let run = doc! {
-                "n": self.keys.number, "token": token, "started": number(space.clock), "until": after(begin.lease),
+                "n": self.keys.number, "token": token, "start_revision": number(namespace.revision), "until": after(begin.lease),
             };
             vec![doc! { "$set": drop_next() }, doc! { "$set": { "run": cond(true, run, gone()) } }]
         };
@@ -136,9 +136,9 @@ impl Inner {
         let Some(entry) = seen.more.first() else { return Ok(false) };
         let failure = abort.failure.as_deref().map(|failure| clip(failure, KEPT_ERROR));
         let filter = doc! { "_id": self.keys.entry(&abort.id), "run.token": binary(abort.token.as_bytes()) };
-        let held = self.end_run("abort", filter, entry, &seen.space, failure, abort.delay).await?;
+        let held = self.end_run("abort", filter, entry, &seen.namespace, failure, abort.delay).await?;
         if held && self.writes_jobs() {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(held)
     }
@@ -150,12 +150,12 @@ impl Inner {
         step: &'static str,
         filter: Document,
         entry: &Document,
-        space: &Space,
+        namespace: &NamespaceDoc,
         failure: Option<&str>,
         delay: Duration,
     ) -> Result<bool> {
         let epochs = entry.get_binary_generic("epochs").ok();
-        let outdated = epochs.filter(|epochs| is_outdated(&space.vouch(), epochs));
+        let outdated = epochs.filter(|epochs| is_outdated(&namespace.validity(), epochs));
         let mut ended = drop_next();
         ended.insert("run", gone());
         if let Some(failure) = failure {
@@ -238,7 +238,12 @@ fn id_length(document: &Document) -> usize {
 }
 
 /// What a run knows when it begins.
-fn begun(space: &Space, started: Option<u64>, entry: Option<&Document>, changes: &[&Document]) -> Result<Begun> {
+fn begun(
+    namespace: &NamespaceDoc,
+    start_revision: Option<u64>,
+    entry: Option<&Document>,
+    changes: &[&Document],
+) -> Result<Begun> {
     let record = entry.map(record).transpose()?.flatten();
     let (call, used, conflicts, entry) = match record {
         Some(record) => (Some(record.call), record.used, record.conflicts, Some(record.entry)),
@@ -251,10 +256,10 @@ fn begun(space: &Space, started: Option<u64>, entry: Option<&Document>, changes:
     });
     let under_way: std::collections::HashSet<_> = under_way.collect();
     Ok(Begun {
-        started: started.unwrap_or(space.clock),
-        now: space.now,
-        incarnation: space.incarnation.clone(),
-        vouch: space.vouch(),
+        start_revision: start_revision.unwrap_or(namespace.revision),
+        now: namespace.now,
+        incarnation: namespace.incarnation.clone(),
+        validity: namespace.validity(),
         entry,
         call,
         pending: used.iter().any(|used| under_way.contains(&used.dependency)),

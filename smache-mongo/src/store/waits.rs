@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{EntryId, Result, Timestamp, Token, Wait, WaitingRun};
+use smache_core::{EntryId, RecordWaits, Result, Timestamp, Token, WaitingRun};
 
 use super::Inner;
 use crate::{
@@ -30,7 +30,7 @@ struct Waiting {
 impl Inner {
     /// The notes are written before they are read, so that of two runs that begin to wait for each other at the same moment
     /// one at least sees both.
-    pub(super) async fn note_waits(&self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+    pub(super) async fn record_waits_of_runs(&self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         let before = self.waiting().await?;
         let mut by_run: HashMap<(EntryId, Token), Vec<&WaitingRun>> = HashMap::new();
         for run in &wait.runs {
@@ -49,7 +49,7 @@ impl Inner {
         id: EntryId,
         token: Token,
         runs: &[&WaitingRun],
-        wait: &Wait,
+        wait: &RecordWaits,
         known: &HashMap<EntryId, Waiting>,
     ) -> Result<()> {
         let children: Vec<Bson> = runs.iter().map(|run| binary(run.child.as_bytes())).collect();

@@ -20,15 +20,15 @@ use tokio::{
 use crate::world::{PATIENCE, User, World, key};
 
 #[tokio::test]
-async fn an_idle_feed_vouches_again_and_again() {
+async fn an_idle_feed_confirms_again_and_again() {
     let world = World::shared().await;
     let mut tail = world.tail().await;
     tail.all().await;
     for _ in 0..3 {
         let began = Instant::now();
-        let last = tail.last.expect("vouched for");
+        let last = tail.last.expect("confirmed");
         tail.all().await;
-        assert!(tail.last.expect("vouched for") > last);
+        assert!(tail.last.expect("confirmed") > last);
         assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     }
 }
@@ -87,21 +87,21 @@ impl Writers {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_load_the_feed_vouches_and_never_for_a_change_that_it_has_not_told() {
+async fn under_load_the_feed_confirms_and_never_for_a_change_that_it_has_not_told() {
     let world = World::shared().await;
     let mut tail = world.tail().await;
     let writers = Writers::start(&world);
     let began = Instant::now();
     let mut told = std::collections::HashSet::new();
-    let mut vouched = 0;
+    let mut confirmed = 0;
     let mut last = None;
-    while vouched < 10 {
-        assert!(began.elapsed() < 2 * PATIENCE, "the feed vouched {vouched} times only");
+    while confirmed < 10 {
+        assert!(began.elapsed() < 2 * PATIENCE, "the feed confirmed {confirmed} times only");
         let batch = tail.next().await;
         told.extend(batch.changes.into_iter().map(|change| change.key));
         let Some(as_of) = batch.as_of else { continue };
         assert!(Some(as_of) >= last, "it takes nothing back");
-        vouched += usize::from(Some(as_of) > last);
+        confirmed += usize::from(Some(as_of) > last);
         last = Some(as_of);
         for (key, at) in writers.acknowledged.lock().expect("a lock").iter() {
             assert!(*at >= as_of || told.contains(key), "{key} was written before {as_of:?} and is not told");
@@ -112,7 +112,7 @@ async fn under_load_the_feed_vouches_and_never_for_a_change_that_it_has_not_told
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_feed_that_catches_up_vouches_only_when_it_has() {
+async fn a_feed_that_catches_up_confirms_only_when_it_has() {
     const BEHIND: i64 = 1_500;
     let world = World::shared().await;
     let position = world.tail().await.position();
@@ -129,7 +129,10 @@ async fn a_feed_that_catches_up_vouches_only_when_it_has() {
     while told < BEHIND {
         let batch = tail.next().await;
         told += i64::try_from(batch.changes.len()).expect("small");
-        assert!(batch.as_of.is_none_or(|as_of| as_of < written || told == BEHIND), "vouched after {told} of {BEHIND}");
+        assert!(
+            batch.as_of.is_none_or(|as_of| as_of < written || told == BEHIND),
+            "confirmed after {told} of {BEHIND}"
+        );
     }
     assert!(tail.all().await.is_empty());
 }
@@ -168,7 +171,7 @@ async fn a_server_that_takes_long_to_tell_its_time_is_waited_for() {
     let mut tail = world.tail().await;
     let began = Instant::now();
     while tail.next().await.as_of.is_none() {
-        assert!(began.elapsed() < PATIENCE, "the feed never vouches");
+        assert!(began.elapsed() < PATIENCE, "the feed never confirms");
     }
     world.db.drop().await.expect("the database is dropped");
 }

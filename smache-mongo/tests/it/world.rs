@@ -161,7 +161,7 @@ impl Tail {
         batch
     }
 
-    /// Reads until the feed vouches for everything before now, and gives what it has told.
+    /// Reads until the feed confirms everything before now, and gives what it has told.
     pub(crate) async fn all(&mut self) -> Vec<Change> {
         self.until(|tail, _| tail.last).await
     }

@@ -1,23 +1,23 @@
-//! The queue: jobs in sorted sets, one script a step, and a bell that wakes waiting workers.
+//! The queue: jobs in sorted sets, one script a step, and a notifier that wakes waiting workers.
 
-mod bell;
+mod notifier;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Bell, Bells, Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobEnd, JobPage, JobQueue,
-    JobState, Lane, ListedJob, Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane,
+    ListedJob, Namespace, NewJob, Notifier, Notifiers, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 
-use self::bell::Channel;
+use self::notifier::Channel;
 use crate::{
     connection::Link,
     examine::Holds,
     keys::Keys,
     reply::{Reply, clip, number},
-    script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, LIFE, LIST, REQUEUE, RESERVE, SETTLE, Script},
+    script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, INCARNATION, LIST, REQUEUE, RESERVE, SETTLE, Script},
 };
 
 /// Jobs a call: what one script may take as arguments, and some milliseconds of the server's time.
@@ -27,14 +27,14 @@ const PER_CALL: usize = 500;
 pub struct RedisQueue {
     link: Arc<Link>,
     keys: Keys,
-    bell: Bell,
+    notifier: Notifier,
 }
 
 impl RedisQueue {
     pub(crate) fn new(link: Arc<Link>, namespace: &Namespace) -> Self {
         let keys = Keys::new(namespace);
-        let bell = Bells::new(Arc::new(Channel::new(&link, keys.of("bell")))).of(namespace);
-        Self { link, keys, bell }
+        let notifier = Notifiers::new(Arc::new(Channel::new(&link, keys.of("notifier")))).of(namespace);
+        Self { link, keys, notifier }
     }
 
     async fn reply(&self, call: &Call) -> Result<Reply> {
@@ -69,7 +69,7 @@ fn state_name(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "q",
         JobState::Running => "r",
-        JobState::Buried => "b",
+        JobState::DeadLetter => "b",
     }
 }
 
@@ -101,7 +101,7 @@ impl JobQueue for RedisQueue {
                     0 => Enqueued::Queued,
                     1 => Enqueued::Merged,
                     2 => Enqueued::Again,
-                    _ => Enqueued::Buried,
+                    _ => Enqueued::DeadLetter,
                 });
             }
         }
@@ -156,7 +156,7 @@ impl JobQueue for RedisQueue {
                     JobEnd::Done => ("d", Duration::ZERO, ""),
                     JobEnd::Release { delay } => ("l", *delay, ""),
                     JobEnd::Retry { delay, error } => ("r", *delay, error.as_str()),
-                    JobEnd::Bury { error } => ("b", Duration::ZERO, error.as_str()),
+                    JobEnd::DeadLetter { error } => ("b", Duration::ZERO, error.as_str()),
                 };
                 call.arg(id.as_bytes()).arg(token.as_bytes()).arg(end).millis(delay).arg(clip(error, 2_000));
             }
@@ -190,7 +190,7 @@ impl JobQueue for RedisQueue {
             propagation: reply.number()?,
             recompute: reply.number()?,
             running: reply.number()?,
-            buried: reply.number()?,
+            dead_letters: reply.number()?,
         })
     }
 
@@ -223,7 +223,7 @@ impl JobQueue for RedisQueue {
             return Ok(None);
         }
         let (state, lane) = (reply.bytes()?, reply.bytes()?);
-        let state = [JobState::Queued, JobState::Running, JobState::Buried]
+        let state = [JobState::Queued, JobState::Running, JobState::DeadLetter]
             .into_iter()
             .find(|named| state_name(*named).as_bytes() == state);
         let lane = Lane::ALL.into_iter().find(|named| lane_name(*named).as_bytes() == lane);
@@ -236,16 +236,17 @@ impl JobQueue for RedisQueue {
     }
 
     /// That of the server, and the name of the keys: a server that was emptied by a command is the same one.
-    async fn life(&self) -> Result<Incarnation> {
+    async fn incarnation(&self) -> Result<Incarnation> {
         let live = self.link.live().await?;
-        let mut call = LIFE.call(&self.keys);
+        let mut call = INCARNATION.call(&self.keys);
         call.arg(Token::random().as_bytes());
-        let name = crate::reply::bytes(live.call(&call).await?).ok_or_else(|| crate::error::unexpected("life"))?;
+        let name =
+            crate::reply::bytes(live.call(&call).await?).ok_or_else(|| crate::error::unexpected("incarnation"))?;
         Ok(Incarnation::new(format!("{} {}", live.incarnation, name.escape_ascii())))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
-        self.bell.wait(timeout).await;
+        self.notifier.notified(timeout).await;
         Ok(())
     }
 }

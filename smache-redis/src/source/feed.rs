@@ -143,14 +143,14 @@ impl ChangeFeed for TableFeed {
     }
 
     async fn head(&self) -> Result<Option<Position>> {
-        // Before the end: of another life than the end is of, it is in another history, which no stream comes to.
+        // Before the end: of another incarnation than the end is of, it is in another history, which no stream comes to.
         let incarnation = self.0.link.live().await?.incarnation.clone();
         let (name, last) = self.look().await?;
         Ok(Some(last.position(&token(&name, &incarnation))))
     }
 }
 
-/// Which history: the table's name for itself and the server's life.
+/// Which history: the table's name for itself and the server's incarnation.
 fn token(name: &[u8], incarnation: &Incarnation) -> Vec<u8> {
     [name, incarnation.as_str().as_bytes()].concat()
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use redis::Value;
 use smache_core::{
-    ATTACHED_LEASE, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Positions, Result,
-    SourceId, Token,
+    ATTACHED_VALID_FOR, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Positions,
+    Result, SourceId, Token,
 };
 
 use super::RedisStore;
@@ -15,10 +15,10 @@ use crate::{
     script::{ATTACH, Call, KEEP_ATTACHED, LEAD, NEW_EPOCH, RESIGN, RESTART},
 };
 
-/// Writes a step as the scripts read it, some time after it was asked for: it vouches from then on and not from now.
+/// Writes a step as the scripts read it, some time after it was asked for: it confirms from then on and not from now.
 pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
     call.arg(step.feed.as_str()).arg(step.fence).millis(step.leadership);
-    match step.lease {
+    match step.valid_for {
         Some(lease) => call.millis(lease.saturating_sub(since)),
         None => call.arg(""),
     };
@@ -26,7 +26,7 @@ pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
         Some(deadline) => call.arg(deadline.as_millis()),
         None => call.arg(""),
     };
-    call.flag(step.arm).arg(step.incarnation.as_str());
+    call.flag(step.caught_up).arg(step.incarnation.as_str());
     for (source, position) in &step.positions {
         call.arg(source.as_str()).arg(position.order.as_ref()).arg(position.token.as_ref());
         call.arg(Epoch::random().as_bytes());
@@ -61,7 +61,7 @@ impl RedisStore {
         let live = self.link.live().await?;
         for sources in sources.chunks(500) {
             let mut call = self.step(&ATTACH);
-            call.arg(live.incarnation.as_str()).millis(ATTACHED_LEASE);
+            call.arg(live.incarnation.as_str()).millis(ATTACHED_VALID_FOR);
             for source in sources {
                 call.arg(source.as_str()).arg(Epoch::random().as_bytes());
             }
@@ -70,9 +70,9 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
+    pub(super) async fn keep_sources_attached(&self, valid_for: Duration) -> Result<()> {
         let mut call = KEEP_ATTACHED.call(&self.keys);
-        call.millis(lease);
+        call.millis(valid_for);
         self.link.call(&call).await.map(drop)
     }
 

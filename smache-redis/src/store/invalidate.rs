@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smache_core::{Attempt, Dependency, EntryId, FeedStep, Hit, Invalidated, Invalidation, Result};
+use smache_core::{
+    ChangedDependency, Dependency, EntryId, FeedStep, Invalidated, Invalidation, InvalidationAttempt, Result,
+};
 
 use super::{
     RedisStore,
@@ -26,7 +28,7 @@ const EDGES: usize = 220;
 /// When a walk of several parts renews its marks: a third of what they live.
 const RENEW: Duration = Duration::from_secs(10);
 
-/// The mark of an attempt that did not come to its end, as upkeep saw it.
+/// The mark of an attempt that did not come to its end, as maintenance saw it.
 pub(super) struct Unfinished {
     /// The dependency and the attempt's name, as the server keeps them.
     pub(super) mark: Vec<u8>,
@@ -38,7 +40,7 @@ pub(super) struct Unfinished {
 /// What one set of arguments holds of an invalidation.
 #[derive(Clone, Copy)]
 struct Part<'a> {
-    hits: &'a [Hit],
+    changed: &'a [ChangedDependency],
     entries: &'a [EntryId],
 }
 
@@ -55,9 +57,9 @@ struct Walk<'a> {
     store: &'a RedisStore,
     live: &'a Live,
     all: &'a Invalidation,
-    /// Why entries were named: their own dependencies are among the hits.
+    /// Why entries were named: their own dependencies are among the changed dependencies.
     causes: HashMap<Dependency, &'a str>,
-    attempt: Attempt,
+    attempt: InvalidationAttempt,
     began: Instant,
     renewed: Instant,
     done: Invalidated,
@@ -76,8 +78,12 @@ impl RedisStore {
     /// Does again what others announced and did not finish, under a mark of this attempt. At the end it withdraws the
     /// marks that were seen, unless their author has renewed them meanwhile: then it is alive, and ends them itself.
     pub(super) async fn redo(&self, live: &Live, unfinished: &[Unfinished]) -> Result<Invalidated> {
-        let hit = |mark: &Unfinished| Hit { dependency: mark.dependency, cause: "unfinished invalidation".into() };
-        let invalidation = Invalidation { hits: unfinished.iter().map(hit).collect(), ..Invalidation::default() };
+        let changed = |mark: &Unfinished| ChangedDependency {
+            dependency: mark.dependency,
+            cause: "unfinished invalidation".into(),
+        };
+        let invalidation =
+            Invalidation { changed: unfinished.iter().map(changed).collect(), ..Invalidation::default() };
         let done = self.walk(live, &invalidation).await?;
         let mut call = self.step(&WITHDRAW);
         for seen in unfinished {
@@ -88,10 +94,10 @@ impl RedisStore {
     }
 
     async fn walk(&self, live: &Live, all: &Invalidation) -> Result<Invalidated> {
-        let attempt = Attempt::next(all.step.as_ref());
+        let attempt = InvalidationAttempt::next(all.step.as_ref());
         let named: HashSet<_> = all.entries.iter().map(Dependency::entry).collect();
-        let of_named = all.hits.iter().filter(|hit| named.contains(&hit.dependency));
-        let causes = of_named.map(|hit| (hit.dependency, clip(&hit.cause, 200))).collect();
+        let of_named = all.changed.iter().filter(|changed| named.contains(&changed.dependency));
+        let causes = of_named.map(|changed| (changed.dependency, clip(&changed.cause, 200))).collect();
         let (done, jobs) = (Invalidated::default(), HashSet::new());
         let mut walk = Walk {
             store: self,
@@ -108,7 +114,7 @@ impl RedisStore {
         match parts.as_slice() {
             [part] => walk.through(*part, Phase::All, true).await?,
             parts => {
-                // In this order every announcement is made before the clock ticks for the first time, and the positions
+                // In this order every announcement is made before the revision grows for the first time, and the positions
                 // are saved after everything else.
                 for phase in [Phase::Announce, Phase::Walk, Phase::Finish] {
                     for (place, part) in parts.iter().enumerate() {
@@ -122,14 +128,14 @@ impl RedisStore {
     }
 }
 
-/// Pairs of pieces of the hits and of the entries; at least one.
+/// Pairs of pieces of the changed dependencies and of the entries; at least one.
 fn parts(all: &Invalidation) -> impl Iterator<Item = Part<'_>> {
     fn nth<'a, T>(mut pieces: Chunks<'a, T>, place: usize) -> &'a [T] {
         pieces.nth(place).unwrap_or_default()
     }
-    let count = all.hits.len().max(all.entries.len()).div_ceil(PER_CALL).max(1);
+    let count = all.changed.len().max(all.entries.len()).div_ceil(PER_CALL).max(1);
     (0..count).map(|place| Part {
-        hits: nth(all.hits.chunks(PER_CALL), place),
+        changed: nth(all.changed.chunks(PER_CALL), place),
         entries: nth(all.entries.chunks(PER_CALL), place),
     })
 }
@@ -175,15 +181,15 @@ impl Walk<'_> {
             .arg(place)
             .arg(cursor)
             .arg(EDGES)
-            .arg(part.hits.len())
+            .arg(part.changed.len())
             .arg(part.entries.len());
         call.arg(match (&self.all.step, last) {
             (None, _) => 0,
             (Some(_), false) => 1,
             (Some(_), true) => 2,
         });
-        for hit in part.hits {
-            call.arg(hit.dependency.as_bytes()).arg(clip(&hit.cause, 200));
+        for changed in part.changed {
+            call.arg(changed.dependency.as_bytes()).arg(clip(&changed.cause, 200));
         }
         for id in part.entries {
             call.arg(id.as_bytes()).arg(self.causes.get(&Dependency::entry(id)).copied().unwrap_or_default());
@@ -198,7 +204,7 @@ impl Walk<'_> {
         }
         let place = crate::reply::number(&next).ok_or_else(|| reply.unexpected())?;
         let cursor = reply.bytes()?;
-        self.done.clock = reply.number()?;
+        self.done.revision = reply.number()?;
         self.done.marked += reply.number()?;
         for id in ids(reply.list()?)? {
             if self.jobs.insert(id) {

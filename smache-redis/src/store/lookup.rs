@@ -10,27 +10,27 @@ use super::{
 use crate::{error::unexpected, reply::time};
 
 impl RedisStore {
-    /// Time first, then what vouches, then the entries.
+    /// Time first, then what confirms, then the entries.
     ///
     /// Scripts of others may run between the commands of a pipeline. In this order each part is at least as new as the
     /// parts before it, and that is the safe side: an invalidation that renews a lease in the same script, a restart
     /// with a new epoch, or an arming that runs in between can only make an entry look *worse* than it is. The entry
-    /// is the newest part, so it shows every invalidation that the vouch knows of; a vouch that was read after the
+    /// is the newest part, so it shows every invalidation that the validity knows of; a validity that was read after the
     /// entry could carry a lease that was lent for a change which that entry misses. And the time is the oldest part,
     /// so "fresh as of" never promises a change that was acknowledged after the entry was read. That the server is still a
     /// primary comes after all of them.
     pub(super) async fn look_up(&self, ids: &[EntryId]) -> Result<Lookup> {
         let mut commands = redis::Pipeline::with_capacity(ids.len() + 3);
-        commands.cmd("TIME").cmd("HGETALL").arg(self.keys.vouch());
+        commands.cmd("TIME").cmd("HGETALL").arg(self.keys.validity());
         for id in ids {
             commands.cmd("HMGET").arg(self.keys.record(id)).arg(&ENTRY_FIELDS);
         }
         let (values, live) = self.link.read_primary(&mut commands).await?;
         let mut values = values.into_iter();
         let now = values.next().and_then(time).ok_or_else(|| unexpected("lookup"))?;
-        let vouch = match values.next() {
-            Some(Value::ServerError(error)) => return Err(live.failed(error, &self.keys, self.keys.vouch())),
-            Some(value) => self.vouch.read(value, self.keys.vouch())?,
+        let validity = match values.next() {
+            Some(Value::ServerError(error)) => return Err(live.failed(error, &self.keys, self.keys.validity())),
+            Some(value) => self.validity.read(value, self.keys.validity())?,
             None => return Err(unexpected("lookup")),
         };
         let mut entries = Vec::with_capacity(ids.len());
@@ -44,6 +44,6 @@ impl RedisStore {
         if entries.len() != ids.len() {
             return Err(unexpected("lookup"));
         }
-        Ok(Lookup { now, incarnation: live.incarnation.clone(), vouch, entries })
+        Ok(Lookup { now, incarnation: live.incarnation.clone(), validity, entries })
     }
 }

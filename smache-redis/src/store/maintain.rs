@@ -1,6 +1,6 @@
-//! Upkeep, and the listing of what is stale.
+//! Maintenance, and the listing of what is stale.
 
-use smache_core::{Attempt, Dependency, EntryId, Epoch, Maintained, Page, Result, Scanned, Timestamp};
+use smache_core::{Dependency, EntryId, Epoch, InvalidationAttempt, Maintained, Page, Result, Scanned, Timestamp};
 
 use super::{RedisStore, ids, invalidate::Unfinished};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 const PER_CALL: usize = 250;
 
 impl RedisStore {
-    pub(super) async fn keep_up(&self, limit: usize) -> Result<Maintained> {
+    pub(super) async fn run_maintenance(&self, limit: usize) -> Result<Maintained> {
         let limit = limit.max(1);
         let live = self.link.live().await?;
         let mut done = Maintained::default();
@@ -34,7 +34,7 @@ impl RedisStore {
                 let mark = crate::reply::bytes(mark).ok_or_else(|| unexpected("maintain"))?;
                 let deadline = marks.next().and_then(crate::reply::bytes).ok_or_else(|| unexpected("maintain"))?;
                 let dependency = match mark.get(..Dependency::LEN) {
-                    Some(dependency) if mark.len() == Dependency::LEN + Attempt::LEN => {
+                    Some(dependency) if mark.len() == Dependency::LEN + InvalidationAttempt::LEN => {
                         Dependency::from_slice(dependency)?
                     }
                     _ => {

@@ -7,7 +7,7 @@ mod maintain;
 mod programs;
 mod record;
 mod runs;
-mod vouch;
+mod validity;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,11 +15,12 @@ use async_trait::async_trait;
 use redis::Value;
 use smache_core::{
     Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Examination, FeedId, FeedStep, Invalidated, Invalidation, JobWrites, Leadership, Lookup, Maintained, Page,
-    Positions, ProgramStep, Programs, Record, Result, Scanned, SourceId, StoreStats, Token, Traced, Wait,
+    Epoch, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
+    Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId, StoreStats,
+    Token,
 };
 
-use self::vouch::VouchCache;
+use self::validity::ValidityCache;
 use crate::{
     connection::Link,
     examine::Holds,
@@ -33,12 +34,12 @@ pub struct RedisStore {
     link: Arc<Link>,
     keys: Keys,
     jobs: JobWrites,
-    vouch: VouchCache,
+    validity: ValidityCache,
 }
 
 impl RedisStore {
     pub(crate) fn new(link: Arc<Link>, keys: Keys, jobs: JobWrites) -> Self {
-        Self { link, keys, jobs, vouch: VouchCache::default() }
+        Self { link, keys, jobs, validity: ValidityCache::default() }
     }
 
     /// A call of a script of the store: all but a few want to know who writes the jobs.
@@ -72,8 +73,8 @@ impl CacheStore for RedisStore {
         self.commit_run(&commit).await
     }
 
-    async fn changed_since(&self, clock: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
-        self.changes_since(clock, dependencies).await
+    async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
+        self.changes_since(revision, dependencies).await
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {
@@ -84,8 +85,8 @@ impl CacheStore for RedisStore {
         self.extend_runs(runs, lease).await
     }
 
-    async fn wait(&self, wait: Wait) -> Result<Vec<(EntryId, EntryId)>> {
-        self.wait_for_run(&wait).await
+    async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
+        self.record_waits_of_runs(&wait).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
@@ -104,8 +105,8 @@ impl CacheStore for RedisStore {
         self.attach_sources(sources).await
     }
 
-    async fn keep_attached(&self, lease: Duration) -> Result<()> {
-        self.keep_sources_attached(lease).await
+    async fn keep_attached(&self, valid_for: Duration) -> Result<()> {
+        self.keep_sources_attached(valid_for).await
     }
 
     async fn lead(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
@@ -129,14 +130,14 @@ impl CacheStore for RedisStore {
     }
 
     async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.keep_up(limit).await
+        self.run_maintenance(limit).await
     }
 
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.stale_page(&page).await
     }
 
-    async fn trace(&self, id: &EntryId) -> Result<Traced> {
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
         self.trace_record(id).await
     }
 
@@ -169,14 +170,14 @@ impl CacheStore for RedisStore {
                 value => counts.push(crate::reply::number(&value).ok_or_else(|| crate::error::unexpected("stats"))?),
             }
         }
-        let [entries, waiting, lazy, running, clock, invalidations] = counts.as_slice() else {
+        let [entries, waiting, lazy, running, revision, invalidations] = counts.as_slice() else {
             return Err(crate::error::unexpected("stats"));
         };
         let mut stats = StoreStats::default();
         stats.entries = *entries;
         stats.stale = waiting + lazy;
         stats.running = *running;
-        stats.clock = *clock;
+        stats.revision = *revision;
         stats.invalidations = *invalidations;
         Ok(stats)
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redis::Value;
 use smache_core::{
-    Dependants, Dependency, EntryId, Epochs, Invalidation, Page, Record, Result, RunFailure, Staleness, StoredEntry,
-    Timestamp, Traced, Used, Via,
+    Dependants, Dependency, EntryId, Epochs, FullRecord, Invalidation, Page, Record, Result, RunFailure, Staleness,
+    StoredEntry, Timestamp, UsedDependency, Via,
 };
 
-use super::{RedisStore, vouch::decode_epochs};
+use super::{RedisStore, validity::decode_epochs};
 use crate::{
     connection::Live,
     error::unexpected,
@@ -87,19 +87,19 @@ fn parse_header(header: &[u8]) -> Option<(u64, u64, u64, Epochs)> {
 fn parse_staleness(stale: &[u8]) -> Option<(Staleness, Timestamp)> {
     let (level, since) = stale.split_first()?;
     let staleness = match level {
-        b'1' => Staleness::Child,
-        b'2' => Staleness::Hard,
+        b'1' => Staleness::MaybeStale,
+        b'2' => Staleness::Stale,
         _ => return None,
     };
     Some((staleness, Timestamp::from_millis(std::str::from_utf8(since).ok()?.parse().ok()?)))
 }
 
 /// What a commit writes of its dependencies: those with an edge, each once, and those that are only checked.
-pub(super) fn encode_used(used: &[Used]) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn encode_used(used: &[UsedDependency]) -> (Vec<u8>, Vec<u8>) {
     let mut edges: Vec<u8> = Vec::with_capacity(used.len() * USED);
     let mut guards = Vec::new();
     let mut place = std::collections::HashMap::with_capacity(used.len());
-    for Used { dependency, via } in used {
+    for UsedDependency { dependency, via } in used {
         let via = match via {
             Via::Guard => {
                 guards.extend_from_slice(dependency.as_bytes());
@@ -120,7 +120,7 @@ pub(super) fn encode_used(used: &[Used]) -> (Vec<u8>, Vec<u8>) {
     (edges, guards)
 }
 
-pub(super) fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
+pub(super) fn decode_used(bytes: &[u8]) -> Option<Vec<UsedDependency>> {
     let (used, rest) = bytes.as_chunks::<USED>();
     let one = |used: &[u8; USED]| {
         let (dependency, via) = used.split_first_chunk()?;
@@ -129,7 +129,7 @@ pub(super) fn decode_used(bytes: &[u8]) -> Option<Vec<Used>> {
             b"1" => Via::Direct,
             _ => return None,
         };
-        Some(Used { dependency: Dependency::from_bytes(*dependency), via })
+        Some(UsedDependency { dependency: Dependency::from_bytes(*dependency), via })
     };
     rest.is_empty().then(|| used.iter().map(one).collect())?
 }
@@ -192,18 +192,18 @@ impl RedisStore {
     }
 
     /// In the order of a look-up, for its reasons.
-    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<Traced> {
+    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<FullRecord> {
         let mut commands = redis::pipe();
-        commands.cmd("TIME").cmd("HGETALL").arg(self.keys.vouch()).cmd("HGETALL").arg(self.keys.record(id));
+        commands.cmd("TIME").cmd("HGETALL").arg(self.keys.validity()).cmd("HGETALL").arg(self.keys.record(id));
         let (values, live) = self.link.read_primary(&mut commands).await?;
-        let [now, vouch, record] = <[Value; 3]>::try_from(values).map_err(|_| unexpected("trace"))?;
-        let vouch = match vouch {
-            Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.vouch())),
-            vouch => self.vouch.read(vouch, self.keys.vouch())?,
+        let [now, validity, record] = <[Value; 3]>::try_from(values).map_err(|_| unexpected("read_record"))?;
+        let validity = match validity {
+            Value::ServerError(error) => return Err(live.failed(error, &self.keys, self.keys.validity())),
+            validity => self.validity.read(validity, self.keys.validity())?,
         };
-        let now = time(now).ok_or_else(|| unexpected("trace"))?;
+        let now = time(now).ok_or_else(|| unexpected("read_record"))?;
         let record = self.record_of(id, Some(record), &live).await?;
-        Ok(Traced { now, incarnation: live.incarnation.clone(), vouch, record })
+        Ok(FullRecord { now, incarnation: live.incarnation.clone(), validity, record })
     }
 
     /// A page of the edges of a dependency.
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_dependency_that_is_used_twice_has_one_edge_and_the_harder_one() {
-        let used = |number, via| Used { dependency: dependency(number), via };
+        let used = |number, via| UsedDependency { dependency: dependency(number), via };
         let all = [
             used(1, Via::Child),
             used(2, Via::Direct),

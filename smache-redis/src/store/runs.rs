@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, ChangedSince, Commit, CommitOutcome, Dependency, EntryId, Epoch, Overtaken,
-    Result, Staleness, Timestamp, Token, Wait,
+    Abort, Begin, BeginOutcome, Begun, ChangedSince, Commit, CommitOutcome, Dependency, EntryId, Epoch, OnConflict,
+    RecordWaits, Result, Staleness, Timestamp, Token,
 };
 
 use super::{
     RedisStore,
     record::{as_absent, decode_used, encode_used, read_entry},
-    vouch::encode_epochs,
+    validity::encode_epochs,
 };
 use crate::{
     error::unexpected,
@@ -31,9 +31,9 @@ impl RedisStore {
         if reply.number()? == 0 {
             return Ok(BeginOutcome::Busy { remaining: Duration::from_millis(reply.number()?) });
         }
-        let started = reply.number()?;
+        let start_revision = reply.number()?;
         let now = reply.time()?;
-        let vouch = self.vouch.read(reply.value()?, self.keys.vouch())?;
+        let validity = self.validity.read(reply.value()?, self.keys.validity())?;
         let mut entry = read_entry(reply.list()?.collect(), &self.keys, &begin.id);
         let call = reply.maybe_bytes()?.map(Into::into);
         let conflicts = u32::try_from(reply.number()?).unwrap_or(u32::MAX);
@@ -44,16 +44,16 @@ impl RedisStore {
         {
             // Nobody may find that it is still right, and store it again with less than it depends on.
             as_absent(&self.keys, &begin.id, "u");
-            entry.staleness = Staleness::Hard;
+            entry.staleness = Staleness::Stale;
             entry.since.get_or_insert(now);
         }
         let used = used.unwrap_or_default();
         let incarnation = live.incarnation.clone();
         Ok(BeginOutcome::Begun(Box::new(Begun {
-            started,
+            start_revision,
             now,
             incarnation,
-            vouch,
+            validity,
             entry,
             call,
             used,
@@ -69,7 +69,7 @@ impl RedisStore {
         }
         let (used, guards) = encode_used(&commit.used);
         let mut call = self.step(&COMMIT);
-        call.arg(commit.id.as_bytes()).arg(commit.token.as_bytes()).arg(commit.started);
+        call.arg(commit.id.as_bytes()).arg(commit.token.as_bytes()).arg(commit.start_revision);
         call.arg(encode_epochs(&commit.epochs)).arg(commit.call.as_ref()).arg(commit.value.as_ref());
         call.arg(commit.meta.as_ref()).arg(used).arg(guards);
         match commit.ttl {
@@ -81,9 +81,9 @@ impl RedisStore {
             None => call.arg(""),
         };
         call.flag(commit.tainted).flag(commit.lazy).millis(commit.conflict_delay);
-        call.arg(commit.version).arg(match commit.overtaken {
-            Overtaken::Store => 0,
-            Overtaken::Tell => Overtaken::MOST_TOLD,
+        call.arg(commit.version).arg(match commit.on_conflict {
+            OnConflict::StoreStale => 0,
+            OnConflict::Report => OnConflict::MAX_REPORTED,
         });
         let answer =
             live.call(&call).await.map_err(|error| error.with_context("key", self.keys.record_name(&commit.id)))?;
@@ -93,30 +93,30 @@ impl RedisStore {
             1 => Ok(CommitOutcome::Fresh { now: reply.time()? }),
             outcome => {
                 let now: Timestamp = reply.time()?;
-                let clock = if outcome == 3 { Some(reply.number()?) } else { None };
+                let revision = if outcome == 3 { Some(reply.number()?) } else { None };
                 let mut dependencies = Vec::new();
                 while !reply.is_empty() {
                     dependencies.push(Dependency::from_slice(&reply.bytes()?)?);
                 }
-                Ok(match clock {
-                    Some(clock) => CommitOutcome::Overtaken { now, clock, dependencies },
+                Ok(match revision {
+                    Some(revision) => CommitOutcome::ConflictReported { now, revision, dependencies },
                     None => CommitOutcome::Conflicted { now, dependencies },
                 })
             }
         }
     }
 
-    pub(super) async fn changes_since(&self, clock: u64, of: &[Dependency]) -> Result<ChangedSince> {
+    pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
         let live = self.link.live().await?;
         let (mut earliest, mut dependencies) = (None, BTreeSet::new());
         for piece in pieces(of) {
             let mut call = CHANGED_SINCE.call(&self.keys);
-            call.arg(clock);
+            call.arg(revision);
             for dependency in piece {
                 call.arg(dependency.as_bytes());
             }
             let mut reply = Reply::new(call.operation(), live.call(&call).await?)?;
-            // What the first piece does not name changes after its clock; what a later one does not, after a later clock.
+            // What the first piece does not name changes after its revision; what a later one does not, after a later revision.
             let answered = reply.number()?;
             earliest.get_or_insert(answered);
             while !reply.is_empty() {
@@ -124,8 +124,8 @@ impl RedisStore {
             }
         }
         let incarnation = live.incarnation.clone();
-        let clock = earliest.unwrap_or(clock);
-        Ok(ChangedSince { incarnation, clock, dependencies: dependencies.into_iter().collect() })
+        let revision = earliest.unwrap_or(revision);
+        Ok(ChangedSince { incarnation, revision, dependencies: dependencies.into_iter().collect() })
     }
 
     pub(super) async fn abort_run(&self, abort: &Abort) -> Result<bool> {
@@ -152,7 +152,7 @@ impl RedisStore {
         Ok(held)
     }
 
-    pub(super) async fn wait_for_run(&self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+    pub(super) async fn record_waits_of_runs(&self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         let mut call = WAIT.call(&self.keys);
         call.arg(wait.child.as_bytes()).millis(wait.lease);
         for waiting in &wait.runs {
@@ -174,7 +174,7 @@ impl RedisStore {
     }
 }
 
-/// Of a length that blocks the server for no long time; at least one, which brings the clock.
+/// Of a length that blocks the server for no long time; at least one, which brings the revision.
 fn pieces(dependencies: &[Dependency]) -> impl Iterator<Item = &[Dependency]> {
     let none = dependencies.is_empty().then_some(dependencies);
     dependencies.chunks(5_000).chain(none)

@@ -76,7 +76,7 @@ async fn a_record_that_cannot_be_read_is_absent_and_the_others_are_answered() {
         assert!(store.inspect(&id(1)).await.expect("inspect").is_none(), "{words:?}");
 
         damage(&*store, &namespace, 3, words).await;
-        assert!(store.trace(&id(3)).await.expect("trace").record.is_none(), "{words:?}");
+        assert!(store.read_record(&id(3)).await.expect("read_record").record.is_none(), "{words:?}");
         let all = store.dependants(&tag("a"), Page::first(9)).await.expect("dependants").entries;
         assert!(all.iter().any(|(of, _)| *of == id(2)), "{words:?}");
     }
@@ -136,13 +136,13 @@ async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_somebody_
             let store = shared().await.store(&namespace).expect("a store");
             damage(&*store, &namespace, 1, words).await;
             if asks {
-                assert!(store.trace(&id(1)).await.expect("trace").record.is_none(), "{words:?}");
+                assert!(store.read_record(&id(1)).await.expect("read_record").record.is_none(), "{words:?}");
                 assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Stale { .. })), "{words:?}");
             }
             let run = begin(&*store, id(1)).await;
             if asks || words[1] == b"u" {
                 let entry = run.begun.entry.as_ref().expect("its value can be read");
-                assert_eq!(entry.staleness, Staleness::Hard, "nobody stores it again without a run: {words:?}");
+                assert_eq!(entry.staleness, Staleness::Stale, "nobody stores it again without a run: {words:?}");
             }
             store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
             is_whole(&*store, 1).await;
@@ -193,7 +193,7 @@ async fn a_conflicting_run_replaces_a_staleness_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn upkeep_and_invalidations_go_on_past_keys_of_a_wrong_type() {
+async fn maintenance_and_invalidations_go_on_past_keys_of_a_wrong_type() {
     let namespace = random_namespace();
     let (store, queue) = shared().await.both(&namespace).expect("both");
     let mut connection = raw(&shared_redis_url()).await;
@@ -232,7 +232,7 @@ async fn upkeep_and_invalidations_go_on_past_keys_of_a_wrong_type() {
 
 /// What the namespace itself keeps: everything is stale once, and then all is as before.
 #[tokio::test]
-async fn broken_epochs_and_clocks_are_replaced_by_new_ones() {
+async fn broken_epochs_and_revisions_are_replaced_by_new_ones() {
     let damages: [&[&[u8]]; 10] = [
         &[b"HSET", b"v", b"e", b"short"],
         &[b"HSET", b"v", b"s:users", b"short"],
@@ -252,7 +252,7 @@ async fn broken_epochs_and_clocks_are_replaced_by_new_ones() {
         let first = step(&*store, &source("orders"), 1).await;
         store.restart(first.clone()).await.expect("restart");
         let save = async |step: FeedStep| {
-            let step = FeedStep { lease: Some(LONG), arm: true, ..step };
+            let step = FeedStep { valid_for: Some(LONG), caught_up: true, ..step };
             store.invalidate(Invalidation { step: Some(step), ..change(["b"]) }).await
         };
         save(first.clone()).await.expect("a step");
@@ -289,11 +289,11 @@ async fn broken_epochs_and_clocks_are_replaced_by_new_ones() {
 async fn epochs_in_a_key_of_a_wrong_type_are_named() {
     let namespace = random_namespace();
     let store = shared().await.store(&namespace).expect("a store");
-    let vouch = format!("{{{namespace}}}:v");
-    let _: () = ask(&mut raw(&shared_redis_url()).await, &[b"SET", vouch.as_bytes(), b"x"]).await;
+    let validity = format!("{{{namespace}}}:v");
+    let _: () = ask(&mut raw(&shared_redis_url()).await, &[b"SET", validity.as_bytes(), b"x"]).await;
     let error = store.lookup(&[id(1)]).await.expect_err("the epochs cannot be read");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    assert!(error.to_string().contains(&vouch) && error.to_string().contains("remove"), "{error}");
+    assert!(error.to_string().contains(&validity) && error.to_string().contains("remove"), "{error}");
 }
 
 /// Whatever of a job is damaged: it is done, and so are the others.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use redis::aio::MultiplexedConnection;
-use smache_core::{Backend, Lane, NewJob, Reserve, Wait, WaitingRun};
+use smache_core::{Backend, Lane, NewJob, RecordWaits, Reserve, WaitingRun};
 use smache_redis::Redis;
 use smache_testkit::{random_namespace, servers::RedisServer};
 
@@ -80,7 +80,7 @@ async fn a_computation_is_two_scripts_whatever_it_depends_on() {
     measured.reset().await;
     compute(&*store, id(1), &many[..2_999]).await;
     assert_eq!(measured.commands().await["evalsha"], 2);
-    // A change that hits one of them meanwhile is found among all.
+    // A change that affects one of them meanwhile is found among all.
     let run = begin(&*store, id(1)).await;
     store.invalidate(change([2_998])).await.expect("invalidate");
     let outcome = store.commit(run.value("value", &many, &[])).await.expect("commit");
@@ -115,7 +115,7 @@ async fn a_wait_is_noted_and_answered_by_one_script() {
     let [one, two] = [begin(&*store, id(1)).await, begin(&*store, id(2)).await];
     let wait = |run: &crate::support::Run, child| {
         let runs = vec![WaitingRun { id: run.id, token: run.token, child: id(child) }];
-        store.wait(Wait { runs, lease: Duration::from_secs(9), child: id(child) })
+        store.record_waits(RecordWaits { runs, lease: Duration::from_secs(9), child: id(child) })
     };
     assert_eq!(wait(&one, 2).await.expect("the script is known from now on"), []);
     measured.reset().await;
@@ -138,7 +138,7 @@ async fn an_invalidation_of_few_dependants_is_one_script() {
     assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 100);
     let commands = measured.commands().await;
     assert_eq!(commands["evalsha"], 1);
-    assert_eq!(commands["publish"], 1, "one bell a script, however many jobs");
+    assert_eq!(commands["publish"], 1, "one notifier a script, however many jobs");
     assert_eq!(queue.counts().await.expect("counts").recompute, 100);
 }
 

@@ -20,8 +20,10 @@ async fn thousands_of_hits_and_entries_are_one_change() {
     first.positions = vec![(of.clone(), position(2))];
     let mut all = change(0..1_300);
     all.entries = (2_000..2_600).map(id).collect();
-    all.hits.extend(
-        all.entries.iter().map(|id| smache_core::Hit { dependency: Dependency::entry(id), cause: "named".into() }),
+    all.changed.extend(
+        all.entries
+            .iter()
+            .map(|id| smache_core::ChangedDependency { dependency: Dependency::entry(id), cause: "named".into() }),
     );
     all.step = Some(first);
     let places = [0, 499, 500, 1_299];
@@ -35,7 +37,7 @@ async fn thousands_of_hits_and_entries_are_one_change() {
     assert_eq!(queue.counts().await.expect("counts").recompute, 1_900);
     assert_eq!(store.positions(std::slice::from_ref(&of)).await.expect("positions").positions, [Some(position(2))]);
     let named = store.inspect(&id(2_599)).await.expect("inspect").expect("a record");
-    assert_eq!((named.entry.staleness, named.causes[0].as_ref()), (Staleness::Hard, "named"));
+    assert_eq!((named.entry.staleness, named.causes[0].as_ref()), (Staleness::Stale, "named"));
     // Every single hit is remembered, whichever set of arguments it was in.
     for (run, number) in runs.into_iter().zip(places) {
         let conflict = store.commit(run.value("value", &[direct(number)], &[])).await.expect("commit");
@@ -45,7 +47,7 @@ async fn thousands_of_hits_and_entries_are_one_change() {
 }
 
 #[tokio::test]
-async fn an_announced_change_is_seen_by_runs_and_finished_by_upkeep() {
+async fn an_announced_change_is_seen_by_runs_and_finished_by_maintenance() {
     let namespace = random_namespace();
     let (store, queue) = shared().await.both(&namespace).expect("both");
     compute(&*store, id(1), &[direct("a")]).await;
@@ -68,9 +70,9 @@ async fn an_announced_change_is_seen_by_runs_and_finished_by_upkeep() {
 
     let _: () = ask(&mut connection, &[b"ZADD", &key("md"), b"1", &announced]).await;
     assert_eq!(store.maintain(100).await.expect("maintain").redone, 1);
-    assert_eq!(store.inspect(&id(2)).await.expect("inspect").expect("a record").entry.staleness, Staleness::Child);
+    assert_eq!(store.inspect(&id(2)).await.expect("inspect").expect("a record").entry.staleness, Staleness::MaybeStale);
     assert_eq!(queue.counts().await.expect("counts").propagation, 1);
-    assert!(matches!(freshness(&*store, id(3)).await, Some(Freshness::Fresh { .. })), "nothing else was hit");
+    assert!(matches!(freshness(&*store, id(3)).await, Some(Freshness::Fresh { .. })), "nothing else was affected");
     let left: u64 = ask(&mut connection, &[b"EXISTS", &key("m"), &key("md")]).await;
     assert_eq!(left, 0, "the announcement is withdrawn");
     assert_eq!(store.maintain(100).await.expect("maintain").redone, 0);
@@ -124,7 +126,7 @@ async fn the_next_try_of_a_feed_withdraws_what_the_crashed_one_announced() {
     let next = step(&*store, &of, 1).await;
     store.restart(next.clone()).await.expect("restart");
     let batch = || Invalidation { step: Some(next.clone()), ..change(["a"]) };
-    // Dropped at some await point: the announcement may be in, and the clock may not have ticked.
+    // Dropped at some await point: the announcement may be in, and the revision may not have ticked.
     for micros in [300, 1_000, 3_000] {
         let _ = tokio::time::timeout(Duration::from_micros(micros), store.invalidate(batch())).await;
     }
@@ -170,7 +172,7 @@ async fn redoing_the_mark_of_a_dead_leader_leaves_the_mark_of_its_successor() {
 }
 
 #[tokio::test]
-async fn a_mark_that_its_author_has_renewed_is_not_withdrawn_by_upkeep() {
+async fn a_mark_that_its_author_has_renewed_is_not_withdrawn_by_maintenance() {
     let namespace = random_namespace();
     let store = shared().await.store(&namespace).expect("a store");
     compute_many(&store, 0..3_000, |_| vec![direct("a")]).await;
@@ -183,16 +185,16 @@ async fn a_mark_that_its_author_has_renewed_is_not_withdrawn_by_upkeep() {
         let store = store.clone();
         async move { store.maintain(100).await }
     });
-    // As soon as upkeep has seen it: the walk has pages to go.
+    // As soon as maintenance has seen it: the walk has pages to go.
     while store.stats().await.expect("stats").stale == 0 {}
     let _: () = ask(&mut connection, &[b"ZADD", &key("md"), b"99999999999999", &mark]).await;
-    redoing.await.expect("upkeep ends").expect("maintain");
+    redoing.await.expect("maintenance ends").expect("maintain");
     let left: Vec<u8> = ask(&mut connection, &[b"HGET", &key("m"), &tag_bytes("a")]).await;
     assert_eq!(left, [7; 16], "its author is alive, and ends it");
 }
 
 #[tokio::test]
-async fn an_entry_that_is_hit_twice_gets_the_job_of_the_harder_hit() {
+async fn an_entry_that_is_hit_twice_gets_the_job_of_the_more_direct_change() {
     let (store, queue) = shared().await.both(&random_namespace()).expect("both");
     compute(&*store, id(1), &[child("a"), direct("b")]).await;
     assert_eq!(store.invalidate(change(["a", "b"])).await.expect("invalidate").marked, 1);
@@ -217,9 +219,9 @@ async fn a_run_that_meets_a_long_invalidation_is_never_fresh_with_the_old_data()
     let mut overtaken = 0;
     while !invalidating.is_finished() {
         let run = begin(&*store, id(0)).await;
-        let before = store.stats().await.expect("stats").clock;
+        let before = store.stats().await.expect("stats").revision;
         let outcome = store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
-        if before > run.begun.started {
+        if before > run.begun.start_revision {
             overtaken += 1;
             assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
         }

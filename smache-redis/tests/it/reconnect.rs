@@ -37,7 +37,7 @@ async fn a_run_from_before_a_restart_stores_nothing_after_it() {
     let lookup = store.lookup(&[id(1)]).await.expect("lookup");
     assert_ne!(lookup.incarnation, before);
     let found = freshness(&*store, id(1)).await;
-    assert!(found.is_some_and(|found| found.is_unvouched()), "the value is there, and nobody vouches");
+    assert!(found.is_some_and(|found| found.is_unconfirmed()), "the value is there, and nobody confirms");
     let outcome = store.commit(run.value("value", &[], &[])).await.expect("commit");
     assert_eq!(outcome, CommitOutcome::OtherIncarnation);
     assert_eq!(freshness(&*store, id(2)).await, None);
@@ -57,11 +57,14 @@ async fn a_feed_that_knows_another_incarnation_is_refused() {
     next.incarnation = Incarnation::new("another one");
     for outcome in [
         store.restart(next.clone()).await.map(|()| 0),
-        store.invalidate(smache_core::Invalidation { step: Some(next), ..change(["a"]) }).await.map(|done| done.clock),
+        store
+            .invalidate(smache_core::Invalidation { step: Some(next), ..change(["a"]) })
+            .await
+            .map(|done| done.revision),
     ] {
         assert_eq!(outcome.expect_err("another incarnation").kind(), ErrorKind::IncarnationChanged);
     }
-    assert_eq!(store.stats().await.expect("stats").clock, 0, "nothing happened");
+    assert_eq!(store.stats().await.expect("stats").revision, 0, "nothing happened");
 }
 
 #[tokio::test]
@@ -138,7 +141,7 @@ async fn a_primary_that_becomes_a_replica_is_left() {
 
 /// It keeps its data as long as it cannot reach its successor, and nobody writes to it, which would be refused.
 #[tokio::test]
-async fn a_demoted_primary_that_cannot_reach_its_successor_vouches_for_nothing() {
+async fn a_demoted_primary_that_cannot_reach_its_successor_confirms_nothing() {
     let server = RedisServer::start().await;
     let store = connect(&server).await.store(&random_namespace()).expect("a store");
     store.attach(&[source("users")]).await.expect("attach");
@@ -149,12 +152,12 @@ async fn a_demoted_primary_that_cannot_reach_its_successor_vouches_for_nothing()
     let _: () = ask(&mut admin, &demote).await;
     let error = store.lookup(&[id(1)]).await.expect_err("a look-up");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{error:?}");
-    store.trace(&id(1)).await.expect_err("a look at the whole record");
+    store.read_record(&id(1)).await.expect_err("a look at the whole record");
     let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
     until("it is a primary again", async || store.lookup(&[id(1)]).await.is_ok()).await;
     let after = store.lookup(&[id(1)]).await.expect("lookup").incarnation;
     assert_ne!(after, before, "its successor may have acknowledged changes meanwhile");
-    assert!(freshness(&*store, id(1)).await.is_some_and(|freshness| freshness.is_unvouched()));
+    assert!(freshness(&*store, id(1)).await.is_some_and(|freshness| freshness.is_unconfirmed()));
 
     // The same between two look-ups.
     store.attach(&[source("users")]).await.expect("attach");
@@ -162,7 +165,7 @@ async fn a_demoted_primary_that_cannot_reach_its_successor_vouches_for_nothing()
     assert!(matches!(freshness(&*store, id(2)).await, Some(Freshness::Fresh { .. })));
     let _: () = ask(&mut admin, &demote).await;
     let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
-    assert!(freshness(&*store, id(2)).await.is_some_and(|freshness| freshness.is_unvouched()));
+    assert!(freshness(&*store, id(2)).await.is_some_and(|freshness| freshness.is_unconfirmed()));
 }
 
 #[tokio::test]

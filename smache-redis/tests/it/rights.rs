@@ -172,7 +172,7 @@ async fn what_is_documented_is_enough_and_whatever_is_missing_is_named() {
 #[tokio::test]
 async fn a_user_without_the_channel_works_and_one_with_it_is_woken() {
     let server = RedisServer::start().await;
-    for missing in ["&{shop}:bell", "+publish", "+subscribe"] {
+    for missing in ["&{shop}:notifier", "+publish", "+subscribe"] {
         let user = User::new(server.url());
         user.set(&documented(Of::Both, "shop").into_iter().filter(|word| word != missing).collect::<Vec<_>>()).await;
         let _: () = ask(&mut raw(&server.url()).await, &[b"FLUSHALL"]).await;
@@ -196,7 +196,7 @@ async fn a_user_without_the_channel_works_and_one_with_it_is_woken() {
         }
     })
     .await
-    .expect("the bell is rung and heard");
+    .expect("the notifier is rung and heard");
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 
 use redis::{Client, FromRedisValue, aio::MultiplexedConnection};
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
-    FunctionKey, Hit, Invalidation, Leadership, Overtaken, Position, SourceId, Token, Used, Via,
+    Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, FeedId,
+    FeedStep, Freshness, FunctionKey, Invalidation, Leadership, OnConflict, Position, SourceId, Token, UsedDependency,
+    Via,
 };
 use smache_redis::Redis;
 use smache_testkit::servers::shared_redis_url;
@@ -51,12 +52,12 @@ pub(crate) fn tag(name: impl Display) -> Dependency {
     Dependency::tag(&name.to_string())
 }
 
-pub(crate) fn direct(name: impl Display) -> Used {
-    Used { dependency: tag(name), via: Via::Direct }
+pub(crate) fn direct(name: impl Display) -> UsedDependency {
+    UsedDependency { dependency: tag(name), via: Via::Direct }
 }
 
-pub(crate) fn child(name: impl Display) -> Used {
-    Used { dependency: tag(name), via: Via::Child }
+pub(crate) fn child(name: impl Display) -> UsedDependency {
+    UsedDependency { dependency: tag(name), via: Via::Child }
 }
 
 pub(crate) fn source(name: &str) -> SourceId {
@@ -86,15 +87,15 @@ pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
 }
 
 impl Run {
-    pub(crate) fn value(&self, value: &str, used: &[Used], sources: &[SourceId]) -> Commit {
+    pub(crate) fn value(&self, value: &str, used: &[UsedDependency], sources: &[SourceId]) -> Commit {
         Commit {
             id: self.id,
             token: self.token,
-            started: self.begun.started,
-            version: self.begun.started,
-            overtaken: Overtaken::Store,
+            start_revision: self.begun.start_revision,
+            version: self.begun.start_revision,
+            on_conflict: OnConflict::StoreStale,
             incarnation: self.begun.incarnation.clone(),
-            epochs: self.begun.vouch.epochs(sources),
+            epochs: self.begun.validity.epochs(sources),
             call: b"call".to_vec().into(),
             value: value.to_owned().into_bytes().into(),
             meta: b"meta".to_vec().into(),
@@ -109,11 +110,11 @@ impl Run {
 }
 
 /// Computes an entry without a source; nothing changes meanwhile.
-pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, used: &[Used]) {
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, used: &[UsedDependency]) {
     compute_of(store, id, used, &[]).await;
 }
 
-pub(crate) async fn compute_of(store: &dyn CacheStore, id: EntryId, used: &[Used], sources: &[SourceId]) {
+pub(crate) async fn compute_of(store: &dyn CacheStore, id: EntryId, used: &[UsedDependency], sources: &[SourceId]) {
     let run = begin(store, id).await;
     let outcome = store.commit(run.value("value", used, sources)).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
@@ -123,7 +124,7 @@ pub(crate) async fn compute_of(store: &dyn CacheStore, id: EntryId, used: &[Used
 pub(crate) async fn compute_many(
     store: &Arc<dyn CacheStore>,
     numbers: std::ops::Range<u32>,
-    used: impl Fn(u32) -> Vec<Used>,
+    used: impl Fn(u32) -> Vec<UsedDependency>,
 ) {
     let all: Vec<_> = numbers.map(|number| (id(number), used(number))).collect();
     let tasks = all.chunks(all.len().div_ceil(32).max(1)).map(|some| {
@@ -141,15 +142,15 @@ pub(crate) async fn compute_many(
 
 pub(crate) async fn freshness(store: &dyn CacheStore, id: EntryId) -> Option<Freshness> {
     let lookup = store.lookup(&[id]).await.expect("lookup");
-    lookup.entries[0].as_ref().map(|entry| lookup.vouch.judge(entry, lookup.now, &lookup.incarnation))
+    lookup.entries[0].as_ref().map(|entry| lookup.validity.judge(entry, lookup.now, &lookup.incarnation))
 }
 
-pub(crate) fn hits(names: impl IntoIterator<Item = impl Display>) -> Vec<Hit> {
-    names.into_iter().map(|name| Hit { dependency: tag(name), cause: "changed".into() }).collect()
+pub(crate) fn changed(names: impl IntoIterator<Item = impl Display>) -> Vec<ChangedDependency> {
+    names.into_iter().map(|name| ChangedDependency { dependency: tag(name), cause: "changed".into() }).collect()
 }
 
 pub(crate) fn change(names: impl IntoIterator<Item = impl Display>) -> Invalidation {
-    Invalidation { hits: hits(names), ..Invalidation::default() }
+    Invalidation { changed: changed(names), ..Invalidation::default() }
 }
 
 /// A step of the feed's leader, who covers one source.
@@ -163,8 +164,8 @@ pub(crate) async fn step(store: &dyn CacheStore, of: &SourceId, number: u64) -> 
         leadership: LONG,
         incarnation,
         positions: vec![(of.clone(), position(number))],
-        lease: None,
+        valid_for: None,
         deadline: None,
-        arm: false,
+        caught_up: false,
     }
 }

@@ -1,4 +1,4 @@
-//! The bell.
+//! The notifier.
 
 use std::time::Duration;
 

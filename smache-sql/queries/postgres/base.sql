@@ -7,9 +7,9 @@ CREATE OR REPLACE FUNCTION smache_now() RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT floor(extract(epoch FROM transaction_timestamp()) * 1000)::bigint
 $$;
 
--- Which life of which tables: every start of a server, so every failover, and every restore that makes the tables again is
+-- Which incarnation of which tables: every start of a server, so every failover, and every restore that makes the tables again is
 -- another one, also in a server that goes on, or under another name beside them. What is put into the same tables is not seen.
-CREATE OR REPLACE FUNCTION smache_life() RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION smache_incarnation() RETURNS text LANGUAGE sql STABLE AS $$
     SELECT concat_ws('/', incarnation, current_database(), tableoid,
         (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint) FROM smache_meta
 $$;
@@ -101,7 +101,7 @@ BEGIN
     RETURN causes[greatest(1, cardinality(causes) - 7):];
 END $$;
 
--- A change needs entries to be computed: their jobs come back even if they were buried. The ids are distinct.
+-- A change needs entries to be computed: their jobs come back even if they had become dead letters. The ids are distinct.
 CREATE OR REPLACE FUNCTION smache_need(p_ns bigint, p_ids bytea[], p_lanes bigint[], p_priority bigint, p_due bigint)
 RETURNS void LANGUAGE sql VOLATILE AS $$
     INSERT INTO smache_jobs AS j (ns, id, lane, priority, state, at)
@@ -127,7 +127,7 @@ RETURNS void LANGUAGE sql VOLATILE AS $$
     ON CONFLICT DO NOTHING
 $$;
 
--- The entries are fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+-- The entries are fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
 CREATE OR REPLACE FUNCTION smache_take_back(p_ns bigint, p_ids bytea[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     -- Locked first: a job whose state changes between the two statements would be missed by both.

@@ -7,7 +7,7 @@ BEGIN
     RETURN fresh;
 END $$;
 
--- Until when sources that the application reports are vouched for, in a row beside the leaders': who writes it waits for no
+-- Until when sources that the application reports are confirmed, in a row beside the leaders': who writes it waits for no
 -- transaction that has the namespace.
 CREATE OR REPLACE FUNCTION smache_keep_attached(p_name text, p_lease bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -26,15 +26,15 @@ BEGIN
         SELECT 1 FROM unnest(p_sources) AS u (name)
             LEFT JOIN smache_namespaces n ON n.name = p_name
             LEFT JOIN smache_sources v ON v.ns = n.ns AND v.name = u.name
-        WHERE v.name IS NULL OR v.lease IS NOT NULL OR v.armed IS DISTINCT FROM smache_life()
+        WHERE v.name IS NULL OR v.valid_until IS NOT NULL OR v.caught_up_on IS DISTINCT FROM smache_incarnation()
     ) THEN
         RETURN;
     END IF;
     s := smache_space(p_name, 2);
-    INSERT INTO smache_sources AS v (ns, name, epoch, armed)
-        SELECT DISTINCT ON (u.name) s.ns, u.name, smache_random(), smache_life() FROM unnest(p_sources) AS u (name)
-    ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, armed = excluded.armed, lease = NULL
-        WHERE v.lease IS NOT NULL OR v.armed IS DISTINCT FROM excluded.armed;
+    INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on)
+        SELECT DISTINCT ON (u.name) s.ns, u.name, smache_random(), smache_incarnation() FROM unnest(p_sources) AS u (name)
+    ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = excluded.caught_up_on, valid_until = NULL
+        WHERE v.valid_until IS NOT NULL OR v.caught_up_on IS DISTINCT FROM excluded.caught_up_on;
     IF FOUND THEN
         UPDATE smache_namespaces SET sweep = '' WHERE ns = s.ns;
     END IF;
@@ -87,28 +87,28 @@ END $$;
 
 -- Outcome as of an invalidation.
 CREATE OR REPLACE FUNCTION smache_restart(
-    p_name text, p_feed text, p_fence bigint, p_leadership bigint, p_life text, p_sources text[], p_orders bytea[],
+    p_name text, p_feed text, p_fence bigint, p_leadership bigint, p_incarnation text, p_sources text[], p_orders bytea[],
     p_tokens bytea[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces := smache_space(p_name, 2);
-    outcome bigint := smache_check_step(s.ns, p_feed, p_fence, p_life);
+    outcome bigint := smache_check_step(s.ns, p_feed, p_fence, p_incarnation);
 BEGIN
     IF outcome <> 0 THEN
         RETURN outcome;
     END IF;
     UPDATE smache_feeds SET until = smache_now() + p_leadership WHERE ns = s.ns AND name = p_feed;
-    INSERT INTO smache_sources (ns, name, epoch, armed, lease, position_order, position_token)
+    INSERT INTO smache_sources (ns, name, epoch, caught_up_on, valid_until, position_order, position_token)
         SELECT s.ns, u.name, smache_random(), NULL, 0, u.position_order, u.position_token
         FROM unnest(p_sources, p_orders, p_tokens) AS u (name, position_order, position_token)
     ON CONFLICT (ns, name) DO UPDATE SET
-        epoch = excluded.epoch, armed = NULL, lease = 0, position_order = excluded.position_order,
+        epoch = excluded.epoch, caught_up_on = NULL, valid_until = 0, position_order = excluded.position_order,
         position_token = excluded.position_token;
     UPDATE smache_namespaces SET sweep = '' WHERE ns = s.ns;
     RETURN 0;
 END $$;
 
--- One bounded piece of upkeep.
+-- One bounded piece of maintenance.
 CREATE OR REPLACE FUNCTION smache_maintain(
     p_name text, p_limit bigint, p_jobs boolean,
     OUT expired bigint, OUT reaped bigint, OUT trimmed bigint, OUT marked bigint, OUT more boolean, OUT needy bytea[]
@@ -170,20 +170,20 @@ BEGIN
     END LOOP;
 
     -- The invalidations that no present run compares with, the oldest first.
-    SELECT coalesce(min(started), s.clock) INTO needed FROM smache_runs WHERE ns = s.ns;
+    SELECT coalesce(min(start_revision), s.revision) INTO needed FROM smache_runs WHERE ns = s.ns;
     WITH old AS (
-        SELECT dep FROM smache_changed WHERE ns = s.ns AND clock <= needed ORDER BY clock LIMIT p_limit * 10
+        SELECT dep FROM smache_changed WHERE ns = s.ns AND revision <= needed ORDER BY revision LIMIT p_limit * 10
     ), gone AS (
-        DELETE FROM smache_changed c USING old WHERE c.ns = s.ns AND c.dep = old.dep RETURNING c.clock
+        DELETE FROM smache_changed c USING old WHERE c.ns = s.ns AND c.dep = old.dep RETURNING c.revision
     )
-    SELECT count(*), max(clock) INTO trimmed, highest FROM gone;
+    SELECT count(*), max(revision) INTO trimmed, highest FROM gone;
     IF trimmed < p_limit * 10 THEN
         highest := needed;
     ELSE
         more := true;
     END IF;
-    IF highest > s.floor THEN
-        UPDATE smache_namespaces SET floor = highest WHERE ns = s.ns;
+    IF highest > s.low_watermark THEN
+        UPDATE smache_namespaces SET low_watermark = highest WHERE ns = s.ns;
     END IF;
 
     -- Entries of old epochs. What is stored behind the walk has the present epochs, or was stored as stale.

@@ -1,38 +1,38 @@
 -- Outcome: 0 done, 1 fenced, 2 another incarnation.
-CREATE OR REPLACE FUNCTION smache_check_step(p_ns bigint, p_feed text, p_fence bigint, p_life text)
+CREATE OR REPLACE FUNCTION smache_check_step(p_ns bigint, p_feed text, p_fence bigint, p_incarnation text)
 RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     -- Locked, so that no other leader comes in before this step is over.
     PERFORM 1 FROM smache_feeds WHERE ns = p_ns AND name = p_feed AND fence = p_fence FOR UPDATE;
-    RETURN CASE WHEN NOT FOUND THEN 1 WHEN p_life <> smache_life() THEN 2 ELSE 0 END;
+    RETURN CASE WHEN NOT FOUND THEN 1 WHEN p_incarnation <> smache_incarnation() THEN 2 ELSE 0 END;
 END $$;
 
--- Marks the dependants of dependencies and the entries themselves, remembers the clock, saves the progress of a feed:
+-- Marks the dependants of dependencies and the entries themselves, remembers the revision, saves the progress of a feed:
 -- one transaction, alone in its namespace, so that nobody sees a half of it.
 CREATE OR REPLACE FUNCTION smache_invalidate(
     p_name text, p_jobs boolean, p_deps bytea[], p_causes text[], p_ids bytea[], p_id_causes text[],
-    p_feed text, p_fence bigint, p_leadership bigint, p_life text, p_sources text[], p_orders bytea[],
-    p_tokens bytea[], p_lease bigint, p_deadline bigint, p_arm boolean,
-    OUT outcome bigint, OUT clock bigint, OUT marked bigint, OUT needy bytea[]
+    p_feed text, p_fence bigint, p_leadership bigint, p_incarnation text, p_sources text[], p_orders bytea[],
+    p_tokens bytea[], p_lease bigint, p_deadline bigint, p_caught_up boolean,
+    OUT outcome bigint, OUT revision bigint, OUT marked bigint, OUT needy bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces := smache_space(p_name, 2);
     t bigint := smache_now();
-    valid_until bigint := least(t + p_lease, CASE WHEN p_lease IS NOT NULL THEN p_deadline END);
+    step_valid_until bigint := least(t + p_lease, CASE WHEN p_lease IS NOT NULL THEN p_deadline END);
     lanes bigint[];
 BEGIN
     outcome := 0;
-    clock := s.clock;
+    revision := s.revision;
     marked := 0;
     IF p_feed IS NOT NULL THEN
-        outcome := smache_check_step(s.ns, p_feed, p_fence, p_life);
+        outcome := smache_check_step(s.ns, p_feed, p_fence, p_incarnation);
         IF outcome <> 0 THEN
             RETURN;
         END IF;
     END IF;
 
     IF cardinality(p_deps) + cardinality(p_ids) > 0 THEN
-        WITH hit AS (
+        WITH affected AS (
             SELECT e.id, CASE WHEN e.direct THEN 2 ELSE 1 END AS level, u.cause, u.place
                 FROM unnest(p_deps, p_causes) WITH ORDINALITY AS u (dep, cause, place)
                 JOIN smache_edges e ON e.ns = s.ns AND e.dep = u.dep
@@ -41,7 +41,7 @@ BEGIN
                 FROM unnest(p_ids, p_id_causes) WITH ORDINALITY AS u (id, cause, place)
         ), entry AS (
             SELECT id, max(level) AS level, array_agg(cause ORDER BY place) FILTER (WHERE cause IS NOT NULL) AS causes
-                FROM hit GROUP BY id
+                FROM affected GROUP BY id
         ), done AS (
             UPDATE smache_entries e SET
                 -- That of a damaged record may be any number.
@@ -54,10 +54,10 @@ BEGIN
         SELECT count(*), array_agg(id) FILTER (WHERE NOT lazy), array_agg(staleness - 1) FILTER (WHERE NOT lazy)
             INTO marked, needy, lanes FROM done;
 
-        UPDATE smache_namespaces n SET clock = n.clock + 1 WHERE n.ns = s.ns RETURNING n.clock INTO clock;
-        INSERT INTO smache_changed AS c (ns, dep, clock)
-            SELECT DISTINCT s.ns, u.dep, smache_invalidate.clock FROM unnest(p_deps) AS u (dep)
-        ON CONFLICT (ns, dep) DO UPDATE SET clock = excluded.clock;
+        UPDATE smache_namespaces n SET revision = n.revision + 1 WHERE n.ns = s.ns RETURNING n.revision INTO revision;
+        INSERT INTO smache_changed AS c (ns, dep, revision)
+            SELECT DISTINCT s.ns, u.dep, smache_invalidate.revision FROM unnest(p_deps) AS u (dep)
+        ON CONFLICT (ns, dep) DO UPDATE SET revision = excluded.revision;
         IF p_jobs AND needy IS NOT NULL THEN
             PERFORM smache_need(s.ns, needy, lanes, 4, t);
         END IF;
@@ -65,16 +65,16 @@ BEGIN
 
     IF p_feed IS NOT NULL THEN
         UPDATE smache_feeds SET until = t + p_leadership WHERE ns = s.ns AND name = p_feed;
-        INSERT INTO smache_sources AS v (ns, name, epoch, armed, lease, position_order, position_token)
-            SELECT s.ns, u.name, smache_random(), CASE WHEN p_arm THEN p_life END, coalesce(valid_until, 0),
+        INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on, valid_until, position_order, position_token)
+            SELECT s.ns, u.name, smache_random(), CASE WHEN p_caught_up THEN p_incarnation END, coalesce(step_valid_until, 0),
                 u.position_order, u.position_token
             FROM unnest(p_sources, p_orders, p_tokens) AS u (name, position_order, position_token) ORDER BY u.name
         ON CONFLICT (ns, name) DO UPDATE SET
-            armed = CASE WHEN p_arm THEN p_life ELSE v.armed END,
+            caught_up_on = CASE WHEN p_caught_up THEN p_incarnation ELSE v.caught_up_on END,
             -- A null stays null: the source is the application's.
-            lease = CASE WHEN v.lease IS NULL THEN NULL ELSE coalesce(valid_until, v.lease) END,
+            valid_until = CASE WHEN v.valid_until IS NULL THEN NULL ELSE coalesce(step_valid_until, v.valid_until) END,
             position_order = excluded.position_order, position_token = excluded.position_token
-            -- A position of another history, or an earlier one, is not taken, and the step vouches for nothing by it.
+            -- A position of another history, or an earlier one, is not taken, and the step confirms nothing by it.
             WHERE v.position_order IS NULL
                 OR substring(v.position_order FOR 16) = substring(excluded.position_order FOR 16)
                     AND v.position_order <= excluded.position_order;

@@ -1,4 +1,4 @@
--- Answers: 0 queued, 1 merged, 2 again, 3 buried. In the order of the ids, so that no two of these wait for each other.
+-- Answers: 0 queued, 1 merged, 2 again, 3 dead letter. In the order of the ids, so that no two of these wait for each other.
 CREATE OR REPLACE FUNCTION smache_enqueue(
     p_name text, p_ids bytea[], p_lanes bigint[], p_priorities bigint[], p_delays bigint[], p_revives boolean[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
@@ -117,7 +117,7 @@ BEGIN
     );
 END $$;
 
--- Ends: 0 done, 1 released, 2 retried, 3 buried. Answers: 0 settled, 1 again, 2 lost.
+-- Ends: 0 done, 1 released, 2 retried, 3 dead letter. Answers: 0 settled, 1 again, 2 lost.
 CREATE OR REPLACE FUNCTION smache_settle(
     p_name text, p_ids bytea[], p_tokens bytea[], p_ends bigint[], p_delays bigint[], p_errors text[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
@@ -150,7 +150,7 @@ BEGIN
         due := t + p_delays[place];
         due := CASE
             WHEN NOT again THEN due
-            -- What a change does to a buried job: it starts anew.
+            -- What a change does to a dead letter: it starts anew.
             WHEN p_ends[place] IN (0, 3) THEN j.again_at
             WHEN p_ends[place] = 1 THEN least(j.again_at, due)
             -- A job that fails backs off although its data changed.

@@ -1,4 +1,4 @@
--- Kind 4: busy, for i. Else kinds 0 to 3, with the clock of the run in the head.
+-- Kind 4: busy, for i. Else kinds 0 to 3, with the revision of the run in the head.
 CREATE OR REPLACE FUNCTION smache_begin(p_name text, p_id bytea, p_token bytea, p_lease bigint)
 RETURNS SETOF smache_row LANGUAGE plpgsql AS $$
 DECLARE
@@ -7,27 +7,27 @@ DECLARE
     began bigint;
     ends bigint;
 BEGIN
-    -- The clock is the one from before the lock on the run, so from before any data is read. Upkeep that does not see
-    -- the run yet may trim above it: the floor then makes the commit a conflict.
-    INSERT INTO smache_runs AS r (ns, id, token, started, until) VALUES (s.ns, p_id, p_token, s.clock, t + p_lease)
+    -- The revision is the one from before the lock on the run, so from before any data is read. Maintenance that does not see
+    -- the run yet may trim above it: the low watermark then makes the commit a conflict.
+    INSERT INTO smache_runs AS r (ns, id, token, start_revision, until) VALUES (s.ns, p_id, p_token, s.revision, t + p_lease)
     ON CONFLICT (ns, id) DO UPDATE SET
         token = excluded.token, until = excluded.until,
-        started = CASE WHEN r.token = excluded.token THEN r.started ELSE excluded.started END
+        start_revision = CASE WHEN r.token = excluded.token THEN r.start_revision ELSE excluded.start_revision END
         WHERE r.token = excluded.token OR r.until <= t
-    RETURNING r.started INTO began;
+    RETURNING r.start_revision INTO began;
     IF NOT FOUND THEN
         SELECT until INTO ends FROM smache_runs WHERE ns = s.ns AND id = p_id;
         RETURN NEXT (4, NULL, NULL, NULL, NULL, NULL, NULL, greatest(ends - t, 1), NULL, NULL, NULL, NULL)::smache_row;
         RETURN;
     END IF;
-    -- One statement, one snapshot: the entry is as old as what vouches for it.
+    -- One statement, one snapshot: the entry is as old as what confirms it.
     RETURN QUERY
-        SELECT 0::bigint, smache_life(), NULL::text, n.epoch, NULL::bytea, NULL::bytea, NULL::bytea,
+        SELECT 0::bigint, smache_incarnation(), NULL::text, n.epoch, NULL::bytea, NULL::bytea, NULL::bytea,
             t, began, (SELECT f.until FROM smache_feeds f WHERE f.ns = s.ns AND f.name = 'smache:attached'), NULL::bigint,
             NULL::bigint
             FROM smache_namespaces n WHERE n.ns = s.ns
         UNION ALL
-        SELECT 1, v.name, v.armed, v.epoch, NULL, NULL, NULL, v.lease, NULL, NULL, NULL, NULL
+        SELECT 1, v.name, v.caught_up_on, v.epoch, NULL, NULL, NULL, v.valid_until, NULL, NULL, NULL, NULL
             FROM smache_sources v WHERE v.ns = s.ns
         UNION ALL
         SELECT 2, NULL, NULL, e.id, e.epochs, e.meta, e.value, e.version, e.staleness, e.since, e.stored_at, e.expires
@@ -37,48 +37,48 @@ BEGIN
             FROM smache_entries e WHERE e.ns = s.ns AND e.id = p_id;
 END $$;
 
--- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation, 4 overtaken and told, at a clock. Vias: 0 child, 1 direct, 2 guard.
+-- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation, 4 overtaken and told, at a revision. Vias: 0 child, 1 direct, 2 guard.
 CREATE OR REPLACE FUNCTION smache_commit(
-    p_name text, p_id bytea, p_token bytea, p_started bigint, p_version bigint, p_tell bigint, p_life text,
+    p_name text, p_id bytea, p_token bytea, p_start_revision bigint, p_version bigint, p_tell bigint, p_incarnation text,
     p_epochs bytea, p_call bytea, p_value bytea,
     p_meta bytea, p_used bytea, p_deps bytea[], p_vias bigint[], p_ttl bigint, p_not_after bigint, p_tainted boolean,
     p_lazy boolean, p_delay bigint, p_jobs boolean,
-    OUT outcome bigint, OUT now bigint, OUT clock bigint, OUT conflicts bytea[]
+    OUT outcome bigint, OUT now bigint, OUT revision bigint, OUT conflicts bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;
     t bigint := smache_now();
-    hard boolean;
+    must_run boolean;
     otherwise_right boolean;
     stale bigint;
     old record;
 BEGIN
     now := t;
-    IF p_life <> smache_life() THEN
+    IF p_incarnation <> smache_incarnation() THEN
         outcome := 3;
         RETURN;
     END IF;
     s := smache_space(p_name, 1);
-    PERFORM 1 FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token AND started = p_started FOR UPDATE;
+    PERFORM 1 FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token AND start_revision = p_start_revision FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 2;
         RETURN;
     END IF;
 
-    SELECT (array_agg(DISTINCT u.dep))[:p_tell + 8], coalesce(bool_or(u.via <> 0), false) INTO conflicts, hard
+    SELECT (array_agg(DISTINCT u.dep))[:p_tell + 8], coalesce(bool_or(u.via <> 0), false) INTO conflicts, must_run
         FROM unnest(p_deps, p_vias) AS u (dep, via)
-        WHERE p_version < s.floor OR EXISTS (
-            SELECT 1 FROM smache_changed c WHERE c.ns = s.ns AND c.dep = u.dep AND c.clock > p_version
+        WHERE p_version < s.low_watermark OR EXISTS (
+            SELECT 1 FROM smache_changed c WHERE c.ns = s.ns AND c.dep = u.dep AND c.revision > p_version
         );
     otherwise_right := NOT p_tainted AND smache_present(s.ns, p_epochs);
-    IF otherwise_right AND p_version >= s.floor AND cardinality(conflicts) <= p_tell THEN
+    IF otherwise_right AND p_version >= s.low_watermark AND cardinality(conflicts) <= p_tell THEN
         outcome := 4;
-        clock := s.clock;
+        revision := s.revision;
         RETURN;
     END IF;
     DELETE FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token;
     stale := CASE
-        WHEN hard OR NOT otherwise_right THEN 2
+        WHEN must_run OR NOT otherwise_right THEN 2
         WHEN conflicts IS NOT NULL THEN 1
         ELSE 0
     END;
@@ -175,7 +175,7 @@ BEGIN
 END $$;
 
 -- The notes of the runs that wait, then every note of the namespace that counts, the oldest first.
-CREATE OR REPLACE FUNCTION smache_wait(
+CREATE OR REPLACE FUNCTION smache_record_waits(
     p_name text, p_ids bytea[], p_tokens bytea[], p_children bytea[], p_lease bigint, p_most bigint,
     OUT ids bytea[], OUT children bytea[]
 ) LANGUAGE plpgsql AS $$

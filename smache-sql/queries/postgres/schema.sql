@@ -13,19 +13,19 @@ CREATE TABLE smache_namespaces (
     ns bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
     epoch bytea NOT NULL,
-    clock bigint NOT NULL DEFAULT 0,
-    floor bigint NOT NULL DEFAULT 0,
+    revision bigint NOT NULL DEFAULT 0,
+    low_watermark bigint NOT NULL DEFAULT 0,
     -- Where the walk over entries of old epochs goes on; null when there are none.
     sweep bytea
 );
 
--- lease: null for a source that only the application changes.
+-- valid_until: null for a source that only the application changes.
 CREATE TABLE smache_sources (
     ns bigint NOT NULL,
     name text NOT NULL,
     epoch bytea NOT NULL,
-    armed text,
-    lease bigint,
+    caught_up_on text,
+    valid_until bigint,
     position_order bytea,
     position_token bytea,
     PRIMARY KEY (ns, name)
@@ -44,7 +44,7 @@ CREATE TABLE smache_runs (
     ns bigint NOT NULL,
     id bytea NOT NULL,
     token bytea NOT NULL,
-    started bigint NOT NULL,
+    start_revision bigint NOT NULL,
     until bigint NOT NULL,
     PRIMARY KEY (ns, id)
 );
@@ -62,7 +62,7 @@ CREATE TABLE smache_waits (
 );
 CREATE INDEX smache_waits_of ON smache_waits (ns, id);
 
--- staleness: 0 fresh, 1 through a child, 2 hard. used: sixteen bytes and `1` direct or `0` through a child, each.
+-- staleness: 0 fresh, 1 maybe stale, 2 stale. used: sixteen bytes and `1` direct or `0` through a child, each.
 CREATE TABLE smache_entries (
     ns bigint NOT NULL,
     id bytea NOT NULL,
@@ -98,12 +98,12 @@ CREATE TABLE smache_edges (
 CREATE TABLE smache_changed (
     ns bigint NOT NULL,
     dep bytea NOT NULL,
-    clock bigint NOT NULL,
+    revision bigint NOT NULL,
     PRIMARY KEY (ns, dep)
 );
-CREATE INDEX smache_changed_clock ON smache_changed (ns, clock);
+CREATE INDEX smache_changed_revision ON smache_changed (ns, revision);
 
--- state: 0 queued, 1 running, 2 buried. at: due, lease ends or buried. again_*: a request that came while it ran.
+-- state: 0 queued, 1 running, 2 dead letter. at: due, lease ends or a dead letter. again_*: a request that came while it ran.
 CREATE TABLE smache_jobs (
     ns bigint NOT NULL,
     id bytea NOT NULL,
@@ -122,9 +122,9 @@ CREATE TABLE smache_jobs (
 );
 CREATE INDEX smache_jobs_queued ON smache_jobs (ns, lane, priority, at) WHERE state = 0;
 CREATE INDEX smache_jobs_running ON smache_jobs (ns, at) WHERE state = 1;
-CREATE INDEX smache_jobs_buried ON smache_jobs (ns, id) WHERE state = 2;
+CREATE INDEX smache_jobs_dead_letters ON smache_jobs (ns, id) WHERE state = 2;
 
--- The rows that `record.rs` reads: what vouches, then entries, then what else is known of them.
+-- The rows that `record.rs` reads: what confirms, then entries, then what else is known of them.
 CREATE TYPE smache_row AS (
     kind bigint, t text, u text, a bytea, b bytea, c bytea, d bytea, i bigint, j bigint, k bigint, l bigint, m bigint
 );

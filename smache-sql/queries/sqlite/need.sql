@@ -1,4 +1,4 @@
--- A change needs entries to be computed: their jobs come back even if they were buried.
+-- A change needs entries to be computed: their jobs come back even if they had become dead letters.
 INSERT INTO smache_jobs AS j (ns, id, lane, priority, state, at)
     SELECT $1, unhex(value ->> 0), value ->> 1, $3, 0, $4 FROM json_each($2) WHERE true
 ON CONFLICT (ns, id) DO UPDATE SET

@@ -13,19 +13,19 @@ CREATE TABLE smache_namespaces (
     ns INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     epoch BLOB NOT NULL,
-    clock INTEGER NOT NULL DEFAULT 0,
-    floor INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER NOT NULL DEFAULT 0,
+    low_watermark INTEGER NOT NULL DEFAULT 0,
     added INTEGER NOT NULL DEFAULT 0,
     sweep BLOB
 ) STRICT;
 
--- lease: null for a source that only the application changes.
+-- valid_until: null for a source that only the application changes.
 CREATE TABLE smache_sources (
     ns INTEGER NOT NULL,
     name TEXT NOT NULL,
     epoch BLOB NOT NULL,
-    armed TEXT,
-    lease INTEGER,
+    caught_up_on TEXT,
+    valid_until INTEGER,
     position_order BLOB,
     position_token BLOB,
     PRIMARY KEY (ns, name)
@@ -44,7 +44,7 @@ CREATE TABLE smache_runs (
     ns INTEGER NOT NULL,
     id BLOB NOT NULL,
     token BLOB NOT NULL,
-    started INTEGER NOT NULL,
+    start_revision INTEGER NOT NULL,
     until INTEGER NOT NULL,
     PRIMARY KEY (ns, id)
 ) STRICT, WITHOUT ROWID;
@@ -62,7 +62,7 @@ CREATE TABLE smache_waits (
 ) STRICT;
 CREATE INDEX smache_waits_of ON smache_waits (ns, id);
 
--- staleness: 0 fresh, 1 through a child, 2 hard. used: sixteen bytes and `1` direct or `0` through a child, each.
+-- staleness: 0 fresh, 1 maybe stale, 2 stale. used: sixteen bytes and `1` direct or `0` through a child, each.
 -- causes: an array of JSON. What changes often comes before what is large.
 CREATE TABLE smache_entries (
     ns INTEGER NOT NULL,
@@ -99,12 +99,12 @@ CREATE TABLE smache_edges (
 CREATE TABLE smache_changed (
     ns INTEGER NOT NULL,
     dep BLOB NOT NULL,
-    clock INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
     PRIMARY KEY (ns, dep)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX smache_changed_clock ON smache_changed (ns, clock);
+CREATE INDEX smache_changed_revision ON smache_changed (ns, revision);
 
--- state: 0 queued, 1 running, 2 buried. at: due, lease ends or buried. again_*: a request that came while it ran.
+-- state: 0 queued, 1 running, 2 dead letter. at: due, lease ends or a dead letter. again_*: a request that came while it ran.
 CREATE TABLE smache_jobs (
     ns INTEGER NOT NULL,
     id BLOB NOT NULL,
@@ -123,4 +123,4 @@ CREATE TABLE smache_jobs (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX smache_jobs_queued ON smache_jobs (ns, lane, priority, at) WHERE state = 0;
 CREATE INDEX smache_jobs_running ON smache_jobs (ns, at) WHERE state = 1;
-CREATE INDEX smache_jobs_buried ON smache_jobs (ns, id) WHERE state = 2;
+CREATE INDEX smache_jobs_dead_letters ON smache_jobs (ns, id) WHERE state = 2;

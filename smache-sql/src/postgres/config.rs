@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use smache_core::{Backend, Bells, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
+use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Notifiers, Result};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use super::{PostgresQueue, PostgresStore, bell::Notifications, link::Link, schema};
+use super::{PostgresQueue, PostgresStore, link::Link, notifier::Notifications, schema};
 
 /// A PostgreSQL database as a backend. Clones share its connections.
 ///
@@ -17,7 +17,7 @@ use super::{PostgresQueue, PostgresStore, bell::Notifications, link::Link, schem
 #[derive(Clone)]
 pub struct Postgres {
     link: Arc<Link>,
-    bells: Arc<Bells>,
+    notifiers: Arc<Notifiers>,
 }
 
 impl Postgres {
@@ -60,23 +60,23 @@ impl Postgres {
     async fn from_link(link: Link) -> Result<Self> {
         let link = Arc::new(link);
         schema::prepare(&link).await?;
-        Ok(Self { bells: Bells::new(Arc::new(Notifications(link.clone()))), link })
+        Ok(Self { notifiers: Notifiers::new(Arc::new(Notifications(link.clone()))), link })
     }
 }
 
 impl Backend for Postgres {
     fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
-        let bell = self.bells.of(namespace);
-        Ok(Arc::new(PostgresStore::new(self.link.clone(), namespace, JobWrites::Reported, bell)))
+        let notifier = self.notifiers.of(namespace);
+        Ok(Arc::new(PostgresStore::new(self.link.clone(), namespace, JobWrites::Reported, notifier)))
     }
 
     fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
-        Ok(Arc::new(PostgresQueue::new(self.link.clone(), namespace, self.bells.of(namespace))))
+        Ok(Arc::new(PostgresQueue::new(self.link.clone(), namespace, self.notifiers.of(namespace))))
     }
 
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
-        let bell = self.bells.of(namespace);
-        let store = PostgresStore::new(self.link.clone(), namespace, JobWrites::SameStep, bell);
+        let notifier = self.notifiers.of(namespace);
+        let store = PostgresStore::new(self.link.clone(), namespace, JobWrites::SameStep, notifier);
         Ok((Arc::new(store), self.queue(namespace)?))
     }
 }

@@ -49,13 +49,13 @@ pub(crate) struct Link {
 }
 
 enum Way {
-    Own { options: Box<PgConnectOptions>, connections: u32, permits: Arc<Semaphore>, kept: Arc<Mutex<Kept>> },
+    Own { options: Box<PgConnectOptions>, connections: u32, permits: Arc<Semaphore>, kept: Arc<Mutex<IdleConnections>> },
     Given(PgPool),
 }
 
 /// The connections that nobody uses at the moment, the one used last at the end.
 #[derive(Default)]
-struct Kept {
+struct IdleConnections {
     idle: Vec<Idle>,
     /// When a connection was last found dead: the older ones may be as well.
     suspect: Option<Instant>,
@@ -70,7 +70,7 @@ struct Idle {
 /// A connection in use. It is kept only if it is given back after a step that ended well: one that is dropped half-way
 /// is closed.
 enum Held {
-    Own { connection: PgConnection, opened: Instant, kept: Arc<Mutex<Kept>>, permit: OwnedSemaphorePermit },
+    Own { connection: PgConnection, opened: Instant, kept: Arc<Mutex<IdleConnections>>, permit: OwnedSemaphorePermit },
     Given(PoolConnection<Postgres>),
 }
 
@@ -300,7 +300,7 @@ impl DerefMut for Held {
     }
 }
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+fn lock(kept: &Mutex<IdleConnections>) -> MutexGuard<'_, IdleConnections> {
     // Nothing that can panic half-way happens under this lock.
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }

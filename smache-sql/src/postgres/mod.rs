@@ -9,18 +9,18 @@ macro_rules! name {
     };
 }
 
-mod bell;
 mod config;
 mod examine;
+mod in_transaction;
 mod link;
+mod notifier;
 mod queue;
 mod schema;
 mod store;
-mod within;
 
 pub use self::{
     config::{Postgres, PostgresBuilder},
+    in_transaction::PostgresTransaction,
     queue::PostgresQueue,
     store::PostgresStore,
-    within::PostgresTransaction,
 };

@@ -30,7 +30,7 @@ const SCHEMA: [&str; 7] = [
     include_str!("../../queries/postgres/base.sql"),
     include_str!("../../queries/postgres/runs.sql"),
     include_str!("../../queries/postgres/invalidate.sql"),
-    include_str!("../../queries/postgres/within.sql"),
+    include_str!("../../queries/postgres/in_transaction.sql"),
     include_str!("../../queries/postgres/feeds.sql"),
     include_str!("../../queries/postgres/queue.sql"),
 ];
@@ -305,7 +305,7 @@ mod tests {
         for text in [
             name!(),
             include_str!("../../queries/postgres/lookup.sql"),
-            include_str!("../../queries/postgres/trace.sql"),
+            include_str!("../../queries/postgres/read_record.sql"),
         ] {
             assert!(text.contains(&named), "{text}");
         }

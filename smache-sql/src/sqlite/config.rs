@@ -9,7 +9,7 @@ use std::{
 
 use smache_core::{Backend, CacheStore, Clock, Incarnation, JobQueue, JobWrites, Namespace, Result, SystemClock};
 
-use super::{SqliteQueue, SqliteStore, clocks, link::Link, schema, within::INCARNATION};
+use super::{SqliteQueue, SqliteStore, clocks, in_transaction::INCARNATION, link::Link, schema};
 use crate::{cells::Cells, error::unexpected};
 
 /// A SQLite file as a backend. Clones share its connections; several processes may have the same file open.
@@ -109,10 +109,11 @@ impl SqliteBuilder {
     pub async fn open(self) -> Result<Sqlite> {
         let link = Link::open(&self.path, self.busy_timeout, self.max_bytes, self.clock).await?;
         schema::prepare(&link).await?;
-        let life = link.read(INCARNATION, |query| query).await?;
-        let life = life.first().map_or(Ok(None), |row| row.text(0)).map_err(|error| link.failed(error))?;
-        let life = life.ok_or_else(|| unexpected("open"))?;
-        clocks::note(Incarnation::new(life + &link.place.mark), &link.clock);
+        let incarnation = link.read(INCARNATION, |query| query).await?;
+        let incarnation =
+            incarnation.first().map_or(Ok(None), |row| row.text(0)).map_err(|error| link.failed(error))?;
+        let incarnation = incarnation.ok_or_else(|| unexpected("open"))?;
+        clocks::note(Incarnation::new(incarnation + &link.place.mark), &link.clock);
         Ok(Sqlite { link: Arc::new(link) })
     }
 }

@@ -48,7 +48,7 @@ impl Step<'_> {
         for needs in needs.chunks(PER_STATEMENT) {
             let needs = pairs(needs.iter().map(|(id, lane)| (id.as_bytes().as_slice(), *lane)));
             self.execute(NEED, |query| query.bind(ns).bind(needs).bind(priority).bind(due)).await?;
-            self.ring();
+            self.notify();
         }
         Ok(())
     }
@@ -59,12 +59,12 @@ impl Step<'_> {
         let bind = |query: super::link::Statement| query.bind(ns).bind(id).bind(lane).bind(priority).bind(due);
         let added = self.execute(ENSURE, bind).await? > 0;
         if added {
-            self.ring();
+            self.notify();
         }
         Ok(added)
     }
 
-    /// The entries are fresh or gone: what is queued or buried has nothing to do, what runs need not run once more.
+    /// The entries are fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
     pub(super) async fn take_back(&mut self, all: &[EntryId]) -> Result<()> {
         let (ns, all) = (self.ns, ids(all));
         self.execute(TAKE_BACK, |query| query.bind(ns).bind(all.clone())).await?;

@@ -37,7 +37,7 @@ pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
 const READERS: usize = 4;
 
 /// Also whether the tables still serve programs of this version.
-const SPACE: &str = "SELECT n.ns, n.clock, n.floor, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
+const SPACE: &str = "SELECT n.ns, n.revision, n.low_watermark, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
      FROM smache_meta m LEFT JOIN smache_namespaces n ON n.name = $1";
 const MAKE_SPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
 const RING: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
@@ -53,7 +53,7 @@ pub(super) struct Link {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) place: Place,
     /// Told when jobs were added by this process.
-    bells: StdMutex<HashMap<String, Arc<Notify>>>,
+    notifiers: StdMutex<HashMap<String, Arc<Notify>>>,
 }
 
 /// Which file.
@@ -131,7 +131,7 @@ impl Link {
             max_bytes,
             clock,
             place: Place::of(path),
-            bells: StdMutex::default(),
+            notifiers: StdMutex::default(),
         })
     }
 
@@ -194,9 +194,9 @@ impl Link {
         Ok(Reader { connection, link: self, _permit: permit })
     }
 
-    pub(super) fn bell(&self, name: &str) -> Arc<Notify> {
-        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.entry(name.to_owned()).or_default().clone()
+    pub(super) fn notifier(&self, name: &str) -> Arc<Notify> {
+        let mut notifiers = self.notifiers.lock().unwrap_or_else(PoisonError::into_inner);
+        notifiers.entry(name.to_owned()).or_default().clone()
     }
 }
 
@@ -290,8 +290,8 @@ pub(super) struct Step<'a> {
     pub(super) name: &'a str,
     pub(super) now: i64,
     pub(super) ns: i64,
-    pub(super) clock: i64,
-    pub(super) floor: i64,
+    pub(super) revision: i64,
+    pub(super) low_watermark: i64,
     pub(super) added: i64,
     pub(super) sweep: Option<Vec<u8>>,
     rings: bool,
@@ -339,8 +339,8 @@ impl<'a> Step<'a> {
     }
 
     async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
-        let (ns, clock, floor, added, sweep) = (0, 0, 0, 0, None);
-        let mut step = Self { work, place, name, now, ns, clock, floor, added, sweep, rings: false };
+        let (ns, revision, low_watermark, added, sweep) = (0, 0, 0, 0, None);
+        let mut step = Self { work, place, name, now, ns, revision, low_watermark, added, sweep, rings: false };
         let mut row = step.space().await?;
         if row.int(5).map_err(|error| place.failed(error))? != Some(1) {
             return Err(wrong_server(MIGRATED, &place.file));
@@ -351,7 +351,7 @@ impl<'a> Step<'a> {
             row = step.space().await?;
         }
         let cell = |at| row.int(at).map(Option::unwrap_or_default).map_err(|error| place.failed(error));
-        (step.ns, step.clock, step.floor, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
+        (step.ns, step.revision, step.low_watermark, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
         step.sweep = row.bytes(4).map_err(|error| place.failed(error))?;
         Ok(step)
     }
@@ -393,7 +393,7 @@ impl<'a> Step<'a> {
     }
 
     /// Jobs were added: workers that wait are told when the step is over.
-    pub(super) fn ring(&mut self) {
+    pub(super) fn notify(&mut self) {
         self.rings = true;
     }
 
@@ -407,7 +407,7 @@ impl<'a> Step<'a> {
             work.commit().await.map_err(|error| link.failed(error))?;
             link.place.check()?;
             if self.rings {
-                link.bell(self.name).notify_waiters();
+                link.notifier(self.name).notify_waiters();
             }
         }
         Ok(())

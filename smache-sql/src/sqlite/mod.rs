@@ -3,17 +3,17 @@
 mod clocks;
 mod config;
 mod examine;
+mod in_transaction;
 mod jobs;
 mod link;
 mod queue;
 mod schema;
 mod store;
-mod within;
 
-pub(crate) use self::within::life_beside;
+pub(crate) use self::in_transaction::incarnation_beside;
 pub use self::{
     config::{Sqlite, SqliteBuilder},
+    in_transaction::SqliteTransaction,
     queue::SqliteQueue,
     store::SqliteStore,
-    within::SqliteTransaction,
 };

@@ -124,10 +124,10 @@ async fn starts_anew(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, damag
     let fresh = async || {
         let lookup = store.lookup(&[id(1)]).await.expect("lookup");
         let entry = lookup.entries[0].as_ref().expect("an entry");
-        lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh()
+        lookup.validity.judge(entry, lookup.now, &lookup.incarnation).is_fresh()
     };
     let commit = async |run: &crate::support::Run| {
-        let value = Commit { epochs: run.begun.vouch.epochs([&users]), ..run.value("value", &[direct("a")]) };
+        let value = Commit { epochs: run.begun.validity.epochs([&users]), ..run.value("value", &[direct("a")]) };
         store.commit(value).await.expect("commit")
     };
     let first = begin(&*store, id(1)).await;

@@ -3,8 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, FunctionKey, Hit,
-    Invalidation, Namespace, Overtaken, Token, Used, Via,
+    Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, Freshness,
+    FunctionKey, Invalidation, Namespace, OnConflict, Token, UsedDependency, Via,
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -19,13 +19,13 @@ pub(crate) fn id(number: u32) -> EntryId {
     EntryId::new(FunctionKey::from_bytes([7; 8]), call)
 }
 
-pub(crate) fn direct(name: impl Display) -> Used {
-    Used { dependency: Dependency::tag(&name.to_string()), via: Via::Direct }
+pub(crate) fn direct(name: impl Display) -> UsedDependency {
+    UsedDependency { dependency: Dependency::tag(&name.to_string()), via: Via::Direct }
 }
 
 pub(crate) fn change(name: impl Display) -> Invalidation {
-    let hit = Hit { dependency: Dependency::tag(&name.to_string()), cause: "changed".into() };
-    Invalidation { hits: vec![hit], ..Invalidation::default() }
+    let changed = ChangedDependency { dependency: Dependency::tag(&name.to_string()), cause: "changed".into() };
+    Invalidation { changed: vec![changed], ..Invalidation::default() }
 }
 
 pub(crate) struct Run {
@@ -43,15 +43,15 @@ pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
 }
 
 impl Run {
-    pub(crate) fn value(&self, value: &str, used: &[Used]) -> Commit {
+    pub(crate) fn value(&self, value: &str, used: &[UsedDependency]) -> Commit {
         Commit {
             id: self.id,
             token: self.token,
-            started: self.begun.started,
-            version: self.begun.started,
-            overtaken: Overtaken::Store,
+            start_revision: self.begun.start_revision,
+            version: self.begun.start_revision,
+            on_conflict: OnConflict::StoreStale,
             incarnation: self.begun.incarnation.clone(),
-            epochs: self.begun.vouch.epochs([]),
+            epochs: self.begun.validity.epochs([]),
             call: b"call".to_vec().into(),
             value: value.to_owned().into_bytes().into(),
             meta: b"meta".to_vec().into(),
@@ -66,7 +66,7 @@ impl Run {
 }
 
 /// Computes an entry; nothing changes meanwhile.
-pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[Used]) {
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[UsedDependency]) {
     let run = begin(store, id).await;
     let outcome = store.commit(run.value(value, used)).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
@@ -76,6 +76,6 @@ pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, us
 pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<(String, bool)> {
     let lookup = store.lookup(&[id]).await.expect("lookup");
     let entry = lookup.entries[0].as_ref()?;
-    let fresh = matches!(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
+    let fresh = matches!(lookup.validity.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
     Some((String::from_utf8_lossy(&entry.value).into_owned(), fresh))
 }

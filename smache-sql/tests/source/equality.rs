@@ -1,4 +1,4 @@
-//! What a predicate finds is what the server takes for equal, and what a change of it hits.
+//! What a predicate finds is what the server takes for equal, and what a change of it affects.
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 

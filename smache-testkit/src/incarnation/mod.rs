@@ -1,3 +1,3 @@
 //! The cases of a store whose server becomes another incarnation that has kept its data.
 
-pub mod life;
+pub mod change;

@@ -5,7 +5,7 @@ use smache_core::{Commit, Dependency, Invalidation, JobEnd, JobWrites, Lane, New
 use super::{both, due};
 use crate::{
     JoinedHarness,
-    queue::{bury, counts, delivery::until_due_within, enqueue, job, reserve, reserve_one, settle},
+    queue::{counts, dead_letter, delivery::until_due_within, enqueue, job, reserve, reserve_one, settle},
     steps::*,
 };
 
@@ -17,9 +17,9 @@ pub async fn every_stale_entry_has_a_job(harness: JoinedHarness) {
     compute(store, id(2), "soft", &[child("a")]).await;
     compute(store, id(3), "fresh", &[direct("b")]).await;
     compute(store, id(4), "named", &[direct("b")]).await;
-    let hits = vec![hit(tag("a")), hit(Dependency::entry(&id(4)))];
+    let changed = vec![change_of(tag("a")), change_of(Dependency::entry(&id(4)))];
     let invalidated =
-        store.invalidate(Invalidation { hits, entries: vec![id(4)], step: None }).await.expect("invalidate");
+        store.invalidate(Invalidation { changed, entries: vec![id(4)], step: None }).await.expect("invalidate");
     assert!(invalidated.jobs.is_empty(), "what the store wrote itself it does not report: {:?}", invalidated.jobs);
     assert_eq!(counts(queue).await, [1, 2, 0, 0]);
     change(store, "a").await;
@@ -27,7 +27,7 @@ pub async fn every_stale_entry_has_a_job(harness: JoinedHarness) {
     assert_eq!(due(queue).await, [vec![id(2)], vec![id(1), id(4)]]);
 }
 
-/// Beyond the contract: a soft stale entry that becomes hard stale has a job all the same, in a lane that is served.
+/// Beyond the contract: a maybe stale entry that becomes stale has a job all the same, in a lane that is served.
 pub async fn job_follows_the_staleness(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[child("a"), direct("b")]).await;
@@ -92,7 +92,7 @@ pub async fn lazy_entry_gets_no_job(harness: JoinedHarness) {
     assert_eq!(counts(queue).await, [0; 4]);
 }
 
-/// A value that is stored fresh takes back what asked for it: a job that is queued, delayed or buried.
+/// A value that is stored fresh takes back what asked for it: a job that is queued, delayed or dead letter.
 pub async fn fresh_commit_takes_back_the_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     for number in 1..=3 {
@@ -103,7 +103,7 @@ pub async fn fresh_commit_takes_back_the_job(harness: JoinedHarness) {
     compute(store, id(1), "two", &[direct("a")]).await;
     assert_eq!(counts(queue).await, [0, 2, 0, 0]);
     for job in reserve(queue).await {
-        assert_eq!(settle(queue, &job, bury()).await, Settled::Settled);
+        assert_eq!(settle(queue, &job, dead_letter()).await, Settled::Settled);
     }
     compute(store, id(2), "two", &[direct("a")]).await;
     assert_eq!(counts(queue).await, [0, 0, 0, 1]);
@@ -136,13 +136,13 @@ pub async fn removed_entry_takes_its_job_along(harness: JoinedHarness) {
     assert_eq!(counts(queue).await, [0; 4]);
 }
 
-/// Beyond the contract: a change brings a buried job back, since its data is not what it was.
-pub async fn change_revives_a_buried_job(harness: JoinedHarness) {
+/// Beyond the contract: a change brings a dead letter back, since its data is not what it was.
+pub async fn change_revives_a_dead_letter(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[direct("a")]).await;
     change(store, "a").await;
     let running = reserve_one(queue).await;
-    assert_eq!(settle(queue, &running, bury()).await, Settled::Settled);
+    assert_eq!(settle(queue, &running, dead_letter()).await, Settled::Settled);
     change(store, "a").await;
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
     let revived = reserve_one(queue).await;
@@ -164,7 +164,7 @@ pub async fn job_of_the_store_is_a_job_like_others(harness: JoinedHarness) {
     assert_eq!(order, [id(3), id(1), id(2)], "the store's jobs have the usual priority");
 }
 
-/// Beyond the contract: a change that hits many entries writes the jobs of all.
+/// Beyond the contract: a change that affects many entries writes the jobs of all.
 pub async fn many_dependants_have_jobs(harness: JoinedHarness) {
     let many = harness.many().min(2_000);
     let (store, queue) = both(&harness);

@@ -1,8 +1,8 @@
 //! The cases of a store and a queue of one backend that share their steps.
 
 pub mod jobs;
+pub mod maintenance;
 pub mod running;
-pub mod upkeep;
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use smache_core::{Abort, CommitOutcome, JobEnd, JobState, Lane, Settled};
 use super::{both, is_stale};
 use crate::{
     JoinedHarness,
-    queue::{bury, counts, list, release, reserve, reserve_for, reserve_one, retry, settle},
+    queue::{counts, dead_letter, list, release, reserve, reserve_for, reserve_one, retry, settle},
     steps::*,
 };
 
@@ -69,13 +69,13 @@ pub async fn aborted_stale_entry_has_a_job(harness: JoinedHarness) {
     assert_eq!(reserve(queue).await.len(), 1, "an earlier job stays as early as it was");
 }
 
-/// Beyond the contract: a job whose run failed for the last time is buried, although that run left its entry stale; a
+/// Beyond the contract: a job whose run failed for the last time becomes a dead letter, although that run left its entry stale; a
 /// job that is tried again backs off as long as its worker says.
-pub async fn run_that_failed_for_the_last_time_stays_buried(harness: JoinedHarness) {
+pub async fn run_that_failed_for_the_last_time_stays_a_dead_letter(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[direct("a")]).await;
     change(store, "a").await;
-    for end in [retry(), JobEnd::Retry { delay: SHORT, error: "out of paper".into() }, bury()] {
+    for end in [retry(), JobEnd::Retry { delay: SHORT, error: "out of paper".into() }, dead_letter()] {
         let running = reserve_one(queue).await;
         let run = begin(store, id(1)).await;
         let abort = Abort { id: id(1), token: run.token, failure: Some("out of paper".into()), delay: Duration::ZERO };
@@ -84,8 +84,8 @@ pub async fn run_that_failed_for_the_last_time_stays_buried(harness: JoinedHarne
         harness.advance(PAUSE).await;
     }
     assert_eq!(counts(queue).await, [0, 0, 0, 1]);
-    let buried = list(queue, JobState::Buried, 10).await;
-    assert_eq!(buried[0].error.as_deref(), Some("out of trees"));
+    let dead_letter = list(queue, JobState::DeadLetter, 10).await;
+    assert_eq!(dead_letter[0].error.as_deref(), Some("out of trees"));
 
     // A reader's run that fails changes nothing about that.
     let run = begin(store, id(1)).await;

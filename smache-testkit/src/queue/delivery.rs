@@ -6,7 +6,7 @@ use smache_core::{Enqueued, Job, JobEnd, JobQueue, JobState, Lane, NewJob, Reser
 use tokio::time::Instant;
 
 use super::{counts, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
-use crate::{QueueHarness, queue::bury, steps::*};
+use crate::{QueueHarness, queue::dead_letter, steps::*};
 
 /// While its lease holds a job is one worker's.
 pub async fn no_job_is_delivered_twice_while_reserved(harness: QueueHarness) {
@@ -263,18 +263,18 @@ pub async fn delayed_job_wakes_a_waiting_worker(harness: QueueHarness) {
 }
 
 /// A queue is the same one whatever becomes of its jobs.
-pub async fn life_stays_while_jobs_come_and_go(harness: QueueHarness) {
+pub async fn incarnation_stays_while_jobs_come_and_go(harness: QueueHarness) {
     let queue = &**harness.role();
-    let life = queue.life().await.expect("life");
+    let incarnation = queue.incarnation().await.expect("incarnation");
     enqueue(queue, job(id(1))).await;
-    assert_eq!(queue.life().await.expect("life"), life);
+    assert_eq!(queue.incarnation().await.expect("incarnation"), incarnation);
     let taken = reserve_one(queue).await;
-    settle(queue, &taken, bury()).await;
+    settle(queue, &taken, dead_letter()).await;
     enqueue(queue, job(id(2))).await;
     let taken = reserve_one(queue).await;
     settle(queue, &taken, JobEnd::Done).await;
     queue.discard(&[id(1)]).await.expect("discard");
-    assert_eq!(queue.life().await.expect("life"), life);
+    assert_eq!(queue.incarnation().await.expect("incarnation"), incarnation);
 }
 
 /// Beyond the contract: without a job the wait is over when its time is, and not before but for a hint now and then.
@@ -300,16 +300,19 @@ pub async fn jobs_are_listed(harness: QueueHarness) {
     for job in reserve_for(queue, Lane::Recompute, 20, LONG).await {
         let index = ids(0..30).iter().position(|id| *id == job.id).expect("one of them");
         match index % 4 {
-            0 => assert_eq!(settle(queue, &job, bury()).await, Settled::Settled),
+            0 => assert_eq!(settle(queue, &job, dead_letter()).await, Settled::Settled),
             1 => assert_eq!(settle(queue, &job, retry()).await, Settled::Settled),
             _ => {}
         }
     }
     enqueue(queue, NewJob { delay: LONG, ..NewJob::now(id(100), Lane::Propagation) }).await;
-    let [propagation, recompute, running, buried] = counts(queue).await;
-    assert_eq!(propagation + recompute + running + buried, 31);
-    let expected =
-        [(JobState::Queued, propagation + recompute), (JobState::Running, running), (JobState::Buried, buried)];
+    let [propagation, recompute, running, dead_letters] = counts(queue).await;
+    assert_eq!(propagation + recompute + running + dead_letters, 31);
+    let expected = [
+        (JobState::Queued, propagation + recompute),
+        (JobState::Running, running),
+        (JobState::DeadLetter, dead_letters),
+    ];
     let mut seen = Vec::new();
     for (state, count) in expected {
         for limit in [3, 1_000] {
@@ -318,7 +321,9 @@ pub async fn jobs_are_listed(harness: QueueHarness) {
             distinct.sort();
             distinct.dedup();
             assert_eq!(distinct.len() as u64, count, "{state:?} by {limit}");
-            assert!(state != JobState::Buried || listed.iter().all(|job| job.error.as_deref() == Some("out of trees")));
+            assert!(
+                state != JobState::DeadLetter || listed.iter().all(|job| job.error.as_deref() == Some("out of trees"))
+            );
             if limit == 3 {
                 seen.extend(distinct);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smache_core::{EntryId, JobEnd, JobState, Lane, NewJob, Settled, Settlement, Token};
 
-use super::{bury, counts, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
+use super::{counts, dead_letter, enqueue, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
 use crate::{QueueHarness, steps::*};
 
 /// Only the worker that holds a job ends it, once.
@@ -13,7 +13,7 @@ pub async fn settle_needs_the_token(harness: QueueHarness) {
     queue.enqueue(&[job(id(1)), job(id(2))]).await.expect("enqueue");
     let one = &reserve_for(queue, Lane::Recompute, 1, LONG).await[0];
     let two = &reserve_for(queue, Lane::Recompute, 1, LONG).await[0];
-    for end in [JobEnd::Done, release(), retry(), bury()] {
+    for end in [JobEnd::Done, release(), retry(), dead_letter()] {
         let forged = [
             Settlement { id: one.id, token: Token::random(), end: end.clone() },
             Settlement { id: one.id, token: two.token, end },
@@ -70,18 +70,18 @@ pub async fn settled_job_waits_as_long_as_its_worker_says(harness: QueueHarness)
     assert!(reserve(queue).await.is_empty());
 }
 
-/// A buried job stays with its error until somebody requeues or discards it.
-pub async fn buried_job_keeps_its_error(harness: QueueHarness) {
+/// A dead letter stays with its error until somebody requeues or discards it.
+pub async fn dead_letter_keeps_its_error(harness: QueueHarness) {
     let queue = &**harness.role();
     queue.enqueue(&[job(id(1)), job(id(2)), job(id(3))]).await.expect("enqueue");
     for job in reserve(queue).await {
         assert_eq!(settle(queue, &job, retry()).await, Settled::Settled);
     }
     for job in reserve(queue).await {
-        assert_eq!(settle(queue, &job, bury()).await, Settled::Settled);
+        assert_eq!(settle(queue, &job, dead_letter()).await, Settled::Settled);
     }
     assert_eq!(counts(queue).await, [0, 0, 0, 3]);
-    let errors: Vec<_> = list(queue, JobState::Buried, 10).await.into_iter().map(|job| job.error).collect();
+    let errors: Vec<_> = list(queue, JobState::DeadLetter, 10).await.into_iter().map(|job| job.error).collect();
     assert_eq!(errors, vec![Some("out of trees".to_owned()); 3]);
     assert!(reserve(queue).await.is_empty());
 
@@ -91,7 +91,7 @@ pub async fn buried_job_keeps_its_error(harness: QueueHarness) {
         (1, 1)
     );
     assert_eq!(counts(queue).await, [0, 1, 0, 1]);
-    assert_eq!(list(queue, JobState::Buried, 10).await.len(), 1);
+    assert_eq!(list(queue, JobState::DeadLetter, 10).await.len(), 1);
     let taken = reserve_one(queue).await;
     assert_eq!((taken.id, taken.errors, taken.crashes), (id(1), 0, 0));
     enqueue(queue, job(id(2))).await;
@@ -104,12 +104,12 @@ pub async fn error_is_bounded(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, job(id(1))).await;
     let taken = reserve_one(queue).await;
-    settle(queue, &taken, JobEnd::Bury { error: "ä".repeat(5_000) }).await;
-    let listed = list(queue, JobState::Buried, 10).await;
+    settle(queue, &taken, JobEnd::DeadLetter { error: "ä".repeat(5_000) }).await;
+    let listed = list(queue, JobState::DeadLetter, 10).await;
     assert_eq!(listed[0].error, Some("ä".repeat(1_000)));
 }
 
-/// Beyond the contract: people forget queued and buried jobs, but take none out of a worker's hands.
+/// Beyond the contract: people forget queued jobs and dead letters, but take none out of a worker's hands.
 pub async fn running_job_is_not_discarded(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, job(id(1))).await;

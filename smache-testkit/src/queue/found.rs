@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smache_core::{Enqueued, FoundJob, JobEnd, JobQueue, JobState, Lane, NewJob, Settled};
 
-use super::{bury, enqueue, find, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
+use super::{dead_letter, enqueue, find, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
 use crate::{QueueHarness, steps::*};
 
 /// What a slow machine may add to a time.
@@ -13,7 +13,7 @@ const SLACK: Duration = Duration::from_secs(60);
 /// The job of entry 1, which is listed in its state and in no other, with the same time and error.
 async fn found(queue: &dyn JobQueue) -> FoundJob {
     let found = find(queue, id(1)).await.expect("there is a job");
-    for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+    for state in [JobState::Queued, JobState::Running, JobState::DeadLetter] {
         let listed = list(queue, state, 10).await.into_iter().find(|job| job.id == id(1));
         let expected = (state == found.state).then(|| (found.at, found.error.clone()));
         assert_eq!(listed.map(|job| (job.at, job.error)), expected, "in the listing of {state:?}, {found:?}");
@@ -33,7 +33,7 @@ fn assert_close(span: Duration, expected: Duration) {
     assert!(span + SLACK > expected && span < expected + SLACK, "{span:?} instead of {expected:?}");
 }
 
-/// A job is found in its lane and state, with the time that it is due, its lease ends or it was buried, whatever others
+/// A job is found in its lane and state, with the time that it is due, its lease ends or it became a dead letter, whatever others
 /// there are.
 pub async fn found_job_says_where_it_is(harness: QueueHarness) {
     let queue = &**harness.role();
@@ -58,16 +58,16 @@ pub async fn found_job_says_where_it_is(harness: QueueHarness) {
     enqueue(queue, job(id(1))).await;
     let taken = reserve_for(queue, Lane::Propagation, 10, LONG).await;
     harness.advance(PAUSE).await;
-    assert_eq!(settle(queue, &taken[0], bury()).await, Settled::Settled);
-    let buried = place(queue, Lane::Propagation, JobState::Buried).await;
-    assert!(buried > start, "it was due at {start} and buried later, not at {buried}");
-    assert_close(buried.since(start), PAUSE);
+    assert_eq!(settle(queue, &taken[0], dead_letter()).await, Settled::Settled);
+    let dead_letter = place(queue, Lane::Propagation, JobState::DeadLetter).await;
+    assert!(dead_letter > start, "it was due at {start} and became a dead letter later, not at {dead_letter}");
+    assert_close(dead_letter.since(start), PAUSE);
 
     assert_eq!(queue.requeue(&[id(1)]).await.expect("requeue"), 1);
     assert_close(place(queue, Lane::Propagation, JobState::Queued).await.since(start), PAUSE);
 }
 
-/// A job is found with its failures, while it waits for its retry, runs or is buried, until it starts anew.
+/// A job is found with its failures, while it waits for its retry, runs or becomes a dead letter, until it starts anew.
 pub async fn found_job_says_how_it_went(harness: QueueHarness) {
     let queue = &**harness.role();
     let failures = async |state| {
@@ -93,12 +93,12 @@ pub async fn found_job_says_how_it_went(harness: QueueHarness) {
     assert_eq!(settle(queue, &reserve_one(queue).await, release()).await, Settled::Settled);
     assert_eq!(failures(JobState::Queued).await, (2, 1, paper()), "handed back without blame");
 
-    assert_eq!(settle(queue, &reserve_one(queue).await, bury()).await, Settled::Settled);
-    assert_eq!(failures(JobState::Buried).await, (2, 1, Some("out of trees".into())));
+    assert_eq!(settle(queue, &reserve_one(queue).await, dead_letter()).await, Settled::Settled);
+    assert_eq!(failures(JobState::DeadLetter).await, (2, 1, Some("out of trees".into())));
     assert_eq!(queue.requeue(&[id(1)]).await.expect("requeue"), 1);
     assert_eq!(failures(JobState::Queued).await, (0, 0, None), "it starts anew");
     assert_eq!(settle(queue, &reserve_one(queue).await, retry()).await, Settled::Settled);
-    assert_eq!(settle(queue, &reserve_one(queue).await, bury()).await, Settled::Settled);
+    assert_eq!(settle(queue, &reserve_one(queue).await, dead_letter()).await, Settled::Settled);
     assert_eq!(enqueue(queue, job(id(1))).await, Enqueued::Queued);
     assert_eq!(failures(JobState::Queued).await, (0, 0, None), "it was revived");
 }
@@ -129,7 +129,7 @@ pub async fn job_that_is_over_is_not_found(harness: QueueHarness) {
     assert_eq!(find(queue, id(1)).await, None, "the job of another entry");
     enqueue(queue, job(id(1))).await;
     for job in reserve(queue).await {
-        let end = if job.id == id(1) { JobEnd::Done } else { bury() };
+        let end = if job.id == id(1) { JobEnd::Done } else { dead_letter() };
         assert_eq!(settle(queue, &job, end).await, Settled::Settled);
     }
     assert_eq!(find(queue, id(1)).await, None, "it was done");

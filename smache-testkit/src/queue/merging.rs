@@ -5,7 +5,7 @@ use std::time::Duration;
 use smache_core::{Enqueued, JobEnd, Lane, NewJob, Settled};
 
 use super::{counts, enqueue, job, release, reserve, reserve_for, reserve_one, retry, settle};
-use crate::{QueueHarness, queue::bury, steps::*};
+use crate::{QueueHarness, queue::dead_letter, steps::*};
 
 /// A job is there once, as early and as urgent as the most pressing request.
 pub async fn queued_job_is_merged(harness: QueueHarness) {
@@ -43,7 +43,7 @@ pub async fn merged_job_is_as_urgent_as_its_most_urgent_request(harness: QueueHa
 /// A job that is requested while it runs runs once more, however it ends.
 pub async fn running_job_runs_once_more(harness: QueueHarness) {
     let queue = &**harness.role();
-    for (number, end) in [JobEnd::Done, release(), retry(), bury()].into_iter().enumerate() {
+    for (number, end) in [JobEnd::Done, release(), retry(), dead_letter()].into_iter().enumerate() {
         let number = u32::try_from(number).expect("four");
         enqueue(queue, job(id(number))).await;
         let running = reserve_one(queue).await;
@@ -79,15 +79,15 @@ pub async fn once_more_is_as_it_was_requested(harness: QueueHarness) {
     assert!(reserve(queue).await.is_empty(), "it backs off");
 }
 
-/// A buried job stays buried until somebody knows that it may succeed now.
-pub async fn buried_job_is_revived_only_on_request(harness: QueueHarness) {
+/// A dead letter stays a dead letter until somebody knows that it may succeed now.
+pub async fn dead_letter_is_revived_only_on_request(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, job(id(1))).await;
     let running = reserve_one(queue).await;
     assert_eq!(settle(queue, &running, retry()).await, Settled::Settled);
     let running = reserve_one(queue).await;
-    assert_eq!(settle(queue, &running, bury()).await, Settled::Settled);
-    assert_eq!(enqueue(queue, NewJob { revive: false, ..job(id(1)) }).await, Enqueued::Buried);
+    assert_eq!(settle(queue, &running, dead_letter()).await, Settled::Settled);
+    assert_eq!(enqueue(queue, NewJob { revive: false, ..job(id(1)) }).await, Enqueued::DeadLetter);
     assert!(reserve(queue).await.is_empty());
     assert_eq!(counts(queue).await, [0, 0, 0, 1]);
     assert_eq!(enqueue(queue, job(id(1))).await, Enqueued::Queued);
@@ -117,8 +117,8 @@ pub async fn safety_net_changes_nothing_where_a_job_is(harness: QueueHarness) {
 
     enqueue(queue, job(id(2))).await;
     let running = reserve_one(queue).await;
-    settle(queue, &running, bury()).await;
-    assert_eq!(enqueue(queue, net(2)).await, Enqueued::Buried);
+    settle(queue, &running, dead_letter()).await;
+    assert_eq!(enqueue(queue, net(2)).await, Enqueued::DeadLetter);
     assert_eq!(enqueue(queue, net(3)).await, Enqueued::Queued);
     assert_eq!(counts(queue).await, [1, 1, 1, 1]);
 }

@@ -56,18 +56,18 @@ pub(crate) fn retry() -> JobEnd {
     JobEnd::Retry { delay: Duration::ZERO, error: "out of paper".into() }
 }
 
-pub(crate) fn bury() -> JobEnd {
-    JobEnd::Bury { error: "out of trees".into() }
+pub(crate) fn dead_letter() -> JobEnd {
+    JobEnd::DeadLetter { error: "out of trees".into() }
 }
 
 pub(crate) fn release() -> JobEnd {
     JobEnd::Release { delay: Duration::ZERO }
 }
 
-/// Propagation, recompute, running, buried.
+/// Propagation, recompute, running, dead letter.
 pub(crate) async fn counts(queue: &dyn JobQueue) -> [u64; 4] {
-    let JobCounts { propagation, recompute, running, buried } = queue.counts().await.expect("counts");
-    [propagation, recompute, running, buried]
+    let JobCounts { propagation, recompute, running, dead_letters } = queue.counts().await.expect("counts");
+    [propagation, recompute, running, dead_letters]
 }
 
 /// Every job of a state, page by page.

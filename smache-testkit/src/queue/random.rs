@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use smache_core::{Backend, EntryId, Job, JobEnd, JobQueue, JobState, Lane, NewJob};
 use smache_memory::Memory;
 
-use super::{bury, counts, enqueue, find, list, release, reserve_for, retry, settle};
+use super::{counts, dead_letter, enqueue, find, list, release, reserve_for, retry, settle};
 use crate::{QueueHarness, chance::Chance, harness::random_namespace, steps::*};
 
 const IDS: u32 = 6;
@@ -35,7 +35,7 @@ impl Operation {
             0..40 => Self::Enqueue(NewJob { lane, delay, revive: chance.below(3) > 0, ..NewJob::now(entry, lane) }),
             40..55 => Self::ReserveAll(lane),
             55..90 => {
-                let ends = [JobEnd::Done, release(), retry(), JobEnd::Release { delay: LONG }, bury()];
+                let ends = [JobEnd::Done, release(), retry(), JobEnd::Release { delay: LONG }, dead_letter()];
                 Self::Settle(entry, ends[chance.below(5) as usize].clone())
             }
             90..95 => Self::Requeue(chance.some(IDS).into_iter().map(id).collect()),
@@ -69,7 +69,7 @@ impl Side {
             Operation::Discard(ids) => format!("{}", queue.discard(ids).await.expect("discard")),
         };
         let mut listed = Vec::new();
-        for state in [JobState::Queued, JobState::Running, JobState::Buried] {
+        for state in [JobState::Queued, JobState::Running, JobState::DeadLetter] {
             let mut jobs = list(queue, state, 4).await;
             jobs.sort_by_key(|job| job.id);
             listed.push(jobs.into_iter().map(|job| (job.id, job.error)).collect::<Vec<_>>());

@@ -70,17 +70,17 @@ pub async fn begin_keeps_the_value_readable(harness: StoreHarness) {
 /// Beyond the contract: a run that begins after a change was acknowledged is never overtaken by it.
 pub async fn begin_starts_at_the_clock_of_the_last_change(harness: StoreHarness) {
     let store = &**harness.role();
-    let before = begin(store, id(1)).await.begun.started;
-    let clock = change(store, "a").await.clock;
-    assert!(clock > before, "the clock went from {before} to {clock}");
+    let before = begin(store, id(1)).await.begun.start_revision;
+    let revision = change(store, "a").await.revision;
+    assert!(revision > before, "the revision went from {before} to {revision}");
     let run = begin(store, id(2)).await;
-    assert!(run.begun.started >= clock, "the run starts at {} before {clock}", run.begun.started);
+    assert!(run.begun.start_revision >= revision, "the run starts at {} before {revision}", run.begun.start_revision);
     assert_fresh(&commit(store, run.value("two", &[direct("a")])).await);
-    assert_eq!(see(store, id(2)).await.entry.version, run.begun.started);
+    assert_eq!(see(store, id(2)).await.entry.version, run.begun.start_revision);
 }
 
 /// A run that begins while a dependency of its entry is being invalidated is told so, and cannot store a fresh value if
-/// it uses that dependency, unless the clock has ticked already; when the invalidation is over nobody is told so.
+/// it uses that dependency, unless the revision has grown already; when the invalidation is over nobody is told so.
 pub async fn begin_hints_at_an_invalidation_in_progress(harness: StoreHarness) {
     let (store, many) = (harness.role(), harness.many().min(1_500));
     compute_many(store, &ids(0..many), &[direct("a")]).await;
@@ -95,14 +95,14 @@ pub async fn begin_hints_at_an_invalidation_in_progress(harness: StoreHarness) {
         if run.begun.pending {
             let outcome = commit(&**store, run.value("hasty", &[direct("a")])).await;
             if !matches!(outcome, smache_core::CommitOutcome::Conflicted { .. }) {
-                fresh.push((run.begun.started, outcome));
+                fresh.push((run.begun.start_revision, outcome));
             }
         }
     }
-    let ticked = invalidation.await.expect("the invalidation").clock;
+    let ticked = invalidation.await.expect("the invalidation").revision;
     // Between the tick and the end of the announcement the change is over, and the hint one too many.
-    let wrong: Vec<_> = fresh.iter().filter(|(started, _)| *started < ticked).collect();
-    assert!(wrong.is_empty(), "begun under a hint before the clock {ticked}, but {wrong:?}");
+    let wrong: Vec<_> = fresh.iter().filter(|(start_revision, _)| *start_revision < ticked).collect();
+    assert!(wrong.is_empty(), "begun under a hint before the revision {ticked}, but {wrong:?}");
     let run = begin(&**store, id(many)).await;
     assert_fresh(&commit(&**store, run.value("new", &[direct("a")])).await);
     let run = begin(&**store, id(many)).await;

@@ -7,39 +7,39 @@ use smache_core::{Abort, Dependency, Invalidation};
 use crate::{StoreHarness, steps::*};
 
 /// A run asks during its work what it would meet at its end. Each changed dependency is named once, whether anything depends on
-/// it or not; the clock of the answer is one to go on from.
-pub async fn changes_since_a_clock_are_named(harness: StoreHarness) {
+/// it or not; the revision of the answer is one to go on from.
+pub async fn changes_since_a_revision_are_named(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "old", &[direct("a")]).await;
     change(store, "b").await;
     let run = begin(store, id(1)).await;
     let asked = [tag("a"), tag("b"), tag("unknown"), Dependency::entry(&id(1)), tag("a")];
-    let since = async |clock| store.changed_since(clock, &asked).await.expect("changed since");
-    let started = run.begun.started;
-    let unchanged = since(started).await;
-    assert_eq!((unchanged.clock, &unchanged.dependencies[..]), (started, &[][..]));
+    let since = async |revision| store.changed_since(revision, &asked).await.expect("changed since");
+    let start_revision = run.begun.start_revision;
+    let unchanged = since(start_revision).await;
+    assert_eq!((unchanged.revision, &unchanged.dependencies[..]), (start_revision, &[][..]));
     assert_eq!(unchanged.incarnation, run.begun.incarnation);
 
     change(store, "a").await;
     change(store, "unused").await;
-    let first = since(started).await;
+    let first = since(start_revision).await;
     assert_eq!(first.dependencies, [tag("a")]);
-    assert!(first.clock > started, "{first:?}");
-    assert_eq!(since(started).await, first, "asking changes nothing");
-    assert!(since(first.clock).await.dependencies.is_empty(), "it goes on from there");
+    assert!(first.revision > start_revision, "{first:?}");
+    assert_eq!(since(start_revision).await, first, "asking changes nothing");
+    assert!(since(first.revision).await.dependencies.is_empty(), "it goes on from there");
 
-    let (own, entries) = (vec![hit(Dependency::entry(&id(1)))], vec![id(1)]);
-    store.invalidate(Invalidation { hits: own, entries, step: None }).await.expect("invalidate");
-    assert_eq!(since(first.clock).await.dependencies, [Dependency::entry(&id(1))]);
-    assert_eq!(sorted(&since(started).await.dependencies), sorted(&[tag("a"), Dependency::entry(&id(1))]));
-    let none = store.changed_since(started, &[]).await.expect("changed since");
-    assert!(none.dependencies.is_empty() && none.clock > first.clock, "{none:?}");
+    let (own, entries) = (vec![change_of(Dependency::entry(&id(1)))], vec![id(1)]);
+    store.invalidate(Invalidation { changed: own, entries, step: None }).await.expect("invalidate");
+    assert_eq!(since(first.revision).await.dependencies, [Dependency::entry(&id(1))]);
+    assert_eq!(sorted(&since(start_revision).await.dependencies), sorted(&[tag("a"), Dependency::entry(&id(1))]));
+    let none = store.changed_since(start_revision, &[]).await.expect("changed since");
+    assert!(none.dependencies.is_empty() && none.revision > first.revision, "{none:?}");
     assert_conflicted(&commit(store, run.value("overtaken", &[direct("a")])).await, &[tag("a")]);
 
     let many: Vec<Dependency> = (0..12_000).map(tag).collect();
     let run = begin(store, id(2)).await;
     change(store, 11_999).await;
-    let found = store.changed_since(run.begun.started, &many).await.expect("changed since");
+    let found = store.changed_since(run.begun.start_revision, &many).await.expect("changed since");
     assert_eq!(found.dependencies, [tag(11_999)]);
 }
 
@@ -52,8 +52,10 @@ pub async fn changes_that_were_trimmed_are_named(harness: StoreHarness) {
     assert!(store.abort(given_up).await.expect("abort"));
     change(store, "b").await;
     maintain(store).await;
-    let found = store.changed_since(run.begun.started, &[tag("a"), tag("b")]).await.expect("changed since");
+    let found = store.changed_since(run.begun.start_revision, &[tag("a"), tag("b")]).await.expect("changed since");
     assert_eq!(sorted(&found.dependencies), sorted(&[tag("a"), tag("b")]));
     let begun = begin(store, id(1)).await.begun;
-    assert!(store.changed_since(begun.started, &[tag("a")]).await.expect("changed since").dependencies.is_empty());
+    assert!(
+        store.changed_since(begun.start_revision, &[tag("a")]).await.expect("changed since").dependencies.is_empty()
+    );
 }

@@ -1,6 +1,8 @@
 //! Storing.
 
-use smache_core::{Commit, CommitOutcome, Dependency, Incarnation, Invalidation, Overtaken, Staleness, Used, Via};
+use smache_core::{
+    Commit, CommitOutcome, Dependency, Incarnation, Invalidation, OnConflict, Staleness, UsedDependency, Via,
+};
 
 use crate::{StoreHarness, steps::*};
 
@@ -24,7 +26,7 @@ pub async fn change_during_the_computation_is_not_lost(harness: StoreHarness) {
     let outcome = commit(store, run.value("overtaken", &[direct("a"), direct("b")])).await;
     assert_conflicted(&outcome, &[tag("a")]);
     let seen = see(store, id(1)).await;
-    assert_eq!((seen.text(), seen.entry.staleness), ("overtaken", Staleness::Hard));
+    assert_eq!((seen.text(), seen.entry.staleness), ("overtaken", Staleness::Stale));
     assert!(seen.entry.since.is_some(), "a value that is stored as stale says since when");
 
     let run = begin(store, id(1)).await;
@@ -54,19 +56,19 @@ pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarnes
         let run = begin(store, id(1)).await;
         change(store, "a").await;
         change(store, "unused").await;
-        let (own, entries) = (vec![hit(Dependency::entry(&id(1)))], vec![id(1)]);
-        store.invalidate(Invalidation { hits: own, entries, step: None }).await.expect("invalidate");
+        let (own, entries) = (vec![change_of(Dependency::entry(&id(1)))], vec![id(1)]);
+        store.invalidate(Invalidation { changed: own, entries, step: None }).await.expect("invalidate");
         let used = [direct("a"), child("b"), direct("c"), guard(id(1))];
-        let asking = Commit { overtaken: Overtaken::Tell, ..run.value("seen", &used) };
+        let asking = Commit { on_conflict: OnConflict::Report, ..run.value("seen", &used) };
         let mut version = 0;
         // Asked twice, as where the first answer is lost.
         for _ in 0..2 {
             let outcome = commit(store, asking.clone()).await;
-            let CommitOutcome::Overtaken { clock, dependencies, .. } = outcome else { panic!("{outcome:?}") };
+            let CommitOutcome::ConflictReported { revision, dependencies, .. } = outcome else { panic!("{outcome:?}") };
             assert_eq!(sorted(&dependencies), sorted(&[tag("a"), Dependency::entry(&id(1))]));
-            version = clock;
+            version = revision;
         }
-        assert!(version > run.begun.started, "{version}");
+        assert!(version > run.begun.start_revision, "{version}");
         assert_eq!(see(store, id(1)).await.text(), if again { "seen" } else { "old" }, "nothing is stored");
         try_begin(store, id(1), LONG).await.map(drop).expect_err("the run goes on");
         assert_eq!(store.extend(&[(id(1), run.token)], LONG).await.expect("extend"), [true]);
@@ -74,7 +76,7 @@ pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarnes
         let seen = Commit { version, ..asking };
         if again {
             change(store, "c").await;
-            let outcome = commit(store, Commit { overtaken: Overtaken::Store, ..seen }).await;
+            let outcome = commit(store, Commit { on_conflict: OnConflict::StoreStale, ..seen }).await;
             assert_conflicted(&outcome, &[tag("c")]);
             assert!(!is_fresh(store, id(1)).await);
         } else {
@@ -91,7 +93,7 @@ pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarnes
 /// stale, also for a run that asks.
 pub async fn value_that_more_speaks_against_is_stored_as_stale(harness: StoreHarness) {
     let store = &**harness.role();
-    let asking = |value: Commit| Commit { overtaken: Overtaken::Tell, ..value };
+    let asking = |value: Commit| Commit { on_conflict: OnConflict::Report, ..value };
     let run = begin(store, id(1)).await;
     change(store, "a").await;
     let tainted = Commit { tainted: true, ..run.value("tainted", &[direct("a")]) };
@@ -103,14 +105,14 @@ pub async fn value_that_more_speaks_against_is_stored_as_stale(harness: StoreHar
     let outcome = commit(store, asking(run.value("old epoch", &[direct("a")]))).await;
     assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
 
-    for (entry, many) in [(3, Overtaken::MOST_TOLD), (4, Overtaken::MOST_TOLD + 1)] {
+    for (entry, many) in [(3, OnConflict::MAX_REPORTED), (4, OnConflict::MAX_REPORTED + 1)] {
         let run = begin(store, id(entry)).await;
         let names: Vec<String> = (0..many).map(|number| format!("many {number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         store.invalidate(changes_of(&names)).await.expect("invalidate");
-        let used: Vec<Used> = names.iter().map(|name| direct(*name)).collect();
+        let used: Vec<UsedDependency> = names.iter().map(|name| direct(*name)).collect();
         match commit(store, asking(run.value("many", &used))).await {
-            CommitOutcome::Overtaken { dependencies, .. } => assert_eq!(dependencies.len(), many),
+            CommitOutcome::ConflictReported { dependencies, .. } => assert_eq!(dependencies.len(), many),
             outcome => {
                 assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
                 assert_eq!(entry, 4, "few enough to be told");
@@ -126,11 +128,11 @@ pub async fn value_that_more_speaks_against_is_stored_as_stale(harness: StoreHar
 pub async fn value_is_compared_and_stored_with_its_version(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
-    let version = change(store, "a").await.clock;
+    let version = change(store, "a").await.revision;
     assert_fresh(&commit(store, Commit { version, ..run.value("seen", &[direct("a")]) }).await);
     assert_eq!(see(store, id(1)).await.entry.version, version);
     let run = begin(store, id(1)).await;
-    let version = change(store, "a").await.clock;
+    let version = change(store, "a").await.revision;
     change(store, "b").await;
     let outcome = commit(store, Commit { version, ..run.value("half", &[direct("a"), direct("b")]) }).await;
     assert_conflicted(&outcome, &[tag("b")]);
@@ -138,7 +140,7 @@ pub async fn value_is_compared_and_stored_with_its_version(harness: StoreHarness
 }
 
 /// Beyond the contract: what changed is named, at most eight of it, and a change through nested calls alone is soft.
-pub async fn conflict_is_as_hard_as_its_hardest_dependency(harness: StoreHarness) {
+pub async fn conflict_is_as_stale_as_its_most_direct_dependency(harness: StoreHarness) {
     let store = &**harness.role();
     let runs =
         [begin(store, id(0)).await, begin(store, id(1)).await, begin(store, id(2)).await, begin(store, id(3)).await];
@@ -146,14 +148,15 @@ pub async fn conflict_is_as_hard_as_its_hardest_dependency(harness: StoreHarness
     for number in 0..12 {
         change(store, number).await;
     }
-    let used: [&[Used]; 3] = [&[child("a"), direct("quiet")], &[child("a"), direct("b")], &[child("a"), direct("a")]];
-    let expected = [Staleness::Child, Staleness::Hard, Staleness::Hard];
+    let used: [&[UsedDependency]; 3] =
+        [&[child("a"), direct("quiet")], &[child("a"), direct("b")], &[child("a"), direct("a")]];
+    let expected = [Staleness::MaybeStale, Staleness::Stale, Staleness::Stale];
     let changed: [&[Dependency]; 3] = [&[tag("a")], &[tag("a"), tag("b")], &[tag("a")]];
     for (((run, used), changed), expected) in runs.iter().zip(used).zip(changed).zip(expected) {
         assert_conflicted(&commit(store, run.value("overtaken", used)).await, changed);
         assert_eq!(staleness(store, run.id).await, expected);
     }
-    let all: Vec<Used> = (0..12).map(direct).collect();
+    let all: Vec<UsedDependency> = (0..12).map(direct).collect();
     match commit(store, runs[3].value("overtaken", &all)).await {
         CommitOutcome::Conflicted { dependencies, .. } => assert_eq!(dependencies.len(), 8, "{dependencies:?}"),
         outcome => panic!("stored as {outcome:?} instead of conflicted"),
@@ -167,13 +170,13 @@ pub async fn epoch_taken_at_begin_is_compared_at_commit(harness: StoreHarness) {
     let run = begin(store, id(1)).await;
     store.new_epoch().await.expect("new epoch");
     assert_conflicted(&commit(store, run.value_of("old", &[child("a")], &[source("users")])).await, &[]);
-    assert_eq!((staleness(store, id(1)).await, is_fresh(store, id(1)).await), (Staleness::Hard, false));
+    assert_eq!((staleness(store, id(1)).await, is_fresh(store, id(1)).await), (Staleness::Stale, false));
 
     let leader = lead(store, "feed", LONG).await;
     let (run, other) = (begin(store, id(1)).await, begin(store, id(2)).await);
     store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
     assert_conflicted(&commit(store, run.value_of("old", &[], &[source("users")])).await, &[]);
-    assert_eq!((staleness(store, id(1)).await, is_fresh(store, id(1)).await), (Staleness::Hard, false));
+    assert_eq!((staleness(store, id(1)).await, is_fresh(store, id(1)).await), (Staleness::Stale, false));
     assert_fresh(&commit(store, other.value("of no source", &[])).await);
 }
 
@@ -183,9 +186,9 @@ pub async fn edges_are_written_for_stale_values_too(harness: StoreHarness) {
     let run = begin(store, id(1)).await;
     change(store, "a").await;
     assert_conflicted(&commit(store, run.value("stale", &[child("a"), direct("b")])).await, &[tag("a")]);
-    assert_eq!(staleness(store, id(1)).await, Staleness::Child);
+    assert_eq!(staleness(store, id(1)).await, Staleness::MaybeStale);
     assert_eq!(change(store, "b").await.marked, 1);
-    assert_eq!(staleness(store, id(1)).await, Staleness::Hard);
+    assert_eq!(staleness(store, id(1)).await, Staleness::Stale);
     assert_eq!(change(store, "a").await.marked, 1);
 }
 
@@ -206,7 +209,7 @@ pub async fn dependency_used_in_both_ways_is_direct(harness: StoreHarness) {
     compute(store, id(1), "one", &[child("a"), direct("a")]).await;
     compute(store, id(2), "two", &[direct("a"), child("a")]).await;
     assert_eq!(change(store, "a").await.marked, 2);
-    assert_eq!((staleness(store, id(1)).await, staleness(store, id(2)).await), (Staleness::Hard, Staleness::Hard));
+    assert_eq!((staleness(store, id(1)).await, staleness(store, id(2)).await), (Staleness::Stale, Staleness::Stale));
 }
 
 /// Beyond the contract: an entry that is invalidated itself while it is computed is stored as stale, without an edge.
@@ -216,34 +219,35 @@ pub async fn guard_is_compared_but_never_indexed(harness: StoreHarness) {
     compute(store, id(1), "quiet", &[guard(id(1)), direct("a")]).await;
     let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
     assert!(record.used.iter().all(|used| used.via != Via::Guard), "{:?}", record.used);
-    let hits = Invalidation { hits: vec![hit(own)], ..Invalidation::default() };
-    assert_eq!(store.invalidate(hits).await.expect("invalidate").marked, 0);
+    let changed = Invalidation { changed: vec![change_of(own)], ..Invalidation::default() };
+    assert_eq!(store.invalidate(changed).await.expect("invalidate").marked, 0);
 
     let run = begin(store, id(1)).await;
-    let both = Invalidation { hits: vec![hit(own)], entries: vec![id(1)], step: None };
+    let both = Invalidation { changed: vec![change_of(own)], entries: vec![id(1)], step: None };
     assert_eq!(store.invalidate(both).await.expect("invalidate").marked, 1);
     assert_conflicted(&commit(store, run.value("overtaken", &[guard(id(1)), child("a")])).await, &[own]);
-    assert_eq!(staleness(store, id(1)).await, Staleness::Hard);
+    assert_eq!(staleness(store, id(1)).await, Staleness::Stale);
 }
 
 /// A run that began on another incarnation stores nothing.
 pub async fn commit_on_another_incarnation_stores_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
-    let elsewhere = Commit { incarnation: Incarnation::new("another life"), ..run.value("elsewhere", &[direct("a")]) };
+    let elsewhere =
+        Commit { incarnation: Incarnation::new("another incarnation"), ..run.value("elsewhere", &[direct("a")]) };
     assert_eq!(commit(store, elsewhere).await, CommitOutcome::OtherIncarnation);
     assert!(look(store, id(1)).await.is_none());
     assert_eq!(change(store, "a").await.marked, 0);
 }
 
-/// Beyond the contract: a run that could not read everything fresh stores its value as hard stale.
+/// Beyond the contract: a run that could not read everything fresh stores its value as stale.
 pub async fn tainted_value_is_never_fresh(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
     let outcome = commit(store, Commit { tainted: true, ..run.value("tainted", &[child("a")]) }).await;
     assert_conflicted(&outcome, &[]);
     let seen = see(store, id(1)).await;
-    assert_eq!((seen.text(), seen.entry.staleness, seen.is_fresh()), ("tainted", Staleness::Hard, false));
+    assert_eq!((seen.text(), seen.entry.staleness, seen.is_fresh()), ("tainted", Staleness::Stale, false));
 }
 
 /// Beyond the contract: an entry ends when its own time is over or that of what it was made of, whichever is sooner.

@@ -8,7 +8,7 @@ use crate::{StoreHarness, steps::*};
 pub async fn position_is_saved_with_the_invalidation(harness: StoreHarness) {
     let store = &**harness.role();
     assert_eq!(saved(store, "users").await, None);
-    let leader = vouching(store, "feed", &["users", "orders"]).await;
+    let leader = confirming(store, "feed", &["users", "orders"]).await;
     compute(store, id(1), "one", &[direct("a")]).await;
     assert_eq!(saved(store, "users").await, Some(position(1)));
 
@@ -24,7 +24,7 @@ pub async fn position_is_saved_with_the_invalidation(harness: StoreHarness) {
 
     compute(store, id(1), "two", &[direct("a")]).await;
     let elsewhere =
-        FeedStep { incarnation: Incarnation::new("another life"), ..leader.step(store, &["users"], 20).await };
+        FeedStep { incarnation: Incarnation::new("another incarnation"), ..leader.step(store, &["users"], 20).await };
     let refused = store.invalidate(Invalidation { step: Some(elsewhere), ..changes_of(&["a"]) }).await;
     assert_eq!(refused.expect_err("another incarnation").kind(), ErrorKind::IncarnationChanged);
     assert_eq!((saved(store, "users").await, is_fresh(store, id(1)).await), (Some(position(9)), true));

@@ -1,23 +1,23 @@
 //! Looking at the graph: what an entry depends on, and what depends on something.
 
-use smache_core::{Page, Staleness, Used, Via};
+use smache_core::{Page, Staleness, UsedDependency, Via};
 
 use crate::{StoreHarness, steps::*};
 
 /// What a look-up answers, and the rest of the record; a run that begins learns the same.
-pub async fn trace_shows_what_an_entry_depends_on(harness: StoreHarness) {
+pub async fn full_record_shows_what_an_entry_depends_on(harness: StoreHarness) {
     let store = &**harness.role();
-    assert!(store.trace(&id(1)).await.expect("trace").record.is_none());
+    assert!(store.read_record(&id(1)).await.expect("read_record").record.is_none());
     compute(store, id(1), "one", &[direct("a"), child("b")]).await;
     change(store, "b").await;
 
-    let traced = store.trace(&id(1)).await.expect("trace");
+    let traced = store.read_record(&id(1)).await.expect("read_record");
     let seen = see(store, id(1)).await;
     let record = traced.record.expect("a record");
-    assert_eq!((&record.entry, record.entry.staleness), (&seen.entry, Staleness::Child));
-    assert!(traced.vouch.has_epochs(&record.entry.epochs), "the vouch comes with it");
-    assert!(!traced.vouch.judge(&record.entry, traced.now, &traced.incarnation).is_fresh());
-    let used: Vec<Used> = sorted_used(&record.used);
+    assert_eq!((&record.entry, record.entry.staleness), (&seen.entry, Staleness::MaybeStale));
+    assert!(traced.validity.has_epochs(&record.entry.epochs), "the validity comes with it");
+    assert!(!traced.validity.judge(&record.entry, traced.now, &traced.incarnation).is_fresh());
+    let used: Vec<UsedDependency> = sorted_used(&record.used);
     assert_eq!(used, sorted_used(&[direct("a"), child("b")]));
     assert_eq!(sorted_used(&begin(store, id(1)).await.begun.used), used);
     assert!(begin(store, id(2)).await.begun.used.is_empty(), "an entry without a record depends on nothing");
@@ -52,7 +52,7 @@ pub async fn dependants_are_listed(harness: StoreHarness) {
     assert!(store.dependants(&tag("unknown"), Page::first(7)).await.expect("dependants").entries.is_empty());
 }
 
-fn sorted_used(used: &[Used]) -> Vec<Used> {
+fn sorted_used(used: &[UsedDependency]) -> Vec<UsedDependency> {
     let mut used = used.to_vec();
     used.sort_unstable_by_key(|used| used.dependency);
     used

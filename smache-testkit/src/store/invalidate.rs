@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness, Used, Via};
+use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness, UsedDependency, Via};
 
 use crate::{StoreHarness, steps::*};
 
@@ -19,21 +19,21 @@ pub async fn dependants_go_stale(harness: StoreHarness) {
     assert_eq!(see(store, id(1)).await.text(), "one", "the value stays readable");
 
     let several = store.invalidate(changes_of(&["b", "nobody's", "a"])).await.expect("invalidate");
-    assert!(several.clock > invalidated.clock, "the clock ticks with every change");
+    assert!(several.revision > invalidated.revision, "the revision grows with every change");
     assert!(!is_fresh(store, id(3)).await);
     assert_eq!(store.stats().await.expect("stats").stale, 3);
 }
 
-/// A direct dependency makes hard stale, one through a nested call does not; the harder one stays.
-pub async fn hardness_follows_the_edge(harness: StoreHarness) {
+/// A direct dependency makes stale, one through a nested call does not; the more direct one stays.
+pub async fn staleness_follows_the_edge(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[child("a"), direct("b")]).await;
     change(store, "a").await;
-    assert_eq!(staleness(store, id(1)).await, Staleness::Child);
+    assert_eq!(staleness(store, id(1)).await, Staleness::MaybeStale);
     change(store, "b").await;
-    assert_eq!(staleness(store, id(1)).await, Staleness::Hard);
+    assert_eq!(staleness(store, id(1)).await, Staleness::Stale);
     change(store, "a").await;
-    assert_eq!(staleness(store, id(1)).await, Staleness::Hard);
+    assert_eq!(staleness(store, id(1)).await, Staleness::Stale);
 }
 
 /// What is stale already is invalidated like all else: its causes grow, and a run that is under way is overtaken.
@@ -46,7 +46,7 @@ pub async fn stale_entry_is_invalidated_again(harness: StoreHarness) {
     assert_eq!(change(store, "b").await.marked, 1);
     let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
     let causes: Vec<&str> = record.causes.iter().map(AsRef::as_ref).collect();
-    assert_eq!(causes, [&*hit(tag("a")).cause, &*hit(tag("b")).cause]);
+    assert_eq!(causes, [&*change_of(tag("a")).cause, &*change_of(tag("b")).cause]);
     assert_conflicted(&commit(store, run.value("overtaken", &[direct("a"), direct("b")])).await, &[tag("b")]);
     compute(store, id(1), "two", &[direct("a"), direct("b")]).await;
     let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
@@ -59,8 +59,8 @@ pub async fn causes_are_bounded(harness: StoreHarness) {
     compute(store, id(1), "one", &[direct("a")]).await;
     for number in 0..20 {
         let cause = format!("{number} {}", "ä".repeat(200)).into();
-        let hits = vec![smache_core::Hit { dependency: tag("a"), cause }];
-        store.invalidate(Invalidation { hits, ..Invalidation::default() }).await.expect("invalidate");
+        let changed = vec![smache_core::ChangedDependency { dependency: tag("a"), cause }];
+        store.invalidate(Invalidation { changed, ..Invalidation::default() }).await.expect("invalidate");
     }
     let causes = store.inspect(&id(1)).await.expect("inspect").expect("a record").causes;
     assert_eq!(causes.len(), 8);
@@ -69,28 +69,28 @@ pub async fn causes_are_bounded(harness: StoreHarness) {
     assert!(causes.last().is_some_and(|cause| cause.starts_with("19 ")), "{causes:?}");
 }
 
-/// Beyond the contract: an entry that is named goes hard stale without any edge.
-pub async fn named_entry_goes_hard_stale(harness: StoreHarness) {
+/// Beyond the contract: an entry that is named goes stale without any edge.
+pub async fn named_entry_goes_stale(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[child("a")]).await;
     compute(store, id(2), "two", &[child("a")]).await;
-    let hits = vec![hit(Dependency::entry(&id(1)))];
-    let named = Invalidation { hits, entries: vec![id(1), id(7)], step: None };
+    let changed = vec![change_of(Dependency::entry(&id(1)))];
+    let named = Invalidation { changed, entries: vec![id(1), id(7)], step: None };
     assert_eq!(store.invalidate(named).await.expect("invalidate").marked, 1);
-    assert_eq!((staleness(store, id(1)).await, staleness(store, id(2)).await), (Staleness::Hard, Staleness::Fresh));
+    assert_eq!((staleness(store, id(1)).await, staleness(store, id(2)).await), (Staleness::Stale, Staleness::Fresh));
 }
 
-/// Beyond the contract: an invalidation of nothing does nothing and does not tick the clock.
+/// Beyond the contract: an invalidation of nothing does nothing and does not raise the revision.
 pub async fn nothing_changes_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[direct("a")]).await;
-    let clock = change(store, "a").await.clock;
+    let revision = change(store, "a").await.revision;
     let nothing = store.invalidate(Invalidation::default()).await.expect("invalidate");
-    assert_eq!((nothing.clock, nothing.marked, nothing.jobs), (clock, 0, Vec::new()));
-    let leader = vouching(store, "feed", &["users"]).await;
+    assert_eq!((nothing.revision, nothing.marked, nothing.jobs), (revision, 0, Vec::new()));
+    let leader = confirming(store, "feed", &["users"]).await;
     let step = leader.step(store, &["users"], 2).await;
-    assert_eq!(save(store, step).await.clock, clock);
-    assert_eq!(store.stats().await.expect("stats").clock, clock);
+    assert_eq!(save(store, step).await.revision, revision);
+    assert_eq!(store.stats().await.expect("stats").revision, revision);
 }
 
 /// Beyond the contract: with [`JobWrites::Reported`] the store answers every entry that needs a job, and with
@@ -139,7 +139,7 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
     }
     for chunk in many.chunks(1_000) {
         let lookup = store.lookup(chunk).await.expect("lookup");
-        let stale = lookup.entries.iter().flatten().filter(|entry| entry.staleness == Staleness::Hard).count();
+        let stale = lookup.entries.iter().flatten().filter(|entry| entry.staleness == Staleness::Stale).count();
         assert_eq!(stale, chunk.len());
     }
     assert!(is_fresh(&**store, id(number)).await);
@@ -157,14 +157,14 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
 /// Longer than the longest time that a store leaves to an attempt which says nothing.
 const LATE: Duration = Duration::from_secs(35);
 
-/// A leader gives its first attempt at a change up, in the middle of the walk, and is at its second one when upkeep does the
-/// first again: all that commits meanwhile meets the mark of the second, also behind the pages that it has walked. What upkeep
+/// A leader gives its first attempt at a change up, in the middle of the walk, and is at its second one when maintenance does the
+/// first again: all that commits meanwhile meets the mark of the second, also behind the pages that it has walked. What maintenance
 /// does again where an author is only late ends nothing too early either.
 pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
     let (store, many) = (harness.role(), harness.many().div_ceil(4));
-    let kids = ids(0..many);
-    compute_many(store, &kids, &[direct("a")]).await;
-    let leader = vouching(&**store, "feed", &["users"]).await;
+    let callees = ids(0..many);
+    compute_many(store, &callees, &[direct("a")]).await;
+    let leader = confirming(&**store, "feed", &["users"]).await;
     let step = leader.step(&**store, &["users"], 2).await;
     let attempt = || {
         let (store, batch) = (Arc::clone(store), Invalidation { step: Some(step.clone()), ..changes_of(&["a"]) });
@@ -175,15 +175,15 @@ pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
     first.abort();
 
     let second = attempt();
-    let mut of_old_kids = Vec::new();
+    let mut of_old_callees = Vec::new();
     for number in 0.. {
-        let (parent, kid) = (id(many + number), kids[(number as usize * 7_919) % kids.len()]);
+        let (parent, callee) = (id(many + number), callees[(number as usize * 7_919) % callees.len()]);
         let run = begin(&**store, parent).await;
-        let of_old = is_fresh(&**store, kid).await;
-        let used = [child("a"), Used { dependency: Dependency::entry(&kid), via: Via::Child }];
-        commit(&**store, run.value("made of a kid", &used)).await;
+        let of_old = is_fresh(&**store, callee).await;
+        let used = [child("a"), UsedDependency { dependency: Dependency::entry(&callee), via: Via::Child }];
+        commit(&**store, run.value("made of a callee", &used)).await;
         if of_old {
-            of_old_kids.push(parent);
+            of_old_callees.push(parent);
         }
         if matches!(number, 3 | 9) && harness.is_moved_by_hand() {
             harness.advance(LATE).await;
@@ -196,14 +196,14 @@ pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
         }
     }
     second.await.expect("no panic").expect("the second attempt comes to its end");
-    for parent in of_old_kids {
+    for parent in of_old_callees {
         assert!(
             !is_fresh(&**store, parent).await,
             "{parent} is of a value from before the change, which is acknowledged"
         );
     }
-    for kid in kids {
-        assert!(!is_fresh(&**store, kid).await, "{kid} is from before the change");
+    for callee in callees {
+        assert!(!is_fresh(&**store, callee).await, "{callee} is from before the change");
     }
     compute(&**store, id(0), "new", &[direct("a")]).await;
     assert!(is_fresh(&**store, id(0)).await, "nothing is left of either attempt");

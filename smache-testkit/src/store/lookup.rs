@@ -33,7 +33,7 @@ pub async fn value_and_notes_are_kept_as_they_are(harness: StoreHarness) {
             Commit { value: value.into(), meta: meta.into(), call: vec![0, 255, 128].into(), ..run.value("", &[]) };
         assert_fresh(&commit(store, stored.clone()).await);
         let seen = see(store, run.id).await.entry;
-        assert_eq!((seen.value, seen.meta, seen.version), (stored.value, stored.meta, stored.started));
+        assert_eq!((seen.value, seen.meta, seen.version), (stored.value, stored.meta, stored.start_revision));
         assert_eq!(begin(store, run.id).await.begun.call, Some(stored.call));
     }
 }
@@ -48,7 +48,7 @@ pub async fn lookup_shows_stale_and_expired_entries(harness: StoreHarness) {
     harness.advance(PAUSE).await;
 
     let stale = see(store, id(1)).await;
-    assert_eq!((stale.text(), stale.entry.staleness, stale.is_fresh()), ("stale", Staleness::Hard, false));
+    assert_eq!((stale.text(), stale.entry.staleness, stale.is_fresh()), ("stale", Staleness::Stale, false));
     assert!(stale.entry.since.is_some_and(|since| since <= stale.now), "since when it is stale");
     let expired = see(store, id(2)).await;
     assert_eq!((expired.text(), expired.entry.staleness), ("expired", Staleness::Fresh));
@@ -68,20 +68,20 @@ pub async fn lookup_writes_nothing(harness: StoreHarness) {
     assert_eq!(before, after);
 }
 
-/// A look-up that runs beside invalidations never joins an entry of before with what vouched afterwards.
-pub async fn lookup_never_mixes_an_old_entry_with_a_new_vouch(harness: StoreHarness) {
+/// A look-up that runs beside invalidations never joins an entry of before with what confirmed afterwards.
+pub async fn lookup_never_mixes_an_old_entry_with_a_new_validity(harness: StoreHarness) {
     const UNIT: Duration = Duration::from_secs(2_000);
     let steps = harness.rounds(60);
-    let leader = vouching(&**harness.role(), "feed", &["users"]).await;
+    let leader = confirming(&**harness.role(), "feed", &["users"]).await;
     compute_of(&**harness.role(), id(1), "0", &[direct("a")], &[source("users")]).await;
 
-    // The lease tells which step the vouch is of: step n vouches for n units, and the case takes less than half of one.
+    // The lease tells which step the validity is of: step n confirms n units, and the case takes less than half of one.
     let writer = tokio::spawn({
         let store = Arc::clone(harness.role());
         async move {
             for number in 1..=steps {
                 let step = leader.step(&*store, &["users"], u64::from(number) + 1).await;
-                let step = Some(FeedStep { lease: Some(UNIT * number), ..step });
+                let step = Some(FeedStep { valid_for: Some(UNIT * number), ..step });
                 store.invalidate(Invalidation { step, ..changes_of(&["a"]) }).await.expect("invalidate");
                 compute_of(&*store, id(1), &number.to_string(), &[direct("a")], &[source("users")]).await;
             }
@@ -91,14 +91,14 @@ pub async fn lookup_never_mixes_an_old_entry_with_a_new_vouch(harness: StoreHarn
     while !writer.is_finished() {
         let lookup = harness.role().lookup(&[id(1)]).await.expect("lookup");
         let entry = lookup.entries[0].as_ref().expect("the entry stays");
-        if !lookup.vouch.judge(entry, lookup.now, &lookup.incarnation).is_fresh() {
+        if !lookup.validity.judge(entry, lookup.now, &lookup.incarnation).is_fresh() {
             continue;
         }
         fresh += 1;
-        let until = lookup.vouch.sources[&source("users")].lease.expect("a feed has a lease");
-        let vouched = (until.since(lookup.now) + UNIT / 2).as_millis() / UNIT.as_millis();
+        let until = lookup.validity.sources[&source("users")].valid_until.expect("a feed has a lease");
+        let confirmed = (until.since(lookup.now) + UNIT / 2).as_millis() / UNIT.as_millis();
         let value: u128 = std::str::from_utf8(&entry.value).expect("text").parse().expect("a number");
-        assert!(value >= vouched, "the value of step {value} is fresh in the vouch of step {vouched}");
+        assert!(value >= confirmed, "the value of step {value} is fresh in the validity of step {confirmed}");
     }
     writer.await.expect("the writer");
     assert!(fresh > 0 || is_fresh(&**harness.role(), id(1)).await, "the value was never fresh");

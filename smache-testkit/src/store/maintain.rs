@@ -1,4 +1,4 @@
-//! Upkeep and the listing of stale entries.
+//! Maintenance and the listing of stale entries.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use smache_core::{Commit, CommitOutcome, Staleness};
 
 use crate::{StoreHarness, steps::*};
 
-/// So old a run of the cases is whose lease, five times [`SHORT`], lapsed longer ago than upkeep has to spare it.
+/// So old a run of the cases is whose lease, five times [`SHORT`], lapsed longer ago than maintenance has to spare it.
 const LAPSED_LONG_AGO: Duration = Duration::from_millis(1_300);
 
-/// Upkeep removes expired entries with all that is theirs, page by page, and nothing else.
+/// Maintenance removes expired entries with all that is theirs, page by page, and nothing else.
 pub async fn expired_entries_leave_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     for number in 0..25 {
@@ -57,7 +57,7 @@ pub async fn run_keeps_its_expired_entry(harness: StoreHarness) {
     assert_eq!(change(store, "a").await.marked, 1);
 }
 
-/// Upkeep forgets old invalidations, but none that a run may have to compare with: of a lapsed run neither.
+/// Maintenance forgets old invalidations, but none that a run may have to compare with: of a lapsed run neither.
 pub async fn trim_spares_what_a_run_needs(harness: StoreHarness) {
     let store = &**harness.role();
     for number in 0..10 {
@@ -108,7 +108,7 @@ pub async fn run_that_lapsed_long_ago_is_reaped(harness: StoreHarness) {
     assert!(look(store, id(1)).await.is_none());
 }
 
-/// Beyond the contract: after a new epoch upkeep marks the entries of the old one, and those only.
+/// Beyond the contract: after a new epoch maintenance marks the entries of the old one, and those only.
 pub async fn old_epoch_entries_are_marked(harness: StoreHarness) {
     let store = &**harness.role();
     store.attach(&[source("users"), source("orders")]).await.expect("attach");
@@ -128,10 +128,10 @@ pub async fn old_epoch_entries_are_marked(harness: StoreHarness) {
     }
     for number in 0..30 {
         let seen = see(store, id(number)).await;
-        assert_eq!((seen.entry.staleness, seen.entry.since.is_some()), (Staleness::Hard, true), "entry {number}");
+        assert_eq!((seen.entry.staleness, seen.entry.since.is_some()), (Staleness::Stale, true), "entry {number}");
     }
     assert!(is_fresh(store, id(50)).await);
-    assert!(see(store, id(51)).await.freshness.is_unvouched());
+    assert!(see(store, id(51)).await.freshness.is_unconfirmed());
     assert_eq!(store.stats().await.expect("stats").stale, 30);
 }
 

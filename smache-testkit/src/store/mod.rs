@@ -14,5 +14,5 @@ pub mod races;
 pub mod random;
 pub mod removal;
 pub mod retries;
-pub mod vouch;
+pub mod validity;
 pub mod waits;

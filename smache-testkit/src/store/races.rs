@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{CacheStore, Commit, CommitOutcome, Dependency, EntryId, Used, Via};
+use smache_core::{CacheStore, Commit, CommitOutcome, Dependency, EntryId, UsedDependency, Via};
 
 use crate::{StoreHarness, steps::*};
 
@@ -46,26 +46,26 @@ pub async fn one_of_many_takes_a_lapsed_lease(harness: StoreHarness) {
     assert_ne!(see(store, id(1)).await.text(), "zombie");
 }
 
-/// Beyond the contract: every invalidation ticks the clock, however many there are at once.
-pub async fn clock_counts_every_invalidation(harness: StoreHarness) {
+/// Beyond the contract: every invalidation raises the revision, however many there are at once.
+pub async fn revision_counts_every_invalidation(harness: StoreHarness) {
     const WRITERS: u64 = 8;
     let each = u64::from(harness.rounds(25));
-    let before = harness.role().stats().await.expect("stats").clock;
-    let clocks = all((0..WRITERS).map(|writer| {
+    let before = harness.role().stats().await.expect("stats").revision;
+    let revisions = all((0..WRITERS).map(|writer| {
         let store = Arc::clone(harness.role());
         async move {
-            let mut clocks = Vec::new();
+            let mut revisions = Vec::new();
             for number in 0..each {
-                clocks.push(change(&*store, (writer + number) % 5).await.clock);
+                revisions.push(change(&*store, (writer + number) % 5).await.revision);
             }
-            assert!(clocks.is_sorted(), "the clock of one writer only grows: {clocks:?}");
-            clocks
+            assert!(revisions.is_sorted(), "the revision of one writer only grows: {revisions:?}");
+            revisions
         }
     }))
     .await;
-    let distinct: BTreeSet<u64> = clocks.into_iter().flatten().collect();
-    assert_eq!(distinct.len() as u64, WRITERS * each, "each has a clock of its own");
-    assert_eq!(harness.role().stats().await.expect("stats").clock, before + WRITERS * each);
+    let distinct: BTreeSet<u64> = revisions.into_iter().flatten().collect();
+    assert_eq!(distinct.len() as u64, WRITERS * each, "each has a revision of its own");
+    assert_eq!(harness.role().stats().await.expect("stats").revision, before + WRITERS * each);
 }
 
 /// The data of an application: numbers that only grow, and how far they were acknowledged.
@@ -117,9 +117,9 @@ async fn compute_parent(store: &dyn CacheStore, id: EntryId, children: [EntryId;
     let mut texts = Vec::new();
     let mut used = vec![child(0), child(1), child(2)];
     let mut tainted = false;
-    for kid in children {
-        used.push(Used { dependency: Dependency::entry(&kid), via: Via::Child });
-        match look(store, kid).await {
+    for callee in children {
+        used.push(UsedDependency { dependency: Dependency::entry(&callee), via: Via::Child });
+        match look(store, callee).await {
             Some(seen) => {
                 tainted |= !seen.is_fresh();
                 texts.push(seen.text().to_owned());
@@ -131,12 +131,12 @@ async fn compute_parent(store: &dyn CacheStore, id: EntryId, children: [EntryId;
     commit(store, Commit { tainted, ..run.value(&texts.join(" "), &used) }).await;
 }
 
-/// Beyond the contract: whatever writers, runs, upkeep and readers do at once, a value that is read as fresh reflects
+/// Beyond the contract: whatever writers, runs, maintenance and readers do at once, a value that is read as fresh reflects
 /// every change that was acknowledged before the read; and in the end one more run of each is fresh and right.
 pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarness) {
     let writes = u64::from(harness.rounds(60));
     let data = Data::new();
-    let (kids, parent) = ([id(1), id(2)], id(3));
+    let (callees, parent) = ([id(1), id(2)], id(3));
     let over = |data: &Data| data.over.load(Ordering::SeqCst);
     let mut runs = Vec::new();
     for worker in 0..4 {
@@ -144,8 +144,8 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
         runs.push(tokio::spawn(async move {
             while !over(&data) {
                 match worker % 2 {
-                    0 => compute_numbers(&*store, &data, kids[worker / 2]).await,
-                    _ => compute_parent(&*store, parent, kids).await,
+                    0 => compute_numbers(&*store, &data, callees[worker / 2]).await,
+                    _ => compute_parent(&*store, parent, callees).await,
                 }
                 tokio::task::yield_now().await;
             }
@@ -158,7 +158,7 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
                 let mut fresh = 0_u64;
                 while !over(&data) {
                     let acknowledged = data.acknowledged();
-                    for id in [kids[0], kids[1], parent] {
+                    for id in [callees[0], callees[1], parent] {
                         let Some(seen) = look(&*store, id).await.filter(Seen::is_fresh) else { continue };
                         for (place, number) in numbers(seen.text()).into_iter().enumerate() {
                             let least = acknowledged[place % 3];
@@ -172,7 +172,7 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
             })
         })
         .collect();
-    let upkeep = tokio::spawn({
+    let maintenance = tokio::spawn({
         let (store, data) = (Arc::clone(harness.role()), Arc::clone(&data));
         async move {
             while !over(&data) {
@@ -192,7 +192,7 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     }))
     .await;
     data.over.store(true, Ordering::SeqCst);
-    for task in runs.into_iter().chain([upkeep]) {
+    for task in runs.into_iter().chain([maintenance]) {
         task.await.expect("a task of the case");
     }
     for reader in readers {
@@ -200,28 +200,28 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     }
 
     let store = &**harness.role();
-    for kid in kids {
-        compute_numbers(store, &data, kid).await;
+    for callee in callees {
+        compute_numbers(store, &data, callee).await;
     }
-    compute_parent(store, parent, kids).await;
-    for (id, count) in [(kids[0], 3), (kids[1], 3), (parent, 6)] {
+    compute_parent(store, parent, callees).await;
+    for (id, count) in [(callees[0], 3), (callees[1], 3), (parent, 6)] {
         let seen = see(store, id).await;
         assert_eq!((numbers(seen.text()), seen.is_fresh()), (vec![writes; count], true));
     }
 }
 
-/// Beyond the contract: upkeep that removes an expired entry does not take the edges of the one that comes after it.
-pub async fn upkeep_never_removes_an_edge_of_a_new_entry(harness: StoreHarness) {
+/// Beyond the contract: maintenance that removes an expired entry does not take the edges of the one that comes after it.
+pub async fn maintenance_never_removes_an_edge_of_a_new_entry(harness: StoreHarness) {
     let store = &**harness.role();
     for round in 0..harness.rounds(40) {
         let run = begin(store, id(1)).await;
         commit(store, Commit { ttl: Some(Duration::ZERO), ..run.value("expired", &[direct("a")]) }).await;
-        let upkeep = tokio::spawn({
+        let maintenance = tokio::spawn({
             let store = Arc::clone(harness.role());
             async move { store.maintain(10).await.expect("maintain") }
         });
         compute(store, id(1), "new", &[direct("a")]).await;
-        upkeep.await.expect("upkeep");
+        maintenance.await.expect("maintenance");
         assert_eq!(see(store, id(1)).await.text(), "new", "round {round}");
         assert_eq!(change(store, "a").await.marked, 1, "round {round}");
         assert!(!is_fresh(store, id(1)).await, "round {round}");

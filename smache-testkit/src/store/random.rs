@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use smache_core::{
-    Abort, Backend, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, Invalidation, SourceId, Used,
-    Via, Wait, WaitingRun,
+    Abort, Backend, CacheStore, Commit, CommitOutcome, Dependency, EntryId, Freshness, Invalidation, RecordWaits,
+    SourceId, UsedDependency, Via, WaitingRun,
 };
 use smache_memory::Memory;
 
@@ -18,7 +18,7 @@ const SOURCES: [&str; 2] = ["users", "orders"];
 struct Side {
     store: Arc<dyn CacheStore>,
     runs: BTreeMap<u32, Run>,
-    /// Where its clock started: only the distance counts.
+    /// Where its revision start_revision: only the distance counts.
     start: u64,
 }
 
@@ -26,9 +26,9 @@ struct Side {
 #[derive(Debug)]
 enum Operation {
     Begin(u32),
-    Commit { run: u32, used: Vec<Used>, sources: Vec<SourceId>, tainted: bool, lazy: bool },
+    Commit { run: u32, used: Vec<UsedDependency>, sources: Vec<SourceId>, tainted: bool, lazy: bool },
     Abort { run: u32, failed: bool },
-    Wait { run: u32, child: u32, ends: bool },
+    RecordWaits { run: u32, child: u32, ends: bool },
     Remove { entry: u32, as_run: bool },
     Invalidate(Invalidation),
     NewEpoch,
@@ -41,14 +41,14 @@ impl Operation {
         let entry = chance.below(IDS);
         match chance.below(100) {
             0..25 => Self::Begin(entry),
-            25..33 => Self::Wait { run: entry, child: chance.below(IDS), ends: chance.below(4) == 0 },
+            25..33 => Self::RecordWaits { run: entry, child: chance.below(IDS), ends: chance.below(4) == 0 },
             33..54 => {
-                let mut used: Vec<Used> = chance.some(TAGS).into_iter().map(direct).collect();
+                let mut used: Vec<UsedDependency> = chance.some(TAGS).into_iter().map(direct).collect();
                 used.extend(chance.some(TAGS).into_iter().map(child));
                 used.push(guard(id(entry)));
                 if chance.below(3) == 0 {
-                    let kid = id(chance.below(IDS));
-                    used.push(Used { dependency: Dependency::entry(&kid), via: Via::Child });
+                    let callee = id(chance.below(IDS));
+                    used.push(UsedDependency { dependency: Dependency::entry(&callee), via: Via::Child });
                 }
                 let sources = SOURCES.iter().filter(|_| chance.below(4) == 0).map(|name| source(name)).collect();
                 Self::Commit { run: entry, used, sources, tainted: chance.below(12) == 0, lazy: chance.below(6) == 0 }
@@ -56,10 +56,10 @@ impl Operation {
             54..58 => Self::Abort { run: entry, failed: chance.below(2) == 0 },
             58..63 => Self::Remove { entry, as_run: chance.below(2) == 0 },
             63..86 => {
-                let mut hits: Vec<_> = chance.some(TAGS).into_iter().map(|name| hit(tag(name))).collect();
+                let mut changed: Vec<_> = chance.some(TAGS).into_iter().map(|name| change_of(tag(name))).collect();
                 let entries: Vec<EntryId> = if chance.below(4) == 0 { vec![id(entry)] } else { Vec::new() };
-                hits.extend(entries.iter().map(|id| hit(Dependency::entry(id))));
-                Self::Invalidate(Invalidation { hits, entries, step: None })
+                changed.extend(entries.iter().map(|id| change_of(Dependency::entry(id))));
+                Self::Invalidate(Invalidation { changed, entries, step: None })
             }
             86..88 => Self::NewEpoch,
             88..92 => Self::Attach(source(SOURCES[chance.below(2) as usize])),
@@ -70,7 +70,7 @@ impl Operation {
 
 impl Side {
     async fn new(store: Arc<dyn CacheStore>) -> Self {
-        let start = store.stats().await.expect("stats").clock;
+        let start = store.stats().await.expect("stats").revision;
         Self { store, runs: BTreeMap::new(), start }
     }
 
@@ -82,7 +82,7 @@ impl Side {
                 Ok(run) => {
                     let begun = &run.begun;
                     let value = begun.entry.as_ref().map(|entry| entry.value.clone());
-                    let outcome = said(&(begun.started - self.start, value, begun.conflicts, begun.pending));
+                    let outcome = said(&(begun.start_revision - self.start, value, begun.conflicts, begun.pending));
                     self.runs.insert(*entry, run);
                     outcome
                 }
@@ -90,7 +90,7 @@ impl Side {
             },
             Operation::Commit { run, used, sources, tainted, lazy } => {
                 let Some(run) = self.runs.get(run) else { return String::new() };
-                let value = run.value_of(&format!("at {}", run.begun.started - self.start), used, sources);
+                let value = run.value_of(&format!("at {}", run.begun.start_revision - self.start), used, sources);
                 match commit(store, Commit { tainted: *tainted, lazy: *lazy, ..value }).await {
                     CommitOutcome::Fresh { .. } => "fresh".to_owned(),
                     CommitOutcome::Conflicted { dependencies, .. } => said(&sorted(&dependencies)),
@@ -107,11 +107,11 @@ impl Side {
                         .expect("abort"),
                 )
             }
-            Operation::Wait { run, child, ends } => {
+            Operation::RecordWaits { run, child, ends } => {
                 let Some(run) = self.runs.get(run) else { return String::new() };
                 let runs = vec![WaitingRun { id: run.id, token: run.token, child: id(*child) }];
                 let lease = if *ends { Duration::ZERO } else { LONG };
-                let waits = store.wait(Wait { runs, lease, child: id(*child) }).await.expect("wait");
+                let waits = store.record_waits(RecordWaits { runs, lease, child: id(*child) }).await.expect("wait");
                 said(&sorted(&waits))
             }
             Operation::Remove { entry, as_run } => {
@@ -120,7 +120,7 @@ impl Side {
             }
             Operation::Invalidate(invalidation) => {
                 let invalidated = store.invalidate(invalidation.clone()).await.expect("invalidate");
-                said(&(invalidated.clock - self.start, distinct_marks(invalidation, invalidated.marked)))
+                said(&(invalidated.revision - self.start, distinct_marks(invalidation, invalidated.marked)))
             }
             Operation::NewEpoch => {
                 store.new_epoch().await.expect("new epoch");
@@ -140,7 +140,7 @@ impl Side {
                     stats.entries,
                     stats.stale,
                     stats.running,
-                    stats.clock - self.start,
+                    stats.revision - self.start,
                     stats.invalidations,
                 ))
             }
@@ -154,7 +154,7 @@ impl Side {
         let freshness = match seen.freshness {
             Freshness::Fresh { .. } => "fresh",
             Freshness::Stale { .. } => "stale",
-            _ => "unvouched",
+            _ => "unconfirmed",
         };
         let mut used: Vec<String> = record.used.iter().map(said).collect();
         used.sort();
@@ -166,7 +166,7 @@ impl Side {
 
 /// An entry that several changes of one invalidation hit may be counted once or once a change.
 fn distinct_marks(invalidation: &Invalidation, marked: u64) -> Option<u64> {
-    (invalidation.hits.len() + invalidation.entries.len() <= 1).then_some(marked)
+    (invalidation.changed.len() + invalidation.entries.len() <= 1).then_some(marked)
 }
 
 fn said(what: &impl Debug) -> String {

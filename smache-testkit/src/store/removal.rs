@@ -91,7 +91,7 @@ pub async fn edge_without_entry_is_dropped(harness: StoreHarness) {
     }
     assert_eq!(change(store, "a").await.marked, 0);
     let entry = Dependency::entry(&id(9));
-    let absent = Invalidation { hits: vec![hit(entry)], entries: vec![id(9)], step: None };
+    let absent = Invalidation { changed: vec![change_of(entry)], entries: vec![id(9)], step: None };
     assert_eq!(store.invalidate(absent).await.expect("invalidate").marked, 0);
     assert!(look(store, id(9)).await.is_none(), "an invalidation makes no entry");
 }
@@ -99,11 +99,11 @@ pub async fn edge_without_entry_is_dropped(harness: StoreHarness) {
 /// Beyond the contract: a parent holds the leaves of its child, so that it is found after the child is gone.
 pub async fn parent_is_found_though_its_child_is_gone(harness: StoreHarness) {
     let store = &**harness.role();
-    let (kid, parent) = (id(1), id(2));
-    compute(store, kid, "child", &[direct("leaf")]).await;
-    let own = smache_core::Used { dependency: Dependency::entry(&kid), via: smache_core::Via::Child };
+    let (callee, parent) = (id(1), id(2));
+    compute(store, callee, "child", &[direct("leaf")]).await;
+    let own = smache_core::UsedDependency { dependency: Dependency::entry(&callee), via: smache_core::Via::Child };
     compute(store, parent, "parent", &[own, child("leaf")]).await;
-    assert!(store.remove(&kid, None).await.expect("remove"));
+    assert!(store.remove(&callee, None).await.expect("remove"));
     assert_eq!(change(store, "leaf").await.marked, 1);
     assert!(!is_fresh(store, parent).await);
 }

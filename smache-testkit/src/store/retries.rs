@@ -13,7 +13,7 @@ pub async fn begin_again_is_the_same_run(harness: StoreHarness) {
     change(store, "a").await;
     let again = store.begin(Begin { id: id(1), token: run.token, lease: LONG }).await.expect("begin");
     let BeginOutcome::Begun(again) = again else { panic!("the run holds the lease, but the answer is {again:?}") };
-    assert_eq!(again.started, run.begun.started);
+    assert_eq!(again.start_revision, run.begun.start_revision);
     assert_conflicted(&commit(store, run.value("overtaken", &[direct("a")])).await, &[tag("a")]);
 }
 
@@ -26,7 +26,7 @@ pub async fn commit_again_is_lost_and_the_value_is_there(harness: StoreHarness) 
     change(store, "a").await;
     assert_eq!(commit(store, value.clone()).await, CommitOutcome::Lost);
     let seen = see(store, id(1)).await;
-    assert_eq!((seen.text(), seen.entry.version, seen.is_fresh()), ("one", value.started, false));
+    assert_eq!((seen.text(), seen.entry.version, seen.is_fresh()), ("one", value.start_revision, false));
     assert_eq!(seen.entry.meta, value.meta);
 }
 
@@ -35,7 +35,8 @@ pub async fn commit_of_another_begin_is_lost(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
     change(store, "a").await;
-    let other = smache_core::Commit { started: run.begun.started + 1, ..run.value("forged", &[direct("a")]) };
+    let other =
+        smache_core::Commit { start_revision: run.begun.start_revision + 1, ..run.value("forged", &[direct("a")]) };
     assert_eq!(commit(store, other).await, CommitOutcome::Lost);
     assert!(look(store, id(1)).await.is_none());
 }
@@ -51,7 +52,7 @@ pub async fn everything_else_again_is_harmless(harness: StoreHarness) {
     let aborted = [store.abort(abort.clone()).await.expect("abort"), store.abort(abort).await.expect("abort")];
     assert_eq!(aborted, [true, false]);
     assert_eq!(store.inspect(&id(1)).await.expect("inspect").expect("a record").failures, 1);
-    let leader = vouching(store, "feed", &["users"]).await;
+    let leader = confirming(store, "feed", &["users"]).await;
     let step = leader.step(store, &["users"], 4).await;
     save(store, step.clone()).await;
     save(store, step).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smache_core::{CacheStore, EntryId, Token, Wait, WaitingRun};
+use smache_core::{CacheStore, EntryId, RecordWaits, Token, WaitingRun};
 
 use crate::{StoreHarness, steps::*};
 
@@ -10,7 +10,7 @@ use crate::{StoreHarness, steps::*};
 const MOST: u32 = 64;
 
 async fn ask(store: &dyn CacheStore, runs: Vec<WaitingRun>, lease: Duration, child: u32) -> Vec<(EntryId, EntryId)> {
-    store.wait(Wait { runs, lease, child: id(child) }).await.expect("wait")
+    store.record_waits(RecordWaits { runs, lease, child: id(child) }).await.expect("wait")
 }
 
 /// Notes that a run waits for a child, and gives what leads on from there.

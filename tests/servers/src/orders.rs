@@ -39,7 +39,7 @@ pub enum Order {
         /// For how long.
         millis: u64,
     },
-    /// An orderly end of the feeds and the upkeep, which others then take over. The process goes on.
+    /// An orderly end of the feeds and the maintenance, which others then take over. The process goes on.
     Resign,
 }
 
@@ -70,12 +70,12 @@ pub struct Sight {
 /// What a reader is told about a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// It is vouched for.
+    /// It is confirmed.
     Fresh,
     /// Something changed.
     Stale,
     /// Nobody knows.
-    Unvouched,
+    Unconfirmed,
 }
 
 impl State {
@@ -85,7 +85,7 @@ impl State {
         match cached.freshness() {
             Freshness::Fresh { .. } => Self::Fresh,
             Freshness::Stale { .. } => Self::Stale,
-            _ => Self::Unvouched,
+            _ => Self::Unconfirmed,
         }
     }
 }

@@ -30,8 +30,8 @@ pub struct Setup {
     pub table: Option<String>,
     /// Whether it may lead the feed.
     pub feeds: bool,
-    /// Whether it may do the upkeep.
-    pub upkeep: bool,
+    /// Whether it may do the maintenance.
+    pub maintenance: bool,
     /// Whether it works.
     pub worker: bool,
     /// Whether it knows the function `report`.
@@ -40,8 +40,8 @@ pub struct Setup {
     pub quiet: bool,
     /// The lease of runs and jobs.
     pub lease: Duration,
-    /// For how long a feed vouches.
-    pub feed_lease: Duration,
+    /// For how long a feed confirms.
+    pub feed_validity: Duration,
     /// The bound of a step of the store.
     pub store_timeout: Duration,
     /// What a reader gets while the store fails.
@@ -74,9 +74,9 @@ impl Setup {
         let builder = Smache::builder(&self.namespace)
             .state(Log::new(db))
             .feeds(self.feeds)
-            .upkeep(self.upkeep)
+            .maintenance(self.maintenance)
             .run_lease(self.lease)
-            .feed_lease(self.feed_lease)
+            .feed_validity(self.feed_validity)
             .store_timeout(self.store_timeout)
             // A machine that is busy is no store that is silent.
             .read_patience(self.store_timeout)

@@ -1,4 +1,4 @@
-//! Collecting, as a part of upkeep: entries of functions that no program has had for long, and programs that have ended and
+//! Collecting, as a part of maintenance: entries of functions that no program has had for long, and programs that have ended and
 //! say nothing that others do not.
 
 use std::{collections::VecDeque, time::Duration};
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Functions, Notes};
-use crate::{FunctionKey, ProgramStep, Programs, Result, Token, system::Inner};
+use crate::{FunctionKey, ProgramStep, Programs, Result, Token, system::Engine};
 
 /// Between two looks at the register.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ fn redundant(programs: &Programs, functions: &Functions) -> Vec<Token> {
     redundant
 }
 
-impl Inner {
+impl Engine {
     /// One bounded piece of the collection.
     pub(in crate::system) async fn collect(&self, collection: &mut Collection) -> Result<()> {
         let began = Instant::now();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Functions, parked::is_parked};
 use crate::{
     Dependency, Finding, FunctionKey, JobState, Page, ProgramStep, Result, Severity,
-    system::{Inner, call_key::describe},
+    system::{Engine, call_key::describe},
 };
 
 /// How many pages of jobs are looked at, and how many jobs a page has.
@@ -16,7 +16,7 @@ const STEP: usize = 500;
 /// How many functions are asked for entries.
 const MOST: usize = 20;
 
-impl Inner {
+impl Engine {
     pub(in crate::system) async fn examine_programs(&self) -> Result<Vec<Finding>> {
         let programs = self.programs_step(ProgramStep::default()).await?;
         let functions = Functions::of(&programs);
@@ -45,7 +45,8 @@ impl Inner {
                 let problem = format!(
                     "no program has the function `{name}` any more, for {since:?}, and entries of it are stored"
                 );
-                let fix = format!("`forget(\"{name}\")` removes them at once, and upkeep when `forget_after` is over");
+                let fix =
+                    format!("`forget(\"{name}\")` removes them at once, and maintenance when `forget_after` is over");
                 findings.push(Finding::new(Severity::Advice, problem, fix));
             }
         }
@@ -57,7 +58,7 @@ impl Inner {
         let mut parked = BTreeMap::new();
         let mut cursor: Option<Bytes> = None;
         for _ in 0..PAGES {
-            let page = self.timed("list", self.queue.list(JobState::Buried, cursor, STEP)).await?;
+            let page = self.timed("list", self.queue.list(JobState::DeadLetter, cursor, STEP)).await?;
             for job in page.jobs.iter().filter(|job| is_parked(job)) {
                 parked.entry(job.id.function()).or_insert((0, job.id)).0 += 1;
             }

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use super::Functions;
 use crate::{
     Dependency, EntryId, Error, ErrorKind, FunctionKey, JobState, JobWrites, Page, ProgramStep, Result,
-    system::{Inner, Smache},
+    system::{Engine, Smache},
 };
 
 /// How many entries and jobs are looked at in one step.
@@ -33,7 +33,7 @@ impl Smache {
                 format!("`{function}` names no version of a function: write its id and version, as `greeting@1`");
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        let programs = self.inner.programs_step(ProgramStep::default()).await?;
+        let programs = self.engine.programs_step(ProgramStep::default()).await?;
         let functions = Functions::of(&programs);
         let named: Vec<_> = functions.0.iter().filter(|(_, known)| known.name == function).collect();
         let (living, dead): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, known)| known.until > programs.now);
@@ -46,13 +46,13 @@ impl Smache {
         }
         let mut removed = 0;
         for (&key, _) in dead {
-            removed += self.inner.forget_function(key).await?;
+            removed += self.engine.forget_function(key).await?;
         }
         Ok(removed)
     }
 }
 
-impl Inner {
+impl Engine {
     async fn forget_function(&self, function: FunctionKey) -> Result<u64> {
         let mut removed = 0;
         loop {
@@ -71,7 +71,7 @@ impl Inner {
                 break;
             }
         }
-        for state in [JobState::Queued, JobState::Buried] {
+        for state in [JobState::Queued, JobState::DeadLetter] {
             let mut cursor: Option<Bytes> = None;
             loop {
                 let page = self.timed("list", self.queue.list(state, cursor, STEP)).await?;

@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{LEASE, PERIOD};
 use crate::{
     ProgramStep, Result,
-    system::{Inner, jittered, upkeep::overdue},
+    system::{Engine, jittered, maintenance::overdue},
 };
 
 /// Between two looks for parked jobs that somebody parked by an old look at the register. Soon after a worker has started,
@@ -19,17 +19,17 @@ const SOON: Duration = Duration::from_secs(3);
 const LATER: Duration = Duration::from_secs(30);
 
 /// Keeps a program in the register until it is told to stop or the system is gone.
-pub(crate) async fn keep(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
-    let Some(patience) = inner.upgrade().map(|inner| inner.settings.store_timeout) else { return };
+pub(crate) async fn keep(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) {
+    let Some(patience) = engine.upgrade().map(|engine| engine.settings.store_timeout) else { return };
     let mut registered = Instant::now();
     let mut worked = false;
     let mut looks = Instant::now() + SOON;
     loop {
         let work = async {
-            let Some(inner) = inner.upgrade() else { return false };
-            let works = inner.background.has_workers();
+            let Some(engine) = engine.upgrade() else { return false };
+            let works = engine.background.has_workers();
             if works != worked || registered.elapsed() >= PERIOD {
-                match inner.register().await {
+                match engine.register().await {
                     Ok(()) => registered = Instant::now(),
                     Err(error) => {
                         tracing::debug!(error = %error.report(), "the program cannot register now, and tries again");
@@ -38,7 +38,7 @@ pub(crate) async fn keep(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             }
             if works && (!worked || Instant::now() >= looks) {
                 looks = Instant::now() + if worked { LATER } else { SOON };
-                if let Err(error) = inner.return_parked().await {
+                if let Err(error) = engine.return_parked().await {
                     tracing::debug!(error = %error.report(), "parked jobs are not looked for now");
                 }
             }
@@ -51,7 +51,7 @@ pub(crate) async fn keep(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             () = overdue(&mut stop, patience) => break,
         }
         let changed = async {
-            let workers = inner.upgrade().map(|inner| inner.background.workers().clone());
+            let workers = engine.upgrade().map(|engine| engine.background.workers().clone());
             if let Some(workers) = workers {
                 workers.some(!worked).await;
             }
@@ -62,12 +62,12 @@ pub(crate) async fn keep(inner: Weak<Inner>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    if let Some(inner) = inner.upgrade() {
-        inner.end_program().await;
+    if let Some(engine) = engine.upgrade() {
+        engine.end_program().await;
     }
 }
 
-impl Inner {
+impl Engine {
     /// Adds this program to the register, or renews it there.
     pub(crate) async fn register(self: &Arc<Self>) -> Result<()> {
         let notes = self.programs.notes(&self.registry, self.background.has_workers());

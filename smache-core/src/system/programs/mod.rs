@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::parked::Unknown;
 pub(super) use self::{collect::Collection, keep::keep, parked::is_parked};
-use super::{Inner, Smache, registry::Registry};
+use super::{Engine, Smache, registry::Registry};
 use crate::{FunctionKey, ProgramStep, Programs, Registration, Result, Timestamp, Token};
 
 /// How long a program is taken to be alive after it was last heard of, and how often it is heard of.
@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Between two looks at the register for the sake of unknown jobs.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many functions are remembered as told of in the log.
-const MOST_TOLD: usize = 10_000;
+const MAX_REPORTED: usize = 10_000;
 
 /// A program in the register of its namespace: one life of one process that has built a system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Register {
     /// Whether the log was not told yet of a function, or that its jobs are parked.
     fn tells(&self, function: FunctionKey, parked: bool) -> bool {
         let mut state = self.state();
-        state.told.len() < MOST_TOLD && state.told.insert((function, parked))
+        state.told.len() < MAX_REPORTED && state.told.insert((function, parked))
     }
 }
 
@@ -236,7 +236,7 @@ impl Functions {
     }
 }
 
-impl Inner {
+impl Engine {
     /// A step on the register, and what this program remembers of it.
     async fn programs_step(&self, step: ProgramStep) -> Result<Programs> {
         let programs = self.timed("programs", self.store.programs(step)).await?;
@@ -261,7 +261,7 @@ impl Smache {
     /// # Errors
     /// The store's errors.
     pub async fn programs(&self) -> Result<Vec<Program>> {
-        let programs = self.inner.programs_step(ProgramStep::default()).await?;
+        let programs = self.engine.programs_step(ProgramStep::default()).await?;
         let read = |program: &crate::RegisteredProgram| {
             let notes = Notes::read(&program.notes)?;
             let functions = notes.functions.into_iter().map(|(_, name)| name).collect();

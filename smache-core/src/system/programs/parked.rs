@@ -1,4 +1,4 @@
-//! Parked jobs: of functions that no living program has. They are buried under a reason of their own, out of the way of
+//! Parked jobs: of functions that no living program has. They become dead letters under a reason of their own, out of the way of
 //! every reservation, and return when a program with their function works.
 
 use std::{sync::Arc, time::Duration};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Notes, Owner};
 use crate::{
     EntryId, FunctionKey, JobState, ListedJob, ProgramStep, Result, Token,
-    system::{Inner, call_key::describe, count},
+    system::{Engine, call_key::describe, count},
 };
 
 /// How the error begins of a job that is parked.
@@ -24,12 +24,12 @@ pub(crate) enum Unknown {
     Parked(String),
 }
 
-/// Whether a buried job is a parked one.
+/// Whether a dead letter is a parked one.
 pub(crate) fn is_parked(job: &ListedJob) -> bool {
     job.error.as_deref().is_some_and(|error| error.starts_with(PARKED))
 }
 
-impl Inner {
+impl Engine {
     /// Judges a job of a function that this program does not have, and tells the log of it once a function.
     pub(crate) fn judge_unknown(self: &Arc<Self>, id: EntryId) -> Unknown {
         count(&self.tally.unknown_jobs);
@@ -49,9 +49,9 @@ impl Inner {
             let fix = "start a program that has it, or remove what is left of it with `forget`";
             tracing::warn!(entry = %id, fix, "jobs are parked: no program that is alive has their function");
             if !self.programs.is_registered(function) {
-                let inner = Arc::clone(self);
+                let engine = Arc::clone(self);
                 self.background.spawn_if_possible(async move {
-                    if let Err(error) = inner.adopt(id).await {
+                    if let Err(error) = engine.adopt(id).await {
                         tracing::debug!(entry = %id, error = %error.report(), "an unknown function is not in the register");
                     }
                 });
@@ -81,7 +81,7 @@ impl Inner {
     pub(crate) async fn return_parked(&self) -> Result<u64> {
         let (mut cursor, mut returned): (Option<Bytes>, u64) = (None, 0);
         loop {
-            let page = self.timed("list", self.queue.list(JobState::Buried, cursor, STEP)).await?;
+            let page = self.timed("list", self.queue.list(JobState::DeadLetter, cursor, STEP)).await?;
             let known = |job: &&ListedJob| is_parked(job) && self.registry.by_key(job.id.function()).is_some();
             let ids: Vec<EntryId> = page.jobs.iter().filter(known).map(|job| job.id).collect();
             if !ids.is_empty() {

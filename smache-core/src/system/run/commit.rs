@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{Ran, Run, Stored, conflict_delay, taint_delay};
 use crate::{
-    Begun, Commit, CommitOutcome, Cx, Dependency, Epochs, Error, ErrorKind, Freshness, Overtaken, Result, SourceId,
-    Staleness, StoredEntry, Timestamp, Used, Via, codec,
-    cx::{Kept, Tracked},
-    system::{CallKey, Nest, count, lease::Lease, meta::Meta, registry::Output, remembered},
+    Begun, Commit, CommitOutcome, Cx, Dependency, Epochs, Error, ErrorKind, Freshness, OnConflict, Result, SourceId,
+    Staleness, StoredEntry, Timestamp, UsedDependency, Via, codec,
+    cx::{StoredUses, Tracked},
+    system::{CallFrame, CallKey, count, lease::Lease, meta::Meta, registry::Output, remembered},
 };
 
 impl Run<'_> {
@@ -22,53 +22,53 @@ impl Run<'_> {
         output: Output,
         elapsed: Duration,
     ) -> Result<Ran> {
-        let kids = cx.tracked().kids().to_vec();
+        let child_calls = cx.tracked().child_calls().to_vec();
         let called = cx.tracked().called();
         let reflects = cx.tracked().reflected(begun.now);
         let (hash, form) = (output.encoded.hash, output.encoded.form);
-        let meta = Meta { check: key.check, hash, cost: elapsed, begun: reflects, form, called, kids };
+        let meta = Meta { check: key.check, hash, cost: elapsed, begun: reflects, form, called, child_calls };
         let mut commit = match self.what_to_commit(begun, key, cx, output.encoded.bytes, meta.write(), elapsed) {
             Ok(commit) => commit,
             Err(error) => return Err(self.fail(lease, error).await),
         };
         if cx.tracked().may_be_repeated() {
-            commit.overtaken = Overtaken::Tell;
+            commit.on_conflict = OnConflict::Report;
         }
         let mut outcome = self.commit_surely(&commit).await;
-        if let Ok(CommitOutcome::Overtaken { clock, dependencies, .. }) = &outcome {
-            commit = self.confirmed(begun, key, (cx, elapsed), commit, (*clock, dependencies)).await;
+        if let Ok(CommitOutcome::ConflictReported { revision, dependencies, .. }) = &outcome {
+            commit = self.reread(begun, key, (cx, elapsed), commit, (*revision, dependencies)).await;
             outcome = self.commit_surely(&commit).await;
         }
         let Commit { conflict_delay, epochs, version, .. } = commit;
         // Whether it is stored or not, it was read after the begin.
-        let unvouched = Freshness::Unvouched { since: Some(reflects) };
+        let unconfirmed = Freshness::Unconfirmed { since: Some(reflects) };
         let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version, stored };
         Ok(match outcome {
             Ok(CommitOutcome::Fresh { now }) => {
                 lease.settle();
-                self.inner.outages.is_over(self.function.key);
-                let freshness = self.vouched(begun, &epochs, (version, &meta), now).await;
+                self.engine.outages.is_over(self.function.key);
+                let freshness = self.confirmed(begun, &epochs, (version, &meta), now).await;
                 ran(freshness, now, Stored::Fresh)
             }
             Ok(CommitOutcome::Conflicted { now, .. }) => {
                 lease.settle();
-                count(&self.inner.tally.conflicts);
+                count(&self.engine.tally.conflicts);
                 if !self.function.lazy {
-                    self.inner.enqueue_reported(&[self.id], conflict_delay).await;
+                    self.engine.enqueue_reported(&[self.id], conflict_delay).await;
                 }
                 ran(Freshness::Stale { since: reflects }, now, Stored::Stale(conflict_delay))
             }
-            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation | CommitOutcome::Overtaken { .. }) => {
+            Ok(CommitOutcome::Lost | CommitOutcome::OtherIncarnation | CommitOutcome::ConflictReported { .. }) => {
                 lease.settle();
-                count(&self.inner.tally.lost);
-                ran(unvouched, begun.now.after(elapsed), Stored::No)
+                count(&self.engine.tally.lost);
+                ran(unconfirmed, begun.now.after(elapsed), Stored::No)
             }
             // The caller has its value; only the store does not.
             Err(error) if error.is_transient() => {
-                if let Some(left_out) = self.inner.swarms.not_stored.warns() {
+                if let Some(left_out) = self.engine.swarms.not_stored.warns() {
                     tracing::warn!(function = self.function.name, error = %error.report(), left_out, "a result could not be stored");
                 }
-                ran(unvouched, begun.now.after(elapsed), Stored::No)
+                ran(unconfirmed, begun.now.after(elapsed), Stored::No)
             }
             Err(error) => return Err(self.fail(lease, error).await),
         })
@@ -76,21 +76,24 @@ impl Run<'_> {
 
     /// How fresh a value is that was stored as fresh just now. A commit compares it with the changes that were delivered, and
     /// says nothing of the feeds: the leases that the begin has read hold still, or the run looks again.
-    async fn vouched(
+    async fn confirmed(
         &self,
         begun: &Begun,
         epochs: &Epochs,
         (version, meta): (u64, &Meta),
         now: Timestamp,
     ) -> Freshness {
-        if begun.vouch.is_armed(epochs, &begun.incarnation) && begun.vouch.silent_since(epochs, now).is_none() {
+        if begun.validity.is_caught_up(epochs, &begun.incarnation) && begun.validity.silent_since(epochs, now).is_none()
+        {
             return Freshness::Fresh { as_of: now };
         }
-        let unknown = Freshness::Unvouched { since: Some(meta.begun) };
-        let Ok(lookup) = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await else { return unknown };
+        let unknown = Freshness::Unconfirmed { since: Some(meta.begun) };
+        let Ok(lookup) = self.engine.timed("lookup", self.engine.store.lookup(&[self.id])).await else {
+            return unknown;
+        };
         match lookup.entries.first().and_then(Option::as_ref).filter(|entry| entry.version == version) {
-            Some(entry) => match meta.dated(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), entry) {
-                Freshness::Unvouched { since: None } => unknown,
+            Some(entry) => match meta.dated(lookup.validity.judge(entry, lookup.now, &lookup.incarnation), entry) {
+                Freshness::Unconfirmed { since: None } => unknown,
                 freshness => freshness,
             },
             None => unknown,
@@ -115,8 +118,8 @@ impl Run<'_> {
         let hash = codec::hash_of_failure(&value);
         let called = cx.tracked().called();
         let begun_at = cx.tracked().reflected(begun.now);
-        let kids = Vec::new();
-        let meta = Meta { check: key.check, hash, cost: elapsed, begun: begun_at, form: [0; 8], called, kids };
+        let child_calls = Vec::new();
+        let meta = Meta { check: key.check, hash, cost: elapsed, begun: begun_at, form: [0; 8], called, child_calls };
         let Ok(mut commit) = self.what_to_commit(begun, key, cx, value, meta.write(), elapsed) else {
             return self.fail(lease, error).await;
         };
@@ -125,7 +128,7 @@ impl Run<'_> {
         match self.commit_surely(&commit).await {
             Ok(_) => {
                 if error.kind() != ErrorKind::Gone {
-                    count(&self.inner.tally.failures);
+                    count(&self.engine.tally.failures);
                 }
                 lease.settle();
                 error
@@ -148,17 +151,17 @@ impl Run<'_> {
     ) -> Result<Commit> {
         let tracked = cx.tracked();
         let mut used = self.used(&tracked)?;
-        used.push(Used { dependency: Dependency::entry(&self.id), via: Via::Guard });
-        // What no source vouches for is the application's alone: a replaced store may have lost its reports.
+        used.push(UsedDependency { dependency: Dependency::entry(&self.id), via: Via::Guard });
+        // What no source confirms is the application's alone: a replaced store may have lost its reports.
         let application = tracked.sources().is_empty().then(SourceId::application);
         Ok(Commit {
             id: self.id,
             token: self.token,
-            started: begun.started,
-            version: begun.started,
-            overtaken: Overtaken::Store,
+            start_revision: begun.start_revision,
+            version: begun.start_revision,
+            on_conflict: OnConflict::StoreStale,
             incarnation: begun.incarnation.clone(),
-            epochs: begun.vouch.epochs(tracked.sources().iter().chain(&application)),
+            epochs: begun.validity.epochs(tracked.sources().iter().chain(&application)),
             call: key.stored(self.function),
             value,
             meta,
@@ -175,13 +178,13 @@ impl Run<'_> {
     }
 
     /// What the run used, within the bound of an entry.
-    fn used(&self, tracked: &Tracked) -> Result<Vec<Used>> {
-        let limit = self.inner.settings.max_dependencies;
+    fn used(&self, tracked: &Tracked) -> Result<Vec<UsedDependency>> {
+        let limit = self.engine.settings.max_dependencies;
         let name = self.function.name;
         match tracked.used(limit) {
-            Kept::All(used) => Ok(used),
-            Kept::Coarse(used) => {
-                count(&self.inner.tally.coarsened);
+            StoredUses::All(used) => Ok(used),
+            StoredUses::Coarse(used) => {
+                count(&self.engine.tally.coarsened);
                 tracing::warn!(
                     function = name,
                     limit,
@@ -189,7 +192,7 @@ impl Run<'_> {
                 );
                 Ok(used)
             }
-            Kept::TooMuch(many) => {
+            StoredUses::TooMuch(many) => {
                 let fix = "raise `max_dependencies` of the builder, or split the function";
                 let message = format!(
                     "a result of `{name}` depends on {many} nested calls, tags and sources, above the limit of {limit}: {fix}"
@@ -205,29 +208,34 @@ impl Run<'_> {
         &self,
         begun: &'b Begun,
         key: &CallKey,
-        nest: Nest,
+        frame: CallFrame,
     ) -> Result<Option<(Cx, &'b StoredEntry)>> {
         let Some(entry) = &begun.entry else { return Ok(None) };
         let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
         // A new version of a child may come out equal and mean another thing to this function.
-        if self.inner.registry.has_replaced(&meta) {
+        if self.engine.registry.has_replaced(&meta) {
             return Ok(None);
         }
-        let only_through_children = entry.staleness == Staleness::Child && begun.vouch.has_epochs(&entry.epochs);
-        if !only_through_children || meta.kids.is_empty() || meta.check != key.check || entry.is_expired(begun.now) {
+        let only_through_children =
+            entry.staleness == Staleness::MaybeStale && begun.validity.has_epochs(&entry.epochs);
+        if !only_through_children
+            || meta.child_calls.is_empty()
+            || meta.check != key.check
+            || entry.is_expired(begun.now)
+        {
             return Ok(None);
         }
-        let cx = Cx::new(Arc::clone(self.inner), nest);
+        let cx = Cx::new(Arc::clone(self.engine), frame);
         {
             let mut tracked = cx.tracked();
             meta.called.iter().for_each(|called| tracked.calls(*called));
             entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
             begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
         }
-        Ok(self.inner.kids_are_unchanged(&cx, &meta.kids).await?.then_some((cx, entry)))
+        Ok(self.engine.children_are_unchanged(&cx, &meta.child_calls).await?.then_some((cx, entry)))
     }
 
-    /// The end of an early cut-off: the value is stored again with what its children depend on now, under the clock of
+    /// The end of an early cut-off: the value is stored again with what its children depend on now, under the revision of
     /// *this* begin. It lives no longer for that: its function has not run.
     pub(super) async fn store_again(
         &self,
@@ -248,11 +256,13 @@ impl Run<'_> {
         let delay = commit.conflict_delay;
         Ok(match self.commit_surely(&commit).await? {
             CommitOutcome::Fresh { .. } => {
-                count(&self.inner.tally.cut_offs);
+                count(&self.engine.tally.cut_offs);
                 Stored::Fresh
             }
             CommitOutcome::Conflicted { .. } => Stored::Stale(delay),
-            CommitOutcome::Lost | CommitOutcome::OtherIncarnation | CommitOutcome::Overtaken { .. } => Stored::No,
+            CommitOutcome::Lost | CommitOutcome::OtherIncarnation | CommitOutcome::ConflictReported { .. } => {
+                Stored::No
+            }
         })
     }
 
@@ -261,10 +271,10 @@ impl Run<'_> {
         let mut pause = Duration::from_millis(20);
         let mut ambiguous = false;
         loop {
-            match self.inner.timed("commit", self.inner.store.commit(commit.clone())).await {
+            match self.engine.timed("commit", self.engine.store.commit(commit.clone())).await {
                 Ok(CommitOutcome::Lost) if ambiguous => return self.was_it_stored(commit).await,
                 Ok(outcome) => return Ok(outcome),
-                Err(error) if self.inner.breaker.is_open() => return Err(error),
+                Err(error) if self.engine.breaker.is_open() => return Err(error),
                 Err(error) if error.is_transient() && pause < Duration::from_millis(200) => ambiguous = true,
                 Err(error) => return Err(error),
             }
@@ -274,11 +284,11 @@ impl Run<'_> {
     }
 
     async fn was_it_stored(&self, commit: &Commit) -> Result<CommitOutcome> {
-        let lookup = self.inner.timed("lookup", self.inner.store.lookup(&[self.id])).await?;
+        let lookup = self.engine.timed("lookup", self.engine.store.lookup(&[self.id])).await?;
         let now = lookup.now;
         match lookup.entries.first() {
             Some(Some(entry)) if entry.version == commit.version && entry.meta == commit.meta => {
-                Ok(if lookup.vouch.is_stale(entry) {
+                Ok(if lookup.validity.is_stale(entry) {
                     CommitOutcome::Conflicted { now, dependencies: Vec::new() }
                 } else {
                     CommitOutcome::Fresh { now }

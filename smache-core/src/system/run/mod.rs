@@ -1,8 +1,8 @@
 //! One run of a function: begin, run, commit. Two round trips, whatever the number of dependencies.
 
 mod commit;
-mod confirm;
 mod overtaken;
+mod reread;
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    CallKey, Function, Inner, Nest, audit::current::RUN, counters::count, lease::Lease, meta::Meta, registry::Output,
+    CallFrame, CallKey, Engine, Function, audit::current::RUN, counters::count, lease::Lease, meta::Meta,
+    registry::Output,
 };
 use crate::{
     Abort, Begin, BeginOutcome, Begun, Cached, Cx, Dependency, EntityKey, EntryId, Error, ErrorKind, Freshness, Result,
@@ -55,11 +56,11 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    fn is_outdated_by(self, inner: &Inner, begun: &Begun) -> bool {
+    fn is_outdated_by(self, engine: &Engine, begun: &Begun) -> bool {
         match self {
             Self::Any => false,
             Self::Version(seen) => begun.entry.as_ref().is_some_and(|entry| {
-                Some(entry.version) != seen && !inner.is_stale(&begun.vouch, entry) && !entry.is_expired(begun.now)
+                Some(entry.version) != seen && !engine.is_stale(&begun.validity, entry) && !entry.is_expired(begun.now)
             }),
         }
     }
@@ -114,10 +115,10 @@ impl Ran {
 
 /// Tries to compute an entry. Never waits for another process. A run that changes overtake may end early, and the function runs
 /// again; once, so that there is a value however often something changes.
-pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
+pub(crate) async fn attempt(engine: Arc<Engine>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
     let mut may_end_early = true;
     loop {
-        match attempt_once(&inner, &function, id, mode.clone(), may_end_early).await? {
+        match attempt_once(&engine, &function, id, mode.clone(), may_end_early).await? {
             Some(attempt) => return Ok(attempt),
             None => may_end_early = false,
         }
@@ -126,16 +127,16 @@ pub(crate) async fn attempt(inner: Arc<Inner>, function: Arc<Function>, id: Entr
 
 /// `None` when the run ended early.
 async fn attempt_once(
-    inner: &Arc<Inner>,
+    engine: &Arc<Engine>,
     function: &Arc<Function>,
     id: EntryId,
     mode: Mode,
     may_end_early: bool,
 ) -> Result<Option<Attempt>> {
     let token = Token::random();
-    let mut lease = Lease::hold(inner, id, token);
-    let begin = Begin { id, token, lease: inner.settings.run_lease };
-    let begun = match inner.timed("begin", inner.store.begin(begin)).await? {
+    let mut lease = Lease::hold(engine, id, token);
+    let begin = Begin { id, token, lease: engine.settings.run_lease };
+    let begun = match engine.timed("begin", engine.store.begin(begin)).await? {
         BeginOutcome::Begun(begun) => begun,
         BeginOutcome::Busy { remaining } => {
             lease.settle();
@@ -143,10 +144,10 @@ async fn attempt_once(
         }
     };
     let mut lost = lease.keep();
-    let run = Run { inner, function, id, token };
+    let run = Run { engine, function, id, token };
     let (key, mut stop, depth, forced) = match mode {
         Mode::Reader { key, seen, depth } => {
-            if seen.is_outdated_by(inner, &begun) {
+            if seen.is_outdated_by(engine, &begun) {
                 run.abort(lease, None, Duration::ZERO).await;
                 return Ok(Some(Attempt::Idle));
             }
@@ -160,18 +161,19 @@ async fn attempt_once(
             }
         },
     };
-    let nest = Nest { parent: id, token: Some(token), started: Some(begun.started), depth: depth + 1 };
+    let frame =
+        CallFrame { parent: id, token: Some(token), start_revision: Some(begun.start_revision), depth: depth + 1 };
     let clock = Instant::now();
     if !forced {
         let unchanged = tokio::select! {
-            unchanged = run.is_unchanged(&begun, &key, nest) => unchanged,
+            unchanged = run.is_unchanged(&begun, &key, frame) => unchanged,
             error = run.interrupted(&mut lost, &mut stop) => Err(error),
         };
         match unchanged {
             Ok(Some((cx, entry))) => {
                 let stored = run.store_again(&begun, &key, &cx, entry, clock.elapsed()).await?;
                 lease.settle();
-                return Ok(Some(Attempt::Revalidated { stored, version: begun.started }));
+                return Ok(Some(Attempt::Revalidated { stored, version: begun.start_revision }));
             }
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(run.fail(lease, error).await),
@@ -179,7 +181,7 @@ async fn attempt_once(
             Err(error) => return Err(error),
         }
     }
-    let cx = Cx::new(Arc::clone(inner), nest);
+    let cx = Cx::new(Arc::clone(engine), frame);
     if let Err(error) = run.declare(&cx, &key) {
         return Err(run.fail(lease, error).await);
     }
@@ -189,14 +191,14 @@ async fn attempt_once(
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
         error = run.interrupted(&mut lost, &mut stop) => Err(error),
         () = run.overtaken(&begun, &cx), if may_end_early && run.has_time(&begun) => {
-            count(&inner.tally.runs);
-            count(&inner.tally.ended_early);
+            count(&engine.tally.runs);
+            count(&engine.tally.ended_early);
             run.abort(lease, None, Duration::ZERO).await;
             return Ok(None);
         }
     };
-    count(&inner.tally.runs);
-    let outcome = outcome.and_then(|output| inner.observe(function, &cx.tracked()).map(|()| output));
+    count(&engine.tally.runs);
+    let outcome = outcome.and_then(|output| engine.observe(function, &cx.tracked()).map(|()| output));
     let ended = match outcome {
         Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),
         Err(error) => {
@@ -205,22 +207,23 @@ async fn attempt_once(
         }
     };
     ended.map(Some).map_err(|error| {
-        let reads = FailedReads::of(&cx.tracked(), begun.started);
+        let reads = FailedReads::of(&cx.tracked(), begun.start_revision);
         error.of_run(reads)
     })
 }
 
 /// Runs a function without the store, since the store fails.
-pub(crate) async fn bypass(inner: Arc<Inner>, function: Arc<Function>, key: CallKey, depth: u32) -> Result<Attempt> {
-    count(&inner.tally.bypasses);
-    let run = Run { inner: &inner, function: &function, id: key.id, token: Token::random() };
-    let cx = Cx::new(Arc::clone(&inner), Nest { parent: key.id, token: None, started: None, depth: depth + 1 });
+pub(crate) async fn bypass(engine: Arc<Engine>, function: Arc<Function>, key: CallKey, depth: u32) -> Result<Attempt> {
+    count(&engine.tally.bypasses);
+    let run = Run { engine: &engine, function: &function, id: key.id, token: Token::random() };
+    let cx =
+        Cx::new(Arc::clone(&engine), CallFrame { parent: key.id, token: None, start_revision: None, depth: depth + 1 });
     let work = tokio::time::timeout(function.timeout, function.run(cx.clone(), key.args.clone()));
     let output = run.outcome(AssertUnwindSafe(work).catch_unwind().await).map_err(|error| run.judged(error, &cx))?;
     let now = crate::Clock::now(&crate::SystemClock);
     Ok(Attempt::Ran(Ran {
         value: output.value,
-        freshness: Freshness::Unvouched { since: None },
+        freshness: Freshness::Unconfirmed { since: None },
         at: now,
         version: 0,
         stored: Stored::No,
@@ -236,7 +239,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 struct Run<'a> {
-    inner: &'a Arc<Inner>,
+    engine: &'a Arc<Engine>,
     function: &'a Function,
     id: EntryId,
     token: Token,
@@ -248,7 +251,7 @@ impl Run<'_> {
     /// The call of a job, or why there is nothing to run.
     fn job(&self, begun: &Begun) -> std::result::Result<CallKey, Attempt> {
         let (Some(entry), Some(call)) = (&begun.entry, &begun.call) else { return Err(Attempt::Idle) };
-        if !self.inner.is_stale(&begun.vouch, entry) || entry.is_expired(begun.now) {
+        if !self.engine.is_stale(&begun.validity, entry) || entry.is_expired(begun.now) {
             return Err(Attempt::Idle);
         }
         if begun.pending {
@@ -294,8 +297,8 @@ impl Run<'_> {
                 return Err(Error::new(ErrorKind::Config, message));
             };
             tracked.direct(Dependency::relation(&relation.id, &from, &EntityKey::from_canonical(to)));
-            tracked.direct(Dependency::blind(&from));
-            if self.inner.routes.of(&from).is_some_and(|route| route.fed) {
+            tracked.direct(Dependency::wildcard(&from));
+            if self.engine.routes.of(&from).is_some_and(|route| route.fed) {
                 tracked.source(&relation.id);
             }
             tracked.source(&from);
@@ -353,14 +356,14 @@ impl Run<'_> {
         let error = error.with_first_context("function", self.function.name);
         match error.kind() {
             _ if self.removes(&error) => {
-                match self.inner.timed("remove", self.inner.store.remove(&self.id, Some(self.token))).await {
+                match self.engine.timed("remove", self.engine.store.remove(&self.id, Some(self.token))).await {
                     Ok(_) => lease.settle(),
                     Err(failed) => return failed,
                 }
             }
             ErrorKind::Cancelled => self.abort(lease, None, Duration::ZERO).await,
             _ => {
-                count(&self.inner.tally.failures);
+                count(&self.engine.tally.failures);
                 self.abort(lease, Some(error.report()), FAILURE_DELAY).await;
             }
         }
@@ -369,11 +372,11 @@ impl Run<'_> {
 
     async fn abort(&self, lease: Lease, failure: Option<String>, delay: Duration) {
         let abort = Abort { id: self.id, token: self.token, failure, delay };
-        match self.inner.timed("abort", self.inner.store.abort(abort)).await {
+        match self.engine.timed("abort", self.engine.store.abort(abort)).await {
             Ok(_) => lease.settle(),
             // Dropping the lease tries once more; then it lapses by itself.
             Err(error) => {
-                if let Some(left_out) = self.inner.swarms.not_given_back.warns() {
+                if let Some(left_out) = self.engine.swarms.not_given_back.warns() {
                     tracing::warn!(error = %error.report(), left_out, "a run could not be given back");
                 }
             }

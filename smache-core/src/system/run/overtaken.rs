@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Run;
-use crate::{Begun, Cx, Dependency, Result, cx::Kept};
+use crate::{Begun, Cx, Dependency, Result, cx::StoredUses};
 
 /// How long a run is under way before it asks for the first time: one that is shorter is run once more as soon.
 const SLOW: Duration = Duration::from_millis(500);
@@ -24,16 +24,16 @@ impl Run<'_> {
 
     /// Until it is known that the value of the run would be stored as stale. Does not end otherwise.
     pub(super) async fn overtaken(&self, begun: &Begun, cx: &Cx) {
-        let mut clock = begun.started;
+        let mut revision = begun.start_revision;
         let mut lasted = Duration::ZERO;
         loop {
             let pause = SLOW.max(lasted / PART);
             tokio::time::sleep(pause).await;
             lasted += pause;
-            match self.is_overtaken(begun, cx, clock).await {
-                Ok(Progress::Unchanged(until)) => clock = until,
+            match self.is_overtaken(begun, cx, revision).await {
+                Ok(Progress::Unchanged(until)) => revision = until,
                 Ok(Progress::Unknown) => {}
-                Ok(Progress::Overtaken) => return,
+                Ok(Progress::OnConflict) => return,
                 Err(error) => {
                     tracing::debug!(function = self.function.name, error = %error.report(), "whether a run is overtaken is not known");
                 }
@@ -41,24 +41,24 @@ impl Run<'_> {
         }
     }
 
-    /// Whether changes after a clock have overtaken the run.
-    async fn is_overtaken(&self, begun: &Begun, cx: &Cx, clock: u64) -> Result<Progress> {
-        let mut used: Vec<Dependency> = match cx.tracked().used(self.inner.settings.max_dependencies) {
-            Kept::All(used) | Kept::Coarse(used) => used.iter().map(|used| used.dependency).collect(),
-            Kept::TooMuch(_) => return Ok(Progress::Unknown),
+    /// Whether changes after a revision have overtaken the run.
+    async fn is_overtaken(&self, begun: &Begun, cx: &Cx, revision: u64) -> Result<Progress> {
+        let mut used: Vec<Dependency> = match cx.tracked().used(self.engine.settings.max_dependencies) {
+            StoredUses::All(used) | StoredUses::Coarse(used) => used.iter().map(|used| used.dependency).collect(),
+            StoredUses::TooMuch(_) => return Ok(Progress::Unknown),
         };
         used.push(Dependency::entry(&self.id));
-        let found = self.inner.timed("changed_since", self.inner.store.changed_since(clock, &used)).await?;
+        let found = self.engine.timed("changed_since", self.engine.store.changed_since(revision, &used)).await?;
         if found.incarnation != begun.incarnation {
-            return Ok(Progress::Overtaken);
+            return Ok(Progress::OnConflict);
         }
         if found.dependencies.is_empty() {
-            return Ok(Progress::Unchanged(found.clock));
+            return Ok(Progress::Unchanged(found.revision));
         }
-        let Some(again) = self.again(cx, &found.dependencies) else { return Ok(Progress::Overtaken) };
-        Ok(match self.read_again(cx, again, found.clock).await {
-            Some(Ok(Some(_))) => Progress::Unchanged(found.clock),
-            Some(Ok(None)) => Progress::Overtaken,
+        let Some(again) = self.again(cx, &found.dependencies) else { return Ok(Progress::OnConflict) };
+        Ok(match self.read_again(cx, again, found.revision).await {
+            Some(Ok(Some(_))) => Progress::Unchanged(found.revision),
+            Some(Ok(None)) => Progress::OnConflict,
             // A source that fails says nothing of the run.
             Some(Err(_)) | None => Progress::Unknown,
         })
@@ -66,8 +66,8 @@ impl Run<'_> {
 }
 
 enum Progress {
-    /// Until that clock: what is asked for next may be what changed after it.
+    /// Until that revision: what is asked for next may be what changed after it.
     Unchanged(u64),
     Unknown,
-    Overtaken,
+    OnConflict,
 }

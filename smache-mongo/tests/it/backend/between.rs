@@ -11,7 +11,7 @@ use std::{
 };
 
 use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
-use smache_core::{Backend, CommitOutcome, Invalidation, SourceVouch};
+use smache_core::{Backend, CommitOutcome, Invalidation, SourceValidity};
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::support::{Own, begin, change, compute, direct, fresh, id, lead, look, namespace, users};
@@ -91,7 +91,7 @@ async fn walk_that_is_started_anew_meanwhile_begins_at_the_beginning() {
     assert_eq!(marked, [2, 2, 2, 0], "the first page once more");
 }
 
-/// A commit is checked, then an epoch begins, and upkeep has looked at the entry when the value takes its place.
+/// A commit is checked, then an epoch begins, and maintenance has looked at the entry when the value takes its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn value_that_takes_its_place_while_the_walk_passes_is_marked() {
     let own = Own::new().await;
@@ -154,16 +154,16 @@ async fn lease_of_a_feed_counts_from_the_beginning_of_its_step() {
         .await;
     let store = mongo.store(&namespace("shop")).expect("a store");
     let step = leader.step(&*plain, 2).await;
-    let lasts = step.lease.expect("a lease");
+    let lasts = step.valid_for.expect("a lease");
     store.invalidate(Invalidation { step: Some(step), ..change("a") }).await.expect("invalidate");
     let before = time.lock().expect("nobody panics with it").take().expect("a page was marked");
-    let lease = plain.lookup(&[]).await.expect("lookup").vouch.sources[&users()].lease.expect("a lease");
+    let lease = plain.lookup(&[]).await.expect("lookup").validity.sources[&users()].valid_until.expect("a lease");
     assert!(lease <= before.after(lasts), "{lease:?} {before:?}");
 }
 
 /// A step that was given up goes on to its end all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn step_of_before_does_not_vouch_for_a_source_that_began_anew() {
+async fn step_of_before_does_not_confirm_a_source_that_began_anew() {
     let own = Own::new().await;
     let plain = own.mongo.store(&namespace("shop")).expect("a store");
     let leader = lead(&*plain).await;
@@ -179,12 +179,15 @@ async fn step_of_before_does_not_vouch_for_a_source_that_began_anew() {
         .await;
     let store = mongo.store(&namespace("shop")).expect("a store");
     store.invalidate(Invalidation { step: Some(step), ..change("a") }).await.expect("invalidate");
-    let vouch = plain.lookup(&[]).await.expect("lookup").vouch.sources[&users()].clone();
-    assert_eq!(vouch, SourceVouch::unarmed(vouch.epoch));
+    let validity = plain.lookup(&[]).await.expect("lookup").validity.sources[&users()].clone();
+    assert_eq!(validity, SourceValidity::behind(validity.epoch));
     let mut next = leader.step(&*plain, 5).await;
-    next.lease = None;
+    next.valid_for = None;
     plain.invalidate(Invalidation { step: Some(next), ..Invalidation::default() }).await.expect("invalidate");
-    assert!(plain.lookup(&[]).await.expect("lookup").vouch.sources[&users()].armed.is_some(), "its own step does");
+    assert!(
+        plain.lookup(&[]).await.expect("lookup").validity.sources[&users()].caught_up_on.is_some(),
+        "its own step does"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,12 +217,12 @@ async fn call_that_is_given_up_leaves_no_dropped_database_without_indexes() {
     let has = async |collection: &str, index: &str| {
         own.raw(collection).list_index_names().await.is_ok_and(|names| names.iter().any(|name| name == index))
     };
-    while !(has("smache_entries", "smache_purge").await && has("smache_state", "smache_clocks").await) {
+    while !(has("smache_entries", "smache_purge").await && has("smache_state", "smache_revisions").await) {
         assert!(Instant::now() < deadline, "the indexes are made");
     }
 }
 
-/// An author that is only late says so again while upkeep is about to do its change again.
+/// An author that is only late says so again while maintenance is about to do its change again.
 #[tokio::test(flavor = "multi_thread")]
 async fn change_that_its_author_renews_is_left_to_it() {
     let own = Own::new().await;
@@ -250,9 +253,9 @@ async fn change_that_its_author_renews_is_left_to_it() {
             }
         })
         .await;
-    let upkeep = mongo.store(&namespace("shop")).expect("a store");
-    upkeep.maintain(100).await.expect("maintain");
-    assert!(renewed.load(Ordering::SeqCst), "upkeep was about to take it over");
+    let maintenance = mongo.store(&namespace("shop")).expect("a store");
+    maintenance.maintain(100).await.expect("maintain");
+    assert!(renewed.load(Ordering::SeqCst), "maintenance was about to take it over");
     assert_eq!(look(&*plain, id(1)).await, fresh("one"), "its author marks it");
     assert!(begin(&*plain, id(1)).await.begun.pending, "and ends it");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use smache_core::{Backend, Hit, Invalidation, JobEnd, JobQueue, Lane, NewJob, Reserve, Settlement};
+use smache_core::{Backend, ChangedDependency, Invalidation, JobEnd, JobQueue, Lane, NewJob, Reserve, Settlement};
 use smache_mongo::Mongo;
 
 use super::support::{LONG, Own, begin, change, compute, direct, id, lead, look, namespace};
@@ -66,9 +66,10 @@ async fn invalidations_take_commands_by_the_page() {
     store.invalidate(Invalidation { step: Some(two), ..change("a") }).await.expect("invalidate");
     assert_eq!(sent.take(), 5 + 2, "a change of a feed with a page of dependants");
 
-    let hits =
-        |names: std::ops::Range<u32>| names.flat_map(|name| change(&name.to_string()).hits).collect::<Vec<Hit>>();
-    store.invalidate(Invalidation { hits: hits(0..65), ..Invalidation::default() }).await.expect("invalidate");
+    let changed = |names: std::ops::Range<u32>| {
+        names.flat_map(|name| change(&name.to_string()).changed).collect::<Vec<ChangedDependency>>()
+    };
+    store.invalidate(Invalidation { changed: changed(0..65), ..Invalidation::default() }).await.expect("invalidate");
     assert_eq!(sent.take(), 3 + 2, "a look for dependants a 64 changes");
     let entries = (1..=101).map(id).collect();
     store.invalidate(Invalidation { entries, ..Invalidation::default() }).await.expect("invalidate");
@@ -114,7 +115,7 @@ async fn steps_of_the_queue_take_few_commands() {
     sent.take();
     queue.reserve(reserve()).await.expect("reserve");
     assert_eq!(sent.take(), 1, "no job is due");
-    // Through another client: the bell is rung a little later.
+    // Through another client: the notifier is rung a little later.
     let jobs = [1, 2, 3].map(|number| NewJob::now(id(number), Lane::Recompute));
     own.mongo.queue(&namespace("shop")).expect("a queue").enqueue(&jobs).await.expect("enqueue");
     let taken = queue.reserve(reserve()).await.expect("reserve").jobs;

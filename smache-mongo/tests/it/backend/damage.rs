@@ -34,7 +34,7 @@ async fn damaged_entry_is_absent_and_the_others_are_answered() {
 }
 
 #[tokio::test]
-async fn damaged_runs_do_not_stop_upkeep() {
+async fn damaged_runs_do_not_stop_maintenance() {
     let own = Own::new().await;
     let (store, queue) = own.mongo.both(&namespace("shop")).expect("both");
     for number in 1..=4 {
@@ -45,7 +45,7 @@ async fn damaged_runs_do_not_stop_upkeep() {
         runs.push(begin(&*store, id(number)).await);
     }
     damage(&own, id(1), doc! { "$unset": { "run.until": "" } }).await;
-    damage(&own, id(2), doc! { "$set": { "run.started": "once", "run.until": 0_i64 } }).await;
+    damage(&own, id(2), doc! { "$set": { "run.start_revision": "once", "run.until": 0_i64 } }).await;
     damage(&own, id(3), doc! { "$set": { "run.until": 1_i64 } }).await;
     store.new_epoch().await.expect("new epoch");
     let mut reaped = 0;
@@ -98,11 +98,11 @@ async fn entry_of_a_damaged_job_gets_another_one() {
 
 /// What a namespace itself keeps: what is of it is stale once, and then all is as before.
 #[tokio::test]
-async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
+async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
     let damages = [
         doc! { "$set": { "epoch": "none" } },
-        doc! { "$set": { "clock": "late" } },
-        doc! { "$unset": { "floor": "" } },
+        doc! { "$set": { "revision": "late" } },
+        doc! { "$unset": { "low_watermark": "" } },
         doc! { "$set": { "rev": "two" } },
         doc! { "$set": { "sources": 7 } },
         doc! { "$set": { "sources.0.epoch": "none" } },
@@ -116,7 +116,7 @@ async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
         let step = |step| Invalidation { step: Some(step), ..change("b") };
         store.invalidate(step(leader.step(&*store, 2).await)).await.expect("a step");
         let commit = async |run: &super::support::Run| {
-            let value = Commit { epochs: run.begun.vouch.epochs([&users()]), ..run.value("value", &[direct("a")]) };
+            let value = Commit { epochs: run.begun.validity.epochs([&users()]), ..run.value("value", &[direct("a")]) };
             store.commit(value).await.expect("commit")
         };
         let first = begin(&*store, id(1)).await;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
-use smache_core::{Attempt, Backend, CommitOutcome, Dependency, FeedId, FeedStep, Invalidation, Lane, Reserve, Token};
+use smache_core::{
+    Backend, CommitOutcome, Dependency, FeedId, FeedStep, Invalidation, InvalidationAttempt, Lane, Reserve, Token,
+};
 
 use super::support::{
     LONG, Own, PAUSE, SHORT, begin, begin_for, change, compute, direct, fresh, id, lead, look, namespace, stale,
@@ -91,7 +93,7 @@ async fn commit_that_crashed_half_way_is_done_again_with_the_same_token() {
     assert_eq!((marked("a").await, marked("b").await, marked("c").await), (0, 0, 1));
 }
 
-/// Between the first and the last command of a commit: what lies beside learns that it was hit, and how hard.
+/// Between the first and the last command of a commit: what lies beside learns that it was affected, and how hard.
 #[tokio::test]
 async fn change_between_the_commands_of_a_commit_is_noted_on_what_lies_beside() {
     let own = Own::new().await;
@@ -134,7 +136,7 @@ async fn value_beside_is_noticed_by_a_new_epoch() {
 }
 
 #[tokio::test]
-async fn upkeep_finishes_an_invalidation_whose_author_died() {
+async fn maintenance_finishes_an_invalidation_whose_author_died() {
     let own = Own::new().await;
     let (store, queue) = own.mongo.both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "one", &[direct("a")]).await;
@@ -143,7 +145,7 @@ async fn upkeep_finishes_an_invalidation_whose_author_died() {
     assert!(run.begun.pending, "a run is told");
     let stored = store.commit(run.value("hasty", &[direct("a")])).await.expect("commit");
     let CommitOutcome::Conflicted { dependencies, .. } = stored else { panic!("{stored:?}") };
-    assert_eq!(dependencies, [Dependency::tag("a")], "nothing that it hits is fresh while it is not over");
+    assert_eq!(dependencies, [Dependency::tag("a")], "nothing that it changed is fresh while it is not over");
 
     assert_eq!(store.maintain(100).await.expect("maintain").redone, 1);
     assert_eq!(look(&*store, id(1)).await, stale("hasty"));
@@ -162,7 +164,11 @@ async fn next_try_of_a_feed_ends_what_the_one_before_announced() {
     let step = lead(&*store).await.step(&*store, 2).await;
     let others = FeedStep { feed: FeedId::new("another").expect("a name"), ..step.clone() };
     let unfinished = async || own.raw("smache_state").count_documents(doc! { "k": i64::MAX }).await.expect("a count");
-    for attempt in [Attempt::next(Some(&step)), Attempt::next(Some(&others)), Attempt::next(None)] {
+    for attempt in [
+        InvalidationAttempt::next(Some(&step)),
+        InvalidationAttempt::next(Some(&others)),
+        InvalidationAttempt::next(None),
+    ] {
         announce_as(&own, attempt.as_bytes()).await;
     }
     store.invalidate(Invalidation { step: Some(step.clone()), ..change("b") }).await.expect("another change");
@@ -193,7 +199,7 @@ async fn repeated_reservation_answers_what_it_holds() {
     assert!(first.iter().all(|id| !others.contains(id)));
 }
 
-/// The server itself removes what upkeep has not come to, and nothing that somebody works on.
+/// The server itself removes what maintenance has not come to, and nothing that somebody works on.
 #[tokio::test]
 async fn server_removes_entries_by_itself_long_after_their_end() {
     let own = Own::new().await;

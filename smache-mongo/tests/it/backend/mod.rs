@@ -6,7 +6,7 @@ mod connect;
 mod cost;
 mod damage;
 mod halves;
-mod life;
+mod incarnation;
 mod rights;
 mod secondary;
 pub(crate) mod support;

@@ -9,8 +9,9 @@ use mongodb::{
     options::ClientOptions,
 };
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, Commit, CommitOutcome, Dependency, EntryId, FeedId, FeedStep, Freshness,
-    FunctionKey, Hit, Invalidation, Leadership, Namespace, Overtaken, Position, SourceId, Token, Used, Via,
+    Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, FeedId,
+    FeedStep, Freshness, FunctionKey, Invalidation, Leadership, Namespace, OnConflict, Position, SourceId, Token,
+    UsedDependency, Via,
 };
 use smache_mongo::Mongo;
 use smache_testkit::servers::shared_mongo_uri;
@@ -94,14 +95,14 @@ pub(crate) fn id(number: u32) -> EntryId {
     EntryId::new(FunctionKey::from_bytes([7; 8]), call)
 }
 
-pub(crate) fn direct(name: &str) -> Used {
-    Used { dependency: Dependency::tag(name), via: Via::Direct }
+pub(crate) fn direct(name: &str) -> UsedDependency {
+    UsedDependency { dependency: Dependency::tag(name), via: Via::Direct }
 }
 
 /// A change of a tag.
 pub(crate) fn change(name: &str) -> Invalidation {
-    let hit = Hit { dependency: Dependency::tag(name), cause: format!("${name} changed").into() };
-    Invalidation { hits: vec![hit], ..Invalidation::default() }
+    let changed = ChangedDependency { dependency: Dependency::tag(name), cause: format!("${name} changed").into() };
+    Invalidation { changed: vec![changed], ..Invalidation::default() }
 }
 
 pub(crate) struct Run {
@@ -123,15 +124,15 @@ pub(crate) async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Durati
 }
 
 impl Run {
-    pub(crate) fn value(&self, value: &str, used: &[Used]) -> Commit {
+    pub(crate) fn value(&self, value: &str, used: &[UsedDependency]) -> Commit {
         Commit {
             id: self.id,
             token: self.token,
-            started: self.begun.started,
-            version: self.begun.started,
-            overtaken: Overtaken::Store,
+            start_revision: self.begun.start_revision,
+            version: self.begun.start_revision,
+            on_conflict: OnConflict::StoreStale,
             incarnation: self.begun.incarnation.clone(),
-            epochs: self.begun.vouch.epochs([]),
+            epochs: self.begun.validity.epochs([]),
             call: b"call".to_vec().into(),
             value: value.to_owned().into_bytes().into(),
             meta: b"meta".to_vec().into(),
@@ -146,7 +147,7 @@ impl Run {
 }
 
 /// Computes an entry; nothing changes meanwhile.
-pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[Used]) {
+pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[UsedDependency]) {
     let run = begin(store, id).await;
     let outcome = store.commit(run.value(value, used)).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
@@ -156,7 +157,7 @@ pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, us
 pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<(String, bool)> {
     let lookup = store.lookup(&[id]).await.expect("lookup");
     let entry = lookup.entries[0].as_ref()?;
-    let fresh = matches!(lookup.vouch.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
+    let fresh = matches!(lookup.validity.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
     Some((String::from_utf8_lossy(&entry.value).into_owned(), fresh))
 }
 
@@ -167,7 +168,7 @@ pub(crate) fn users() -> SourceId {
 /// The leader of a feed.
 pub(crate) struct Leader(u64);
 
-/// Leads the feed of the users, which stands at position 1 and vouches for nothing yet.
+/// Leads the feed of the users, which stands at position 1 and confirms nothing yet.
 pub(crate) async fn lead(store: &dyn CacheStore) -> Leader {
     let leadership = store.lead(&feed(), Token::random(), LONG).await.expect("lead");
     let Leadership::Leader { fence } = leadership else { panic!("nobody else leads: {leadership:?}") };
@@ -190,7 +191,7 @@ impl Leader {
         Self(fence)
     }
 
-    /// A step to a position, which arms and vouches.
+    /// A step to a position, which is caught up and confirms.
     pub(crate) async fn step(&self, store: &dyn CacheStore, position: u8) -> FeedStep {
         let incarnation = store.positions(&[]).await.expect("positions").incarnation;
         let position = Position::new("suite", [position], vec![position]);
@@ -200,9 +201,9 @@ impl Leader {
             leadership: LONG,
             incarnation,
             positions: vec![(users(), position)],
-            lease: Some(LONG),
+            valid_for: Some(LONG),
             deadline: None,
-            arm: true,
+            caught_up: true,
         }
     }
 }

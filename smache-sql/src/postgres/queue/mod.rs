@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
-    Bell, Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState,
-    Namespace, NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState, Namespace,
+    NewJob, Notifier, Reservation, Reserve, Result, Settled, Settlement, Token,
 };
 use sqlx::{Postgres, Row};
 
@@ -33,7 +33,7 @@ const LIST: &str = "SELECT j.id, j.at, j.error FROM smache_jobs j JOIN smache_na
 const FIND: &str = "SELECT j.lane, j.state, j.at, j.errors, j.crashes, j.error \
      FROM smache_jobs j JOIN smache_namespaces n USING (ns) WHERE n.name = $1 AND j.id = $2";
 
-const LIFE: &str = "SELECT smache_life()";
+const INCARNATION: &str = "SELECT smache_incarnation()";
 
 /// Jobs a reservation, and rows a page of a listing.
 const MOST: usize = 10_000;
@@ -42,12 +42,12 @@ const MOST: usize = 10_000;
 pub struct PostgresQueue {
     link: Arc<Link>,
     name: String,
-    bell: Bell,
+    notifier: Notifier,
 }
 
 impl PostgresQueue {
-    pub(super) fn new(link: Arc<Link>, namespace: &Namespace, bell: Bell) -> Self {
-        Self { link, name: namespace.as_str().to_owned(), bell }
+    pub(super) fn new(link: Arc<Link>, namespace: &Namespace, notifier: Notifier) -> Self {
+        Self { link, name: namespace.as_str().to_owned(), notifier }
     }
 
     /// A step that answers one value, whose first argument is the namespace.
@@ -81,7 +81,7 @@ impl JobQueue for PostgresQueue {
         let bind =
             |query: Statement| query.bind(id_list(&ids)).bind(&lanes).bind(&priorities).bind(&delays).bind(&revives);
         let answers: Vec<i64> = self.step("enqueue", ENQUEUE, bind).await?;
-        self.bell.ring();
+        self.notifier.notify();
         answers.into_iter().map(enqueued).collect()
     }
 
@@ -136,7 +136,7 @@ impl JobQueue for PostgresQueue {
         let bind = |query: Statement| query.bind(id_list(&ids)).bind(&tokens).bind(&kinds).bind(&delays).bind(&errors);
         let answers: Vec<i64> = self.step("settle", SETTLE, bind).await?;
         if answers.contains(&1) || kinds.iter().any(|kind| (1..=2).contains(kind)) {
-            self.bell.ring();
+            self.notifier.notify();
         }
         answers.into_iter().map(settled).collect()
     }
@@ -144,7 +144,7 @@ impl JobQueue for PostgresQueue {
     async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
         let back = count(self.step("requeue", REQUEUE, |query| query.bind(id_list(ids))).await?);
         if back > 0 {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(back)
     }
@@ -177,14 +177,14 @@ impl JobQueue for PostgresQueue {
         rows.first().map(|row| found(row, &self.link.server)).transpose()
     }
 
-    async fn life(&self) -> Result<Incarnation> {
-        let rows = self.link.read("life", LIFE, |query| query).await?;
-        let life = rows.first().map(|row| row.text(0)).transpose().map_err(|error| self.broken(error))?;
-        life.flatten().map(Incarnation::new).ok_or_else(|| unexpected("life"))
+    async fn incarnation(&self) -> Result<Incarnation> {
+        let rows = self.link.read("incarnation", INCARNATION, |query| query).await?;
+        let incarnation = rows.first().map(|row| row.text(0)).transpose().map_err(|error| self.broken(error))?;
+        incarnation.flatten().map(Incarnation::new).ok_or_else(|| unexpected("incarnation"))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
-        self.bell.wait(timeout).await;
+        self.notifier.notified(timeout).await;
         Ok(())
     }
 }

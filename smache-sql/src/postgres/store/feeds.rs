@@ -1,10 +1,10 @@
-//! Changes, what vouches, and upkeep.
+//! Changes, what confirms, and maintenance.
 
 use std::{collections::HashMap, time::Duration};
 
 use smache_core::{
-    ATTACHED_LEASE, Dependency, EntryId, Epoch, FeedId, FeedStep, Invalidated, Invalidation, Leadership, Maintained,
-    Positions, Result, SourceId, Token,
+    ATTACHED_VALID_FOR, Dependency, EntryId, Epoch, FeedId, FeedStep, Invalidated, Invalidation, Leadership,
+    Maintained, Positions, Result, SourceId, Token,
 };
 
 use super::{PostgresStore, Statement};
@@ -25,7 +25,7 @@ const LEAD: &str = concat!("SELECT * FROM smache_lead(", name!(), ", $2, $3, $4)
 const RESIGN: &str = concat!("SELECT smache_resign(", name!(), ", $2, $3)");
 const RESTART: &str = concat!("SELECT smache_restart(", name!(), ", $2, $3, $4, $5, $6, $7, $8) AS outcome");
 const MAINTAIN: &str = concat!("SELECT * FROM smache_maintain(", name!(), ", $2, $3)");
-const POSITIONS: &str = "SELECT smache_life(), NULL::text, NULL::bytea, NULL::bytea UNION ALL \
+const POSITIONS: &str = "SELECT smache_incarnation(), NULL::text, NULL::bytea, NULL::bytea UNION ALL \
      SELECT NULL, v.name, v.position_order, v.position_token FROM smache_sources v JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND v.name = ANY ($2) AND v.position_order IS NOT NULL";
 
@@ -46,11 +46,12 @@ pub(in crate::postgres) struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    pub(in crate::postgres) fn of(Invalidation { hits, entries, .. }: &'a Invalidation) -> Self {
-        let dependencies = hits.iter().map(|hit| hit.dependency.as_bytes().as_slice()).collect();
-        let causes: Vec<String> = hits.iter().map(|hit| clip(&hit.cause, KEPT_CAUSE)).collect();
-        // Why entries were named: their own dependencies are among the hits.
-        let own: HashMap<&Dependency, &String> = hits.iter().map(|hit| &hit.dependency).zip(&causes).collect();
+    pub(in crate::postgres) fn of(Invalidation { changed, entries, .. }: &'a Invalidation) -> Self {
+        let dependencies = changed.iter().map(|changed| changed.dependency.as_bytes().as_slice()).collect();
+        let causes: Vec<String> = changed.iter().map(|changed| clip(&changed.cause, KEPT_CAUSE)).collect();
+        // Why entries were named: their own dependencies are among the changed dependencies.
+        let own: HashMap<&Dependency, &String> =
+            changed.iter().map(|changed| &changed.dependency).zip(&causes).collect();
         let own = entries.iter().map(|id| own.get(&Dependency::entry(id)).copied().cloned()).collect();
         Self { dependencies, causes, entries: id_list(entries), own }
     }
@@ -70,7 +71,7 @@ impl PostgresStore {
                     let query = query.bind(step.feed.as_str().to_owned()).bind(number(step.fence));
                     let query = query.bind(millis(step.leadership)).bind(step.incarnation.as_str().to_owned());
                     let deadline = step.deadline.map(|deadline| number(deadline.as_millis()));
-                    positions(query, step).bind(step.lease.map(millis)).bind(deadline).bind(step.arm)
+                    positions(query, step).bind(step.valid_for.map(millis)).bind(deadline).bind(step.caught_up)
                 }
                 None => query
                     .bind(None::<String>)
@@ -90,7 +91,8 @@ impl PostgresStore {
             refused(answer.number("outcome")?, step)?;
         }
         let needy = answer.ids("needy")?;
-        let invalidated = Invalidated { clock: answer.number("clock")?, marked: answer.number("marked")?, jobs: needy };
+        let invalidated =
+            Invalidated { revision: answer.number("revision")?, marked: answer.number("marked")?, jobs: needy };
         Ok(Invalidated { jobs: self.reported(invalidated.jobs), ..invalidated })
     }
 
@@ -100,7 +102,7 @@ impl PostgresStore {
             return needy;
         }
         if !needy.is_empty() {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Vec::new()
     }
@@ -113,11 +115,11 @@ impl PostgresStore {
     pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
         let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
         self.step("attach", ATTACH, |query| query.bind(&names)).await?;
-        self.keep_sources_attached(ATTACHED_LEASE).await
+        self.keep_sources_attached(ATTACHED_VALID_FOR).await
     }
 
-    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
-        self.step("keep_attached", KEEP_ATTACHED, |query| query.bind(millis(lease))).await.map(drop)
+    pub(super) async fn keep_sources_attached(&self, valid_for: Duration) -> Result<()> {
+        self.step("keep_attached", KEEP_ATTACHED, |query| query.bind(millis(valid_for))).await.map(drop)
     }
 
     pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
@@ -158,7 +160,7 @@ impl PostgresStore {
         refused(answer.number("outcome")?, step)
     }
 
-    pub(super) async fn keep_up(&self, limit: usize) -> Result<Maintained> {
+    pub(super) async fn run_maintenance(&self, limit: usize) -> Result<Maintained> {
         let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX).min(10_000);
         let answer = self.step("maintain", MAINTAIN, |query| query.bind(limit).bind(self.writes_jobs())).await?;
         Ok(Maintained {

@@ -1,13 +1,13 @@
 //! The store: one call of a function a step.
 
 mod feeds;
+mod lookup;
 mod programs;
-mod read;
 mod runs;
 
 use std::sync::Arc;
 
-use smache_core::{Bell, EntryId, JobWrites, Namespace, Result};
+use smache_core::{EntryId, JobWrites, Namespace, Notifier, Result};
 use sqlx::{Row, postgres::PgRow};
 
 pub(super) use self::feeds::Marks;
@@ -19,12 +19,12 @@ pub struct PostgresStore {
     link: Arc<Link>,
     name: String,
     jobs: JobWrites,
-    bell: Bell,
+    notifier: Notifier,
 }
 
 impl PostgresStore {
-    pub(super) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites, bell: Bell) -> Self {
-        Self { link, name: namespace.as_str().to_owned(), jobs, bell }
+    pub(super) fn new(link: Arc<Link>, namespace: &Namespace, jobs: JobWrites, notifier: Notifier) -> Self {
+        Self { link, name: namespace.as_str().to_owned(), jobs, notifier }
     }
 
     /// A step that answers one row, whose first argument is the namespace.

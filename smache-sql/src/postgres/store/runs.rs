@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Overtaken, Result, Timestamp, Token,
-    Wait,
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, OnConflict, RecordWaits, Result,
+    Timestamp, Token,
 };
 
 use super::PostgresStore;
@@ -22,7 +22,7 @@ const COMMIT: &str = concat!(
     ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 );
 const ABORT: &str = concat!("SELECT smache_abort(", name!(), ", $2, $3, $4, $5, $6) AS held");
-const WAIT: &str = concat!("SELECT ids, children FROM smache_wait(", name!(), ", $2, $3, $4, $5, $6)");
+const WAIT: &str = concat!("SELECT ids, children FROM smache_record_waits(", name!(), ", $2, $3, $4, $5, $6)");
 const EXTEND: &str = concat!("SELECT smache_extend_runs(", name!(), ", $2, $3, $4) AS held");
 const REMOVE: &str = concat!("SELECT smache_remove(", name!(), ", $2, $3, $4) AS removed");
 
@@ -47,10 +47,10 @@ impl PostgresStore {
         let conflicts = rest.as_ref().map_or(0, |rest| rest.conflicts);
         let (call, used) = rest.map(|rest| (rest.call, rest.used)).unzip();
         Ok(BeginOutcome::Begun(Box::new(Begun {
-            started: head.clock,
+            start_revision: head.revision,
             now: head.now,
             incarnation: head.incarnation,
-            vouch: head.vouch,
+            validity: head.validity,
             entry: rows.entries.remove(&begin.id),
             call,
             used: used.unwrap_or_default(),
@@ -64,15 +64,15 @@ impl PostgresStore {
         let edges = edges(&commit.used);
         let dependencies: Vec<&[u8]> = commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()).collect();
         let vias: Vec<i64> = commit.used.iter().map(|used| via_number(used.via)).collect();
-        let most_told = match commit.overtaken {
-            Overtaken::Store => 0,
-            Overtaken::Tell => i64::try_from(Overtaken::MOST_TOLD).unwrap_or(i64::MAX),
+        let most_told = match commit.on_conflict {
+            OnConflict::StoreStale => 0,
+            OnConflict::Report => i64::try_from(OnConflict::MAX_REPORTED).unwrap_or(i64::MAX),
         };
         let bind = |query: super::Statement| {
             query
                 .bind(bytes(&commit.id))
                 .bind(commit.token.as_bytes().to_vec())
-                .bind(number(commit.started))
+                .bind(number(commit.start_revision))
                 .bind(number(commit.version))
                 .bind(most_told)
                 .bind(commit.incarnation.as_str().to_owned())
@@ -99,13 +99,13 @@ impl PostgresStore {
             0 => CommitOutcome::Fresh { now },
             1 => {
                 if self.writes_jobs() && !commit.lazy {
-                    self.bell.ring();
+                    self.notifier.notify();
                 }
                 CommitOutcome::Conflicted { now, dependencies: named(conflicts.collect::<Result<Vec<_>>>()?) }
             }
-            4 => CommitOutcome::Overtaken {
+            4 => CommitOutcome::ConflictReported {
                 now,
-                clock: answer.number("clock")?,
+                revision: answer.number("revision")?,
                 dependencies: conflicts.collect::<Result<Vec<_>>>()?,
             },
             2 => CommitOutcome::Lost,
@@ -125,7 +125,7 @@ impl PostgresStore {
         };
         let held = self.step("abort", ABORT, bind).await?.get("held")?;
         if held && self.writes_jobs() {
-            self.bell.ring();
+            self.notifier.notify();
         }
         Ok(held)
     }
@@ -137,7 +137,7 @@ impl PostgresStore {
         self.step("extend", EXTEND, bind).await?.get("held")
     }
 
-    pub(super) async fn note_waits(&self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+    pub(super) async fn record_waits_of_runs(&self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         let ids: Vec<EntryId> = wait.runs.iter().map(|run| run.id).collect();
         let children: Vec<EntryId> = wait.runs.iter().map(|run| run.child).collect();
         let tokens: Vec<Vec<u8>> = wait.runs.iter().map(|run| run.token.as_bytes().to_vec()).collect();

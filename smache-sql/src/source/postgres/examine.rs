@@ -11,7 +11,7 @@ use crate::{
 
 /// Of where reports are made within transactions.
 const WITHIN: &str =
-    "SELECT current_setting('default_transaction_isolation'), to_regprocedure('smache_life()') IS NOT NULL";
+    "SELECT current_setting('default_transaction_isolation'), to_regprocedure('smache_incarnation()') IS NOT NULL";
 
 /// Asks whether all changes of the table are told, and how long they are kept. Without a feed every writer tells them.
 pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Examination> {
@@ -74,7 +74,7 @@ async fn examine_transactional(table: &PgTable, doing: &str, examination: Examin
     if !neighbour {
         return Ok(examination);
     }
-    let life = sqlx::query_scalar("SELECT smache_life()").fetch_one(&table.pool);
-    let life: String = bounded(table.timeout, ErrorKind::Timeout, doing, life).await?;
-    Ok(examination.beside(Incarnation::new(life)))
+    let incarnation = sqlx::query_scalar("SELECT smache_incarnation()").fetch_one(&table.pool);
+    let incarnation: String = bounded(table.timeout, ErrorKind::Timeout, doing, incarnation).await?;
+    Ok(examination.beside(Incarnation::new(incarnation)))
 }

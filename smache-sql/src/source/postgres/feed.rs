@@ -15,7 +15,7 @@ use super::{
     triggers::{change_table, missing, present_triggers},
 };
 use crate::{
-    error::{bounded, of_source, within},
+    error::{bounded, of_source, with_timeout},
     source::{
         changes::{Recorded, Watched},
         name::{escaped, feed_id, filled, quoted},
@@ -148,7 +148,7 @@ impl PgFeed {
                 Err(error) => Err(self.failed(error, &doing).await),
             }
         };
-        within(self.timeout, ErrorKind::Unavailable, &doing, revive).await
+        with_timeout(self.timeout, ErrorKind::Unavailable, &doing, revive).await
     }
 
     /// Where the history ends.
@@ -173,7 +173,7 @@ impl PgFeed {
             let (seen, history) = (Snapshot::parse(&seen)?, Self::history(server, &history));
             Ok(Place { history, seen, columns: tables.iter().cloned().zip(columns).collect(), reading: None })
         };
-        within(self.timeout, ErrorKind::Unavailable, &doing, read).await
+        with_timeout(self.timeout, ErrorKind::Unavailable, &doing, read).await
     }
 
     /// Whether a feed of a table can be opened now.
@@ -236,7 +236,7 @@ impl PgFeed {
                 Err(error) => Err(self.failed(error, &doing).await),
             }
         };
-        let rows: Vec<Row> = within(self.timeout, ErrorKind::Unavailable, &doing, read).await?;
+        let rows: Vec<Row> = with_timeout(self.timeout, ErrorKind::Unavailable, &doing, read).await?;
         let Some((target, history, lost, elsewhere, flushed, broken, columns, fits, ..)) = rows.first() else {
             return Err(missing(&self.schema, "all tables"));
         };

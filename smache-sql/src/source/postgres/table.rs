@@ -11,7 +11,7 @@ use smache_core::{Comparisons, Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, postgres::PgArguments, query::QueryAs};
 
 use crate::{
-    error::{bounded, is_no_such_value, of_source, within},
+    error::{bounded, is_no_such_value, of_source, with_timeout},
     source::{cell::Numbers, comparison::PgForm, name::quoted, row::Shape},
 };
 
@@ -245,7 +245,7 @@ impl PgTable {
         for column in 0..columns {
             query = query.bind(ids.iter().filter_map(|id| id.get(column).cloned()).collect::<Vec<_>>());
         }
-        within(self.timeout, ErrorKind::Timeout, doing, self.answered(query, doing)).await
+        with_timeout(self.timeout, ErrorKind::Timeout, doing, self.answered(query, doing)).await
     }
 
     /// The rows of a primary, or `None` where a value that was asked for is not of its column's type.

@@ -11,7 +11,7 @@ use crate::{
     error::{bounded, of_source},
     examine::sqlite::{File, file_system},
     source::version::VERSION,
-    sqlite::life_beside,
+    sqlite::incarnation_beside,
 };
 
 const ASK: &str =
@@ -29,11 +29,11 @@ pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Ex
     let path = table.pool.connect_options().get_filename().to_owned();
     let file = File { journal, synchronous, used: None, file_system: file_system(&path) };
     if transactional {
-        let beside = bounded(table.timeout, ErrorKind::Timeout, &doing, life_beside(&mut connection)).await?;
-        let (place, life) = beside;
+        let beside = bounded(table.timeout, ErrorKind::Timeout, &doing, incarnation_beside(&mut connection)).await?;
+        let (place, incarnation) = beside;
         let what = format!("the table `{}` of the SQLite file {place}", table.name);
         let examination = file.judge(Examination::new(what).guarantee(Guarantee::Exact));
-        return Ok(if let Some(life) = life { examination.beside(life) } else { examination });
+        return Ok(if let Some(incarnation) = incarnation { examination.beside(incarnation) } else { examination });
     }
     let description = table.describe(&mut connection).await?;
     let found = version(&mut connection).await.map_err(failed)?;

@@ -14,7 +14,7 @@ use super::{
     triggers::{intact, missing},
 };
 use crate::{
-    error::{bounded, of_source, within, wrong_server},
+    error::{bounded, of_source, with_timeout, wrong_server},
     source::{changes::Watched, name::feed_id},
 };
 
@@ -114,7 +114,7 @@ impl LiteFeed {
             let (history, row, mark) = row.ok_or_else(|| missing("all tables"))?;
             Ok(Place { history, row, mark })
         };
-        within(self.timeout, ErrorKind::Unavailable, &doing, read).await
+        with_timeout(self.timeout, ErrorKind::Unavailable, &doing, read).await
     }
 
     /// All sources must be in the database of this feed: those of another one would go unwatched.

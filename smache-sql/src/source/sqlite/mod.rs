@@ -30,7 +30,7 @@ use super::{
     needs_no_triggers,
     row::{Shape, image_of, no_such_column, scalars_of, value_of},
 };
-use crate::error::within;
+use crate::error::with_timeout;
 
 /// How many ids one query asks for.
 const IDS_A_QUERY: usize = 1_000;
@@ -123,7 +123,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
         for keys in keys.chunks(IDS_A_QUERY) {
             let ids = ByIds { keys, scalars: scalars_of::<T> };
             let rows = self.table.rows(&doing, &ids);
-            let (description, rows) = within(self.table.timeout, ErrorKind::Timeout, &doing, rows).await?;
+            let (description, rows) = with_timeout(self.table.timeout, ErrorKind::Timeout, &doing, rows).await?;
             // By key, because the rows come in an order of their own, and because a collation may find a row that goes by
             // another id than the one that was asked for.
             let found: HashMap<_, _> = self.read(&rows, &description.shape)?.into_iter().collect();

@@ -15,7 +15,7 @@ use super::{
     triggers::missing,
 };
 use crate::{
-    error::{of_source, within},
+    error::{of_source, with_timeout},
     source::{
         changes::{Recorded, Watched},
         version::check,
@@ -90,7 +90,7 @@ impl LiteStream {
                 .bind(CHANGES_A_BATCH as i64)
                 .fetch_all(&mut self.connection);
             let read = async { query.await.map_err(|error| LiteFeed::failed(error, &doing)) };
-            let rows: Vec<Row> = within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await?;
+            let rows: Vec<Row> = with_timeout(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await?;
             let Some((history, trimmed, mark, fits, schema, given, ..)) = rows.first() else {
                 return Err(missing("all tables"));
             };
@@ -108,7 +108,7 @@ impl LiteStream {
             }
             // The rows are read once more, because the triggers may have changed after they were read.
             let check = self.feed.check_triggers(&mut self.connection, &self.watched);
-            self.checked = within(self.feed.timeout, ErrorKind::Unavailable, &doing, check).await?;
+            self.checked = with_timeout(self.feed.timeout, ErrorKind::Unavailable, &doing, check).await?;
         }
     }
 
@@ -124,7 +124,7 @@ impl LiteStream {
         let doing = self.feed.doing("reading");
         let query = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection);
         let read = async { query.await.map_err(|error| of_source(error, &doing)) };
-        within(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await
+        with_timeout(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await
     }
 
     /// Waits until somebody has written, but not for long.

@@ -8,7 +8,8 @@ use crate::{cells::Cells, job::End};
 const HELD: &str = "SELECT lane, priority, errors, crashes, again_at, again_lane, again_priority, error FROM smache_jobs \
      WHERE ns = $1 AND id = $2 AND state = 1 AND token = $3";
 const DONE: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND id = $2";
-const BURY: &str = "UPDATE smache_jobs SET state = 2, at = $3, token = NULL, error = $4 WHERE ns = $1 AND id = $2";
+const DEAD_LETTER: &str =
+    "UPDATE smache_jobs SET state = 2, at = $3, token = NULL, error = $4 WHERE ns = $1 AND id = $2";
 const BACK: &str = "UPDATE smache_jobs SET state = 0, at = $3, token = NULL, lane = $4, priority = $5, errors = $6, \
      crashes = $7, error = $8, again_at = NULL, again_lane = NULL, again_priority = NULL WHERE ns = $1 AND id = $2";
 
@@ -32,12 +33,12 @@ impl Step<'_> {
                 self.execute(DONE, |query| query.bind(ns).bind(id)).await?;
                 return Ok(Settled::Settled);
             }
-            (JobEnd::Bury { .. }, None) => {
-                self.execute(BURY, |query| query.bind(ns).bind(id).bind(now).bind(its_error)).await?;
+            (JobEnd::DeadLetter { .. }, None) => {
+                self.execute(DEAD_LETTER, |query| query.bind(ns).bind(id).bind(now).bind(its_error)).await?;
                 return Ok(Settled::Settled);
             }
-            // What a change does to a buried job: it starts anew.
-            (JobEnd::Done | JobEnd::Bury { .. }, Some(again)) => (again, true),
+            // What a change does to a dead letter: it starts anew.
+            (JobEnd::Done | JobEnd::DeadLetter { .. }, Some(again)) => (again, true),
             (JobEnd::Release { .. }, again) => (again.map_or(own, |again| again.min(own)), false),
             (JobEnd::Retry { .. }, again) => {
                 errors += 1;
@@ -58,7 +59,7 @@ impl Step<'_> {
                 .bind(error.filter(|_| !anew))
         };
         self.execute(BACK, bind).await?;
-        self.ring();
+        self.notify();
         Ok(if again_at.is_some() { Settled::Again } else { Settled::Settled })
     }
 }

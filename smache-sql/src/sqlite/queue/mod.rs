@@ -59,7 +59,7 @@ const FIND: &str = "SELECT j.lane, j.state, j.at, j.errors, j.crashes, j.error \
      FROM smache_jobs j JOIN smache_namespaces n USING (ns) WHERE n.name = $1 AND j.id = $2";
 const ADDED: &str = "SELECT added FROM smache_namespaces WHERE name = $1";
 
-const LIFE: &str = "SELECT incarnation || $1 FROM smache_meta";
+const INCARNATION: &str = "SELECT incarnation || $1 FROM smache_meta";
 
 /// Jobs a reservation, and rows a page of a listing.
 const MOST: usize = 10_000;
@@ -146,7 +146,7 @@ impl JobQueue for SqliteQueue {
         let ns = step.ns;
         let back = step.execute(REQUEUE, |query| query.bind(ns).bind(ids(all)).bind(now)).await?;
         if back > 0 {
-            step.ring();
+            step.notify();
         }
         step.commit().await?;
         Ok(back)
@@ -185,17 +185,17 @@ impl JobQueue for SqliteQueue {
         rows.first().map(|row| found(row, &self.link.place.file)).transpose()
     }
 
-    async fn life(&self) -> Result<Incarnation> {
-        let rows = self.link.read(LIFE, |query| query.bind(self.link.place.mark.clone())).await?;
-        let life = rows.first().map(|row| row.text(0)).transpose().map_err(|error| self.link.failed(error))?;
-        life.flatten().map(Incarnation::new).ok_or_else(|| unexpected("life"))
+    async fn incarnation(&self) -> Result<Incarnation> {
+        let rows = self.link.read(INCARNATION, |query| query.bind(self.link.place.mark.clone())).await?;
+        let incarnation = rows.first().map(|row| row.text(0)).transpose().map_err(|error| self.link.failed(error))?;
+        incarnation.flatten().map(Incarnation::new).ok_or_else(|| unexpected("incarnation"))
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
         let began = Instant::now();
-        let bell = self.link.bell(&self.name);
+        let notifier = self.link.notifier(&self.name);
         // Enabled before the look, so that a job that is added in between is heard of.
-        let mut rings = pin!(bell.notified());
+        let mut rings = pin!(notifier.notified());
         rings.as_mut().enable();
         loop {
             // Only what nobody of this queue has looked at: a job that stays due since no worker wants it must not turn
@@ -227,7 +227,7 @@ impl Step<'_> {
         let row = self.row(STATE, |query| query.bind(ns).bind(id)).await?;
         let state = row.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
         if !job.revive {
-            return Ok(if state == Some(2) { Enqueued::Buried } else { Enqueued::Merged });
+            return Ok(if state == Some(2) { Enqueued::DeadLetter } else { Enqueued::Merged });
         }
         self.need(&[(job.id, lane)], priority, due).await?;
         Ok(match state {

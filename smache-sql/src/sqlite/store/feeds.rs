@@ -1,9 +1,9 @@
-//! What vouches: epochs, positions, leases and leaders.
+//! What confirms: epochs, positions, leases and leaders.
 
 use std::time::Duration;
 
 use smache_core::{
-    ATTACHED_LEASE, Epoch, FeedId, FeedStep, Incarnation, Leadership, Positions, Result, SourceId, Token,
+    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Incarnation, Leadership, Positions, Result, SourceId, Token,
 };
 
 use super::{SqliteStore, Step};
@@ -15,9 +15,9 @@ use crate::{
 
 const NEW_EPOCH: &str = "UPDATE smache_namespaces SET epoch = $2 WHERE ns = $1";
 const SWEEP: &str = "UPDATE smache_namespaces SET sweep = $2 WHERE ns = $1";
-const ATTACH: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, armed) VALUES ($1, $2, $3, $4) \
-     ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, armed = excluded.armed, lease = NULL \
-     WHERE v.lease IS NOT NULL OR v.armed IS NOT excluded.armed";
+const ATTACH: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = excluded.caught_up_on, valid_until = NULL \
+     WHERE v.valid_until IS NOT NULL OR v.caught_up_on IS NOT excluded.caught_up_on";
 const KEEP_ATTACHED: &str = "INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES ($1, 'smache:attached', x'', 0, $2) \
      ON CONFLICT (ns, name) DO UPDATE SET until = excluded.until";
 const LEAD: &str = "INSERT INTO smache_feeds AS f (ns, name, holder, fence, until) VALUES ($1, $2, $3, 1, $4) \
@@ -26,15 +26,15 @@ const LEAD: &str = "INSERT INTO smache_feeds AS f (ns, name, holder, fence, unti
 const LEADER: &str = "SELECT fence, until, holder FROM smache_feeds WHERE ns = $1 AND name = $2";
 const RESIGN: &str = "UPDATE smache_feeds SET until = min(until, $4) WHERE ns = $1 AND name = $2 AND fence = $3";
 const RENEW: &str = "UPDATE smache_feeds SET until = $3 WHERE ns = $1 AND name = $2";
-const SAVE: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, armed, lease, position_order, position_token) \
+const SAVE: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on, valid_until, position_order, position_token) \
      VALUES ($1, $2, $3, $4, coalesce($5, 0), $6, $7) ON CONFLICT (ns, name) DO UPDATE SET \
-     armed = coalesce($4, v.armed), lease = CASE WHEN v.lease IS NULL THEN NULL ELSE coalesce($5, v.lease) END, \
+     caught_up_on = coalesce($4, v.caught_up_on), valid_until = CASE WHEN v.valid_until IS NULL THEN NULL ELSE coalesce($5, v.valid_until) END, \
      position_order = $6, position_token = $7 \
      WHERE v.position_order IS NULL \
      OR (substr(v.position_order, 1, 16) = substr($6, 1, 16) AND v.position_order <= $6)";
-const RESTART: &str = "INSERT INTO smache_sources (ns, name, epoch, armed, lease, position_order, position_token) \
-     VALUES ($1, $2, $3, NULL, 0, $4, $5) ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, armed = NULL, \
-     lease = 0, position_order = excluded.position_order, position_token = excluded.position_token";
+const RESTART: &str = "INSERT INTO smache_sources (ns, name, epoch, caught_up_on, valid_until, position_order, position_token) \
+     VALUES ($1, $2, $3, NULL, 0, $4, $5) ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = NULL, \
+     valid_until = 0, position_order = excluded.position_order, position_token = excluded.position_token";
 const POSITIONS: &str = "SELECT incarnation || $3, NULL, NULL, NULL FROM smache_meta UNION ALL \
      SELECT NULL, v.name, v.position_order, v.position_token FROM smache_sources v JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND v.name IN (SELECT value FROM json_each($2)) AND v.position_order IS NOT NULL";
@@ -57,23 +57,23 @@ impl SqliteStore {
     pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        let (ns, life) = (step.ns, step.incarnation().await?);
+        let (ns, incarnation) = (step.ns, step.incarnation().await?);
         let mut changed = 0;
         for source in sources {
-            let (name, life) = (source.as_str().to_owned(), life.as_str().to_owned());
-            changed += step.execute(ATTACH, |query| query.bind(ns).bind(name).bind(random()).bind(life)).await?;
+            let (name, incarnation) = (source.as_str().to_owned(), incarnation.as_str().to_owned());
+            changed += step.execute(ATTACH, |query| query.bind(ns).bind(name).bind(random()).bind(incarnation)).await?;
         }
         if changed > 0 {
             step.sweep_from(Some(Vec::new())).await?;
         }
-        step.keep_attached(ATTACHED_LEASE).await?;
+        step.keep_attached(ATTACHED_VALID_FOR).await?;
         step.commit().await
     }
 
-    pub(super) async fn keep_sources_attached(&self, lease: Duration) -> Result<()> {
+    pub(super) async fn keep_sources_attached(&self, valid_for: Duration) -> Result<()> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        step.keep_attached(lease).await?;
+        step.keep_attached(valid_for).await?;
         step.commit().await
     }
 
@@ -137,9 +137,9 @@ impl SqliteStore {
 }
 
 impl Step<'_> {
-    /// Until when sources that the application reports are vouched for, in a row beside the leaders'.
-    async fn keep_attached(&mut self, lease: Duration) -> Result<()> {
-        let (ns, until) = (self.ns, self.now + millis(lease));
+    /// Until when sources that the application reports are confirmed, in a row beside the leaders'.
+    async fn keep_attached(&mut self, valid_for: Duration) -> Result<()> {
+        let (ns, until) = (self.ns, self.now + millis(valid_for));
         self.execute(KEEP_ATTACHED, |query| query.bind(ns).bind(until)).await.map(drop)
     }
 
@@ -151,8 +151,8 @@ impl Step<'_> {
         if fence != Some(number(step.fence)) {
             return Ok(FENCED);
         }
-        let life: Incarnation = self.incarnation().await?;
-        Ok(if step.incarnation == life { 0 } else { OTHER })
+        let incarnation: Incarnation = self.incarnation().await?;
+        Ok(if step.incarnation == incarnation { 0 } else { OTHER })
     }
 
     /// Saves the progress of a leader; the step was checked.
@@ -165,7 +165,7 @@ impl Step<'_> {
                     .bind(ns)
                     .bind(source.as_str().to_owned())
                     .bind(random())
-                    .bind(step.arm.then(|| step.incarnation.as_str().to_owned()))
+                    .bind(step.caught_up.then(|| step.incarnation.as_str().to_owned()))
                     .bind(step.valid_until(timestamp(now)).map(|until| number(until.as_millis())))
                     .bind(position.order.to_vec())
                     .bind(position.token.to_vec())

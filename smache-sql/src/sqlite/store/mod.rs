@@ -1,15 +1,15 @@
 //! The store: one transaction a step.
 
-mod changes;
 mod feeds;
+mod invalidate;
+mod lookup;
+mod maintain;
 mod programs;
-mod read;
 mod runs;
-mod upkeep;
 
 use std::sync::Arc;
 
-use smache_core::{EntryId, Incarnation, JobWrites, Namespace, Result, Vouch};
+use smache_core::{EntryId, Incarnation, JobWrites, Namespace, Result, Validity};
 
 use super::{
     jobs::ids,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 const LOOKUP: &str = include_str!("../../../queries/sqlite/lookup.sql");
-const TRACE: &str = include_str!("../../../queries/sqlite/trace.sql");
+const READ_RECORD: &str = include_str!("../../../queries/sqlite/read_record.sql");
 const FORGET: &str = "DELETE FROM smache_entries WHERE ns = $1 AND id = $2 RETURNING used";
 const DROP_EDGES: &str =
     "DELETE FROM smache_edges WHERE ns = $1 AND id = $2 AND dep IN (SELECT unhex(value) FROM json_each($3))";
@@ -51,13 +51,13 @@ impl Step<'_> {
         Rows::read(&rows, &place.file)
     }
 
-    /// What vouches, and which incarnation this is.
+    /// What confirms, and which incarnation this is.
     async fn head(&mut self) -> Result<Head> {
         self.look(LOOKUP, &[]).await?.head.ok_or_else(|| unexpected("step"))
     }
 
-    async fn vouch(&mut self) -> Result<Arc<Vouch>> {
-        self.head().await.map(|head| head.vouch)
+    async fn validity(&mut self) -> Result<Arc<Validity>> {
+        self.head().await.map(|head| head.validity)
     }
 
     async fn incarnation(&mut self) -> Result<Incarnation> {
@@ -84,7 +84,7 @@ impl Step<'_> {
     }
 
     /// The lane in which an entry has to be computed, if it does and is not left to its readers.
-    async fn lane_of_need(&mut self, id: &EntryId, vouch: &Vouch) -> Result<Option<i64>> {
+    async fn lane_of_need(&mut self, id: &EntryId, validity: &Validity) -> Result<Option<i64>> {
         let (ns, id) = (self.ns, id.as_bytes().to_vec());
         let Some(row) = self.row(NEEDS, |query| query.bind(ns).bind(id)).await? else { return Ok(None) };
         let cell = |place| row.int(place).map(Option::unwrap_or_default).map_err(|error| self.failed(error));
@@ -92,7 +92,7 @@ impl Step<'_> {
         Ok(match (cell(0)?, cell(1)?) {
             (_, 1) => None,
             (2, _) => Some(1),
-            _ if !decode_epochs(&epochs).is_some_and(|epochs| vouch.has_epochs(&epochs)) => Some(1),
+            _ if !decode_epochs(&epochs).is_some_and(|epochs| validity.has_epochs(&epochs)) => Some(1),
             (0, _) => None,
             (1, _) => Some(0),
             // Damaged.

@@ -3,11 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, Overtaken, Result, Timestamp, Token,
-    Via, Wait,
+    Abort, Begin, BeginOutcome, Begun, Commit, CommitOutcome, Dependency, EntryId, OnConflict, RecordWaits, Result,
+    Timestamp, Token, Via,
 };
 
-use super::{SqliteStore, Step, TRACE};
+use super::{READ_RECORD, SqliteStore, Step};
 use crate::{
     cells::{Cells, KEPT_ERROR, clip, count, millis, number, time, timestamp},
     error::unexpected,
@@ -19,9 +19,10 @@ use crate::{
     waits::{MOST, leading_on},
 };
 
-const RUN: &str = "SELECT token, started, until FROM smache_runs WHERE ns = $1 AND id = $2";
-const PUT_RUN: &str = "INSERT OR REPLACE INTO smache_runs (ns, id, token, started, until) VALUES ($1, $2, $3, $4, $5)";
-const END_COMMIT: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2 AND token = $3 AND started = $4";
+const RUN: &str = "SELECT token, start_revision, until FROM smache_runs WHERE ns = $1 AND id = $2";
+const PUT_RUN: &str =
+    "INSERT OR REPLACE INTO smache_runs (ns, id, token, start_revision, until) VALUES ($1, $2, $3, $4, $5)";
+const END_COMMIT: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2 AND token = $3 AND start_revision = $4";
 const END_RUN: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2 AND ($3 IS NULL OR token = $3)";
 const FORGET_WAITS: &str = "DELETE FROM smache_waits WHERE ns = $1 AND until <= $2";
 const END_WAIT: &str = "DELETE FROM smache_waits WHERE ns = $1 AND id = $2 AND token = $3 AND child = $4";
@@ -35,7 +36,7 @@ const WAITS: &str = "SELECT w.id, w.child FROM smache_waits w \
      JOIN smache_runs c ON c.ns = w.ns AND c.id = w.child AND c.token = w.awaited \
      WHERE w.ns = $1 ORDER BY w.number";
 const EXTEND: &str = "UPDATE smache_runs SET until = $4 WHERE ns = $1 AND id = $2 AND token = $3";
-const CONFLICTS: &str = "SELECT dep FROM smache_changed WHERE ns = $1 AND clock > $3 \
+const CONFLICTS: &str = "SELECT dep FROM smache_changed WHERE ns = $1 AND revision > $3 \
      AND dep IN (SELECT unhex(value) FROM json_each($2))";
 const OLD: &str = "SELECT used, staleness, since, conflicts, causes FROM smache_entries WHERE ns = $1 AND id = $2";
 const STORE: &str = include_str!("../../../queries/sqlite/store.sql");
@@ -55,23 +56,23 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let (ns, mut started) = (step.ns, step.clock);
+        let (ns, mut start_revision) = (step.ns, step.revision);
         if let Some(run) = step.row(RUN, |query| query.bind(ns).bind(bytes(&begin.id))).await? {
             let token = run.bytes(0).map_err(|error| step.failed(error))?.unwrap_or_default();
             let cell = |place| run.int(place).map(Option::unwrap_or_default).map_err(|error| step.failed(error));
             let until = cell(2)?;
             if token == begin.token.as_bytes() {
-                started = cell(1)?;
+                start_revision = cell(1)?;
             } else if until > now {
                 return Ok(BeginOutcome::Busy { remaining: Duration::from_millis(count(until - now)) });
             }
         }
         let bind = |query: Statement| {
             let query = query.bind(ns).bind(bytes(&begin.id)).bind(begin.token.as_bytes().to_vec());
-            query.bind(started).bind(now + millis(begin.lease))
+            query.bind(start_revision).bind(now + millis(begin.lease))
         };
         step.execute(PUT_RUN, bind).await?;
-        let mut rows = step.look(TRACE, std::slice::from_ref(&begin.id)).await?;
+        let mut rows = step.look(READ_RECORD, std::slice::from_ref(&begin.id)).await?;
         step.commit().await?;
 
         let head = rows.head.take().ok_or_else(|| unexpected("begin"))?;
@@ -79,10 +80,10 @@ impl SqliteStore {
         let conflicts = rest.as_ref().map_or(0, |rest| rest.conflicts);
         let (call, used) = rest.map(|rest| (rest.call, rest.used)).unzip();
         Ok(BeginOutcome::Begun(Box::new(Begun {
-            started: count(started),
+            start_revision: count(start_revision),
             now: head.now,
             incarnation: head.incarnation,
-            vouch: head.vouch,
+            validity: head.validity,
             entry: rows.entries.remove(&begin.id),
             call,
             used: used.unwrap_or_default(),
@@ -104,25 +105,29 @@ impl SqliteStore {
         let ns = step.ns;
         let bind = |query: Statement| {
             let query = query.bind(ns).bind(bytes(&commit.id)).bind(commit.token.as_bytes().to_vec());
-            query.bind(number(commit.started))
+            query.bind(number(commit.start_revision))
         };
         if step.execute(END_COMMIT, bind).await? == 0 {
             return Ok(CommitOutcome::Lost);
         }
         let conflicts = step.conflicts(commit).await?;
-        let hit = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
-        let otherwise_right = !commit.tainted && head.vouch.has_epochs(&commit.epochs);
-        if commit.overtaken == Overtaken::Tell
+        let changed = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
+        let otherwise_right = !commit.tainted && head.validity.has_epochs(&commit.epochs);
+        if commit.on_conflict == OnConflict::Report
             && otherwise_right
-            && number(commit.version) >= step.floor
-            && (1..=Overtaken::MOST_TOLD).contains(&conflicts.len())
+            && number(commit.version) >= step.low_watermark
+            && (1..=OnConflict::MAX_REPORTED).contains(&conflicts.len())
         {
             // What the step has done so far is undone with it.
-            let clock = count(step.clock);
-            return Ok(CommitOutcome::Overtaken { now, clock, dependencies: conflicts.into_iter().collect() });
+            let revision = count(step.revision);
+            return Ok(CommitOutcome::ConflictReported {
+                now,
+                revision,
+                dependencies: conflicts.into_iter().collect(),
+            });
         }
-        let hard = !otherwise_right || hit.clone().any(|used| used.via != Via::Child);
-        let staleness = if hard { 2 } else { i64::from(!conflicts.is_empty()) };
+        let must_run = !otherwise_right || changed.clone().any(|used| used.via != Via::Child);
+        let staleness = if must_run { 2 } else { i64::from(!conflicts.is_empty()) };
         step.put(commit, staleness, now).await?;
         if self.writes_jobs() {
             let id = commit.id;
@@ -133,7 +138,7 @@ impl SqliteStore {
                 step.need(&[(id, staleness - 1)], USUAL_PRIORITY, due).await?;
             }
         }
-        let dependencies = named(hit.map(|used| used.dependency));
+        let dependencies = named(changed.map(|used| used.dependency));
         step.commit().await?;
         Ok(if staleness == 0 { CommitOutcome::Fresh { now } } else { CommitOutcome::Conflicted { now, dependencies } })
     }
@@ -152,8 +157,8 @@ impl SqliteStore {
             step.execute(FAILED, bind).await?;
         }
         if self.writes_jobs() {
-            let vouch = step.vouch().await?;
-            if let Some(lane) = step.lane_of_need(&abort.id, &vouch).await? {
+            let validity = step.validity().await?;
+            if let Some(lane) = step.lane_of_need(&abort.id, &validity).await? {
                 step.ensure(&abort.id, lane, USUAL_PRIORITY, now + millis(abort.delay)).await?;
             }
         }
@@ -175,7 +180,7 @@ impl SqliteStore {
         Ok(held)
     }
 
-    pub(super) async fn note_waits(&self, wait: &Wait) -> Result<Vec<(EntryId, EntryId)>> {
+    pub(super) async fn record_waits_of_runs(&self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
@@ -224,7 +229,7 @@ impl Step<'_> {
     /// The used dependencies that were invalidated since the run started, or may have been.
     async fn conflicts(&mut self, commit: &Commit) -> Result<HashSet<Dependency>> {
         let all = commit.used.iter().map(|used| used.dependency);
-        if number(commit.version) < self.floor {
+        if number(commit.version) < self.low_watermark {
             return Ok(all.collect());
         }
         let (ns, version) = (self.ns, number(commit.version));
@@ -257,8 +262,8 @@ impl Step<'_> {
             }
             old_used = old.bytes(0).map_err(|error| self.failed(error))?;
         }
-        let lives_until = commit.ttl.map(|ttl| now.after(ttl));
-        let expires = lives_until.into_iter().chain(commit.not_after).min().map(time);
+        let ttl_until = commit.ttl.map(|ttl| now.after(ttl));
+        let expires = ttl_until.into_iter().chain(commit.not_after).min().map(time);
         let (encoded, stored_at) = (used.clone(), time(now));
         let bind = |query: Statement| {
             query

@@ -78,7 +78,7 @@ async fn a_computation_is_two_round_trips_whatever_it_depends_on() {
         let ((), trips) = measured.of(compute(&*measured.store, id(1), "value", used)).await;
         assert_eq!(trips, 2, "{} dependencies", used.len());
     }
-    // A change that hits one of them meanwhile is found among all.
+    // A change that affects one of them meanwhile is found among all.
     let run = begin(&*measured.store, id(1)).await;
     measured.store.invalidate(change(2_999)).await.expect("invalidate");
     measured.quiet().await;
@@ -93,16 +93,17 @@ async fn an_invalidation_is_one_round_trip_however_much_it_hits() {
     for number in 1..300 {
         compute(&*measured.store, id(number), "value", &[direct("all"), direct(number)]).await;
     }
-    let hits = |numbers: std::ops::Range<u32>| Invalidation {
-        hits: numbers.flat_map(|number| change(number).hits).collect(),
+    let changed = |numbers: std::ops::Range<u32>| Invalidation {
+        changed: numbers.flat_map(|number| change(number).changed).collect(),
         ..Invalidation::default()
     };
-    for (invalidation, marked) in [(hits(1..2), 1), (hits(1..300), 299), (change("all"), 299), (change("nobody's"), 0)]
+    for (invalidation, marked) in
+        [(changed(1..2), 1), (changed(1..300), 299), (change("all"), 299), (change("nobody's"), 0)]
     {
         measured.quiet().await;
         let before = measured.proxy.answers();
         assert_eq!(measured.store.invalidate(invalidation).await.expect("invalidate").marked, marked);
-        // The bell may have been rung by now.
+        // The notifier may have been rung by now.
         let trips = measured.proxy.answers() - before;
         assert!((1..=2).contains(&trips), "{trips}");
     }

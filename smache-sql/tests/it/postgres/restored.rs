@@ -21,7 +21,7 @@ async fn run(server: &PostgresServer, program: &str, arguments: &[&str]) {
 }
 
 #[tokio::test]
-async fn tables_that_were_restored_under_a_running_server_are_another_life() {
+async fn tables_that_were_restored_under_a_running_server_are_another_incarnation() {
     let server = PostgresServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let (url, backup) = (server.url(), folder.path().join("backup"));
@@ -51,9 +51,9 @@ async fn tables_that_were_restored_under_a_running_server_are_another_life() {
 
 /// The copy of a database has everything of it but its name.
 #[tokio::test]
-async fn a_copy_of_the_database_on_the_same_server_is_another_life() {
+async fn a_copy_of_the_database_on_the_same_server_is_another_incarnation() {
     let server = PostgresServer::start().await;
-    let life = async |url: &str| {
+    let incarnation = async |url: &str| {
         let store = Postgres::connect(url).await.expect("connect").store(&namespace("shop")).expect("a store");
         store.lookup(&[]).await.expect("lookup").incarnation
     };
@@ -64,10 +64,10 @@ async fn a_copy_of_the_database_on_the_same_server_is_another_life() {
         connection.close().await.expect("closed");
     };
     run_sql(&server.url(), "CREATE DATABASE one").await;
-    let one = life(&copy("one")).await;
+    let one = incarnation(&copy("one")).await;
     let done = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'one'";
     run_sql(&server.url(), done).await;
     run_sql(&server.url(), "CREATE DATABASE two TEMPLATE one").await;
-    assert_ne!(one, life(&copy("two")).await);
-    assert_eq!(one, life(&copy("one")).await);
+    assert_ne!(one, incarnation(&copy("two")).await);
+    assert_eq!(one, incarnation(&copy("one")).await);
 }

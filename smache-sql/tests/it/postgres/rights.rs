@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smache_core::{Backend, Token, Wait};
+use smache_core::{Backend, RecordWaits, Token};
 use smache_sql::Postgres;
 use smache_testkit::servers::shared_postgres_url;
 use sqlx::{Connection, PgConnection};
@@ -40,7 +40,10 @@ async fn a_role_without_rights_stops_no_namespace() {
     let run_of_one = begin(&*again, id(2)).await;
     again.commit(run_of_one.value("two", &[direct("a")])).await.expect("a commit");
     assert_eq!(again.invalidate(change("a")).await.expect("an invalidation").marked, 2);
-    again.wait(Wait { runs: Vec::new(), lease: Duration::from_secs(1), child: id(1) }).await.expect("notes of waits");
+    again
+        .record_waits(RecordWaits { runs: Vec::new(), lease: Duration::from_secs(1), child: id(1) })
+        .await
+        .expect("notes of waits");
     drop(guest);
     run(&shared_postgres_url(), format!("DROP ROLE {role}")).await;
 }

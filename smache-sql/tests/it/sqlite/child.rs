@@ -152,5 +152,5 @@ async fn processes_that_write_at_once_lose_nothing() {
     assert_eq!(said.len() as u32, 4 * (2 * SOME + SOME / 2));
     check(&path, &said).await;
     let store = Sqlite::open(&path).await.expect("open").store(&namespace("shop")).expect("a store");
-    assert_eq!(store.stats().await.expect("stats").clock, u64::from(4 * SOME / 2));
+    assert_eq!(store.stats().await.expect("stats").revision, u64::from(4 * SOME / 2));
 }

@@ -44,7 +44,7 @@ async fn processes_share_a_file_and_lose_no_step() {
     }
     let store = Sqlite::open(&path).await.expect("open").store(&namespace("shared")).expect("a store");
     let stats = store.stats().await.expect("stats");
-    assert_eq!((stats.entries, stats.clock, stats.running), (120, 120, 0));
+    assert_eq!((stats.entries, stats.revision, stats.running), (120, 120, 0));
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn file_that_was_replaced_or_removed_while_it_is_open_answers_nothing() {
         }
         let told = [
             store.lookup(&[id(1)]).await.map(drop),
-            store.trace(&id(1)).await.map(drop),
+            store.read_record(&id(1)).await.map(drop),
             store.invalidate(change("b")).await.map(drop),
             store.commit(run.value("late", &[])).await.map(drop),
             queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.map(drop),

@@ -120,10 +120,10 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
         assert!(error.message().contains("upgrade this program"), "{error}");
     };
     told(store.lookup(&[id(1)]).await.expect_err("a look-up"));
-    told(store.trace(&id(1)).await.expect_err("a look-up"));
+    told(store.read_record(&id(1)).await.expect_err("a look-up"));
     told(store.commit(half_way.value("two", &[])).await.expect_err("a commit"));
     told(store.invalidate(change("a")).await.expect_err("a change"));
-    told(store.maintain(10).await.expect_err("upkeep"));
+    told(store.maintain(10).await.expect_err("maintenance"));
     told(queue.enqueue(&[NewJob::now(id(3), Lane::Recompute)]).await.expect_err("a job"));
     told(queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect_err("a worker"));
     run(&mut other, "UPDATE smache_meta SET version = 2, oldest = 1").await;

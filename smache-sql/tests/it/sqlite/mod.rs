@@ -7,5 +7,5 @@ mod conformance;
 mod damage;
 mod doctor;
 mod file;
+mod in_transaction;
 mod migrate;
-mod within;

@@ -8,7 +8,7 @@ use smache_server_tests::{Order, Sight, State, held};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    watch::{VOUCH, Watch, read_calls_on, read_on, write_on},
+    watch::{VALIDITY, Watch, read_calls_on, read_on, write_on},
     world::{World, get, until, until_fresh, until_idle, until_result},
 };
 
@@ -117,8 +117,8 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
     let writing = write_on(&world, 1, &busy, Duration::from_millis(100));
     let reading = async { tokio::join!(read_on(&reader, 1, 0, &busy), read_on(&reader, 2, 0, &quiet)) };
     let (gap, ..) = tokio::join!(story, writing, reading);
-    assert!(gap > VOUCH, "nobody took over before the leadership lapsed: {gap:?}");
-    assert!(quiet.states().contains(&State::Unvouched), "without a feed nobody vouches: {:?}", quiet.states());
+    assert!(gap > VALIDITY, "nobody took over before the leadership lapsed: {gap:?}");
+    assert!(quiet.states().contains(&State::Unconfirmed), "without a feed nobody confirms: {:?}", quiet.states());
     until_fresh(&reader, 1, 0, busy.last()).await;
     for node in [second, worker] {
         node.end().await;

@@ -44,7 +44,7 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
         sleep(Duration::from_millis(10)).await;
     }
     until_sight(&reader, 1, 0, 0, State::Stale).await;
-    assert!(reader.dead_jobs(10).await.expect("a list").is_empty());
+    assert!(reader.dead_letters(10).await.expect("a list").is_empty());
 
     let new = world.node(&world.worker()).await;
     until_fresh(&reader, 1, 0, 1).await;

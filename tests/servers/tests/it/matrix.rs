@@ -24,7 +24,7 @@ async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
         assert!(watch.highest() > 0, "values went on while processes died: {watch:?}");
     }
     let states: Vec<State> = watches.iter().flat_map(Watch::states).collect();
-    for state in [State::Fresh, State::Stale, State::Unvouched] {
+    for state in [State::Fresh, State::Stale, State::Unconfirmed] {
         assert!(states.contains(&state), "{state:?} was seen on the way");
     }
 }
@@ -100,7 +100,7 @@ async fn kill_and_start(nodes: &mut [Node], setups: &[Setup], kills: u32) {
         for id in 0..DOCS {
             nodes[3].tell(Order::GetFresh { id, millis: MILLIS }).await;
         }
-        // Longer than the leases of runs and jobs, and than the feed vouches.
+        // Longer than the leases of runs and jobs, and than the feed confirms.
         nodes[below(12) % nodes.len()].tell(Order::Freeze { millis: if below(4) == 0 { 2_500 } else { 0 } }).await;
         sleep(Duration::from_millis(200 + 50 * below(12) as u64)).await;
         let victim = below(nodes.len());

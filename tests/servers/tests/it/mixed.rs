@@ -221,7 +221,7 @@ impl Own {
         self.printed(smache, 6, "Logic passed of 120: well done").await?;
 
         // As if the program had ended between its commit and its report.
-        drop(smache.intend().changes::<Scale>(&1)?.within(Duration::from_millis(300)).announce().await?);
+        drop(smache.intend().changes::<Scale>(&1)?.report_after(Duration::from_millis(300)).announce().await?);
         self.scales.update(&1, |scale| scale.best = 150)?;
         until("certificate of the change that nobody reported", async || {
             self.printed(smache, 7, "Logic passed of 150: well done").await.map_err(|error| error.report())
@@ -242,7 +242,7 @@ async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_g
     tale::fill(&data).await.expect("the data of a school");
     let (log, own) = (Log::default(), Own::create().expect("what the program keeps"));
     let builder = Smache::builder(&data.table)
-        .feed_lease(tale::FEED_LEASE)
+        .feed_validity(tale::FEED_LEASE)
         .store_timeout(PATIENCE)
         .read_patience(PATIENCE)
         .store(patient_redis().await)

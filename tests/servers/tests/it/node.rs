@@ -118,7 +118,7 @@ impl Node {
         }
     }
 
-    /// Lets others lead the feed and do the upkeep.
+    /// Lets others lead the feed and do the maintenance.
     pub(crate) async fn resign(&self) {
         match self.ask(Order::Resign).await {
             Answer::Done => {}

@@ -132,7 +132,7 @@ impl Data for Collections {
 
 fn builder(backend: impl Backend, log: &Log, roster: Roster) -> Builder {
     let namespace = format!("school_{}", ObjectId::new().to_hex());
-    let builder = Smache::builder(namespace).backend(backend).feed_lease(tale::FEED_LEASE);
+    let builder = Smache::builder(namespace).backend(backend).feed_validity(tale::FEED_LEASE);
     let builder = builder.store_timeout(PATIENCE).read_patience(PATIENCE);
     school::register(builder.state(log.clone()).state(roster).strict())
 }

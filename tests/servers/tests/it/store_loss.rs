@@ -50,7 +50,7 @@ async fn a_store_that_lost_everything_is_filled_again() {
     for n in 1..=2 {
         world.set(1, n).await;
         let seen = get_soon(&reader, 1).await.expect("a value that was computed for this reader");
-        assert_eq!(seen, Sight { n, state: State::Unvouched });
+        assert_eq!(seen, Sight { n, state: State::Unconfirmed });
     }
     redis.restart().await;
     let watch = Watch::default();
@@ -70,7 +70,7 @@ async fn a_store_that_lost_everything_is_filled_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_comes_back_vouches_for_nothing_before_the_feed_has_replayed() {
+async fn a_store_that_comes_back_confirms_nothing_before_the_feed_has_replayed() {
     let redis = RedisServer::builder().keep_data().start().await;
     let world = world_on(&redis).await;
     let node = world.node(&world.all_roles()).await;
@@ -89,7 +89,7 @@ async fn a_store_that_comes_back_vouches_for_nothing_before_the_feed_has_replaye
     while restarted.elapsed() < Duration::from_secs(1) {
         for id in [1, 2] {
             match reader.peek(report(id, 0)).await {
-                Ok(seen) => assert_eq!(seen.map(Sight::from), Some(Sight { n: 0, state: State::Unvouched })),
+                Ok(seen) => assert_eq!(seen.map(Sight::from), Some(Sight { n: 0, state: State::Unconfirmed })),
                 Err(error) => assert!(error.is_transient(), "{error}"),
             }
         }
@@ -110,7 +110,7 @@ async fn a_store_that_comes_back_vouches_for_nothing_before_the_feed_has_replaye
 }
 
 #[tokio::test]
-async fn a_store_that_lost_its_last_minutes_vouches_for_nothing_that_changed_in_them() {
+async fn a_store_that_lost_its_last_minutes_confirms_nothing_that_changed_in_them() {
     let redis = RedisServer::start().await;
     let world = world_on(&redis).await;
     let node = world.node(&world.all_roles()).await;
@@ -133,7 +133,7 @@ async fn a_store_that_lost_its_last_minutes_vouches_for_nothing_that_changed_in_
     until("stale report of the past", async || {
         match reader.peek(report(1, 0)).await.map(|seen| seen.map(Sight::from)) {
             Ok(Some(Sight { n: 0, state: State::Stale })) => Ok(()),
-            Ok(Some(Sight { n: 0, state: State::Unvouched })) => Err("not yet".to_owned()),
+            Ok(Some(Sight { n: 0, state: State::Unconfirmed })) => Err("not yet".to_owned()),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.report()),
         }
@@ -163,7 +163,7 @@ async fn a_store_that_falls_silent_keeps_nobody_waiting() {
     world.set(1, 1).await;
     for _ in 0..2 {
         let seen = get_soon(&computing, 1).await.expect("a value that was computed for this reader");
-        assert_eq!(seen, Sight { n: 1, state: State::Unvouched });
+        assert_eq!(seen, Sight { n: 1, state: State::Unconfirmed });
         let error = get_soon(&failing, 1).await.expect_err("the store's error");
         assert!(error.is_transient(), "{error}");
         // Its own bound, not the one of the client, which is many times as long.

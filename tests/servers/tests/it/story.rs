@@ -155,7 +155,7 @@ async fn what_is_deleted_goes_and_what_was_absent_comes() {
     until_result(&reader, census, "census without it", |census| *census == Census { docs: 2, labelled: 1 }).await;
 
     let stats = reader.stats().await.expect("numbers");
-    assert_eq!(stats.jobs.buried, 0, "{stats:?}");
+    assert_eq!(stats.jobs.dead_letters, 0, "{stats:?}");
     node.end().await;
     world.end().await;
 }

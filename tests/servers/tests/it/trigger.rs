@@ -18,7 +18,7 @@ async fn quiet() -> World {
 #[tokio::test]
 async fn a_reported_change_is_stale_everywhere_at_once_and_recomputed_by_a_worker() {
     let world = quiet().await;
-    let worker = world.node(&Setup { upkeep: true, ..world.worker() }).await;
+    let worker = world.node(&Setup { maintenance: true, ..world.worker() }).await;
     let elsewhere = world.node(&world.setup).await;
     let here = world.reader().await;
     assert_eq!(get(&here, 1, MILLIS).await, Sight { n: 0, state: State::Fresh });
@@ -41,7 +41,7 @@ async fn a_reported_change_is_stale_everywhere_at_once_and_recomputed_by_a_worke
 #[tokio::test]
 async fn a_request_reads_its_own_writes_while_workers_of_other_processes_compute() {
     let world = quiet().await;
-    let worker = world.node(&Setup { upkeep: true, ..world.worker() }).await;
+    let worker = world.node(&Setup { maintenance: true, ..world.worker() }).await;
     let here = world.reader().await;
     assert_eq!(get(&here, 1, MILLIS).await.n, 0);
     for n in 1..=5 {
@@ -57,7 +57,7 @@ async fn a_request_reads_its_own_writes_while_workers_of_other_processes_compute
 #[tokio::test]
 async fn what_nobody_reports_is_not_known_and_what_is_reported_twice_does_no_harm() {
     let world = quiet().await;
-    let worker = world.node(&Setup { upkeep: true, ..world.worker() }).await;
+    let worker = world.node(&Setup { maintenance: true, ..world.worker() }).await;
     let here = world.reader().await;
     assert_eq!(get(&here, 1, 0).await.n, 0);
     world.set(1, 1).await;

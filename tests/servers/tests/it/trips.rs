@@ -39,7 +39,7 @@ async fn a_hit_is_one_round_trip_and_a_miss_is_three() {
         .backend(Redis::connect(&server.url()).await.expect("Redis"))
         .source(numbers)
         .register::<double>()
-        .upkeep(false)
+        .maintenance(false)
         .read_patience(Duration::from_secs(5))
         .build()
         .await

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::world::World;
 
-/// For how long the feed of a [watched](World::watched) world vouches: so old may a change be that a reader of a fresh value does not know of.
-pub(crate) const VOUCH: Duration = Duration::from_secs(2);
+/// For how long the feed of a [watched](World::watched) world confirms: so old may a change be that a reader of a fresh value does not know of.
+pub(crate) const VALIDITY: Duration = Duration::from_secs(2);
 /// What a busy machine may add between the feed's measuring of its age and the store's writing it down.
 const NOISE: Duration = Duration::from_secs(2);
 /// A machine that stands still adds as much: this is what a thread measures that wakes that often.
@@ -81,7 +81,7 @@ impl Watch {
             if let Some((at, n)) = unknown {
                 let (age, still) = (asked - *at, stood_still_since(*at));
                 assert!(
-                    age <= VOUCH + NOISE + still,
+                    age <= VALIDITY + NOISE + still,
                     "{sight:?} was read {age:?} after {n} was written, and the machine stood still for {still:?} of it"
                 );
             }

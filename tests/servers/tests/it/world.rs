@@ -12,18 +12,18 @@ use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
 use tempfile::TempDir;
 use tokio::{sync::SemaphorePermit, time::Instant};
 
-use crate::{node::Node, place, watch::VOUCH};
+use crate::{node::Node, place, watch::VALIDITY};
 
 /// A wait for something that must happen is over by then.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The lease of runs and jobs where nobody dies: one that lapses because a machine is slow would only be another run.
 const LEASE: Duration = Duration::from_secs(20);
-/// For how long feeds vouch where none dies: one that is a little late would only make values unvouched.
+/// For how long feeds validity where none dies: one that is a little late would only make values unconfirmed.
 const FEED_LEASE: Duration = Duration::from_secs(60);
 
 /// A namespace, and a database of the same name.
 pub(crate) struct World {
-    /// A process that only reads: it neither works nor leads the feed nor does the upkeep.
+    /// A process that only reads: it neither works nor leads the feed nor does the maintenance.
     pub(crate) setup: Setup,
     pub(crate) client: Client,
     pub(crate) db: Database,
@@ -53,12 +53,12 @@ impl World {
             database: name,
             table: None,
             feeds: false,
-            upkeep: false,
+            maintenance: false,
             worker: false,
             knows_report: true,
             quiet: false,
             lease: LEASE,
-            feed_lease: FEED_LEASE,
+            feed_validity: FEED_LEASE,
             store_timeout: PATIENCE,
             silent: Silent::Compute,
         };
@@ -74,20 +74,20 @@ impl World {
         self
     }
 
-    /// The same with feeds that vouch only for as long as readers who [watch](crate::watch) know.
+    /// The same with feeds that validity only for as long as readers who [watch](crate::watch) know.
     pub(crate) fn watched(mut self) -> Self {
-        self.setup.feed_lease = VOUCH;
+        self.setup.feed_validity = VALIDITY;
         self
     }
 
     /// One that does everything.
     pub(crate) fn all_roles(&self) -> Setup {
-        Setup { feeds: true, upkeep: true, worker: true, ..self.setup.clone() }
+        Setup { feeds: true, maintenance: true, worker: true, ..self.setup.clone() }
     }
 
-    /// One that leads the feed and does the upkeep.
+    /// One that leads the feed and does the maintenance.
     pub(crate) fn feeder(&self) -> Setup {
-        Setup { feeds: true, upkeep: true, ..self.setup.clone() }
+        Setup { feeds: true, maintenance: true, ..self.setup.clone() }
     }
 
     pub(crate) fn worker(&self) -> Setup {

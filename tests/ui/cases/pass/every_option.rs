@@ -52,7 +52,7 @@ mod other {
     version = 2,
     ttl = "10m",
     timeout = "500ms",
-    write_through = false,
+    refresh = "on_read",
     sources(Handin, Course),
     reads(Grade),
     calls(score, other::passed),
@@ -80,7 +80,7 @@ fn main() {
         .output("u64")
         .ttl(Duration::from_secs(600))
         .timeout(Duration::from_millis(500))
-        .write_through(false);
+        .refresh(smache::backend::Refresh::OnRead);
     assert_eq!(format!("{:?}", grades::declaration()), format!("{by_hand:?}"));
     assert_eq!(grades::declaration().hash(), by_hand.hash());
 }

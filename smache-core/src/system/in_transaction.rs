@@ -1,0 +1,255 @@
+//! Changes that are reported within the transaction that makes them: both happen, or neither does.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{Engine, Moment, Smache, change::of_tag};
+use crate::{
+    Call, ChangeToken, Computed, EntityType, EntryId, Epoch, Error, ErrorKind, InTransactionOutcome, Incarnation,
+    InvalidateInTransaction, Invalidation, Lookup, Result, WriterTransaction, change_token::StoreGeneration,
+};
+
+/// Which generation of the store this program has last seen, so that a transaction need not ask another connection for it.
+#[derive(Debug, Default)]
+pub(crate) struct Generation(Mutex<Option<SeenGeneration>>);
+
+/// What a look-up said of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeenGeneration {
+    incarnation: Incarnation,
+    epoch: Epoch,
+}
+
+impl SeenGeneration {
+    pub(crate) fn of(lookup: &Lookup) -> Self {
+        Self { incarnation: lookup.incarnation.clone(), epoch: lookup.validity.epoch }
+    }
+
+    /// For tokens.
+    pub(crate) fn as_number(&self) -> StoreGeneration {
+        StoreGeneration::new(&self.incarnation, &self.epoch)
+    }
+}
+
+impl Generation {
+    pub(crate) fn remember(&self, lookup: &Lookup) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(SeenGeneration::of(lookup));
+    }
+
+    fn known(&self) -> Option<SeenGeneration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Smache {
+    /// Reports changes within the transaction that makes them, in the database that also holds the store: when it
+    /// commits, the results that depend on them are stale for everybody, and when it is rolled back, nothing has
+    /// happened. No moment is left in which a program can die between its change and the report of it.
+    ///
+    /// Call it **last, right before the commit**. From the report on to the end of the transaction no computation of the
+    /// namespace can be stored, no other writer can report and no feed is heard: they wait, a few seconds, and then try
+    /// again later. Readers of stored results never wait. A transaction that reports first and then waits for a row of
+    /// another one that is about to report is a deadlock, which the database ends by aborting one of the two.
+    ///
+    /// Every writer of the data has to do so: what is written without a report is not known. After an error the
+    /// transaction must be rolled back, since its change is not reported. Savepoints count: what is reported inside of one
+    /// that is rolled back was not reported.
+    ///
+    /// The transaction is of a backend whose store lives in the same database, such as `PostgresTransaction`.
+    pub fn in_transaction<'a>(&self, transaction: impl WriterTransaction + 'a) -> InTransaction<'a> {
+        InTransaction { engine: Arc::clone(&self.engine), transaction: Box::new(transaction) }
+    }
+}
+
+/// The verbs that report changes, within a transaction: see [`Smache::in_transaction`].
+///
+/// # Errors
+/// Of each verb, beside those of the verb of the same name on [`Smache`]:
+/// - [`ErrorKind::WrongServer`]: the store is not in the database of the transaction
+/// - [`ErrorKind::Config`]: no transaction is open, or one that cannot see what others commit meanwhile
+/// - transient ones ([`Error::is_transient`]): it lost against another transaction, or waited too long for one; roll it
+///   back and begin anew
+///
+/// In any case nothing is reported, and the transaction must be rolled back.
+///
+/// # Cancel safety
+/// A verb that is dropped may have reported: roll the transaction back.
+#[must_use = "nothing is reported until one of the verbs is called"]
+pub struct InTransaction<'a> {
+    engine: Arc<Engine>,
+    transaction: Box<dyn WriterTransaction + 'a>,
+}
+
+impl InTransaction<'_> {
+    /// As [`Smache::changed`].
+    ///
+    /// # Errors
+    /// See [`InTransaction`].
+    pub async fn changed<T: EntityType>(&mut self, id: &T::Id) -> Result<Uncommitted> {
+        self.changed_many::<T>([id]).await
+    }
+
+    /// As [`Smache::changed_many`]: one step, however many there are.
+    ///
+    /// # Errors
+    /// See [`InTransaction`].
+    pub async fn changed_many<'a, T: EntityType>(
+        &mut self,
+        ids: impl IntoIterator<Item = &'a T::Id>,
+    ) -> Result<Uncommitted> {
+        let invalidation = self.engine.of_entities::<T>(ids, Moment::Uncommitted).await?;
+        self.report(invalidation).await
+    }
+
+    /// As [`Smache::changed_from`]. The image of before must be the one that this transaction replaced: read it with
+    /// `FOR UPDATE`, or take what `RETURNING` answers.
+    ///
+    /// # Errors
+    /// See [`InTransaction`].
+    pub async fn changed_from<T: EntityType + Clone>(
+        &mut self,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) -> Result<Uncommitted> {
+        let invalidation = self.engine.of_images(before, after, Moment::Uncommitted).await?;
+        self.report(invalidation).await
+    }
+
+    /// As [`Smache::changed_tag`].
+    ///
+    /// # Errors
+    /// See [`InTransaction`].
+    pub async fn changed_tag(&mut self, tag: &str) -> Result<Uncommitted> {
+        self.report(of_tag(tag)).await
+    }
+
+    /// As [`Smache::invalidate`].
+    ///
+    /// # Errors
+    /// See [`InTransaction`].
+    pub async fn invalidate<F: Computed>(&mut self, call: Call<F>) -> Result<Uncommitted> {
+        let invalidation = self.engine.of_call(&call)?;
+        self.report(invalidation).await
+    }
+
+    /// As [`Smache::invalidate_function`].
+    ///
+    /// # Errors
+    /// See [`InTransaction`].
+    pub async fn invalidate_function<F: Computed>(&mut self) -> Result<Uncommitted> {
+        let invalidation = self.engine.of_function::<F>()?;
+        self.report(invalidation).await
+    }
+
+    async fn report(&mut self, invalidation: Invalidation) -> Result<Uncommitted> {
+        self.step(invalidation)
+            .await
+            .map_err(|error| error.with_context("effect", "nothing is reported: roll the transaction back"))
+    }
+
+    async fn step(&mut self, invalidation: Invalidation) -> Result<Uncommitted> {
+        let (engine, transaction) = (&self.engine, &mut self.transaction);
+        let bound = engine.settings.store_timeout;
+        let mut asked = engine.some_generation().await?;
+        for last in [false, true] {
+            let request = InvalidateInTransaction {
+                namespace: engine.namespace.clone(),
+                incarnation: asked.incarnation.clone(),
+                jobs: engine.store.job_writes(),
+                // The server gives up before this program does, so that it can say for whom it waited.
+                patience: bound.mul_f64(0.8).max(Duration::from_millis(1)),
+                invalidation: invalidation.clone(),
+            };
+            match engine.timed("invalidate", transaction.invalidate(request)).await {
+                Ok(InTransactionOutcome::Invalidated(invalidated)) => {
+                    let engine = Arc::clone(engine);
+                    let token = ChangeToken::new(&engine.namespace, asked.as_number(), invalidated.revision);
+                    return Ok(Uncommitted { engine, token, jobs: invalidated.jobs });
+                }
+                Ok(InTransactionOutcome::OtherStore) if last => break,
+                // It may be another generation than the one that this program has last seen.
+                Ok(InTransactionOutcome::OtherStore) => asked = engine.present_generation().await?,
+                Err(error) if error.kind() == ErrorKind::WrongServer => return Err(engine.name_store(error).await),
+                Err(error) => return Err(error),
+            }
+        }
+        let fix = "give the transaction's database to the builder as the backend, or call `changed` after the commit";
+        let message = format!(
+            "the store is not in the database of the transaction, so that a change and its report cannot be one step: {fix}"
+        );
+        Err(engine.name_store(Error::new(ErrorKind::WrongServer, message)).await)
+    }
+}
+
+impl Engine {
+    pub(super) async fn present_generation(&self) -> Result<SeenGeneration> {
+        let lookup = self.timed("lookup", self.store.lookup(&[])).await?;
+        self.generation.remember(&lookup);
+        Ok(SeenGeneration::of(&lookup))
+    }
+
+    /// The one that was last seen. A token of an earlier one than the present proves nothing, which is safe.
+    pub(super) async fn some_generation(&self) -> Result<SeenGeneration> {
+        match self.generation.known() {
+            Some(known) => Ok(known),
+            None => self.present_generation().await,
+        }
+    }
+
+    /// The error with what the store is, if it says so.
+    async fn name_store(&self, error: Error) -> Error {
+        match self.timed("examine", self.store.examine()).await {
+            Ok(examination) => error.with_context("store", examination.what),
+            Err(_) => error,
+        }
+    }
+}
+
+impl fmt::Debug for InTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InTransaction").field("namespace", &self.engine.namespace).finish_non_exhaustive()
+    }
+}
+
+/// A report in a transaction that is not over yet. After a rollback it means nothing: drop it.
+#[must_use = "call `committed` after the commit; after a rollback, drop it"]
+pub struct Uncommitted {
+    engine: Arc<Engine>,
+    token: ChangeToken,
+    jobs: Vec<EntryId>,
+}
+
+impl Uncommitted {
+    /// This report and another one of the same transaction.
+    pub fn and(mut self, other: Self) -> Self {
+        // Of two lives of the store only one has the transaction: the later report has seen it.
+        self.token = self.token.and(other.token).unwrap_or(other.token);
+        self.jobs.extend(other.jobs);
+        self
+    }
+
+    /// The transaction has committed: queues the jobs, if the queue is another backend than the store, and answers the
+    /// token for [`Call::at_least`].
+    ///
+    /// Where store and queue are one backend there is nothing left to do, and a program that ends before this call loses
+    /// nothing. Elsewhere the reconciler finds the entries, within some seconds.
+    ///
+    /// # Cancel safety
+    /// May be dropped; see above.
+    pub async fn committed(self) -> ChangeToken {
+        self.engine.enqueue_reported(&self.jobs, Duration::ZERO).await;
+        self.token
+    }
+}
+
+impl fmt::Debug for Uncommitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uncommitted")
+            .field("token", &self.token)
+            .field("jobs", &self.jobs.len())
+            .finish_non_exhaustive()
+    }
+}

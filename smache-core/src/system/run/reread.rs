@@ -1,0 +1,72 @@
+//! A run that changes have overtaken may have seen them: what they concern is read again, and the same answers show it.
+//!
+//! The store tells at which revision it has compared and names all that changed until then. What is read after that is as good as
+//! what a run reads that begins at this revision; all else has not changed until then. So a value that is made of the same is the
+//! value of a run that began there, and changes from there on conflict with it as with any other.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt;
+
+use super::Run;
+use crate::{
+    Begun, Commit, Cx, Dependency, OnConflict, Result,
+    cx::{Again, Read},
+    system::{CallFrame, CallKey, count},
+};
+
+impl Run<'_> {
+    /// The commit of a value that changes have overtaken until a revision: as of that revision if the run had seen them, and otherwise
+    /// as it was, to be stored as stale.
+    pub(super) async fn reread(
+        &self,
+        begun: &Begun,
+        key: &CallKey,
+        (cx, elapsed): (&Cx, Duration),
+        commit: Commit,
+        (revision, changed): (u64, &[Dependency]),
+    ) -> Commit {
+        let stale = Commit { on_conflict: OnConflict::StoreStale, ..commit };
+        let Some(again) = self.again(cx, changed) else { return stale };
+        // Whatever becomes of it, the value is there.
+        let Some(Ok(Some(cx))) = self.read_again(cx, again, revision).await else { return stale };
+        let as_before = (stale.value.clone(), stale.meta.clone());
+        match self.what_to_commit(begun, key, &cx, as_before.0, as_before.1, elapsed) {
+            Ok(commit) => {
+                count(&self.engine.tally.reread);
+                Commit { version: revision, ..commit }
+            }
+            Err(_) => stale,
+        }
+    }
+
+    /// What shows, read again, whether the run had seen some changes; `None` if nothing does.
+    pub(super) fn again(&self, cx: &Cx, changed: &[Dependency]) -> Option<Again> {
+        cx.tracked().again(changed).filter(|again| again.reads.iter().all(|read| self.is_told_of(read)))
+    }
+
+    /// What the run uses at a revision, if it is the same; nothing if a source panics or does not answer in time.
+    pub(super) async fn read_again(&self, cx: &Cx, again: Again, revision: u64) -> Option<Result<Option<Cx>>> {
+        let reading = AssertUnwindSafe(self.finds_the_same(cx, again, revision)).catch_unwind();
+        tokio::time::timeout(self.engine.settings.store_timeout, reading).await.ok()?.ok()
+    }
+
+    /// Whether a feed tells of its changes: it tells of each, and of nothing else. What the application reports may mean more
+    /// than what the entity shows.
+    fn is_told_of(&self, read: &Read) -> bool {
+        self.engine.routes.of(read.source()).is_some_and(|route| route.fed)
+    }
+
+    /// What the run uses now, if it is the same.
+    async fn finds_the_same(&self, cx: &Cx, again: Again, revision: u64) -> Result<Option<Cx>> {
+        for read in &again.reads {
+            let Some(source) = self.engine.sources.get(read.source()) else { return Ok(None) };
+            if !read.finds_the_same(source).await? {
+                return Ok(None);
+            }
+        }
+        let now = Cx::new(self.engine.clone(), CallFrame { start_revision: Some(revision), ..cx.frame() });
+        now.tracked().take_over(again.own);
+        Ok(self.engine.children_are_unchanged(&now, &again.child_calls).await?.then_some(now))
+    }
+}

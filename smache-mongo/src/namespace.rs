@@ -1,0 +1,434 @@
+//! A namespace: its revision and everything that confirms its entries, in one document.
+//!
+//! `revision` and `low_watermark` only grow, and are moved by operators, so that no two invalidations wait for each other. All else is
+//! read, changed here and written on condition that its revision `rev` is the one that was read.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::TryStreamExt;
+use mongodb::{
+    bson::{Bson, Document, doc},
+    options::ReturnDocument,
+};
+use smache_core::{
+    Epoch, Error, ErrorKind, FeedStep, Incarnation, Position, Result, SourceId, SourceValidity, Timestamp, Token,
+    Validity,
+};
+
+use crate::{
+    damage::Damage,
+    error::{corrupt, is_duplicate, overtaken},
+    expression::{now, number, time},
+    keys::{Keys, SCHEMA, binary},
+    link::Link,
+    record::Fields,
+    schema::{VERSION, make_indexes},
+};
+
+const UNREADABLE: &str = "what confirms cannot be read: remove the namespace's document of `smache_state`";
+
+/// How often a change of the document is tried before others are said to be in the way.
+const TRIES: u32 = 64;
+
+/// The document of a namespace as it was read, with the time and the incarnation.
+#[derive(Debug, Clone)]
+pub(crate) struct NamespaceDoc {
+    pub(crate) now: Timestamp,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) epoch: Epoch,
+    pub(crate) revision: u64,
+    pub(crate) low_watermark: u64,
+    pub(crate) rev: i64,
+    /// Where the walk over entries of old epochs goes on.
+    pub(crate) sweep: Sweep,
+    pub(crate) sources: BTreeMap<SourceId, SourceValidity>,
+    pub(crate) positions: BTreeMap<SourceId, Position>,
+    pub(crate) feeds: Vec<Feed>,
+    /// Until when the sources that the application reports are confirmed; moved by an operator.
+    pub(crate) attached_until: Timestamp,
+    /// What of the document could not be read.
+    pub(crate) damage: Damage,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    Over,
+    Under {
+        /// Which walk it is: another one than before it was started anew.
+        walk: Vec<u8>,
+        /// It goes on behind that id.
+        after: Vec<u8>,
+    },
+}
+
+impl Sweep {
+    /// A walk from the beginning.
+    pub(crate) fn anew() -> Self {
+        Self::Under { walk: Token::random().as_bytes().to_vec(), after: Vec::new() }
+    }
+
+    /// As it is written: the walk, and the place that it has come to.
+    pub(crate) fn written(&self) -> (Bson, Bson) {
+        match self {
+            Self::Over => (Bson::Null, Bson::Null),
+            // One that was begun before walks had names has none.
+            Self::Under { walk, after } if walk.is_empty() => (Bson::Null, binary(after.clone())),
+            Self::Under { walk, after } => (binary(walk.clone()), binary(after.clone())),
+        }
+    }
+
+    fn read(fields: &Fields<'_>) -> Self {
+        let walk = fields.bytes("walk").unwrap_or_default().to_vec();
+        fields.bytes("sweep").map_or(Self::Over, |after| Self::Under { walk, after: after.to_vec() })
+    }
+}
+
+/// Who leads a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Feed {
+    pub(crate) name: String,
+    pub(crate) holder: Token,
+    pub(crate) fence: u64,
+    pub(crate) until: Timestamp,
+}
+
+impl NamespaceDoc {
+    /// What confirms entries.
+    pub(crate) fn validity(&self) -> Arc<Validity> {
+        let mut validity = Validity::new(self.epoch);
+        validity.sources.clone_from(&self.sources);
+        validity.attached_until = Some(self.attached_until);
+        Arc::new(validity)
+    }
+
+    /// From the two documents of a namespace.
+    fn read(schema: &Document, namespace: &Document) -> Result<Self> {
+        let (schema, fields) = (Fields::new(schema, UNREADABLE), Fields::new(namespace, UNREADABLE));
+        let now = fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?;
+        let mut damage = Damage::None;
+        let source = |source: &Fields<'_>| {
+            let epoch = Epoch::from_slice(source.bytes("epoch")?)?;
+            let caught_up_on = source.text("caught_up_on").map(Incarnation::new);
+            let validity = match source.time("valid_until") {
+                Some(valid_until) => SourceValidity::feed(epoch, caught_up_on, valid_until),
+                None => SourceValidity::application(epoch, caught_up_on),
+            };
+            Ok((name_of(source)?, validity))
+        };
+        let sources = readable_parts(&fields, "sources", &mut damage, source).into_iter().collect();
+        let position = |position: &Fields<'_>| {
+            let (order, token) = (position.bytes("order")?.to_vec(), position.bytes("token")?.to_vec());
+            Ok((name_of(position)?, Position { order: order.into(), token: token.into() }))
+        };
+        let positions = readable_parts(&fields, "positions", &mut damage, position).into_iter().collect();
+        let mut lost_leader = false;
+        let feed = |feed: &Fields<'_>| {
+            let name = feed.text("name").ok_or_else(|| corrupt(UNREADABLE))?.to_owned();
+            let (holder, fence, until) = (feed.token("holder"), feed.count("fence"), feed.time("until"));
+            Ok(match (holder, fence, until) {
+                (Ok(holder), Ok(fence), Some(until)) => Feed { name, holder, fence, until },
+                _ => {
+                    // Nobody leads it, and nobody has counted as far as the time.
+                    lost_leader = true;
+                    Feed { name, holder: Token::random(), fence: now.as_millis(), until: Timestamp::default() }
+                }
+            })
+        };
+        let feeds = readable_parts(&fields, "feeds", &mut damage, feed);
+        let epoch = fields.bytes("epoch").and_then(Epoch::from_slice);
+        if lost_leader || epoch.is_err() || fields.int("low_watermark").is_err() || fields.int("rev").is_err() {
+            damage = damage.max(Damage::Parts);
+        }
+        if fields.int("revision").is_err() {
+            damage = Damage::Clock;
+        }
+        let revision = fields.count("revision").unwrap_or_else(|_| now.as_millis().saturating_mul(1_000));
+        Ok(Self {
+            now,
+            incarnation: Incarnation::new(schema.text("incarnation").ok_or_else(|| corrupt(UNREADABLE))?),
+            // One that nothing is of.
+            epoch: epoch.unwrap_or_else(|_| Epoch::random()),
+            revision,
+            low_watermark: fields.count("low_watermark").unwrap_or(revision),
+            rev: fields.int("rev").unwrap_or_default(),
+            sweep: Sweep::read(&fields),
+            attached_until: fields.time("attached").unwrap_or_default(),
+            sources,
+            positions,
+            feeds,
+            damage,
+        })
+    }
+
+    /// The fields that are changed here.
+    fn write(&self) -> Document {
+        let source = |(name, validity): (&SourceId, &SourceValidity)| {
+            let mut source = doc! { "name": name.as_str(), "epoch": binary(validity.epoch.as_bytes()) };
+            if let Some(caught_up_on) = &validity.caught_up_on {
+                source.insert("caught_up_on", caught_up_on.as_str());
+            }
+            if let Some(valid_until) = validity.valid_until {
+                source.insert("valid_until", time(valid_until));
+            }
+            Bson::from(source)
+        };
+        let position = |(name, position): (&SourceId, &Position)| {
+            Bson::from(
+                doc! { "name": name.as_str(), "order": binary(&position.order[..]), "token": binary(&position.token[..]) },
+            )
+        };
+        let feed = |feed: &Feed| {
+            let (fence, until) = (number(feed.fence), time(feed.until));
+            Bson::from(
+                doc! { "name": &feed.name, "holder": binary(feed.holder.as_bytes()), "fence": fence, "until": until },
+            )
+        };
+        let (walk, after) = self.sweep.written();
+        doc! {
+            "epoch": binary(self.epoch.as_bytes()),
+            "walk": walk,
+            "sweep": after,
+            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
+            "positions": self.positions.iter().map(position).collect::<Vec<_>>(),
+            "feeds": self.feeds.iter().map(feed).collect::<Vec<_>>(),
+        }
+    }
+
+    /// Refuses a step of an older leader, and one of the incarnation before.
+    pub(crate) fn check(&self, step: &FeedStep) -> Result<()> {
+        if !self.feeds.iter().any(|feed| feed.name == step.feed.as_str() && feed.fence == step.fence) {
+            return Err(Error::new(ErrorKind::Fenced, "another leader of the feed took over")
+                .with_context("feed", &step.feed)
+                .with_context("fence", step.fence));
+        }
+        if self.incarnation != step.incarnation {
+            let message =
+                "the database is another one than the feed's leader knows: start again from the stored positions";
+            return Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed));
+        }
+        Ok(())
+    }
+
+    /// The leader of a feed has done a step: its lease holds on.
+    pub(crate) fn renew(&mut self, step: &FeedStep) {
+        let now = self.now;
+        for feed in self.feeds.iter_mut().filter(|feed| feed.name == step.feed.as_str()) {
+            feed.until = now.after(step.leadership);
+        }
+    }
+}
+
+/// What can be read of an array.
+fn readable_parts<T>(
+    fields: &Fields<'_>,
+    name: &str,
+    damage: &mut Damage,
+    mut read: impl FnMut(&Fields<'_>) -> Result<T>,
+) -> Vec<T> {
+    let parts = fields.parts(name);
+    let all = parts.len();
+    let one = |part: &Bson| read(&Fields::new(part.as_document()?, UNREADABLE)).ok();
+    let readable: Vec<T> = parts.iter().filter_map(one).collect();
+    if readable.len() < all {
+        *damage = Damage::Parts;
+    }
+    readable
+}
+
+fn name_of(fields: &Fields<'_>) -> Result<SourceId> {
+    fields.text("name").and_then(|name| SourceId::new(name).ok()).ok_or_else(|| corrupt(UNREADABLE))
+}
+
+/// What a read of a namespace brings along.
+pub(crate) struct Seen {
+    pub(crate) namespace: NamespaceDoc,
+    /// The documents of the stages that were added.
+    pub(crate) more: Vec<Document>,
+}
+
+/// Another collection's documents behind those that come before it.
+pub(crate) fn and(collection: &str, pipeline: Vec<Document>) -> Document {
+    doc! { "$unionWith": { "coll": collection, "pipeline": pipeline } }
+}
+
+/// Reads a namespace and then, in the same round trip, what the added stages ask for.
+///
+/// A server reads them one after the other, and each at least as new as the one before: what confirms is never newer than
+/// an entry that is read with it. The time is the one at which the command began, so the oldest of all.
+pub(crate) async fn read(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>) -> Result<Seen> {
+    read_all(link, keys, step, more, true).await
+}
+
+/// The same without what only feeds need.
+pub(crate) async fn look(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>) -> Result<Seen> {
+    read_all(link, keys, step, more, false).await
+}
+
+async fn read_all(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>, feeds: bool) -> Result<Seen> {
+    let namespace = keys.namespace();
+    for _ in 0..3 {
+        let mut pipeline =
+            vec![doc! { "$match": { "_id": { "$in": [SCHEMA, &namespace] } } }, doc! { "$set": { "now": now() } }];
+        if !feeds {
+            pipeline.push(doc! { "$unset": ["feeds", "positions"] });
+        }
+        pipeline.extend(more.iter().cloned());
+        let reading = async { link.state.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
+        let (mut schema, mut own, mut rest) = (None, None, Vec::new());
+        for document in link.run(step, reading).await? {
+            match document.get_str("_id") {
+                Ok(SCHEMA) => schema = Some(document),
+                Ok(id) if id == namespace => own = Some(document),
+                _ => rest.push(document),
+            }
+        }
+        if let (Some(schema), Some(own)) = (&schema, &own) {
+            return Ok(Seen { namespace: NamespaceDoc::read(schema, own)?, more: rest });
+        }
+        make(link, keys, step).await?;
+    }
+    Err(overtaken(step))
+}
+
+/// Makes the documents of a namespace if they are missing: without an epoch there is nothing to say.
+///
+/// Its revision starts at the time, in microseconds, and not at nothing: where these documents are dropped and made again
+/// the revision has not gone back.
+async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
+    let own = link.clone();
+    // To its end, also when nobody waits for it any more: who finds the document takes the indexes to be there.
+    let making = tokio::spawn(async move {
+        if make_schema(&own, step).await? {
+            // They were dropped under a running system, and maybe the others with them.
+            make_indexes(&own, step).await?;
+        }
+        Ok(())
+    });
+    making.await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "making the collections anew did not come to its end").with_source(error))
+    })?;
+    let missing = |field: &str, value: Bson| -> Bson { doc! { "$ifNull": [field, value] }.into() };
+    let begins = doc! { "$multiply": [now(), 1_000_i64] };
+    // Entries of before, if there are any, are of no epoch that this one knows.
+    let (walk, after) = Sweep::anew().written();
+    let if_new = |new: Bson, field: &str| doc! { "$cond": [{ "$eq": [{ "$type": "$rev" }, "missing"] }, new, field] };
+    let namespace = doc! { "$set": {
+        "epoch": missing("$epoch", binary(Epoch::random().as_bytes())),
+        "revision": missing("$revision", begins.into()),
+        "low_watermark": missing("$low_watermark", 0_i64.into()),
+        "rev": missing("$rev", 0_i64.into()),
+        "walk": if_new(walk, "$walk"),
+        "sweep": if_new(after, "$sweep"),
+    } };
+    let made = link.state.update_one(doc! { "_id": keys.namespace() }, vec![namespace]).upsert(true);
+    link.run(step, async { tolerate(made.await) }).await.map(drop)
+}
+
+/// Makes the document with the version and the incarnation if it is missing. Says whether it was.
+pub(crate) async fn make_schema(link: &Link, step: &'static str) -> Result<bool> {
+    let new = doc! { "version": VERSION, "incarnation": Token::random().to_string() };
+    let made = link.state.update_one(doc! { "_id": SCHEMA }, doc! { "$setOnInsert": new }).upsert(true);
+    let made = link.run(step, async { tolerate(made.await) }).await?;
+    Ok(made.is_some_and(|made| made.upserted_id.is_some()))
+}
+
+/// Somebody else made it at the same moment.
+fn tolerate<T>(made: mongodb::error::Result<T>) -> mongodb::error::Result<Option<T>> {
+    match made {
+        Err(error) if is_duplicate(&error) => Ok(None),
+        made => made.map(Some),
+    }
+}
+
+/// What a change of a namespace decided.
+pub(crate) enum Change<T> {
+    /// To write it, and whether the revision grows.
+    Write { ticks: bool, answer: T },
+    /// To leave all as it is.
+    Keep(T),
+}
+
+/// Changes a namespace in one step, and answers the revision after it.
+pub(crate) async fn change<T: Send>(
+    link: &Link,
+    keys: &Keys,
+    step: &'static str,
+    mut decide: impl FnMut(&mut NamespaceDoc) -> Result<Change<T>> + Send,
+) -> Result<(T, u64)> {
+    for attempt in 0..TRIES {
+        let mut namespace = read(link, keys, step, Vec::new()).await?.namespace;
+        let (ticks, answer) = match decide(&mut namespace)? {
+            Change::Write { ticks, answer } => (ticks, answer),
+            Change::Keep(answer) => return Ok((answer, namespace.revision)),
+        };
+        let update = doc! { "$set": namespace.write(), "$inc": { "rev": 1_i64, "revision": i64::from(ticks) } };
+        let written = link
+            .state
+            .find_one_and_update(doc! { "_id": keys.namespace(), "rev": namespace.rev }, update)
+            .projection(doc! { "revision": 1 })
+            .return_document(ReturnDocument::After);
+        if let Some(written) = link.run(step, async { written.await }).await? {
+            return Ok((answer, Fields::new(&written, UNREADABLE).count("revision")?));
+        }
+        // Who lost more often waits longer, and no two for the same time.
+        let random = u64::from(Token::random().as_bytes()[0]);
+        tokio::time::sleep(Duration::from_micros(u64::from(attempt + 1) * random * 20)).await;
+    }
+    Err(overtaken(step))
+}
+
+/// Raises the revision, and answers it.
+pub(crate) async fn tick(link: &Link, keys: &Keys, step: &'static str) -> Result<u64> {
+    for _ in 0..3 {
+        let ticked = link
+            .state
+            .find_one_and_update(doc! { "_id": keys.namespace() }, doc! { "$inc": { "revision": 1_i64 } })
+            .projection(doc! { "revision": 1 })
+            .return_document(ReturnDocument::After);
+        if let Some(ticked) = link.run(step, async { ticked.await }).await? {
+            return Fields::new(&ticked, UNREADABLE).count("revision");
+        }
+        make(link, keys, step).await?;
+    }
+    Err(overtaken(step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespace_is_read_as_it_is_written() {
+        let source = SourceId::new("users").expect("a name");
+        let namespace = NamespaceDoc {
+            now: Timestamp::from_millis(5),
+            incarnation: Incarnation::new("incarnation"),
+            epoch: Epoch::from_bytes([1; 16]),
+            revision: 7,
+            low_watermark: 3,
+            rev: 9,
+            sweep: Sweep::Under { walk: vec![8], after: vec![1, 2] },
+            sources: [(source.clone(), SourceValidity::behind(Epoch::from_bytes([2; 16])))].into(),
+            positions: [(source, Position::new("one", [1], vec![2]))].into(),
+            attached_until: Timestamp::default(),
+            feeds: vec![Feed {
+                name: "feed".into(),
+                holder: Token::from_bytes([3; 16]),
+                fence: 4,
+                until: Timestamp::from_millis(6),
+            }],
+            damage: Damage::None,
+        };
+        let mut written = namespace.write();
+        written.extend(doc! { "now": 5_i64, "revision": 7_i64, "low_watermark": 3_i32, "rev": 9_i64 });
+        let read = NamespaceDoc::read(&doc! { "incarnation": "incarnation" }, &written).expect("a namespace");
+        assert_eq!(format!("{read:?}"), format!("{namespace:?}"));
+    }
+
+    #[test]
+    fn namespace_that_cannot_be_read_is_corrupt() {
+        let error =
+            NamespaceDoc::read(&doc! { "incarnation": "incarnation" }, &doc! { "epoch": 1 }).expect_err("damaged");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}

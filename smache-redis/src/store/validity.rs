@@ -1,0 +1,170 @@
+//! What confirms: written by scripts, read here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redis::Value;
+use smache_core::{Epoch, Epochs, Incarnation, Result, SourceId, SourceValidity, Timestamp, Validity};
+
+use crate::error::corrupt;
+
+/// The last validity as bytes and as what they mean: it changes with a feed's heartbeat, and is read with every look-up.
+#[derive(Debug, Default)]
+pub(super) struct ValidityCache(Mutex<Option<(Value, Arc<Validity>)>>);
+
+impl ValidityCache {
+    pub(super) fn read(&self, value: Value, key: &str) -> Result<Arc<Validity>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((bytes, validity)) = &*last
+            && *bytes == value
+        {
+            return Ok(validity.clone());
+        }
+        let unreadable =
+            || corrupt("the epochs cannot be read: remove the key with `DEL`, and all is computed again", key);
+        let validity = Arc::new(parse(&value, key).ok_or_else(unreadable)?);
+        *last = Some((value, validity.clone()));
+        Ok(validity)
+    }
+}
+
+/// An empty namespace has no epoch yet. None of its own is all zeros, so that nothing is fresh in that one.
+///
+/// What cannot be read confirms nothing, and maintenance puts another epoch in its place.
+fn parse(value: &Value, key: &str) -> Option<Validity> {
+    let mut validity = Validity::new(Epoch::from_bytes([0; Epoch::LEN]));
+    // Without the field they confirm nothing yet.
+    validity.attached_until = Some(Timestamp::default());
+    let mut read = |name: &[u8], value: &[u8]| match name {
+        b"a" => {
+            validity.attached_until = Some(Timestamp::from_millis(u64::from_be_bytes(value.try_into().ok()?)));
+            Some(())
+        }
+        b"e" => {
+            validity.epoch = Epoch::from_slice(value).ok()?;
+            Some(())
+        }
+        name => {
+            let source = SourceId::new(std::str::from_utf8(name.strip_prefix(b"s:")?).ok()?).ok()?;
+            validity.sources.insert(source, parse_source(value)?);
+            Some(())
+        }
+    };
+    let mut field = |name: &[u8], value: &[u8]| {
+        if read(name, value).is_none() {
+            let field = name.escape_ascii();
+            tracing::warn!(key, %field, "an epoch that cannot be read starts anew");
+        }
+    };
+    match value {
+        // Scripts answer lists, and so does everything that speaks the older protocol.
+        Value::Array(values) => {
+            for pair in values.chunks(2) {
+                let [Value::BulkString(name), Value::BulkString(value)] = pair else { return None };
+                field(name, value);
+            }
+        }
+        Value::Map(pairs) => {
+            for pair in pairs {
+                let (Value::BulkString(name), Value::BulkString(value)) = pair else { return None };
+                field(name, value);
+            }
+        }
+        _ => return None,
+    }
+    Some(validity)
+}
+
+fn parse_source(bytes: &[u8]) -> Option<SourceValidity> {
+    let (epoch, rest) = bytes.split_at_checked(Epoch::LEN)?;
+    let (kind, rest) = rest.split_first()?;
+    let (lease, caught_up_on) = rest.split_first_chunk()?;
+    let epoch = Epoch::from_slice(epoch).ok()?;
+    let caught_up_on = std::str::from_utf8(caught_up_on).ok()?;
+    let caught_up_on = (!caught_up_on.is_empty()).then(|| Incarnation::new(caught_up_on));
+    match kind {
+        b'a' => Some(SourceValidity::application(epoch, caught_up_on)),
+        b'f' => Some(SourceValidity::feed(epoch, caught_up_on, Timestamp::from_millis(u64::from_be_bytes(*lease)))),
+        _ => None,
+    }
+}
+
+/// Epochs as records keep them: the global one, and then a length, the source and its epoch each.
+pub(super) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
+    let mut bytes = epochs.global.as_bytes().to_vec();
+    for (source, epoch) in &epochs.sources {
+        let name = source.as_str().as_bytes();
+        bytes.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(epoch.as_bytes());
+    }
+    bytes
+}
+
+pub(super) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
+    let (global, mut rest) = bytes.split_at_checked(Epoch::LEN)?;
+    let mut epochs = Epochs { global: Epoch::from_slice(global).ok()?, sources: Vec::new() };
+    while let Some((&length, after)) = rest.split_first() {
+        let (name, after) = after.split_at_checked(length.into())?;
+        let (epoch, after) = after.split_at_checked(Epoch::LEN)?;
+        let source = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
+        epochs.sources.push((source, Epoch::from_slice(epoch).ok()?));
+        rest = after;
+    }
+    Some(epochs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> SourceId {
+        SourceId::new(name).expect("a good name")
+    }
+
+    #[test]
+    fn epochs_come_back_as_they_were() {
+        let epochs = Epochs {
+            global: Epoch::random(),
+            sources: vec![(source("a"), Epoch::random()), (source(&"b".repeat(128)), Epoch::random())],
+        };
+        let bytes = encode_epochs(&epochs);
+        assert_eq!(decode_epochs(&bytes), Some(epochs));
+        assert_eq!(decode_epochs(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn a_validity_is_the_same_in_both_protocols() {
+        let text = |text: &[u8]| Value::BulkString(text.to_vec());
+        let mut lent = vec![7; 16];
+        lent.extend(b"f\0\0\0\0\0\0\x07\xd0run/history");
+        let (name, epoch) = (text(b"s:users"), text(&[9; 16]));
+        let list = Value::Array(vec![text(b"e"), epoch.clone(), name.clone(), text(&lent)]);
+        let map = Value::Map(vec![(text(b"e"), epoch), (name, text(&lent))]);
+        let validity = parse(&list, "{ns}:v").expect("a validity");
+        assert_eq!(Some(&validity), parse(&map, "{ns}:v").as_ref());
+        let feed = SourceValidity::feed(
+            Epoch::from_bytes([7; 16]),
+            Some(Incarnation::new("run/history")),
+            Timestamp::from_millis(2_000),
+        );
+        assert_eq!(validity.sources[&source("users")], feed);
+    }
+
+    #[test]
+    fn what_is_not_a_validity_is_refused() {
+        let text = |text: &[u8]| Value::BulkString(text.to_vec());
+        for bad in [
+            Value::Array(vec![text(b"e"), text(b"short")]),
+            Value::Array(vec![text(b"x"), text(&[0; 16])]),
+            Value::Array(vec![text(b"s:users"), text(&[0; 20])]),
+        ] {
+            let validity = ValidityCache::default().read(bad, "{ns}:v").expect("of what can be read");
+            assert!(validity.epoch == Epoch::from_bytes([0; Epoch::LEN]) && validity.sources.is_empty());
+        }
+        for bad in [Value::Array(vec![text(b"e")]), Value::Okay] {
+            let error = ValidityCache::default().read(bad, "{ns}:v").expect_err("not a validity");
+            assert_eq!(error.kind(), smache_core::ErrorKind::Corrupt);
+            assert!(error.to_string().contains("{ns}:v"), "{error}");
+        }
+    }
+}

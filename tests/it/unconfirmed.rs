@@ -1,0 +1,103 @@
+//! What readers are told while nobody confirms, and how old a value is that was overtaken while it was computed.
+
+use std::time::Duration;
+
+use smache::{Cached, Call, Freshness, Result, Smache};
+use tokio::task::JoinHandle;
+
+use crate::{
+    functions::greeting,
+    world::{User, World},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn read(smache: &Smache, call: Call<greeting>) -> JoinHandle<Result<Cached<String>>> {
+    let smache = smache.clone();
+    tokio::spawn(async move { smache.get(call).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_fresh_by_a_run_whose_feed_died_meanwhile() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let (leader, smache) = (world.start().await?, world.builder().feeds(false).build().await?);
+    world.probe.close();
+    let runner = read(&smache, greeting(1));
+    world.probe.arrived(1).await;
+    leader.shutdown().await;
+    world.put(1, "Annie").await?;
+    tokio::time::sleep(5 * SECOND).await;
+    let joined = read(&smache, greeting(1));
+    let choosy = read(&smache, greeting(1).fresh());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.probe.open();
+    for reader in [runner, joined] {
+        let value = reader.await.expect("it does not panic")?;
+        assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
+    }
+    let value = choosy.await.expect("it does not panic")?;
+    assert_eq!(value.as_str(), "Hello, Annie", "what was read before it came is not good enough");
+    assert!(!value.is_fresh());
+    assert_eq!(world.probe.runs(), 2);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_was_overtaken_while_it_was_computed_is_stale_since_its_run_began() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let (any, bounded) = (read(&smache, greeting(1)), read(&smache, greeting(1).max_stale(4 * SECOND)));
+    world.probe.arrived(1).await;
+    world.put(1, "Annie").await?;
+    smache.changed::<User>(&1).await?;
+    clock.advance(5 * SECOND);
+    world.probe.open();
+    let value = any.await.expect("it does not panic")?;
+    assert_eq!((value.as_str(), value.stale_for()), ("Hello, Anna", Some(5 * SECOND)));
+    assert_eq!(*bounded.await.expect("it does not panic")?, "Hello, Annie", "five seconds are too long");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_value_that_was_overtaken_keeps_the_time_when_its_run_began() -> Result<()> {
+    let (world, clock) = World::manual();
+    world.put(1, "Anna").await?;
+    let smache = world.start().await?;
+    world.probe.close();
+    let reader = read(&smache, greeting(1));
+    world.probe.arrived(1).await;
+    smache.changed::<User>(&1).await?;
+    clock.advance(5 * SECOND);
+    world.probe.open();
+    reader.await.expect("it does not panic")?;
+    clock.advance(SECOND);
+    assert_eq!(smache.get(greeting(1)).await?.stale_for(), Some(6 * SECOND));
+    assert!(!smache.get(greeting(1).max_stale(6 * SECOND)).await?.is_fresh());
+    assert_eq!(world.probe.runs(), 1);
+    assert!(smache.get(greeting(1).max_stale(5 * SECOND)).await?.is_fresh(), "it is computed again");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_stale_accepts_what_nobody_confirms_since_a_while() -> Result<()> {
+    let world = World::memory();
+    world.put(1, "Anna").await?;
+    let (leader, smache) = (world.start().await?, world.builder().feeds(false).build().await?);
+    smache.get(greeting(1)).await?;
+    leader.shutdown().await;
+    tokio::time::sleep(6 * SECOND).await;
+    let value = smache.get(greeting(1).max_stale(10 * SECOND)).await?;
+    assert!(matches!(value.freshness(), Freshness::Unconfirmed { since: Some(_) }));
+    assert!(value.behind_for().is_some_and(|behind| (3 * SECOND..=6 * SECOND).contains(&behind)), "{value:?}");
+    assert_eq!((world.probe.runs(), value.stale_for()), (1, None));
+    world.put(1, "Annie").await?;
+    tokio::time::sleep(10 * SECOND).await;
+    for _ in 0..2 {
+        let value = smache.get(greeting(1).max_stale(10 * SECOND)).await?;
+        assert_eq!((value.as_str(), world.probe.runs()), ("Hello, Annie", 2), "what was read now is new enough");
+    }
+    Ok(())
+}
