@@ -82,7 +82,7 @@ pub(crate) fn ensured(namespace: i64, lane: &Bson, due: &Bson) -> Bson {
     cond(is_missing("$job"), new(namespace, lane, USUAL, due), "$job")
 }
 
-/// The entry is fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
+/// The entry is fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
 pub(crate) fn taken_back() -> Bson {
     cond(doc! { "$eq": ["$job.s", RUNNING] }, without(&["again"]), gone())
 }

@@ -148,7 +148,7 @@ struct Asked {
 
 impl Engine {
     /// Gives the stale entries of a page a job where they have none, those alone that went stale later. A job that is queued
-    /// or dead letter stays as it is.
+    /// or a dead letter stays as it is.
     async fn ask_about(&self, page: Page, since: Option<Timestamp>) -> Result<Asked> {
         let scanned = self.timed("stale", self.store.stale(page)).await?;
         let late = |(_, stale): &&(EntryId, Timestamp)| since.is_none_or(|since| *stale >= since);

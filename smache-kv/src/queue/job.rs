@@ -11,7 +11,7 @@ use crate::{
     step::Step,
 };
 
-/// A job that is queued, running or dead letter; one that is done is forgotten.
+/// A job that is queued, running or a dead letter; one that is done is forgotten.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StoredJob {
     pub(super) lane: Lane,

@@ -96,7 +96,7 @@ impl Step<'_> {
         Ok(discarded)
     }
 
-    /// The entry is fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
+    /// The entry is fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
     pub(crate) async fn take_back_job(&mut self, id: &EntryId) -> Result<()> {
         let Some(old) = self.job(id).await? else { return Ok(()) };
         let mut kept = old.clone();

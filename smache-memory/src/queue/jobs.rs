@@ -19,7 +19,7 @@ const USUAL_PRIORITY: u8 = 4;
 /// How many jobs of other states a listing passes in one page.
 const PASSED_JOBS: usize = 10_000;
 
-/// A job that is queued, running or dead letter; one that is done is forgotten.
+/// A job that is queued, running or a dead letter; one that is done is forgotten.
 pub(super) struct StoredJob {
     pub(super) lane: Lane,
     pub(super) priority: u8,

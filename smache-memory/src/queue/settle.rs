@@ -75,7 +75,7 @@ impl Jobs {
         !running && self.take(id).is_some()
     }
 
-    /// The entry is fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
+    /// The entry is fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
     pub(crate) fn take_back(&mut self, id: &EntryId) {
         match self.all.get_mut(id).map(|kept| &mut kept.state) {
             Some(State::Running { again, .. }) => *again = None,

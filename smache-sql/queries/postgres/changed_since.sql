@@ -1,6 +1,6 @@
 WITH space AS MATERIALIZED (
     SELECT ns, revision, low_watermark FROM smache_namespaces
-    WHERE name = (SELECT $1::text FROM smache_meta WHERE 4 BETWEEN oldest AND version)
+    WHERE name = (SELECT $1::text FROM smache_meta WHERE 5 BETWEEN oldest AND version)
 )
 SELECT smache_incarnation() AS incarnation, revision, low_watermark, NULL::bytea AS dep FROM space
 UNION ALL

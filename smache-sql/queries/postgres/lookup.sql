@@ -1,6 +1,6 @@
 WITH space AS MATERIALIZED (
     SELECT ns, epoch, revision FROM smache_namespaces
-    WHERE name = (SELECT $1::text FROM smache_meta WHERE 4 BETWEEN oldest AND version)
+    WHERE name = (SELECT $1::text FROM smache_meta WHERE 5 BETWEEN oldest AND version)
 )
 SELECT 0::bigint AS kind, smache_incarnation() AS t, NULL::text AS u, epoch AS a, NULL::bytea AS b, NULL::bytea AS c,
     NULL::bytea AS d, smache_now() AS i, revision AS j,

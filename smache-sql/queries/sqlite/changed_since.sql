@@ -1,5 +1,5 @@
 WITH space AS MATERIALIZED (SELECT ns, revision, low_watermark FROM smache_namespaces WHERE name = $1)
-SELECT (SELECT incarnation FROM smache_meta WHERE 2 BETWEEN oldest AND version) || $4 AS incarnation, revision, low_watermark, NULL AS dep
+SELECT (SELECT incarnation FROM smache_meta WHERE 3 BETWEEN oldest AND version) || $4 AS incarnation, revision, low_watermark, NULL AS dep
     FROM space
 UNION ALL
 SELECT NULL, NULL, NULL, c.dep FROM space JOIN smache_changed c USING (ns)

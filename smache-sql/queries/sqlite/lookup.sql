@@ -1,5 +1,5 @@
 WITH space AS MATERIALIZED (SELECT ns, epoch, revision FROM smache_namespaces WHERE name = $1)
-SELECT 0 AS kind, (SELECT incarnation FROM smache_meta WHERE 2 BETWEEN oldest AND version) || $4 AS t, NULL AS u,
+SELECT 0 AS kind, (SELECT incarnation FROM smache_meta WHERE 3 BETWEEN oldest AND version) || $4 AS t, NULL AS u,
     epoch AS a, NULL AS b, NULL AS c, NULL AS d, $3 AS i, revision AS j,
     (SELECT until FROM smache_feeds f WHERE f.ns = space.ns AND f.name = 'smache:attached') AS k, NULL AS l, NULL AS m
     FROM space

@@ -5,7 +5,7 @@
 /// the statement holds the row's table, so no migration begins before the step is over.
 macro_rules! name {
     () => {
-        "(SELECT $1::text FROM smache_meta WHERE 4 BETWEEN oldest AND version)"
+        "(SELECT $1::text FROM smache_meta WHERE 5 BETWEEN oldest AND version)"
     };
 }
 

@@ -15,11 +15,11 @@ use crate::{
 ///
 /// It counts the functions as well: a release that changes a file of [`SCHEMA`] raises it, so that no program runs the
 /// functions of an older one.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated. Raised
 /// to [`VERSION`] when a column or a function that it uses is gone or means something else.
-const OLDEST_SERVED: i64 = 3;
+const OLDEST_SERVED: i64 = 5;
 
 /// The oldest server with all that the functions use.
 const OLDEST: i32 = 130_000;
@@ -41,6 +41,7 @@ const MIGRATIONS: [&str; (VERSION - 1) as usize] = [
     include_str!("../../queries/postgres/migrations/2.sql"),
     include_str!("../../queries/postgres/migrations/3.sql"),
     include_str!("../../queries/postgres/migrations/4.sql"),
+    include_str!("../../queries/postgres/migrations/5.sql"),
 ];
 
 /// How long a migration may take, and wait for the steps that are under way.

@@ -64,7 +64,7 @@ impl Step<'_> {
         Ok(added)
     }
 
-    /// The entries are fresh or gone: what is queued or dead letter has nothing to do, what runs need not run once more.
+    /// The entries are fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
     pub(super) async fn take_back(&mut self, all: &[EntryId]) -> Result<()> {
         let (ns, all) = (self.ns, ids(all));
         self.execute(TAKE_BACK, |query| query.bind(ns).bind(all.clone())).await?;

@@ -7,16 +7,17 @@ use super::link::Link;
 use crate::version::{RELEASE, not_migrated, refused};
 
 /// The version of the tables that this program knows.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// The oldest version of a program that goes on with these tables if it runs while they are migrated. Raised to [`VERSION`]
 /// when a column that it uses is gone or means something else: the logic of the steps is in the program.
-const OLDEST_SERVED: i64 = 1;
+const OLDEST_SERVED: i64 = 3;
 
 const SCHEMA: &str = include_str!("../../queries/sqlite/schema.sql");
 
 /// The ways from each version to the next, the first from 1 to 2.
-const MIGRATIONS: [&str; (VERSION - 1) as usize] = [include_str!("../../queries/sqlite/migrations/2.sql")];
+const MIGRATIONS: [&str; (VERSION - 1) as usize] =
+    [include_str!("../../queries/sqlite/migrations/2.sql"), include_str!("../../queries/sqlite/migrations/3.sql")];
 
 /// Makes the tables if they are missing, migrates them if they are older, and refuses them if they are newer.
 pub(super) async fn prepare(link: &Link) -> Result<()> {

@@ -122,7 +122,7 @@ async fn tables_of_another_version_are_refused_and_left_alone() {
         assert_eq!(error.kind(), ErrorKind::WrongServer);
         let text = error.to_string();
         assert!(
-            text.contains(&format!("version {version}")) && text.contains("version 4") && text.contains(fix),
+            text.contains(&format!("version {version}")) && text.contains("version 5") && text.contains(fix),
             "{text}"
         );
         let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
@@ -189,7 +189,7 @@ async fn pool_whose_transactions_do_not_see_what_they_waited_for_is_refused() {
     while sqlx::query_scalar::<_, i64>(blocked).bind(pid).fetch_one(&mut watch).await.expect("a number") == 0 {
         assert!(Instant::now() < deadline && !commit.is_finished(), "the commit waits for the transaction");
     }
-    let change = "INSERT INTO smache_changed SELECT ns, $2, clock + 1 FROM smache_namespaces WHERE name = $1";
+    let change = "INSERT INTO smache_changed SELECT ns, $2, revision + 1 FROM smache_namespaces WHERE name = $1";
     let change = sqlx::query(change).bind(name.as_str()).bind(direct("a").dependency.as_bytes().to_vec());
     change.execute(&mut *holds).await.expect("an invalidation");
     holds.commit().await.expect("commit");

@@ -104,7 +104,7 @@ async fn older_tables_are_migrated_with_all_that_is_in_them() {
     begins(&mut running, 50).await.expect("version 1");
 
     let (store, queue) = Postgres::connect(&url).await.expect("a migration").both(&namespace("shop")).expect("both");
-    assert_eq!(scalar::<i64>(&url, "SELECT version FROM smache_meta").await, 4);
+    assert_eq!(scalar::<i64>(&url, "SELECT version FROM smache_meta").await, 5);
     assert_eq!(scalar::<String>(&url, "SELECT made_by FROM smache_meta").await, env!("CARGO_PKG_VERSION"));
     assert_eq!(scalar::<String>(&url, "SELECT incarnation FROM smache_meta").await, "first");
 
@@ -137,7 +137,7 @@ async fn older_tables_are_migrated_with_all_that_is_in_them() {
 
     begins(&mut running, 51)
         .await
-        .expect("a program of version 1 that still runs is served by the functions of version 4");
+        .expect("a function whose arguments are the same serves a program of version 1 that still runs");
     let (fresh, fresh_schema) = own_schema().await;
     Postgres::connect(&fresh).await.expect("a new schema");
     assert_eq!(contents(&url, &schema).await, contents(&fresh, &fresh_schema).await, "as if they were made today");
@@ -153,7 +153,7 @@ async fn a_migration_that_fails_half_way_leaves_the_older_version() {
     run(&url, broken.to_owned()).await;
     let error = refused(&url).await;
     let text = error.to_string();
-    assert!(text.contains("version 1 to 4") && text.contains("as they were"), "{text}");
+    assert!(text.contains("version 1 to 5") && text.contains("as they were"), "{text}");
     assert_eq!(scalar::<i64>(&url, "SELECT version FROM smache_meta").await, 1);
     run(&url, "DROP FUNCTION smache_discard".to_owned()).await;
     let discard = FIRST[5].split("CREATE OR REPLACE FUNCTION smache_discard").nth(1).expect("the last function");
@@ -227,7 +227,7 @@ async fn a_role_that_may_not_migrate_is_told_who_may() {
     let role = url.replace("smache@", &format!("role_{schema}@"));
     let error = refused(&role).await;
     assert_eq!(error.kind(), ErrorKind::Permission, "{}", error.report());
-    assert!(error.message().contains("version 1 to 4") && error.message().contains("owner"), "{error}");
+    assert!(error.message().contains("version 1 to 5") && error.message().contains("owner"), "{error}");
     Postgres::connect(&url).await.expect("the owner");
     run(&url, format!("GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO role_{schema}")).await;
     let store = Postgres::connect(&role).await.expect("usable by now").store(&namespace("shop")).expect("a store");
@@ -241,14 +241,14 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
     compute(&*store, id(1), "one", &[direct("a")]).await;
     let half_way = begin(&*store, id(2)).await;
     // The newer release says that programs of this version may go on.
-    run(&url, "UPDATE smache_meta SET version = 5, oldest = 4, made_by = '9.9.9'".to_owned()).await;
+    run(&url, "UPDATE smache_meta SET version = 6, oldest = 5, made_by = '9.9.9'".to_owned()).await;
     assert_eq!(look(&*store, id(1)).await, Some(("one".to_owned(), true)));
     store.invalidate(change("a")).await.expect("invalidate");
     let error = refused(&url).await;
     assert!(error.to_string().contains("release 9.9.9") && error.to_string().contains("upgrade"), "{error}");
 
     // The next one says that they may not.
-    run(&url, "UPDATE smache_meta SET version = 6, oldest = 5".to_owned()).await;
+    run(&url, "UPDATE smache_meta SET version = 7, oldest = 6".to_owned()).await;
     let told = |error: smache_core::Error| {
         assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
         assert!(error.message().contains("upgrade this program"), "{error}");
@@ -260,7 +260,7 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
     told(store.maintain(10).await.expect_err("maintenance"));
     told(queue.enqueue(&[NewJob::now(id(3), Lane::Recompute)]).await.expect_err("a job"));
     told(queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect_err("a worker"));
-    run(&url, "UPDATE smache_meta SET version = 4, oldest = 1".to_owned()).await;
+    run(&url, "UPDATE smache_meta SET version = 5, oldest = 1".to_owned()).await;
     assert_eq!(look(&*store, id(2)).await, None, "nothing was done meanwhile");
     let jobs = queue.list(JobState::Queued, None, 10).await.expect("list").jobs;
     assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id(1)]);

@@ -55,7 +55,7 @@ async fn older_tables_are_migrated_with_all_that_is_in_them() {
     let (_folder, path) = folder();
     make_first(&path).await;
     let (store, queue) = Sqlite::open(&path).await.expect("a migration").both(&namespace("shop")).expect("both");
-    assert_eq!(version(&path).await, 2);
+    assert_eq!(version(&path).await, 3);
     assert_eq!(look(&*store, id(1)).await, Some(("kept".to_owned(), true)));
     assert_eq!(look(&*store, id(2)).await, Some(("stale".to_owned(), false)));
     let saved = store.positions(&[SourceId::new("users").expect("a name")]).await.expect("positions");
@@ -80,7 +80,7 @@ async fn a_migration_that_fails_half_way_leaves_the_older_version() {
     run(&mut raw(&path).await, "ALTER TABLE smache_meta ADD COLUMN made_by TEXT").await;
     let error = Sqlite::open(&path).await.expect_err("a column twice");
     let text = error.to_string();
-    assert!(text.contains("version 1 to 2") && text.contains("as they were"), "{text}");
+    assert!(text.contains("version 1 to 3") && text.contains("as they were"), "{text}");
     assert_eq!(version(&path).await, 1);
     run(&mut raw(&path).await, "ALTER TABLE smache_meta DROP COLUMN made_by").await;
     assert_eq!(contents(&path).await, before, "nothing of the migration is left");
@@ -96,7 +96,7 @@ async fn processes_that_start_side_by_side_migrate_once() {
         let store = sqlite.expect("open").store(&namespace("shop")).expect("a store");
         assert_eq!(look(&*store, id(1)).await, Some(("kept".to_owned(), true)));
     }
-    assert_eq!(version(&path).await, 2);
+    assert_eq!(version(&path).await, 3);
 }
 
 #[tokio::test]
@@ -107,14 +107,14 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
     let half_way = begin(&*store, id(2)).await;
     let mut other = raw(&path).await;
     // The newer release says that programs of this version may go on.
-    run(&mut other, "UPDATE smache_meta SET version = 3, oldest = 2, made_by = '9.9.9'").await;
+    run(&mut other, "UPDATE smache_meta SET version = 4, oldest = 3, made_by = '9.9.9'").await;
     assert_eq!(look(&*store, id(1)).await, Some(("one".to_owned(), true)));
     store.invalidate(change("a")).await.expect("invalidate");
     let error = Sqlite::open(&path).await.expect_err("it is newer");
     assert!(error.to_string().contains("release 9.9.9") && error.to_string().contains("upgrade"), "{error}");
 
     // The next one says that they may not.
-    run(&mut other, "UPDATE smache_meta SET version = 4, oldest = 3").await;
+    run(&mut other, "UPDATE smache_meta SET version = 5, oldest = 4").await;
     let told = |error: smache_core::Error| {
         assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
         assert!(error.message().contains("upgrade this program"), "{error}");
@@ -126,7 +126,7 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
     told(store.maintain(10).await.expect_err("maintenance"));
     told(queue.enqueue(&[NewJob::now(id(3), Lane::Recompute)]).await.expect_err("a job"));
     told(queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect_err("a worker"));
-    run(&mut other, "UPDATE smache_meta SET version = 2, oldest = 1").await;
+    run(&mut other, "UPDATE smache_meta SET version = 3, oldest = 1").await;
     assert_eq!(look(&*store, id(2)).await, None, "nothing was done meanwhile");
     let jobs = queue.list(JobState::Queued, None, 10).await.expect("list").jobs;
     assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id(1)]);
