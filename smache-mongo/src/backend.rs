@@ -11,7 +11,7 @@ use smache_core::{
     Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Notifiers, Result, is_remote,
 };
 
-use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, notifier::Rings, schema};
+use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, notifier::Messages, schema};
 
 /// How many dependants a page of an invalidation has, unless it is set.
 const PAGE: usize = 1_000;
@@ -74,7 +74,7 @@ impl Mongo {
         schema::prepare(&link).await?;
         let link = Arc::new(link);
         let page = i64::try_from(page).unwrap_or(i64::MAX).max(1);
-        Ok(Self { notifiers: Notifiers::new(Arc::new(Rings(link.clone()))), link, page })
+        Ok(Self { notifiers: Notifiers::new(Arc::new(Messages(link.clone()))), link, page })
     }
 
     fn a_store(&self, namespace: &Namespace, jobs: JobWrites) -> Arc<dyn CacheStore> {

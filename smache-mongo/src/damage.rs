@@ -17,7 +17,7 @@ pub(crate) enum Damage {
     /// Of some sources, positions or leaders.
     Parts,
     /// The revision, so that nothing compares with what was counted before.
-    Clock,
+    Revision,
 }
 
 /// Writes anew what of a namespace cannot be read. What is of it starts a new epoch.
@@ -41,7 +41,7 @@ pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()>
     let filter = doc! { "_id": keys.namespace() };
     link.run(STEP, async { link.state.update_one(filter, whole).await }).await?;
     change(link, keys, STEP, |namespace| {
-        if damage == Damage::Clock {
+        if damage == Damage::Revision {
             namespace.epoch = Epoch::random();
         }
         namespace.sweep = Sweep::anew();

@@ -140,7 +140,7 @@ impl NamespaceDoc {
             damage = damage.max(Damage::Parts);
         }
         if fields.int("revision").is_err() {
-            damage = Damage::Clock;
+            damage = Damage::Revision;
         }
         let revision = fields.count("revision").unwrap_or_else(|_| now.as_millis().saturating_mul(1_000));
         Ok(Self {

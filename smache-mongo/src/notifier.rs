@@ -17,17 +17,17 @@ use crate::{error::classify, link::Link};
 /// How long the server waits for a change before it answers that there was none.
 const AWAIT: Duration = Duration::from_secs(5);
 
-/// The collection of the notifiers.
+/// The collection with a document for each namespace, which changes with each message.
 #[derive(Debug)]
-pub(crate) struct Rings(pub(crate) Arc<Link>);
+pub(crate) struct Messages(pub(crate) Arc<Link>);
 
 #[async_trait]
-impl NotifierTransport for Rings {
+impl NotifierTransport for Messages {
     async fn publish(&self, origin: &str, namespace: &str) -> Result<()> {
         // Another text each time: what is set to what it was is no change.
-        let update = doc! { "$set": { "rung": format!("{origin} {}", Token::random()) } };
+        let update = doc! { "$set": { "message": format!("{origin} {}", Token::random()) } };
         let sent = self.0.notifier.update_one(doc! { "_id": namespace }, update).upsert(true);
-        self.0.run("ring", async { sent.await }).await.map(drop)
+        self.0.run("notify", async { sent.await }).await.map(drop)
     }
 
     async fn listen(&self, subscriber: Subscriber) -> Result<()> {
@@ -38,7 +38,7 @@ impl NotifierTransport for Rings {
         while stream.is_alive() {
             let event = stream.next_if_any().await.map_err(|error| classify(error, "listening for jobs"))?;
             if let Some(event) = event {
-                match rung(&event) {
+                match sender(&event) {
                     Some((origin, namespace)) => subscriber.notify(origin, namespace),
                     None => subscriber.notify_all(),
                 }
@@ -52,9 +52,9 @@ impl NotifierTransport for Rings {
     }
 }
 
-/// Who rang which notifier: what the event itself says, since the document may have been changed by another one since.
-fn rung(event: &ChangeStreamEvent<Document>) -> Option<(&str, &str)> {
+/// Which process has notified which namespace: as the event says, since the document may have changed again.
+fn sender(event: &ChangeStreamEvent<Document>) -> Option<(&str, &str)> {
     let updated = event.update_description.as_ref().map(|update| &update.updated_fields);
-    let (origin, _) = updated.or(event.full_document.as_ref())?.get_str("rung").ok()?.split_once(' ')?;
+    let (origin, _) = updated.or(event.full_document.as_ref())?.get_str("message").ok()?.split_once(' ')?;
     Some((origin, event.document_key.as_ref()?.get_str("_id").ok()?))
 }

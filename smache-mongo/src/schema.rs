@@ -12,7 +12,7 @@ use smache_core::Result;
 use crate::{error::wrong_server, keys::SCHEMA, link::Link, namespace::make_schema, primary::Primary};
 
 /// The version of the documents and indexes that this crate knows.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// The oldest release with all that the updates use.
 const OLDEST: i64 = 6;

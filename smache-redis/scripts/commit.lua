@@ -10,31 +10,31 @@ if not run or string.sub(run, 1, 16) ~= token or from_u64(run, 17) ~= start_revi
 
 -- Everything is read before anything is written: the server refuses a script for want of memory only at its first write,
 -- so that a refused commit has changed nothing.
-local dependencies, hard_if_hit = {}, {}
+local dependencies, must_run_if_changed = {}, {}
 for at = 1, #used, USED do
     dependencies[#dependencies + 1] = string.sub(used, at, at + 15)
-    hard_if_hit[#dependencies] = string.sub(used, at + 16, at + 16) == DIRECT
+    must_run_if_changed[#dependencies] = string.sub(used, at + 16, at + 16) == DIRECT
 end
 for at = 1, #guards, 16 do
     dependencies[#dependencies + 1] = string.sub(guards, at, at + 15)
-    hard_if_hit[#dependencies] = true
+    must_run_if_changed[#dependencies] = true
 end
 
-local hit = changed_after(version, dependencies)
+local changed = changed_after(version, dependencies)
 local conflicts, named, must_run = {}, {}, tainted
 for at = 1, #dependencies do
-    if hit[at] then
+    if changed[at] then
         -- One may be used and guarded at once.
         if not named[dependencies[at]] then conflicts[#conflicts + 1] = dependencies[at] end
         named[dependencies[at]] = true
-        hard = hard or hard_if_hit[at]
+        must_run = must_run or must_run_if_changed[at]
     end
 end
 local old = of_old_epoch(epochs, 1)
 if not tainted and not old and version >= low_watermark and #conflicts > 0 and #conflicts <= most_told then
     return { 3, NOW, revision, unpack(conflicts) }
 end
-hard = hard or old
+must_run = must_run or old
 local stale = must_run or #conflicts > 0
 
 local key = record_key(id)
@@ -54,7 +54,7 @@ call('HSET', key, 'h', header, 'v', ARGV[7], 'm', ARGV[8], 'k', ARGV[6], 'u', us
 call('HDEL', key, 'f', 'l', lazy and '-' or 'z', stale and '-' or 's', stale and '-' or 'c', stale and '-' or 'n')
 if lazy then call('HSET', key, 'z', '1') end
 if stale then
-    call('HSET', key, 's', (hard and '2' or '1') .. since, 'n', int(count_of(before[4]) + 1))
+    call('HSET', key, 's', (must_run and '2' or '1') .. since, 'n', int(count_of(before[4]) + 1))
 end
 call('ZADD', PREFIX .. 'x', expires == '' and '+inf' or int(expires), id)
 if before[2] then
@@ -86,7 +86,7 @@ if JOBS then
     if not stale then
         take_back(id)
     elseif not lazy then
-        want_job(id, hard, NOW + delay)
+        want_job(id, must_run, NOW + delay)
     end
 end
 finish_jobs()

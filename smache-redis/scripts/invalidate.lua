@@ -1,5 +1,5 @@
 -- phase, nonce, place, cursor, budget, number of changed dependencies, number of entries, step (0 none, 1 check, 2 check and save), then
--- (dependency, cause) a hit, (id, cause) an entry, and the step
+-- (dependency, cause) for each changed dependency, (id, cause) for each entry, and the step
 -- → -1 fenced | place, cursor, revision, marked, ids that need a job; place 0 when it is done
 --
 -- Phase `all` walks from a place on and finishes when it comes to the end; a page that does not is the announcement as
@@ -69,15 +69,15 @@ local function walk()
             budget = budget - 1
             place = place + 1
         else
-            local hit = place - entries
-            local edges = edge_key(what(hit))
+            local item = place - entries
+            local edges = edge_key(what(item))
             -- Where very many entries are affected, each costs more: the sets that they come into are larger.
             if call('HLEN', edges) > 20000 then budget = math.min(budget, 140) end
             -- What is in the hash during the whole scan is returned, and what comes in meanwhile sees the mark.
             local page = call('HSCAN', edges, cursor, 'COUNT', budget)
             local found = page[2]
             for at = 1, #found, 2 do
-                if not mark(found[at], found[at + 1] == DIRECT, cause(hit)) then call('HDEL', edges, found[at]) end
+                if not mark(found[at], found[at + 1] == DIRECT, cause(item)) then call('HDEL', edges, found[at]) end
             end
             budget = budget - #found / 2
             cursor = page[1]

@@ -64,7 +64,7 @@ end
 -- Queued jobs stand in one line a lane and priority, ordered by due; `q:p:<lane>` knows the priorities of the lines.
 -- `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
 local PRIORITY = 4
-local rung = false
+local notified = false
 local known_lines = {}
 
 local function job_key(id) return PREFIX .. 'q:j:' .. id end
@@ -113,7 +113,7 @@ local function stand_in_line(id, was, lane, priority, due)
         add_later(PREFIX .. 'q:i', 0, 'q' .. id)
     end
     -- Also one that is due later: a worker that sleeps until another time has to know of it.
-    rung = true
+    notified = true
 end
 
 -- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays a dead letter. Without
@@ -180,5 +180,5 @@ end
 -- publish may do without.
 local function finish_jobs()
     flush()
-    if rung then redis.pcall('PUBLISH', PREFIX .. 'notifier', '') end
+    if notified then redis.pcall('PUBLISH', PREFIX .. 'notifier', '') end
 end

@@ -2,7 +2,7 @@
 --
 -- A record is a hash `r:<id>`: h header (version, stored at and expiry as eight bytes each, then the epochs), v value,
 -- m meta, k call, u what it uses (sixteen bytes and 1 direct or 0 child, each); and only where there is something to
--- say: s staleness (1 child or 2 hard, then since when), c causes, z lazy, n conflicts, f failures, l the last failure.
+-- say: s staleness (1 maybe stale or 2 stale, then since when), c causes, z lazy, n conflicts, f failures, l the last failure.
 -- ARGV[1] says whether this store writes jobs (1) or reports the ids that need one (0).
 local JOBS = ARGV[1] == '1'
 local DIRECT, CHILD = '1', '0'
@@ -28,7 +28,7 @@ local function count_of(text)
     return digits and #digits <= 15 and tonumber(digits) or 0
 end
 
--- How stale (1 or 2) and since when; nothing for what is fresh. What cannot be read is hard, since nobody knows when.
+-- How stale (1 or 2) and since when; nothing for what is fresh. What cannot be read is stale, since nobody knows when.
 local function staleness_of(text)
     if not text then return nil end
     local level, since = string.match(text, '^([12])(%d+)$')
@@ -114,7 +114,7 @@ end
 -- Something changed, so that the entry may succeed now: a dead letter comes back.
 local function want_job(id, must_run, due)
     if JOBS then
-        enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, true)
+        enqueue(id, must_run and RECOMPUTE or PROPAGATION, due, PRIORITY, true)
     else
         reported[#reported + 1] = id
     end
@@ -149,7 +149,7 @@ local function want_job_after_run(id, due)
     local must_run = staleness_of(record[2]) == '2' or of_old_epoch(record[1], EPOCHS_AT)
     if not must_run and not record[2] then return end
     if JOBS then
-        enqueue(id, hard and RECOMPUTE or PROPAGATION, due, PRIORITY, false)
+        enqueue(id, must_run and RECOMPUTE or PROPAGATION, due, PRIORITY, false)
     else
         reported[#reported + 1] = id
     end

@@ -122,7 +122,7 @@ macro_rules! store_suite {
                 newest_step_overwrites_the_lease,
                 late_step_confirms_no_longer_than_its_deadline,
                 position_that_is_not_taken_confirms_nothing,
-                lease_alone_does_not_validity,
+                lease_alone_does_not_confirm,
                 source_changes_hands_with_a_new_epoch,
             ],
             store::waits: [

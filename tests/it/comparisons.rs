@@ -110,7 +110,7 @@ async fn watched(cx: &Cx, name: String) -> Result<u8, Any> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_source_takes_for_equal_is_found_and_hit() -> Result<()> {
+async fn what_the_source_takes_for_equal_is_found_and_affected() -> Result<()> {
     let (users, builder) = system(Mood::default());
     let smache = builder.build().await?;
     assert_eq!(*smache.get(found("Anna".into())).await?, 0);
@@ -126,7 +126,7 @@ async fn what_the_source_takes_for_equal_is_found_and_hit() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn until_it_is_known_how_a_source_compares_every_change_of_it_hits() -> Result<()> {
+async fn until_it_is_known_how_a_source_compares_every_change_of_it_affects() -> Result<()> {
     let mood = Mood::default();
     mood.away.store(true, Ordering::SeqCst);
     let (users, builder) = system(mood.clone());

@@ -207,7 +207,7 @@ fn database() -> Result<Database> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_with_narrower_ids_and_fields_hits_what_a_wider_program_read() -> Result<()> {
+async fn a_leader_with_narrower_ids_and_fields_affects_what_a_wider_program_read() -> Result<()> {
     let database = database()?;
     let old = of!(narrow, &database, true, |course| course)?;
     let new = of!(wide, &database, false, i64::from)?;

@@ -56,7 +56,7 @@
 //! Values encode equal exactly if serde sees them equal:
 //!
 //! - Integers are one value whatever their width and sign of their type: `7_u32`, `7_u64` and `7_i64` are one key. Programs
-//!   of two versions, and services of two teams, that declare an id as `i64` and as `u64` hit the same dependencies. A
+//!   of two versions, and services of two teams, that declare an id as `i64` and as `u64` affect the same dependencies. A
 //!   dynamic type gets them back as JSON gives them, so that a function cannot tell `Bson::Int32(1)` from `Bson::Int64(1)`
 //!   in its arguments. A float is never an integer: `1.0` is not `1`, and `f32` is not `f64`.
 //! - `-0.0 == 0.0` in Rust, so they share a form and a worker decodes `0.0`. NaN equals nothing, itself included, so it

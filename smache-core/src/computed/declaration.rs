@@ -182,7 +182,7 @@ impl Declaration {
     }
 
     /// A parameter that is an entity of which the function reads some fields only: a change that is known to leave them as
-    /// they are does not hit it. The framework cannot check that the function keeps to them.
+    /// they are does not affect it. The framework cannot check that the function keeps to them.
     #[must_use]
     pub fn entity_fields<T: EntityType>(mut self, fields: impl Into<Fields<T>>) -> Self {
         self.narrowed.push((T::SOURCE, fields.into().names()));

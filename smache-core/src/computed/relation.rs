@@ -11,7 +11,7 @@ pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result
 /// A relation from a changed entity `F` to the ids of an argument `Entity<T>`: a lazy dependency. It makes results depend
 /// on entities that they may read in any way, or that do not exist yet.
 ///
-/// It is evaluated on the entity before and after each change, so that a move hits both ends and a deletion hits the
+/// It is evaluated on the entity before and after each change, so that a move affects both ends and a deletion affects the
 /// end that it leaves. Where a source does not tell what an entity was before, a change of it affects all results of the
 /// function: that is correct, and costs their recomputation.
 ///

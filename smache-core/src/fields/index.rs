@@ -9,7 +9,7 @@ use crate::{EntityType, Image, Result, SourceId, shape::Shape};
 
 /// Fields by which predicates find the entities of a type: what `#[entity(index)]` declares.
 ///
-/// It is not an index of the database. A change is looked at through every index of its type, and hits the predicates
+/// It is not an index of the database. A change is looked at through every index of its type, and affects the predicates
 /// whose values the entity has, or had, in the fields of the index.
 ///
 /// A leader of another release confirms an index only if the types of its fields are the same to a predicate: integers of

@@ -33,30 +33,34 @@ fn source() -> SourceId {
     SourceId::new(Grade::SOURCE).expect("a good name")
 }
 
-/// Whether a change of an image hits a predicate, by the index that the predicate depends on.
-fn hits(predicate: &Predicate<Grade>, image: &Image) -> bool {
+/// Whether a change of an image affects a predicate, by the index that the predicate depends on.
+fn affects(predicate: &Predicate<Grade>, image: &Image) -> bool {
     let indexes = RawIndex::all::<Grade>();
     let filter = predicate.clone().into_filter().expect("comparable values");
     let (index, dependency) = filter.dependency(&source(), &indexes).expect("an index covers it");
-    let hit = Dependency::predicate(
+    let affected = Dependency::predicate(
         &index.id,
         &source(),
         &index.values(image, &Comparisons::as_written()).expect("comparable values"),
     );
-    assert_eq!(hit == dependency, filter.matches(image).expect("the type is right"), "the index and the filter agree");
-    hit == dependency
+    assert_eq!(
+        affected == dependency,
+        filter.matches(image).expect("the type is right"),
+        "the index and the filter agree"
+    );
+    affected == dependency
 }
 
 #[test]
-fn an_entity_hits_the_predicates_that_it_fulfils() {
-    assert!(hits(&COURSE.eq(7_u64), &grade(7, 1.0)));
-    assert!(!hits(&COURSE.eq(7_u64), &grade(8, 1.0)));
+fn an_entity_affects_the_predicates_that_it_fulfils() {
+    assert!(affects(&COURSE.eq(7_u64), &grade(7, 1.0)));
+    assert!(!affects(&COURSE.eq(7_u64), &grade(8, 1.0)));
     let both = COURSE.eq(7_u64) & POINTS.eq(0.0);
-    assert!(hits(&both, &grade(7, 0.0)));
-    assert!(hits(&both, &grade(7, -0.0)), "they are equal in Rust");
-    assert!(!hits(&both, &grade(7, 1.0)));
-    assert!(!hits(&both, &grade(8, 0.0)));
-    assert!(hits(&(POINTS.eq(0.0) & COURSE.eq(7_u64)), &grade(7, 0.0)), "whatever the order");
+    assert!(affects(&both, &grade(7, 0.0)));
+    assert!(affects(&both, &grade(7, -0.0)), "they are equal in Rust");
+    assert!(!affects(&both, &grade(7, 1.0)));
+    assert!(!affects(&both, &grade(8, 0.0)));
+    assert!(affects(&(POINTS.eq(0.0) & COURSE.eq(7_u64)), &grade(7, 0.0)), "whatever the order");
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl NodeKind {
 pub enum NodeState {
     /// It reflects every known change.
     Fresh,
-    /// A change hit it, and it was not computed again since.
+    /// A change affected it, and it was not computed again since.
     Stale,
     /// Nothing confirms its freshness at the moment.
     Unconfirmed,

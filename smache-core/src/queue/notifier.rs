@@ -18,11 +18,11 @@ use crate::{Namespace, Result, Token};
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How the notifiers of one server are heard by other processes: for authors of backends whose servers can notify.
+/// How notifications reach the other processes of one server: for authors of backends whose servers can publish messages.
 #[async_trait]
 pub trait NotifierTransport: fmt::Debug + Send + Sync + 'static {
-    /// Tells all processes that the notifier of a namespace was rung by `origin`. By default nothing is told: the steps that add
-    /// jobs do that themselves.
+    /// Publishes to all processes that `origin` has notified a namespace. Does nothing by default: where the steps that add jobs
+    /// publish that themselves.
     ///
     /// # Errors
     /// Whatever is in the way. It is logged; the workers of other processes then find the jobs when they next look.
@@ -31,48 +31,48 @@ pub trait NotifierTransport: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Listens until the connection is lost, and hands over what it hears. Called again after a pause, which grows while
-    /// nothing comes of it.
+    /// Listens until the connection is lost, and hands each message to the subscriber. Called again after a pause, which grows
+    /// while no subscription comes about.
     ///
     /// # Errors
     /// Whatever is in the way. It is logged; workers poll until it is over.
     async fn listen(&self, subscriber: Subscriber) -> Result<()>;
 
-    /// How long a ring waits for others that are told together with it; not at all by default.
+    /// How long a notification waits for others that are published together with it; not at all by default.
     fn debounce(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// Where a [`NotifierTransport`] says what it has heard.
+/// Where a [`NotifierTransport`] delivers messages.
 #[derive(Clone)]
 pub struct Subscriber {
-    /// Which process this is: it has heard itself already.
+    /// Which process this is: its own messages are ignored, as it has notified itself already.
     origin: Arc<str>,
-    ropes: Ropes,
+    channels: Channels,
     subscribed: Arc<AtomicBool>,
 }
 
 impl Subscriber {
-    /// From now on everything is heard. What rang before was not: all who wait are woken once.
+    /// The subscription is there, so every later message arrives. Earlier ones did not: all waiters are woken once.
     pub fn subscribed(&self) {
         self.subscribed.store(true, Ordering::Release);
         self.notify_all();
     }
 
-    /// The notifier of a namespace was rung by `origin`.
+    /// `origin` has notified a namespace.
     pub fn notify(&self, origin: &str, namespace: &str) {
         if *origin != *self.origin
-            && let Some(rung) = lock(&self.ropes).get(namespace)
+            && let Some(notified) = lock(&self.channels).get(namespace)
         {
-            rung.send_modify(|count| *count += 1);
+            notified.send_modify(|count| *count += 1);
         }
     }
 
-    /// Something rang, and nobody knows whose notifier that was.
+    /// A message came that does not name its namespace.
     pub fn notify_all(&self) {
-        for rung in lock(&self.ropes).values() {
-            rung.send_modify(|count| *count += 1);
+        for notified in lock(&self.channels).values() {
+            notified.send_modify(|count| *count += 1);
         }
     }
 }
@@ -83,38 +83,38 @@ impl fmt::Debug for Subscriber {
     }
 }
 
-/// How often the notifier of each namespace rang.
-type Ropes = Arc<Mutex<HashMap<String, watch::Sender<u64>>>>;
+/// How often each namespace was notified.
+type Channels = Arc<Mutex<HashMap<String, watch::Sender<u64>>>>;
 
 /// The notifiers of all namespaces on one server: what [`JobQueue::wait`](crate::JobQueue::wait) can wait for.
 ///
-/// There is one listener, started by the first who waits and stopped with the last notifier.
+/// There is one listener, started by the first waiter and stopped with the last notifier.
 #[derive(Debug)]
 pub struct Notifiers {
-    wire: Arc<dyn NotifierTransport>,
+    transport: Arc<dyn NotifierTransport>,
     origin: Arc<str>,
-    ropes: Ropes,
+    channels: Channels,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Notifiers {
-    /// Notifiers that other processes hear through the wire.
+    /// Notifiers that reach other processes through a transport.
     #[must_use]
-    pub fn new(wire: Arc<dyn NotifierTransport>) -> Arc<Self> {
+    pub fn new(transport: Arc<dyn NotifierTransport>) -> Arc<Self> {
         let origin = Token::random().to_string().into();
-        Arc::new(Self { wire, origin, ropes: Arc::default(), listener: Mutex::default() })
+        Arc::new(Self { transport, origin, channels: Arc::default(), listener: Mutex::default() })
     }
 
     /// The notifier of a namespace.
     #[must_use]
     pub fn of(self: &Arc<Self>, namespace: &Namespace) -> Notifier {
-        let rung = lock(&self.ropes).entry(namespace.as_str().to_owned()).or_default().clone();
+        let notified = lock(&self.channels).entry(namespace.as_str().to_owned()).or_default().clone();
         Notifier {
             notifiers: Arc::clone(self),
             namespace: namespace.as_str().into(),
-            rung,
-            told: AtomicU64::new(0),
-            telling: Arc::default(),
+            notified,
+            returned: AtomicU64::new(0),
+            publishing: Arc::default(),
         }
     }
 
@@ -123,8 +123,8 @@ impl Notifiers {
         let mut listener = lock(&self.listener);
         if listener.as_ref().is_none_or(JoinHandle::is_finished) {
             let subscriber =
-                Subscriber { origin: self.origin.clone(), ropes: self.ropes.clone(), subscribed: Arc::default() };
-            *listener = Some(tokio::spawn(listen(self.wire.clone(), subscriber)));
+                Subscriber { origin: self.origin.clone(), channels: self.channels.clone(), subscribed: Arc::default() };
+            *listener = Some(tokio::spawn(listen(self.transport.clone(), subscriber)));
         }
     }
 }
@@ -142,77 +142,77 @@ impl Drop for Notifiers {
 pub struct Notifier {
     notifiers: Arc<Notifiers>,
     namespace: Arc<str>,
-    /// How often it rang.
-    rung: watch::Sender<u64>,
-    /// How much of that somebody has been told, so that nobody sleeps through what rang between two waits.
-    told: AtomicU64,
-    /// Whether the others are about to be told: once is enough for all who ring before.
-    telling: Arc<AtomicBool>,
+    /// How often it was notified.
+    notified: watch::Sender<u64>,
+    /// Up to which of these a waiter has returned, so that a notification between two waits ends the next one.
+    returned: AtomicU64,
+    /// Whether a message is about to be published: it serves all notifications before it.
+    publishing: Arc<AtomicBool>,
 }
 
 impl Notifier {
-    /// Jobs were added that are due: wakes who waits, here at once, and in other processes as soon as they hear of it.
+    /// Jobs were added that are due: wakes the waiters, in this process at once, and in others as soon as the message arrives.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn notify(&self) {
-        self.rung.send_modify(|count| *count += 1);
-        if self.telling.swap(true, Ordering::AcqRel) {
+        self.notified.send_modify(|count| *count += 1);
+        if self.publishing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (wire, origin) = (self.notifiers.wire.clone(), self.notifiers.origin.clone());
-        let (namespace, telling) = (self.namespace.clone(), Telling(self.telling.clone()));
+        let (transport, origin) = (self.notifiers.transport.clone(), self.notifiers.origin.clone());
+        let (namespace, publishing) = (self.namespace.clone(), Publishing(self.publishing.clone()));
         tokio::spawn(async move {
-            match wire.debounce() {
+            match transport.debounce() {
                 Duration::ZERO => {}
                 others => tokio::time::sleep(others).await,
             }
-            drop(telling);
-            if let Err(error) = wire.publish(&origin, &namespace).await {
+            drop(publishing);
+            if let Err(error) = transport.publish(&origin, &namespace).await {
                 tracing::debug!(error = %error.report(), "cannot wake the workers of other processes: they poll");
             }
         });
     }
 
-    /// Returns when it rings, has rung since the last wait, or the time is over.
+    /// Returns at a notification, at once if one came since the last wait, or when the time is over.
     ///
     /// # Cancel safety
-    /// May be dropped at any await point: what rings is told to the next who waits.
+    /// May be dropped at any await point: the next waiter returns for the notification.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn notified(&self, timeout: Duration) {
-        let mut rung = self.rung.subscribe();
-        let count = *rung.borrow_and_update();
-        if self.told.fetch_max(count, Ordering::AcqRel) < count {
+        let mut notified = self.notified.subscribe();
+        let count = *notified.borrow_and_update();
+        if self.returned.fetch_max(count, Ordering::AcqRel) < count {
             return;
         }
         self.notifiers.listen();
-        if let Ok(Ok(())) = tokio::time::timeout(timeout, rung.changed()).await {
-            self.told.fetch_max(*rung.borrow(), Ordering::AcqRel);
+        if let Ok(Ok(())) = tokio::time::timeout(timeout, notified.changed()).await {
+            self.returned.fetch_max(*notified.borrow(), Ordering::AcqRel);
         }
     }
 }
 
-/// That the others are about to be told. It ends before they are, so that none who rings meanwhile is taken for one
-/// before; also with a runtime that shuts down, for those who ring on another one.
-struct Telling(Arc<AtomicBool>);
+/// That a message is about to be published. It ends before the message is, so that a notification from then on publishes
+/// its own; also with a runtime that shuts down, for notifications on another one.
+struct Publishing(Arc<AtomicBool>);
 
-impl Drop for Telling {
+impl Drop for Publishing {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
 }
 
-async fn listen(wire: Arc<dyn NotifierTransport>, subscriber: Subscriber) {
+async fn listen(transport: Arc<dyn NotifierTransport>, subscriber: Subscriber) {
     let mut pause = SHORTEST_PAUSE;
     loop {
-        let ended = wire.listen(subscriber.clone()).await;
+        let ended = transport.listen(subscriber.clone()).await;
         if subscriber.subscribed.swap(false, Ordering::AcqRel) {
             pause = SHORTEST_PAUSE;
         }
         match ended {
-            Ok(()) => tracing::debug!("nobody hears when jobs are added for a moment: workers poll"),
+            Ok(()) => tracing::debug!("the subscription ended: workers poll until the next one"),
             Err(error) => tracing::debug!(error = %error.report(), "cannot listen for jobs: workers poll"),
         }
         tokio::time::sleep(pause).await;
@@ -236,24 +236,24 @@ mod tests {
 
     /// A server that passes messages on, as long as it is up.
     #[derive(Debug)]
-    struct Wire {
+    struct Transport {
         server: broadcast::Sender<Option<(String, String)>>,
         up: AtomicBool,
         tries: AtomicU64,
-        told: AtomicU64,
+        published: AtomicU64,
     }
 
-    impl Wire {
+    impl Transport {
         fn new(server: &broadcast::Sender<Option<(String, String)>>) -> Arc<Self> {
-            let (up, tries, told) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
-            Arc::new(Self { server: server.clone(), up, tries, told })
+            let (up, tries, published) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
+            Arc::new(Self { server: server.clone(), up, tries, published })
         }
     }
 
     #[async_trait]
-    impl NotifierTransport for Wire {
+    impl NotifierTransport for Transport {
         async fn publish(&self, origin: &str, namespace: &str) -> Result<()> {
-            self.told.fetch_add(1, Ordering::Relaxed);
+            self.published.fetch_add(1, Ordering::Relaxed);
             let _ = self.server.send(Some((origin.to_owned(), namespace.to_owned())));
             Ok(())
         }
@@ -288,28 +288,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ring_wakes_who_waits_here_and_elsewhere_and_in_no_other_namespace() {
+    async fn notification_wakes_waiters_of_its_namespace_in_every_process() {
         let server = broadcast::Sender::new(100);
-        let wires = [Wire::new(&server), Wire::new(&server)];
-        let [here, there] = wires.each_ref().map(|wire| Notifiers::new(wire.clone()));
-        let (rings, hears) = (here.of(&namespace("shop")), here.of(&namespace("shop")));
+        let transports = [Transport::new(&server), Transport::new(&server)];
+        let [here, there] = transports.each_ref().map(|transport| Notifiers::new(transport.clone()));
+        let (notifies, waits) = (here.of(&namespace("shop")), here.of(&namespace("shop")));
         let (elsewhere, other) = (there.of(&namespace("shop")), there.of(&namespace("school")));
         // The subscription itself wakes them once.
-        tokio::join!(waited(&hears), waited(&elsewhere), waited(&other));
-        let ring = async {
+        tokio::join!(waited(&waits), waited(&elsewhere), waited(&other));
+        let notification = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            rings.notify();
+            notifies.notify();
         };
-        let ((), here, there, apart) = tokio::join!(ring, waited(&hears), waited(&elsewhere), waited(&other));
+        let ((), here, there, apart) = tokio::join!(notification, waited(&waits), waited(&elsewhere), waited(&other));
         assert_eq!(here, Duration::from_secs(1));
         assert!(there < Duration::from_secs(2), "{there:?}");
         assert_eq!(apart, LONG);
-        assert_eq!(waited(&hears).await, LONG, "its own message does not come back to it");
+        assert_eq!(waited(&waits).await, LONG, "its own message does not come back to it");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_rings_between_two_waits_is_told_once_to_each_notifier() {
-        let notifiers = Notifiers::new(Wire::new(&broadcast::Sender::new(100)));
+    async fn notification_between_two_waits_ends_one_wait_of_each_notifier() {
+        let notifiers = Notifiers::new(Transport::new(&broadcast::Sender::new(100)));
         let [one, two] = [(); 2].map(|()| notifiers.of(&namespace("shop")));
         tokio::join!(waited(&one), waited(&two));
         one.notify();
@@ -319,27 +319,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rings_that_come_together_are_told_once() {
-        let wire = Wire::new(&broadcast::Sender::new(100));
-        let notifier = Notifiers::new(wire.clone()).of(&namespace("shop"));
+    async fn notifications_that_come_together_are_published_once() {
+        let transport = Transport::new(&broadcast::Sender::new(100));
+        let notifier = Notifiers::new(transport.clone()).of(&namespace("shop"));
         (0..10).for_each(|_| notifier.notify());
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(wire.told.load(Ordering::Relaxed), 1);
+        assert_eq!(transport.published.load(Ordering::Relaxed), 1);
         notifier.notify();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(wire.told.load(Ordering::Relaxed), 2);
+        assert_eq!(transport.published.load(Ordering::Relaxed), 2);
     }
 
     #[test]
-    fn ring_on_a_runtime_that_shuts_down_keeps_no_other_ring_from_being_told() {
-        let wire = Wire::new(&broadcast::Sender::new(100));
-        let notifier = Notifiers::new(wire.clone()).of(&namespace("shop"));
+    fn notification_on_a_runtime_that_shuts_down_keeps_no_other_from_being_published() {
+        let transport = Transport::new(&broadcast::Sender::new(100));
+        let notifier = Notifiers::new(transport.clone()).of(&namespace("shop"));
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime().block_on(async { notifier.notify() });
-        assert_eq!(wire.told.load(Ordering::Relaxed), 0, "it was shut down before");
+        assert_eq!(transport.published.load(Ordering::Relaxed), 0, "it was shut down before");
         runtime().block_on(async {
             notifier.notify();
-            while wire.told.load(Ordering::Relaxed) == 0 {
+            while transport.published.load(Ordering::Relaxed) == 0 {
                 tokio::task::yield_now().await;
             }
         });
@@ -348,14 +348,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lost_server_is_listened_to_again_with_growing_pauses() {
         let server = broadcast::Sender::new(100);
-        let wire = Wire::new(&server);
-        wire.up.store(false, Ordering::Relaxed);
-        let notifier = Notifiers::new(wire.clone()).of(&namespace("shop"));
+        let transport = Transport::new(&server);
+        transport.up.store(false, Ordering::Relaxed);
+        let notifier = Notifiers::new(transport.clone()).of(&namespace("shop"));
         assert_eq!(waited(&notifier).await, LONG);
-        let tries = wire.tries.load(Ordering::Relaxed);
+        let tries = transport.tries.load(Ordering::Relaxed);
         assert!((10..=20).contains(&tries), "{tries} tries in a minute");
-        wire.up.store(true, Ordering::Relaxed);
-        assert!(waited(&notifier).await <= LONGEST_PAUSE, "whoever waits looks when it is heard again");
+        transport.up.store(true, Ordering::Relaxed);
+        assert!(waited(&notifier).await <= LONGEST_PAUSE, "a new subscription wakes the waiters");
         // It goes down for a moment: the next try is soon.
         let _ = server.send(None);
         assert!(waited(&notifier).await <= 2 * SHORTEST_PAUSE);
@@ -363,12 +363,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn listener_ends_with_the_last_notifier() {
-        let wire = Wire::new(&broadcast::Sender::new(100));
-        let notifier = Notifiers::new(wire.clone()).of(&namespace("shop"));
+        let transport = Transport::new(&broadcast::Sender::new(100));
+        let notifier = Notifiers::new(transport.clone()).of(&namespace("shop"));
         waited(&notifier).await;
-        assert!(Arc::strong_count(&wire) > 2);
+        assert!(Arc::strong_count(&transport) > 2);
         drop(notifier);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(Arc::strong_count(&wire), 1);
+        assert_eq!(Arc::strong_count(&transport), 1);
     }
 }

@@ -255,7 +255,7 @@ pub struct Maintained {
     pub expired: u64,
     /// Lapsed runs reaped.
     pub reaped: u64,
-    /// Clocks of old invalidations dropped.
+    /// Revisions of old invalidations dropped.
     pub trimmed: u64,
     /// Unfinished invalidations done again.
     pub redone: u64,

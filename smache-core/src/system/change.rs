@@ -48,7 +48,7 @@ impl Smache {
     /// It lets relations and predicates find exactly what the change concerns. [`changed`](Self::changed), which knows the
     /// id alone, makes everything stale that has a relation from the source or a predicate on it.
     ///
-    /// Every program that reports changes this way must have registered the functions whose relations it should hit:
+    /// Every program that reports changes this way must have registered the functions whose relations it should affect:
     /// those of a newer version are not known to an older program.
     ///
     /// # Errors
@@ -153,15 +153,15 @@ impl Engine {
     /// The result of a call is to be made anew.
     pub(super) fn of_call<F: Computed>(&self, call: &Call<F>) -> Result<Invalidation> {
         let (_, key) = self.key(call)?;
-        let hit = hit(Dependency::entry(&key.id), "the call was invalidated");
-        Ok(Invalidation { changed: vec![hit], entries: vec![key.id], step: None })
+        let changed = changed_dependency(Dependency::entry(&key.id), "the call was invalidated");
+        Ok(Invalidation { changed: vec![changed], entries: vec![key.id], step: None })
     }
 
     /// All results of a function are to be made anew.
     pub(super) fn of_function<F: Computed>(&self) -> Result<Invalidation> {
         let function: FunctionKey = self.registry.get::<F>()?.key;
-        let hit = hit(Dependency::function(function), "its function was invalidated");
-        Ok(Invalidation { changed: vec![hit], ..Invalidation::default() })
+        let changed = changed_dependency(Dependency::function(function), "its function was invalidated");
+        Ok(Invalidation { changed: vec![changed], ..Invalidation::default() })
     }
 
     pub(super) async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
@@ -208,11 +208,11 @@ impl Engine {
 
 /// A tag was touched.
 pub(super) fn of_tag(tag: &str) -> Invalidation {
-    let hit = hit(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
-    Invalidation { changed: vec![hit], ..Invalidation::default() }
+    let changed = changed_dependency(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
+    Invalidation { changed: vec![changed], ..Invalidation::default() }
 }
 
-fn hit(dependency: Dependency, change: impl std::fmt::Display) -> ChangedDependency {
+fn changed_dependency(dependency: Dependency, change: impl std::fmt::Display) -> ChangedDependency {
     ChangedDependency { dependency, cause: cause(SystemClock.now(), dependency, change) }
 }
 

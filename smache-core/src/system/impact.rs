@@ -65,8 +65,11 @@ impl Smache {
         }
         let mut affected: HashMap<EntryId, Via> = HashMap::new();
         let mut complete = true;
-        for dependency in
-            engine.route(std::slice::from_ref(&change), Moment::Committed).await?.iter().map(|hit| hit.dependency)
+        for dependency in engine
+            .route(std::slice::from_ref(&change), Moment::Committed)
+            .await?
+            .iter()
+            .map(|changed| changed.dependency)
         {
             let mut page = Page::first(PAGE);
             loop {

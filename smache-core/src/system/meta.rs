@@ -84,7 +84,7 @@ impl Meta {
     /// it reflects is older, and newer than a lease that had ended before.
     pub(crate) fn dated(&self, freshness: Freshness, entry: &StoredEntry) -> Freshness {
         match freshness {
-            // Not hit after it was stored, so it was stored as stale.
+            // Not affected after it was stored, so it was stored as stale.
             Freshness::Stale { since } if since <= entry.stored_at => Freshness::Stale { since: self.begun },
             Freshness::Unconfirmed { since: Some(since) } => {
                 Freshness::Unconfirmed { since: Some(since.max(self.begun)) }

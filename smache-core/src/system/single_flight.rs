@@ -114,7 +114,7 @@ impl SingleFlight {
     }
 
     fn is_any_alone(&self) -> bool {
-        lock(&self.board).running.values().any(|flight| flight.receiver_count() == 0)
+        lock(&self.board).running.values().any(|sender| sender.receiver_count() == 0)
     }
 
     /// The same for the run of a parent, which waits meanwhile.
@@ -214,7 +214,7 @@ impl JoinedRun {
     }
 }
 
-/// Takes a flight off the map, also when its task is dropped.
+/// Takes a computation off the map, also when its task is dropped.
 struct Departure {
     board: Arc<Mutex<Board>>,
     ended: watch::Sender<()>,

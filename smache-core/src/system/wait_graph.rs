@@ -52,7 +52,7 @@ impl RemoteWait {
         let wait = RecordWaits { runs: noted.take(MOST_NOTED).collect(), lease: NOTE_LEASE, child: self.child };
         // Also if it fails: the step may have happened.
         self.noted = true;
-        let known = self.engine.timed("wait", self.engine.store.record_waits(wait)).await;
+        let known = self.engine.timed("record_waits", self.engine.store.record_waits(wait)).await;
         self.next = Instant::now() + NEXT_LOOK;
         match known {
             Ok(known) => match self.way_back(&local, &known) {
@@ -88,7 +88,7 @@ impl Drop for RemoteWait {
         // Without a runtime, or when it fails: the note ends with one of the two runs, or with its lease.
         self.engine.background.spawn_if_possible(async move {
             let wait = RecordWaits { runs: vec![over], lease: Duration::ZERO, child };
-            if let Err(error) = engine.timed("wait", engine.store.record_waits(wait)).await {
+            if let Err(error) = engine.timed("record_waits", engine.store.record_waits(wait)).await {
                 tracing::debug!(error = %error.report(), "a wait ends with its lease: it could not be ended in the store");
             }
         });

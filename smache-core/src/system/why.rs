@@ -173,7 +173,7 @@ impl Smache {
         let mut causes: Vec<Cause> = Vec::with_capacity(record.causes.len());
         for text in &record.causes {
             let cause = engine.cause(id, record, text).await?;
-            // One change may hit an entry by several dependencies: the shortest path is the one to tell.
+            // One change may affect an entry by several dependencies: the shortest path is the one to tell.
             match causes.iter_mut().find(|known| (known.at, &known.text) == (cause.at, &cause.text)) {
                 Some(known) if known.path.len() > cause.path.len() => *known = cause,
                 Some(_) => {}

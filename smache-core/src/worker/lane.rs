@@ -32,7 +32,7 @@ pub(crate) struct LaneLoop {
     pub(crate) lane: Lane,
     pub(crate) settler: Settler,
     pub(crate) stop: watch::Receiver<Stop>,
-    pub(crate) notifier: watch::Receiver<()>,
+    pub(crate) hints: watch::Receiver<()>,
 }
 
 impl LaneLoop {
@@ -57,8 +57,8 @@ impl LaneLoop {
                     () = until(&mut self.stop, Stop::Drain) => {}
                 }
             }
-            // Seen before the queue is asked: a notifier that rings in between is heard in the wait below.
-            self.notifier.mark_unchanged();
+            // Marked before the queue is asked: a hint in between ends the wait below at once.
+            self.hints.mark_unchanged();
             let (reserve, mut free) = match unanswered.take() {
                 Some((lost, free)) => (lost.again(), free),
                 None => {
@@ -132,7 +132,7 @@ impl LaneLoop {
     async fn pause(&mut self, at_most: Duration) {
         tokio::select! {
             () = tokio::time::sleep(at_most) => {}
-            Ok(()) = self.notifier.changed() => {}
+            Ok(()) = self.hints.changed() => {}
             () = until(&mut self.stop, Stop::Drain) => {}
         }
     }
@@ -157,18 +157,18 @@ impl LaneLoop {
     }
 }
 
-/// Turns the hints of the queue into a notifier that keeps ringing until it is heard.
+/// Hands the hints of the queue to the lanes of a worker, which see a hint also when it came between two waits.
 pub(crate) async fn listen(
     engine: Arc<Engine>,
     poll: Duration,
-    notifier: watch::Sender<()>,
+    hints: watch::Sender<()>,
     mut stop: watch::Receiver<Stop>,
 ) {
     loop {
         let pause = tokio::select! {
             waited = engine.queue.wait(poll) => match waited {
                 Ok(()) => {
-                    notifier.send_replace(());
+                    hints.send_replace(());
                     // A hint may come for nothing, and so may all of them.
                     AT_LEAST
                 }

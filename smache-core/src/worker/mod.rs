@@ -108,10 +108,10 @@ impl WorkerBuilder {
         let (stop, stopping) = watch::channel(Stop::No);
         let policy = Arc::new(self.policy);
         let (settler, settling) = settle::start(Arc::clone(&self.engine), policy.lease);
-        let (notifier, ringing) = watch::channel(());
+        let (hints, hinted) = watch::channel(());
         let handled = self.engine.background.handle();
         let workers = self.engine.background.workers().clone();
-        let listen = lane::listen(Arc::clone(&self.engine), policy.poll, notifier, stopping.clone());
+        let listen = lane::listen(Arc::clone(&self.engine), policy.poll, hints, stopping.clone());
         let mut tasks = vec![tokio::spawn(workers.counted(listen))];
         for lane in Lane::ALL {
             let lane = lane::LaneLoop {
@@ -120,7 +120,7 @@ impl WorkerBuilder {
                 lane,
                 settler: settler.clone(),
                 stop: stopping.clone(),
-                notifier: ringing.clone(),
+                hints: hinted.clone(),
             };
             tasks.push(tokio::spawn(workers.counted(lane.run())));
         }

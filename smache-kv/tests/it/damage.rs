@@ -215,7 +215,7 @@ async fn clock_of_a_change_that_cannot_be_read_may_be_the_latest() {
 }
 
 #[tokio::test]
-async fn place_of_a_clock_that_was_damaged_does_not_hide_a_later_change() {
+async fn place_of_a_revision_that_was_damaged_does_not_hide_a_later_change() {
     let shop = Shop::new();
     shop.store.invalidate(change("a")).await.expect("invalidate");
     shop.tree.spoil(b'n');
@@ -306,7 +306,7 @@ async fn entry_of_a_damaged_job_gets_another_one() {
 
 /// What the namespace itself keeps: everything is stale once, and then all is as before.
 #[tokio::test]
-async fn damaged_epochs_and_clocks_are_replaced_by_new_ones() {
+async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
     for role in *b"ekfpl" {
         let (shop, name) = (Shop::new(), role.escape_ascii());
         let users = smache_core::SourceId::new("users").expect("a good name");

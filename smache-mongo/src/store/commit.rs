@@ -109,7 +109,7 @@ impl Inner {
         // What was noted on the same commit still counts: the first of the two may have been checked before.
         let noted = cond(
             doc! { "$eq": ["$next.by", binary(by.as_bytes())] },
-            doc! { "hit": "$next.hit", "causes": "$next.causes" },
+            doc! { "affected": "$next.affected", "causes": "$next.causes" },
             doc! {},
         );
         let update = vec![
@@ -183,7 +183,7 @@ impl Inner {
             "next.by": binary(by.as_bytes()),
         };
         if untouched {
-            filter.insert("next.hit", Bson::Null);
+            filter.insert("next.affected", Bson::Null);
         }
         let update = self.in_place(commit, level);
         let put = self.link.run("commit", async { self.link.entries.update_one(filter, update).await }).await?;
@@ -224,7 +224,7 @@ impl Inner {
             };
             stored.insert("job", stale(wanted, cond(crate::expression::is_there("$job"), job::taken_back(), gone())));
         }
-        let level = doc! { "$max": [level, "$next.hit"] };
+        let level = doc! { "$max": [level, "$next.affected"] };
         [doc! { "$set": { "level": level } }, doc! { "$set": stored }]
             .into_iter()
             .chain(tidy(self.keys.number))

@@ -51,7 +51,7 @@ struct Done {
     seen: HashSet<EntryId>,
 }
 
-/// Which documents a page marks, how hard, and why.
+/// Which documents a page marks, how stale, and why.
 struct Marks {
     filter: Document,
     level: Bson,
@@ -235,8 +235,8 @@ impl Inner {
                 };
                 let all: Vec<Bson> = changed.iter().map(one).collect();
                 let meets = doc! { "$gt": [{ "$size": { "$setIntersection": ["$$changed.e", "$deps"] } }, 0] };
-                let those = doc! { "$filter": { "input": literal(all), "as": "hit", "cond": meets } };
-                doc! { "$map": { "input": those, "as": "hit", "in": "$$hit.c" } }.into()
+                let those = doc! { "$filter": { "input": literal(all), "as": "changed", "cond": meets } };
+                doc! { "$map": { "input": those, "as": "changed", "in": "$$changed.c" } }.into()
             }
         };
         let mut last: Option<EntryId> = None;
@@ -288,7 +288,7 @@ impl Inner {
     fn marked(&self, marks: &Marks) -> Vec<Document> {
         let record = |field: &str, value: Bson| when(has_record(), field, value);
         let beside = doc! { "$mergeObjects": ["$next", {
-            "hit": { "$max": ["$next.hit", marks.level.clone()] },
+            "affected": { "$max": ["$next.affected", marks.level.clone()] },
             "causes": noted("$next.causes", marks.causes.clone()),
         }] };
         let mut stages = vec![doc! { "$set": {

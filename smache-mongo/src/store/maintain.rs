@@ -219,7 +219,7 @@ impl Inner {
         // What lies beside first: if it is put in its place before that it has come among the others by then, and if it is
         // put there later it is stored as stale.
         for (epochs, ids) in &beside {
-            self.mark_of_epochs("next.epochs", epochs, ids, &[doc! { "$set": { "next.hit": 2_i64 } }]).await?;
+            self.mark_of_epochs("next.epochs", epochs, ids, &[doc! { "$set": { "next.affected": 2_i64 } }]).await?;
             if self.mark_of_epochs("epochs", epochs, ids, &self.swept()).await? > 0 {
                 self.note_swept(epochs, ids, done).await?;
             }

@@ -56,16 +56,17 @@ async fn check<V: Value>(world: &World, stored: Vec<Option<Bson>>, values: Vec<V
     for wanted in values {
         let filter = value::<V>().eq(wanted.clone()).into_filter().expect("it can be compared");
         let found = ids::<V>(&source.find(&filter).await.expect("a find"));
-        let hit: Vec<Image> = all.iter().filter(|image| filter.matches(image).expect("a holder")).cloned().collect();
-        let hit = ids::<V>(&hit);
+        let affected: Vec<Image> =
+            all.iter().filter(|image| filter.matches(image).expect("a holder")).cloned().collect();
+        let affected = ids::<V>(&affected);
         let equal = mongodb::bson::to_bson(&wanted).expect("a value");
         let simple = Collation::builder().locale("simple").build();
         let equal = holders.find(doc! { "value": { "$eq": equal } }).collation(simple).await.expect("a find");
         let equal: Vec<Document> = futures_util::TryStreamExt::try_collect(equal).await.expect("documents");
         let equal: BTreeSet<i64> = equal.iter().map(|document| document.get_i64("_id").expect("an id")).collect();
-        assert_eq!(found, &equal & &hit, "{wanted:?} among {stored:?}");
+        assert_eq!(found, &equal & &affected, "{wanted:?} among {stored:?}");
         // Else a change of it would not be noticed.
-        assert!(found.is_subset(&hit), "{wanted:?} among {stored:?}: {found:?} {hit:?}");
+        assert!(found.is_subset(&affected), "{wanted:?} among {stored:?}: {found:?} {affected:?}");
         if !matches!(stored.iter().flatten().next(), Some(Bson::Array(_))) {
             assert_eq!(found, equal, "{wanted:?} among {stored:?}");
         }

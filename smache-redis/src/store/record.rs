@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_that_is_used_twice_has_one_edge_and_the_harder_one() {
+    fn a_dependency_that_is_used_twice_has_one_edge_and_the_direct_one() {
         let used = |number, via| UsedDependency { dependency: dependency(number), via };
         let all = [
             used(1, Via::Child),

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn thousands_of_hits_and_entries_are_one_change() {
+async fn thousands_of_changes_and_entries_are_one_change() {
     let (store, queue) = shared().await.both(&random_namespace()).expect("both");
     compute_many(&store, 0..1_300, |number| vec![direct(number)]).await;
     compute_many(&store, 2_000..2_600, |_| vec![]).await;
@@ -38,7 +38,7 @@ async fn thousands_of_hits_and_entries_are_one_change() {
     assert_eq!(store.positions(std::slice::from_ref(&of)).await.expect("positions").positions, [Some(position(2))]);
     let named = store.inspect(&id(2_599)).await.expect("inspect").expect("a record");
     assert_eq!((named.entry.staleness, named.causes[0].as_ref()), (Staleness::Stale, "named"));
-    // Every single hit is remembered, whichever set of arguments it was in.
+    // Every single change is remembered, whichever set of arguments it was in.
     for (run, number) in runs.into_iter().zip(places) {
         let conflict = store.commit(run.value("value", &[direct(number)], &[])).await.expect("commit");
         assert!(matches!(conflict, CommitOutcome::Conflicted { .. }), "{number}: {conflict:?}");

@@ -47,7 +47,7 @@ async fn a_lease_that_is_lent_with_a_change_never_confirms_the_value_before() {
         let used = [direct("a")];
         let all = ids.iter().map(|id| compute_of(&*store, *id, &used, std::slice::from_ref(&of)));
         futures_util::future::join_all(all).await;
-        // … and when the feed does, it has just hit them all.
+        // … and when the feed does, it has just affected them all.
         let mut caught_up = next.clone();
         (caught_up.valid_for, caught_up.caught_up) = (Some(LONG), true);
         store.invalidate(Invalidation { step: Some(caught_up), ..change(["a"]) }).await.expect("invalidate");

@@ -17,7 +17,7 @@ fn epochs_come_back_as_they_were() {
 }
 
 #[test]
-fn a_dependency_that_is_used_twice_has_one_edge_and_the_harder_one() {
+fn a_dependency_that_is_used_twice_has_one_edge_and_the_direct_one() {
     let used = |number, via| UsedDependency { dependency: dependency(number), via };
     let all = [
         used(1, Via::Child),

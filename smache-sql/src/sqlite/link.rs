@@ -294,7 +294,7 @@ pub(super) struct Step<'a> {
     pub(super) low_watermark: i64,
     pub(super) added: i64,
     pub(super) sweep: Option<Vec<u8>>,
-    rings: bool,
+    notifies: bool,
 }
 
 /// What a step is done in.
@@ -340,7 +340,7 @@ impl<'a> Step<'a> {
 
     async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
         let (ns, revision, low_watermark, added, sweep) = (0, 0, 0, 0, None);
-        let mut step = Self { work, place, name, now, ns, revision, low_watermark, added, sweep, rings: false };
+        let mut step = Self { work, place, name, now, ns, revision, low_watermark, added, sweep, notifies: false };
         let mut row = step.space().await?;
         if row.int(5).map_err(|error| place.failed(error))? != Some(1) {
             return Err(wrong_server(MIGRATED, &place.file));
@@ -394,19 +394,19 @@ impl<'a> Step<'a> {
 
     /// Jobs were added: workers that wait are told when the step is over.
     pub(super) fn notify(&mut self) {
-        self.rings = true;
+        self.notifies = true;
     }
 
     /// Ends the step; one that is a part of somebody else's transaction happens with that.
     pub(super) async fn commit(mut self) -> Result<()> {
-        if self.rings {
+        if self.notifies {
             let ns = self.ns;
             self.execute(RING, |query| query.bind(ns)).await?;
         }
         if let Work::Own(work, link) = self.work {
             work.commit().await.map_err(|error| link.failed(error))?;
             link.place.check()?;
-            if self.rings {
+            if self.notifies {
                 link.notifier(self.name).notify_waiters();
             }
         }

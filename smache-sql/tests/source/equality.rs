@@ -41,8 +41,8 @@ fn value<V: Value>() -> Field<Holder<V>, V> {
 }
 
 fn ids<V: Value>(images: &[Image], filter: &Filter) -> BTreeSet<i64> {
-    let hit = images.iter().filter(|image| filter.matches(image).expect("a holder"));
-    hit.map(|image| image.get::<Holder<V>>().expect("a holder").id).collect()
+    let affected = images.iter().filter(|image| filter.matches(image).expect("a holder"));
+    affected.map(|image| image.get::<Holder<V>>().expect("a holder").id).collect()
 }
 
 impl World {
@@ -87,8 +87,8 @@ async fn check<V: Value>(world: &World, column: &str, stored: &[String], wanted:
         let shown = |ids: &BTreeSet<i64>| ids.iter().map(|id| stored[*id as usize].clone()).collect::<Vec<_>>();
         let found = ids::<V>(&source.find(&filter).await.expect(column), &filter);
         assert_eq!(shown(&found), shown(&equal), "{column}: find({wanted:?})");
-        let hit = ids::<V>(&told, &filter);
-        assert_eq!(shown(&hit), shown(&equal), "{column}: changes that hit {wanted:?}");
+        let affected = ids::<V>(&told, &filter);
+        assert_eq!(shown(&affected), shown(&equal), "{column}: changes that affected {wanted:?}");
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
 pub async fn every_stale_entry_has_a_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     assert_eq!(store.job_writes(), JobWrites::SameStep);
-    compute(store, id(1), "hard", &[direct("a")]).await;
-    compute(store, id(2), "soft", &[child("a")]).await;
+    compute(store, id(1), "direct", &[direct("a")]).await;
+    compute(store, id(2), "nested", &[child("a")]).await;
     compute(store, id(3), "fresh", &[direct("b")]).await;
     compute(store, id(4), "named", &[direct("b")]).await;
     let changed = vec![change_of(tag("a")), change_of(Dependency::entry(&id(4)))];

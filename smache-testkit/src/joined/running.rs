@@ -104,7 +104,7 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
     let open = Arc::new(AtomicU64::new(3));
     let rounds = harness.rounds(40);
     for number in 0..ENTRIES {
-        compute(&*harness.role().store, id(number), "0", &[direct("all"), direct(number), child("soft")]).await;
+        compute(&*harness.role().store, id(number), "0", &[direct("all"), direct(number), child("nested")]).await;
     }
     let writers: Vec<_> = (0..3_u32)
         .map(|writer| {
@@ -114,7 +114,7 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
                     data.fetch_add(1, Ordering::SeqCst);
                     match number % 3 {
                         0 => change(&*store, "all").await,
-                        1 => change(&*store, "soft").await,
+                        1 => change(&*store, "nested").await,
                         _ => change(&*store, (writer + number) % ENTRIES).await,
                     };
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -152,7 +152,7 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
                         let value = data.load(Ordering::SeqCst).to_string();
                         tokio::task::yield_now().await;
                         let number = ids(0..ENTRIES).iter().position(|id| *id == job.id).expect("one of them");
-                        let used = [direct("all"), direct(number), child("soft")];
+                        let used = [direct("all"), direct(number), child("nested")];
                         let outcome = commit(store, run.value(&value, &used)).await;
                         assert!(
                             !matches!(outcome, CommitOutcome::Lost | CommitOutcome::OtherIncarnation),

@@ -101,8 +101,8 @@ pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
         JobWrites::Reported => ids.to_vec(),
         JobWrites::SameStep => Vec::new(),
     };
-    compute(store, id(1), "hard", &[direct("a")]).await;
-    compute(store, id(2), "soft", &[child("a")]).await;
+    compute(store, id(1), "direct", &[direct("a")]).await;
+    compute(store, id(2), "nested", &[child("a")]).await;
     let run = begin(store, id(3)).await;
     commit(store, Commit { lazy: true, ..run.value("lazy", &[direct("a")]) }).await;
     compute(store, id(4), "another", &[direct("b")]).await;

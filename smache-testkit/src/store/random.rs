@@ -164,7 +164,7 @@ impl Side {
     }
 }
 
-/// An entry that several changes of one invalidation hit may be counted once or once a change.
+/// An entry that several changes of one invalidation affect may be counted once or once a change.
 fn distinct_marks(invalidation: &Invalidation, marked: u64) -> Option<u64> {
     (invalidation.changed.len() + invalidation.entries.len() <= 1).then_some(marked)
 }

@@ -179,7 +179,7 @@ pub async fn position_that_is_not_taken_confirms_nothing(harness: StoreHarness) 
 }
 
 /// Beyond the contract: with a lease but behind a source does not confirm.
-pub async fn lease_alone_does_not_validity(harness: StoreHarness) {
+pub async fn lease_alone_does_not_confirm(harness: StoreHarness) {
     let store = &**harness.role();
     let leader = lead(store, "feed", LONG).await;
     store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");

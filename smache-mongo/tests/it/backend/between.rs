@@ -102,7 +102,7 @@ async fn value_that_takes_its_place_while_the_walk_passes_is_marked() {
     let may_go = Mutex::new(may_go);
     let commits = own
         .told(move |name, command| {
-            if name == "update" && command.to_string().contains("next.hit\": null") {
+            if name == "update" && command.to_string().contains("next.affected\": null") {
                 checked.send(()).expect("the test listens");
                 tokio::task::block_in_place(|| may_go.lock().expect("one commit").recv()).expect("a word of the test");
             }

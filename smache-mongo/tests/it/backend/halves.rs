@@ -103,11 +103,11 @@ async fn change_between_the_commands_of_a_commit_is_noted_on_what_lies_beside() 
     put_beside(&own, "b").await;
     store.invalidate(change("b")).await.expect("invalidate");
     let next = own.only_entry().await.get_document("next").expect("it lies beside").clone();
-    assert_eq!(next.get_i64("hit"), Ok(2));
+    assert_eq!(next.get_i64("affected"), Ok(2));
     assert_eq!(next.get_array("causes").expect("causes"), &[Bson::from("$b changed")]);
 }
 
-/// A commit that nobody waits for any more is checked, then hit, and then made again: neither of the two may call it fresh.
+/// A commit that nobody waits for any more is checked, then affected, and then made again: neither of the two may call it fresh.
 #[tokio::test]
 async fn what_was_noted_on_the_first_of_two_equal_commits_counts_for_both() {
     let own = Own::new().await;
@@ -115,7 +115,7 @@ async fn what_was_noted_on_the_first_of_two_equal_commits_counts_for_both() {
     compute(&*store, id(1), "old", &[direct("a")]).await;
     let run = begin(&*store, id(1)).await;
     put_beside(&own, "b").await;
-    let noted = doc! { "$set": { "next.by": binary(run.token.as_bytes()), "next.hit": 2_i64 } };
+    let noted = doc! { "$set": { "next.by": binary(run.token.as_bytes()), "next.affected": 2_i64 } };
     own.raw("smache_entries").update_one(doc! {}, noted).await.expect("an update");
     let stored = store.commit(run.value("new", &[direct("b")])).await.expect("commit");
     assert!(matches!(stored, CommitOutcome::Conflicted { .. }), "{stored:?}");
@@ -132,7 +132,7 @@ async fn value_beside_is_noticed_by_a_new_epoch() {
     store.new_epoch().await.expect("new epoch");
     while store.maintain(100).await.expect("maintain").more {}
     let next = own.only_entry().await.get_document("next").expect("it lies beside").clone();
-    assert_eq!(next.get_i64("hit"), Ok(2));
+    assert_eq!(next.get_i64("affected"), Ok(2));
 }
 
 #[tokio::test]

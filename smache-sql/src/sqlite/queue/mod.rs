@@ -195,8 +195,8 @@ impl JobQueue for SqliteQueue {
         let began = Instant::now();
         let notifier = self.link.notifier(&self.name);
         // Enabled before the look, so that a job that is added in between is heard of.
-        let mut rings = pin!(notifier.notified());
-        rings.as_mut().enable();
+        let mut notified = pin!(notifier.notified());
+        notified.as_mut().enable();
         loop {
             // Only what nobody of this queue has looked at: a job that stays due since no worker wants it must not turn
             // the loop of the others into a busy one.
@@ -205,7 +205,7 @@ impl JobQueue for SqliteQueue {
                 return Ok(());
             }
             let left = timeout.saturating_sub(began.elapsed());
-            if left.is_zero() || tokio::time::timeout(POLL.min(left), rings.as_mut()).await.is_ok() {
+            if left.is_zero() || tokio::time::timeout(POLL.min(left), notified.as_mut()).await.is_ok() {
                 return Ok(());
             }
         }

@@ -88,7 +88,7 @@ async fn a_computation_is_two_round_trips_whatever_it_depends_on() {
 }
 
 #[tokio::test]
-async fn an_invalidation_is_one_round_trip_however_much_it_hits() {
+async fn an_invalidation_is_one_round_trip_however_much_it_affects() {
     let measured = Measured::start().await;
     for number in 1..300 {
         compute(&*measured.store, id(number), "value", &[direct("all"), direct(number)]).await;

@@ -97,7 +97,7 @@ async fn a_change_in_the_middle_of_a_computation_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_bulk_update_recomputes_all_that_it_hits_and_nothing_else() {
+async fn a_bulk_update_recomputes_all_that_it_affects_and_nothing_else() {
     const MANY: i64 = 100;
     let world = World::shared().await;
     let docs = (0..MANY + 1).map(|id| Doc::new(id, 0));
@@ -118,7 +118,7 @@ async fn a_bulk_update_recomputes_all_that_it_hits_and_nothing_else() {
         if new == 100 { Ok(()) } else { Err(format!("{new} of them")) }
     })
     .await;
-    assert_eq!(world.runs_of(MANY).await, 1, "the one that was not hit is as it was");
+    assert_eq!(world.runs_of(MANY).await, 1, "the one that was not affected is as it was");
     assert_eq!(reader.stats().await.expect("numbers").process.runs, 101, "the reader computed the first values only");
     node.end().await;
     world.end().await;

@@ -1,4 +1,4 @@
-//! Every way to report, and how much one report may hit.
+//! Every way to report, and how much one report may affect.
 
 use futures_util::future::join_all;
 use smache_core::{Backend, Call, Computed, Cx, Declaration, Failure, Smache, tag};
