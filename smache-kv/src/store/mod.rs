@@ -3,7 +3,7 @@
 mod commit;
 mod feeds;
 mod invalidate;
-mod listing;
+mod lookup;
 mod maintain;
 mod needs;
 mod programs;

@@ -1,20 +1,16 @@
-//! The ends of a run.
+//! The commit of a run, and what it compares with.
 
 use std::collections::{BTreeSet, HashMap};
 
 use smache_core::{
-    Abort, ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, Lane, OnConflict, Record, RunFailure,
-    Staleness, StoredEntry, Timestamp, UsedDependency, Via,
+    ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, Lane, OnConflict, Record, Staleness, StoredEntry,
+    Timestamp, UsedDependency, Via,
 };
 
 use super::{sink::JobSink, state::Cache};
-use crate::namespace::shortened;
 
 /// How many dependencies a conflict names.
 const NAMED_CONFLICTS: usize = 8;
-
-/// How many bytes of an error are kept.
-const KEPT_ERROR: usize = 2_000;
 
 impl Cache {
     pub(crate) fn commit(
@@ -111,22 +107,6 @@ impl Cache {
         record.conflicts = if fresh { 0 } else { old.map_or(0, |old| old.conflicts).saturating_add(1) };
         record.lazy = commit.lazy;
         record
-    }
-
-    pub(crate) fn abort(&mut self, abort: Abort, now: Timestamp, sink: &mut JobSink<'_>) -> bool {
-        if !self.holds(&abort.id, abort.token) {
-            return false;
-        }
-        self.runs.remove(&abort.id);
-        if let (Some(slot), Some(message)) = (self.records.get_mut(&abort.id), abort.failure) {
-            slot.record.failures = slot.record.failures.saturating_add(1);
-            slot.record.last_failure =
-                Some(RunFailure { message: shortened(&message, KEPT_ERROR).to_owned(), at: now });
-        }
-        if let Some(lane) = self.records.get(&abort.id).and_then(|slot| self.lane_of_need(&slot.record)) {
-            sink.need_after_run(abort.id, lane, abort.delay);
-        }
-        true
     }
 }
 

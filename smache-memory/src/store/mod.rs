@@ -3,8 +3,10 @@
 mod commit;
 mod feeds;
 mod invalidate;
+mod lookup;
 mod maintain;
 mod programs;
+mod runs;
 mod sink;
 mod state;
 mod waits;
@@ -23,7 +25,7 @@ use smache_core::{
 };
 
 use self::sink::JobSink;
-pub(crate) use self::state::{Cache, cursor_id};
+pub(crate) use self::{lookup::cursor_id, state::Cache};
 use crate::namespace::{NamespaceState, State};
 
 /// A store in the memory of this process. [`Memory`](crate::Memory) gives it.

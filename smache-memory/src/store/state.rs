@@ -1,4 +1,4 @@
-//! What a store knows, and the steps on single entries.
+//! What a store knows of a namespace, and how its records and indexes change together.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -6,9 +6,8 @@ use std::{
 };
 
 use smache_core::{
-    Begin, BeginOutcome, Begun, Dependants, Dependency, EntryId, Error, ErrorKind, FeedId, Incarnation, Lane, Page,
-    Position, Record, RegisteredProgram, Result, Scanned, SourceId, Staleness, StoreStats, StoredEntry, Timestamp,
-    Token, Validity, Via,
+    Dependency, EntryId, FeedId, Lane, Position, Record, RegisteredProgram, SourceId, Staleness, Timestamp, Token,
+    Validity, Via,
 };
 
 use super::{feeds::Leader, sink::JobSink, waits::Note};
@@ -58,7 +57,7 @@ pub(crate) struct Slot {
     pub(super) record: Record,
     pub(super) order: u64,
     /// Whether it was read since it took its place: it gets a second chance then.
-    read: bool,
+    pub(super) read: bool,
 }
 
 impl Cache {
@@ -85,67 +84,6 @@ impl Cache {
 
     pub(crate) fn validity(&self) -> Arc<Validity> {
         Arc::clone(&self.validity)
-    }
-
-    /// Reads an entry. The mark for the eviction is nobody's data: a look-up still writes nothing.
-    pub(crate) fn read(&mut self, id: &EntryId) -> Option<StoredEntry> {
-        let slot = self.records.get_mut(id)?;
-        slot.read = true;
-        Some(slot.record.entry.clone())
-    }
-
-    pub(crate) fn begin(&mut self, begin: &Begin, incarnation: &Incarnation, now: Timestamp) -> BeginOutcome {
-        let mut start_revision = self.revision;
-        if let Some(run) = self.runs.get(&begin.id) {
-            if run.token == begin.token {
-                start_revision = run.start_revision;
-            } else if run.until > now {
-                return BeginOutcome::Busy { remaining: run.until.since(now) };
-            }
-        }
-        let until = now.after(begin.lease);
-        self.runs.insert(begin.id, Run { token: begin.token, start_revision, until, waits: Vec::new() });
-        let entry = self.read(&begin.id);
-        let record = self.records.get(&begin.id).map(|slot| &slot.record);
-        BeginOutcome::Begun(Box::new(Begun {
-            start_revision,
-            now,
-            incarnation: incarnation.clone(),
-            validity: Arc::clone(&self.validity),
-            entry,
-            call: record.map(|record| record.call.clone()),
-            used: record.map(|record| record.used.clone()).unwrap_or_default(),
-            conflicts: record.map_or(0, |record| record.conflicts),
-            // An invalidation is one step here.
-            pending: false,
-        }))
-    }
-
-    /// Whether a token holds the run of an entry. A lapsed lease that nobody took counts.
-    pub(super) fn holds(&self, id: &EntryId, token: Token) -> bool {
-        self.runs.get(id).is_some_and(|run| run.token == token)
-    }
-
-    pub(crate) fn extend(&mut self, id: &EntryId, token: Token, until: Timestamp) -> bool {
-        match self.runs.get_mut(id) {
-            Some(run) if run.token == token => {
-                run.until = until;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    pub(crate) fn remove(&mut self, id: &EntryId, token: Option<Token>, sink: &mut JobSink<'_>) -> bool {
-        if token.is_some_and(|token| !self.holds(id, token)) {
-            return false;
-        }
-        let run = self.runs.remove(id).is_some();
-        let record = self.forget(id, sink);
-        if !record {
-            sink.take_back(id);
-        }
-        run || record
     }
 
     /// Puts a record in the place of the one before, with its edges and its places in the indexes.
@@ -245,56 +183,4 @@ impl Cache {
             Staleness::Fresh => None,
         }
     }
-
-    pub(crate) fn record(&self, id: &EntryId) -> Option<Record> {
-        self.records.get(id).map(|slot| slot.record.clone())
-    }
-
-    pub(crate) fn stale(&self, page: &Page) -> Result<Scanned> {
-        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
-        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let mut walk = self.stale.range((from, std::ops::Bound::Unbounded));
-        let mut last = None;
-        let mut entries = Vec::new();
-        for id in walk.by_ref().take(page.limit.max(1)) {
-            last = Some(id);
-            if let Some(record) = self.records.get(id).map(|slot| &slot.record)
-                && !record.lazy
-            {
-                entries.push((*id, record.entry.since.unwrap_or(record.entry.stored_at)));
-            }
-        }
-        let next = if walk.next().is_some() { last.map(|id| id.as_bytes().to_vec().into()) } else { None };
-        Ok(Scanned { entries, next })
-    }
-
-    pub(crate) fn dependants(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
-        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
-        let edges = self.edges.get(dependency).into_iter().flatten();
-        let mut entries: Vec<(EntryId, Via)> =
-            edges.map(|(id, via)| (*id, *via)).filter(|(id, _)| after.is_none_or(|after| *id > after)).collect();
-        entries.sort_unstable_by_key(|(id, _)| *id);
-        let more = entries.len() > page.limit.max(1);
-        entries.truncate(page.limit.max(1));
-        let next = entries.last().filter(|_| more).map(|(id, _)| id.as_bytes().to_vec().into());
-        Ok(Dependants { entries, next })
-    }
-
-    pub(crate) fn stats(&self) -> StoreStats {
-        let mut stats = StoreStats::default();
-        stats.entries = self.records.len() as u64;
-        stats.stale = self.stale.len() as u64;
-        stats.running = self.runs.len() as u64;
-        stats.revision = self.revision;
-        stats.invalidations = self.changed.len() as u64;
-        stats
-    }
-}
-
-/// The id in a cursor, which came from outside.
-pub(crate) fn cursor_id(cursor: &[u8]) -> Result<EntryId> {
-    EntryId::from_slice(cursor).map_err(|error| {
-        let message = "a cursor is not one that a listing of this backend answered: start without one";
-        Error::new(ErrorKind::Argument, message).with_source(error)
-    })
 }

@@ -1,5 +1,6 @@
 //! The store: one script a step.
 
+mod commit;
 mod feeds;
 mod invalidate;
 mod lookup;
@@ -8,6 +9,7 @@ mod programs;
 mod record;
 mod runs;
 mod validity;
+mod waits;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,112 +1,34 @@
-//! Changes, what confirms, and maintenance.
+//! What confirms: epochs, leaders, positions.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use smache_core::{
-    ATTACHED_VALID_FOR, Dependency, EntryId, Epoch, FeedId, FeedStep, Invalidated, Invalidation, Leadership,
-    Maintained, Positions, Result, SourceId, Token,
-};
+use smache_core::{ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Leadership, Positions, Result, SourceId, Token};
 
 use super::{PostgresStore, Statement};
 use crate::{
-    cells::{KEPT_CAUSE, clip, count, id_list, millis, number},
+    cells::{count, millis, number},
     step::refused,
 };
 
-const INVALIDATE: &str = concat!(
-    "SELECT * FROM smache_invalidate(",
-    name!(),
-    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-);
 const NEW_EPOCH: &str = concat!("SELECT smache_new_epoch(", name!(), ") AS epoch");
 const ATTACH: &str = concat!("SELECT smache_attach(", name!(), ", $2)");
 const KEEP_ATTACHED: &str = concat!("SELECT smache_keep_attached(", name!(), ", $2)");
 const LEAD: &str = concat!("SELECT * FROM smache_lead(", name!(), ", $2, $3, $4)");
 const RESIGN: &str = concat!("SELECT smache_resign(", name!(), ", $2, $3)");
 const RESTART: &str = concat!("SELECT smache_restart(", name!(), ", $2, $3, $4, $5, $6, $7, $8) AS outcome");
-const MAINTAIN: &str = concat!("SELECT * FROM smache_maintain(", name!(), ", $2, $3)");
 const POSITIONS: &str = "SELECT smache_incarnation(), NULL::text, NULL::bytea, NULL::bytea UNION ALL \
      SELECT NULL, v.name, v.position_order, v.position_token FROM smache_sources v JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND v.name = ANY ($2) AND v.position_order IS NOT NULL";
 
 /// The positions of a step, as three arrays.
-fn positions(query: Statement, step: &FeedStep) -> Statement {
+pub(super) fn positions(query: Statement, step: &FeedStep) -> Statement {
     let names: Vec<&str> = step.positions.iter().map(|(source, _)| source.as_str()).collect();
     let orders: Vec<&[u8]> = step.positions.iter().map(|(_, position)| &position.order[..]).collect();
     let tokens: Vec<&[u8]> = step.positions.iter().map(|(_, position)| &position.token[..]).collect();
     query.bind(names).bind(orders).bind(tokens)
 }
 
-/// What an invalidation marks, as arrays.
-pub(in crate::postgres) struct Marks<'a> {
-    dependencies: Vec<&'a [u8]>,
-    causes: Vec<String>,
-    entries: Vec<&'a [u8]>,
-    own: Vec<Option<String>>,
-}
-
-impl<'a> Marks<'a> {
-    pub(in crate::postgres) fn of(Invalidation { changed, entries, .. }: &'a Invalidation) -> Self {
-        let dependencies = changed.iter().map(|changed| changed.dependency.as_bytes().as_slice()).collect();
-        let causes: Vec<String> = changed.iter().map(|changed| clip(&changed.cause, KEPT_CAUSE)).collect();
-        // Why entries were named: their own dependencies are among the changed dependencies.
-        let own: HashMap<&Dependency, &String> =
-            changed.iter().map(|changed| &changed.dependency).zip(&causes).collect();
-        let own = entries.iter().map(|id| own.get(&Dependency::entry(id)).copied().cloned()).collect();
-        Self { dependencies, causes, entries: id_list(entries), own }
-    }
-
-    pub(in crate::postgres) fn bind(&self, query: Statement) -> Statement {
-        query.bind(&self.dependencies).bind(&self.causes).bind(&self.entries).bind(&self.own)
-    }
-}
-
 impl PostgresStore {
-    pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
-        let (marks, step) = (Marks::of(invalidation), &invalidation.step);
-        let bind = |query: Statement| {
-            let query = marks.bind(query.bind(self.writes_jobs()));
-            match step {
-                Some(step) => {
-                    let query = query.bind(step.feed.as_str().to_owned()).bind(number(step.fence));
-                    let query = query.bind(millis(step.leadership)).bind(step.incarnation.as_str().to_owned());
-                    let deadline = step.deadline.map(|deadline| number(deadline.as_millis()));
-                    positions(query, step).bind(step.valid_for.map(millis)).bind(deadline).bind(step.caught_up)
-                }
-                None => query
-                    .bind(None::<String>)
-                    .bind(None::<i64>)
-                    .bind(None::<i64>)
-                    .bind(None::<String>)
-                    .bind(None::<Vec<String>>)
-                    .bind(None::<Vec<Vec<u8>>>)
-                    .bind(None::<Vec<Vec<u8>>>)
-                    .bind(None::<i64>)
-                    .bind(None::<i64>)
-                    .bind(None::<bool>),
-            }
-        };
-        let answer = self.step("invalidate", INVALIDATE, bind).await?;
-        if let Some(step) = step {
-            refused(answer.number("outcome")?, step)?;
-        }
-        let needy = answer.ids("needy")?;
-        let invalidated =
-            Invalidated { revision: answer.number("revision")?, marked: answer.number("marked")?, jobs: needy };
-        Ok(Invalidated { jobs: self.reported(invalidated.jobs), ..invalidated })
-    }
-
-    /// The ids that the caller has to see to; rings for those that have a job already.
-    fn reported(&self, needy: Vec<EntryId>) -> Vec<EntryId> {
-        if !self.writes_jobs() {
-            return needy;
-        }
-        if !needy.is_empty() {
-            self.notifier.notify();
-        }
-        Vec::new()
-    }
-
     pub(super) async fn start_epoch(&self) -> Result<Epoch> {
         let epoch: Vec<u8> = self.step("new_epoch", NEW_EPOCH, |query| query).await?.get("epoch")?;
         Epoch::from_slice(&epoch)
@@ -158,19 +80,5 @@ impl PostgresStore {
         };
         let answer = self.step("restart", RESTART, bind).await?;
         refused(answer.number("outcome")?, step)
-    }
-
-    pub(super) async fn run_maintenance(&self, limit: usize) -> Result<Maintained> {
-        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX).min(10_000);
-        let answer = self.step("maintain", MAINTAIN, |query| query.bind(limit).bind(self.writes_jobs())).await?;
-        Ok(Maintained {
-            expired: answer.number("expired")?,
-            reaped: answer.number("reaped")?,
-            trimmed: answer.number("trimmed")?,
-            redone: 0,
-            marked: answer.number("marked")?,
-            more: answer.get("more")?,
-            jobs: self.reported(answer.ids("needy")?),
-        })
     }
 }

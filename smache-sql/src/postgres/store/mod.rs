@@ -1,16 +1,20 @@
 //! The store: one call of a function a step.
 
+mod commit;
 mod feeds;
+mod invalidate;
 mod lookup;
+mod maintain;
 mod programs;
 mod runs;
+mod waits;
 
 use std::sync::Arc;
 
 use smache_core::{EntryId, JobWrites, Namespace, Notifier, Result};
 use sqlx::{Row, postgres::PgRow};
 
-pub(super) use self::feeds::Marks;
+pub(super) use self::invalidate::Marks;
 use super::link::{Link, Statement};
 use crate::error::{failed, unexpected};
 

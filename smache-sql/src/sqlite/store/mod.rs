@@ -1,11 +1,13 @@
 //! The store: one transaction a step.
 
+mod commit;
 mod feeds;
 mod invalidate;
 mod lookup;
 mod maintain;
 mod programs;
 mod runs;
+mod waits;
 
 use std::sync::Arc;
 

@@ -1,0 +1,68 @@
+//! Look-ups and listings: steps that only read.
+
+use smache_core::{
+    Dependants, Dependency, EntryId, Error, ErrorKind, Page, Record, Result, Scanned, StoreStats, StoredEntry, Via,
+};
+
+use super::Cache;
+
+impl Cache {
+    /// Reads an entry. The mark for the eviction is nobody's data: a look-up still writes nothing.
+    pub(crate) fn read(&mut self, id: &EntryId) -> Option<StoredEntry> {
+        let slot = self.records.get_mut(id)?;
+        slot.read = true;
+        Some(slot.record.entry.clone())
+    }
+
+    pub(crate) fn record(&self, id: &EntryId) -> Option<Record> {
+        self.records.get(id).map(|slot| slot.record.clone())
+    }
+
+    pub(crate) fn stale(&self, page: &Page) -> Result<Scanned> {
+        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let mut walk = self.stale.range((from, std::ops::Bound::Unbounded));
+        let mut last = None;
+        let mut entries = Vec::new();
+        for id in walk.by_ref().take(page.limit.max(1)) {
+            last = Some(id);
+            if let Some(record) = self.records.get(id).map(|slot| &slot.record)
+                && !record.lazy
+            {
+                entries.push((*id, record.entry.since.unwrap_or(record.entry.stored_at)));
+            }
+        }
+        let next = if walk.next().is_some() { last.map(|id| id.as_bytes().to_vec().into()) } else { None };
+        Ok(Scanned { entries, next })
+    }
+
+    pub(crate) fn dependants(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
+        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
+        let edges = self.edges.get(dependency).into_iter().flatten();
+        let mut entries: Vec<(EntryId, Via)> =
+            edges.map(|(id, via)| (*id, *via)).filter(|(id, _)| after.is_none_or(|after| *id > after)).collect();
+        entries.sort_unstable_by_key(|(id, _)| *id);
+        let more = entries.len() > page.limit.max(1);
+        entries.truncate(page.limit.max(1));
+        let next = entries.last().filter(|_| more).map(|(id, _)| id.as_bytes().to_vec().into());
+        Ok(Dependants { entries, next })
+    }
+
+    pub(crate) fn stats(&self) -> StoreStats {
+        let mut stats = StoreStats::default();
+        stats.entries = self.records.len() as u64;
+        stats.stale = self.stale.len() as u64;
+        stats.running = self.runs.len() as u64;
+        stats.revision = self.revision;
+        stats.invalidations = self.changed.len() as u64;
+        stats
+    }
+}
+
+/// The id in a cursor, which came from outside.
+pub(crate) fn cursor_id(cursor: &[u8]) -> Result<EntryId> {
+    EntryId::from_slice(cursor).map_err(|error| {
+        let message = "a cursor is not one that a listing of this backend answered: start without one";
+        Error::new(ErrorKind::Argument, message).with_source(error)
+    })
+}

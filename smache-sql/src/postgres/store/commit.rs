@@ -1,0 +1,72 @@
+//! The commit of a run: one call of a function, which compares and stores.
+
+use smache_core::{Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp};
+
+use super::{PostgresStore, runs::bytes};
+use crate::{
+    cells::{millis, number, time},
+    error::unexpected,
+    record::{edges, encode_edges, encode_epochs, named, via_number},
+};
+
+const COMMIT: &str = concat!(
+    "SELECT * FROM smache_commit(",
+    name!(),
+    ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+);
+
+impl PostgresStore {
+    pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let edges = edges(&commit.used);
+        let dependencies: Vec<&[u8]> = commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()).collect();
+        let vias: Vec<i64> = commit.used.iter().map(|used| via_number(used.via)).collect();
+        let most_told = match commit.on_conflict {
+            OnConflict::StoreStale => 0,
+            OnConflict::Report => i64::try_from(OnConflict::MAX_REPORTED).unwrap_or(i64::MAX),
+        };
+        let bind = |query: super::Statement| {
+            query
+                .bind(bytes(&commit.id))
+                .bind(commit.token.as_bytes().to_vec())
+                .bind(number(commit.start_revision))
+                .bind(number(commit.version))
+                .bind(most_told)
+                .bind(commit.incarnation.as_str().to_owned())
+                .bind(encode_epochs(&commit.epochs))
+                .bind(&commit.call[..])
+                .bind(&commit.value[..])
+                .bind(&commit.meta[..])
+                .bind(encode_edges(&edges))
+                .bind(&dependencies)
+                .bind(&vias)
+                .bind(commit.ttl.map(millis))
+                .bind(commit.not_after.map(time))
+                .bind(commit.tainted)
+                .bind(commit.lazy)
+                .bind(millis(commit.conflict_delay))
+                .bind(self.writes_jobs())
+        };
+        let answer = self.step("commit", COMMIT, bind).await?;
+        let now = Timestamp::from_millis(answer.number("now")?);
+        let conflicts: Option<Vec<Vec<u8>>> = answer.get("conflicts")?;
+        let conflicts = conflicts.unwrap_or_default();
+        let conflicts = conflicts.iter().map(|dependency| Dependency::from_slice(dependency));
+        Ok(match answer.number("outcome")? {
+            0 => CommitOutcome::Fresh { now },
+            1 => {
+                if self.writes_jobs() && !commit.lazy {
+                    self.notifier.notify();
+                }
+                CommitOutcome::Conflicted { now, dependencies: named(conflicts.collect::<Result<Vec<_>>>()?) }
+            }
+            4 => CommitOutcome::ConflictReported {
+                now,
+                revision: answer.number("revision")?,
+                dependencies: conflicts.collect::<Result<Vec<_>>>()?,
+            },
+            2 => CommitOutcome::Lost,
+            3 => CommitOutcome::OtherIncarnation,
+            _ => return Err(unexpected("commit")),
+        })
+    }
+}

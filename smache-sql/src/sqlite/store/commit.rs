@@ -1,0 +1,149 @@
+//! The commit of a run: what it used is compared, and the record takes the place of the one before.
+
+use std::collections::HashSet;
+
+use smache_core::{Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp, Via};
+
+use super::{SqliteStore, Step, runs::bytes};
+use crate::{
+    cells::{Cells, count, millis, number, time, timestamp},
+    record::{decode_causes, edges, encode_edges, encode_epochs, named},
+    sqlite::{
+        jobs::{USUAL_PRIORITY, list, pairs},
+        link::Statement,
+    },
+};
+
+const END_COMMIT: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2 AND token = $3 AND start_revision = $4";
+const CONFLICTS: &str = "SELECT dep FROM smache_changed WHERE ns = $1 AND revision > $3 \
+     AND dep IN (SELECT unhex(value) FROM json_each($2))";
+const OLD: &str = "SELECT used, staleness, since, conflicts, causes FROM smache_entries WHERE ns = $1 AND id = $2";
+const STORE: &str = include_str!("../../../queries/sqlite/store.sql");
+const ADD_EDGES: &str = "INSERT INTO smache_edges (ns, dep, id, direct) \
+     SELECT $1, unhex(value ->> 0), $2, value ->> 1 FROM json_each($3) WHERE true \
+     ON CONFLICT (ns, dep, id) DO UPDATE SET direct = excluded.direct";
+
+impl SqliteStore {
+    pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let time = self.link.now();
+        let now = timestamp(time);
+        let mut writer = self.link.writer.lock().await;
+        let mut step = Step::begin(&self.link, &mut writer, &self.name, time).await?;
+        let head = step.head().await?;
+        if commit.incarnation != head.incarnation {
+            return Ok(CommitOutcome::OtherIncarnation);
+        }
+        let ns = step.ns;
+        let bind = |query: Statement| {
+            let query = query.bind(ns).bind(bytes(&commit.id)).bind(commit.token.as_bytes().to_vec());
+            query.bind(number(commit.start_revision))
+        };
+        if step.execute(END_COMMIT, bind).await? == 0 {
+            return Ok(CommitOutcome::Lost);
+        }
+        let conflicts = step.conflicts(commit).await?;
+        let changed = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
+        let otherwise_right = !commit.tainted && head.validity.has_epochs(&commit.epochs);
+        if commit.on_conflict == OnConflict::Report
+            && otherwise_right
+            && number(commit.version) >= step.low_watermark
+            && (1..=OnConflict::MAX_REPORTED).contains(&conflicts.len())
+        {
+            // What the step has done so far is undone with it.
+            let revision = count(step.revision);
+            return Ok(CommitOutcome::ConflictReported {
+                now,
+                revision,
+                dependencies: conflicts.into_iter().collect(),
+            });
+        }
+        let must_run = !otherwise_right || changed.clone().any(|used| used.via != Via::Child);
+        let staleness = if must_run { 2 } else { i64::from(!conflicts.is_empty()) };
+        step.put(commit, staleness, now).await?;
+        if self.writes_jobs() {
+            let id = commit.id;
+            if staleness == 0 {
+                step.take_back(&[id]).await?;
+            } else if !commit.lazy {
+                let due = time + millis(commit.conflict_delay);
+                step.need(&[(id, staleness - 1)], USUAL_PRIORITY, due).await?;
+            }
+        }
+        let dependencies = named(changed.map(|used| used.dependency));
+        step.commit().await?;
+        Ok(if staleness == 0 { CommitOutcome::Fresh { now } } else { CommitOutcome::Conflicted { now, dependencies } })
+    }
+}
+
+impl Step<'_> {
+    /// The used dependencies that were invalidated since the run started, or may have been.
+    async fn conflicts(&mut self, commit: &Commit) -> Result<HashSet<Dependency>> {
+        let all = commit.used.iter().map(|used| used.dependency);
+        if number(commit.version) < self.low_watermark {
+            return Ok(all.collect());
+        }
+        let (ns, version) = (self.ns, number(commit.version));
+        let all = list(commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()));
+        let rows = self.rows(CONFLICTS, |query| query.bind(ns).bind(all).bind(version)).await?;
+        let one = |row: &_| {
+            let dependency = Cells::bytes(row, 0).map_err(|error| self.failed(error))?.unwrap_or_default();
+            Dependency::from_slice(&dependency)
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Puts a record in the place of the one before, with its edges.
+    async fn put(&mut self, commit: &Commit, staleness: i64, now: Timestamp) -> Result<()> {
+        let ns = self.ns;
+        let old = self.row(OLD, |query| query.bind(ns).bind(bytes(&commit.id))).await?;
+        let edges = edges(&commit.used);
+        let used = encode_edges(&edges);
+        let stale = staleness > 0;
+        let (mut since, mut conflicts, mut causes) = (stale.then_some(time(now)), i64::from(stale), "[]".to_owned());
+        let mut old_used = None;
+        if let Some(old) = &old {
+            let cell = |place| old.int(place).map_err(|error| self.failed(error));
+            if stale {
+                let kept = if cell(1)?.unwrap_or(0) > 0 { cell(2)? } else { None };
+                since = kept.or(since);
+                conflicts = cell(3)?.unwrap_or(0).saturating_add(1);
+                // Those of a damaged record would damage this one.
+                causes = old.text(4).ok().flatten().filter(|causes| decode_causes(causes).is_ok()).unwrap_or(causes);
+            }
+            old_used = old.bytes(0).map_err(|error| self.failed(error))?;
+        }
+        let ttl_until = commit.ttl.map(|ttl| now.after(ttl));
+        let expires = ttl_until.into_iter().chain(commit.not_after).min().map(time);
+        let (encoded, stored_at) = (used.clone(), time(now));
+        let bind = |query: Statement| {
+            query
+                .bind(ns)
+                .bind(bytes(&commit.id))
+                .bind(number(commit.version))
+                .bind(staleness)
+                .bind(since)
+                .bind(stored_at)
+                .bind(expires)
+                .bind(conflicts)
+                .bind(i64::from(commit.lazy))
+                .bind(encode_epochs(&commit.epochs))
+                .bind(causes)
+                .bind(commit.call.to_vec())
+                .bind(encoded)
+                .bind(commit.meta.to_vec())
+                .bind(commit.value.to_vec())
+        };
+        self.execute(STORE, bind).await?;
+        if old_used.as_ref() == Some(&used) {
+            return Ok(());
+        }
+        if let Some(old_used) = &old_used {
+            let kept: HashSet<&[u8]> = edges.iter().map(|(dependency, _)| dependency.as_bytes().as_slice()).collect();
+            let gone: Vec<&[u8]> =
+                old_used.chunks_exact(17).map(|used| &used[..16]).filter(|old| !kept.contains(old)).collect();
+            self.drop_edges(&commit.id, gone).await?;
+        }
+        let edges = pairs(edges.iter().map(|(to, direct)| (to.as_bytes().as_slice(), i64::from(*direct))));
+        self.execute(ADD_EDGES, |query| query.bind(ns).bind(bytes(&commit.id)).bind(edges)).await.map(drop)
+    }
+}
