@@ -1,7 +1,7 @@
 //! A whole backend of SMache on any ordered key-value store with transactions.
 //!
 //! Whoever has a database of their own implements [`KeyValue`] and [`Transaction`] — four methods together — and gets a
-//! cache store and a job queue, alone or joined, that pass the published suites of `smache-testkit`. `docs/backends.md`
+//! cache store and a job queue, alone or joined, that pass the published suites of `smache-testkit`. `docs/guide/writing-a-backend.md`
 //! of the repository is the guide; `examples/custom_backend` is a store of one's own in a file, and `smache-kv/tests/it` runs the suites on it.
 //!
 //! The smallest one is a map behind a lock:

@@ -70,8 +70,3 @@ pub use self::harness::run;
 pub use self::harness::{
     Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness, random_namespace,
 };
-
-/// What the guide to backends shows compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/backends.md")]
-struct Guide;
