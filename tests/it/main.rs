@@ -34,6 +34,7 @@ mod failures;
 mod faulty;
 mod freshness;
 mod functions;
+mod glossary;
 mod gone;
 mod in_transaction;
 mod incarnations;
