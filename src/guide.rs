@@ -6,6 +6,7 @@
 //! 4. [Workers and sizing](workers), [testing], [backends], [deploying], [operating]
 //! 5. [Write a source](writing_a_source), [write a backend](writing_a_backend), [the protocol](protocol)
 //! 6. [FAQ and troubleshooting](faq), [glossary]
+//! 7. For contributors: [the map of the code](architecture), [the decisions](design)
 //!
 //! On a code host the pages are in `docs/guide`.
 
@@ -104,3 +105,13 @@ pub mod faq {}
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/protocol.md")]
 pub mod protocol {}
+
+/// The map of the code, for people who want to change it.
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub mod architecture {}
+
+/// The decisions, and the options that were rejected.
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../DESIGN.md")]
+pub mod design {}

@@ -232,7 +232,8 @@ fn the_backend_table_of_the_readme_is_what_the_backends_export() {
 fn the_architecture_names_what_exists() {
     let page = read("ARCHITECTURE.md");
     assert!(page.lines().count() < 200, "the map has become a territory");
-    let map = page.split("```").nth(1).expect("the map of the packages");
+    let map =
+        page.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the map of the packages");
     let named = map.lines().filter_map(|line| line.trim_start_matches(['├', '└', '─', ' ']).split_whitespace().next());
     for name in named.filter(|name| *name != "smache") {
         assert!(root().join(name.trim_end_matches('/')).exists(), "`{name}` is on the map and not in the tree");
