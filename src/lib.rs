@@ -1,3 +1,5 @@
+#![doc = include_str!("links.md")]
+#![doc = include_str!("picture.md")]
 #![doc = include_str!("../README.md")]
 
 mod connect;

@@ -113,14 +113,14 @@ fn nothing_is_left_unfinished() {
 }
 
 #[test]
-fn the_feature_table_of_the_readme_is_the_one_of_cargo() {
+fn the_feature_table_of_the_guide_is_the_one_of_cargo() {
     let manifest = read("Cargo.toml");
     let features = manifest.split("\n[features]\n").nth(1).and_then(|rest| rest.split("\n[").next()).expect("features");
     let name = |line: &str| line.split_once(" = ").map(|(name, _)| name.to_owned());
     let mut declared: Vec<String> = features.lines().filter_map(name).filter(|name| name != "default").collect();
     declared.sort();
-    let readme = read("README.md");
-    let table = readme.split("\n## Features\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let page = read("docs/guide/backends.md");
+    let table = page.split("\n## Features\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let name = |line: &str| line.strip_prefix("| `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
     let mut shown: Vec<String> = table.lines().filter_map(name).collect();
     shown.sort();
