@@ -50,6 +50,7 @@ mod outages;
 mod outcomes;
 mod overtaken;
 mod own_writes;
+mod pages;
 mod panics;
 mod parameters;
 mod probe;
