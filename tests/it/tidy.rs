@@ -320,6 +320,7 @@ fn everything_is_called_by_the_same_script() {
         "fmt --all --check",
         "clippy --workspace",
         "cargo doc",
+        "cargo package --workspace",
         "cargo test --workspace",
         "quickstart",
         "redis_mongo",
