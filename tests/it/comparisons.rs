@@ -7,14 +7,12 @@ use std::sync::{
 
 use async_trait::async_trait;
 use smache::{
-    Builder, Cx, Entity, Error, ErrorKind, Result, Smache, SourceId,
-    backend::{
-        Capability, ChangeFeed, Compare, Comparisons, DataSource, EntityKey, EntityKind, FieldValue, Filter, Image,
-        Topic,
-    },
+    Builder, Cx, Entity, Error, ErrorKind, Result, Smache,
+    backend::{Capability, Compare, Comparisons, DataSource, FieldValue, Filter, Image},
     computed,
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{functions::Any, world::RuntimeClock};
 
@@ -50,17 +48,9 @@ struct Mood {
 struct Loose(MemorySource<User>, Mood);
 
 #[async_trait]
-impl DataSource for Loose {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
+impl SourceLayer for Loose {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
     async fn find(&self, _: &Filter) -> Result<Vec<Image>> {
@@ -80,17 +70,13 @@ impl DataSource for Loose {
     fn capabilities(&self) -> &[Capability] {
         &[Capability::Find, Capability::BeforeImages]
     }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        self.0.feed()
-    }
 }
 
 /// A table, and a system on it.
 fn system(mood: Mood) -> (MemorySource<User>, Builder) {
     let users = MemorySource::<User>::new();
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
-    let builder = Smache::builder("loose").source(Loose(users.clone(), mood)).backend(memory);
+    let builder = Smache::builder("loose").source(Layered::new(Loose(users.clone(), mood))).backend(memory);
     (users, builder.register::<found>().register::<watched>())
 }
 

@@ -1,16 +1,12 @@
 //! Programs of two versions side by side: what a leader does not know, it does not confirm.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use smache::{
     Builder, Error, ErrorKind, Result, Smache,
-    backend::{
-        Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image, Position,
-        SourceId, Start, Topic,
-    },
+    backend::{ChangeFeed, ChangeStream, DataSource, Position, Start, Topic},
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
     probe::until,
@@ -137,58 +133,19 @@ async fn a_position_of_another_history_is_no_later_one_of_this() -> Result<()> {
 #[derive(Debug)]
 struct PutBack(MemorySource<Participant>, Position);
 
-#[derive(Debug)]
-struct PutBackFeed(Arc<dyn ChangeFeed>, Position);
-
 #[async_trait]
-impl ChangeFeed for PutBackFeed {
-    fn id(&self) -> &FeedId {
-        self.0.id()
+impl SourceLayer for PutBack {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
-    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+    async fn open(&self, feed: &dyn ChangeFeed, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
         match start {
             Start::After(position) if position > self.1 => {
                 Err(Error::new(ErrorKind::HistoryLost, "the history ends before the position"))
             }
-            start => self.0.open(topics, start).await,
+            start => feed.open(topics, start).await,
         }
-    }
-
-    async fn head(&self) -> Result<Option<Position>> {
-        self.0.head().await
-    }
-}
-
-#[async_trait]
-impl DataSource for PutBack {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
-    }
-
-    async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
-    }
-
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
-    }
-
-    fn capabilities(&self) -> &[Capability] {
-        self.0.capabilities()
-    }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        let (feed, topic) = self.0.feed()?;
-        Some((Arc::new(PutBackFeed(feed, self.1.clone())), topic))
     }
 }
 
@@ -209,7 +166,7 @@ async fn a_position_behind_the_end_of_the_history_is_noticed_beside_one_that_is_
     old.shutdown().await;
     assert_eq!(log.take(), "", "no greeting tells the login");
     let (builder, log) = declared(&memory, &tables, true);
-    let again = builder.source(PutBack(tables.participants.clone(), copied)).build().await?;
+    let again = builder.source(Layered::new(PutBack(tables.participants.clone(), copied))).build().await?;
     again.run_until_idle().await?;
     assert_eq!(log.take(), "greeting(1) greeting(2)", "what was read after the copy is gone");
     Ok(())

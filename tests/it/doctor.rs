@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use smache::{
     Error, ErrorKind, Examination, Guarantee, Result, Severity, Smache,
-    backend::{ChangeFeed, DataSource, EntityKey, EntityKind, Image, SourceId, Topic},
+    backend::DataSource,
     memory::{Memory, MemorySource},
 };
-use std::sync::Arc;
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
     school::{self, Course, Grade, Log, Participant},
@@ -85,29 +85,17 @@ async fn what_nobody_confirms_is_found() -> Result<()> {
 struct Gone(MemorySource<Course>);
 
 #[async_trait]
-impl DataSource for Gone {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
-    }
-
-    async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
+impl SourceLayer for Gone {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
     async fn examine(&self) -> Result<Examination> {
         Err(Error::new(ErrorKind::Unavailable, "nobody answers"))
     }
 
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        None
+    fn has_feed(&self) -> bool {
+        false
     }
 }
 
@@ -116,7 +104,7 @@ async fn a_part_that_cannot_be_examined_is_the_worst_finding() -> Result<()> {
     let tables = Tables::default();
     let builder = Smache::builder("school")
         .backend(Memory::new())
-        .source(Gone(tables.courses.clone()))
+        .source(Layered::new(Gone(tables.courses.clone())))
         .source(MemorySource::<Participant>::without_feed())
         .source(MemorySource::<Grade>::without_feed())
         .state(Log::default())

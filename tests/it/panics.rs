@@ -8,14 +8,12 @@ use std::sync::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize, Serializer};
 use smache::{
-    Cx, Entity, Failure, Result, Smache, SourceId,
-    backend::{
-        Batch, Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image,
-        Position, Start, Topic,
-    },
+    Cx, Entity, Failure, Result, Smache,
+    backend::{Batch, ChangeStream, DataSource, EntityKey},
     computed,
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::probe::until;
 
@@ -92,59 +90,14 @@ async fn an_indexed_field_that_panics_does_not_end_the_feed() -> Result<()> {
 #[derive(Debug)]
 struct Fragile(MemorySource<Flower>, Arc<AtomicU32>);
 
-#[derive(Debug)]
-struct FragileFeed(Arc<dyn ChangeFeed>, Arc<AtomicU32>);
-
-#[derive(Debug)]
-struct FragileStream(Box<dyn ChangeStream>, Arc<AtomicU32>);
-
 #[async_trait]
-impl DataSource for Fragile {
-    fn id(&self) -> &SourceId {
-        self.0.id()
+impl SourceLayer for Fragile {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
-    }
-
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
-    }
-
-    fn capabilities(&self) -> &[Capability] {
-        self.0.capabilities()
-    }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        let (feed, topic) = self.0.feed()?;
-        Some((Arc::new(FragileFeed(feed, Arc::clone(&self.1))), topic))
-    }
-}
-
-#[async_trait]
-impl ChangeFeed for FragileFeed {
-    fn id(&self) -> &FeedId {
-        self.0.id()
-    }
-
-    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
-        Ok(Box::new(FragileStream(self.0.open(topics, start).await?, Arc::clone(&self.1))))
-    }
-}
-
-#[async_trait]
-impl ChangeStream for FragileStream {
-    fn position(&self) -> Position {
-        self.0.position()
-    }
-
-    async fn next(&mut self) -> Result<Batch> {
-        let batch = self.0.next().await?;
+    async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
+        let batch = stream.next().await?;
         let broken = EntityKey::encode(&13_u32)?;
         if batch.changes.iter().any(|change| change.key == broken) {
             self.1.fetch_add(1, Ordering::SeqCst);
@@ -158,7 +111,7 @@ impl ChangeStream for FragileStream {
 async fn a_feed_that_panics_at_one_place_is_passed_over_with_a_new_epoch() -> Result<()> {
     let (flowers, panics) = (MemorySource::<Flower>::new(), Arc::new(AtomicU32::new(0)));
     flowers.insert(Flower::new(1, "red", 5))?;
-    let smache = start(Fragile(flowers.clone(), Arc::clone(&panics))).await?;
+    let smache = start(Layered::new(Fragile(flowers.clone(), Arc::clone(&panics)))).await?;
     assert_eq!(*smache.get(petals(1_u32)).await?, 5);
     flowers.insert(Flower::new(13, "black", 1))?;
     until("it panics", async || Ok(panics.load(Ordering::SeqCst) > 0)).await?;

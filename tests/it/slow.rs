@@ -10,14 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use smache::{
-    Entity, Freshness, Result, SourceId,
-    backend::{
-        Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image, Position,
-        Start, Topic,
-    },
+    Entity, Freshness, Result,
+    backend::{ChangeFeed, ChangeStream, DataSource, Start, Topic},
     computed,
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
     faulty::{self, Fault},
@@ -99,58 +97,19 @@ async fn a_feed_stays_the_leader_while_it_evaluates() -> Result<()> {
 
 /// Users whose feed does not open the first time.
 #[derive(Debug)]
-struct Unreachable(MemorySource<User>, Arc<AtomicBool>);
-
-#[derive(Debug)]
-struct UnreachableFeed(Arc<dyn ChangeFeed>, Arc<AtomicBool>);
+struct Unreachable(MemorySource<User>, AtomicBool);
 
 #[async_trait]
-impl ChangeFeed for UnreachableFeed {
-    fn id(&self) -> &FeedId {
-        self.0.id()
+impl SourceLayer for Unreachable {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
-    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
+    async fn open(&self, feed: &dyn ChangeFeed, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
         if !self.1.swap(true, SeqCst) {
             std::future::pending::<()>().await;
         }
-        self.0.open(topics, start).await
-    }
-
-    async fn head(&self) -> Result<Option<Position>> {
-        self.0.head().await
-    }
-}
-
-#[async_trait]
-impl DataSource for Unreachable {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
-    }
-
-    async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
-    }
-
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
-    }
-
-    fn capabilities(&self) -> &[Capability] {
-        self.0.capabilities()
-    }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        let (feed, topic) = self.0.feed()?;
-        Some((Arc::new(UnreachableFeed(feed, Arc::clone(&self.1))), topic))
+        feed.open(topics, start).await
     }
 }
 
@@ -158,7 +117,8 @@ impl DataSource for Unreachable {
 async fn a_feed_that_does_not_open_is_opened_again() -> Result<()> {
     let users = MemorySource::<User>::new();
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
-    let world = World::new("unreachable", memory, Unreachable(users.clone(), Arc::default()), users);
+    let world =
+        World::new("unreachable", memory, Layered::new(Unreachable(users.clone(), AtomicBool::default())), users);
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     smache.get(greeting(1)).await?;

@@ -10,11 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use smache::{
-    Cx, Error, ErrorKind, Field, Freshness, Result, Smache, SourceId, State,
-    backend::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Filter, Image, Topic},
+    Cx, Error, ErrorKind, Field, Freshness, Result, Smache, State,
+    backend::{Capability, DataSource, EntityKey, Image},
     computed,
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
     faulty::{self, Fault},
@@ -42,13 +43,9 @@ impl Mood {
 struct Moody(MemorySource<User>, Mood);
 
 #[async_trait]
-impl DataSource for Moody {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
+impl SourceLayer for Moody {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
     async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
@@ -59,30 +56,18 @@ impl DataSource for Moody {
         }
     }
 
-    async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
-    }
-
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
-    }
-
     fn capabilities(&self) -> &[Capability] {
         match self.1.0.load(Ordering::SeqCst) {
             Mood::GOOD => self.0.capabilities(),
             _ => &[],
         }
     }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        self.0.feed()
-    }
 }
 
 async fn moody() -> Result<(World, Mood)> {
     let (users, mood) = (MemorySource::<User>::new(), Mood::default());
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
-    let world = World::new("moody", memory, Moody(users.clone(), mood.clone()), users);
+    let world = World::new("moody", memory, Layered::new(Moody(users.clone(), mood.clone())), users);
     world.put(1, "Anna").await?;
     Ok((world, mood))
 }
@@ -166,7 +151,7 @@ async fn a_stale_value_outlives_a_source_that_is_down() -> Result<()> {
 async fn what_is_stored_is_worth_the_wait_for_a_slow_store_while_the_source_is_down() -> Result<()> {
     let (users, mood) = (MemorySource::<User>::without_feed(), Mood::default());
     let (backend, faults) = faulty::memory();
-    let world = World::new("moody", backend, Moody(users.clone(), mood.clone()), users);
+    let world = World::new("moody", backend, Layered::new(Moody(users.clone(), mood.clone())), users);
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     for call in [1, 2] {

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use smache::{
     EntityType, Result, Smache,
-    backend::{
-        Batch, Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image,
-        Position, Snapshot, SourceId, Start, Topic,
-    },
+    backend::{Batch, Capability, ChangeStream, DataSource, Snapshot},
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
     school::{self, Log, course_score, participant_score},
@@ -23,71 +21,23 @@ use crate::{
 pub(crate) struct Imageless(Arc<dyn DataSource>);
 
 impl Imageless {
-    pub(crate) fn new<T: EntityType + Clone>(source: &MemorySource<T>) -> Self {
-        Self(Arc::new(source.clone()))
+    pub(crate) fn new<T: EntityType + Clone>(source: &MemorySource<T>) -> Layered<Self> {
+        Layered::new(Self(Arc::new(source.clone())))
     }
 }
 
 #[async_trait]
-impl DataSource for Imageless {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
-    }
-
-    async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
-    }
-
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
+impl SourceLayer for Imageless {
+    fn inner(&self) -> &dyn DataSource {
+        &*self.0
     }
 
     fn capabilities(&self) -> &[Capability] {
         &[Capability::List, Capability::Find]
     }
 
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        self.0.feed().map(|(feed, topic)| (Arc::new(ImagelessFeed(feed)) as _, topic))
-    }
-}
-
-#[derive(Debug)]
-struct ImagelessFeed(Arc<dyn ChangeFeed>);
-
-#[async_trait]
-impl ChangeFeed for ImagelessFeed {
-    fn id(&self) -> &FeedId {
-        self.0.id()
-    }
-
-    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
-        Ok(Box::new(ImagelessStream(self.0.open(topics, start).await?)))
-    }
-
-    async fn head(&self) -> Result<Option<Position>> {
-        self.0.head().await
-    }
-}
-
-#[derive(Debug)]
-struct ImagelessStream(Box<dyn ChangeStream>);
-
-#[async_trait]
-impl ChangeStream for ImagelessStream {
-    fn position(&self) -> Position {
-        self.0.position()
-    }
-
-    async fn next(&mut self) -> Result<Batch> {
-        let mut batch = self.0.next().await?;
+    async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
+        let mut batch = stream.next().await?;
         for change in &mut batch.changes {
             if !matches!(change.before, Snapshot::Absent) {
                 change.before = Snapshot::Unknown;

@@ -1,28 +1,20 @@
 //! Programs that declare the types of one source otherwise: what is one number is one key, and what is not is not confirmed.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use smache::{
-    Builder, Computed, Cx, Entity, EntityType, Result, Smache, SourceId,
-    backend::{
-        Batch, Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, FeedId, Filter, Image,
-        Position, Snapshot, Start, Topic,
-    },
+    Builder, Computed, Cx, Entity, EntityType, Result, Smache,
+    backend::{Batch, Capability, ChangeStream, DataSource, EntityKey, EntityKind, Filter, Image, Snapshot},
     computed,
     memory::{Memory, MemorySource},
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 
 /// A table as a program of another version, or in another language, sees it.
 struct As<A, B> {
     table: MemorySource<A>,
-    convert: fn(&A) -> B,
-}
-
-/// Its feed, and the feed when it is open.
-struct Converted<T, A, B> {
-    under: T,
     convert: fn(&A) -> B,
 }
 
@@ -36,16 +28,10 @@ impl<A, B> fmt::Debug for As<A, B> {
     }
 }
 
-impl<T, A, B> fmt::Debug for Converted<T, A, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Converted")
-    }
-}
-
 #[async_trait]
-impl<A: EntityType + Clone, B: EntityType> DataSource for As<A, B> {
-    fn id(&self) -> &SourceId {
-        self.table.id()
+impl<A: EntityType + Clone, B: EntityType> SourceLayer for As<A, B> {
+    fn inner(&self) -> &dyn DataSource {
+        &self.table
     }
 
     fn kind(&self) -> EntityKind {
@@ -72,35 +58,8 @@ impl<A: EntityType + Clone, B: EntityType> DataSource for As<A, B> {
         &[Capability::Find, Capability::BeforeImages]
     }
 
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        let (under, topic) = self.table.feed()?;
-        Some((Arc::new(Converted { under, convert: self.convert }), topic))
-    }
-}
-
-#[async_trait]
-impl<A: EntityType, B: EntityType> ChangeFeed for Converted<Arc<dyn ChangeFeed>, A, B> {
-    fn id(&self) -> &FeedId {
-        self.under.id()
-    }
-
-    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
-        Ok(Box::new(Converted { under: self.under.open(topics, start).await?, convert: self.convert }))
-    }
-
-    async fn head(&self) -> Result<Option<Position>> {
-        self.under.head().await
-    }
-}
-
-#[async_trait]
-impl<A: EntityType, B: EntityType> ChangeStream for Converted<Box<dyn ChangeStream>, A, B> {
-    fn position(&self) -> Position {
-        self.under.position()
-    }
-
-    async fn next(&mut self) -> Result<Batch> {
-        let mut batch = self.under.next().await?;
+    async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
+        let mut batch = stream.next().await?;
         for change in &mut batch.changes {
             for snapshot in [&mut change.before, &mut change.after] {
                 if let Snapshot::Known(known) = snapshot {
@@ -194,7 +153,10 @@ macro_rules! of {
         };
         let courses =
             As { table: database.courses.clone(), convert: |of: &narrow::Course| $name::Course { id: of.id.into() } };
-        let builder = Smache::builder("school").backend(database.memory.clone()).source(grades).source(courses);
+        let builder = Smache::builder("school")
+            .backend(database.memory.clone())
+            .source(Layered::new(grades))
+            .source(Layered::new(courses));
         $name::register(builder.feeds($leads).maintenance($leads)).build().await
     }};
 }
@@ -242,7 +204,8 @@ async fn two_services_with_integers_of_their_own_follow_each_others_reports() ->
     };
     grades.insert(narrow::Grade { id: 1, course: 7, points: 10 })?;
     let one = builder().source(grades.clone()).register::<narrow::points>().register::<narrow::total>().build().await?;
-    let two = builder().source(signed).register::<wide::points>().register::<wide::total>().build().await?;
+    let two =
+        builder().source(Layered::new(signed)).register::<wide::points>().register::<wide::total>().build().await?;
     for service in [&one, &two] {
         grades.update(&1, |grade| grade.points += 1)?;
         let points = 11 + u32::from(std::ptr::eq(service, &two));

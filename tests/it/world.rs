@@ -5,11 +5,8 @@ use std::{fmt::Debug, sync::Arc};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use smache::{
-    Builder, Entity, Result, Smache, SourceId, Timestamp,
-    backend::{
-        Backend, CacheStore, Capability, ChangeFeed, Clock, Comparisons, DataSource, EntityKey, EntityKind,
-        Examination, Filter, Image, JobQueue, ManualClock, Namespace, Topic,
-    },
+    Builder, Entity, Result, Smache, Timestamp,
+    backend::{Backend, CacheStore, Clock, DataSource, JobQueue, ManualClock, Namespace},
     memory::{Memory, MemorySource},
 };
 
@@ -102,18 +99,17 @@ impl World {
 
     /// A system with everything of the world and the functions that the tests share.
     pub(crate) fn builder(&self) -> Builder {
-        functions::register(self.bare().backend(Shared(Arc::clone(&self.backend))))
+        functions::register(self.bare().backend(Arc::clone(&self.backend)))
     }
 
     /// A system of the same namespace that knows none of the functions.
     pub(crate) async fn foreign(&self) -> Result<Smache> {
-        self.bare().backend(Shared(Arc::clone(&self.backend))).build().await
+        self.bare().backend(Arc::clone(&self.backend)).build().await
     }
 
     /// A system without a backend and functions.
     pub(crate) fn bare(&self) -> Builder {
-        let source = Shared(Arc::clone(&self.source));
-        Smache::builder(self.namespace.as_str()).source(source).state(self.probe.clone())
+        Smache::builder(self.namespace.as_str()).source(Arc::clone(&self.source)).state(self.probe.clone())
     }
 
     pub(crate) async fn start(&self) -> Result<Smache> {
@@ -163,64 +159,5 @@ impl RuntimeClock {
 impl Clock for RuntimeClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000).after(self.0.elapsed())
-    }
-}
-
-/// A trait object where a builder takes an `impl`.
-#[derive(Debug)]
-pub(crate) struct Shared<T: ?Sized>(pub(crate) Arc<T>);
-
-#[deny(clippy::missing_trait_methods)]
-impl Backend for Shared<dyn Backend> {
-    fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
-        self.0.store(namespace)
-    }
-
-    fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
-        self.0.queue(namespace)
-    }
-
-    fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
-        self.0.both(namespace)
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl DataSource for Shared<dyn DataSource> {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
-    }
-
-    async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
-        self.0.load(keys).await
-    }
-
-    async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
-    }
-
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
-    }
-
-    async fn comparisons(&self) -> Result<Comparisons> {
-        self.0.comparisons().await
-    }
-
-    async fn examine(&self) -> Result<Examination> {
-        self.0.examine().await
-    }
-
-    fn capabilities(&self) -> &[Capability] {
-        self.0.capabilities()
-    }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        self.0.feed()
     }
 }

@@ -5,6 +5,7 @@ mod capability;
 mod change;
 mod image;
 mod key;
+mod shared;
 
 use std::{
     any::Any,
