@@ -49,7 +49,9 @@ async fn redo(space: &Space, limit: usize, done: &mut Maintained) -> Result<()> 
         let marked = mark_dependants(space, &hit, Walk { life: &life, announced: None }).await?;
         space
             .write(|step| {
+                let life = &life;
                 Box::pin(async move {
+                    step.check_life(life)?;
                     step.delete_mark(mark);
                     step.tick(&[mark.dependency].into()).await
                 })
