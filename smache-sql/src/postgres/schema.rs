@@ -19,7 +19,7 @@ const VERSION: i64 = 4;
 
 /// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated. Raised
 /// to [`VERSION`] when a column or a function that it uses is gone or means something else.
-const OLDEST_SERVED: i64 = 3;
+const OLDEST_SERVED: i64 = 4;
 
 /// The oldest server with all that the functions use.
 const OLDEST: i32 = 130_000;
@@ -306,6 +306,7 @@ mod tests {
             name!(),
             include_str!("../../queries/postgres/lookup.sql"),
             include_str!("../../queries/postgres/trace.sql"),
+            include_str!("../../queries/postgres/changed_since.sql"),
         ] {
             assert!(text.contains(&named), "{text}");
         }
