@@ -65,13 +65,13 @@ pub(crate) use self::{
     counters::{Tally, count},
     intent::overdue,
     meta::Meta,
-    nest::{Kid, Nest},
+    nest::{Compared, Kid, Nest},
     programs::{Owner, Unknown},
     read::jittered,
     registry::{Function, NameHash, Registry},
     revival::{PERMANENT, VANISHED},
     routes::{Moment, Routes},
-    run::{Attempt, Mode, Ran, Seen, Stored, attempt, stopped},
+    run::{Attempt, EndedEarly, Mode, Ran, Seen, Stored, attempt, stopped},
     task::Tasks,
 };
 use crate::{
@@ -107,6 +107,7 @@ pub(crate) struct Inner {
     pub(crate) sampler: audit::Sampler,
     pub(crate) life: within::Life,
     pub(crate) outages: revival::Outages,
+    pub(crate) ended_early: EndedEarly,
     pub(crate) revivals: revival::Revivals,
     pub(crate) programs: programs::Register,
     asked: replaced::Asked,
