@@ -62,7 +62,7 @@ pub(crate) struct Shared {
 /// How often the length of a page is halved now.
 ///
 /// Among writers that never pause, a long transaction meets another one at every try, and a short one comes through.
-/// A conflict halves the page, and a page that is written doubles it again.
+/// A conflict halves the page, and one that is written full doubles it again.
 #[derive(Debug, Default)]
 pub(crate) struct Pages(AtomicU32);
 
@@ -158,13 +158,13 @@ impl SharedArea {
             step.check_layout().await?;
         }
         let worked = work(&mut step).await;
-        let page = step.page;
+        let (page, touched) = (step.page, step.touched);
         let done = match worked {
             Ok(answer) => step.commit().await.map(|added| (answer, added)),
             Err(error) => Err(error),
         };
         match &done {
-            Ok(_) if page.is_some() => self.shared.pages.written(),
+            Ok(_) if page.is_some_and(|length| touched > length / 2) => self.shared.pages.written(),
             Err(error) if is_conflict(error) => self.shared.pages.met_another(page),
             _ => {}
         }

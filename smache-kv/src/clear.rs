@@ -16,6 +16,7 @@ impl Step<'_> {
         // One more than the layout, which goes last: half a namespace of another layout must not look like one without any.
         let length = self.page().saturating_add(1);
         let mut page = self.scan(&keys.all(), length).await?;
+        self.touched = page.len();
         if page.len() > 1 {
             page.retain(|(key, _)| *key != layout);
         }

@@ -32,6 +32,8 @@ pub(crate) struct Step<'s> {
     pub(crate) brings_layout: bool,
     /// How many dependants it may touch, if it has asked.
     pub(crate) page: Option<usize>,
+    /// How many it has touched of those.
+    pub(crate) touched: usize,
     transaction: Box<dyn Transaction>,
     seen: HashMap<Bytes, Option<Bytes>>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
@@ -50,6 +52,7 @@ impl<'s> Step<'s> {
             repairs: false,
             brings_layout: false,
             page: None,
+            touched: 0,
             transaction,
             seen: HashMap::new(),
             writes: BTreeMap::new(),

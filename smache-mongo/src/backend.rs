@@ -77,8 +77,13 @@ impl Mongo {
         Ok(Self { notifiers: Notifiers::new(Arc::new(Messages(link.clone()))), link, page })
     }
 
-    fn a_store(&self, namespace: &Namespace, jobs: JobWrites) -> Arc<dyn CacheStore> {
-        Arc::new(MongoStore::new(self.link.clone(), namespace, jobs, self.notifiers.of(namespace), self.page))
+    fn a_store(&self, namespace: &Namespace, jobs: JobWrites) -> MongoStore {
+        MongoStore::new(self.link.clone(), namespace, jobs, self.notifiers.of(namespace), self.page)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn store_alone(&self, namespace: &Namespace) -> MongoStore {
+        self.a_store(namespace, JobWrites::Reported)
     }
 
     fn a_queue(&self, namespace: &Namespace, joined: bool) -> Arc<dyn JobQueue> {
@@ -88,7 +93,7 @@ impl Mongo {
 
 impl Backend for Mongo {
     fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>> {
-        Ok(self.a_store(namespace, JobWrites::Reported))
+        Ok(Arc::new(self.a_store(namespace, JobWrites::Reported)))
     }
 
     fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
@@ -96,7 +101,7 @@ impl Backend for Mongo {
     }
 
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
-        Ok((self.a_store(namespace, JobWrites::SameStep), self.a_queue(namespace, true)))
+        Ok((Arc::new(self.a_store(namespace, JobWrites::SameStep)), self.a_queue(namespace, true)))
     }
 }
 

@@ -64,8 +64,9 @@ fn kind_of(kind: &Driver) -> ErrorKind {
             | 43 | 175 | 234 | 237 | 11601
             // The routing of a sharded cluster: StaleShardVersion, StaleEpoch, StaleConfig.
             | 63 | 150 | 13388
-            // Others wrote the same at the same time: WriteConflict, DuplicateKey. No room: OutOfDiskSpace.
-            | 112 | 11000 | 14031 => ErrorKind::Unavailable,
+            // Others wrote the same at the same time: WriteConflict, DuplicateKey. Its cache is full: TemporarilyUnavailable. No
+            // room: OutOfDiskSpace.
+            | 112 | 11000 | 365 | 14031 => ErrorKind::Unavailable,
             _ => ErrorKind::WrongServer,
         },
         Driver::Authentication { .. } => ErrorKind::Permission,

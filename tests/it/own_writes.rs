@@ -5,15 +5,13 @@ use std::{cell::Cell, fmt::Debug, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use smache::{
-    Call, Computed, Cx, Entity, Error, ErrorKind, Result, Smache, SourceId, State,
-    backend::{
-        Batch, Capability, ChangeFeed, ChangeStream, DataSource, EntityKey, EntityKind, EntityType, FeedId, Filter,
-        Image, Position, Start, Topic,
-    },
+    Call, Computed, Cx, Entity, Error, ErrorKind, Result, Smache, State, Worker,
+    backend::{Batch, ChangeStream, DataSource, EntityKey, EntityType, Image},
     computed,
     memory::{Memory, MemorySource},
     on,
 };
+use smache_testkit::layer::{Layered, SourceLayer};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -30,52 +28,18 @@ const SLOW: Duration = Duration::from_secs(2);
 thread_local! {
     /// Whether the entities of the test cannot be loaded.
     static DOWN: Cell<bool> = const { Cell::new(false) };
+    /// How long it takes to list the entities of the test, after they were read.
+    static LISTING: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// Entities whose feed is late, as one is that asks its server every now and then.
 #[derive(Debug)]
 struct Late<T>(MemorySource<T>);
 
-#[derive(Debug)]
-struct LateFeed(Arc<dyn ChangeFeed>);
-
-#[derive(Debug)]
-struct LateStream(Box<dyn ChangeStream>);
-
 #[async_trait]
-impl ChangeStream for LateStream {
-    fn position(&self) -> Position {
-        self.0.position()
-    }
-
-    async fn next(&mut self) -> Result<Batch> {
-        let batch = self.0.next().await?;
-        if !batch.changes.is_empty() {
-            tokio::time::sleep(LATE).await;
-        }
-        Ok(batch)
-    }
-}
-
-#[async_trait]
-impl ChangeFeed for LateFeed {
-    fn id(&self) -> &FeedId {
-        self.0.id()
-    }
-
-    async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
-        Ok(Box::new(LateStream(self.0.open(topics, start).await?)))
-    }
-}
-
-#[async_trait]
-impl<T: EntityType + Clone + Debug> DataSource for Late<T> {
-    fn id(&self) -> &SourceId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> EntityKind {
-        self.0.kind()
+impl<T: EntityType + Clone + Debug> SourceLayer for Late<T> {
+    fn inner(&self) -> &dyn DataSource {
+        &self.0
     }
 
     async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
@@ -86,20 +50,17 @@ impl<T: EntityType + Clone + Debug> DataSource for Late<T> {
     }
 
     async fn list(&self) -> Result<Vec<Image>> {
-        self.0.list().await
+        let all = self.0.list().await;
+        tokio::time::sleep(LISTING.with(Cell::get)).await;
+        all
     }
 
-    async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        self.0.find(filter).await
-    }
-
-    fn capabilities(&self) -> &[Capability] {
-        self.0.capabilities()
-    }
-
-    fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)> {
-        let (feed, topic) = self.0.feed()?;
-        Some((Arc::new(LateFeed(feed)), topic))
+    async fn next(&self, stream: &mut dyn ChangeStream) -> Result<Batch> {
+        let batch = stream.next().await?;
+        if !batch.changes.is_empty() {
+            tokio::time::sleep(LATE).await;
+        }
+        Ok(batch)
     }
 }
 
@@ -145,11 +106,19 @@ async fn beside(cx: &Cx, user: Entity<User>, probe: State<Probe>) -> Result<Stri
     Ok(user.name.clone())
 }
 
+/// The same of all users.
+#[computed]
+async fn poll(cx: &Cx, probe: State<Probe>) -> Result<usize, Any> {
+    let many = *cx.get(crowd()).await?;
+    probe.pass("poll").await?;
+    Ok(many)
+}
+
 async fn world() -> Result<(World, Smache, MemorySource<Pet>)> {
     let (users, all_pets) = (MemorySource::<User>::new(), MemorySource::<Pet>::new());
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
-    let world = World::new("late", memory, Late(users.clone()), users);
-    let builder = world.builder().source(Late(all_pets.clone())).register::<pets>().register::<crowd>();
+    let world = World::new("late", memory, Layered::new(Late(users.clone())), users);
+    let builder = world.builder().source(Layered::new(Late(all_pets.clone()))).register::<pets>().register::<crowd>();
     let smache = builder.register::<letter>().register::<beside>().build().await?;
     world.probe.act(Act::Sleep(SLOW));
     DOWN.with(|down| down.set(false));
@@ -230,17 +199,102 @@ async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
     Ok(())
 }
 
-/// The feed tells of the write when the run is under way. It has seen it, and does not end early for it.
+/// What a job has seen is no reason to end it early: it was in what a read answered, or in what one is about to answer.
 #[tokio::test(start_paused = true)]
-async fn a_slow_run_that_has_seen_the_write_goes_on() -> Result<()> {
-    let (world, smache, _) = world().await?;
+async fn a_slow_job_that_has_seen_the_write_goes_on() -> Result<()> {
+    for listing in [Duration::ZERO, SLOW] {
+        let (world, smache, _) = world().await?;
+        world.put(1, "Anna").await?;
+        smache.get(crowd()).await?;
+        LISTING.with(|slow| slow.set(listing));
+        let worker = smache.worker().start();
+        world.put(2, "Ben").await?;
+        tokio::time::sleep(LATE / 2).await;
+        world.put(3, "Cleo").await?;
+        world.probe.arrived(2).await;
+        until("the job is done", async || smache.is_fresh(crowd()).await).await?;
+        worker.shutdown(SLOW).await;
+        LISTING.with(|slow| slow.set(Duration::ZERO));
+        let counters = smache.stats().await?.process;
+        assert_eq!((*smache.get(crowd()).await?, world.probe.runs()), (3, 2), "{counters:?}");
+        assert_eq!((counters.ended_early, counters.reread), (0, 2), "{counters:?}");
+    }
+    Ok(())
+}
+
+/// A parent at work, of which a child has to be computed again.
+async fn at_work(world: &World, smache: &Smache) -> Result<Worker> {
     world.put(1, "Anna").await?;
-    smache.get(greeting(1)).await?;
+    smache.get(letter(1)).await?;
+    let worker = smache.worker().start();
     world.put(1, "Annie").await?;
-    let found = smache.refresh(greeting(1)).await?;
-    assert_eq!((found.as_str(), found.is_fresh(), world.probe.runs()), ("Hello, Annie", true, 2));
-    let counters = smache.stats().await?.process;
-    assert_eq!((counters.ended_early, counters.reread), (0, 2), "{counters:?}");
+    // The child, and then the parent.
+    world.probe.arrived(4).await;
+    Ok(worker)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_cannot_be_computed_now_does_not_end_its_parent() -> Result<()> {
+    let (world, smache, _) = world().await?;
+    let worker = at_work(&world, &smache).await?;
+    DOWN.with(|down| down.set(true));
+    world.put(1, "Anne").await?;
+    world.probe.ended(4).await;
+    assert_eq!(smache.stats().await?.process.ended_early, 0);
+    DOWN.with(|down| down.set(false));
+    until("it is computed again", async || smache.is_fresh(letter(1)).await).await?;
+    assert_eq!(*smache.get(letter(1)).await?, "Hello, Anne.");
+    worker.shutdown(SLOW).await;
+    Ok(())
+}
+
+/// The child comes to another value, so that the parent ends early; and to the same value in another process, so that it does not.
+#[tokio::test(start_paused = true)]
+async fn a_parent_ends_early_when_its_child_has_changed() -> Result<()> {
+    let (world, smache, _) = world().await?;
+    let worker = at_work(&world, &smache).await?;
+    world.probe.close();
+    world.put(1, "Anne").await?;
+    world.probe.arrived(5).await;
+    world.probe.open();
+    until("it is computed again", async || smache.is_fresh(letter(1)).await).await?;
+    assert_eq!(*smache.get(letter(1)).await?, "Hello, Anne.");
+    worker.shutdown(SLOW).await;
+    Ok(())
+}
+
+/// What another process is about to find out of a child is not known yet.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_another_process_computes_to_the_same_value_does_not_end_its_parent() -> Result<()> {
+    let (world, one, _) = world().await?;
+    let two =
+        world.builder().source(Layered::new(Late(MemorySource::<Pet>::new()))).register::<crowd>().register::<poll>();
+    let two = two.build().await?;
+    let one = {
+        one.shutdown().await;
+        world
+            .builder()
+            .source(Layered::new(Late(MemorySource::<Pet>::new())))
+            .register::<crowd>()
+            .register::<poll>()
+            .build()
+            .await?
+    };
+    world.put(1, "Anna").await?;
+    one.get(poll()).await?;
+    let workers = [one.worker().start(), two.worker().start()];
+    one.invalidate(poll()).await?;
+    world.probe.arrived(3).await;
+    // As many users as before.
+    world.put(1, "Annie").await?;
+    for system in [&one, &two] {
+        until("it is fresh", async || system.is_fresh(poll()).await).await?;
+    }
+    for worker in workers {
+        worker.shutdown(SLOW).await;
+    }
+    let ended_early = one.stats().await?.process.ended_early + two.stats().await?.process.ended_early;
+    assert_eq!(ended_early, 0, "{:?}", world.probe.log());
     Ok(())
 }
 

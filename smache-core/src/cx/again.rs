@@ -36,6 +36,8 @@ pub(crate) struct Reads {
     of: BTreeMap<Dependency, Vec<usize>>,
     /// What (also) stands for something else: a client of the function's own, a relation, the error of a nested call.
     opaque: BTreeSet<Dependency>,
+    /// What reads stand for that have not answered yet.
+    under_way: BTreeSet<Dependency>,
     marks: usize,
 }
 
@@ -112,11 +114,20 @@ impl Tracked {
         for &leaf in leaves {
             self.used.insert(leaf, Via::Direct);
         }
+        self.again.under_way.extend(leaves);
     }
 
     /// What it found.
     pub(super) fn found(&mut self, read: Read, leaves: Vec<Dependency>) {
+        for leaf in &leaves {
+            self.again.under_way.remove(leaf);
+        }
         self.again.add(read, leaves);
+    }
+
+    /// Whether a read is under way that may or may not see one of these changes.
+    pub(crate) fn is_reading(&self, changed: &[Dependency]) -> bool {
+        changed.iter().any(|dependency| self.again.under_way.contains(dependency))
     }
 
     /// Whether a change may turn out to be none: everything was read in a way that can be repeated, or by nested calls.

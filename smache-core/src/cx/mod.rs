@@ -154,6 +154,10 @@ impl Tracked {
         self.called.insert(function, name);
     }
 
+    pub(crate) fn calls_all(&mut self, called: Vec<(FunctionKey, NameHash)>) {
+        self.called.extend(called);
+    }
+
     pub(crate) fn called(&self) -> Vec<(FunctionKey, NameHash)> {
         self.called.iter().map(|(&function, &name)| (function, name)).collect()
     }

@@ -327,6 +327,7 @@ impl Builder {
             sampler: Default::default(),
             generation: Default::default(),
             outages: Default::default(),
+            ended_early: Default::default(),
             revivals: Default::default(),
             programs: programs::Register::of(self.program),
             asked: Default::default(),

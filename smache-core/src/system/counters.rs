@@ -40,7 +40,7 @@ counters! {
     failures,
     /// Runs whose result was stored as stale, since something changed meanwhile.
     conflicts,
-    /// Runs that ended before their functions had, since changes had overtaken them: the functions ran again at once.
+    /// Jobs whose runs ended before their functions had, since changes had overtaken them: the functions ran again at once.
     ended_early,
     /// Runs that changes had overtaken, and that turned out to have seen them.
     reread,

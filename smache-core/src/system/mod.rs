@@ -65,13 +65,13 @@ pub(crate) use self::{
     counters::{Tally, count},
     intent::overdue,
     meta::Meta,
-    nested::{CallFrame, ChildCall},
+    nested::{CallFrame, ChildCall, Compared},
     programs::{Owner, Unknown},
     read::jittered,
     registry::{Function, NameHash, Registry},
     revival::{PERMANENT, VANISHED},
     routes::{Moment, Routes},
-    run::{Attempt, Mode, Ran, Seen, Stored, attempt, stopped},
+    run::{Attempt, EndedEarly, Mode, Ran, Seen, Stored, attempt, stopped},
     task::Tasks,
 };
 use crate::{
@@ -107,6 +107,7 @@ pub(crate) struct Engine {
     pub(crate) sampler: audit::Sampler,
     pub(crate) generation: in_transaction::Generation,
     pub(crate) outages: revival::Outages,
+    pub(crate) ended_early: EndedEarly,
     pub(crate) revivals: revival::Revivals,
     pub(crate) programs: programs::Register,
     asked: replaced::Asked,

@@ -36,6 +36,24 @@ pub(crate) struct ChildCall {
     pub(crate) hash: [u8; 16],
 }
 
+/// What a comparison of a run with the present has come to.
+#[derive(Debug)]
+pub(crate) enum Compared<T> {
+    Same(T),
+    Changed,
+    /// It cannot be known now: something is away, or others are at work on it.
+    Unknown,
+}
+
+impl<T> Compared<T> {
+    pub(crate) fn same(self) -> Option<T> {
+        match self {
+            Self::Same(same) => Some(same),
+            Self::Changed | Self::Unknown => None,
+        }
+    }
+}
+
 impl Cx {
     /// The result of another call, fresh: a nested call. What the child depends on, the caller depends on.
     ///
@@ -166,34 +184,39 @@ impl Engine {
 
     /// Whether every child of a stored value still has the value that it was made of, computing those that are not
     /// fresh. What they depend on now is tracked on the way.
-    pub(crate) async fn children_are_unchanged(self: &Arc<Self>, cx: &Cx, child_calls: &[ChildCall]) -> Result<bool> {
+    pub(crate) async fn children_are_unchanged(
+        self: &Arc<Self>,
+        cx: &Cx,
+        child_calls: &[ChildCall],
+    ) -> Result<Compared<()>> {
         for child in child_calls {
-            match self.child(cx.frame(), child.id).await? {
-                Some((record, meta)) if meta.hash == child.hash => {
-                    let mut tracked = cx.tracked();
-                    if let Some(function) = self.registry.by_key(child.id.function()) {
-                        tracked.calls(function.noted());
-                    }
-                    tracked.child(*child, &record, &meta);
-                }
-                _ => return Ok(false),
+            let (record, meta) = match self.child(cx.frame(), child.id).await? {
+                Compared::Same((_, meta)) if meta.hash != child.hash => return Ok(Compared::Changed),
+                Compared::Same(present) => present,
+                Compared::Changed => return Ok(Compared::Changed),
+                Compared::Unknown => return Ok(Compared::Unknown),
+            };
+            let mut tracked = cx.tracked();
+            if let Some(function) = self.registry.by_key(child.id.function()) {
+                tracked.calls(function.noted());
             }
+            tracked.child(*child, &record, &meta);
         }
-        Ok(true)
+        Ok(Compared::Same(()))
     }
 
-    /// A child by its id, fresh; `None` when it is not there any more, is of no known function or does not stay fresh.
-    async fn child(self: &Arc<Self>, frame: CallFrame, id: EntryId) -> Result<Option<(Record, Meta)>> {
+    /// A child by its id, fresh. It has changed when it is not there any more or ends in an error that the data explain; it is
+    /// unknown when it is of no known function, does not stay fresh or cannot be computed now.
+    async fn child(self: &Arc<Self>, frame: CallFrame, id: EntryId) -> Result<Compared<(Record, Meta)>> {
         let mut computed = None;
         for _ in 0..TRIES {
             let full = self.timed("read_record", self.store.read_record(&id)).await?;
             if let Some((record, meta)) = self.usable(&full, computed) {
-                return Ok(Some((record.clone(), meta)));
+                return Ok(Compared::Same((record.clone(), meta)));
             }
-            let (Some(record), Some(function)) = (full.record, self.registry.by_key(id.function())) else {
-                return Ok(None);
-            };
-            let Ok(key) = CallKey::read(id, &record.call) else { return Ok(None) };
+            let Some(record) = full.record else { return Ok(Compared::Changed) };
+            let Some(function) = self.registry.by_key(id.function()) else { return Ok(Compared::Unknown) };
+            let Ok(key) = CallKey::read(id, &record.call) else { return Ok(Compared::Unknown) };
             let joined = self.join(function, &key, Seen::Version(Some(record.entry.version)), Some(frame))?;
             match joined.outcome().await {
                 // After some looks the function runs instead, and waits as a reader of the child.
@@ -203,11 +226,12 @@ impl Engine {
                 Ok(_) => {}
                 // Its run lost its lease, or its worker shuts down: who has it now?
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
-                // It cannot be computed: the parent finds out what that means for it.
-                Err(_) => return Ok(None),
+                // The parent finds out what that means for it.
+                Err(error) if error.is_explained() => return Ok(Compared::Changed),
+                Err(_) => return Ok(Compared::Unknown),
             }
         }
-        Ok(None)
+        Ok(Compared::Unknown)
     }
 
     /// The path of a cycle, readable.

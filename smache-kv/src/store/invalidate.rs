@@ -114,15 +114,19 @@ pub(super) async fn mark_dependants(
     let mut all = Invalidated::default();
     let mut range = Some(area.keys.range(Role::Edge, &[changed.dependency.as_bytes()]));
     while let Some(rest) = range {
-        let (page, next) = area
+        let (renewed, page, next) = area
             .write(|step| {
                 let rest = &rest;
                 Box::pin(async move {
-                    step.go_on(walk).await?;
-                    step.mark_page(changed, rest).await
+                    let renewed = step.go_on(walk).await?;
+                    let (page, next) = step.mark_page(changed, rest).await?;
+                    Ok((renewed, page, next))
                 })
             })
             .await?;
+        if let (Some(renewed), Some((.., deadline))) = (renewed, walk.announced) {
+            deadline.store(renewed, Ordering::Relaxed);
+        }
         all.marked += page.marked;
         all.jobs.extend(page.jobs);
         range = next;
@@ -131,19 +135,18 @@ pub(super) async fn mark_dependants(
 }
 
 impl Step<'_> {
-    /// A leader that was replaced walks no further, and announces nothing again.
-    async fn go_on(&mut self, walk: Walk<'_>) -> Result<()> {
+    /// A leader that was replaced walks no further, and announces nothing again. Says until when the marks hold if they are
+    /// renewed.
+    async fn go_on(&mut self, walk: Walk<'_>) -> Result<Option<u64>> {
         self.check_incarnation(walk.incarnation)?;
-        if let Some((invalidation, attempt, deadline)) = walk.announced {
-            if let Some(step) = &invalidation.step {
-                self.check_step(step).await?;
-            }
-            self.renew_marks(&invalidation.changed, attempt, deadline);
+        let Some((invalidation, attempt, deadline)) = walk.announced else { return Ok(None) };
+        if let Some(step) = &invalidation.step {
+            self.check_step(step).await?;
         }
-        Ok(())
+        Ok(self.renew_marks(&invalidation.changed, attempt, deadline.load(Ordering::Relaxed)))
     }
 
-    fn check_incarnation(&mut self, incarnation: &Incarnation) -> Result<()> {
+    pub(super) fn check_incarnation(&mut self, incarnation: &Incarnation) -> Result<()> {
         if self.incarnation == *incarnation {
             return Ok(());
         }
@@ -170,6 +173,7 @@ impl Step<'_> {
                 let deadline = self.announce(&invalidation.changed, attempt);
                 return Ok(First::Announced(self.incarnation.clone(), deadline));
             }
+            self.touched += edges.len();
             targets.extend(self.targets(&edges, &cause));
         }
         let marked = self.mark_all(targets).await?;
@@ -191,18 +195,16 @@ impl Step<'_> {
         self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), changed.dependency.as_bytes(), attempt.as_bytes()])
     }
 
-    /// Moves the deadline of the marks of an attempt that is at its walk, before others take it for dead. Where the step
-    /// is done again after a conflict, an old mark may stay until the last step takes all of the attempt.
-    fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, deadline: &AtomicU64) {
-        let before = deadline.load(Ordering::Relaxed);
+    /// Moves the deadline of the marks of an attempt that is at its walk, before others take it for dead.
+    fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, before: u64) -> Option<u64> {
         if self.now.after(RENEW_BEFORE).as_millis() < before {
-            return;
+            return None;
         }
         for changed in changed {
             let key = self.mark_key(before, changed, attempt);
             self.delete(key);
         }
-        deadline.store(self.announce(changed, attempt), Ordering::Relaxed);
+        Some(self.announce(changed, attempt))
     }
 
     /// A page of the dependants of one dependency, and what is left of the range.
@@ -210,6 +212,7 @@ impl Step<'_> {
         let cause = kept_cause(&changed.cause);
         let page = self.page();
         let edges = self.scan(range, page).await?;
+        self.touched += edges.len();
         let next = edges.last().filter(|_| edges.len() == page).map(|(key, _)| {
             let mut rest = range.clone();
             rest.after_key(key);

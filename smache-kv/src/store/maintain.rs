@@ -48,7 +48,9 @@ async fn redo(area: &SharedArea, limit: usize, done: &mut Maintained) -> Result<
         let changed = ChangedDependency { dependency: mark.dependency, cause: Arc::clone(&mark.cause) };
         let marked = mark_dependants(area, &changed, Walk { incarnation: &incarnation, announced: None }).await?;
         area.write(|step| {
+            let incarnation = &incarnation;
             Box::pin(async move {
+                step.check_incarnation(incarnation)?;
                 step.delete_mark(mark);
                 step.tick(&[mark.dependency].into()).await
             })

@@ -208,6 +208,25 @@ async fn pages_get_shorter_where_long_transactions_meet_others() {
     assert_eq!(tree.len(), 0);
 }
 
+/// What is written in short pages says nothing of long ones.
+#[tokio::test]
+async fn pages_stay_short_while_small_changes_succeed() {
+    let tree = Tree::new(ManualClock::default(), Conflicts::Above(200));
+    let (store, _) = KvBackend::new(tree).both(&Namespace::new("shop").expect("a good name")).expect("it has both");
+    for number in 0..=u8::MAX {
+        compute(&*store, id(number), "a").await;
+    }
+    let big = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.invalidate(change("a")).await }
+    });
+    while !big.is_finished() {
+        store.invalidate(change("small")).await.expect("it is alone");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(big.await.expect("no panic").expect("it comes through").marked, 256);
+}
+
 #[tokio::test]
 async fn job_of_another_process_is_found_long_before_the_timeout() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Never);

@@ -9,15 +9,21 @@
 //!    dependants: either its change is read here, or it finds the edges, and notes on the document that it affects them.
 //! 3. It takes its place and the run ends: as fresh if nothing was found and nothing was noted, and else as stale.
 //!
+//! A commit has a name, so that what is late of one never takes effect on what another one has put beside. A run that was told
+//! what changed commits in no other way that asks: a note on what it had put beside is gone with that.
+//!
 //! A crash before the third step has stored nothing: the run lapses, and who begins next or reaps it drops what lies
 //! beside. Because the run goes on to the last step, nobody begins another one in between, and maintenance keeps what this one
 //! compares with.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, OnConflict, Result, Token, Via};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, OnConflict, Result, Via};
 
 use super::{Inner, runs::drop_next};
 use crate::{
@@ -45,7 +51,25 @@ struct Checked {
     only_by_changes: bool,
 }
 
+/// What a commit has put beside is its own: a run makes at most one that asks, and one for each version that does not.
+fn name_of(commit: &Commit) -> Vec<u8> {
+    let asks = u8::from(commit.on_conflict == OnConflict::Report);
+    [&commit.token.as_bytes()[..], &commit.version.to_be_bytes(), &[asks]].concat()
+}
+
 impl Checked {
+    /// The answer to a commit that asks to be told, if changes of few dependencies are all that speaks against its value. A
+    /// change that the check has not read is written down after it, and its revision is later than the one that was read.
+    fn told(&self, commit: &Commit) -> Option<CommitOutcome> {
+        if commit.on_conflict != OnConflict::Report || !self.only_by_changes {
+            return None;
+        }
+        let dependencies: Vec<_> = self.named(commit).collect();
+        let (now, revision) = (self.namespace.now, self.namespace.revision);
+        let few = (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len());
+        few.then_some(CommitOutcome::ConflictReported { now, revision, dependencies })
+    }
+
     /// The conflicts in the order of use, each once.
     fn named(&self, commit: &Commit) -> impl Iterator<Item = Dependency> {
         let mut named = HashSet::new();
@@ -57,8 +81,11 @@ impl Checked {
 impl Inner {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
         // A commit that is made again, while the first one is still on its way, is the same one: either may end it.
-        let by = commit.token;
+        let by = &name_of(commit);
         if !self.put_beside(commit, by).await? {
+            if commit.on_conflict == OnConflict::Report && self.was_told(commit).await? {
+                return self.told_again(commit).await;
+            }
             let namespace = look(&self.link, &self.keys, "commit", Vec::new()).await?.namespace;
             let other = namespace.incarnation != commit.incarnation;
             return Ok(if other { CommitOutcome::OtherIncarnation } else { CommitOutcome::Lost });
@@ -75,14 +102,9 @@ impl Inner {
             // It was affected in between: its change can be read by now.
             checked = self.check(commit).await?;
         }
-        if commit.on_conflict == OnConflict::Report && checked.only_by_changes {
-            // A change that the check has not read is written down after it, and its revision is later than the one that was read.
-            let dependencies: Vec<_> = checked.named(commit).collect();
-            if (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len()) {
-                self.take_away(commit, by).await?;
-                let NamespaceDoc { now, revision, .. } = checked.namespace;
-                return Ok(CommitOutcome::ConflictReported { now, revision, dependencies });
-            }
+        if let Some(told) = checked.told(commit) {
+            self.take_away(commit, by).await?;
+            return Ok(told);
         }
         if !self.put_in_place(commit, by, checked.level, false).await? {
             return Ok(CommitOutcome::Lost);
@@ -94,21 +116,49 @@ impl Inner {
         Ok(CommitOutcome::Conflicted { now: checked.namespace.now, dependencies })
     }
 
-    /// The first step. Whether the run is the present one.
-    pub(super) async fn put_beside(&self, commit: &Commit, by: Token) -> Result<bool> {
-        let filter = doc! {
+    /// Whether the run has asked before, and was told what changed.
+    async fn was_told(&self, commit: &Commit) -> Result<bool> {
+        let mut filter = self.of_run(commit);
+        filter.insert("run.told", true);
+        let found = async { self.link.entries.find_one(filter).projection(doc! { "_id": 1 }).await };
+        self.link.run("commit", found).await.map(|found| found.is_some())
+    }
+
+    /// The answer got lost, and more may have changed since: the run is told of all, or its value is stored as stale.
+    async fn told_again(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let checked = self.check(commit).await?;
+        if checked.namespace.incarnation != commit.incarnation {
+            return Ok(CommitOutcome::OtherIncarnation);
+        }
+        match checked.told(commit) {
+            Some(told) => Ok(told),
+            None => Box::pin(self.commit_run(&Commit { on_conflict: OnConflict::StoreStale, ..commit.clone() })).await,
+        }
+    }
+
+    /// The entry, as long as the run is the present one.
+    fn of_run(&self, commit: &Commit) -> Document {
+        doc! {
             "_id": self.keys.entry(&commit.id), "run.token": binary(commit.token.as_bytes()),
             "run.start_revision": number(commit.start_revision),
-        };
+        }
+    }
+
+    /// The first step. Whether the run is the present one, and may commit in this way.
+    pub(super) async fn put_beside(&self, commit: &Commit, by: &[u8]) -> Result<bool> {
+        let mut filter = self.of_run(commit);
+        if commit.on_conflict == OnConflict::Report {
+            filter.insert("run.told", Bson::Null);
+        }
         let next = doc! {
-            "by": binary(by.as_bytes()), "value": binary(&commit.value[..]), "meta": binary(&commit.meta[..]),
+            "by": binary(by), "value": binary(&commit.value[..]), "meta": binary(&commit.meta[..]),
             "call": binary(&commit.call[..]), "epochs": binary(encode_epochs(&commit.epochs)),
             "deps": edges(&self.keys, &commit.used),
         };
         let was = doc! { "$ifNull": ["$next.was", { "$ifNull": ["$deps", []] }] };
         // What was noted on the same commit still counts: the first of the two may have been checked before.
         let noted = cond(
-            doc! { "$eq": ["$next.by", binary(by.as_bytes())] },
+            doc! { "$eq": ["$next.by", binary(by)] },
             doc! { "affected": "$next.affected", "causes": "$next.causes" },
             doc! {},
         );
@@ -177,11 +227,12 @@ impl Inner {
     }
 
     /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has affected it.
-    async fn put_in_place(&self, commit: &Commit, by: Token, level: i64, untouched: bool) -> Result<bool> {
-        let mut filter = doc! {
-            "_id": self.keys.entry(&commit.id), "run.token": binary(commit.token.as_bytes()),
-            "next.by": binary(by.as_bytes()),
-        };
+    async fn put_in_place(&self, commit: &Commit, by: &[u8], level: i64, untouched: bool) -> Result<bool> {
+        let mut filter = self.of_run(commit);
+        filter.insert("next.by", binary(by));
+        if commit.on_conflict == OnConflict::Report {
+            filter.insert("run.told", Bson::Null);
+        }
         if untouched {
             filter.insert("next.affected", Bson::Null);
         }
@@ -231,10 +282,13 @@ impl Inner {
             .collect()
     }
 
-    /// Takes back what was put beside; the run stays.
-    async fn take_away(&self, commit: &Commit, by: Token) -> Result<()> {
-        let filter = doc! { "_id": self.keys.entry(&commit.id), "next.by": binary(by.as_bytes()) };
-        let update: Vec<Document> = [doc! { "$set": drop_next() }].into_iter().chain(tidy(self.keys.number)).collect();
+    /// Takes back what was put beside; the run stays, and is told no second time by a commit that is late.
+    async fn take_away(&self, commit: &Commit, by: &[u8]) -> Result<()> {
+        let mut filter = self.of_run(commit);
+        filter.insert("next.by", binary(by));
+        let mut taken = drop_next();
+        taken.insert("run", doc! { "$mergeObjects": ["$run", { "told": true }] });
+        let update: Vec<Document> = [doc! { "$set": taken }].into_iter().chain(tidy(self.keys.number)).collect();
         self.link.run("commit", async { self.link.entries.update_one(filter, update).await }).await.map(drop)
     }
 }

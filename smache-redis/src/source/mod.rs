@@ -262,7 +262,8 @@ impl TableOf {
     /// Reads entities, and the layout that they are of.
     async fn read(&self, mut entities: redis::Pipeline) -> Result<Value> {
         entities.cmd("GET").arg(self.keys.of("l"));
-        let (values, _) = self.link.read(&entities).await?;
+        // One that was replaced, and is not told so, answers entities of before.
+        let (values, _) = self.link.read_primary(&mut entities).await?;
         let [entities, layout] = <[Value; 2]>::try_from(values).map_err(|_| unexpected("table"))?;
         match layout {
             Value::ServerError(error) => return Err(self.refused(error, "l")),

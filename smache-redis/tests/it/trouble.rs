@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use smache_core::{
-    Backend, ChangeKind, ChangeStream, DataSource, ErrorKind, Guarantee, JobQueue, Lane, NewJob, Severity, Snapshot,
-    Start,
+    Backend, ChangeKind, ChangeStream, DataSource, EntityKey, ErrorKind, Guarantee, JobQueue, Lane, NewJob, Severity,
+    Snapshot, Start,
 };
 use smache_redis::{Redis, RedisSource};
 use smache_testkit::{random_namespace, servers::RedisServer};
@@ -72,6 +72,24 @@ async fn full_memory_writes_nothing_by_halves_and_what_is_removed_makes_room() {
     let _: () = ask(&mut admin, &[b"CONFIG", b"SET", b"maxmemory", b"0"]).await;
     notes.put(&note(3, "three")).await.expect("there is memory again");
     assert_eq!(stream.next().await.expect("a batch").changes.len(), 1);
+}
+
+/// Who only reads never meets a refused write: each read asks for the role.
+#[tokio::test]
+async fn a_source_that_only_reads_leaves_a_primary_that_was_demoted() {
+    let (server, notes, mut admin) = start().await;
+    notes.put(&note(1, "one")).await.expect("put");
+    let reader = RedisSource::<Note>::new(&Redis::connect(server.url()).await.expect("a second connection"));
+    assert_eq!(reader.get(&1).await.expect("a primary"), Some(note(1, "one")));
+    let _: () = ask(&mut admin, &[b"REPLICAOF", b"127.0.0.1", b"1"]).await;
+    let keys = [EntityKey::encode(&1).expect("a key")];
+    for error in [
+        reader.get(&1).await.map(drop).expect_err("get"),
+        reader.load(&keys).await.map(drop).expect_err("load"),
+        reader.list().await.map(drop).expect_err("list"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::WrongServer, "{error}");
+    }
 }
 
 #[tokio::test]
@@ -243,7 +261,7 @@ async fn a_history_that_takes_no_lines_takes_no_writes() {
 async fn an_entity_that_cannot_be_read_is_named_with_its_place() {
     let (_server, notes, mut admin) = start().await;
     let _: i64 = ask(&mut admin, &[b"HSET", b"{table:notes}:e", b"7", b"not JSON"]).await;
-    let key = smache_core::EntityKey::encode(&7).expect("a key");
+    let key = EntityKey::encode(&7).expect("a key");
     for error in [
         notes.get(&7).await.map(drop).expect_err("no entity"),
         notes.update(&7, |_| {}).await.map(drop).expect_err("no entity"),
@@ -260,7 +278,7 @@ async fn an_entity_under_the_id_of_another_one_is_named_with_the_fix() {
     let (_server, notes, mut admin) = start().await;
     let other: &[u8] = br#"{"number":8,"text":"x"}"#;
     let _: i64 = ask(&mut admin, &[b"HSET", b"{table:notes}:e", b"7", other]).await;
-    let key = smache_core::EntityKey::encode(&7).expect("a key");
+    let key = EntityKey::encode(&7).expect("a key");
     for error in [
         notes.get(&7).await.map(drop).expect_err("another one"),
         notes.update(&7, |note| note.number = 7).await.map(drop).expect_err("another one"),
@@ -279,7 +297,7 @@ async fn an_entity_under_the_id_of_another_one_is_named_with_the_fix() {
     let _: String = ask(&mut admin, &line).await;
     let changes = stream.next().await.expect("the feed goes on").changes;
     let [change] = &changes[..] else { panic!("{changes:?}") };
-    assert_eq!(change.key, smache_core::EntityKey::encode(&7_u32).expect("a key"));
+    assert_eq!(change.key, EntityKey::encode(&7_u32).expect("a key"));
     assert!(matches!((&change.before, &change.after), (Snapshot::Known(_), Snapshot::Unknown)), "{change:?}");
     notes.put(&note(7, "mended")).await.expect("put");
     assert_eq!(notes.list().await.expect("list").len(), 1);
@@ -291,7 +309,7 @@ async fn a_table_of_another_layout_is_refused_and_left_alone() {
     notes.put(&note(1, "one")).await.expect("a new table");
     let layout: String = ask(&mut admin, &[b"GET", b"{table:notes}:l"]).await;
     assert_eq!(layout, "2");
-    let key = smache_core::EntityKey::encode(&1).expect("a key");
+    let key = EntityKey::encode(&1).expect("a key");
     for (layout, fix) in [("3", "upgrade this program"), ("1", "write the entities again")] {
         let _: () = ask(&mut admin, &[b"SET", b"{table:notes}:l", layout.as_bytes()]).await;
         let before = dump(&mut admin).await;

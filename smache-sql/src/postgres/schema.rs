@@ -307,6 +307,7 @@ mod tests {
             name!(),
             include_str!("../../queries/postgres/lookup.sql"),
             include_str!("../../queries/postgres/read_record.sql"),
+            include_str!("../../queries/postgres/changed_since.sql"),
         ] {
             assert!(text.contains(&named), "{text}");
         }

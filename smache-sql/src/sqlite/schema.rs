@@ -99,9 +99,11 @@ mod tests {
     #[test]
     fn look_ups_name_the_version_of_this_program() {
         let named = format!("WHERE {VERSION} BETWEEN oldest AND version");
-        for text in
-            [include_str!("../../queries/sqlite/lookup.sql"), include_str!("../../queries/sqlite/read_record.sql")]
-        {
+        for text in [
+            include_str!("../../queries/sqlite/lookup.sql"),
+            include_str!("../../queries/sqlite/read_record.sql"),
+            include_str!("../../queries/sqlite/changed_since.sql"),
+        ] {
             assert!(text.contains(&named), "{text}");
         }
     }

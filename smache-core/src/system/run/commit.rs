@@ -232,7 +232,7 @@ impl Run<'_> {
             entry.epochs.sources.iter().for_each(|(source, _)| tracked.source(source));
             begun.used.iter().filter(|used| used.via == Via::Direct).for_each(|used| tracked.direct(used.dependency));
         }
-        Ok(self.engine.children_are_unchanged(&cx, &meta.child_calls).await?.then_some((cx, entry)))
+        Ok(self.engine.children_are_unchanged(&cx, &meta.child_calls).await?.same().map(|()| (cx, entry)))
     }
 
     /// The end of an early cut-off: the value is stored again with what its children depend on now, under the revision of

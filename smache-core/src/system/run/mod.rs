@@ -12,6 +12,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::overtaken::EndedEarly;
 use super::{
     CallFrame, CallKey, Engine, Function, audit::current::RUN, counters::count, lease::Lease, meta::Meta,
     registry::Output,
@@ -113,14 +114,12 @@ impl Ran {
     }
 }
 
-/// Tries to compute an entry. Never waits for another process. A run that changes overtake may end early, and the function runs
-/// again; once, so that there is a value however often something changes.
+/// Tries to compute an entry. Never waits for another process. A job that changes overtake may end early, and its function runs
+/// again.
 pub(crate) async fn attempt(engine: Arc<Engine>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
-    let mut may_end_early = true;
     loop {
-        match attempt_once(&engine, &function, id, mode.clone(), may_end_early).await? {
-            Some(attempt) => return Ok(attempt),
-            None => may_end_early = false,
+        if let Some(attempt) = attempt_once(&engine, &function, id, mode.clone()).await? {
+            return Ok(attempt);
         }
     }
 }
@@ -131,7 +130,6 @@ async fn attempt_once(
     function: &Arc<Function>,
     id: EntryId,
     mode: Mode,
-    may_end_early: bool,
 ) -> Result<Option<Attempt>> {
     let token = Token::random();
     let mut lease = Lease::hold(engine, id, token);
@@ -187,17 +185,21 @@ async fn attempt_once(
     }
     let running = RUN.scope(cx.clone(), function.run(cx.clone(), key.args.clone()));
     let work = tokio::time::timeout(function.timeout, running);
+    // A reader waits for the value of this run, however old.
+    let may_end_early = stop.is_some() && run.may_end_early(&begun);
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
         error = run.interrupted(&mut lost, &mut stop) => Err(error),
-        () = run.overtaken(&begun, &cx), if may_end_early && run.has_time(&begun) => {
+        () = run.overtaken(&begun, &cx), if may_end_early => {
             count(&engine.tally.runs);
             count(&engine.tally.ended_early);
+            engine.ended_early.add(id);
             run.abort(lease, None, Duration::ZERO).await;
             return Ok(None);
         }
     };
     count(&engine.tally.runs);
+    engine.ended_early.remove(&id);
     let outcome = outcome.and_then(|output| engine.observe(function, &cx.tracked()).map(|()| output));
     let ended = match outcome {
         Ok(output) => run.commit(lease, &begun, &key, &cx, output, clock.elapsed()).await.map(Attempt::Ran),

@@ -12,7 +12,7 @@ use super::Run;
 use crate::{
     Begun, Commit, Cx, Dependency, OnConflict, Result,
     cx::{Again, Read},
-    system::{CallFrame, CallKey, count},
+    system::{CallFrame, CallKey, Compared, Meta, count},
 };
 
 impl Run<'_> {
@@ -29,9 +29,15 @@ impl Run<'_> {
         let stale = Commit { on_conflict: OnConflict::StoreStale, ..commit };
         let Some(again) = self.again(cx, changed) else { return stale };
         // Whatever becomes of it, the value is there.
-        let Some(Ok(Some(cx))) = self.read_again(cx, again, revision).await else { return stale };
-        let as_before = (stale.value.clone(), stale.meta.clone());
-        match self.what_to_commit(begun, key, &cx, as_before.0, as_before.1, elapsed) {
+        let found = self.read_again(cx, again, revision).await;
+        let Some(now) = found.and_then(Result::ok).and_then(Compared::same) else { return stale };
+        now.tracked().calls_all(cx.tracked().called());
+        // A child may have come to the same value through other functions.
+        let meta = match Meta::read(&stale.meta) {
+            Some(meta) => Meta { called: now.tracked().called(), ..meta }.write(),
+            None => return stale,
+        };
+        match self.what_to_commit(begun, key, &now, stale.value.clone(), meta, elapsed) {
             Ok(commit) => {
                 count(&self.engine.tally.reread);
                 Commit { version: revision, ..commit }
@@ -46,7 +52,7 @@ impl Run<'_> {
     }
 
     /// What the run uses at a revision, if it is the same; nothing if a source panics or does not answer in time.
-    pub(super) async fn read_again(&self, cx: &Cx, again: Again, revision: u64) -> Option<Result<Option<Cx>>> {
+    pub(super) async fn read_again(&self, cx: &Cx, again: Again, revision: u64) -> Option<Result<Compared<Cx>>> {
         let reading = AssertUnwindSafe(self.finds_the_same(cx, again, revision)).catch_unwind();
         tokio::time::timeout(self.engine.settings.store_timeout, reading).await.ok()?.ok()
     }
@@ -58,15 +64,19 @@ impl Run<'_> {
     }
 
     /// What the run uses now, if it is the same.
-    async fn finds_the_same(&self, cx: &Cx, again: Again, revision: u64) -> Result<Option<Cx>> {
+    async fn finds_the_same(&self, cx: &Cx, again: Again, revision: u64) -> Result<Compared<Cx>> {
         for read in &again.reads {
-            let Some(source) = self.engine.sources.get(read.source()) else { return Ok(None) };
+            let Some(source) = self.engine.sources.get(read.source()) else { return Ok(Compared::Unknown) };
             if !read.finds_the_same(source).await? {
-                return Ok(None);
+                return Ok(Compared::Changed);
             }
         }
         let now = Cx::new(self.engine.clone(), CallFrame { start_revision: Some(revision), ..cx.frame() });
         now.tracked().take_over(again.own);
-        Ok(self.engine.children_are_unchanged(&now, &again.child_calls).await?.then_some(now))
+        Ok(match self.engine.children_are_unchanged(&now, &again.child_calls).await? {
+            Compared::Same(()) => Compared::Same(now),
+            Compared::Changed => Compared::Changed,
+            Compared::Unknown => Compared::Unknown,
+        })
     }
 }

@@ -115,7 +115,8 @@ async fn what_was_noted_on_the_first_of_two_equal_commits_counts_for_both() {
     compute(&*store, id(1), "old", &[direct("a")]).await;
     let run = begin(&*store, id(1)).await;
     put_beside(&own, "b").await;
-    let noted = doc! { "$set": { "next.by": binary(run.token.as_bytes()), "next.affected": 2_i64 } };
+    let name = [&run.token.as_bytes()[..], &run.begun.start_revision.to_be_bytes(), &[0]].concat();
+    let noted = doc! { "$set": { "next.by": binary(&name), "next.affected": 2_i64 } };
     own.raw("smache_entries").update_one(doc! {}, noted).await.expect("an update");
     let stored = store.commit(run.value("new", &[direct("b")])).await.expect("commit");
     assert!(matches!(stored, CommitOutcome::Conflicted { .. }), "{stored:?}");
