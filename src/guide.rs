@@ -107,11 +107,13 @@ pub mod faq {}
 pub mod protocol {}
 
 /// The map of the code, for people who want to change it.
+///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod architecture {}
 
 /// The decisions, and the options that were rejected.
+///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../DESIGN.md")]
 pub mod design {}
