@@ -75,7 +75,7 @@ pub(super) fn shared_feeds<'a>(
     sources: impl IntoIterator<Item = &'a Arc<dyn DataSource>>,
 ) -> BTreeMap<FeedId, SharedFeed> {
     let mut feeds: BTreeMap<FeedId, SharedFeed> = BTreeMap::new();
-    for (feed, topic) in sources.into_iter().filter_map(|source| source.feed()) {
+    for (feed, topic) in sources.into_iter().filter_map(DataSource::feed) {
         feeds.entry(feed.id().clone()).or_insert_with(|| (feed, Vec::new())).1.push(topic);
     }
     feeds

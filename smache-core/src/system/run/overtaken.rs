@@ -86,7 +86,7 @@ impl Run<'_> {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether changes after a revision have overtaken the run.
