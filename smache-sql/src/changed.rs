@@ -16,7 +16,7 @@ pub(crate) fn read<R: Cells>(
     database: &str,
     (revision, asked): (u64, &[Dependency]),
 ) -> Result<Option<ChangedSince>> {
-    let (mut space, mut changed) = (None, BTreeSet::new());
+    let (mut head, mut changed) = (None, BTreeSet::new());
     let failed = |error| failed(error, database);
     for row in rows {
         if let Some(dependency) = row.bytes(3).map_err(failed)? {
@@ -25,10 +25,10 @@ pub(crate) fn read<R: Cells>(
         }
         let incarnation = row.text(0).map_err(failed)?.ok_or_else(|| wrong_server(MIGRATED, database))?;
         let number = |place| row.int(place).map_err(failed)?.map(count).ok_or_else(|| corrupt(UNREADABLE));
-        space = Some((Incarnation::new(incarnation), number(1)?, number(2)?));
+        head = Some((Incarnation::new(incarnation), number(1)?, number(2)?));
     }
-    let Some((incarnation, now, floor)) = space else { return Ok(None) };
-    if revision < floor {
+    let Some((incarnation, now, low_watermark)) = head else { return Ok(None) };
+    if revision < low_watermark {
         changed.extend(asked);
     }
     Ok(Some(ChangedSince { incarnation, revision: now, dependencies: changed.into_iter().collect() }))

@@ -104,11 +104,11 @@ macro_rules! cache_store {
                 }
 
                 async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-                    self.trace_record(id).await
+                    self.read_full_record(id).await
                 }
 
                 async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-                    self.trace_record(id).await.map(|full| full.record)
+                    self.read_full_record(id).await.map(|full| full.record)
                 }
 
                 async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {

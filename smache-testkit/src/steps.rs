@@ -290,7 +290,7 @@ impl Leader {
     }
 }
 
-/// A feed that confirms sources: started and caught up at position 1, with a lease that holds.
+/// A feed that confirms sources: started and caught up at position 1, and valid.
 pub(crate) async fn confirming(store: &dyn CacheStore, name: &str, sources: &[&str]) -> Leader {
     let leader = lead(store, name, LONG).await;
     store.restart(leader.step(store, sources, 1).await).await.expect("restart");

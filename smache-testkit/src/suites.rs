@@ -119,10 +119,10 @@ macro_rules! store_suite {
                 restart_makes_the_source_stale,
                 restarted_source_confirms_after_it_has_caught_up,
                 attached_sources_are_confirmed_while_they_are_kept,
-                newest_step_overwrites_the_lease,
+                newest_step_overwrites_the_validity,
                 late_step_confirms_no_longer_than_its_deadline,
                 position_that_is_not_taken_confirms_nothing,
-                lease_alone_does_not_confirm,
+                valid_until_alone_does_not_confirm,
                 source_changes_hands_with_a_new_epoch,
             ],
             store::waits: [

@@ -140,7 +140,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
     /// Written as what it holds, but it may hold itself.
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value> {
         self.step()?;
-        self.within::<V, _>(|trace| visitor.visit_newtype_struct(trace))
+        self.one_deeper::<V, _>(|trace| visitor.visit_newtype_struct(trace))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -162,7 +162,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
         len: usize,
         visitor: V,
     ) -> Result<V::Value> {
-        self.within::<V, _>(|trace| trace.deserialize_tuple(len, visitor))
+        self.one_deeper::<V, _>(|trace| trace.deserialize_tuple(len, visitor))
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -179,7 +179,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
         visitor: V,
     ) -> Result<V::Value> {
         self.step()?;
-        self.within::<V, _>(|trace| trace.fields(fields, visitor))
+        self.one_deeper::<V, _>(|trace| trace.fields(fields, visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -193,7 +193,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
             self.line("never");
             return Err(Refused);
         }
-        self.within::<V, _>(|trace| {
+        self.one_deeper::<V, _>(|trace| {
             trace.line(format_args!("one of {}", variants.len()));
             let chosen = trace.variant::<V>(variants.len(), |option| format!("|{}", variants[option]));
             let value = visitor.visit_enum(Variant { trace: &mut *trace, name: variants[chosen] })?;

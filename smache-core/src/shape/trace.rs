@@ -191,7 +191,7 @@ impl Trace {
     }
 
     /// A type that may hold itself, by its visitor: once its shape is written down, only a value of it is made.
-    pub(super) fn within<V, R>(&mut self, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+    pub(super) fn one_deeper<V, R>(&mut self, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let name = type_name::<V>();
         if self.open.len() >= OPEN || self.open.iter().filter(|open| **open == name).count() >= WITHIN_ITSELF {
             return Err(Refused);

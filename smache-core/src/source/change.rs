@@ -14,7 +14,7 @@ pub struct Batch {
     /// Where the feed stands after them.
     pub position: Position,
     /// Every change made before this instant was delivered in this batch or an earlier one; `None` while the feed is
-    /// behind. The lease of the feed counts from here.
+    /// behind. The validity of the sources counts from here.
     pub as_of: Option<Instant>,
 }
 

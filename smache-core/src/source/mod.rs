@@ -203,7 +203,7 @@ pub trait ChangeStream: Send + Debug {
     fn position(&self) -> Position;
 
     /// The next changes. Returns an empty batch after at most about 500 ms without any, so that its reader can renew
-    /// the lease of the feed.
+    /// the validity of the feed's sources.
     ///
     /// # Errors
     /// As [`ChangeFeed::open`]; after an error the stream is not used any more.

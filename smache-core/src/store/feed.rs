@@ -98,9 +98,9 @@ pub struct FeedStep {
     pub incarnation: Incarnation,
     /// The covered sources with the new position of each.
     pub positions: Vec<(SourceId, Position)>,
-    /// For how long from now the feed confirms the sources; `None` leaves their leases as they are.
+    /// For how long from now the feed confirms the sources; `None` leaves that as it is.
     pub valid_for: Option<Duration>,
-    /// The store's time at which the lease ends in any case, however long the step was on its way; `None` for a leader
+    /// The store's time at which that ends in any case, however long the step was on its way; `None` for a leader
     /// that does not know the store's time yet.
     pub deadline: Option<Timestamp>,
     /// Whether everything up to the present was replayed, so that this incarnation may confirm.

@@ -157,8 +157,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
     /// - MUST NOT confirm a source whose position it does not take, because the saved one is of another history or a
     ///   later one of the same `position_that_is_not_taken_confirms_nothing`
-    /// - MUST let the newest step of the leader overwrite the leases, and end them at its deadline
-    ///   `newest_step_overwrites_the_lease`, `late_step_confirms_no_longer_than_its_deadline`
+    /// - MUST let the newest step of the leader overwrite until when they are valid, at most until its deadline
+    ///   `newest_step_overwrites_the_validity`, `late_step_confirms_no_longer_than_its_deadline`
     /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
     /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`
@@ -188,7 +188,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST NOT let an attached source confirm longer `attached_sources_are_confirmed_while_they_are_kept` (a store that no
-    ///   other process can reach cannot be superseded, and needs no lease)
+    ///   other process can reach cannot be superseded, and needs no end)
     /// - MUST NOT mark as caught up what another incarnation confirmed `attach_on_a_new_incarnation_starts_an_epoch`
     async fn keep_attached(&self, valid_for: Duration) -> Result<()>;
 

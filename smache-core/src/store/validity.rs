@@ -86,7 +86,7 @@ impl Validity {
             .all(|validity| validity.is_some_and(|validity| validity.caught_up_on.as_ref() == Some(incarnation)))
     }
 
-    /// The end of the first lease that does not hold at a time any more; `None` while all of them do.
+    /// The first end of a source's validity that is not after a time; `None` while all sources are confirmed.
     pub(crate) fn silent_since(&self, epochs: &Epochs, now: Timestamp) -> Option<Timestamp> {
         let until = |validity: &SourceValidity| validity.valid_until.or(self.attached_until);
         self.of(epochs).flatten().filter_map(until).filter(|until| *until <= now).min()

@@ -346,7 +346,7 @@ impl Leader {
         self.strikes.count(&format!("the feed `{}`", self.id), step).await
     }
 
-    /// Hands a batch to the store: first what it affects, with the last step the position and the lease.
+    /// Hands a batch to the store: first what it affects, with the last step the position and the validity.
     async fn hand_over(
         &self,
         batch: Batch,
@@ -438,7 +438,7 @@ impl Leader {
         if let Ok(Leadership::Leader { fence }) = lead
             && let Err(error) = self.engine.timed("resign", self.engine.store.resign(&self.id, fence)).await
         {
-            tracing::debug!(feed = %self.id, error = %error.report(), "the feed passes on with its lease");
+            tracing::debug!(feed = %self.id, error = %error.report(), "the leadership of the feed passes on when its lease ends");
         }
     }
 }

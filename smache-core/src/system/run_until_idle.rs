@@ -25,7 +25,7 @@ impl Smache {
                 catch_up(feed).await?;
             }
             if !self.tasks().feeds().is_empty() {
-                // A clock that was moved by hand ended the leases of the feeds: the next batch renews them.
+                // A clock that was moved by hand ended what the feeds had confirmed: the next batch renews them.
                 super::feed::wait_until_confirmed(self).await?;
             }
             while self.engine.maintain().await? {}

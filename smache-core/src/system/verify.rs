@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{CallFrame, CallKey, Engine, Function, Smache, audit::current::RUN, meta::Meta};
 use crate::{Call, Computed, Cx, Error, ErrorKind, Freshness, Result, codec, computed::panic_text};
 
-/// A second after the lease of the feeds every change that was made before has been delivered, or the value is not fresh.
+/// A second after the validity of the feeds every change that was made before has been delivered, or the value is not fresh.
 const BEYOND: Duration = Duration::from_secs(1);
 /// How much longer a feed that is late is waited for.
 const MORE: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ const PLAIN: [&str; 17] = [
 /// A constant for each type in an argument, which does not compile where the type is an entity.
 pub(super) fn checks(function: &Function, options: &Options) -> TokenStream {
     let raw = function.params.iter().filter(|param| matches!(param.role, Role::Raw));
-    raw.flat_map(|param| within(param.ty()).into_iter().map(move |ty| check(param, ty, options)))
+    raw.flat_map(|param| with_its_parts(param.ty()).into_iter().map(move |ty| check(param, ty, options)))
         .map(|check| {
             let all = &function.attrs.all;
             quote::quote!(#(#all)* #check)
@@ -57,7 +57,7 @@ fn check(param: &Param, ty: &Type, options: &Options) -> TokenStream {
 }
 
 /// The type and those that it is written with.
-fn within(ty: &Type) -> Vec<&Type> {
+fn with_its_parts(ty: &Type) -> Vec<&Type> {
     let mut all = Vec::new();
     collect(ty, &mut all);
     all

@@ -94,7 +94,7 @@ fn counts(function: &Function, errors: &mut Errors) {
 /// What is wrong with the return type, if anything.
 pub(crate) fn mistaken_return(function: &Function) -> Option<syn::Error> {
     let (Returns::Value(ty) | Returns::Result(ty)) = &function.returns else { return None };
-    let found = Found::within(ty.to_token_stream());
+    let found = Found::of(ty.to_token_stream());
     if let Some(at) = found.opaque {
         return Some(syn::Error::new_spanned(at, "a result is stored and needs a type with a name: not `impl Trait`"));
     }
@@ -124,7 +124,7 @@ fn pattern(pat: &Pat) -> Option<syn::Error> {
 fn in_type(param: &Param) -> Option<syn::Error> {
     let ty = param.ty();
     let error = |at: TokenStream, message: String| Some(syn::Error::new_spanned(at, message));
-    let found = Found::within(ty.to_token_stream());
+    let found = Found::of(ty.to_token_stream());
     if let Some(at) = found.opaque {
         return error(at, "an argument needs a type with a name: not `impl Trait`".to_owned());
     }
@@ -161,7 +161,7 @@ fn in_type(param: &Param) -> Option<syn::Error> {
 
 /// Whether a type that is no entity, state or context has one within. What a caller gives for it cannot be told.
 pub(crate) fn names_a_handle(param: &Param) -> bool {
-    let found = Found::within(param.ty().to_token_stream());
+    let found = Found::of(param.ty().to_token_stream());
     matches!(param.role, Role::Raw) && (found.entity || found.state || found.context)
 }
 
@@ -174,7 +174,7 @@ fn reference_to(target: &Type, reference: &syn::TypeReference) -> syn::Error {
     } else if let Type::Slice(slice) = target {
         format!("take `Vec<{}>`: arguments travel to workers", written(&slice.elem))
     } else {
-        let found = Found::within(target.to_token_stream());
+        let found = Found::of(target.to_token_stream());
         if found.entity || found.state {
             format!("take `{text}` itself: it is a cheap handle")
         } else if text.ends_with(|last: char| last.is_alphanumeric())
@@ -201,7 +201,7 @@ struct Found {
 }
 
 impl Found {
-    fn within(tokens: TokenStream) -> Self {
+    fn of(tokens: TokenStream) -> Self {
         let mut found = Self::default();
         found.look(tokens);
         found

@@ -53,7 +53,7 @@ impl Inner {
         Ok(Lookup { now: seen.namespace.now, incarnation: seen.namespace.incarnation, validity, entries })
     }
 
-    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<FullRecord> {
+    pub(super) async fn read_full_record(&self, id: &EntryId) -> Result<FullRecord> {
         let more = vec![and(ENTRIES, vec![doc! { "$match": { "_id": self.keys.entry(id) } }])];
         let seen = look(&self.link, &self.keys, "read_record", more).await?;
         let record = seen.more.first().map(record).transpose()?.flatten();

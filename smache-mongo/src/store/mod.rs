@@ -147,11 +147,11 @@ impl CacheStore for MongoStore {
     }
 
     async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.inner.trace_record(id).await
+        self.inner.read_full_record(id).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.inner.trace_record(id).await.map(|full| full.record)
+        self.inner.read_full_record(id).await.map(|full| full.record)
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {

@@ -140,7 +140,7 @@ impl CacheStore for RedisStore {
     }
 
     async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.trace_record(id).await
+        self.read_full_record(id).await
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {

@@ -192,7 +192,7 @@ impl RedisStore {
     }
 
     /// In the order of a look-up, for its reasons.
-    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<FullRecord> {
+    pub(super) async fn read_full_record(&self, id: &EntryId) -> Result<FullRecord> {
         let mut commands = redis::pipe();
         commands.cmd("TIME").cmd("HGETALL").arg(self.keys.validity()).cmd("HGETALL").arg(self.keys.record(id));
         let (values, live) = self.link.read_primary(&mut commands).await?;

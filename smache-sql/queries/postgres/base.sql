@@ -33,7 +33,7 @@ END $$;
 -- The row of a namespace, which is made when it is missing. Locks, always taken first: 1 shared, for a step on one
 -- entry; 2 alone, for a change of what commits compare with. Namespaces of one lock wait for each other, and no step needs two.
 -- Without a name there is no step: the program that asks is of a version that the tables no longer serve.
-CREATE OR REPLACE FUNCTION smache_space(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION smache_namespace(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;
 BEGIN

@@ -1,6 +1,6 @@
 CREATE OR REPLACE FUNCTION smache_new_epoch(p_name text) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 2);
+    s smache_namespaces := smache_namespace(p_name, 2);
     fresh bytea;
 BEGIN
     UPDATE smache_namespaces SET epoch = smache_random(), sweep = '' WHERE ns = s.ns RETURNING epoch INTO fresh;
@@ -11,7 +11,7 @@ END $$;
 -- transaction that has the namespace.
 CREATE OR REPLACE FUNCTION smache_keep_attached(p_name text, p_lease bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
 BEGIN
     INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES (s.ns, 'smache:attached', '', 0, smache_now() + p_lease)
     ON CONFLICT (ns, name) DO UPDATE SET until = excluded.until;
@@ -30,7 +30,7 @@ BEGIN
     ) THEN
         RETURN;
     END IF;
-    s := smache_space(p_name, 2);
+    s := smache_namespace(p_name, 2);
     INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on)
         SELECT DISTINCT ON (u.name) s.ns, u.name, smache_random(), smache_incarnation() FROM unnest(p_sources) AS u (name)
     ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = excluded.caught_up_on, valid_until = NULL
@@ -44,7 +44,7 @@ CREATE OR REPLACE FUNCTION smache_lead(
     p_name text, p_feed text, p_holder bytea, p_lease bigint, OUT fence bigint, OUT retry_after bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
 BEGIN
     INSERT INTO smache_feeds AS f (ns, name, holder, fence, until) VALUES (s.ns, p_feed, p_holder, 1, t + p_lease)
@@ -70,7 +70,7 @@ CREATE OR REPLACE FUNCTION smache_programs(
     p_name text, p_program text, p_notes bytea, p_lease bigint, p_remove text[]
 ) RETURNS TABLE (at bigint, known bigint, program text, ends bigint, notes bytea) LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
     was_there bigint := 0;
 BEGIN
@@ -91,7 +91,7 @@ CREATE OR REPLACE FUNCTION smache_restart(
     p_tokens bytea[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 2);
+    s smache_namespaces := smache_namespace(p_name, 2);
     outcome bigint := smache_check_step(s.ns, p_feed, p_fence, p_incarnation);
 BEGIN
     IF outcome <> 0 THEN
@@ -114,7 +114,7 @@ CREATE OR REPLACE FUNCTION smache_maintain(
     OUT expired bigint, OUT reaped bigint, OUT trimmed bigint, OUT marked bigint, OUT more boolean, OUT needy bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 2);
+    s smache_namespaces := smache_namespace(p_name, 2);
     t bigint := smache_now();
     ids bytea[];
     one bytea;
@@ -132,7 +132,7 @@ BEGIN
     UPDATE smache_namespaces SET epoch = smache_random(), sweep = '' WHERE ns = s.ns AND octet_length(epoch) <> 16
         RETURNING * INTO s;
     IF NOT FOUND THEN
-        s := smache_space(p_name, 0);
+        s := smache_namespace(p_name, 0);
     END IF;
     DELETE FROM smache_sources WHERE ns = s.ns
         AND (octet_length(epoch) <> 16 OR octet_length(name) NOT BETWEEN 1 AND 128);

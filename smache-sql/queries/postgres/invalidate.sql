@@ -16,7 +16,7 @@ CREATE OR REPLACE FUNCTION smache_invalidate(
     OUT outcome bigint, OUT revision bigint, OUT marked bigint, OUT needy bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 2);
+    s smache_namespaces := smache_namespace(p_name, 2);
     t bigint := smache_now();
     step_valid_until bigint := least(t + p_lease, CASE WHEN p_lease IS NOT NULL THEN p_deadline END);
     lanes bigint[];

@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION smache_enqueue(
     p_name text, p_ids bytea[], p_lanes bigint[], p_priorities bigint[], p_delays bigint[], p_revives boolean[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
     answers bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_ids)]);
     place int;
@@ -42,7 +42,7 @@ CREATE OR REPLACE FUNCTION smache_reserve(p_name text, p_lane bigint, p_max bigi
 RETURNS TABLE (id bytea, errors bigint, crashes bigint, next_due bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
     level bigint := -1;
     taken bytea[] := '{}';
@@ -102,7 +102,7 @@ END $$;
 CREATE OR REPLACE FUNCTION smache_extend_jobs(p_name text, p_ids bytea[], p_tokens bytea[], p_lease bigint)
 RETURNS boolean[] LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     held bytea[];
 BEGIN
     held := ARRAY(
@@ -122,7 +122,7 @@ CREATE OR REPLACE FUNCTION smache_settle(
     p_name text, p_ids bytea[], p_tokens bytea[], p_ends bigint[], p_delays bigint[], p_errors text[]
 ) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
     answers bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_ids)]);
     place int;
@@ -172,7 +172,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION smache_requeue(p_name text, p_ids bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     ids bytea[] := ARRAY(
         SELECT id FROM smache_jobs WHERE ns = s.ns AND id = ANY (p_ids) AND state = 2 ORDER BY id FOR UPDATE
     );
@@ -184,7 +184,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION smache_discard(p_name text, p_ids bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     ids bytea[] := ARRAY(
         SELECT id FROM smache_jobs WHERE ns = s.ns AND id = ANY (p_ids) AND state <> 1 ORDER BY id FOR UPDATE
     );

@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION smache_begin(p_name text, p_id bytea, p_token bytea, p_lease bigint)
 RETURNS SETOF smache_row LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
     began bigint;
     ends bigint;
@@ -58,7 +58,7 @@ BEGIN
         outcome := 3;
         RETURN;
     END IF;
-    s := smache_space(p_name, 1);
+    s := smache_namespace(p_name, 1);
     PERFORM 1 FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token AND start_revision = p_start_revision FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 2;
@@ -121,7 +121,7 @@ CREATE OR REPLACE FUNCTION smache_abort(
     p_name text, p_id bytea, p_token bytea, p_failure text, p_delay bigint, p_jobs boolean
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 1);
+    s smache_namespaces := smache_namespace(p_name, 1);
     t bigint := smache_now();
     lane bigint;
 BEGIN
@@ -145,7 +145,7 @@ END $$;
 CREATE OR REPLACE FUNCTION smache_extend_runs(p_name text, p_ids bytea[], p_tokens bytea[], p_lease bigint)
 RETURNS boolean[] LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     held bytea[];
 BEGIN
     -- In the order of the ids, so that two of these never wait for each other.
@@ -163,7 +163,7 @@ END $$;
 CREATE OR REPLACE FUNCTION smache_remove(p_name text, p_id bytea, p_token bytea, p_jobs boolean)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 1);
+    s smache_namespaces := smache_namespace(p_name, 1);
     run boolean;
 BEGIN
     DELETE FROM smache_runs WHERE ns = s.ns AND id = p_id AND (p_token IS NULL OR token = p_token);
@@ -180,7 +180,7 @@ CREATE OR REPLACE FUNCTION smache_record_waits(
     OUT ids bytea[], OUT children bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    s smache_namespaces := smache_space(p_name, 0);
+    s smache_namespaces := smache_namespace(p_name, 0);
     t bigint := smache_now();
 BEGIN
     -- Two of these may meet in the notes of one run: one after the other, in any order.

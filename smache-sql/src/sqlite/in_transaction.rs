@@ -20,7 +20,7 @@ use crate::{
 const FILE: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
 const TABLES: &str = "SELECT count(*) FROM main.sqlite_schema WHERE name = 'smache_namespaces'";
 pub(super) const INCARNATION: &str = "SELECT incarnation FROM main.smache_meta";
-const SPACE: &str = "SELECT count(*) FROM smache_namespaces WHERE name = $1";
+const NAMESPACE: &str = "SELECT count(*) FROM smache_namespaces WHERE name = $1";
 
 /// An open transaction on the file of a store, for [`Smache::in_transaction`](smache_core::Smache::in_transaction).
 ///
@@ -109,7 +109,7 @@ impl WriterTransaction for SqliteTransaction<'_> {
         }
         let InvalidateInTransaction { namespace, incarnation, jobs, invalidation, .. } = &request;
         // One that is not there yet is made by others, as in any other store.
-        if self.count(SPACE, Some(namespace.as_str())).await.map_err(|error| place.failed(error))? == 0 {
+        if self.count(NAMESPACE, Some(namespace.as_str())).await.map_err(|error| place.failed(error))? == 0 {
             return Ok(InTransactionOutcome::OtherStore);
         }
         let now = time(clock_of(incarnation).now());

@@ -37,9 +37,9 @@ pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
 const READERS: usize = 4;
 
 /// Also whether the tables still serve programs of this version.
-const SPACE: &str = "SELECT n.ns, n.revision, n.low_watermark, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
+const NAMESPACE: &str = "SELECT n.ns, n.revision, n.low_watermark, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
      FROM smache_meta m LEFT JOIN smache_namespaces n ON n.name = $1";
-const MAKE_SPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
+const MAKE_NAMESPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
 const RING: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
 
 /// The way to a file.
@@ -341,14 +341,14 @@ impl<'a> Step<'a> {
     async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
         let (ns, revision, low_watermark, added, sweep) = (0, 0, 0, 0, None);
         let mut step = Self { work, place, name, now, ns, revision, low_watermark, added, sweep, notifies: false };
-        let mut row = step.space().await?;
+        let mut row = step.namespace().await?;
         if row.int(5).map_err(|error| place.failed(error))? != Some(1) {
             return Err(wrong_server(MIGRATED, &place.file));
         }
         if row.int(0).map_err(|error| place.failed(error))?.is_none() {
             let epoch = Epoch::random().as_bytes().to_vec();
-            step.execute(MAKE_SPACE, |query| query.bind(name.to_owned()).bind(epoch)).await?;
-            row = step.space().await?;
+            step.execute(MAKE_NAMESPACE, |query| query.bind(name.to_owned()).bind(epoch)).await?;
+            row = step.namespace().await?;
         }
         let cell = |at| row.int(at).map(Option::unwrap_or_default).map_err(|error| place.failed(error));
         (step.ns, step.revision, step.low_watermark, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
@@ -356,9 +356,9 @@ impl<'a> Step<'a> {
         Ok(step)
     }
 
-    async fn space(&mut self) -> Result<SqliteRow> {
+    async fn namespace(&mut self) -> Result<SqliteRow> {
         let name = self.name.to_owned();
-        let row = self.row(SPACE, |query| query.bind(name).bind(VERSION)).await?;
+        let row = self.row(NAMESPACE, |query| query.bind(name).bind(VERSION)).await?;
         row.ok_or_else(|| unexpected("begin"))
     }
 

@@ -75,7 +75,7 @@ pub async fn lookup_never_mixes_an_old_entry_with_a_new_validity(harness: StoreH
     let leader = confirming(&**harness.role(), "feed", &["users"]).await;
     compute_of(&**harness.role(), id(1), "0", &[direct("a")], &[source("users")]).await;
 
-    // The lease tells which step the validity is of: step n confirms n units, and the case takes less than half of one.
+    // The end tells which step the validity is of: step n confirms n units, and the case takes less than half of one.
     let writer = tokio::spawn({
         let store = Arc::clone(harness.role());
         async move {
@@ -95,7 +95,7 @@ pub async fn lookup_never_mixes_an_old_entry_with_a_new_validity(harness: StoreH
             continue;
         }
         fresh += 1;
-        let until = lookup.validity.sources[&source("users")].valid_until.expect("a feed has a lease");
+        let until = lookup.validity.sources[&source("users")].valid_until.expect("a feed's sources have an end");
         let confirmed = (until.since(lookup.now) + UNIT / 2).as_millis() / UNIT.as_millis();
         let value: u128 = std::str::from_utf8(&entry.value).expect("text").parse().expect("a number");
         assert!(value >= confirmed, "the value of step {value} is fresh in the validity of step {confirmed}");

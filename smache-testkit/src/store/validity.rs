@@ -1,4 +1,4 @@
-//! Epochs, attached sources and the leases of feeds.
+//! Epochs, attached sources and what feeds confirm.
 
 use smache_core::{FeedStep, Freshness, Staleness};
 
@@ -42,19 +42,19 @@ pub async fn attach_is_idempotent(harness: StoreHarness) {
 }
 
 /// Attached sources confirm as long as somebody keeps them, whoever attached them. A store that no other process can reach
-/// has no lease to keep.
+/// has no end to move.
 pub async fn attached_sources_are_confirmed_while_they_are_kept(harness: StoreHarness) {
     let store = &**harness.role();
     store.attach(&[source("users")]).await.expect("attach");
     compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
-    let leased = store.lookup(&[]).await.expect("lookup").validity.attached_until.is_some();
+    let ends = store.lookup(&[]).await.expect("lookup").validity.attached_until.is_some();
     store.keep_attached(SHORT).await.expect("keep");
     harness.advance(PAUSE).await;
-    assert_eq!(is_fresh(store, id(1)).await, !leased, "nobody keeps it");
+    assert_eq!(is_fresh(store, id(1)).await, !ends, "nobody keeps it");
     assert_eq!(staleness(store, id(1)).await, Staleness::Fresh, "nothing is known against it");
     store.keep_attached(LONG).await.expect("keep");
     assert!(is_fresh(store, id(1)).await, "kept again: the epoch is the same");
-    // What is behind a feed has a lease of its own.
+    // What is behind a feed has an end of its own.
     confirming(store, "feed", &["orders"]).await;
     compute_of(store, id(2), "two", &[], &[source("orders")]).await;
     store.keep_attached(SHORT).await.expect("keep");
@@ -95,7 +95,7 @@ pub async fn restart_makes_the_source_stale(harness: StoreHarness) {
     assert_eq!(saved(store, "users").await, Some(position(2)));
 }
 
-/// A source that was restarted confirms only when it is caught up and its lease holds.
+/// A source that was restarted confirms only when it is caught up and valid.
 pub async fn restarted_source_confirms_after_it_has_caught_up(harness: StoreHarness) {
     let store = &**harness.role();
     let leader = lead(store, "feed", LONG).await;
@@ -107,12 +107,12 @@ pub async fn restarted_source_confirms_after_it_has_caught_up(harness: StoreHarn
     let freshness = async || see(store, id(1)).await.freshness;
     assert!(freshness().await.is_unconfirmed(), "restarted");
     save(store, FeedStep { caught_up: true, ..leader.step(store, &["users"], 2).await }).await;
-    assert!(freshness().await.is_unconfirmed(), "caught up without a lease");
+    assert!(freshness().await.is_unconfirmed(), "caught up and not valid");
     save(store, FeedStep { valid_for: Some(SHORT), ..leader.step(store, &["users"], 2).await }).await;
     harness.advance(PAUSE).await;
-    assert!(freshness().await.is_unconfirmed(), "the lease is over");
+    assert!(freshness().await.is_unconfirmed(), "its validity is over");
     save(store, FeedStep { valid_for: Some(LONG), ..leader.step(store, &["users"], 3).await }).await;
-    assert!(freshness().await.is_fresh(), "caught up, with a lease");
+    assert!(freshness().await.is_fresh(), "caught up, and valid");
     store.restart(leader.step(store, &["users"], 9).await).await.expect("restart");
     compute_of(store, id(1), "two", &[direct("a")], &[source("users")]).await;
     assert!(freshness().await.is_unconfirmed(), "restarted again");
@@ -121,18 +121,18 @@ pub async fn restarted_source_confirms_after_it_has_caught_up(harness: StoreHarn
 
 /// The newest step of the leader says until when it confirms, also where that is sooner than an older one said: the store's
 /// clock may have stepped back meanwhile.
-pub async fn newest_step_overwrites_the_lease(harness: StoreHarness) {
+pub async fn newest_step_overwrites_the_validity(harness: StoreHarness) {
     let store = &**harness.role();
     let leader = confirming(store, "feed", &["users"]).await;
     compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
-    assert!(is_fresh(store, id(1)).await, "a long lease");
+    assert!(is_fresh(store, id(1)).await, "valid for long");
     save(store, FeedStep { valid_for: Some(SHORT), ..leader.step(store, &["users"], 2).await }).await;
     harness.advance(PAUSE).await;
     assert!(see(store, id(1)).await.freshness.is_unconfirmed(), "a short one came after it");
     save(store, FeedStep { valid_for: Some(LONG), ..leader.step(store, &["users"], 2).await }).await;
     assert!(is_fresh(store, id(1)).await);
     save(store, leader.step(store, &["users"], 3).await).await;
-    assert!(is_fresh(store, id(1)).await, "a step without a lease leaves it as it is");
+    assert!(is_fresh(store, id(1)).await, "a step without one leaves it as it is");
 }
 
 /// A step that the network held for long confirms no longer than its leader meant.
@@ -147,7 +147,7 @@ pub async fn late_step_confirms_no_longer_than_its_deadline(harness: StoreHarnes
     let deadline = Some(now.after(LONG * 2));
     save(store, FeedStep { valid_for: Some(SHORT), deadline, ..step.clone() }).await;
     harness.advance(PAUSE).await;
-    assert!(see(store, id(1)).await.freshness.is_unconfirmed(), "a deadline alone is no lease");
+    assert!(see(store, id(1)).await.freshness.is_unconfirmed(), "a deadline alone confirms nothing");
     save(store, FeedStep { valid_for: Some(LONG), deadline, ..step }).await;
     assert!(is_fresh(store, id(1)).await);
 }
@@ -178,8 +178,8 @@ pub async fn position_that_is_not_taken_confirms_nothing(harness: StoreHarness) 
     assert_eq!(saved(store, "users").await, Some(position(5)));
 }
 
-/// Beyond the contract: with a lease but behind a source does not confirm.
-pub async fn lease_alone_does_not_confirm(harness: StoreHarness) {
+/// Beyond the contract: valid but behind, a source does not confirm.
+pub async fn valid_until_alone_does_not_confirm(harness: StoreHarness) {
     let store = &**harness.role();
     let leader = lead(store, "feed", LONG).await;
     store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");

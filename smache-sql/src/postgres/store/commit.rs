@@ -1,10 +1,11 @@
-//! The commit of a run: one call of a function, which compares and stores.
+//! The commit of a run: one call of a function, which compares and stores. And what it compares with.
 
-use smache_core::{Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp};
 
 use super::{PostgresStore, runs::bytes};
 use crate::{
     cells::{millis, number, time},
+    changed,
     error::unexpected,
     record::{edges, encode_edges, encode_epochs, named, via_number},
 };
@@ -14,6 +15,7 @@ const COMMIT: &str = concat!(
     name!(),
     ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 );
+const CHANGED_SINCE: &str = include_str!("../../../queries/postgres/changed_since.sql");
 
 impl PostgresStore {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
@@ -68,5 +70,19 @@ impl PostgresStore {
             3 => CommitOutcome::OtherIncarnation,
             _ => return Err(unexpected("commit")),
         })
+    }
+
+    pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
+        let all: Vec<&[u8]> = of.iter().map(|dependency| dependency.as_bytes().as_slice()).collect();
+        for _ in 0..2 {
+            let bind = |query: super::Statement| query.bind(self.name.clone()).bind(&all).bind(number(revision));
+            let rows = self.link.read("changed_since", CHANGED_SINCE, bind).await?;
+            if let Some(found) = changed::read(&rows, &self.link.server, (revision, of))? {
+                return Ok(found);
+            }
+            // The look-up makes the namespace.
+            self.look_up(&[]).await?;
+        }
+        Err(unexpected("changed_since"))
     }
 }

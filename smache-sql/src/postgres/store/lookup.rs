@@ -1,15 +1,13 @@
 //! Reading: one statement, so one snapshot and one round trip.
 
 use smache_core::{
-    ChangedSince, Dependants, Dependency, EntryId, Error, ErrorKind, FullRecord, Lookup, Page, Result, Scanned,
-    StoreStats, Via,
+    Dependants, Dependency, EntryId, Error, ErrorKind, FullRecord, Lookup, Page, Result, Scanned, StoreStats, Via,
 };
 use sqlx::Row;
 
 use super::PostgresStore;
 use crate::{
-    cells::{Cells, count, id_list, number, timestamp},
-    changed,
+    cells::{Cells, count, id_list, timestamp},
     error::{failed, unexpected},
     page::{Listing, after},
     record::Rows,
@@ -17,8 +15,7 @@ use crate::{
 
 const LOOKUP: &str = include_str!("../../../queries/postgres/lookup.sql");
 const READ_RECORD: &str = include_str!("../../../queries/postgres/read_record.sql");
-const CHANGED_SINCE: &str = include_str!("../../../queries/postgres/changed_since.sql");
-const MAKE_SPACE: &str = concat!("SELECT ns FROM smache_space(", name!(), ", 0)");
+const MAKE_NAMESPACE: &str = concat!("SELECT ns FROM smache_namespace(", name!(), ", 0)");
 const STALE: &str = "SELECT e.id, coalesce(e.since, e.stored_at), e.lazy::int::bigint \
      FROM smache_entries e JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND e.staleness > 0 AND e.id > $2 ORDER BY e.id LIMIT $3";
@@ -41,7 +38,7 @@ impl PostgresStore {
             if rows.head.is_some() {
                 return Ok(rows);
             }
-            self.link.step(operation, MAKE_SPACE, |query| query.bind(self.name.clone())).await?;
+            self.link.step(operation, MAKE_NAMESPACE, |query| query.bind(self.name.clone())).await?;
         }
         Err(unexpected(operation))
     }
@@ -54,21 +51,7 @@ impl PostgresStore {
         Ok(Lookup { now: head.now, incarnation: head.incarnation, validity: head.validity, entries })
     }
 
-    pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
-        let all: Vec<&[u8]> = of.iter().map(|dependency| dependency.as_bytes().as_slice()).collect();
-        for _ in 0..2 {
-            let bind = |query: super::Statement| query.bind(self.name.clone()).bind(&all).bind(number(revision));
-            let rows = self.link.read("changed_since", CHANGED_SINCE, bind).await?;
-            if let Some(found) = changed::read(&rows, &self.link.server, (revision, of))? {
-                return Ok(found);
-            }
-            // The look-up makes the namespace.
-            self.look_up(&[]).await?;
-        }
-        Err(unexpected("changed_since"))
-    }
-
-    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<FullRecord> {
+    pub(super) async fn read_full_record(&self, id: &EntryId) -> Result<FullRecord> {
         let mut rows = self.rows("read_record", READ_RECORD, std::slice::from_ref(id)).await?;
         let head = rows.head.take().ok_or_else(|| unexpected("read_record"))?;
         let record = rows.take_record(id);

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use smache_core::{Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp, Via};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp, Via};
 
 use super::{SqliteStore, Step, runs::bytes};
 use crate::{
     cells::{Cells, count, millis, number, time, timestamp},
+    changed,
+    error::unexpected,
     record::{decode_causes, edges, encode_edges, encode_epochs, named},
     sqlite::{
         jobs::{USUAL_PRIORITY, list, pairs},
@@ -22,6 +24,7 @@ const STORE: &str = include_str!("../../../queries/sqlite/store.sql");
 const ADD_EDGES: &str = "INSERT INTO smache_edges (ns, dep, id, direct) \
      SELECT $1, unhex(value ->> 0), $2, value ->> 1 FROM json_each($3) WHERE true \
      ON CONFLICT (ns, dep, id) DO UPDATE SET direct = excluded.direct";
+const CHANGED_SINCE: &str = include_str!("../../../queries/sqlite/changed_since.sql");
 
 impl SqliteStore {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
@@ -72,6 +75,26 @@ impl SqliteStore {
         let dependencies = named(changed.map(|used| used.dependency));
         step.commit().await?;
         Ok(if staleness == 0 { CommitOutcome::Fresh { now } } else { CommitOutcome::Conflicted { now, dependencies } })
+    }
+
+    pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
+        let all = list(of.iter().map(|dependency| dependency.as_bytes().as_slice()));
+        for _ in 0..2 {
+            let bind = |query: Statement| {
+                query
+                    .bind(self.name.clone())
+                    .bind(all.clone())
+                    .bind(number(revision))
+                    .bind(self.link.place.mark.clone())
+            };
+            let rows = self.link.read(CHANGED_SINCE, bind).await?;
+            if let Some(found) = changed::read(&rows, &self.link.place.file, (revision, of))? {
+                return Ok(found);
+            }
+            // The look-up makes the namespace.
+            self.look_up(&[]).await?;
+        }
+        Err(unexpected("changed_since"))
     }
 }
 

@@ -1,23 +1,19 @@
 //! Reading: one statement, so one snapshot.
 
-use smache_core::{
-    ChangedSince, Dependants, Dependency, EntryId, FullRecord, Lookup, Page, Result, Scanned, StoreStats, Via,
-};
+use smache_core::{Dependants, Dependency, EntryId, FullRecord, Lookup, Page, Result, Scanned, StoreStats, Via};
 
 use super::{LOOKUP, READ_RECORD, SqliteStore};
 use crate::{
-    cells::{Cells, count, number, timestamp},
-    changed,
+    cells::{Cells, count, timestamp},
     error::{failed, unexpected},
     page::{Listing, after},
     record::Rows,
     sqlite::{
-        jobs::{ids as list, list as hex_list},
+        jobs::ids as list,
         link::{Statement, Step},
     },
 };
 
-const CHANGED_SINCE: &str = include_str!("../../../queries/sqlite/changed_since.sql");
 const STALE: &str = "SELECT e.id, coalesce(e.since, e.stored_at), e.lazy \
      FROM smache_entries e JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND e.staleness > 0 AND e.id > $2 ORDER BY e.id LIMIT $3";
@@ -56,27 +52,7 @@ impl SqliteStore {
         Ok(Lookup { now: head.now, incarnation: head.incarnation, validity: head.validity, entries })
     }
 
-    pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
-        let all = hex_list(of.iter().map(|dependency| dependency.as_bytes().as_slice()));
-        for _ in 0..2 {
-            let bind = |query: Statement| {
-                query
-                    .bind(self.name.clone())
-                    .bind(all.clone())
-                    .bind(number(revision))
-                    .bind(self.link.place.mark.clone())
-            };
-            let rows = self.link.read(CHANGED_SINCE, bind).await?;
-            if let Some(found) = changed::read(&rows, &self.link.place.file, (revision, of))? {
-                return Ok(found);
-            }
-            // The look-up makes the namespace.
-            self.look_up(&[]).await?;
-        }
-        Err(unexpected("changed_since"))
-    }
-
-    pub(super) async fn trace_record(&self, id: &EntryId) -> Result<FullRecord> {
+    pub(super) async fn read_full_record(&self, id: &EntryId) -> Result<FullRecord> {
         let mut rows = self.rows("read_record", READ_RECORD, std::slice::from_ref(id)).await?;
         let head = rows.head.take().ok_or_else(|| unexpected("read_record"))?;
         let record = rows.take_record(id);
