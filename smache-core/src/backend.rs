@@ -1,18 +1,18 @@
-//! A backend: what gives a store, a queue or both, for a namespace.
+//! A backend: makes a store, a queue or both for a namespace.
 
 use std::{fmt::Debug, sync::Arc};
 
 use crate::{CacheStore, JobQueue, Namespace, Result};
 
-/// Something that can be a store, a queue, or both at once.
+/// A server or library that can be a store, a queue, or both at once.
 ///
 /// # Errors
 /// A role that a backend does not have: [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 pub trait Backend: Debug + Send + Sync + 'static {
-    /// A store that reports the entries that need a job: its queue is another backend.
+    /// A store whose queue is another backend: it reports the entries that need a job.
     fn store(&self, namespace: &Namespace) -> Result<Arc<dyn CacheStore>>;
 
-    /// A queue of its own.
+    /// A queue whose store is another backend.
     fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>>;
 
     /// Both: the store writes the jobs of the queue in the same step as the invalidation.

@@ -25,7 +25,7 @@ impl<T> Cached<T> {
         Self { value, freshness, computed_at, read_at, version, stored: true }
     }
 
-    /// The same value, of which the store knows nothing.
+    /// The same value, with no record of it in the store.
     pub(crate) fn not_stored(self) -> Self {
         Self { stored: false, ..self }
     }
@@ -60,8 +60,8 @@ impl<T> Cached<T> {
         self.freshness.stale_for(self.read_at)
     }
 
-    /// For how long the value may have been behind the data when it was read: since it was stale, or since nobody confirmed
-    /// for it. Nothing for a fresh one; `None` where nobody knows.
+    /// For how long the value may have been behind the data when it was read: since it was stale, or since its sources
+    /// were not confirmed. Zero for a fresh value; `None` where the time is not known.
     #[must_use]
     pub fn behind_for(&self) -> Option<Duration> {
         self.freshness.behind_for(self.read_at)
@@ -84,7 +84,7 @@ impl<T> Cached<T> {
 }
 
 impl<T: Clone> Cached<T> {
-    /// The value itself, cloned if somebody else holds it too.
+    /// The value itself, cloned if it is shared.
     #[must_use]
     pub fn into_inner(self) -> T {
         Arc::unwrap_or_clone(self.value)

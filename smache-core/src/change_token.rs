@@ -8,9 +8,9 @@ use crate::{Epoch, Error, ErrorKind, Incarnation, Namespace};
 
 /// Proof of an acknowledged change, for [`Call::at_least`](crate::Call::at_least): a request reads its own writes.
 ///
-/// It may travel, for example in a header or a cookie, to the process that handles the next request: it prints as a short
-/// text of letters, digits and `-`, and parses from it. A verb of another namespace refuses it. In a store that was
-/// replaced, emptied or invalidated as a whole since then it proves nothing by itself, and a reader with it is given a
+/// It may travel, for example in a header or a cookie, to the process that handles the next request: it prints as a
+/// short text of letters, digits and `-`, and parses from it. A verb of another namespace refuses it. In a store that
+/// was replaced, emptied or invalidated as a whole since then it proves nothing by itself, and a reader with it gets a
 /// fresh value, as by [`Call::fresh`](crate::Call::fresh).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -20,7 +20,7 @@ pub struct ChangeToken {
     generation: StoreGeneration,
 }
 
-/// In what a revision counts: an incarnation of a store and an epoch of the namespace, as one number.
+/// The scope of a revision: an incarnation of a store and an epoch of the namespace, as one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct StoreGeneration(u64);
 
@@ -48,14 +48,14 @@ impl ChangeToken {
         (self.generation == generation).then_some(self.revision)
     }
 
-    /// What proves both changes; `None` where one revision cannot.
+    /// A token that proves both changes; `None` where one revision cannot.
     pub(crate) fn and(self, other: Self) -> Option<Self> {
         let comparable = self.namespace == other.namespace && self.generation == other.generation;
         comparable.then(|| Self { revision: self.revision.max(other.revision), ..self })
     }
 }
 
-/// A few bytes of a hash: what differs by chance alone in one of 2⁶⁴ cases.
+/// A few bytes of a hash: equal for different parts by chance alone, in one of 2⁶⁴ cases.
 fn digest(parts: &[&[u8]]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
@@ -76,7 +76,7 @@ impl FromStr for ChangeToken {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::Argument`] for what no token prints as.
+    /// [`ErrorKind::Argument`] for a text that is no token.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut parts = text.split('-').map(|part| u64::from_str_radix(part, 16).ok());
         if let (Some(Some(revision)), Some(Some(namespace)), Some(Some(generation)), None) =

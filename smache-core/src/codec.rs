@@ -22,25 +22,26 @@ pub enum Codec {
 const JSON: u8 = 1;
 const MESSAGE_PACK: u8 = 2;
 const CANONICAL: u8 = 3;
-/// No value, but the error that is kept in its place.
+/// Not a value, but the error that is kept in its place.
 pub(crate) const FAILURE: u8 = 4;
 
-/// The deepest nesting of MessagePack that is written or read, in its arrays and maps: a level of the canonical form, which
-/// bounds what is stored, is at most two of them. Without the bound, bytes from elsewhere overflow the stack.
+/// The deepest nesting of MessagePack, in its arrays and maps, that is written or read. One level of the canonical
+/// form, which bounds stored values, is at most two of them. Without the bound, bytes from elsewhere overflow the
+/// stack.
 const MESSAGE_PACK_DEPTH: usize = 2 * canonical::MAX_DEPTH;
 
 /// An encoded value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
-    /// Equal for equal values, whatever the order of their maps.
+    /// Equal for equal values, in any order of their maps.
     pub(crate) hash: [u8; 16],
     /// See [`form`].
     pub(crate) form: [u8; 8],
 }
 
-/// A hash of a value that is another one when its type writes more or fewer fields than the one that it was stored by, for
-/// types that hide their shape. Equal for equal values, whatever the order of their sets.
+/// A hash of a value that changes when its type writes more or fewer fields than the type that stored it, for types
+/// that hide their shape. Equal for equal values, whatever the order of their sets.
 pub(crate) fn form<T: Serialize>(value: &T) -> [u8; 8] {
     // Not a number has no canonical form.
     let bytes = canonical::to_vec_as_typed(value, usize::MAX).ok().or_else(|| write(MESSAGE_PACK, value));
@@ -61,8 +62,8 @@ fn form_of(bytes: &[u8]) -> [u8; 8] {
 
 /// Encodes a value so that decoding it gives an equal one.
 ///
-/// The preferred format is tried first and checked by decoding it again: JSON, for one, has no map with numbers as keys
-/// and no `Some(None)`. What it cannot say is written in the next format that can.
+/// The preferred format comes first, and decoding checks it: JSON, for one, has no map with numbers as keys and no
+/// `Some(None)`. A value that it cannot express is written in the next format that can.
 pub(crate) fn encode<T: Serialize + DeserializeOwned>(value: &T, codec: Codec, limit: usize) -> Result<Encoded> {
     let canonical = match canonical::to_vec_as_typed(value, limit) {
         Ok(bytes) => bytes,
@@ -127,7 +128,7 @@ pub(crate) fn is_failure(bytes: &[u8]) -> bool {
     bytes.first() == Some(&FAILURE)
 }
 
-/// The hash of stored bytes that are no value.
+/// The hash of the stored bytes of an error.
 pub(crate) fn hash_of_failure(bytes: &[u8]) -> [u8; 16] {
     hash(bytes)
 }
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn stored_bytes_that_nest_without_end_are_corrupt_and_no_overflow() {
-        // Of MessagePack: an array of one element, again and again; and a struct of a name and its branches.
+        // MessagePack: an array of one element, again and again; and a struct of a name and its branches.
         let arrays = [&[MESSAGE_PACK][..], &[0x91; 100_000]].concat();
         let trees = [&[MESSAGE_PACK][..], &[0x92, 0xa0, 0x91].repeat(100_000)].concat();
         // As small as the stacks of a runtime's threads.

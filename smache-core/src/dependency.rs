@@ -1,4 +1,4 @@
-//! What an entry depends on: to a store one kind of thing, a short opaque [`Dependency`].
+//! The dependencies of an entry: to a store one kind of thing, a short opaque [`Dependency`].
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Dependency {
         Self::of_source(DependencyKind::Entity, source, &[key.as_bytes()])
     }
 
-    /// An entity of which a change does not tell the changed fields. Goes with [`field`](Self::field).
+    /// An entity whose change does not tell the changed fields. Goes with [`field`](Self::field).
     #[must_use]
     pub fn row(source: &SourceId, key: &EntityKey) -> Self {
         Self::of_source(DependencyKind::Row, source, &[key.as_bytes()])
@@ -70,7 +70,7 @@ impl Dependency {
         Self::of_source(DependencyKind::Field, source, &[key.as_bytes(), field.as_bytes()])
     }
 
-    /// Anything in a source.
+    /// A source as a whole: every change in it.
     #[must_use]
     pub fn source(source: &SourceId) -> Self {
         Self::of_source(DependencyKind::Source, source, &[])
@@ -88,14 +88,14 @@ impl Dependency {
         Self::of_source(DependencyKind::Relation, source, &[relation.as_str().as_bytes(), to.as_bytes()])
     }
 
-    /// The changes of a source that do not tell the entity before and after: nobody knows which predicates and relations
-    /// they affect, so they affect this one, which all of those have beside their own.
+    /// The changes of a source that do not tell the entity before and after. They may affect any predicate or relation,
+    /// so they affect this one, which every entry with a predicate or a relation of the source has as well.
     #[must_use]
     pub fn wildcard(source: &SourceId) -> Self {
         Self::of_source(DependencyKind::Wildcard, source, &[])
     }
 
-    /// The changes of a source by which an entity became one that cannot be compared with the predicates of an index.
+    /// The changes of a source after which an entity cannot be compared with the predicates of an index.
     #[must_use]
     pub fn incomparable(index: &SourceId, source: &SourceId) -> Self {
         Self::of_source(DependencyKind::Wildcard, source, &[index.as_str().as_bytes()])
@@ -107,25 +107,25 @@ impl Dependency {
         Self::hash(DependencyKind::Tag, &[name.as_bytes()])
     }
 
-    /// All entries of a function; every entry has it.
+    /// All entries of a function; every entry depends on it.
     #[must_use]
     pub fn function(function: FunctionKey) -> Self {
         Self::hash(DependencyKind::Function, &[function.as_bytes()])
     }
 
-    /// An entry itself: what its parents depend on, and what `invalidate(call)` touches.
+    /// An entry itself: its callers depend on it, and `invalidate(call)` changes it.
     #[must_use]
     pub fn entry(id: &EntryId) -> Self {
         Self::hash(DependencyKind::Entry, &[id.as_bytes()])
     }
 
-    /// What kind of thing it is; `None` for bytes that none of the functions above made.
+    /// Its kind; `None` for bytes that none of the functions above made.
     #[must_use]
     pub fn kind(&self) -> Option<DependencyKind> {
         DependencyKind::ALL.into_iter().find(|kind| *kind as u8 == self.0[0] >> 4)
     }
 
-    /// Whether it may be of a source. Twelve bits tell: of two sources one in 4,096 is taken for the other.
+    /// Whether it may be of a source. Only twelve bits tell, so one of 4,096 other sources looks the same.
     #[must_use]
     pub fn may_be_of(&self, source: &SourceId) -> bool {
         let of_a_source =
@@ -149,7 +149,7 @@ impl Dependency {
         dependency
     }
 
-    /// Length-prefixed parts under a kind of their own, so that no two kinds can collide by content.
+    /// Length-prefixed parts under a separate kind, so that no two kinds can collide by content.
     fn hash(kind: DependencyKind, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in std::iter::once(&&[kind as u8][..]).chain(parts) {
@@ -216,13 +216,13 @@ impl std::fmt::Debug for Dependency {
     }
 }
 
-/// How an entry came to depend on something.
+/// How an entry depends on something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Via {
     /// The function read it itself: its change makes the entry stale (it must run again).
     Direct,
-    /// A nested call read it: the entry may be re-validated without running.
+    /// A nested call read it: the entry may be re-validated without a run.
     Child,
     /// Checked at commit but never indexed: the entry's own [`Dependency::entry`], which needs no edge because an
     /// invalidation names the entry itself.
@@ -232,16 +232,16 @@ pub enum Via {
 /// A dependency that a computation used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UsedDependency {
-    /// On what.
+    /// The dependency.
     pub dependency: Dependency,
-    /// How.
+    /// How the entry depends on it.
     pub via: Via,
 }
 
-/// A dependency that was affected by a change, with a short text for people that says which change it was.
+/// A dependency that a change affects, with a short text for people that names the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedDependency {
-    /// What changed.
+    /// The affected dependency.
     pub dependency: Dependency,
     /// For example `users 42 updated`; stores keep the first 200 bytes.
     pub cause: Arc<str>,

@@ -1,4 +1,4 @@
-//! What the parts of a system say about themselves when they are examined.
+//! The reports of a system's parts on themselves, for `doctor`.
 
 use std::fmt;
 
@@ -8,13 +8,14 @@ use crate::Incarnation;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Guarantee {
-    /// Only what the application reports is known. A program that ends between its commit and its report loses the report.
+    /// Only the reports of the application are known. A program that ends between its commit and its report loses the
+    /// report.
     BestEffort,
-    /// The application marks before it commits what it is about to change: one that ends in between is noticed by the
-    /// deadline of its mark.
+    /// The application announces a change before it commits. If the program ends in between, a worker notices it at the
+    /// deadline of the announcement.
     Intent,
-    /// A history of all changes is read, whoever made them. A result is fresh up to a moment ago, and while the history
-    /// cannot be read, nobody says that anything is.
+    /// The feed reads a history of all changes, of every writer. A result is fresh up to a moment ago, and
+    /// `Unconfirmed` while the feed cannot read the history.
     ChangeFeed,
     /// The change and its invalidation are one step.
     Exact,
@@ -53,15 +54,15 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Something that a part of a system is found to lack.
+/// A weakness that a part of a system was found to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What is the matter, in lower case and without a full stop.
+    /// The problem, in lower case and without a full stop.
     pub problem: String,
-    /// What to do about it.
+    /// How to mend it.
     pub fix: String,
 }
 
@@ -72,17 +73,17 @@ impl Finding {
         Self { severity, problem: problem.into(), fix: fix.into() }
     }
 
-    /// What is said of a server that is asked in the clear from another machine ([`is_remote`]), as bad whichever it is: who
-    /// deploys by the worst finding can rely on it.
+    /// The finding about a server on another machine ([`is_remote`]) whose connection is not encrypted. It has one
+    /// severity for all servers, so that a deploy may be decided by the worst finding.
     #[must_use]
     pub fn in_the_clear(fix: impl Into<String>) -> Self {
         let problem = "the server is on another machine and the connection is not encrypted";
         Self::new(Severity::Danger, problem, fix)
     }
 
-    /// What is said of a server on another machine ([`is_remote`]) whose connection is encrypted, while the server's
-    /// certificate is not verified: as bad as [`in_the_clear`](Self::in_the_clear), since anybody on the way can answer in
-    /// its place and read along.
+    /// The finding about a server on another machine ([`is_remote`]) whose connection is encrypted, while the server's
+    /// certificate is not verified. As bad as [`in_the_clear`](Self::in_the_clear), since any machine on the way can
+    /// answer in its place and read along.
     #[must_use]
     pub fn unverified(fix: impl Into<String>) -> Self {
         let problem =
@@ -91,43 +92,43 @@ impl Finding {
     }
 }
 
-/// What a backend says about itself.
+/// A backend's report on itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Examination {
-    /// What it is and where, without any secret: `Redis 7.0.15 at localhost:6379`.
+    /// Its kind and place, without any secret: `Redis 7.0.15 at localhost:6379`.
     pub what: String,
     /// How surely changes arrive, for a source.
     pub guarantee: Option<Guarantee>,
     /// For a source whose guarantee is [`Guarantee::Exact`]: the incarnation of the store that is in the same database.
     pub beside: Option<Incarnation>,
-    /// What it is found to lack.
+    /// Its weaknesses.
     pub findings: Vec<Finding>,
 }
 
 impl Examination {
-    /// A backend with nothing to say against it.
+    /// A backend without a finding.
     #[must_use]
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), guarantee: None, beside: None, findings: Vec::new() }
     }
 
-    /// With a guarantee.
+    /// Sets the guarantee.
     #[must_use]
     pub fn guarantee(mut self, guarantee: Guarantee) -> Self {
         self.guarantee = Some(guarantee);
         self
     }
 
-    /// With the store that is in the same database. Without it, or with another one than the system's, nobody can change
-    /// data and report it in one step: the guarantee is taken back.
+    /// Names the store that is in the same database. Without that store, or with another one than the system's, no
+    /// writer can change data and report it in one step, and `doctor` lowers the guarantee.
     #[must_use]
     pub fn beside(mut self, store: Incarnation) -> Self {
         self.beside = Some(store);
         self
     }
 
-    /// With a finding, if the condition holds.
+    /// Adds a finding, if the condition holds.
     #[must_use]
     pub fn finding(mut self, holds: bool, finding: impl FnOnce() -> Finding) -> Self {
         if holds {
@@ -137,7 +138,8 @@ impl Examination {
     }
 }
 
-/// Whether a server at a host is asked in the clear from another machine: nothing on the way to a socket or this machine.
+/// Whether a host is another machine, so that others could read an unencrypted connection to it. A socket or this
+/// machine is not.
 #[must_use]
 pub fn is_remote(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');

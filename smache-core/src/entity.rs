@@ -53,7 +53,7 @@ impl<T: EntityType> Argument<T> {
     pub const IS_ENTITY: bool = true;
 }
 
-/// For `#[computed]`: what [`Argument`] says of all other types.
+/// For `#[computed]`: the answer of [`Argument`] for all other types.
 #[doc(hidden)]
 pub trait PlainArgument {
     /// It is not.
@@ -64,7 +64,7 @@ impl<T: ?Sized> PlainArgument for Argument<T> {}
 
 /// A loaded entity, as a computed function takes it. Derefs to `T`, cheap to clone.
 ///
-/// As a parameter of a computed function it makes the call take the entity's id; the function gets the entity as it is
+/// As a parameter of a computed function it makes the call take the entity's id. The function gets the entity that is
 /// in the source *after* the computation began, and is recomputed whenever it changes.
 pub struct Entity<T>(Arc<T>);
 
@@ -100,7 +100,7 @@ impl<T: fmt::Debug> fmt::Debug for Entity<T> {
     }
 }
 
-/// Something of the application that a computed function needs and that is not part of the key: a client, a setting.
+/// A value of the application that a computed function needs and that is not part of the key: a client, a setting.
 /// Registered with `.state(value)`. Derefs to `T`, cheap to clone.
 pub struct State<T>(Arc<T>);
 

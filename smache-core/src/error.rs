@@ -1,7 +1,7 @@
-//! The one error type: what failed ([`ErrorKind`]) apart from what to do now ([`Retry`]).
+//! The one error type: the kind of failure ([`ErrorKind`]) apart from the advice what to do ([`Retry`]).
 //!
 //! The split follows `opendal` and `redis`: callers match on the kind, loops look at the retry advice, people read the
-//! message. A source is kept as a source, never turned into text.
+//! message. A source stays a source, and never becomes text.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// The result of every fallible operation of the framework.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -53,7 +53,7 @@ pub enum ErrorKind {
     Undeclared,
     /// A newer leader of the feed exists.
     Fenced,
-    /// The store behind the connection is another one than before: restarted, failed over, restored.
+    /// The store behind the connection has another incarnation than before: restarted, failed over, restored.
     IncarnationChanged,
     /// The history of a source is lost: its feed cannot continue where it was.
     HistoryLost,
@@ -63,17 +63,17 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// What to do about an error.
+/// Whether to repeat a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
-    /// The same call may succeed later, with nothing changed by a person.
+    /// The same call may succeed later, without any action of a person.
     Transient,
-    /// Somebody has to change something first.
+    /// A person has to change something first.
     Never,
 }
 
-/// The error of the framework. Cheap to clone: everybody who waited for one computation gets the same error.
+/// The error of the framework. Cheap to clone: all readers that waited for one computation get the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Engine>);
 
@@ -85,23 +85,23 @@ struct Engine {
     context: Vec<(&'static str, String)>,
     source: Option<Arc<dyn StdError + Send + Sync + 'static>>,
     backend: bool,
-    /// What the function says of its own error.
+    /// The function's verdict on its error.
     verdict: Verdict,
-    /// What the run that failed had read: whoever tolerates the error depends on it.
+    /// The reads of the failed run: a caller that tolerates the error depends on them.
     reads: Option<Arc<FailedReads>>,
 }
 
-/// What a function says of its own error, beyond whether it passes by itself.
+/// A function's verdict on its error, beyond whether it is transient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Verdict {
-    /// Nothing: it may be a mistake that is mended, and is tried again some times.
+    /// None: the error may be a mistake that a deploy mends, and the call is tried again some times.
     #[default]
     Open,
-    /// The same data give it again.
+    /// The same data lead to the same error.
     Permanent,
-    /// What the call is about does not exist.
+    /// The entity that the call is about does not exist.
     Gone,
-    /// The function was too slow, which is no outage of what it reads.
+    /// The function was too slow, which is no outage of the sources that it reads.
     Slow,
 }
 
@@ -130,37 +130,37 @@ impl Error {
         }))
     }
 
-    /// The same error with the error that caused it.
+    /// Adds the error that caused it.
     #[must_use]
     pub fn with_source(self, source: impl Into<BoxError>) -> Self {
         let source: BoxError = source.into();
         self.edit(|engine| engine.source = Some(Arc::from(source)))
     }
 
-    /// The same error with one more fact about where it happened, for example the function or the server.
+    /// Adds a fact about where it happened, for example the function or the server.
     #[must_use]
     pub fn with_context(self, key: &'static str, value: impl fmt::Display) -> Self {
         self.edit(|engine| engine.context.push((key, value.to_string())))
     }
 
-    /// The same with a fact, unless one of that name is there: the innermost of nested calls is the one to know.
+    /// Adds a fact, unless one of that name is there: the innermost of nested calls is the one to know.
     #[must_use]
     pub(crate) fn with_first_context(self, key: &'static str, value: impl fmt::Display) -> Self {
         if self.0.context.iter().any(|(known, _)| *known == key) { self } else { self.with_context(key, value) }
     }
 
-    /// The same error with another retry advice than its kind has by default.
+    /// Replaces the retry advice that its kind has by default.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         self.edit(|engine| engine.retry = retry)
     }
 
-    /// The same error, known to come from a step of the store or the queue and not from the function or its sources.
+    /// Notes that the error comes from a step of the store or the queue and not from the function or its sources.
     pub(crate) fn of_backend(self, step: &'static str) -> Self {
         self.with_context("step", step).edit(|engine| engine.backend = true)
     }
 
-    /// The same error with what the function says of it.
+    /// Adds the function's verdict.
     pub(crate) fn with_verdict(self, verdict: Verdict) -> Self {
         self.edit(|engine| engine.verdict = verdict)
     }
@@ -169,13 +169,13 @@ impl Error {
         self.0.verdict
     }
 
-    /// Whether the entry has no value any more: what its call is about does not exist.
+    /// Whether the entry has no value any more: the entity that its call is about does not exist.
     pub(crate) fn is_gone(&self) -> bool {
         self.0.kind == ErrorKind::Gone || self.0.verdict == Verdict::Gone
     }
 
-    /// Whether the run failed for what is around it: a source, a store or another run. It passes by itself, or when an
-    /// operator mends what is away, and says nothing about the call.
+    /// Whether the run failed because of its surroundings: a source, a store or another run. Such an error passes by
+    /// itself, or when an operator mends the part that is away, and says nothing about the call.
     pub(crate) fn is_outage(&self) -> bool {
         use ErrorKind::{Cancelled, Function, Permission, WrongServer};
         match self.0.kind {
@@ -186,17 +186,17 @@ impl Error {
         }
     }
 
-    /// The same error, as the outcome of a run that had read that.
+    /// Makes it the outcome of a run with these reads.
     pub(crate) fn of_run(self, reads: FailedReads) -> Self {
         self.edit(|engine| engine.reads = Some(Arc::new(reads)))
     }
 
-    /// What the run that failed had read, if a run did.
+    /// The reads of the failed run, if a run failed.
     pub(crate) fn reads(&self) -> Option<&FailedReads> {
         self.0.reads.as_deref()
     }
 
-    /// Whether what a run reads explains the error: the same data give it again.
+    /// Whether the reads of the run explain the error: the same data lead to it again.
     pub(crate) fn is_explained(&self) -> bool {
         use ErrorKind::{Argument, Function, Gone, TooLarge};
         matches!(self.0.kind, Argument | Function | Gone | TooLarge) && !self.is_transient()
@@ -212,13 +212,13 @@ impl Error {
         Self(Arc::new(engine))
     }
 
-    /// What failed.
+    /// The kind of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What to do about it.
+    /// The retry advice.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.0.retry
@@ -247,7 +247,7 @@ impl Error {
         }
     }
 
-    /// The whole chain of causes in one line, as it is recorded on an entry or a dead letter.
+    /// The whole chain of causes in one line, in the form that is recorded on an entry or a dead letter.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = self.to_string();

@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result, computed::panic_text};
 
 /// How often the same panic is logged at most.
 const PERIOD: Duration = Duration::from_secs(10);
-/// How many different ones are told apart.
+/// How many different panics are told apart.
 const MOST: usize = 1_000;
 
 static SEEN: Mutex<Option<HashMap<String, Seen>>> = Mutex::new(None);
@@ -26,16 +26,17 @@ struct Seen {
     unlogged: u64,
 }
 
-/// Calls code of the application, for example the `Deserialize` of an entity, from a task that must outlive its panic. A
-/// panic becomes an error that names `what`, and a line in the log, at most one every ten seconds for the same `what`.
+/// Calls code of the application, for example the `Deserialize` of an entity, from a task that must outlive its panic.
+/// A panic becomes an error that names `what`, and a line in the log, at most one every ten seconds for the same
+/// `what`.
 ///
-/// For the authors of sources: what decodes a changed entity runs in the feed, which is one task for all that depends on
-/// the source. A change whose entity cannot be decoded is delivered with [`Snapshot::Unknown`](crate::Snapshot::Unknown).
+/// For authors of sources: the feed decodes changed entities, and is one task for all results that depend on the
+/// source. A change whose entity cannot be decoded is delivered with [`Snapshot::Unknown`](crate::Snapshot::Unknown).
 ///
 /// # Errors
 /// Those of the call, and [`ErrorKind::Panicked`] when it panics.
 pub fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What the call had borrowed is not looked at again: its error counts as an entity that cannot be read.
+    // The data that the call had borrowed are not used again: its error counts as an entity that cannot be read.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(what, panic_text(panic.as_ref()))))
 }
 
@@ -73,11 +74,11 @@ pub(crate) fn panicked(what: &str, text: &str) -> Error {
 pub(crate) struct Strikes(AtomicU32);
 
 impl Strikes {
-    /// How often a feed may panic at the same place before that is passed over.
+    /// How often a feed may panic at the same place before it passes over that place.
     const MOST: u32 = 3;
 
-    /// A step of a feed, whose panic is an error. One that panics again and again has lost the history that is there: a
-    /// change of unknown extent.
+    /// A step of a feed, whose panic is an error. A feed that panics again and again counts as one that has lost its
+    /// history: a change of unknown extent.
     pub(crate) async fn count<T>(&self, what: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
         let panic = match AssertUnwindSafe(step).catch_unwind().await {
             Ok(done) => return done,
@@ -92,7 +93,7 @@ impl Strikes {
         Err(Error::new(ErrorKind::HistoryLost, message).with_source(error))
     }
 
-    /// The feed came past that place.
+    /// The feed has passed that place.
     pub(crate) fn forget(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

@@ -69,8 +69,8 @@ macro_rules! byte_identity {
 byte_identity! {
     /// A function in one shape: the hash of its id, version and declaration fingerprint.
     ///
-    /// It is the first part of every [`EntryId`], so that a worker knows without a look-up whether a job is of a
-    /// function of its own program.
+    /// It is the first part of every [`EntryId`], so that a worker knows without a look-up whether its program has the
+    /// function of a job.
     FunctionKey, 8
 }
 
@@ -80,7 +80,7 @@ byte_identity! {
 }
 
 byte_identity! {
-    /// A unique token of one run or one reservation: who lost it may not write any more.
+    /// A unique token of one run or one reservation: a run that has lost it may not write any more.
     Token, 16
 }
 
@@ -89,7 +89,7 @@ byte_identity! {
     Epoch, 16
 }
 
-/// The function of the entries that announcements are kept in. Other keys are hashes.
+/// The function of the entries that hold announcements. Other keys are hashes.
 pub(crate) const ANNOUNCEMENTS: FunctionKey = FunctionKey::from_bytes(*b"~intent~");
 
 impl EntryId {
@@ -101,8 +101,8 @@ impl EntryId {
         FunctionKey(key)
     }
 
-    /// Whether it is no result but an announced change ([`Smache::intend`](crate::Smache::intend)): a store that removes
-    /// entries to make room must leave it, since it cannot be made anew.
+    /// Whether it is no result but an announced change ([`Smache::intend`](crate::Smache::intend)): a store that
+    /// removes entries to make room must keep it, since no run makes it again.
     #[must_use]
     pub fn is_announcement(&self) -> bool {
         self.function() == ANNOUNCEMENTS
@@ -119,7 +119,7 @@ impl EntryId {
 }
 
 impl Token {
-    /// A new token that nobody else has.
+    /// A new token, unlike all others.
     #[must_use]
     pub fn random() -> Self {
         Self(random())
@@ -134,12 +134,12 @@ impl Epoch {
     }
 }
 
-/// Which incarnation of which server a connection talks to. Another one may have lost the tail of what was acknowledged.
+/// Which incarnation of which server a connection talks to. Another one may have lost the newest acknowledged writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation(String);
 
 impl Incarnation {
-    /// An incarnation by the name that the server gives its present incarnation.
+    /// An incarnation, by the server's name for it.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())

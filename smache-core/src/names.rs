@@ -1,6 +1,6 @@
 //! Names that are persisted: of namespaces, sources, feeds, functions and tags.
 //!
-//! A name is an explicit string of its owner, never a type name or a path, and it is checked once, here.
+//! A name is an explicit string, never a type name or a path, and this module alone checks it.
 
 use std::{fmt, sync::Arc};
 
@@ -79,7 +79,7 @@ macro_rules! name {
 }
 
 name! {
-    /// What separates two applications (or two test cases) on one server.
+    /// Separates two applications (or two test cases) on one server.
     Namespace, "namespace"
 }
 
@@ -99,7 +99,8 @@ name! {
 }
 
 impl SourceId {
-    /// The name of something that is made of sources and functions: a hash of its parts. Nobody can give such a name.
+    /// The name of something that is made of sources and functions: a hash of its parts. [`new`](Self::new) refuses
+    /// such names.
     pub(crate) fn derived(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
@@ -109,12 +110,12 @@ impl SourceId {
         Self(format!("smache:{kind}:{}", &hasher.finalize().to_hex()[..16]).into())
     }
 
-    /// Whether it is one of the names that nobody can give.
+    /// Whether it is one of the names that only this crate makes.
     pub(crate) fn is_reserved(&self) -> bool {
         self.as_str().starts_with("smache:")
     }
 
-    /// The source behind everything that only the application itself changes: tags, and calls without any source.
+    /// The pseudo-source of everything that only the application changes: tags, and calls without any source.
     #[must_use]
     pub fn application() -> Self {
         Self(Arc::from("smache:application"))

@@ -1,10 +1,10 @@
-//! What a run can say that it depends on: the arguments of [`Cx::depends_on`](crate::Cx::depends_on).
+//! The arguments of [`Cx::depends_on`](crate::Cx::depends_on): dependencies that a run declares.
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use crate::{Cx, Dependency, EntityKey, EntityType, Predicate, Result, SourceId};
 
-/// Something that a result can depend on. A [`Predicate`], or what the functions of this module make.
+/// Something that a result can depend on: a [`Predicate`], or a value of the functions of this module.
 #[diagnostic::on_unimplemented(
     message = "a result cannot depend on a `{Self}`",
     note = "pass `smache::tag(…)`, a predicate such as `Grade::COURSE.eq(7)`, `smache::on::entity::<Grade>(&id)` or `smache::on::all::<Grade>()`"
@@ -21,13 +21,13 @@ pub trait DependsOn: sealed::Sealed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag(String);
 
-/// A tag: for what no source knows of, such as a price list in a file.
+/// A tag: for data outside of all sources, such as a price list in a file.
 #[must_use]
 pub fn tag(name: impl Into<String>) -> Tag {
     Tag(name.into())
 }
 
-/// An entity, existing or not, that is read in another way than by [`Cx::load`].
+/// An entity, existing or not, that a function reads in another way than by [`Cx::load`].
 pub struct EntityOf<T: EntityType> {
     id: T::Id,
 }
@@ -41,7 +41,7 @@ pub fn entity<T: EntityType>(id: &T::Id) -> EntityOf<T> {
 /// A whole source.
 pub struct AllOf<T>(PhantomData<fn() -> T>);
 
-/// A whole source: anything that changes in it makes the result stale.
+/// A whole source: any change in it makes the result stale.
 #[must_use]
 pub fn all<T: EntityType>() -> AllOf<T> {
     AllOf(PhantomData)
@@ -99,7 +99,7 @@ impl<T: EntityType> fmt::Debug for AllOf<T> {
 mod sealed {
     use super::{AllOf, EntityOf, EntityType, Predicate, Tag};
 
-    /// Only this crate knows what a dependency is made of.
+    /// Only this crate knows the parts of a dependency.
     pub trait Sealed {}
     impl Sealed for Tag {}
     impl<T: EntityType> Sealed for Predicate<T> {}

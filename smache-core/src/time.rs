@@ -1,4 +1,4 @@
-//! Points in time as stores keep them, and where they come from.
+//! Points in time as stores keep them, and the clocks that tell them.
 
 use std::{
     fmt,
@@ -58,7 +58,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where an embedded backend takes the time from. Networked stores use their server's clock.
+/// The clock of an embedded backend. Networked stores use their server's clock.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present.
     fn now(&self) -> Timestamp;

@@ -10,7 +10,7 @@ use super::decoder::{Decoder, Integer, Result};
 use super::{DecodeError, DecodeReason, Integers, tag};
 
 impl<'de> Decoder<'de> {
-    /// Visits the next value as what its tag says.
+    /// Visits the next value by its tag.
     fn visit<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
         let tag = self.byte()?;
         match tag {
@@ -50,7 +50,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// Visits an integer: one of a type as that type, any other as JSON gives it.
+    /// Visits an integer: one that is written as typed by its type, any other as JSON gives it.
     fn visit_integer<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value> {
         if self.integers == Integers::AsTyped {
             return match tag {
@@ -103,7 +103,7 @@ macro_rules! integers {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             let start = self.at;
             match self.integer()? {
-                // A visitor may know the integer that it asked for only.
+                // A visitor may know only the integer type that it asked for.
                 Some(integer) => visitor.$visit(integer).map_err(|error: DecodeError| error.or_at(start)),
                 None => self.deserialize_any(visitor),
             }
@@ -135,7 +135,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.peek()? {
             tag::NONE | tag::SOME | tag::UNIT => self.deserialize_any(visitor),
-            // A type may write its optional value by hand, and leave `Some` away as other formats do.
+            // A type may write its optional value by hand, and leave out `Some` as other formats do.
             _ => self.nested(|decoder| visitor.visit_some(decoder)),
         }
     }
@@ -266,7 +266,7 @@ impl<'a, 'de> EnumAccess<'de> for Variant<'a, 'de> {
     }
 }
 
-/// What follows the name of a variant.
+/// The content after the name of a variant.
 struct Content<'a, 'de> {
     decoder: &'a mut Decoder<'de>,
     tag: u8,
@@ -316,7 +316,7 @@ impl<'de> VariantAccess<'de> for Content<'_, 'de> {
     }
 }
 
-/// The content of a tuple or struct variant as a value of its own.
+/// The content of a tuple or struct variant as a separate value.
 impl<'de> Deserializer<'de> for Content<'_, 'de> {
     type Error = DecodeError;
 

@@ -1,4 +1,4 @@
-//! The cursor over the bytes that values are read from: bounds, lengths, depth and what is canonical.
+//! The cursor over the bytes that values are read from: bounds, lengths, depth and canonical form.
 
 use super::{DecodeError, DecodeReason, Integers, MAX_DEPTH, tag};
 
@@ -8,13 +8,13 @@ pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 #[derive(Debug)]
 pub(super) struct Decoder<'de> {
     pub(super) input: &'de [u8],
-    /// `at <= input.len()` holds always.
+    /// Always `at <= input.len()`.
     pub(super) at: usize,
     pub(super) integers: Integers,
     depth: usize,
 }
 
-/// An integer as it is written.
+/// An integer in its written form.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Integer {
     /// By a type without a sign.
@@ -35,7 +35,7 @@ impl<'de> Decoder<'de> {
         Ok(())
     }
 
-    /// Gives an error that came from outside a value the place where decoding stopped.
+    /// Adds the place where decoding stopped to an error that came from outside a value.
     pub(super) fn locate(&self, error: DecodeError) -> DecodeError {
         error.or_at(self.at)
     }
@@ -107,7 +107,7 @@ impl<'de> Decoder<'de> {
         value
     }
 
-    /// Passes over the next value. By tags rather than by serde's `IgnoredAny`, which takes no 128-bit integers.
+    /// Skips the next value. By tags rather than by serde's `IgnoredAny`, which takes no 128-bit integers.
     pub(super) fn skip(&mut self) -> Result<()> {
         let all = |decoder: &mut Self| {
             while !decoder.ended()? {
@@ -183,7 +183,7 @@ impl<'de> Decoder<'de> {
         Ok(value)
     }
 
-    /// Makes sure that a visitor has read all, which most tuples' visitors do without asking for the end.
+    /// Makes sure that a visitor has read all, since the visitors of most tuples do not ask for the end.
     pub(super) fn close(&mut self, closed: bool) -> Result<()> {
         if closed || self.ended()? {
             return Ok(());

@@ -19,18 +19,18 @@ const LENGTH_BYTES: usize = 10;
 #[derive(Debug)]
 pub(super) struct Encoder {
     pub(super) buf: Vec<u8>,
-    /// `buf.len() <= limit` holds always.
+    /// Always `buf.len() <= limit`.
     limit: usize,
     pub(super) integers: Integers,
     depth: usize,
-    /// The finished entries of all maps that are open, the innermost map's last. One stack for all of them, so that
-    /// nested structs do not allocate each on their own.
+    /// The finished entries of all open maps, the innermost map's last. One stack for all of them, so that nested
+    /// structs do not allocate one each.
     pub(super) entries: Vec<Entry>,
-    /// Where the entries of a map are put in order.
+    /// The buffer in which the entries of a map are put in order.
     sorted: Vec<u8>,
 }
 
-/// Where an entry of a map lies in the buffer.
+/// The place of a map's entry in the buffer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) start: usize,

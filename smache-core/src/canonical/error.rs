@@ -1,4 +1,4 @@
-//! What can be wrong with a value that is to be encoded, and with bytes that are to be decoded.
+//! The errors of encoding values and decoding bytes.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::MAX_DEPTH;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// A float is NaN. It equals nothing, itself included, so an entry under it could never be found again.
+    /// A float is NaN. It does not even equal itself, so an entry under it could never be found again.
     #[error("a float is not a number (NaN), which equals nothing and cannot be part of a key: pass None instead")]
     NotANumber,
 
@@ -23,7 +23,7 @@ pub enum EncodeError {
     #[error("the value is nested deeper than {MAX_DEPTH} levels: flatten it")]
     TooDeep,
 
-    /// A map or a struct holds one key twice, so that its content depends on who reads it.
+    /// A map or a struct holds one key twice, so that readers may disagree on its content.
     #[error("a map has the same key twice: keep one of the entries")]
     DuplicateKey,
 
@@ -50,13 +50,13 @@ impl DecodeError {
         Self { reason, offset: Some(offset) }
     }
 
-    /// Says where the error is, unless something closer to it already has.
+    /// Adds the place of the error, unless it has one, which is nearer.
     pub(super) fn or_at(mut self, offset: usize) -> Self {
         self.offset.get_or_insert(offset);
         self
     }
 
-    /// What is wrong.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> &DecodeReason {
         &self.reason
@@ -87,7 +87,7 @@ impl serde::de::Error for DecodeError {
     }
 }
 
-/// What is wrong with bytes that do not decode.
+/// The reason why bytes do not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeReason {
@@ -105,9 +105,9 @@ pub enum DecodeReason {
     NotCanonical(&'static str),
     /// The value is nested deeper than [`MAX_DEPTH`].
     TooDeep,
-    /// The container holds more than the type takes.
+    /// The container holds more values than the type takes.
     Unread,
-    /// The value is not one of the type that was asked for, as the type's `Deserialize` says.
+    /// The value is not of the requested type, according to the type's `Deserialize`.
     Mismatch(String),
 }
 

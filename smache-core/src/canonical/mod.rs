@@ -1,8 +1,8 @@
 //! The canonical encoding of the arguments of a call.
 //!
-//! The bytes that [`to_vec`] gives are hashed into the key of an entry, and stored so that a worker in another process
-//! can decode the arguments again with [`from_slice`]. Both uses need one form per value: two forms of one value would
-//! be two entries, and one form for two values would serve the result of the one for the other.
+//! The bytes of [`to_vec`] are hashed into the key of an entry, and stored so that a worker in another process can
+//! decode the arguments again with [`from_slice`]. Both uses need one form per value: two forms of one value would be
+//! two entries, and with one form for two values the store would answer one with the result of the other.
 //!
 //! ```
 //! use smache_core::canonical::{from_slice, to_vec};
@@ -41,31 +41,32 @@
 //! | `1b` | tuple variant | name, values … `00` |
 //! | `1c` | struct variant | name, then as a struct … `00` |
 //!
-//! A newtype struct is written as what it holds. A *length* is the number of bytes as LEB128 (seven bits a byte, the
+//! A newtype struct is written as its content. A *length* is the number of bytes as LEB128 (seven bits a byte, the
 //! least significant first) in as few bytes as possible. A *name* is the name of a variant: length, UTF-8. Names of types
 //! and indices of variants are not written, so renaming a type or reordering fields or variants changes no key. All
 //! other tags are free; a successor of this format starts with one of them and so cannot be mistaken for it.
 //!
-//! The decoder accepts the canonical form only (minimal lengths and integers, ascending keys, no NaN, no `-0.0`), so a value has one
-//! accepted encoding even if the bytes come from elsewhere. It visits what the tag says, whatever the type hints:
-//! `#[serde(flatten)]` and internally tagged, adjacently tagged and untagged enums decode. Where a visitor asks for
-//! no kind in particular, a variant is a string or a map of one entry, as in JSON, because serde's buffer takes no enums.
+//! The decoder accepts the canonical form only (minimal lengths and integers, ascending keys, no NaN, no `-0.0`), so a
+//! value has one accepted encoding even if the bytes come from elsewhere. The tag decides the visit, not the type's
+//! hint: `#[serde(flatten)]` and internally tagged, adjacently tagged and untagged enums decode. Where a visitor asks
+//! for no kind in particular, a variant is a string or a map of one entry, as in JSON, because serde's buffer takes no
+//! enums.
 //!
-//! # What equals what
+//! # Equal values
 //!
 //! Values encode equal exactly if serde sees them equal:
 //!
-//! - Integers are one value whatever their width and sign of their type: `7_u32`, `7_u64` and `7_i64` are one key. Programs
-//!   of two versions, and services of two teams, that declare an id as `i64` and as `u64` affect the same dependencies. A
-//!   dynamic type gets them back as JSON gives them, so that a function cannot tell `Bson::Int32(1)` from `Bson::Int64(1)`
-//!   in its arguments. A float is never an integer: `1.0` is not `1`, and `f32` is not `f64`.
-//! - `-0.0 == 0.0` in Rust, so they share a form and a worker decodes `0.0`. NaN equals nothing, itself included, so it
-//!   cannot be looked up again and is refused.
+//! - Integers are one value whatever the width and sign of their type: `7_u32`, `7_u64` and `7_i64` are one key.
+//!   Programs of two versions, and services of two teams, that declare an id as `i64` and as `u64` affect the same
+//!   dependencies. A dynamic type gets them back as JSON gives them, so that a function cannot tell `Bson::Int32(1)`
+//!   from `Bson::Int64(1)` in its arguments. A float is never an integer: `1.0` is not `1`, and `f32` is not `f64`.
+//! - `-0.0 == 0.0` in Rust, so they share a form and a worker decodes `0.0`. NaN does not even equal itself, so no
+//!   look-up could find it, and it is refused.
 //! - Maps are sorted, so a `HashMap` and a `BTreeMap` of equal content encode equal. An ordered map (`bson::Document`,
 //!   `IndexMap`) **loses its order**: where the order means something, as in a sort specification, pass a `Vec` of pairs.
 //! - A set is a sequence for serde: the order of a `HashSet` is random, so equal sets encode differently. The cost is a
 //!   recomputation, never a wrong result; pass a `BTreeSet`.
-//! - Variants of an untagged enum that serialise alike are one value for every serde format, and are here.
+//! - Variants of an untagged enum that serialise alike are one value, here as in every serde format.
 //! - `#[serde(skip)]` hides a field from the key as well.
 //!
 //! # Limits
@@ -74,19 +75,19 @@
 //! panics, and allocates only as it consumes input: containers are closed rather than counted, so there is no length to
 //! lie about (and serde need not know the length of an iterator up front).
 //!
-//! Serde buffers what is in a flattened field or in an internally tagged, adjacently tagged or untagged enum, and its
-//! buffer has no place for 128-bit integers: the decoder reports an error, or an untagged enum goes on to its next
+//! Serde buffers the content of a flattened field and of an internally tagged, adjacently tagged or untagged enum, and
+//! its buffer has no place for 128-bit integers: the decoder reports an error, or an untagged enum goes on to its next
+//! variant.
 //! variant. That buffer always calls itself human readable, and so does this format, although it is not: a type that
 //! writes itself differently for people (`IpAddr`, uuids) would otherwise not decode out of it.
 //!
 //! # Why not an existing format
 //!
 //! The ideas are those of deterministic CBOR (RFC 8949, section 4.2: shortest form, keys in the order of their encoded
-//! bytes, no duplicates) and of postcard (explicit options, LEB128 lengths). Neither fits as it is.
-//! CBOR has one `null`: serde's bindings write `None` and `()` as it, and `Some(x)` as `x`, so `None`, `Some(None)` and
-//! `()` are one key. postcard does not describe itself, so `deserialize_any`,
-//! and with it flattening, tagged and untagged enums and `ObjectId`s, cannot be decoded; it names variants by index,
-//! and leaves maps unsorted.
+//! bytes, no duplicates) and of postcard (explicit options, LEB128 lengths). Neither fits unchanged. CBOR has one
+//! `null`: serde's bindings write `None` and `()` as it, and `Some(x)` as `x`, so `None`, `Some(None)` and `()` are one
+//! key. postcard does not describe itself, so `deserialize_any`, and with it flattening, tagged and untagged enums and
+//! `ObjectId`s, cannot be decoded; it names variants by index, and leaves maps unsorted.
 
 mod de;
 mod decoder;
@@ -112,15 +113,15 @@ pub const MAX_DEPTH: usize = 128;
 /// # Errors
 ///
 /// A NaN, more than `limit` bytes (writing stops there), more than [`MAX_DEPTH`] levels, a map with the same key twice,
-/// and whatever the value's `Serialize` reports.
+/// and any error of the value's `Serialize`.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>, EncodeError> {
     let mut encoder = encoder::Encoder::new(limit, Integers::ByValue);
     value.serialize(&mut encoder)?;
     Ok(encoder.finish())
 }
 
-/// Encodes a value with integers of the width that their types have: for results, which come back as they were. They are
-/// no key, and the bytes are no canonical form.
+/// Encodes a value with integers of the width that their types have: for results, which decode to the same types. The
+/// bytes are no canonical form, and no key.
 pub(crate) fn to_vec_as_typed<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>, EncodeError> {
     let mut encoder = encoder::Encoder::new(limit, Integers::AsTyped);
     value.serialize(&mut encoder)?;
@@ -134,7 +135,7 @@ pub(crate) fn to_vec_as_typed<T: Serialize + ?Sized>(value: &T, limit: usize) ->
 ///
 /// # Errors
 ///
-/// Bytes that are not the canonical encoding of a value of this type, with what was wrong and where; bytes after the
+/// Bytes that are not the canonical encoding of a value of this type, with the reason and the place; bytes after the
 /// value are refused as well.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     decode(bytes, Integers::ByValue)
@@ -152,7 +153,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8], integers: Integers) -> Result<T, De
     Ok(value)
 }
 
-/// How integers are written.
+/// The form in which integers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Integers {
     /// One form a value.
@@ -209,10 +210,10 @@ mod tag {
     pub(super) const STRUCT_VARIANT: u8 = 0x1c;
 }
 
-/// Whether two encodings are of equal values, whatever the order of their sets.
+/// Whether two encodings are of equal values, in any order of their sets.
 ///
 /// For serde the random order of a `HashSet` is that of a list. Moving an element moves its bytes and changes none, so
-/// equal sets have the same bytes in another order; what a format or a type loses changes them.
+/// equal sets have the same bytes in another order; content that a format or a type loses changes the bytes.
 pub(crate) fn equal_but_for_order(one: &[u8], other: &[u8]) -> bool {
     let count = |bytes: &[u8]| {
         let mut counts = [0_u32; 256];

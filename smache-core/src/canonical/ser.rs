@@ -29,7 +29,7 @@ macro_rules! integers {
                 Integers::AsTyped => self.fixed(tag::$tag, value.to_be_bytes()),
                 Integers::ByValue => match u128::try_from(value) {
                     Ok(natural) => self.natural(natural),
-                    // All types but `u128` are within `i128`, and nothing of `u128` is below 0.
+                    // All types but `u128` are within `i128`, and no `u128` is below 0.
                     Err(_) => self.negative(value as i128),
                 },
             }

@@ -1,4 +1,4 @@
-//! A call: a computed function with arguments, and how fresh its reader wants it.
+//! A call: a computed function with arguments, and the freshness that its reader demands.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ pub struct Call<F: Computed> {
     pub(crate) want: Want,
 }
 
-/// How fresh a reader wants a value.
+/// The freshness that a reader demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Want {
     pub(crate) fresh: bool,
@@ -21,21 +21,21 @@ pub(crate) struct Want {
 }
 
 impl<F: Computed> Call<F> {
-    /// A call of the function that takes whatever value is stored.
+    /// A call of the function that takes any stored value.
     pub fn new(args: F::Args) -> Self {
         Self { args, want: Want::default() }
     }
 
-    /// Accepts only a value that reflects every change that was acknowledged before the read: a stale or unconfirmed one is
-    /// computed again, and the reader waits. While nobody confirms, since a feed is down, a run that began after the read did
-    /// is as good: its value is answered as [`Unconfirmed`](crate::Freshness::Unconfirmed).
+    /// Accepts only a value that reflects every change that was acknowledged before the read: a stale or unconfirmed
+    /// one is computed again, and the reader waits. While the feed of a source is down and cannot confirm, a run that
+    /// began after the read did is as good: its value is answered as [`Unconfirmed`](crate::Freshness::Unconfirmed).
     pub fn fresh(mut self) -> Self {
         self.want.fresh = true;
         self
     }
 
-    /// Accepts a value that has been stale, or that nobody has confirmed, for at most that long; an older one is computed
-    /// again, and the reader waits. A value that a change overtook while it was computed is stale since its run began.
+    /// Accepts a value that has been stale or unconfirmed for at most that long; an older one is computed again, and the
+    /// reader waits. A value that a change overtook while it was computed is stale since its run began.
     pub fn max_stale(mut self, at_most: Duration) -> Self {
         self.want.max_stale = Some(at_most);
         self
@@ -49,7 +49,7 @@ impl<F: Computed> Call<F> {
         match self.want.at_least.map(|other| other.and(token)) {
             None => self.want.at_least = Some(token),
             Some(Some(both)) => self.want.at_least = Some(both),
-            // Of two lives of the store: only what is fresh reflects both.
+            // Of two generations of the store: only a fresh value reflects both.
             Some(None) => {
                 self.want.at_least = Some(token);
                 self.want.fresh = true;

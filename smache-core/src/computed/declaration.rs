@@ -1,4 +1,4 @@
-//! What a computed function says about itself.
+//! The declaration of a computed function.
 
 use std::{
     any::TypeId,
@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{EntityType, Error, ErrorKind, Fields, FunctionId, FunctionKey, Result, SourceId, shape::Shape};
 
-/// What a parameter is.
+/// The role of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Part of the key as it is.
+    /// Part of the key, unchanged.
     Raw,
     /// An entity, by its id.
     Entity,
@@ -27,7 +27,7 @@ pub enum Role {
     Context,
 }
 
-/// Who recomputes a stale result: `refresh = "…"` of `#[computed]`.
+/// Whether a worker or a reader recomputes a stale result: `refresh = "…"` of `#[computed]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Refresh {
     /// A worker, as soon as the result is stale: readers get the stale value meanwhile.
@@ -61,7 +61,7 @@ pub struct Declaration {
     pub(crate) remove_on_permanent: bool,
 }
 
-/// A function that another one declares to call. Its declaration is asked for later: functions may call each other.
+/// A function that another one declares to call. Its declaration is read later: functions may call each other.
 #[derive(Clone, Copy)]
 pub(crate) struct Callee {
     function: TypeId,
@@ -85,7 +85,7 @@ impl fmt::Debug for Callee {
     }
 }
 
-/// What a function is by itself: its declaration, and the shapes of its arguments and its result.
+/// The identity of a function without its callees: its declaration, and the shapes of its arguments and its result.
 fn identity<F: Computed>() -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&F::declaration().hash());
@@ -98,8 +98,8 @@ impl FunctionKey {
     /// The identity of a function: the hash of its [`Declaration`], of the shapes of its arguments and its result, and of
     /// the same of every function that it declares to call, directly or through others.
     ///
-    /// The shape of a type is what serde stores of it, at every depth: the names of fields and variants, and the kinds of
-    /// what is in them. Names of types and the order of fields do not matter.
+    /// The shape of a type is the form that serde stores, at every depth: the names of fields and variants, and the
+    /// kinds of their values. Names of types and the order of fields do not matter.
     #[must_use]
     pub fn of<F: Computed>() -> Self {
         let mut called: BTreeMap<&'static str, [u8; 32]> = BTreeMap::new();
@@ -174,32 +174,33 @@ impl Declaration {
         self.param(Role::Entity, T::SOURCE)
     }
 
-    /// A source that the function reads as a whole: anything that changes in it makes every result stale.
+    /// A source that the function reads as a whole: any change in it makes every result stale.
     #[must_use]
     pub fn source<T: EntityType>(mut self) -> Self {
         self.sources.push(T::SOURCE);
         self
     }
 
-    /// A parameter that is an entity of which the function reads some fields only: a change that is known to leave them as
-    /// they are does not affect it. The framework cannot check that the function keeps to them.
+    /// A parameter that is an entity of which the function reads some fields only: a change that is known to leave them
+    /// unchanged does not affect it. The framework cannot check that the function keeps to them.
     #[must_use]
     pub fn entity_fields<T: EntityType>(mut self, fields: impl Into<Fields<T>>) -> Self {
         self.narrowed.push((T::SOURCE, fields.into().names()));
         self.entity::<T>()
     }
 
-    /// A source that the function reads while it runs: through the context, which tracks what it reads, or by its own
-    /// client beside a [`relation`](Self::relation) or [`Cx::depends_on`](crate::Cx::depends_on). Makes nothing stale by itself; it is for
-    /// [strict mode](crate::Builder::strict) and for drawings.
+    /// A source that the function reads while it runs: through the context, which tracks the reads, or by its own
+    /// client beside a [`relation`](Self::relation) or [`Cx::depends_on`](crate::Cx::depends_on). It makes nothing
+    /// stale by itself; it is for [strict mode](crate::Builder::strict) and for drawings.
     #[must_use]
     pub fn reads<T: EntityType>(mut self) -> Self {
         self.reads.push(T::SOURCE);
         self
     }
 
-    /// A function that it calls through [`Cx::get`](crate::Cx::get): a new version of it is a new one of this function, and
-    /// drawings show it. Without it, results that were made of another version are stale instead, one by one.
+    /// A function that it calls through [`Cx::get`](crate::Cx::get): a new version of the callee is a new version of
+    /// this function, and drawings show it. Without it, results that were made of another version go stale one by one
+    /// instead.
     #[must_use]
     pub fn calls<F: Computed>(mut self) -> Self {
         self.calls.push(Callee::of::<F>());
@@ -213,7 +214,7 @@ impl Declaration {
         self
     }
 
-    /// How long a result lives at most; then it is removed, and the next reader waits.
+    /// How long a result lives at most; then maintenance removes it, and the next reader waits.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
@@ -227,28 +228,29 @@ impl Declaration {
         self
     }
 
-    /// Who recomputes a stale result. A worker, in the background, by default.
+    /// Whether a worker or a reader recomputes a stale result. A worker, in the background, by default.
     #[must_use]
     pub fn refresh(mut self, refresh: Refresh) -> Self {
         self.refresh = refresh;
         self
     }
 
-    /// How long an error of the function is kept where there is no value to keep: readers of it get the error without a
+    /// How long an error of the function is kept where there is no value to keep: its readers get the error without a
     /// run. Not kept by default.
     ///
-    /// It is stored with what the run had read, so that a change makes it stale at once, and the next reader runs the
-    /// function. Kept are errors that the data explain: [`ErrorKind::Gone`], and the function's own unless they pass by
-    /// themselves ([`Failure::transient`](crate::Failure::transient)). Who reads a kept error gets its kind and its text
-    /// ([`Error::report`]); [`Error::function_error`] gives the typed error to those only who waited for the run.
+    /// The store keeps it with the reads of the run, so that a change makes it stale at once, and the next reader runs
+    /// the function. Only errors that the data explain are kept: [`ErrorKind::Gone`], and the function's own unless
+    /// they are transient ([`Failure::transient`](crate::Failure::transient)). The reader of a kept error gets its kind
+    /// and its text ([`Error::report`]); only readers that waited for the run get the typed error by
+    /// [`Error::function_error`].
     #[must_use]
     pub fn cache_errors(mut self, time: Duration) -> Self {
         self.cache_errors = Some(time);
         self
     }
 
-    /// Whether a [permanent](crate::Failure::permanent) error removes the stored value, or leaves it there as stale (the
-    /// default).
+    /// Whether a [permanent](crate::Failure::permanent) error removes the stored value. By default the value stays,
+    /// stale.
     #[must_use]
     pub fn remove_on_permanent(mut self, on: bool) -> Self {
         self.remove_on_permanent = on;
@@ -281,7 +283,8 @@ impl Declaration {
         Ok(())
     }
 
-    /// The hash of what is declared. Lifetimes of results and runs do not count, nor what is called: [`FunctionKey::of`].
+    /// The hash of the declaration. Lifetimes of results and runs do not count, and neither do callees: see
+    /// [`FunctionKey::of`].
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();

@@ -6,10 +6,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{BoxError, Error, ErrorKind, Retry, error::Verdict};
 
-/// What a computed function returns instead of a value: any error, by `?`.
+/// The error of a computed function: any error, by `?`.
 ///
-/// An error by `?` is tried again by the workers, later and later, and after some attempts its job becomes a dead letter. A function
-/// that knows more says so:
+/// The workers repeat a run that ended with an error by `?`, later and later, and after some attempts its job becomes a
+/// dead letter. A function that knows more says so:
 ///
 /// ```
 /// use smache_core::Failure;
@@ -24,16 +24,16 @@ use crate::{BoxError, Error, ErrorKind, Retry, error::Verdict};
 /// # assert!(total(Ok(2), 1).is_err());
 /// ```
 ///
-/// Errors of the framework, and of connections ([`io::Error`]) anywhere in the chain of causes, are known to pass by
-/// themselves. For the errors of another client there is [`Builder::outages`](crate::Builder::outages).
+/// Errors of the framework, and of connections ([`io::Error`]) anywhere in the chain of causes, are transient. For the
+/// errors of another client there is [`Builder::outages`](crate::Builder::outages).
 ///
-/// Like `anyhow::Error` it is not itself a [`std::error::Error`], which is what lets every error convert into it.
+/// Like `anyhow::Error` it is not itself a [`std::error::Error`], so that every error converts into it.
 pub struct Failure {
     error: BoxError,
     said: Said,
 }
 
-/// What a function says of its error.
+/// A function's verdict on its error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Nothing,
@@ -52,23 +52,24 @@ impl<E: Into<BoxError>> From<E> for Failure {
 }
 
 impl Failure {
-    /// An error that passes by itself: something that the function needs is away. Its job waits for that, for however
-    /// long; no attempt is counted, and the last good value stays.
+    /// A transient error: something that the function needs is away. Its job waits until that is back, for any length
+    /// of time; no attempt is counted, and the last good value stays.
     #[must_use]
     pub fn transient(error: impl Into<BoxError>) -> Self {
         Self { error: error.into(), said: Said::Transient }
     }
 
-    /// An error of the domain, which the same data give again: no attempt follows until the data change, a reader asks
-    /// for a fresh value, or the job is requeued. The last good value stays, stale, unless the function was declared with
-    /// `on_permanent = "remove"` ([`Declaration::remove_on_permanent`](crate::Declaration::remove_on_permanent)).
+    /// An error of the domain, to which the same data lead again. There is no further attempt until the data change, a
+    /// reader asks for a fresh value, or the job is requeued. The last good value stays, stale, unless the function was
+    /// declared with `on_permanent = "remove"`
+    /// ([`Declaration::remove_on_permanent`](crate::Declaration::remove_on_permanent)).
     #[must_use]
     pub fn permanent(error: impl Into<BoxError>) -> Self {
         Self { error: error.into(), said: Said::Permanent }
     }
 
-    /// What the call is about does not exist: the stored value is removed, and readers get an error of kind
-    /// [`ErrorKind::Gone`], as when an entity of the call is not there.
+    /// The entity that the call is about does not exist: the stored value is removed, and readers get an error of kind
+    /// [`ErrorKind::Gone`], as when an `Entity` of the call does not exist.
     #[must_use]
     pub fn gone() -> Self {
         let message = "what the call is about does not exist, says its function";
@@ -96,7 +97,7 @@ impl Failure {
     }
 }
 
-/// What the causes of an error say of it.
+/// The verdict that the causes of an error imply.
 fn told_by(error: &(dyn StdError + 'static), outages: Option<Outages>) -> Said {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -174,7 +175,7 @@ where
     }
 }
 
-/// Text of a panic, as far as it is text.
+/// The text of a panic, where it has one.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic that is not text")

@@ -1,4 +1,4 @@
-//! Computed functions: what the macro `#[computed]` writes, or a person by hand.
+//! Computed functions: written by the macro `#[computed]`, or by hand.
 
 mod call;
 mod declaration;
@@ -53,16 +53,17 @@ use crate::Cx;
     note = "write `#[smache::computed]` above the function, or implement `smache::Computed` by hand"
 )]
 pub trait Computed: Send + Sync + 'static {
-    /// The arguments that make up the key. They travel to workers: equal after a round trip through serde.
+    /// The arguments that make up the key. They travel to workers, so they must be equal after a round trip through
+    /// serde.
     type Args: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// The result.
     type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Its id, version, and what it reads.
+    /// Its id, its version, and the sources that it reads.
     fn declaration() -> Declaration;
 
-    /// Runs the function. Everything that it reads through `cx` is tracked.
+    /// Runs the function. The context tracks everything that it reads through `cx`.
     ///
     /// # Errors
     /// Anything that is an error: `?` works on the function's own errors and on the framework's.

@@ -1,29 +1,29 @@
-//! Relations: from a changed entity of one source to the entities of another whose results it is part of.
+//! Relations: from a changed entity of one source to the entities of another whose results it contributes to.
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use super::Failure;
 use crate::{Cx, EntityKey, EntityType, Image, Result, SourceId, shape::Shape};
 
-/// What an asynchronous relation answers.
+/// The answer of an asynchronous relation.
 pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result<Vec<I>, Failure>> + Send + 'a>>;
 
 /// A relation from a changed entity `F` to the ids of an argument `Entity<T>`: a lazy dependency. It makes results depend
 /// on entities that they may read in any way, or that do not exist yet.
 ///
-/// It is evaluated on the entity before and after each change, so that a move affects both ends and a deletion affects the
-/// end that it leaves. Where a source does not tell what an entity was before, a change of it affects all results of the
-/// function: that is correct, and costs their recomputation.
+/// The engine evaluates it on the entity before and after each change, so that a move affects both ends and a deletion
+/// affects the end that it leaves. Where a source does not tell the entity before a change, the change affects all
+/// results of the function: that is correct, and costs their recomputation.
 ///
-/// It must be a function of the entity, and of data whose changes have relations of their own.
+/// It must be a function of the entity, and of data whose changes have relations as well.
 ///
-/// # What counts as another relation
+/// # When two relations differ
 ///
-/// A leader of another release confirms a relation only if it has the same one, and what counts is what can be seen of
-/// it: the function's id, both sources, the argument, the text of the map as written, the type of the ids that it leads to
-/// (integers of any width are one type), and its [`version`](Self::version). A map that calls a helper keeps its text when
-/// the helper maps otherwise: give it the next version then, as for a map that depends on a constant or on a field whose
-/// type changes.
+/// A leader of another release confirms a relation only if it has the same one. Two relations are the same if the
+/// function's id, both sources, the argument, the text of the map as written, the type of the ids that it leads to
+/// (integers of any width are one type), and the [`version`](Self::version) are. A map that calls a helper keeps its
+/// text when the helper changes: give it the next version then, as for a map that depends on a constant or on a field
+/// whose type changes.
 pub struct Relation<F, T> {
     pub(super) argument: usize,
     pub(super) text: &'static str,
@@ -37,15 +37,15 @@ type Keys<'a> = Pin<Box<dyn Future<Output = Result<Vec<EntityKey>>> + Send + 'a>
 pub(super) type Map = Arc<dyn for<'a> Fn(&'a Cx, &'a Image) -> Keys<'a> + Send + Sync>;
 
 impl<F: EntityType, T: EntityType> Relation<F, T> {
-    /// A relation to the argument at that position among the arguments of the call. Its text, as written, is part of the
-    /// identity: a relation that maps otherwise is another one.
+    /// A relation to the argument at that position among the arguments of the call. Its text, as written, is part of
+    /// the identity: a relation with another text is another relation.
     pub fn new(argument: usize, text: &'static str, map: impl Fn(&F) -> Vec<T::Id> + Send + Sync + 'static) -> Self {
         let map = move |image: &Image| keys::<T>(&map(&*image.get::<F>()?));
         let map: Map = Arc::new(move |_, image| Box::pin(std::future::ready(map(image))));
         Self { argument, text, map, reads: false, version: 1, of: PhantomData }
     }
 
-    /// A relation that may read: through the context it is given, whose reads are not tracked.
+    /// A relation that may read, through the context that it gets; these reads are not tracked.
     pub fn of_async(
         argument: usize,
         text: &'static str,
@@ -61,8 +61,8 @@ impl<F: EntityType, T: EntityType> Relation<F, T> {
         Self { argument, text, map, reads: true, version: 1, of: PhantomData }
     }
 
-    /// The version of what it maps: a new one when the same text leads elsewhere than before, because of a helper that it
-    /// calls. 1 unless it is said.
+    /// The version of the map: a new one when the same text leads elsewhere than before, because of a helper that it
+    /// calls. 1 by default.
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
@@ -80,7 +80,7 @@ impl<F: EntityType, T: EntityType> fmt::Debug for Relation<F, T> {
     }
 }
 
-/// What a relation may answer: an id, none, one or many.
+/// The answer of a relation: an id, none, one or many.
 #[diagnostic::on_unimplemented(
     message = "a relation answers ids of type `{I}`, not `{Self}`",
     note = "answer the id itself, an `Option` of it, or a `Vec` or an array of ids"
@@ -129,7 +129,8 @@ impl<I, const N: usize> IntoIds<I> for [I; N] {
 /// A relation of a function, without its types.
 #[derive(Clone)]
 pub(crate) struct RawRelation {
-    /// What confirms it: a leader that does not know the relation does not confirm what depends on it.
+    /// The pseudo-source that confirms it: a leader that does not know the relation does not confirm results that
+    /// depend on it.
     pub(crate) id: SourceId,
     pub(crate) from: &'static str,
     pub(crate) to: &'static str,

@@ -1,4 +1,4 @@
-//! How a source compares the values of its fields: one form for all that its database takes for equal.
+//! How a source compares the values of its fields: one form for all values that are equal to its database.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -10,7 +10,7 @@ use serde::{
 
 use crate::{Error, ErrorKind, Result, canonical};
 
-/// The value of a field, whatever its type: what a [`Compare`] looks at.
+/// The value of a field of any type, for a [`Compare`].
 ///
 /// `None` and `()` are [`Null`](Self::Null), `Some(x)` is `x`, a struct is a map, and a variant is its name or a map of one
 /// entry, as JSON has it.
@@ -131,10 +131,10 @@ impl<'de> Visitor<'de> for Any {
 
 /// How the values of one field are compared: usually that of a column's type.
 pub trait Compare: fmt::Debug + Send + Sync + 'static {
-    /// The form of a value: two values have one form where the database takes them for equal.
+    /// The form of a value: two values have one form where they are equal to the database.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a value of which it cannot be said, such as a time that is written in an unknown way.
+    /// [`ErrorKind::Argument`] for a value without a known form, such as a time that is written in an unknown way.
     fn form(&self, value: &FieldValue) -> Result<Vec<u8>>;
 }
 
@@ -144,15 +144,15 @@ enum Comparison {
     Refused(Arc<str>),
 }
 
-/// How the values of the fields of a source are compared, by their stored names. A field that is not named is compared as it
-/// is written: two values are equal if serde writes them equal.
+/// How the values of the fields of a source are compared, by their stored names. A field that is not named is compared
+/// as written: two values are equal if serde writes them equal.
 #[derive(Debug, Clone, Default)]
 pub struct Comparisons {
     fields: HashMap<String, Comparison>,
 }
 
 impl Comparisons {
-    /// All fields are compared as they are written.
+    /// All fields are compared as written.
     #[must_use]
     pub fn as_written() -> Self {
         Self::default()
@@ -172,7 +172,7 @@ impl Comparisons {
         self
     }
 
-    /// Refuses the first of some fields that cannot be compared.
+    /// An error for the first of some fields that cannot be compared.
     ///
     /// # Errors
     /// [`ErrorKind::Config`], with the reason.
@@ -196,7 +196,7 @@ impl Comparisons {
             Error::new(ErrorKind::Argument, message).with_source(error).with_context("field", field)
         })?;
         let form = compare.form(&value).map_err(|error| error.with_context("field", field))?;
-        // No canonical value begins so.
+        // No canonical value begins with this byte.
         let mut bytes = vec![0xff];
         bytes.extend((form.len() as u64).to_be_bytes());
         bytes.extend(form);

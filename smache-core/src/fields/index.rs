@@ -7,13 +7,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Comparisons, Field, Part};
 use crate::{EntityType, Image, Result, SourceId, shape::Shape};
 
-/// Fields by which predicates find the entities of a type: what `#[entity(index)]` declares.
+/// Fields by which predicates find the entities of a type, declared by `#[entity(index)]`.
 ///
-/// It is not an index of the database. A change is looked at through every index of its type, and affects the predicates
-/// whose values the entity has, or had, in the fields of the index.
+/// It is not an index of the database. The engine looks at a change through every index of its type. The change affects
+/// the predicates whose values the entity has, or had, in the fields of the index.
 ///
-/// A leader of another release confirms an index only if the types of its fields are the same to a predicate: integers of
-/// any width are one type, and an `Option` of a type is another one than the type.
+/// A leader of another release confirms an index only if the types of its fields are the same to a predicate: integers
+/// of any width are one type, and an `Option` of a type is another one than the type.
 pub struct Index<T> {
     parts: Vec<(Part<T>, [u8; 32])>,
 }
@@ -42,7 +42,8 @@ impl<T> fmt::Debug for Index<T> {
 /// An index without its type.
 #[derive(Clone)]
 pub(crate) struct RawIndex {
-    /// What confirms the predicates that use it: a leader that does not know the index does not confirm them.
+    /// The pseudo-source that confirms the predicates with this index: a leader that does not know the index does not
+    /// confirm them.
     pub(crate) id: SourceId,
     /// Their stored names, sorted.
     pub(crate) fields: Vec<&'static str>,
@@ -78,13 +79,13 @@ impl RawIndex {
         Self { id, fields, values: Arc::new(values) }
     }
 
-    /// What an entity has in the fields of the index, as its source compares it.
+    /// The values of an entity in the fields of the index, as its source compares them.
     pub(crate) fn values(&self, image: &Image, comparisons: &Comparisons) -> Result<Vec<u8>> {
         (self.values)(image, comparisons)
     }
 }
 
-/// The values of the fields of an index, which show where they end, in the order of the names.
+/// The values of the fields of an index, each of which shows where it ends, in the order of the names.
 pub(super) fn joined<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     values.flatten().copied().collect()
 }

@@ -1,4 +1,4 @@
-//! Fields of entities by name: what predicates compare, and what narrowed functions read.
+//! Fields of entities by name, for predicates that compare them and functions that read only some.
 
 mod comparison;
 mod index;
@@ -113,8 +113,8 @@ impl<T: 'static> Fields<T> {
     }
 }
 
-/// The name under which a `Decimal128` of BSON writes itself. One number has several of them (0.1 and 0.10), which a server
-/// takes for equal.
+/// The name under which a `Decimal128` of BSON writes itself. One number has several of them (0.1 and 0.10), which are
+/// equal to a server.
 const DECIMAL128: &[u8] = b"$numberDecimal";
 
 fn encode(value: &impl Serialize) -> Result<Bytes> {

@@ -50,7 +50,7 @@ impl<T> BitAnd for Predicate<T> {
     }
 }
 
-/// What a source looks for: every condition holds.
+/// The conditions by which a source finds entities: all of them hold.
 #[derive(Debug, Clone)]
 pub struct Filter {
     conditions: Vec<Condition>,
@@ -63,7 +63,7 @@ impl Filter {
         &self.conditions
     }
 
-    /// Whether an entity fulfils it, for sources that look at their entities one by one.
+    /// Whether an entity fulfils it, for sources that check their entities one by one.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when the image is of another type than the predicate.
@@ -76,8 +76,8 @@ impl Filter {
         Ok(true)
     }
 
-    /// The filter with its values as a source compares them. Of a source that has comparisons of its own, [`matches`](Self::matches)
-    /// says what its database says only after this.
+    /// The filter with its values as a source compares them. For a source with special comparisons,
+    /// [`matches`](Self::matches) agrees with its database only after this.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a field that cannot be compared, and
@@ -90,7 +90,7 @@ impl Filter {
         Ok(self)
     }
 
-    /// What of the indexes of its source the filter depends on: the index that covers most of its fields.
+    /// The filter's dependency: its values in the index of its source that covers most of its fields.
     pub(crate) fn dependency<'a>(
         &self,
         source: &SourceId,

@@ -1,4 +1,4 @@
-//! What equals what, and which index a predicate depends on.
+//! Which values are equal, and which index a predicate depends on.
 
 use super::*;
 use crate::{Dependency, Image, SourceId};

@@ -39,7 +39,7 @@ pub(super) fn render(graph: &Graph) -> String {
     for edge in &graph.edges {
         let style = match edge.kind {
             EdgeKind::Entity => "solid",
-            // Graphviz has one pattern of dashes, so these differ from a relation by colour and by what is written.
+            // Graphviz has one pattern of dashes, so these differ from a relation by colour and by their label.
             EdgeKind::Whole | EdgeKind::Reads | EdgeKind::Relation => "dashed",
             EdgeKind::Call => "bold",
             EdgeKind::Observed => "dotted",
@@ -64,7 +64,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// A label as a quoted string. Graphviz replaces `\N` and the like and HTML entities in labels, so backslashes and
-/// ampersands are escaped as well as quotes; it would take a NUL for the end.
+/// ampersands are escaped as well as quotes; it would end the text at a NUL.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -1,23 +1,22 @@
-//! Where the boxes and lines of an SVG go.
+//! Places the boxes and lines of an SVG.
 //!
 //! The layered method of Sugiyama, Tagawa and Toda ("Methods for visual understanding of hierarchical system
-//! structures", 1981), from left to right: break cycles, put every node into a layer behind all it depends on, give
-//! long edges a place in each layer that they cross, order the layers by barycentres, then move everything as near to
-//! its neighbours as the order allows (a regression that pools adjacent violators, so the result is the best one for
-//! its neighbours and never overlaps).
+//! structures", 1981), from left to right: break cycles, put every node into a layer behind its dependencies, give long
+//! edges a place in each layer that they cross, order the layers by barycentres, then move every item as near to its
+//! neighbours as the order allows (a regression that pools adjacent violators, so the result is the best one for its
+//! neighbours and never overlaps).
 //!
-//! It is our own because the libraries that were measured do not serve: `rust-sugiyama` 0.4 panics on an edge from a
-//! node to itself and does not say where edges run; `layout-rs` 0.1 panics on an empty graph and takes a minute and a
-//! half for 500 nodes.
+//! The libraries that were measured do not serve: `rust-sugiyama` 0.4 panics on an edge from a node to itself and does
+//! not say where edges run; `layout-rs` 0.1 panics on an empty graph and takes a minute and a half for 500 nodes.
 
-/// Between two things above one another.
+/// Between two items above one another.
 const GAP: f64 = 14.0;
 /// Between two boxes of neighbouring layers at least; steep edges get more.
 const AISLE: f64 = 48.0;
-/// What an edge from a box to itself takes above the box.
+/// The height of an edge from a box to itself, above the box.
 pub(super) const LOOP: f64 = 20.0;
 /// Beyond so many bends, edges run straight across the layers between, below the boxes: it keeps time and memory
-/// bounded for graphs that nobody can read anyway.
+/// bounded for graphs that are too large to read anyway.
 const MOST_BENDS: usize = 20_000;
 const SWEEPS: usize = 12;
 
@@ -79,7 +78,7 @@ pub(super) fn layout(boxes: &[Size], links: &[Link]) -> Layout {
         if backwards[at] { (link.to, link.from) } else { (link.from, link.to) }
     };
     let forward: Vec<(usize, usize)> = (0..links.len()).map(ends).collect();
-    // With labels every second layer is theirs, so that they have room between the boxes.
+    // With labels, every second layer holds only labels, so that they have room between the boxes.
     let step = if links.iter().any(|link| link.label.is_some() && link.from != link.to) { 2 } else { 1 };
     let layers = layers(boxes.len(), &forward, step);
 
@@ -143,7 +142,8 @@ pub(super) fn layout(boxes: &[Size], links: &[Link]) -> Layout {
     Layout { places, routes, width, height }
 }
 
-/// Which edges close a cycle, found in depth from what nothing leads to. Turning these around leaves no cycle.
+/// Which edges close a cycle, found in depth from the nodes without incoming edges. Turning these around leaves no
+/// cycle.
 fn backwards(nodes: usize, links: &[Link]) -> Vec<bool> {
     let mut out = vec![Vec::new(); nodes];
     let mut entered = vec![false; nodes];
@@ -181,8 +181,8 @@ fn backwards(nodes: usize, links: &[Link]) -> Vec<bool> {
     backwards
 }
 
-/// The layer of each node: behind everything that leads to it. What nothing leads to stands right before what it leads
-/// to.
+/// The layer of each node: behind all nodes that lead to it. A node without incoming edges stands right before the
+/// nodes that it leads to.
 fn layers(nodes: usize, edges: &[(usize, usize)], step: usize) -> Vec<usize> {
     let mut after = vec![Vec::new(); nodes];
     let mut waits = vec![0_usize; nodes];

@@ -29,7 +29,7 @@ pub(super) fn render(graph: &Graph) -> String {
     for edge in &graph.edges {
         line(&mut out, format_args!("  n{} -->|\"{}\"| n{}", edge.from, escaped(edge.caption()), edge.to));
     }
-    // Mermaid itself knows three strokes; more are given to the links by their place.
+    // Mermaid itself knows three strokes; style lines give links more, by their number.
     let mut links: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for (at, edge) in graph.edges.iter().enumerate() {
         links.entry(edge.kind).or_default().push(at.to_string());
@@ -52,8 +52,8 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// A label between quotes. Every mark that Mermaid, its Markdown or HTML could read as more than a character is written
-/// as an entity code (`#35;` is a `#`), so little is left as it is: letters, digits, `,`, `/`, brackets of calls, `_` and
-/// `-` inside of words, and what is not ASCII. A full stop is not, because `1. x` would be a list and `www.x` a link.
+/// as an entity code (`#35;` is a `#`). Only letters, digits, `,`, `/`, brackets of calls, `_` and `-` inside of words,
+/// and non-ASCII characters stay. A full stop does not, because `1. x` would be a list and `www.x` a link.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = None;
@@ -70,7 +70,7 @@ fn escaped(text: &str) -> String {
                 depth += 1;
                 out.push(c);
             }
-            // Without its opening bracket, as in `1) x`, it would make a list.
+            // Without its opening bracket, as in `1) x`, it would start a list.
             ')' if depth > 0 => {
                 depth -= 1;
                 out.push(c);
@@ -83,11 +83,11 @@ fn escaped(text: &str) -> String {
         }
         before = Some(c);
     }
-    // Mermaid takes an empty label for a mistake.
+    // Mermaid refuses an empty label.
     if out.is_empty() { " ".to_owned() } else { out }
 }
 
-/// A quoted string of YAML. `<` is escaped because Mermaid rewrites what looks like a tag before it reads the YAML.
+/// A quoted string of YAML. `<` is escaped because Mermaid rewrites anything like a tag before it reads the YAML.
 fn yaml(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

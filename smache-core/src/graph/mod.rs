@@ -1,8 +1,8 @@
-//! A graph of what depends on what, and three ways to draw it: Graphviz, Mermaid and SVG.
+//! A graph of dependencies, and three ways to draw it: Graphviz, Mermaid and SVG.
 //!
-//! All of them list nodes and edges in the order in which they were added, so that the same graph always gives the
-//! same text. None needs an installed program; the SVG is laid out here (see `layout.rs` for the method and why it is
-//! our own).
+//! All of them list nodes and edges in the order in which they were added, so that the same graph always gives the same
+//! text. None needs an installed program; `layout.rs` lays out the SVG (see there for the method and why no library
+//! does it).
 
 mod dot;
 mod layout;
@@ -16,9 +16,9 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-/// A graph of what depends on what, to look at.
+/// A graph of dependencies, for drawings.
 ///
-/// Edges run from what changes to what depends on it. Cycles and edges from a node to itself are allowed: a recursive
+/// Edges run from a dependency to its dependant. Cycles and edges from a node to itself are allowed: a recursive
 /// function calls itself.
 ///
 /// ```
@@ -49,7 +49,7 @@ impl Graph {
         Self { title: title.into(), nodes: Vec::new(), edges: Vec::new(), by_id: HashMap::new(), drawn: HashSet::new() }
     }
 
-    /// Adds a node. A node with the same id is described anew and keeps its place.
+    /// Adds a node. A node with the same id replaces the earlier one and keeps its place.
     pub fn node(&mut self, node: GraphNode) -> &mut Self {
         match self.by_id.get(&node.id) {
             Some(&at) => self.nodes[at] = node,
@@ -61,7 +61,7 @@ impl Graph {
         self
     }
 
-    /// Adds an edge from what changes to what depends on it; one that is there already is not added again.
+    /// Adds an edge from a dependency to its dependant; an edge that is there already is not added again.
     ///
     /// An end that is no node yet becomes one of [`NodeKind::Data`] with its id as label, which [`node`](Self::node)
     /// may describe later. So edges and nodes can be added in any order, and no edge is lost.
@@ -69,8 +69,8 @@ impl Graph {
         self.add_edge(from, to, kind, None)
     }
 
-    /// Adds an edge with a text of its own, for example the name of a relation. Edges with different texts are
-    /// different edges.
+    /// Adds an edge with its own text, for example the name of a relation. Edges with different texts are different
+    /// edges.
     pub fn labelled_edge(&mut self, from: &str, to: &str, kind: EdgeKind, label: impl Into<String>) -> &mut Self {
         self.add_edge(from, to, kind, Some(label.into()))
     }
@@ -127,7 +127,7 @@ impl Graph {
     }
 
     /// The graph as a standalone SVG image with a legend, in light or dark as the viewer prefers. Long labels are cut;
-    /// the tooltips have them in full.
+    /// the tooltips have the full text.
     #[must_use]
     pub fn to_svg(&self) -> String {
         svg::render(self)
@@ -140,9 +140,9 @@ impl Graph {
 pub struct GraphNode {
     /// Any text, unique in its graph. It is not drawn.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: NodeKind,
-    /// What it is called.
+    /// Its name in the drawing.
     pub label: String,
     /// A second line, for example `ttl 10m` or `12 entities`.
     pub detail: Option<String>,
@@ -157,22 +157,22 @@ impl GraphNode {
         Self { id: id.into(), kind, label: label.into(), detail: None, state: None }
     }
 
-    /// With a second line.
+    /// Sets the second line.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// With a state.
+    /// Sets the state.
     #[must_use]
     pub fn state(mut self, state: NodeState) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// The second line: the detail and the state. The state is written out because colours alone are not readable for
-    /// everybody.
+    /// The second line: the detail and the state. The state is written out because not every reader can tell the
+    /// colours apart.
     fn second_line(&self) -> Option<Cow<'_, str>> {
         match (&self.detail, self.state) {
             (Some(detail), Some(state)) => Some(format!("{detail} · {}", state.word()).into()),
@@ -183,28 +183,28 @@ impl GraphNode {
     }
 }
 
-/// An edge of a [`Graph`], from what changes to what depends on it.
+/// An edge of a [`Graph`], from a dependency to its dependant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GraphEdge {
-    /// What changes: the place of its node in [`Graph::nodes`].
+    /// The dependency: the place of its node in [`Graph::nodes`].
     pub from: usize,
-    /// What depends on it: the place of its node in [`Graph::nodes`].
+    /// The dependant: the place of its node in [`Graph::nodes`].
     pub to: usize,
     /// How it depends on it.
     pub kind: EdgeKind,
-    /// A text of its own.
+    /// Its own text, if any.
     pub label: Option<String>,
 }
 
 impl GraphEdge {
-    /// What is written on it where there is no legend.
+    /// Its text where there is no legend.
     fn caption(&self) -> &str {
         self.label.as_deref().unwrap_or_else(|| self.kind.word())
     }
 }
 
-/// What a [`GraphNode`] is.
+/// The kind of a [`GraphNode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum NodeKind {
@@ -238,7 +238,7 @@ impl NodeKind {
 pub enum NodeState {
     /// It reflects every known change.
     Fresh,
-    /// A change affected it, and it was not computed again since.
+    /// A change affected it, and no run has computed it again since.
     Stale,
     /// Nothing confirms its freshness at the moment.
     Unconfirmed,
@@ -269,13 +269,13 @@ impl NodeState {
     }
 }
 
-/// How the end of a [`GraphEdge`] depends on its beginning. Each kind is drawn in a stroke of its own.
+/// How the end of a [`GraphEdge`] depends on its beginning. Each kind has its own stroke in drawings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum EdgeKind {
     /// On an entity of it by id: a plain line.
     Entity,
-    /// On anything in it: a line of long dashes.
+    /// On the whole source: a line of long dashes.
     Whole,
     /// On a part of it, found by a query: a line of dashes and dots.
     Reads,
@@ -283,7 +283,7 @@ pub enum EdgeKind {
     Relation,
     /// On the result of a nested call: a bold line.
     Call,
-    /// On what it was seen to read when it ran, without having declared it: a dotted line.
+    /// On something that a run of it was seen to read without a declaration: a dotted line.
     Observed,
 }
 

@@ -1,7 +1,7 @@
 //! A standalone SVG image.
 //!
-//! It has a ground of its own and two sets of colours, so that it reads well in light and in dark viewers. Nothing is
-//! referred to by id (arrow heads are drawn one by one), so that several graphs can stand in one page.
+//! It has its own background and two sets of colours, so that it reads well in light and in dark viewers. No part
+//! refers to another by id (arrow heads are drawn one by one), so that several graphs can stand in one page.
 
 use std::fmt::Write as _;
 
@@ -195,7 +195,7 @@ fn outline(kind: NodeKind, Place { x, y, w, h }: Place) -> String {
     }
 }
 
-/// The kinds of edges and nodes that occur, in rows. Answers where it ends.
+/// Draws the kinds of edges and nodes that occur, in rows. Answers the lower end.
 fn legend(out: &mut String, graph: &Graph, engine: f64, top: f64) -> f64 {
     let edges = EdgeKind::ALL.into_iter().filter(|kind| graph.edges.iter().any(|edge| edge.kind == *kind));
     let mut nodes: Vec<NodeKind> = graph.nodes.iter().map(|node| node.kind).collect();
@@ -324,7 +324,7 @@ fn width(text: &str, size: f64) -> f64 {
 
 /// A text on one line, cut to a width.
 fn cut(text: &str, size: f64, most: f64) -> String {
-    // Far more than fits, so that megabytes of text are not measured.
+    // Far more than fits, so that it need not measure megabytes of text.
     const MOST: usize = 1_000;
     let flat: String =
         text.chars().take(MOST).map(|c| if c.is_whitespace() || c.is_control() { ' ' } else { c }).collect();
@@ -344,7 +344,7 @@ fn cut(text: &str, size: f64, most: f64) -> String {
     format!("{}…", flat[..end].trim_end())
 }
 
-/// As text or attribute of XML. What XML cannot hold at all is replaced.
+/// As text or attribute of XML. Characters that XML cannot hold are replaced.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

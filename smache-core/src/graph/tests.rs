@@ -36,7 +36,7 @@ fn hostile() -> Graph {
     graph
 }
 
-/// Edges between numbered nodes by a generator of its own, so that every run draws the same graphs.
+/// Edges between numbered nodes by a fixed generator, so that every run draws the same graphs.
 fn random(nodes: u64, edges: u64, labels: bool) -> Graph {
     let mut graph = Graph::new(format!("{nodes} nodes"));
     for at in 0..nodes {
@@ -165,7 +165,7 @@ fn hostile_labels_stay_one_string_in_dot() {
     let escaped = "q\\\"uo\\\\te' \\\\N\\nline\\nfeed <b>&amp;amp; #35;#quot; ;]})|>`*_x_ %%{init}%% \
                    é☃漢字 1. x 2) y style a:b#c;��";
     assert_eq!(dot.matches(escaped).count(), 1 + 5 * 2 + 6, "{dot}");
-    // Outside of quoted strings nothing of a label is left.
+    // Outside of quoted strings, no part of a label remains.
     let mut bare = String::new();
     let (mut quoted, mut skip) = (false, false);
     for c in dot.chars() {
@@ -209,7 +209,7 @@ fn calls_and_words_stay_readable_in_mermaid() {
 #[test]
 fn hostile_labels_are_whole_in_the_tooltips_of_an_image() {
     let tips = checked(&hostile());
-    // XML has no way at all to write most control characters.
+    // XML cannot express most control characters.
     let whole = HOSTILE.replace(['\u{0}', '\u{1b}'], "\u{fffd}");
     assert!(tips.iter().all(|tip| tip.contains(&whole)), "{tips:?}");
 }
@@ -259,7 +259,7 @@ fn edges_run_rightwards_except_those_that_close_a_cycle() {
     let expected =
         ["forwards", "forwards", "forwards", "backwards", "backwards", "loop 0", "loop 1", "forwards", "loop 0"];
     assert_eq!(ways, expected);
-    // What nothing leads to stands beside what it leads to, not at the far left.
+    // A node without incoming edges stands beside the nodes that it leads to, not at the far left.
     let [_, a, b, c, s] = layout.places[..] else { panic!("five nodes") };
     assert!(a.x < b.x && b.x < c.x && s.x + s.w < c.x && s.x > a.x, "{layout:?}");
 }
@@ -344,6 +344,6 @@ fn five_hundred_nodes_are_laid_out() {
     }
     checked(&deep);
     assert_apart(&deep);
-    // Many times what it takes, so that only a blow-up fails and not a busy machine.
+    // Many times the usual time, so that only a blow-up fails and not a busy machine.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }

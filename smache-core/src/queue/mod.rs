@@ -1,6 +1,6 @@
 //! The seam to a job queue: unique jobs that carry nothing but the id of an entry.
 //!
-//! What to run, with which arguments, is in the store; the queue only says *that* an entry wants a worker.
+//! The store knows what to run, with which arguments; the queue only says *that* an entry wants a worker.
 
 mod notifier;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use self::notifier::{Notifier, NotifierTransport, Notifiers, Subscriber};
 use crate::{EntryId, Examination, Incarnation, Result, Timestamp, Token};
 
-/// Which line a job stands in. Lanes are reserved separately, so that neither waits behind the other.
+/// The line in which a job stands. Workers reserve each lane separately, so that neither waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     /// Cheap work on the graph: an entry that is stale only through nested calls.
@@ -28,15 +28,15 @@ impl Lane {
 
 /// A job queue.
 ///
-/// A job is unique by its entry. Queued: one more request merges. Running: it runs once more after the present run.
-/// Delivered at least once: a reservation that is not settled in time is given to another worker.
+/// A job is unique by its entry. If it is queued, one more request merges with it. If it is running, it runs once more
+/// after the present run. It is delivered at least once: another worker gets a reservation that is not settled in time.
 ///
 /// # Errors
 /// Every method: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the queue cannot be reached.
 ///
 /// # Cancel safety
-/// Every method may be dropped at any await point. A dropped [`reserve`](Self::reserve) may have reserved jobs that
-/// nobody knows of: ask [`again`](Reserve::again), or their leases lapse and they are delivered to somebody else.
+/// Every method may be dropped at any await point. A dropped [`reserve`](Self::reserve) may have reserved jobs without
+/// an answer: ask [`again`](Reserve::again), or wait until their leases lapse and another worker gets them.
 #[async_trait]
 pub trait JobQueue: Debug + Send + Sync + 'static {
     /// Adds jobs.
@@ -54,7 +54,8 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST NOT give a job to two workers while a lease holds `no_job_is_delivered_twice_while_reserved`
-    /// - MUST deliver again, with one more crash counted, what was not settled in time `lapsed_reservation_is_delivered_again`
+    /// - MUST deliver again, with one more crash counted, a job that was not settled in time
+    ///   `lapsed_reservation_is_delivered_again`
     /// - MUST deliver the most urgent priority first, then the earliest due time `urgent_job_comes_first`
     /// - MUST keep lanes apart `lanes_are_reserved_apart`
     /// - MUST say when the next job of the lane becomes due `next_due_is_reported`
@@ -95,10 +96,10 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// The job of an entry, for people; `None` when there is none.
     ///
     /// A running job that was requested meanwhile is found as running, in the lane of the present run. One whose lease
-    /// lapsed may be found as running until a worker asks for jobs; its lease ended in the past then.
+    /// has lapsed may still be found as running, with a lease that ended in the past, until a worker asks for jobs.
     ///
     /// # Contract
-    /// - MUST say the lane, the state and the time of the job as they are now, as [`list`](Self::list) says them
+    /// - MUST say the present lane, state and time of the job, as [`list`](Self::list) says them
     ///   `found_job_says_where_it_is`
     /// - MUST give the counters that the next reservation would give, and the last error while it is kept
     ///   `found_job_says_how_it_went`
@@ -106,14 +107,15 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST find nothing where no job was added, or it was done or discarded `job_that_is_over_is_not_found`
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>>;
 
-    /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor). By default it has nothing to say.
+    /// The queue's report on itself, for [`Smache::doctor`](crate::Smache::doctor). Empty by default.
     async fn examine(&self) -> Result<Examination> {
         Ok(Examination::new("a queue of the application's own"))
     }
 
-    /// Which incarnation of the queue this is: another one whenever jobs that were acknowledged may be lost, for example after a
-    /// crash, a failover or a restored backup. The maintenance asks every few seconds, and looks at all stale entries
-    /// then; of what is lost without another incarnation it finds some every second.
+    /// Which incarnation of the queue this is: another one whenever acknowledged jobs may be lost, for example after a
+    /// crash, a failover or a restored backup. Maintenance asks every few seconds, and looks at all stale entries when
+    /// the incarnation is another one. If jobs are lost under the same incarnation, it finds some of their entries
+    /// every second.
     ///
     /// # Contract
     /// - MUST stay the same while jobs come and go `incarnation_stays_while_jobs_come_and_go`
@@ -124,8 +126,9 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST return soon after an enqueue without delay `enqueue_wakes_a_waiting_worker`
-    /// - MUST return soon after a job was queued that is due later, by any step of any process, since who waits until another
-    ///   time does not know of it: whatever a worker reserves next tells it when `delayed_job_wakes_a_waiting_worker`
+    /// - MUST return soon after any step of any process queued a job that is due later, since a worker that sleeps
+    ///   until another time does not know of it: its next reservation answers when that job is due
+    ///   `delayed_job_wakes_a_waiting_worker`
     async fn wait(&self, timeout: Duration) -> Result<()>;
 }
 
@@ -138,10 +141,10 @@ pub struct NewJob {
     pub lane: Lane,
     /// 0 is the most urgent; 4 is usual.
     pub priority: u8,
-    /// Not before.
+    /// The job is not due before.
     pub delay: Duration,
-    /// Whether something happened: a queued job may become due earlier, a running one runs once more, a dead letter comes
-    /// back. Without it the request is a safety net that adds a job only where there is none.
+    /// Whether something happened: a queued job may become due earlier, a running one runs once more, a dead letter
+    /// comes back. Without it the request is a safety net, which adds a job only where there is none.
     pub revive: bool,
 }
 
@@ -153,7 +156,7 @@ impl NewJob {
     }
 }
 
-/// What became of a [`NewJob`].
+/// The outcome of a [`NewJob`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is queued.
@@ -162,22 +165,23 @@ pub enum Enqueued {
     Merged,
     /// One is running, and runs once more.
     Again,
-    /// One becomes a dead letter, and stays so.
+    /// There is a dead letter, and it stays one.
     DeadLetter,
 }
 
 /// Asks for jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserve {
-    /// Of this lane.
+    /// The lane.
     pub lane: Lane,
-    /// At most.
+    /// At most so many jobs.
     pub max: usize,
     /// How long each reservation holds unless it is extended.
     pub lease: Duration,
-    /// What the jobs are held by, new for every request but one that is made again.
+    /// The token that holds the jobs, new for every request except a repeated one.
     pub token: Token,
-    /// Whether a request with this token was made before and its answer was lost: what that one reserved is answered.
+    /// Whether this repeats a request with the same token whose answer was lost: the queue answers the jobs that it
+    /// reserved then.
     pub again: bool,
 }
 
@@ -188,7 +192,7 @@ impl Reserve {
         Self { lane, max, lease, token: Token::random(), again: false }
     }
 
-    /// The same request once more, after its answer was lost.
+    /// Repeats the request, after its answer was lost.
     #[must_use]
     pub fn again(mut self) -> Self {
         self.again = true;
@@ -212,7 +216,7 @@ pub struct Job {
     pub id: EntryId,
     /// Its lane.
     pub lane: Lane,
-    /// That of the reservation, needed to extend and settle it.
+    /// The token of the reservation, needed to extend and settle it.
     pub token: Token,
     /// Runs in a row that ended in an error.
     pub errors: u32,
@@ -236,26 +240,26 @@ pub struct Settlement {
 pub enum JobEnd {
     /// Done; the counters are forgotten.
     Done,
-    /// Handed back without blame.
+    /// Handed back without counting an error.
     Release {
-        /// Not before.
+        /// It is not due before.
         delay: Duration,
     },
     /// It failed and is tried again.
     Retry {
-        /// Not before.
+        /// It is not due before.
         delay: Duration,
         /// The error in one line; queues keep the first 2,000 bytes.
         error: String,
     },
-    /// It failed for the last time: parked with its error.
+    /// It failed for the last time: it becomes a dead letter, with its error.
     DeadLetter {
         /// The error in one line.
         error: String,
     },
 }
 
-/// What became of a [`Settlement`].
+/// The outcome of a [`Settlement`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// As asked.
@@ -273,11 +277,11 @@ pub enum JobState {
     Queued,
     /// Reserved.
     Running,
-    /// Parked after its last attempt.
+    /// Failed for the last time and kept with its error.
     DeadLetter,
 }
 
-/// Numbers of jobs.
+/// Counts of jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JobCounts {
     /// Queued in the propagation lane.

@@ -1,4 +1,4 @@
-//! What wakes waiting workers: a message between processes, which may be lost and never means more than "look again".
+//! Wakes waiting workers: a message between processes, which may be lost and never means more than "look again".
 
 use std::{
     collections::HashMap,
@@ -21,24 +21,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How notifications reach the other processes of one server: for authors of backends whose servers can publish messages.
 #[async_trait]
 pub trait NotifierTransport: fmt::Debug + Send + Sync + 'static {
-    /// Publishes to all processes that `origin` has notified a namespace. Does nothing by default: where the steps that add jobs
-    /// publish that themselves.
+    /// Publishes to all processes that `origin` has notified a namespace. Does nothing by default, for servers where
+    /// the steps that add jobs publish it themselves.
     ///
     /// # Errors
-    /// Whatever is in the way. It is logged; the workers of other processes then find the jobs when they next look.
+    /// Any failure to publish. It is logged; the workers of other processes then find the jobs when they next look.
     async fn publish(&self, origin: &str, namespace: &str) -> Result<()> {
         let _ = (origin, namespace);
         Ok(())
     }
 
-    /// Listens until the connection is lost, and hands each message to the subscriber. Called again after a pause, which grows
-    /// while no subscription comes about.
+    /// Listens until the connection is lost, and hands each message to the subscriber. It is called again after a
+    /// pause, which grows while no subscription succeeds.
     ///
     /// # Errors
-    /// Whatever is in the way. It is logged; workers poll until it is over.
+    /// Any failure to listen. It is logged; workers poll meanwhile.
     async fn listen(&self, subscriber: Subscriber) -> Result<()>;
 
-    /// How long a notification waits for others that are published together with it; not at all by default.
+    /// How long a notification waits for others, to publish them together; zero by default.
     fn debounce(&self) -> Duration {
         Duration::ZERO
     }
@@ -47,14 +47,14 @@ pub trait NotifierTransport: fmt::Debug + Send + Sync + 'static {
 /// Where a [`NotifierTransport`] delivers messages.
 #[derive(Clone)]
 pub struct Subscriber {
-    /// Which process this is: its own messages are ignored, as it has notified itself already.
+    /// Names this process: it ignores its own messages, as it has notified itself already.
     origin: Arc<str>,
     channels: Channels,
     subscribed: Arc<AtomicBool>,
 }
 
 impl Subscriber {
-    /// The subscription is there, so every later message arrives. Earlier ones did not: all waiters are woken once.
+    /// The subscription is there, so every later message arrives. Earlier ones did not: this wakes all waiters once.
     pub fn subscribed(&self) {
         self.subscribed.store(true, Ordering::Release);
         self.notify_all();
@@ -86,7 +86,7 @@ impl fmt::Debug for Subscriber {
 /// How often each namespace was notified.
 type Channels = Arc<Mutex<HashMap<String, watch::Sender<u64>>>>;
 
-/// The notifiers of all namespaces on one server: what [`JobQueue::wait`](crate::JobQueue::wait) can wait for.
+/// The notifiers of all namespaces on one server, for [`JobQueue::wait`](crate::JobQueue::wait).
 ///
 /// There is one listener, started by the first waiter and stopped with the last notifier.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ pub struct Notifier {
     notified: watch::Sender<u64>,
     /// Up to which of these a waiter has returned, so that a notification between two waits ends the next one.
     returned: AtomicU64,
-    /// Whether a message is about to be published: it serves all notifications before it.
+    /// Whether a message is about to be published: it serves all notifications that came before it.
     publishing: Arc<AtomicBool>,
 }
 
@@ -174,7 +174,7 @@ impl Notifier {
         });
     }
 
-    /// Returns at a notification, at once if one came since the last wait, or when the time is over.
+    /// Returns at a notification, at once if one came since the last wait, or after the timeout.
     ///
     /// # Cancel safety
     /// May be dropped at any await point: the next waiter returns for the notification.
@@ -194,8 +194,8 @@ impl Notifier {
     }
 }
 
-/// That a message is about to be published. It ends before the message is, so that a notification from then on publishes
-/// its own; also with a runtime that shuts down, for notifications on another one.
+/// Marks that a message is about to be published. The mark ends before the message is sent, so that a later
+/// notification publishes its own; also with a runtime that shuts down, for notifications on another one.
 struct Publishing(Arc<AtomicBool>);
 
 impl Drop for Publishing {

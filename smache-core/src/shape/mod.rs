@@ -1,10 +1,10 @@
-//! The shape of a type: what serde writes of it, found without a value of it.
+//! The shape of a type: the form that serde writes, found without a value of the type.
 //!
-//! A type tells its shape while it is deserialized: it asks for a struct with these fields, for a `u32`, for one of these
-//! variants. So a type is deserialized from nothing, as often as it has variants, and what it asks for is written down:
-//! names of fields and variants and the kinds of what is in them, at every depth. Names of types are left out, since serde
-//! writes none either. What hides its shape (an untagged or an internally tagged enum, a flattened field, a `Deserialize`
-//! that refuses every sample) makes it an incomplete one.
+//! A type tells its shape while it is deserialized: it asks for a struct with these fields, for a `u32`, for one of
+//! these variants. So the trace deserializes the type from nothing, as often as it has variants, and records the
+//! requests: names of fields and variants and the kinds of their values, at every depth. It leaves out names of types,
+//! since serde writes none either. A type that hides its shape (an untagged or an internally tagged enum, a flattened
+//! field, a `Deserialize` that refuses every sample) makes the shape incomplete.
 
 mod recorder;
 mod trace;
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use self::trace::{Integers, Trace};
 
-/// What serde writes of a type.
+/// The form that serde writes of a type.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// One line a place in the type, sorted: so the order of fields and variants does not matter.
@@ -24,13 +24,13 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The shape of a type as it is stored: the width of integers belongs to it.
+    /// The stored shape of a type: the width of integers belongs to it.
     pub(crate) fn of<T: DeserializeOwned>() -> Self {
         Self::find::<T>(Integers::AsTyped)
     }
 
-    /// The shape of a type of ids or of fields that predicates compare: integers are one kind, since they are one key
-    /// whatever their width.
+    /// The shape of a type of ids or of fields that predicates compare: integers are one kind, since integers of any
+    /// width make one key.
     pub(crate) fn of_key<T: DeserializeOwned>() -> Self {
         Self::find::<T>(Integers::ByValue)
     }
@@ -41,12 +41,12 @@ impl Shape {
         Self { lines: trace.into_lines(), complete }
     }
 
-    /// Whether everything of the type is in it. Two types with one incomplete shape may be stored differently.
+    /// Whether it covers the whole type. Two types with one incomplete shape may be stored differently.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// The hash of it.
+    /// Its hash.
     pub(crate) fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for line in &self.lines {

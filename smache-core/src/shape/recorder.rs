@@ -1,4 +1,4 @@
-//! Deserializes from nothing: gives a type what it asks for, and writes down what it was.
+//! Deserializes from nothing: answers each request of a type with a sample, and records the request.
 
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
@@ -7,7 +7,7 @@ use serde::de::{
 
 use super::trace::{Integers, Refused, Result, Trace};
 
-/// What types take that are written as text.
+/// Samples for types that are written as text.
 const TEXTS: [&str; 18] = [
     "",
     "1",
@@ -57,7 +57,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
         deserialize_i128 visit_i128 "i128"
     }
 
-    /// A type that looks at what there is. One that takes every kind is a value of any shape and hides nothing.
+    /// A type that decides by its input. One that takes every kind is a value of any shape and hides nothing.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         self.step()?;
         self.line("any");
@@ -137,7 +137,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
         self.deserialize_unit(visitor)
     }
 
-    /// Written as what it holds, but it may hold itself.
+    /// Written as its content, but it may contain itself.
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value> {
         self.step()?;
         self.one_deeper::<V, _>(|trace| visitor.visit_newtype_struct(trace))
@@ -202,7 +202,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
         })
     }
 
-    /// A name that nobody says: of the entries of a flattened struct, or of a variant by hand.
+    /// A name that is not known: of the entries of a flattened struct, or of a hand-written variant.
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         self.step()?;
         self.line("name");
@@ -221,7 +221,7 @@ impl<'de> Deserializer<'de> for &mut Trace {
 }
 
 impl Trace {
-    /// The names come first, so that all are known even where a value cannot be made.
+    /// The names come first, so that all are known even where no value can be made.
     fn fields<'de, V: Visitor<'de>>(&mut self, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
         self.line("struct");
         for field in fields {
@@ -231,7 +231,7 @@ impl Trace {
     }
 }
 
-/// The elements of a list, at one place, or of a tuple, each at its own.
+/// The elements of a list, all at one place, or of a tuple, each at a separate place.
 struct Items<'a> {
     trace: &'a mut Trace,
     at: Option<usize>,

@@ -1,4 +1,4 @@
-//! What types tell of themselves.
+//! The shapes that types tell.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -1,4 +1,4 @@
-//! What is known of a type so far: the lines of its shape, and what was tried.
+//! The record of a type so far: the lines of its shape, and the samples that were tried.
 
 use std::{
     any::type_name,
@@ -11,29 +11,29 @@ use serde::de::DeserializeOwned;
 
 /// How often a type is deserialized at most: once a variant and once a sample that it refuses.
 const ROUNDS: u32 = 4_000;
-/// How many things it may ask for in all.
+/// How many requests it may make in all.
 const STEPS: u32 = 200_000;
-/// How deep it may nest without coming back to itself.
+/// How deep it may nest before it comes back to itself.
 const OPEN: usize = 64;
 /// How often a type may stand within itself before it counts as one without values.
 const WITHIN_ITSELF: usize = 3;
-/// How often a variant is tried that cannot be made.
+/// How often an impossible variant is tried.
 const TRIES: u32 = 8;
 
-/// What integers are recorded as.
+/// How integers are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Integers {
     ByValue,
     AsTyped,
 }
 
-/// That a type does not take what it was given.
+/// The type refuses the sample.
 #[derive(Debug)]
 pub(super) struct Refused;
 
 pub(super) type Result<T> = std::result::Result<T, Refused>;
 
-/// The options at a place: the variants of an enum, or what a type without a shape may take.
+/// The options at a place: the variants of an enum, or the kinds that a type without a shape may take.
 #[derive(Debug, Default)]
 struct Choice {
     options: usize,
@@ -49,14 +49,14 @@ impl Choice {
     }
 }
 
-/// The last thing that was given in a round.
+/// The last sample of a round.
 #[derive(Debug)]
 enum Last {
     Sample { path: String, of: usize },
     Kind { path: String },
 }
 
-/// Everything that is known of a type.
+/// The whole record of a type.
 #[derive(Debug)]
 pub(super) struct Trace {
     pub(super) integers: Integers,
@@ -64,9 +64,9 @@ pub(super) struct Trace {
     pub(super) path: String,
     choices: BTreeMap<String, Choice>,
     samples: BTreeMap<String, usize>,
-    /// Where each type was met first. Types are told apart by their visitors, within this process alone.
+    /// The place where each type was met first. Visitors tell types apart, within this process alone.
     known: BTreeMap<&'static str, String>,
-    /// Variants of types that hold themselves, which do not.
+    /// For types that contain themselves: a variant that does not.
     ends: BTreeMap<&'static str, usize>,
     open: Vec<&'static str>,
     /// Above zero where the shape is known already and only a value is needed.
@@ -102,7 +102,7 @@ impl Trace {
         self.lines.into_iter().collect()
     }
 
-    /// Deserializes the type until nothing new comes. Says whether its shape is complete.
+    /// Deserializes the type until a round finds no new line. Says whether its shape is complete.
     pub(super) fn run<T: DeserializeOwned>(&mut self) -> bool {
         while self.round < ROUNDS && self.steps < STEPS {
             self.round += 1;
@@ -110,7 +110,7 @@ impl Trace {
             self.path.clear();
             self.open.clear();
             self.chosen.clear();
-            // A `Deserialize` that panics says no more than one that refuses.
+            // A `Deserialize` that panics tells as little as one that refuses.
             let made = catch_unwind(AssertUnwindSafe(|| T::deserialize(&mut *self).is_ok())).unwrap_or(false);
             if made {
                 if self.choices.values().all(|choice| choice.next().is_none()) {
@@ -126,7 +126,7 @@ impl Trace {
         false
     }
 
-    /// After a round in which the type refused something: what to do otherwise in the next one.
+    /// After a round in which the type refused a sample: chooses another one for the next round.
     fn learn(&mut self) -> bool {
         let chosen = std::mem::take(&mut self.chosen);
         let mut retried = &chosen[..];
@@ -136,7 +136,7 @@ impl Trace {
                 *next += 1;
                 *next < of
             }
-            // Which kinds a type refuses is what was asked.
+            // The refusals are the answer here: they tell which kinds the type takes.
             Some(Last::Kind { path }) => {
                 retried = chosen.split_last().map_or(&[], |(_, others)| others);
                 self.incomplete |= chosen.last().is_none_or(|(last, _)| *last != path);
@@ -158,19 +158,19 @@ impl Trace {
         learnt || !chosen.is_empty()
     }
 
-    /// Writes down what is at the present place.
+    /// Records a line at the present place.
     pub(super) fn line(&mut self, what: impl fmt::Display) {
         if self.minimal == 0 {
             self.lines.insert(format!("{} {what}", self.path));
         }
     }
 
-    /// That something here hides its shape.
+    /// Notes that a part of the type hides its shape.
     pub(super) fn hides(&mut self) {
         self.incomplete = true;
     }
 
-    /// Whether only some value is needed here.
+    /// Whether any value will do here.
     pub(super) fn is_minimal(&self) -> bool {
         self.minimal > 0
     }
@@ -180,7 +180,7 @@ impl Trace {
         if self.steps > STEPS { Err(Refused) } else { Ok(()) }
     }
 
-    /// Something that is below the present place.
+    /// Visits a part below the present place.
     pub(super) fn below<R>(&mut self, part: impl fmt::Display, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         use fmt::Write as _;
         let length = self.path.len();
@@ -190,7 +190,7 @@ impl Trace {
         made
     }
 
-    /// A type that may hold itself, by its visitor: once its shape is written down, only a value of it is made.
+    /// A type that may contain itself, by its visitor: once its shape is recorded, it only gets a value.
     pub(super) fn one_deeper<V, R>(&mut self, body: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let name = type_name::<V>();
         if self.open.len() >= OPEN || self.open.iter().filter(|open| **open == name).count() >= WITHIN_ITSELF {
@@ -214,14 +214,14 @@ impl Trace {
         made
     }
 
-    /// Which of the samples to give here.
+    /// The number of the sample for this place.
     pub(super) fn sample(&mut self, of: usize) -> usize {
         let next = self.samples.get(&self.path).copied().unwrap_or_default().min(of - 1);
         self.last = Some(Last::Sample { path: self.path.clone(), of });
         next
     }
 
-    /// Which of the variants to give here; `part` is how a variant is written in a path.
+    /// The number of the variant for this place; `part` is how a variant is written in a path.
     pub(super) fn variant<V>(&mut self, options: usize, part: impl Fn(usize) -> String) -> usize {
         if self.minimal > 0 {
             let turn = self.round as usize % options;
@@ -230,7 +230,7 @@ impl Trace {
         self.choose(options, part)
     }
 
-    /// That a variant was made.
+    /// Notes that a variant was made.
     pub(super) fn made<V>(&mut self, option: usize) {
         self.ends.entry(type_name::<V>()).or_insert(option);
         if let Some(choice) = self.choices.get_mut(&self.path) {
@@ -238,7 +238,7 @@ impl Trace {
         }
     }
 
-    /// Which kind to give a type that takes any.
+    /// The number of the kind for a type that takes any.
     pub(super) fn kind(&mut self, options: usize) -> usize {
         let kind = self.choose(options, |_| String::new());
         self.last = Some(Last::Kind { path: self.path.clone() });

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use super::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Image, Topic};
 use crate::{Comparisons, Examination, Filter, Guarantee, Result, SourceId};
 
-/// A source without a feed of which every writer announces its changes by [`Smache::intend`](crate::Smache::intend), before
-/// its commits. It says so to [`doctor`](crate::Smache::doctor): *intent* instead of *best effort*.
+/// A source without a feed of which every writer announces its changes by [`Smache::intend`](crate::Smache::intend),
+/// before its commits. [`doctor`](crate::Smache::doctor) reports it as *intent* instead of *best effort*.
 #[derive(Debug, Clone)]
 pub struct Announced<S>(S);
 
 impl<S: DataSource> Announced<S> {
-    /// The source whose writers do so.
+    /// A source whose writers announce their changes.
     pub fn new(source: S) -> Self {
         Self(source)
     }

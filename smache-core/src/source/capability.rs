@@ -1,4 +1,4 @@
-//! What a source can do beyond what every source must.
+//! Optional abilities of a source.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Something that a source can do and need not.
 ///
-/// A source declares it ([`DataSource::capabilities`]); nothing is asked of it that it does not declare.
+/// A source declares it ([`DataSource::capabilities`]), and the engine asks only for what is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Capability {
@@ -15,8 +15,8 @@ pub enum Capability {
     List,
     /// It can find entities by their fields: `cx.find`.
     Find,
-    /// Its changes tell what an entity was before. A hint, which saves dependencies: a change that does not tell is handled
-    /// all the same.
+    /// Its changes tell the entity before. A hint, which saves dependencies: a single change may still come without
+    /// that.
     BeforeImages,
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn can(source: &dyn DataSource, capability: Capability) -> bool {
     source.capabilities().contains(&capability)
 }
 
-/// Refuses what a source does not declare, before it is asked for it.
+/// An error, before the source is asked, where it does not declare that.
 pub(crate) fn demand(source: &dyn DataSource, capability: Capability) -> Result<()> {
     if can(source, capability) {
         return Ok(());

@@ -26,7 +26,7 @@ impl Batch {
     }
 }
 
-/// What happened to an entity.
+/// The kind of a change of an entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeKind {
@@ -36,7 +36,7 @@ pub enum ChangeKind {
     Update,
     /// It went.
     Delete,
-    /// The whole source changed at once: dropped, renamed or truncated. The key is empty.
+    /// The whole source changed at once, by a drop, rename or truncation. The key is empty.
     Reset,
 }
 
@@ -56,12 +56,12 @@ impl ChangeKind {
 /// An entity before or after a change.
 #[derive(Debug, Clone, Default)]
 pub enum Snapshot {
-    /// The source does not say.
+    /// The source does not tell.
     #[default]
     Unknown,
     /// It did not exist.
     Absent,
-    /// It was like this.
+    /// It existed, with this content.
     Known(Image),
 }
 
@@ -69,11 +69,11 @@ pub enum Snapshot {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Change {
-    /// Of which source.
+    /// Its source.
     pub source: SourceId,
-    /// Which entity.
+    /// The key of its entity.
     pub key: EntityKey,
-    /// What happened.
+    /// The kind.
     pub kind: ChangeKind,
     /// The entity before.
     pub before: Snapshot,
@@ -84,7 +84,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change of which only the id is known.
+    /// A change that tells only the id.
     #[must_use]
     pub fn new(source: SourceId, key: EntityKey, kind: ChangeKind) -> Self {
         Self { source, key, kind, before: Snapshot::Unknown, after: Snapshot::Unknown, fields: None }

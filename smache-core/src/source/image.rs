@@ -1,4 +1,4 @@
-//! An entity as a source hands it over.
+//! The form in which a source hands over an entity.
 
 use std::{
     any::{Any, TypeId, type_name},
@@ -67,14 +67,15 @@ impl fmt::Debug for EntityKind {
 
 /// A loaded entity of a type that only its source and its readers know.
 ///
-/// Images never leave the process, so they are shared values and not bytes: a source decodes once and nobody copies.
+/// Images never leave the process, so they are shared values and not bytes: a source decodes once, and no reader
+/// copies.
 #[derive(Clone)]
 pub struct Image {
     entity: Arc<dyn Any + Send + Sync>,
     digest: Option<[u8; 16]>,
 }
 
-/// What tells two images apart.
+/// Tells two images apart.
 #[derive(Clone)]
 pub(crate) struct Mark {
     /// A digest, or the address of an entity.
@@ -90,8 +91,8 @@ impl Image {
         Self { entity: Arc::new(entity), digest: None }
     }
 
-    /// An image of an entity with what the source read it from: all that is stored of it, as bytes. Two images of the same bytes
-    /// are known to be the same, so that a change that a run has seen is no reason to run again.
+    /// An image of an entity with the bytes that the source read it from: all that it stores of the entity. Two images
+    /// of the same bytes are known to be the same, so that a change that a run has seen is no reason to run again.
     #[must_use]
     pub fn read_from<T: EntityType>(entity: T, stored: &[u8]) -> Self {
         let [digest @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *blake3::hash(stored).as_bytes();
@@ -113,7 +114,8 @@ impl Image {
     /// The entity.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when the image is of another type: the source says one [`EntityKind`] and gives another.
+    /// [`ErrorKind::Internal`] when the image is of another type: the source declares one [`EntityKind`] and gives
+    /// another.
     pub fn get<T: EntityType>(&self) -> Result<Arc<T>> {
         Arc::clone(&self.entity).downcast().map_err(|_| {
             let message = format!("the source `{}` gave an image that is not a `{}`", T::SOURCE, type_name::<T>());

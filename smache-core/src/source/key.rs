@@ -41,7 +41,7 @@ impl EntityKey {
         Self(Bytes::copy_from_slice(bytes))
     }
 
-    /// The key of nothing, for changes of a whole source.
+    /// The empty key, for changes of a whole source.
     #[must_use]
     pub fn empty() -> Self {
         Self(Bytes::new())
@@ -58,7 +58,7 @@ impl fmt::Display for EntityKey {
     /// Readable where the id is (`42`, `"anna"`), hexadecimal otherwise.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match canonical::from_slice::<serde_json::Value>(&self.0) {
-            // What drivers write for their own id types: `{"$oid":"507f…"}` reads better as `507f…`.
+            // Drivers write their own id types as a map: `{"$oid":"507f…"}` reads better as `507f…`.
             Ok(serde_json::Value::Object(map)) if map.len() == 1 && map.contains_key("$oid") => {
                 f.write_str(map["$oid"].as_str().unwrap_or_default())
             }

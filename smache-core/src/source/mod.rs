@@ -1,4 +1,4 @@
-//! The seam to the application's data: loading entities, and hearing of their changes.
+//! The seam to the application's data: loading entities, and following their changes.
 
 mod announced;
 mod capability;
@@ -28,7 +28,7 @@ pub(crate) use self::{
 };
 use crate::{Comparisons, Condition, Error, ErrorKind, Examination, FeedId, Filter, Position, Result, SourceId};
 
-/// Where entities of one type come from.
+/// The place where entities of one type come from.
 ///
 /// A source must keep four promises; its documentation says how: a read sees every change that was delivered before
 /// the read began (read from the primary), a change is visible before it is delivered, deliveries carry the ids of old
@@ -84,16 +84,16 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         Err(unsupported(self.id(), &format!("find by the fields `{}`", fields.join("`, `"))))
     }
 
-    /// How it compares the values of fields. One form of a value is used for all: for predicates, for the entities that
-    /// [`find`](Self::find) answers, and for those that changes show. By default values are equal if serde writes them equal.
+    /// How it compares the values of fields. Predicates, the entities that [`find`](Self::find) answers, and the
+    /// entities in changes all use the same form of a value. By default values are equal if serde writes them equal.
     ///
     /// # Contract
-    /// - MUST give one form to values that the source takes for equal `find_answers_what_matches`
-    /// - MUST refuse the fields that it cannot compare so `find_answers_what_matches`
+    /// - MUST give one form to values that are equal to the source `find_answers_what_matches`
+    /// - MUST refuse the fields that it cannot compare in this way `find_answers_what_matches`
     ///
     /// # Errors
-    /// Those of reaching the source. Until it has answered once, predicates without a [`find`](Self::find) make a result depend
-    /// on the whole source.
+    /// Those of reaching the source. Until it has answered once, predicates without a [`find`](Self::find) make a
+    /// result depend on the whole source.
     ///
     /// # Cancel safety
     /// MAY be dropped at any time.
@@ -101,13 +101,13 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         Ok(Comparisons::as_written())
     }
 
-    /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor): what and where it is, and what is unsafe
-    /// about how it is set up. It changes nothing. By default it has nothing to say.
+    /// The source's report on itself, for [`Smache::doctor`](crate::Smache::doctor): its kind and place, and weaknesses
+    /// of its setup. It changes nothing. Empty by default.
     async fn examine(&self) -> Result<Examination> {
         Ok(Examination::new(format!("a source of `{}`", self.kind().name())))
     }
 
-    /// What it can do beyond what every source must: nothing by default. Nothing else is asked of it.
+    /// Its abilities beyond those of every source: none by default. The engine asks for no others.
     ///
     /// # Contract
     /// - MUST declare [`Capability::BeforeImages`] only if its changes carry them `changes_say_what_happened`
@@ -115,8 +115,8 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         &[]
     }
 
-    /// The stream that tells of its changes and the name by which that stream knows the source; `None` when only the
-    /// application itself reports changes, by `changed`.
+    /// The stream of its changes, with the source's name on that stream; `None` when only the application reports
+    /// changes, by `changed`.
     fn feed(&self) -> Option<(Arc<dyn ChangeFeed>, Topic)>;
 }
 
@@ -132,8 +132,8 @@ pub struct Topic {
     pub source: SourceId,
     /// Its name on the feed, for example the collection.
     pub name: String,
-    /// What the feed needs to read the changes of this source, which may be of a type that the feed does not know: a
-    /// feed is opened once for sources of several types. Only the backend that made it looks inside.
+    /// The feed's reader for changes of this source, which may be of a type that the feed does not know: one feed is
+    /// opened for sources of several types. Only the backend that made it looks inside.
     pub reader: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -144,7 +144,7 @@ impl Topic {
         Self { source, name: name.into(), reader: None }
     }
 
-    /// The same topic with what its feed needs to read its changes.
+    /// Adds the feed's reader for changes of this source.
     #[must_use]
     pub fn with_reader(mut self, reader: Arc<dyn Any + Send + Sync>) -> Self {
         self.reader = Some(reader);
@@ -175,9 +175,10 @@ pub trait ChangeFeed: Debug + Send + Sync + 'static {
     /// `HistoryLost`; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable); `WrongServer`; `Permission`.
     async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>>;
 
-    /// Where the history ends at the moment, where the feed can tell without reading it: it lets
-    /// [`run_until_idle`](crate::Smache::run_until_idle) return as soon as everything was delivered, and is where
-    /// [`caught_up`](crate::Smache::caught_up) waits for. `None` is always right: the feed is then opened at the present.
+    /// The present end of the history, where the feed can tell it without reading. With it
+    /// [`run_until_idle`](crate::Smache::run_until_idle) returns as soon as everything was delivered, and
+    /// [`caught_up`](crate::Smache::caught_up) waits up to it. `None` is always right: the engine then opens the feed
+    /// at the present.
     ///
     /// # Contract
     /// - MUST cover every change that was committed before the call, and MUST be a place that an open stream reaches
@@ -190,7 +191,7 @@ pub trait ChangeFeed: Debug + Send + Sync + 'static {
 /// Where a feed starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// At the present: what changes after `open` returned is delivered.
+    /// At the present: changes after the return of `open` are delivered.
     Now,
     /// After a saved position.
     After(Position),
@@ -199,14 +200,14 @@ pub enum Start {
 /// An open feed.
 #[async_trait]
 pub trait ChangeStream: Send + Debug {
-    /// Where it stands: everything before was delivered, or was before the start.
+    /// The place that it has reached: every earlier change was delivered, or was before the start.
     fn position(&self) -> Position;
 
     /// The next changes. Returns an empty batch after at most about 500 ms without any, so that its reader can renew
     /// the validity of the feed's sources.
     ///
     /// # Errors
-    /// As [`ChangeFeed::open`]; after an error the stream is not used any more.
+    /// As [`ChangeFeed::open`]; its reader drops the stream after an error.
     ///
     /// # Cancel safety
     /// A dropped call may lose changes: the reader then opens the feed again from the saved position.

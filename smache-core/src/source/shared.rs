@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Image, Topic};
 use crate::{Comparisons, Examination, Filter, Result, SourceId};
 
-/// A source that several own, or that was picked at run time.
+/// A source with several owners, or one that was picked at run time.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<S: DataSource + ?Sized> DataSource for Arc<S> {

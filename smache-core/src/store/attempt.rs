@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::FeedStep;
 use crate::Token;
 
-/// How many bytes of a name say which feed it is of; the rest sorts the attempts of that feed.
+/// How many bytes of a name identify the feed; the rest sorts the attempts of that feed.
 const FEED: usize = 6;
 
 /// Names one attempt at an invalidation, for the marks that it leaves while it takes several steps.
 ///
-/// No two attempts have one name, so that who redoes the mark of an attempt that died never withdraws the mark of
+/// No two attempts have one name. So a process that redoes the mark of a dead attempt never withdraws the mark of
 /// another one, which is in the middle of its walk. The names of a feed's attempts sort by the fence of the leader and
 /// then by time: a leader that comes to the end has walked over everything that the earlier attempts of its feed
 /// announced, and withdraws their marks on the same dependencies as well.
@@ -24,7 +24,7 @@ impl InvalidationAttempt {
     /// A name for the next attempt: at a step of a feed, or at a change that the application reports.
     #[must_use]
     pub fn next(step: Option<&FeedStep>) -> Self {
-        // One leader is one process, whose attempts this counts; another one has another fence.
+        // One leader is one process, which counts its attempts here; another leader has another fence.
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let Some(step) = step else {
             let mut name = *Token::random().as_bytes();
@@ -46,8 +46,8 @@ impl InvalidationAttempt {
         &self.0
     }
 
-    /// What sorts before the names of all attempts of the same feed and not before those of another one, for stores that look
-    /// for them in a range.
+    /// Sorts before the names of all attempts of the same feed and not before those of another one, for stores that
+    /// look for them in a range.
     #[must_use]
     pub fn first_of_feed(&self) -> [u8; Self::LEN] {
         let mut first = [0; Self::LEN];

@@ -1,4 +1,4 @@
-//! What a store keeps of feeds: who leads them and how far they are.
+//! The state of feeds in a store: the leader and the positions.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::{FeedId, Incarnation, SourceId, Timestamp};
 
 /// A place in one history of a feed.
 ///
-/// A feed whose data are replaced (a file that is made again, a server that is restored, a set that is initiated again)
-/// goes on in another history. Places of two histories do not compare, whatever their numbers say.
+/// A feed whose data are replaced (a file made again, a server restored, a replica set initiated again) goes on in
+/// another history. Places of two histories do not compare, even if their numbers would.
 ///
-/// Stores keep both fields as they are: [`order`](Self::order) begins with the [history](Self::history).
+/// Stores keep both fields unchanged: [`order`](Self::order) begins with the [history](Self::history).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Within one history it sorts like the history, byte by byte.
     pub order: Bytes,
-    /// What the source needs to continue there: opaque, at most 16 KiB.
+    /// The source's note of where to continue: opaque, at most 16 KiB.
     pub token: Bytes,
 }
 
@@ -24,7 +24,8 @@ impl Position {
     /// How many bytes of an order name the history.
     pub const HISTORY: usize = 16;
 
-    /// A place in the history of that name, such as the identity of a server or a file. `order` sorts like the history.
+    /// A place in the history of that name, for example the identity of a server or a file. `order` sorts like the
+    /// history.
     #[must_use]
     pub fn new(history: impl AsRef<[u8]>, order: impl AsRef<[u8]>, token: impl Into<Bytes>) -> Self {
         let name = blake3::hash(history.as_ref());
@@ -38,7 +39,7 @@ impl Position {
         self.order.get(..Self::HISTORY).unwrap_or(&self.order)
     }
 
-    /// The place within the history, as it was given to [`new`](Self::new).
+    /// The place within the history: the `order` of [`new`](Self::new).
     #[must_use]
     pub fn place(&self) -> &[u8] {
         self.order.get(Self::HISTORY..).unwrap_or_default()
@@ -61,7 +62,7 @@ pub struct Positions {
 }
 
 impl FeedStep {
-    /// Until when the feed confirms by this step, if it does, at a time of the store's clock.
+    /// Until when the feed confirms by this step, if it does, by the store's clock.
     #[must_use]
     pub fn valid_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = now.after(self.valid_for?);
@@ -77,7 +78,7 @@ pub enum Leadership {
         /// Goes with every step of the feed.
         fence: u64,
     },
-    /// Another one does.
+    /// Another process does.
     Follower {
         /// Until its lease ends.
         retry_after: Duration,
@@ -98,11 +99,11 @@ pub struct FeedStep {
     pub incarnation: Incarnation,
     /// The covered sources with the new position of each.
     pub positions: Vec<(SourceId, Position)>,
-    /// For how long from now the feed confirms the sources; `None` leaves that as it is.
+    /// For how long from now the feed confirms the sources; `None` leaves their validity unchanged.
     pub valid_for: Option<Duration>,
-    /// The store's time at which that ends in any case, however long the step was on its way; `None` for a leader
-    /// that does not know the store's time yet.
+    /// The store's time at which the validity ends in any case, however long the step was on its way; `None` for a
+    /// leader that does not know the store's time yet.
     pub deadline: Option<Timestamp>,
-    /// Whether everything up to the present was replayed, so that this incarnation may confirm.
+    /// Whether the feed has replayed everything up to the present, so that this incarnation may confirm.
     pub caught_up: bool,
 }

@@ -9,13 +9,13 @@ use crate::{Incarnation, Namespace, Result};
 
 /// An open transaction of a writer, which can take an invalidation along: for [`Smache::in_transaction`](crate::Smache::in_transaction).
 ///
-/// What it does is [`CacheStore::invalidate`](crate::CacheStore::invalidate) in one step, whatever the number of
-/// dependants, as a part of the transaction: others see it when they see the writer's changes, or never.
+/// Its step is [`CacheStore::invalidate`](crate::CacheStore::invalidate) as a part of the transaction, in one step for
+/// any number of dependants: others see it when they see the writer's changes, or never.
 ///
 /// # Contract
 /// The bullets name tests of `smache-sql`.
 ///
-/// - MUST NOT mark anything in another store than the one that is asked for
+/// - MUST NOT mark anything in a store other than the requested one
 ///   `transaction_of_another_database_is_refused_and_marks_nothing`
 /// - MUST see every dependant that a run has committed before `run_that_committed_just_before_the_report_is_marked_by_it`
 /// - MUST keep runs from committing from this step on to the end of the transaction, and let them find the change then
@@ -35,25 +35,25 @@ pub trait WriterTransaction: Send {
     async fn invalidate(&mut self, request: InvalidateInTransaction) -> Result<InTransactionOutcome>;
 }
 
-/// What a writer's transaction is asked to do.
+/// The request to a writer's transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidateInTransaction {
-    /// Of which namespace.
+    /// The namespace.
     pub namespace: Namespace,
-    /// Which incarnation of which store is meant.
+    /// The incarnation of the store that is meant.
     pub incarnation: Incarnation,
-    /// Who writes the jobs.
+    /// The part that writes the jobs.
     pub jobs: JobWrites,
     /// How long it may wait for the transactions of others.
     pub patience: Duration,
-    /// What changed; without a step of a feed.
+    /// The change; without a step of a feed.
     pub invalidation: Invalidation,
 }
 
 /// The answer to [`InvalidateInTransaction`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InTransactionOutcome {
-    /// It is a part of the transaction.
+    /// The invalidation is a part of the transaction.
     Invalidated(Invalidated),
     /// Nothing was done: the store in the transaction's database is another one, or another incarnation of it.
     OtherStore,

@@ -1,7 +1,7 @@
-//! The seam to a cache store: entries, their dependency edges, and everything that confirms them.
+//! The seam to a cache store: entries, their dependency edges, and the validity that confirms them.
 //!
-//! A store is a state machine with one atomic step per transition; `DESIGN.md` of the repository has the model. Traits
-//! speak bytes and plain ids; types, codecs and the functions themselves live above.
+//! A store is a state machine with one atomic step per transition; `docs/protocol.md` of the repository has the steps.
+//! Traits speak bytes and plain ids; types, codecs and the functions themselves live above.
 
 mod attempt;
 mod feed;
@@ -34,8 +34,8 @@ pub const ATTACHED_VALID_FOR: Duration = Duration::from_secs(10);
 
 /// A cache store.
 ///
-/// Every method is one atomic step unless it says otherwise: nobody observes a half of it. `now` is always the store's
-/// own clock. A store never interprets `value`, `meta` and `call`.
+/// Every method is one atomic step unless it says otherwise: no other caller observes half of it. `now` is always the
+/// store's own clock. A store never interprets `value`, `meta` and `call`.
 ///
 /// # Contract
 /// The bullets of each method name the case of `smache-testkit` that checks them.
@@ -45,15 +45,15 @@ pub const ATTACHED_VALID_FOR: Duration = Duration::from_secs(10);
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) when its own bookkeeping cannot be read.
 ///
 /// # Cancel safety
-/// Every method may be dropped at any await point: the step then happened or did not happen as a whole, and all steps
-/// are idempotent, so that the caller may ask again.
+/// Every method may be dropped at any await point: the step then happened or did not happen as a whole. All steps are
+/// idempotent, so the caller may repeat them.
 #[async_trait]
 pub trait CacheStore: Debug + Send + Sync + 'static {
     /// Whether [`invalidate`](Self::invalidate), [`commit`](Self::commit), [`abort`](Self::abort) and
     /// [`maintain`](Self::maintain) write the jobs themselves, in the same step, or report the entries that need one.
     fn job_writes(&self) -> JobWrites;
 
-    /// Reads entries and what confirms them. One round trip, no write.
+    /// Reads entries with their validity. One round trip, no write.
     ///
     /// # Contract
     /// - MUST answer one element an id, in order, `None` where there is no record `lookup_answers_in_order`
@@ -70,21 +70,21 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST work for an entry without a record `begin_needs_no_record`
     /// - MUST NOT change the stored value `begin_keeps_the_value_readable`
     /// - MUST say whether an invalidation of one of the recorded dependencies is under way
-    ///   `begin_hints_at_an_invalidation_in_progress` (stores whose invalidation is one step never have one)
+    ///   `begin_hints_at_an_invalidation_in_progress` (a store whose invalidations are one step never has one)
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome>;
 
-    /// Stores a value, validated against everything that changed since [`begin`](Self::begin).
+    /// Stores a value, validated against every change since [`begin`](Self::begin).
     ///
     /// # Contract
     /// - MUST store nothing without the token of the present run `lapsed_lease_is_taken_over_and_the_zombie_is_refused`,
     ///   `removed_entry_is_not_resurrected`
-    /// - MUST accept a lapsed lease that nobody took `lapsed_lease_that_nobody_took_still_commits`
+    /// - MUST accept a lapsed lease that no other run has taken `lapsed_lease_that_nobody_took_still_commits`
     /// - MUST store as stale, with a job, when a used dependency was invalidated since `start_revision`
     ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
     /// - MUST compare with [`Commit::version`], which is not before `start_revision`, and store the value under it
     ///   `value_is_compared_and_stored_with_its_version`
-    /// - MUST change nothing and leave the run as it is where [`OnConflict::Report`] asks for it and changes of few dependencies are
-    ///   all that speaks against the value: it names all of them, with the revision
+    /// - MUST change nothing and let the run continue where [`OnConflict::Report`] asks for it and changes of few
+    ///   dependencies are the only objection to the value: it names all of them, with the revision
     ///   `overtaken_run_is_told_what_changed_and_goes_on`, `value_that_more_speaks_against_is_stored_as_stale`
     /// - MUST compare the epochs of begin with the present ones `epoch_taken_at_begin_is_compared_at_commit`
     /// - MUST write the edges also of a stale value, and drop edges no longer used
@@ -93,8 +93,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST take back the job of a value that it stores fresh `fresh_commit_takes_back_the_job`
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome>;
 
-    /// Which of some dependencies were invalidated after a revision, are being invalidated, or may have been: what a
-    /// [`commit`](Self::commit) would find that compares with it. A run that takes long asks, to end early.
+    /// Which of some dependencies were invalidated after a revision, are being invalidated, or may have been: the
+    /// conflicts that a [`commit`](Self::commit) with that version would find. A long run asks, to end early.
     ///
     /// # Contract
     /// - MUST name every one that was invalidated after the revision of a run that goes on `changes_since_a_revision_are_named`
@@ -103,7 +103,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT write `changes_since_a_revision_are_named`
     async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince>;
 
-    /// Gives a run up: the lease ends, the stored value stays, the failure (if any) is recorded on it.
+    /// Gives a run up: its lease ends, the stored value stays, and the failure (if any) is recorded on the entry.
     ///
     /// # Contract
     /// - MUST do nothing without the token; says whether it was held `abort_needs_the_token`
@@ -117,17 +117,18 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT extend a lease under another token `extend_needs_the_token`
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>>;
 
-    /// Notes that runs wait for the runs of other entries, and answers what the run of [`RecordWaits::child`] waits for, and
-    /// what those runs wait for, and so on: pairs of an entry whose run waits and the one whose run it waits for. Who
-    /// finds itself in the answer waits for itself. Only a run that has waited for a while asks.
+    /// Notes that runs wait for the runs of other entries. Answers the waits that lead on from the run of
+    /// [`RecordWaits::child`]: the runs that it waits for, the runs that those wait for, and so on, as pairs of the
+    /// waiting entry and the awaited one. A run that finds its own entry in the answer waits for itself. Only a run
+    /// that has waited for a while asks.
     ///
-    /// A note is a part of the run that waits, and of that run of the child which is there when the note is made. It
-    /// counts until either of them ends, or its lease does.
+    /// A note belongs to the waiting run and to the child's run of that moment. It counts until either of the two runs
+    /// or its lease ends.
     ///
     /// # Contract
     /// - MUST answer the waits that lead on from the child's run, each once, with those made in the same step
     ///   `waits_lead_on_from_the_child`
-    /// - MUST NOT note a wait under another token, nor one for an entry that nobody runs `wait_needs_the_token`
+    /// - MUST NOT note a wait under another token, nor one for an entry without a run `wait_needs_the_token`
     /// - MUST NOT answer a wait when one of its two runs has ended, was taken over or removed
     ///   `wait_ends_with_either_run`
     /// - MUST NOT answer a wait that was ended or not made again in time `wait_that_is_over_is_not_answered`
@@ -143,8 +144,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST make the commit of a present run fail `removed_entry_is_not_resurrected`
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool>;
 
-    /// Marks every dependant of what changed stale, and raises the revision. When it returns, nobody is told `Fresh` with a
-    /// value from before any more.
+    /// Marks every dependant of what changed stale, and raises the revision. When it returns, no reader gets an older
+    /// value as `Fresh` any more.
     ///
     /// It may take several steps when there are many dependants; the changes are then announced before the first and
     /// the revision grows after the last, so that a computation that runs meanwhile cannot commit as fresh.
@@ -152,7 +153,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// # Contract
     /// - MUST mark all dependants, direct ones as stale `dependants_go_stale`, `staleness_follows_the_edge`
     /// - MUST NOT skip what is stale already `stale_entry_is_invalidated_again`
-    /// - MUST remember the revision of a dependency that nobody has yet `dynamic_dependency_unknown_when_it_changed`
+    /// - MUST remember the revision of a dependency that no entry has yet `dynamic_dependency_unknown_when_it_changed`
     /// - MUST give every stale entry a job unless it is lazy `every_stale_entry_has_a_job`, `lazy_entry_gets_no_job`
     /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
     /// - MUST NOT confirm a source whose position it does not take, because the saved one is of another history or a
@@ -162,12 +163,13 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
     /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`
-    /// - MUST keep what one [`InvalidationAttempt`] has announced until that attempt, a later one of the same feed or a whole walk of maintenance
-    ///   is at its end, whatever else is given up, done again or at its walk meanwhile
-    ///   `attempt_that_is_given_up_ends_no_other`
+    /// - MUST keep the marks of one [`InvalidationAttempt`] until that attempt, a later one of the same feed or a whole
+    ///   walk of maintenance comes to its end, even if other attempts are given up, redone or in the middle of their
+    ///   walk `attempt_that_is_given_up_ends_no_other`
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated>;
 
-    /// Everything at once, in one step: a new epoch. [`maintain`](Self::maintain) then marks the entries, page by page.
+    /// Makes every entry stale in one step, by a new epoch. [`maintain`](Self::maintain) then marks the entries, page
+    /// by page.
     ///
     /// # Contract
     /// - MUST make every stored value stale `new_epoch_makes_everything_stale`
@@ -182,9 +184,9 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST confirm the sources from now on, for [`ATTACHED_VALID_FOR`] at least `attach_is_idempotent`
     async fn attach(&self, sources: &[SourceId]) -> Result<()>;
 
-    /// Confirms all attached sources of the namespace until so much later, whichever program attached them. The process
-    /// that does the maintenance calls it every second: a reader on a store that was superseded (a demoted primary, the
-    /// cut-off side of a partition, a file that was replaced) is not told `Fresh` for longer than that.
+    /// Confirms all attached sources of the namespace for so long from now, whichever program attached them. The
+    /// process that does the maintenance calls it every second. It bounds how long a reader on a superseded store (a
+    /// demoted primary, the cut-off side of a partition, a file that was replaced) still gets `Fresh`.
     ///
     /// # Contract
     /// - MUST NOT let an attached source confirm longer `attached_sources_are_confirmed_while_they_are_kept` (a store that no
@@ -213,11 +215,12 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST leave the sources unconfirmed until they are caught up `restarted_source_confirms_after_it_has_caught_up`
     async fn restart(&self, step: FeedStep) -> Result<()>;
 
-    /// A step on the register of programs: adds or renews one, removes some that have ended, and answers all that are left.
-    /// It may take several steps on the store; what it answers is read after what it writes.
+    /// A step on the register of programs: adds or renews one, removes some that have ended, and answers all the
+    /// others. It may take several steps on the store; the answer is read after the writes.
     ///
-    /// The register tells workers which jobs to leave to other programs, and maintenance which entries no program has a function
-    /// for. It is no more durable than the entries: a store that lost it is told again by every program that is alive.
+    /// The register says to workers which jobs other programs run, and to maintenance which entries no program has a
+    /// function for. It is no more durable than the entries: every living program registers again with a store that
+    /// lost it.
     ///
     /// # Contract
     /// - MUST list a program with its notes until it is removed, also when its lease has ended, and say whether it was
@@ -229,8 +232,9 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     async fn programs(&self, step: ProgramStep) -> Result<Programs>;
 
     /// One bounded piece of maintenance: removes expired entries with their edges, reaps lapsed runs, trims the revisions of
-    /// old invalidations, redoes invalidations whose author died, and marks the entries of old epochs stale.
-    /// Idempotent; any number of processes may do it.
+    /// Removes expired entries with their edges, reaps lapsed runs, trims the revisions of old invalidations, redoes
+    /// invalidations whose author died, and marks the entries of old epochs stale. One call is one bounded piece of
+    /// this. Idempotent; any number of processes may do it.
     ///
     /// # Contract
     /// - MUST remove expired entries and everything of theirs `expired_entries_leave_nothing`
@@ -239,29 +243,29 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST mark entries of old epochs and give them jobs `old_epoch_entries_get_jobs`
     async fn maintain(&self, limit: usize) -> Result<Maintained>;
 
-    /// The stale entries, page by page, for the reconciler. An entry that is stale all the time is seen at least once.
+    /// The stale entries, page by page, for the reconciler. An entry that stays stale appears at least once.
     ///
     /// # Contract
     /// - MUST list stale, non-lazy entries with the time since when `stale_entries_are_listed`
     async fn stale(&self, page: Page) -> Result<Scanned>;
 
-    /// The whole record of an entry with what confirms it, for a run that reads it as a nested call. One round trip.
+    /// The whole record of an entry with its validity, for a run that reads it as a nested call. One round trip.
     ///
     /// # Contract
-    /// - MUST answer what [`lookup`](Self::lookup) answers, of the same moment, and the rest of the record
+    /// - MUST give the answer of [`lookup`](Self::lookup) of the same moment, and the rest of the record
     ///   `full_record_shows_what_an_entry_depends_on`
     async fn read_record(&self, id: &EntryId) -> Result<FullRecord>;
 
     /// The whole record of an entry, for people.
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>>;
 
-    /// The entries that depend on something, page by page. An entry that depends on it all the time is seen at least once.
+    /// The entries that depend on something, page by page. An entry that keeps the dependency appears at least once.
     ///
     /// # Contract
     /// - MUST list every dependant with how it depends `dependants_are_listed`
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants>;
 
-    /// What it says about itself, for [`Smache::doctor`](crate::Smache::doctor). By default it has nothing to say.
+    /// The store's report on itself, for [`Smache::doctor`](crate::Smache::doctor). Empty by default.
     async fn examine(&self) -> Result<Examination> {
         Ok(Examination::new("a store of the application's own"))
     }

@@ -1,10 +1,10 @@
-//! The register of programs: which are alive, and what they say of themselves.
+//! The register of programs: which are alive, and their notes.
 
 use bytes::Bytes;
 
 use crate::{Timestamp, Token};
 
-/// A step on the register of programs: everything of it is optional, and without any of it the step only reads.
+/// A step on the register of programs. Every part is optional; without any, the step only reads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProgramStep {
     /// A program to add or to renew.
@@ -16,11 +16,11 @@ pub struct ProgramStep {
 /// A program that registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
-    /// Which program it is: one life of one process.
+    /// Its name: one for each life of a process.
     pub id: Token,
-    /// What it says of itself, for the engine alone.
+    /// Its notes, for the engine alone.
     pub notes: Bytes,
-    /// How long it is taken to be alive, from now. With nothing it has ended, and stays in the register as that.
+    /// How long it counts as alive, from now. With zero it has ended, and stays in the register as such.
     pub lease: std::time::Duration,
 }
 
@@ -38,10 +38,10 @@ pub struct Programs {
 /// A program in the register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisteredProgram {
-    /// Which program it is.
+    /// Its name.
     pub id: Token,
-    /// Until when it is taken to be alive.
+    /// Until when it counts as alive.
     pub until: Timestamp,
-    /// What it says of itself.
+    /// Its notes.
     pub notes: Bytes,
 }

@@ -1,4 +1,4 @@
-//! What a store keeps of an entry.
+//! The record of an entry in a store.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use crate::{Timestamp, UsedDependency};
 /// Whether a change has affected an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Staleness {
-    /// Nothing has.
+    /// No change has.
     Fresh,
-    /// Only through nested calls: it is re-validated without running when their values come out equal.
+    /// Only changes through nested calls: the entry is re-validated without a run when their values come out equal.
     MaybeStale,
-    /// Something that the function itself read: it must run again.
+    /// A change of something that the function itself read: it must run again.
     Stale,
 }
 
-/// An entry as a look-up gives it: all that a hit needs, nothing more.
+/// An entry as a look-up answers it: only the fields that a hit needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEntry {
     /// The encoded result.
@@ -35,27 +35,27 @@ pub struct StoredEntry {
     pub since: Option<Timestamp>,
     /// When it was stored.
     pub stored_at: Timestamp,
-    /// When it ends. From then on it counts as absent, and maintenance removes it.
+    /// When it expires. From then on it counts as absent, and maintenance removes it.
     pub expires: Option<Timestamp>,
 }
 
 impl StoredEntry {
-    /// Whether its time is over. The one definition of expiry.
+    /// Whether it has expired. The one definition of expiry.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
-/// Everything that is known of an entry.
+/// All fields of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// What a look-up gives.
+    /// The part that a look-up answers.
     pub entry: StoredEntry,
     /// The canonical call, from which a worker computes it again.
     pub call: Bytes,
-    /// What it depends on.
+    /// Its dependencies.
     pub used: Vec<UsedDependency>,
     /// The changes that made it stale, the newest last, at most 8.
     pub causes: Vec<Arc<str>>,
@@ -86,7 +86,7 @@ pub struct RunFailure {
     pub at: Timestamp,
 }
 
-/// Numbers of a namespace.
+/// Counts of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreStats {

@@ -1,4 +1,4 @@
-//! What the methods of a store take and answer.
+//! The arguments and answers of a store's methods.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::{Epochs, FeedStep, Record, StoredEntry, Validity};
 use crate::{ChangedDependency, Dependency, EntryId, Incarnation, Timestamp, Token, UsedDependency, Via};
 
-/// Who writes the jobs of stale entries.
+/// The part that writes the jobs of stale entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobWrites {
     /// The store, in the same step, into the queue that it shares its server with.
     SameStep,
-    /// Nobody: the store answers the ids, the engine enqueues them, and the reconciler catches what a crash lost.
+    /// The engine: the store answers the ids, the engine enqueues them, and the reconciler catches those that a crash
+    /// lost.
     Reported,
 }
 
@@ -23,7 +24,7 @@ pub struct Lookup {
     pub now: Timestamp,
     /// Which incarnation of the store answered.
     pub incarnation: Incarnation,
-    /// What confirms the entries.
+    /// The validity of the entries.
     pub validity: Arc<Validity>,
     /// The entries, in the order of the ids.
     pub entries: Vec<Option<StoredEntry>>,
@@ -36,7 +37,7 @@ pub struct FullRecord {
     pub now: Timestamp,
     /// Which incarnation of the store answered.
     pub incarnation: Incarnation,
-    /// What confirms the entry.
+    /// The validity of the entry.
     pub validity: Arc<Validity>,
     /// The record, if there is one.
     pub record: Option<Record>,
@@ -74,26 +75,26 @@ pub enum BeginOutcome {
     },
 }
 
-/// What a run knows of the store when it begins.
+/// The state of the store when a run begins.
 #[derive(Debug, Clone)]
 pub struct Begun {
-    /// The revision: what changed later conflicts.
+    /// The revision: later changes conflict with the run.
     pub start_revision: u64,
     /// The store's time.
     pub now: Timestamp,
     /// Which incarnation of the store.
     pub incarnation: Incarnation,
-    /// What confirms, with the epochs.
+    /// The validity of the sources, with the epochs.
     pub validity: Arc<Validity>,
     /// The stored value, if any, expired or not.
     pub entry: Option<StoredEntry>,
     /// The canonical call of the stored record.
     pub call: Option<Bytes>,
-    /// What the stored record depends on.
+    /// The dependencies of the stored record.
     pub used: Vec<UsedDependency>,
     /// Runs in a row that a change overtook.
     pub conflicts: u32,
-    /// Whether a dependency of the record is being invalidated right now: better wait a little.
+    /// Whether a dependency of the record is being invalidated right now: a short wait may save a conflict.
     pub pending: bool,
 }
 
@@ -106,10 +107,10 @@ pub struct Commit {
     pub token: Token,
     /// The revision of begin.
     pub start_revision: u64,
-    /// The version of the value: what changed later conflicts with it. The revision of begin, or that of
-    /// [`CommitOutcome::ConflictReported`] when what it names was read again after it and is the same.
+    /// The version of the value: later changes conflict with it. Either the revision of begin, or that of a
+    /// [`CommitOutcome::ConflictReported`] whose dependencies the run has read again and found unchanged.
     pub version: u64,
-    /// What becomes of the value if changes have overtaken it.
+    /// The fate of the value if changes have overtaken it.
     pub on_conflict: OnConflict,
     /// The incarnation of begin.
     pub incarnation: Incarnation,
@@ -121,11 +122,11 @@ pub struct Commit {
     pub value: Bytes,
     /// The engine's notes.
     pub meta: Bytes,
-    /// Everything that the run used.
+    /// Every dependency that the run used.
     pub used: Vec<UsedDependency>,
     /// How long the entry lives from now.
     pub ttl: Option<Duration>,
-    /// The earliest end of what it was made of; the sooner of both counts.
+    /// The earliest end of the values that it was made of; it counts if it is sooner than the end of the ttl.
     pub not_after: Option<Timestamp>,
     /// Stored as stale in any case: the run could not read everything fresh.
     pub tainted: bool,
@@ -135,18 +136,18 @@ pub struct Commit {
     pub conflict_delay: Duration,
 }
 
-/// What becomes of a value that changes have overtaken.
+/// The fate of a value that changes have overtaken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// It is stored as stale.
     StoreStale,
-    /// Nothing is stored and the run goes on, where changes of at most [`MAX_REPORTED`](Self::MAX_REPORTED) dependencies are all that
-    /// speaks against the value: the run may have seen them.
+    /// Nothing is stored and the run goes on, where changes of at most [`MAX_REPORTED`](Self::MAX_REPORTED)
+    /// dependencies are the only objection to the value: the run may have seen them.
     Report,
 }
 
 impl OnConflict {
-    /// Of how many dependencies changes are told.
+    /// How many changed dependencies a report names at most.
     pub const MAX_REPORTED: usize = 64;
 }
 
@@ -158,20 +159,21 @@ pub enum CommitOutcome {
         /// The store's time.
         now: Timestamp,
     },
-    /// Stored as stale: something that it used changed meanwhile.
+    /// Stored as stale: a dependency that it used changed meanwhile.
     Conflicted {
         /// The store's time.
         now: Timestamp,
-        /// What changed, at most 8; empty when the epoch did, or the run was tainted.
+        /// The changed dependencies, at most 8; empty when the epoch changed, or the run was tainted.
         dependencies: Vec<Dependency>,
     },
-    /// Not stored, and the run goes on: something that it used changed meanwhile, and the commit asked to be told so.
+    /// Not stored, and the run goes on: a dependency that it used changed meanwhile, and the commit asked for the
+    /// report.
     ConflictReported {
         /// The store's time.
         now: Timestamp,
-        /// The revision of the answer: a change that is not named has a later one.
+        /// The revision of the answer: a change of a dependency that is not named has a later one.
         revision: u64,
-        /// All that changed or is being changed, each once.
+        /// All dependencies that changed or are being changed, each once.
         dependencies: Vec<Dependency>,
     },
     /// Not stored: another run has the entry, or it was removed.
@@ -183,11 +185,12 @@ pub enum CommitOutcome {
 /// The answer to [`CacheStore::changed_since`](super::CacheStore::changed_since).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedSince {
-    /// The store that answers: on another incarnation than that of the revision nothing is known to be unchanged.
+    /// The incarnation of the store that answers: on another one than that of the revision, no dependency is known to
+    /// be unchanged.
     pub incarnation: Incarnation,
-    /// The revision of the answer: a change that is not named has a later one.
+    /// The revision of the answer: a change of a dependency that is not named has a later one.
     pub revision: u64,
-    /// Those that changed or are being changed, each once.
+    /// The dependencies that changed or are being changed, each once.
     pub dependencies: Vec<Dependency>,
 }
 
@@ -198,7 +201,7 @@ pub struct Abort {
     pub id: EntryId,
     /// The run's token.
     pub token: Token,
-    /// What went wrong, if it failed by itself; recorded on the entry.
+    /// The error, if the run failed by itself; recorded on the entry.
     pub failure: Option<String>,
     /// How long the job of a stale entry waits.
     pub delay: Duration,
@@ -207,15 +210,15 @@ pub struct Abort {
 /// A run that waits for the run of another entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaitingRun {
-    /// Whose run waits.
+    /// The entry of the waiting run.
     pub id: EntryId,
-    /// The token of the run that waits.
+    /// The token of the waiting run.
     pub token: Token,
-    /// Whose run it waits for.
+    /// The entry of the run that it waits for.
     pub child: EntryId,
 }
 
-/// Notes who waits for whom, and asks what the run of a child waits for.
+/// Notes which runs wait for which entries, and asks for the waits that lead on from the run of a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordWaits {
     /// The runs that wait.
@@ -226,7 +229,7 @@ pub struct RecordWaits {
     pub child: EntryId,
 }
 
-/// A change, as stores see it.
+/// A change, in a store's terms.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Invalidation {
     /// The dependencies that it affects.
@@ -242,13 +245,13 @@ pub struct Invalidation {
 pub struct Invalidated {
     /// The revision after it. A computation that starts now starts at this revision or later.
     pub revision: u64,
-    /// How many entries were marked, those that were stale already included.
+    /// How many entries were marked, including those that were stale already.
     pub marked: u64,
     /// The entries that need a job, with [`JobWrites::Reported`].
     pub jobs: Vec<EntryId>,
 }
 
-/// What a piece of maintenance did.
+/// The outcome of a piece of maintenance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Maintained {
     /// Expired entries removed.
@@ -272,7 +275,7 @@ pub struct Maintained {
 pub struct Page {
     /// Where the last page ended; `None` starts.
     pub cursor: Option<Bytes>,
-    /// At most about that many.
+    /// Its length, about; an answer may be shorter or slightly longer.
     pub limit: usize,
 }
 
@@ -287,7 +290,7 @@ impl Page {
 /// Entries of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
-    /// The entries with the time since when.
+    /// The entries, each with the time since when it is stale.
     pub entries: Vec<(EntryId, Timestamp)>,
     /// Where the next page starts; `None` at the end.
     pub next: Option<Bytes>,

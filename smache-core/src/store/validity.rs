@@ -1,11 +1,11 @@
-//! What confirms freshness, and the one place that judges it.
+//! The validity of sources, and the one place that judges the freshness of entries by it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Staleness, StoredEntry};
 use crate::{Epoch, Incarnation, SourceId, Timestamp};
 
-/// What a store says about the histories behind its entries.
+/// A store's record of the sources of a namespace: until when, and in which epoch, each is confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Validity {
@@ -18,15 +18,16 @@ pub struct Validity {
     pub attached_until: Option<Timestamp>,
 }
 
-/// What a store says about one source.
+/// A store's record of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceValidity {
     /// The epoch of its history.
     pub epoch: Epoch,
-    /// The incarnation of the store that has replayed everything and may confirm.
+    /// The incarnation of the store on which the feed has caught up, and may confirm.
     pub caught_up_on: Option<Incarnation>,
-    /// Until when the feed confirms; `None` for a source that only the application changes: [`Validity::attached_until`].
+    /// Until when the feed confirms; `None` for a source that only the application changes: see
+    /// [`Validity::attached_until`].
     pub valid_until: Option<Timestamp>,
 }
 
@@ -37,8 +38,8 @@ impl Validity {
         Self { epoch, sources: BTreeMap::new(), attached_until: None }
     }
 
-    /// The present epochs of some sources. A source that the store does not know gets an epoch that never is the present
-    /// one, so that an entry of it is not fresh before something confirms it.
+    /// The present epochs of some sources. For a source that the store does not know, an epoch that is never the
+    /// present one, so that an entry with that source is not fresh before something confirms the source.
     #[must_use]
     pub fn epochs<'a>(&self, sources: impl IntoIterator<Item = &'a SourceId>) -> Epochs {
         let epoch =
@@ -59,7 +60,7 @@ impl Validity {
                 .all(|(source, epoch)| self.sources.get(source).is_some_and(|now| now.epoch == *epoch))
     }
 
-    /// How fresh an entry is. The definition of freshness of `PROTOCOL.md`, in one place for all stores.
+    /// How fresh an entry is. The definition of freshness of `docs/protocol.md`, in one place for all stores.
     #[must_use]
     pub fn judge(&self, entry: &StoredEntry, now: Timestamp, incarnation: &Incarnation) -> Freshness {
         if self.is_stale(entry) {
@@ -74,13 +75,13 @@ impl Validity {
         }
     }
 
-    /// Whether a change that was delivered has overtaken an entry. One that is not stale needs no run, also while nobody
+    /// Whether a delivered change has overtaken an entry. An entry that is not stale needs no run, even while no feed
     /// confirms it.
     pub(crate) fn is_stale(&self, entry: &StoredEntry) -> bool {
         entry.staleness != Staleness::Fresh || !self.has_epochs(&entry.epochs)
     }
 
-    /// Whether everything up to some moment on this incarnation was replayed for all sources of an entry.
+    /// Whether the feeds of all sources of an entry have caught up on this incarnation.
     pub(crate) fn is_caught_up(&self, epochs: &Epochs, incarnation: &Incarnation) -> bool {
         self.of(epochs)
             .all(|validity| validity.is_some_and(|validity| validity.caught_up_on.as_ref() == Some(incarnation)))
@@ -98,7 +99,7 @@ impl Validity {
 }
 
 impl SourceValidity {
-    /// A source that nothing confirms yet.
+    /// A source that no feed confirms yet.
     #[must_use]
     pub fn behind(epoch: Epoch) -> Self {
         Self { epoch, caught_up_on: None, valid_until: Some(Timestamp::from_millis(0)) }
@@ -140,11 +141,11 @@ pub enum Freshness {
         /// Since when it is known to be stale.
         since: Timestamp,
     },
-    /// Nothing is known against the value, but nobody confirms it at the moment: its feed is behind or not running,
-    /// or the store was replaced.
+    /// No change is known to affect the value, but its sources are not confirmed at the moment: the feed is behind or
+    /// not running, or the store was replaced.
     Unconfirmed {
-        /// Until when somebody confirmed it, where that is known: the value reflects every change that was acknowledged
-        /// before.
+        /// Until when its sources were confirmed, where that is known: the value reflects every change that was
+        /// acknowledged before.
         since: Option<Timestamp>,
     },
 }
@@ -162,14 +163,14 @@ impl Freshness {
         matches!(self, Self::Stale { .. })
     }
 
-    /// Whether nothing is known against the value, and nobody confirms it.
+    /// Whether no change is known to affect the value, and its sources are not confirmed.
     #[must_use]
     pub fn is_unconfirmed(&self) -> bool {
         matches!(self, Self::Unconfirmed { .. })
     }
 
-    /// For how long it may be behind the data at a time of the store's clock: since it is stale, or since nobody confirms
-    /// for it. Nothing for what is fresh; `None` where nobody knows.
+    /// For how long it may be behind the data at a time of the store's clock: since it is stale, or since its sources
+    /// are not confirmed. Zero for a fresh value; `None` where the time is not known.
     #[must_use]
     pub fn behind_for(&self, now: Timestamp) -> Option<Duration> {
         match self {

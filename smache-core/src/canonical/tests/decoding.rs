@@ -1,4 +1,4 @@
-//! Which bytes are which values, and what is said of those that are none.
+//! Which bytes are which values, and the errors for bytes that are none.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ use super::{
     Adjacent, Engine, Flat, FlatTagged, Holder, Id, Internal, Kind, Unit, Untagged, encode, nested, round_trips,
 };
 
-/// Whatever shape a value is put in, it comes out again.
+/// A value in any shape comes out again.
 fn round_trips_everywhere<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: impl Fn() -> T) {
     round_trips(&value());
     round_trips(&Some(Some(value())));

@@ -11,7 +11,7 @@ use super::super::encoder::Encoder;
 use super::super::{EncodeError, Integers, MAX_DEPTH, to_vec};
 use super::{Holder, Id, Kind, LIMIT, Unit, encode, nested};
 
-/// A map whose entries come as they are listed.
+/// A map whose entries come in the listed order.
 struct Listed<K, V>(Vec<(K, V)>);
 
 impl<K: Serialize, V: Serialize> Serialize for Listed<K, V> {
@@ -65,7 +65,7 @@ impl Display for Broken {
     }
 }
 
-/// The encodings of some values, each of its own type. (In braces, so that the tables stay tables.)
+/// The encodings of some values, each of its type. (In braces, so that the tables stay tables.)
 macro_rules! encodings {
     ($($value:expr),* $(,)?) => { [$(encode(&$value)),*] };
 }

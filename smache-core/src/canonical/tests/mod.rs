@@ -1,4 +1,4 @@
-//! What the tests of the encoding share: types of every shape that serde has.
+//! Types of every shape that serde has, shared by the tests of the encoding.
 
 mod decoding;
 mod encoding;

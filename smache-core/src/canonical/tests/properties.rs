@@ -1,4 +1,4 @@
-//! What holds for all values and for all bytes.
+//! Properties of all values and of all bytes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -84,7 +84,7 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![4 => 0..0x1e_u8, 1 => any::<u8>()], 0..64)
 }
 
-/// Decodes as a type, and tells whether what comes out is a value like any other.
+/// Decodes as a type, and tells whether the outcome is a value like any other.
 fn decodes_to_a_value<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
     if let Ok(value) = from_slice::<T>(bytes) {
         let canonical = encode(&value);
