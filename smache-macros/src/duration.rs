@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const FIX: &str = "write a whole number and a unit: `500ms`, `10s`, `10m`, `2h` or `1d`";
 
-/// The duration, or what is wrong with it.
+/// The duration, or the mistake in it.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

@@ -32,7 +32,7 @@ impl Errors {
         self.0.len()
     }
 
-    /// One `compile_error!` a mistake.
+    /// One `compile_error!` for each mistake.
     pub(crate) fn to_tokens(&self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
     }

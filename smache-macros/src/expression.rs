@@ -1,5 +1,4 @@
-//! The text of a closure, the same however it was laid out: people read it, and it is part of what a function's persisted
-//! key is made of.
+//! The text of a closure, independent of its layout: people read it, and it is part of a function's persisted key.
 //!
 //! It is not the text of [`written`], which leaves out the spaces around operators: in an expression `a & &b` is not
 //! `a && b`.
@@ -20,7 +19,7 @@ pub(crate) fn of_closure(closure: &ExprClosure) -> String {
     }
     write(&mut text, inputs.to_token_stream(), false);
     text.push_str("| ");
-    // Braces around one expression come and go with the layout, but not behind a type.
+    // Formatters add and remove braces around one expression, but not behind a type.
     let body = match (output, &**body) {
         (ReturnType::Default, Expr::Block(block)) if block.attrs.is_empty() && block.label.is_none() => {
             match block.block.stmts.as_slice() {
@@ -92,7 +91,7 @@ fn is_spaced(
             return false;
         }
         let path = punct.as_char() == ':' && two_before.is_some_and(|two| is(two, ':'));
-        // An operator that has no operand before it is before its own.
+        // An operator that has no operand before it stands before its own.
         let prefix = matches!(punct.as_char(), '&' | '*' | '-' | '!') && two_before.is_none_or(is_operator);
         let macro_name = punct.as_char() == '!' && matches!(token, TokenTree::Group(_));
         if path || prefix || macro_name || matches!(punct.as_char(), '.' | '\'') || (in_generics && !is(before, ',')) {
@@ -115,7 +114,7 @@ fn is_spaced(
     }
 }
 
-/// Whether an operand comes next: behind operators, and behind the keywords that are like one.
+/// Whether an operand comes next: behind operators, and behind the keywords that act like one.
 fn is_operator(token: &TokenTree) -> bool {
     match token {
         TokenTree::Punct(punct) => punct.as_char() != '?',

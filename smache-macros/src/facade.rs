@@ -1,4 +1,4 @@
-//! Where generated code finds the facade.
+//! The path of the facade in generated code.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
@@ -22,10 +22,10 @@ pub(crate) fn path(option: &Opt, errors: &mut Errors) -> Option<Path> {
     path.ok()
 }
 
-/// The hidden module with everything that generated code names, at a place where its errors shall point.
+/// The hidden module with every item that generated code names, at the place where its errors are to point.
 pub(crate) fn private(facade: Option<&Path>, span: Span) -> TokenStream {
     match facade {
-        // Without the hygiene of the macro: a path such as `crate::cache` is one of the user's.
+        // Without the hygiene of the macro: a path such as `crate::cache` belongs to the user.
         Some(path) => {
             let path = located(path, span);
             quote_spanned!(span=> #path::__private)
@@ -43,8 +43,8 @@ pub(crate) fn located(tokens: impl ToTokens, span: Span) -> TokenStream {
     located.collect()
 }
 
-/// The hygiene of the macro at the place of a token of the user: nothing in the user's scope gets in its way, lints leave
-/// it alone, and errors point at what the user wrote.
+/// The hygiene of the macro at the place of a token of the user: names in the user's scope do not interfere, lints
+/// leave it alone, and errors point at the user's text.
 pub(crate) fn laid_over(span: Span) -> Span {
     Span::mixed_site().located_at(span)
 }
@@ -56,7 +56,7 @@ pub(crate) fn relaid(ident: &Ident) -> Ident {
     ident
 }
 
-/// The first token: errors at a type cannot point at all of its tokens, for joining spans is not stable.
+/// The first token: errors at a type cannot point at all of its tokens, since joining spans is not stable.
 pub(crate) fn first_token(tokens: impl ToTokens) -> Span {
     tokens.to_token_stream().into_iter().next().map_or_else(Span::call_site, |token: TokenTree| token.span())
 }

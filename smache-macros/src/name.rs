@@ -2,7 +2,7 @@
 
 const FIX: &str = "use 1 to 128 letters, digits, `_`, `-`, `.`, `:` or `/`";
 
-/// What is wrong with a name, if anything.
+/// The mistake in a name, if there is one.
 pub(crate) fn mistake(what: &str, name: &str) -> Option<String> {
     if name.is_empty() {
         return Some(format!("the {what} is empty: {FIX}"));

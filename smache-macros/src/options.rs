@@ -17,12 +17,12 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// An option that is there once at most.
+    /// An option that may be there once.
     pub(crate) const fn once(name: &'static str, form: &'static str) -> Self {
         Self { name, form, repeats: false }
     }
 
-    /// An option that is there as often as one likes.
+    /// An option that may be there any number of times.
     pub(crate) const fn repeated(name: &'static str, form: &'static str) -> Self {
         Self { name, form, repeats: true }
     }
@@ -41,7 +41,7 @@ enum Value {
     List(TokenStream),
 }
 
-/// The known options, each as often as it may be there; whatever else is there becomes a mistake.
+/// The known options, each as often as it may be there; all others are mistakes.
 pub(crate) fn parse(tokens: TokenStream, known: &[Known], seen: &mut Vec<String>, errors: &mut Errors) -> Vec<Opt> {
     let pieces = split_at_commas(tokens);
     pieces.into_iter().filter_map(|piece| parse_one(piece, known, seen, errors)).collect()
@@ -114,12 +114,12 @@ fn split_at_commas(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
             (_, None) => {}
         }
     }
-    // An empty piece is a trailing comma, or a doubled one that harms nobody.
+    // An empty piece is a trailing comma, or a doubled one that does no harm.
     pieces.retain(|piece| !piece.is_empty());
     pieces
 }
 
-/// Names of fields between commas; a keyword is one too, because `type` is what the field `r#type` is called.
+/// Names of fields between commas. A keyword is one too, because `type` is the name of the field `r#type`.
 pub(crate) fn names(list: TokenStream) -> syn::Result<Vec<Ident>> {
     let parse = |input: ParseStream<'_>| Punctuated::<Ident, Token![,]>::parse_terminated_with(input, Ident::parse_any);
     parse.parse2(list).map(|names| names.into_iter().collect())
@@ -144,7 +144,7 @@ impl Opt {
         }
     }
 
-    /// Nothing but the name.
+    /// The bare name.
     pub(crate) fn flag(&self, errors: &mut Errors) -> Option<()> {
         match &self.value {
             Value::None => Some(()),

@@ -1,5 +1,5 @@
-//! The text of a type as it was written, the same however it was laid out: it is part of a function's persisted key, so
-//! formatting must not change it.
+//! The text of a type as written, independent of its layout: it is part of a function's persisted key, so formatting
+//! must not change it.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;

@@ -1,4 +1,4 @@
-//! What `#[computed]` stands on, as it was written.
+//! The input of `#[computed]`, as written.
 
 use proc_macro2::{Group, TokenStream};
 use syn::{
@@ -10,8 +10,8 @@ use syn::{
 
 use super::attr::Attributes;
 
-/// A function. Its body stays tokens: nothing in it is of interest here, and what does not parse is reported by the
-/// compiler, at its place.
+/// A function. Its body stays tokens: the macro does not look inside, and the compiler reports mistakes there at their
+/// place.
 #[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) attrs: Attributes,
@@ -27,11 +27,11 @@ pub(crate) struct Function {
 pub(crate) struct Param {
     pub(crate) written: PatType,
     pub(crate) role: Role,
-    /// The fields of an entity that alone are read; none where all may be.
+    /// The only fields of an entity that the function reads; empty where it may read all.
     pub(crate) narrowed: Vec<Ident>,
 }
 
-/// What a parameter is, by its type.
+/// The role of a parameter, by its type.
 #[derive(Clone)]
 pub(crate) enum Role {
     /// `Entity<T>`.
@@ -44,7 +44,7 @@ pub(crate) enum Role {
     Raw,
 }
 
-/// What a function returns.
+/// The return type of a function.
 #[derive(Clone)]
 pub(crate) enum Returns {
     Unit,
@@ -129,7 +129,7 @@ impl Role {
 }
 
 impl Param {
-    /// Its name, where it has one: not in `_: u8`, and not where it is taken apart.
+    /// Its name, where it has one: `_: u8` and a pattern have none.
     pub(crate) fn name(&self) -> Option<Ident> {
         match &*self.written.pat {
             Pat::Ident(pat) if pat.subpat.is_none() => Some(pat.ident.clone()),

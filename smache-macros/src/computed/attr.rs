@@ -1,4 +1,4 @@
-//! The options of `#[computed(…)]`, and where the other attributes of the function go.
+//! The options of `#[computed(…)]`, and the places of the function's other attributes.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Options {
         options
     }
 
-    /// Without a good id of its own, the function's name is the id.
+    /// Makes the function's name the id where no valid id is declared.
     pub(crate) fn default_id(&mut self, function: &Ident, errors: &mut Errors) {
         if self.id.is_none() {
             let id = function.unraw().to_string();
@@ -98,7 +98,7 @@ impl Options {
         self.id.as_ref().map(LitStr::value).unwrap_or_default()
     }
 
-    /// The path under which everything is found.
+    /// The path of all items that generated code uses.
     pub(crate) fn private(&self, span: Span) -> TokenStream {
         facade::private(self.facade.as_ref(), span)
     }
@@ -166,7 +166,7 @@ fn calls(option: &Opt, errors: &mut Errors) -> Vec<Path> {
     list(option, Path::parse_mod_style, "a function is called by its name alone", "the functions", errors)
 }
 
-/// What is between the commas of `name(…)`, each once.
+/// The items between the commas of `name(…)`, each once.
 fn list<T: ToTokens + PartialEq>(
     option: &Opt,
     parse: fn(ParseStream<'_>) -> syn::Result<T>,

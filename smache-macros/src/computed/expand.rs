@@ -1,7 +1,7 @@
 //! The items that a computed function becomes.
 //!
-//! Whatever could be wrong with a type is demanded once and at the place of the type, as a bound on the generated items:
-//! within them it then holds, and the compiler reports it once instead of at each of its uses.
+//! Each requirement on a type is stated once and at the place of the type, as a bound on the generated items: within
+//! them it then holds, and the compiler reports a violation once instead of at each use.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -93,14 +93,15 @@ fn call(function: &Function, options: &Options) -> TokenStream {
     call_with(function, &private, &quote!(#(#params),*), &bounds, &quote!(#private::Call::new((#(#values,)*))))
 }
 
-/// The parameter for the id of an entity. What the caller gives wrongly is explained at the type of the parameter.
+/// The parameter for the id of an entity. The compiler explains a wrong argument of a caller at the type of the
+/// parameter.
 pub(super) fn id_param(name: &Ident, param: &Param, entity: &Type, private: &TokenStream) -> TokenStream {
     quote_spanned! {laid_over(first_token(param.ty()))=>
         #name: impl ::core::convert::Into<<#entity as #private::EntityType>::Id>
     }
 }
 
-/// The function that makes a call, with whatever parameters, bounds and body.
+/// The function that makes a call, with the given parameters, bounds and body.
 pub(super) fn call_with(
     function: &Function,
     private: &TokenStream,
@@ -134,7 +135,7 @@ fn by_position(index: usize) -> Ident {
     format_ident!("__arg{}", index, span = Span::mixed_site())
 }
 
-/// The body itself, as it was written.
+/// The body itself, as written.
 pub(super) fn body(function: &Function) -> TokenStream {
     let (all, attrs, vis, name, body) =
         (&function.attrs.all, &function.attrs.body, &function.vis, &function.sig.ident, &function.body);
@@ -153,14 +154,14 @@ pub(super) fn body(function: &Function) -> TokenStream {
             #[doc = " Runs the body itself, uncached, for example in a unit test."]
             #errors
             #(#attrs)*
-            // What the attribute demands of the signature is not the fault of the user, and the docs are at the call.
+            // The attribute's demands on the signature are not the user's fault, and the docs are at the call.
             #[allow(clippy::unused_async, clippy::needless_pass_by_value, clippy::missing_errors_doc, clippy::missing_panics_doc)]
             #vis #sig #body
         }
     }
 }
 
-/// What the types in the signature must be, each at its place.
+/// The bounds on the types in the signature, each at its place.
 fn bounds(function: &Function, options: &Options) -> TokenStream {
     let bound = |ty: &Type, name: &str| {
         let span = laid_over(first_token(ty));
@@ -187,7 +188,7 @@ fn args(function: &Function, private: &TokenStream) -> TokenStream {
         Role::Raw => Some(param.ty().to_token_stream()),
         Role::State(_) | Role::Context => None,
     });
-    // Laid over the parameters, because this is where an argument that is not serializable is reported.
+    // Laid over the parameters, because the compiler reports an argument that is not serializable there.
     let mut tuple = Group::new(Delimiter::Parenthesis, quote!(#(#types,)*));
     tuple.set_span(laid_over(function.sig.paren_token.span.join()));
     tuple.to_token_stream()
@@ -302,7 +303,7 @@ fn compute(function: &Function, private: &TokenStream) -> TokenStream {
     let outcome = match &function.returns {
         Returns::Unit | Returns::Value(_) => quote!(::core::result::Result::Ok(#run)),
         Returns::Result(ty) => match visible(ty) {
-            // Said of the error alone, so that a value that is not serializable is not reported here as well.
+            // A bound on the error alone, so that a value that is not serializable is not reported here as well.
             Some((_, error)) => {
                 let span = laid_over(first_token(error));
                 let caught = Ident::new("__error", span);
@@ -317,7 +318,7 @@ fn compute(function: &Function, private: &TokenStream) -> TokenStream {
             None => quote!(<#ty as #private::FunctionResult>::into_outcome(#run)),
         },
     };
-    // Laid over the name, because this is where a future that is not `Send` is reported.
+    // Laid over the name, because the compiler reports a future that is not `Send` there.
     quote_spanned! {laid_over(function.sig.ident.span())=>
         async fn compute(
             #cx: &#private::Cx,

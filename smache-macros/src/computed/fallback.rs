@@ -1,4 +1,4 @@
-//! What is left of a function with a mistake: as much as keeps its callers, and the body, free of follow-up errors.
+//! The rest of a function with a mistake: as much as keeps its callers, and the body, free of follow-up errors.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::errors::Errors;
 
-/// The item as it was.
+/// The unchanged item.
 pub(crate) fn keep(item: &TokenStream, errors: &Errors) -> TokenStream {
     let errors = errors.to_tokens();
     quote!(#errors #item)
@@ -20,7 +20,7 @@ pub(crate) fn keep(item: &TokenStream, errors: &Errors) -> TokenStream {
 
 /// A function that can be called, registered and checked, but not computed.
 pub(crate) fn expand(function: &Function, options: &Options, errors: &Errors) -> TokenStream {
-    // Inside an `impl` no other items may stand.
+    // An `impl` cannot contain the other items.
     if function.sig.inputs.iter().any(|input| matches!(input, FnArg::Receiver(_))) {
         let Function { attrs, vis, sig, body, .. } = function;
         let attrs = attrs.all.iter().chain(&attrs.call).chain(&attrs.body);
@@ -56,7 +56,7 @@ pub(crate) fn expand(function: &Function, options: &Options, errors: &Errors) ->
     }
 }
 
-/// A call with as many arguments, of the types as written; where these cannot be told, of any.
+/// A call with as many arguments, of the types as written; where the types are not clear, of any.
 fn call(function: &Function, private: &TokenStream) -> TokenStream {
     let names = argument_names(function);
     let generic = !function.sig.generics.params.is_empty();

@@ -28,7 +28,7 @@ pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
             return fallback::keep(item, &errors);
         }
     };
-    // A bad option is left away and the rest is right; a bad signature leaves nothing to compute.
+    // Without the bad option, the rest of the function is right; with a bad signature, there is nothing to compute.
     options.default_id(&function.sig.ident, &mut errors);
     narrow::take(&mut function, &mut errors);
     let of_options = errors.len();

@@ -17,7 +17,7 @@ use crate::{
 
 const KNOWN: &[Known] = &[Known::once("fields", "fields(a, b)")];
 
-/// Takes the attribute from the parameters. One with a mistake is left away.
+/// Takes the attribute from the parameters. One with a mistake is left out.
 pub(super) fn take(function: &mut Function, errors: &mut Errors) {
     for input in &mut function.sig.inputs {
         let (FnArg::Typed(syn::PatType { attrs, .. }) | FnArg::Receiver(syn::Receiver { attrs, .. })) = input;
@@ -32,7 +32,7 @@ pub(super) fn take(function: &mut Function, errors: &mut Errors) {
             if is_entity {
                 param.narrowed = fields(&option, errors);
             } else if errors.len() == before && !names_a_handle(param) {
-                // An `Entity` in another form is a mistake of its own.
+                // An `Entity` in another form is a mistake that is reported elsewhere.
                 let message = "only an `Entity<T>` is narrowed to some of its fields: remove this attribute";
                 errors.at(attr, message);
             }

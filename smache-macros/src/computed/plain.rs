@@ -1,4 +1,4 @@
-//! Arguments are plain data: an entity among them would be part of the key, and no change of it would be seen.
+//! Arguments are plain data: an entity among them would be part of the key, and its changes would go unnoticed.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
@@ -13,7 +13,7 @@ use crate::{
     written::written,
 };
 
-/// What is no entity, known without asking.
+/// Types that are known not to be entities.
 const PLAIN: [&str; 17] = [
     "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "bool",
     "char", "String",

@@ -56,7 +56,7 @@ struct Written {
 }
 
 impl Written {
-    /// What ends too early is reported at the option: its end is no place in the text.
+    /// A text that ends too early is reported at the option: its end is no place in the text.
     fn parse(input: ParseStream<'_>, option: Span) -> syn::Result<Self> {
         let form = |at: Span| {
             let span = if input.is_empty() { option } else { at };
@@ -69,7 +69,7 @@ impl Written {
         }
         let version = version(input, option)?;
         let map = input.parse().map_err(|error: syn::Error| {
-            // What is wrong within the map is said in the words of the parser.
+            // The parser's own words describe a mistake within the map.
             let text = error.to_string();
             let ended = input.is_empty() && text.starts_with("unexpected end of input");
             syn::Error::new(if ended { option } else { error.span() }, format!("the map of this relation: {text}"))
@@ -185,7 +185,7 @@ impl Relation {
         let Target { key, entity: to } = self.target.as_ref()?;
         let from = &self.from;
         let text = self.map.text();
-        // Laid over the map, because this is where ids of a wrong type are reported.
+        // Laid over the map, because the compiler reports ids of a wrong type there.
         let span = laid_over(self.map.span());
         let [cx, entity, ids] = ["__cx", "__entity", "__ids"].map(|name| Ident::new(name, span));
         let private = &located(private, span);
@@ -199,8 +199,8 @@ impl Relation {
             Map::Closure(closure) => {
                 let (output, body) = (&closure.output, &closure.body);
                 let binding = closure.inputs.first().map(|pattern| binding(pattern, &entity));
-                // A closure in the closure, so that `return` and `?` in the body mean what they say there. The user's own
-                // would have a signature under which it could not answer references into the entity.
+                // A closure in the closure, so that `return` and `?` in the body keep their meaning. The signature of
+                // the user's own closure would not let it answer references into the entity.
                 quote_spanned! {span=>
                     new(#key, #text, |#entity: &#from| {
                         #binding
@@ -214,7 +214,7 @@ impl Relation {
                     .map(|given| patterns.next().map(|pattern| binding(pattern, given)).unwrap_or_default());
                 let body = &closure.body;
                 let answer = match &closure.output {
-                    // Without a type, the body is the ids, and `?` in it leaves the whole.
+                    // Without a type, the body is the ids, and `?` in it ends the relation.
                     ReturnType::Default => quote_spanned!(span=> let #ids = #body;),
                     ReturnType::Type(_, ty) => {
                         let attempt = matches!(Returns::of(&closure.output), Returns::Result(_))
@@ -236,7 +236,7 @@ impl Relation {
     }
 }
 
-/// Finds the parameter of each relation. One that has none is left away.
+/// Finds the parameter of each relation. A relation without one is left out.
 pub(crate) fn resolve(relations: &mut Vec<Relation>, function: &Function, errors: &mut Errors) {
     for relation in relations.iter_mut() {
         relation.resolve(function, errors);
@@ -277,7 +277,7 @@ impl Map {
         None
     }
 
-    /// The text of the map, the same however it was laid out.
+    /// The text of the map, independent of its layout.
     fn text(&self) -> String {
         match self {
             Self::Path(path) => written(path),

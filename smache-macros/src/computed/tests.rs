@@ -1,4 +1,4 @@
-//! What becomes of a function, as far as the compiler's own messages (the UI tests) do not tell.
+//! The expansion of a function, as far as the compiler's own messages (the UI tests) do not show it.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -31,7 +31,7 @@ fn expand(options: &str, item: &str) -> Expanded {
             Item::Fn(item) => all.calls.push(item),
             Item::Impl(item) => all.impls.push(item),
             Item::Macro(_) => all.errors += 1,
-            // That an argument is no entity.
+            // The check that an argument is no entity.
             Item::Const(item) if item.ident == "_" => {}
             other => panic!("not expected: {}", other.to_token_stream()),
         }

@@ -1,4 +1,4 @@
-//! What a computed function may look like. One error a mistake, each with its fix.
+//! The rules for a computed function. One error a mistake, each with its fix.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -19,7 +19,7 @@ pub(crate) fn check(function: &Function, errors: &mut Errors) {
     for param in &function.params {
         mistake(param).into_iter().for_each(|error| errors.push(error));
     }
-    // What is not async may well return a future; that is the same mistake.
+    // A function that is not async may well return a future; that is the same mistake.
     let returned = mistaken_return(function).filter(|_| function.sig.asyncness.is_some());
     returned.into_iter().for_each(|error| errors.push(error));
     generics(function, errors.len() > before, errors);
@@ -58,7 +58,7 @@ fn qualifiers(function: &Function, errors: &mut Errors) {
 fn generics(function: &Function, borrows: bool, errors: &mut Errors) {
     for param in &function.sig.generics.params {
         match param {
-            // Where something borrowed is reported already, the lifetime is part of that mistake.
+            // Where a borrowed type is reported already, the lifetime is part of that mistake.
             GenericParam::Lifetime(_) if borrows => {}
             GenericParam::Lifetime(lifetime) => {
                 errors.at(
@@ -91,7 +91,7 @@ fn counts(function: &Function, errors: &mut Errors) {
     }
 }
 
-/// What is wrong with the return type, if anything.
+/// The mistake in the return type, if there is one.
 pub(crate) fn mistaken_return(function: &Function) -> Option<syn::Error> {
     let (Returns::Value(ty) | Returns::Result(ty)) = &function.returns else { return None };
     let found = Found::of(ty.to_token_stream());
@@ -102,7 +102,7 @@ pub(crate) fn mistaken_return(function: &Function) -> Option<syn::Error> {
     found.borrowed.or(found.lifetime).map(|at| syn::Error::new_spanned(at, message))
 }
 
-/// What is wrong with a parameter, if anything.
+/// The mistake in a parameter, if there is one.
 fn mistake(param: &Param) -> Option<syn::Error> {
     param.written.attrs.iter().find_map(conditional).or_else(|| pattern(&param.written.pat)).or_else(|| in_type(param))
 }
@@ -134,7 +134,7 @@ fn in_type(param: &Param) -> Option<syn::Error> {
             let message = "the context lives as long as the run: write `&Cx`";
             return if is_static { error(ty.to_token_stream(), message.to_owned()) } else { None };
         }
-        // What is in there is the name of a type of the application; only a lifetime would be out of place.
+        // The inner type is one of the application; only a lifetime would be out of place.
         Role::Entity(_) | Role::State(_) => {
             let message = "entities and states are owned by the application: no lifetime but `'static`";
             return found.lifetime.and_then(|at| error(at, message.to_owned()));
@@ -159,7 +159,7 @@ fn in_type(param: &Param) -> Option<syn::Error> {
     }
 }
 
-/// Whether a type that is no entity, state or context has one within. What a caller gives for it cannot be told.
+/// Whether a type that is no entity, state or context contains one. It is not clear what a caller passes for it.
 pub(crate) fn names_a_handle(param: &Param) -> bool {
     let found = Found::of(param.ty().to_token_stream());
     matches!(param.role, Role::Raw) && (found.entity || found.state || found.context)
@@ -189,7 +189,7 @@ fn reference_to(target: &Type, reference: &syn::TypeReference) -> syn::Error {
     syn::Error::new_spanned(reference, message)
 }
 
-/// What is somewhere within a type.
+/// The notable parts anywhere within a type.
 #[derive(Default)]
 struct Found {
     opaque: Option<TokenStream>,

@@ -1,4 +1,4 @@
-//! The type that `#[derive(Entity)]` stands on.
+//! The input of `#[derive(Entity)]`.
 
 use proc_macro2::Ident;
 use syn::{Data, DeriveInput, Index, Member, Type, ext::IdentExt};
@@ -53,7 +53,7 @@ impl<'a> Field<'a> {
         Self { original, options: FieldOptions::parse(&original.attrs, errors), member, ty: &original.ty }
     }
 
-    /// The name of the constant that is its token, where it has a name.
+    /// The name of the constant for its token, where it has one.
     pub(crate) fn constant(&self) -> Option<Ident> {
         self.original.ident.as_ref().map(constant)
     }

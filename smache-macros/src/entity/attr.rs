@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) source: Option<LitStr>,
     /// The fields of each compound index.
     pub(crate) indexes: Vec<Vec<Ident>>,
-    /// Whether a mistake in here is reported already; then nothing is said to be missing.
+    /// Whether a mistake in these options is reported already; if so, a missing option is not reported as well.
     pub(crate) mistaken: bool,
     facade: Option<Path>,
 }
@@ -28,11 +28,11 @@ pub(crate) struct Options {
 pub(crate) struct FieldOptions {
     /// The attribute that makes it the id.
     pub(crate) id: Option<Attribute>,
-    /// The mark by which predicates find by it.
+    /// The mark that makes predicates find entities by it.
     pub(crate) index: Option<Ident>,
     /// The mark that gives it a token.
     pub(crate) field: Option<Ident>,
-    /// Whether a mistake in here is reported already.
+    /// Whether a mistake in these options is reported already.
     pub(crate) mistaken: bool,
 }
 

@@ -38,12 +38,12 @@ pub(crate) fn expand(input: &Input<'_>, entity: &Entity<'_>) -> TokenStream {
     }
 }
 
-/// A constant a field with a token.
+/// One constant for each field with a token.
 pub(super) fn tokens(input: &Input<'_>) -> TokenStream {
     let mut seen: Vec<Ident> = Vec::new();
     let mut constants = Vec::new();
     for field in input.marked() {
-        // Two of one name are a mistake that is reported.
+        // Two constants of one name are a mistake that is reported elsewhere.
         if let (Some(name), Some(constant), Some(stored)) =
             (&field.original.ident, field.constant(), input.stored.name(field))
             && !seen.contains(&constant)
@@ -90,10 +90,10 @@ fn is_docs(attr: &Attribute) -> bool {
     matches!(&attr.meta, Meta::NameValue(pair) if pair.path.is_ident("doc"))
 }
 
-/// What the entity is found by and narrowed to: a function beside the implementation, and the methods.
+/// The indexes and the narrowable fields of the entity: a function beside the implementation, and the methods.
 ///
-/// Both come from one function, because the compiler reports within one function, and not across several, once that a
-/// type is not serializable.
+/// Both come from one function, because the compiler reports a type that is not serializable once within one function,
+/// but again in each further one.
 fn declared(input: &Input<'_>, private: &TokenStream) -> Option<(TokenStream, TokenStream)> {
     let indexes = indexes(input, private);
     let fields = fields(input, private)?;
@@ -129,7 +129,7 @@ fn declared(input: &Input<'_>, private: &TokenStream) -> Option<(TokenStream, To
     Some((beside, methods))
 }
 
-/// What predicates find entities by: the fields with a mark, then the compound ones.
+/// The indexes of the entity: the fields with a mark, then the compound ones.
 fn indexes(input: &Input<'_>, private: &TokenStream) -> Vec<TokenStream> {
     let single = input.fields.iter().filter(|field| field.options.index.is_some()).map(|field| vec![field]);
     let compound =
@@ -154,7 +154,7 @@ fn fields(input: &Input<'_>, private: &TokenStream) -> Option<TokenStream> {
     Some(tokens.fold(from, |all, (span, token)| quote_spanned!(span=> #all | #token)))
 }
 
-/// The token of a field, laid over its type: this is where a type that is not serializable is reported.
+/// The token of a field, laid over its type: the compiler reports a type that is not serializable there.
 fn at_the_type(field: &Field<'_>) -> Option<(Span, TokenStream)> {
     let span = laid_over(first_token(field.ty));
     let mut constant = field.constant()?;

@@ -1,4 +1,4 @@
-//! An implementation for a type with a mistake, so that whatever uses the type is not reported too.
+//! An implementation for a type with a mistake, so that the compiler does not report the uses of the type as well.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};

@@ -9,7 +9,7 @@ use crate::errors::Errors;
 /// The convention of `#[serde(rename_all = "…")]`, as serde applies it to the names of fields.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Convention {
-    /// Also the one called `lowercase`: serde takes names of fields to be in this form.
+    /// Also the one called `lowercase`: serde expects names of fields in this form.
     Snake,
     Upper,
     Pascal,
@@ -18,12 +18,12 @@ enum Convention {
     ScreamingKebab,
 }
 
-/// What the attributes of serde on a struct say about all of its fields.
+/// The attributes of serde on a struct that concern all of its fields.
 #[derive(Default)]
 pub(crate) struct Container {
     convention: Both<Option<Convention>>,
     rename_all: Option<Meta>,
-    /// What stores the struct in another form than its own, as `into` does.
+    /// The attribute that stores the struct in another form, such as `into`.
     another_form: Option<Meta>,
 }
 
@@ -54,7 +54,7 @@ impl Container {
         container
     }
 
-    /// What hinders that the fields are found and narrowed by.
+    /// Reports the attributes that keep predicates from finding by these fields, and functions from narrowing to them.
     pub(crate) fn check<'a>(&self, marked: impl Iterator<Item = &'a Field<'a>>, errors: &mut Errors) {
         let mut marked = marked.peekable();
         if let Some(meta) = self.another_form.as_ref().filter(|_| marked.peek().is_some()) {
@@ -126,7 +126,7 @@ fn stored_as_it_is(field: &Field<'_>, errors: &mut Errors) {
 }
 
 impl Convention {
-    /// What serde does not know either is reported by serde.
+    /// A convention that serde does not know either; serde reports it.
     fn named(text: &str) -> Option<Self> {
         Some(match text {
             "lowercase" | "snake_case" => Self::Snake,
@@ -160,7 +160,7 @@ fn capitalized(word: &str) -> String {
     chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
 
-/// Everything in `#[serde(…)]`. What does not parse is reported by serde.
+/// All options in `#[serde(…)]`. Serde reports those that do not parse.
 fn metas(attrs: &[Attribute]) -> Vec<Meta> {
     let lists = attrs.iter().filter(|attr| attr.path().is_ident("serde"));
     let parsed = lists.filter_map(|attr| attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok());

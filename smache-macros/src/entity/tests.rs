@@ -1,4 +1,4 @@
-//! What the derive writes, as far as the compiler's own messages (the UI tests) do not tell.
+//! The output of the derive, as far as the compiler's own messages (the UI tests) do not show it.
 
 /// The text of the implementation, without any space.
 fn derive(item: &str) -> String {

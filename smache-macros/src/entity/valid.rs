@@ -1,4 +1,4 @@
-//! What an entity may look like. One error a mistake, each with its fix.
+//! The rules for an entity. One error a mistake, each with its fix.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
@@ -47,7 +47,7 @@ pub(crate) fn check<'a>(input: &'a Input<'_>, errors: &mut Errors) -> Option<Ent
     Some(Entity { source: input.options.source.as_ref()?, id: id? })
 }
 
-/// Each field with a token has a name, and a constant of its own.
+/// Each field with a token has a name, and a constant that no other field has.
 fn tokens(input: &Input<'_>, errors: &mut Errors) {
     let mut seen: Vec<(&Ident, Ident)> = Vec::new();
     for field in input.marked() {
@@ -113,7 +113,7 @@ fn indexes(input: &Input<'_>, errors: &mut Errors) {
             }
             names.push(plain);
         }
-        // All fields are compared with equality, so their order does not make another index.
+        // All fields are compared with equality, so another order is the same index.
         names.sort();
         if index.len() > 1 && seen.contains(&names) {
             errors.at(list(index), "an index over these fields is there already: keep one");
