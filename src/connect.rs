@@ -4,8 +4,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use smache_core::{Backend, Builder, Error, ErrorKind, Result};
 
-/// Names the backend of a [`Builder`] instead of connecting it first: [`Builder::build`] does that, and answers what goes
-/// wrong. Each is both, store and queue, as [`Builder::backend`] is.
+/// Names the backend of a [`Builder`], and [`Builder::build`] connects it and answers its errors. Each backend is both,
+/// store and queue, as with [`Builder::backend`].
 ///
 /// ```
 /// use smache::{Connect, Smache};
@@ -22,8 +22,8 @@ pub trait Connect: sealed::Sealed + Sized {
     #[must_use]
     fn memory(self) -> Self;
 
-    /// A file of SQLite, which is made when it is missing: the durable one that needs no server. Several processes may
-    /// share it. As [`Sqlite::open`](crate::sqlite::Sqlite::open).
+    /// A file of SQLite, which is created if it is missing: the durable backend that needs no server. Several processes
+    /// may share it. As [`Sqlite::open`](crate::sqlite::Sqlite::open).
     #[cfg(feature = "sqlite")]
     #[must_use]
     fn sqlite(self, path: impl Into<std::path::PathBuf>) -> Self;
@@ -43,7 +43,7 @@ pub trait Connect: sealed::Sealed + Sized {
     #[must_use]
     fn redis(self, url: impl Into<String>) -> Self;
 
-    /// Whatever a URL names: as [`connect`].
+    /// The backend that a URL names: as [`connect`].
     #[must_use]
     fn url(self, url: impl Into<String>) -> Self;
 }
@@ -87,7 +87,7 @@ mod sealed {
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Arc<dyn Backend>>> + Send>>;
 
-/// A way from a URL to a backend; none if this build does not have it.
+/// A way from a URL to a backend; without one if this build lacks the backend.
 struct Scheme {
     /// The beginnings of its URLs.
     names: &'static [&'static str],
@@ -96,7 +96,7 @@ struct Scheme {
     connect: Option<fn(&str) -> Connecting>,
 }
 
-/// One that this build has, or lacks.
+/// A scheme that this build has, or lacks.
 macro_rules! scheme {
     ($feature:literal, $names:expr, $example:literal, $connect:expr) => {
         Scheme {
@@ -148,9 +148,9 @@ fn sqlite_path(url: &str) -> Result<&str> {
     Err(Error::new(ErrorKind::Config, format!("the URL of the SQLite file is not valid: {wrong}")))
 }
 
-/// Connects to the backend that a URL names, for a program that is told by its configuration where its cache is:
-/// `memory:`, `sqlite:app.db`, `postgres://…`, `mongodb://…`, `redis://…`. In any role, for [`Builder::backend`], [`Builder::store`] or
-/// [`Builder::queue`].
+/// Connects to the backend that a URL names, for a program whose configuration says where its cache is: `memory:`,
+/// `sqlite:app.db`, `postgres://…`, `mongodb://…`, `redis://…`. In any role, for [`Builder::backend`],
+/// [`Builder::store`] or [`Builder::queue`].
 ///
 /// # Errors
 /// [`ErrorKind::Config`]: no such scheme, or one whose feature is not enabled. The errors of the backend's own `connect`.
@@ -159,7 +159,7 @@ fn sqlite_path(url: &str) -> Result<&str> {
 /// May be dropped at any await point.
 pub async fn connect(url: impl AsRef<str>) -> Result<Arc<dyn Backend>> {
     let url = url.as_ref();
-    // Only the scheme is repeated in an error, if it is one: the rest may hold a password.
+    // An error repeats only the scheme, if it is one: the rest may hold a password.
     let is_scheme = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     let named = url.split_once(':').map(|(name, _)| name).filter(is_scheme).unwrap_or_default();
     let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.names.contains(&named)) else {

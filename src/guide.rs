@@ -40,13 +40,13 @@ pub mod queries {}
 #[doc = include_str!("../docs/guide/freshness.md")]
 pub mod freshness {}
 
-/// What fails, what it means, and missing entities.
+/// Errors and their meaning, and missing entities.
 ///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/guide/errors.md")]
 pub mod errors {}
 
-/// What changes the identity of a function; rolling upgrades and roll-backs.
+/// Changes that alter the identity of a function; rolling upgrades and roll-backs.
 ///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/guide/deploying.md")]
@@ -76,13 +76,13 @@ pub mod backends {}
 #[doc = include_str!("../docs/guide/operating.md")]
 pub mod operating {}
 
-/// A backend of your own.
+/// How to write a backend.
 ///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/guide/writing-a-backend.md")]
 pub mod writing_a_backend {}
 
-/// A source of your own.
+/// How to write a source.
 ///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/guide/writing-a-source.md")]
@@ -100,7 +100,7 @@ pub mod glossary {}
 #[doc = include_str!("../docs/guide/faq.md")]
 pub mod faq {}
 
-/// The protocol: how a result is kept true, step by step.
+/// The protocol: how a result stays true, step by step.
 ///
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/protocol.md")]

@@ -18,7 +18,7 @@ pub use smache_core::{
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};
 
-/// The seams to backends: what to implement for a store, a queue or a source of one's own.
+/// The seams to backends: the traits of a store, a queue and a source.
 pub mod backend {
     pub use smache_core::*;
 }
@@ -29,7 +29,7 @@ pub mod memory {
     pub use smache_memory::*;
 }
 
-/// A whole backend on a key-value store of one's own.
+/// A whole backend on any key-value store.
 #[cfg(feature = "kv")]
 pub mod kv {
     pub use smache_kv::*;
@@ -65,7 +65,7 @@ pub mod sqlite {
     };
 }
 
-/// What the macros write; not part of the public interface.
+/// The items that the macros name; not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use smache_core::*;
