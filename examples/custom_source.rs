@@ -1,6 +1,6 @@
-//! A source of one's own: `cargo run --example custom_source`.
+//! A custom source: `cargo run --example custom_source`.
 //!
-//! Here a folder of price files. There is no feed, so the program reports changes itself, with `changed`.
+//! Here it is a folder of price files. There is no feed, so the program reports changes itself, with `changed`.
 
 #![expect(clippy::print_stdout, reason = "an example talks to people")]
 

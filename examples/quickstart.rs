@@ -46,7 +46,7 @@ async fn main() -> Result<(), smache::Error> {
     let hello = timed("second read, from the store", smache.get(greeting(1u64))).await?;
     show(&hello);
 
-    println!("\n   the user is renamed; nobody tells the cache\n");
+    println!("\n   the user is renamed; the feed sees it\n");
     users.insert(User { id: 1, name: "Johnny".into() })?;
     while smache.is_fresh(greeting(1u64)).await? {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! The statistics of a school: what is recomputed after each change, and what is not.
+//! The statistics of a school: which functions run after each change, and which do not.
 //!
 //! `cargo run --example course_statistics`
 

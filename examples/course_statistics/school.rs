@@ -1,4 +1,4 @@
-//! A school: what its statistics are made of. The tests run the same functions on every backend.
+//! A school and its statistics. The tests run the same functions on every backend.
 
 use std::{
     collections::BTreeMap,
@@ -59,7 +59,7 @@ pub(crate) async fn participant_score(
     Ok(mean(grades.iter().map(|grade| grade.points)))
 }
 
-/// The mean of a course, made of its participants' scores. It asks for the participants by a query of its own, so
+/// The mean of a course, made of its participants' scores. It finds the participants by a hand-written query, so
 /// relations say which changes concern it: of a participant or a grade, to the course before and after the change.
 #[computed(
     relation(Participant, |participant| participant.course_id),
@@ -81,14 +81,14 @@ pub(crate) async fn course_score(
     Ok(mean(scores.into_iter()))
 }
 
-/// Whether a course is passed. It runs again only when the score of the course comes out otherwise.
+/// Whether a course is passed. It runs again only when the score of the course has changed.
 #[computed(calls(course_score))]
 pub(crate) async fn passed(cx: &Cx, log: State<Log>, course: i64) -> Result<bool> {
     log.ran("passed", course);
     Ok(*cx.get(course_score(course)).await? >= 50)
 }
 
-/// A list of everything.
+/// A list of all courses.
 #[computed(sources(Course))]
 pub(crate) async fn directory(cx: &Cx, log: State<Log>) -> Result<Vec<String>> {
     log.ran("directory", "");
@@ -97,7 +97,7 @@ pub(crate) async fn directory(cx: &Cx, log: State<Log>) -> Result<Vec<String>> {
     Ok(titles)
 }
 
-/// Reads one field: a log-in is no reason to greet anew.
+/// Reads one field: a log-in does not make it run again.
 #[computed]
 pub(crate) async fn greeting(log: State<Log>, #[entity(fields(name))] participant: Entity<Participant>) -> String {
     log.ran("greeting", participant.id);
@@ -109,7 +109,7 @@ fn mean(points: impl Iterator<Item = i64>) -> i64 {
     if count == 0 { 0 } else { sum / count }
 }
 
-/// Registers everything.
+/// Registers all functions.
 pub(crate) fn register(builder: Builder) -> Builder {
     builder
         .register::<participant_score>()
@@ -129,7 +129,8 @@ impl Log {
         *ran.entry(format!("{function}({argument})")).or_default() += 1;
     }
 
-    /// What ran since the last look, in alphabetical order, with the number of times if it was more than one.
+    /// The functions that ran since the last look, in alphabetical order, with the number of times if it was more than
+    /// one.
     pub(crate) fn take(&self) -> String {
         let ran = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let each = ran.iter().map(|(call, times)| if *times > 1 { format!("{call}×{times}") } else { call.clone() });

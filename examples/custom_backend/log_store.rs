@@ -1,7 +1,8 @@
-//! A key-value store of one's own: a map in memory, and a log of every batch in a file.
+//! A key-value store: a map in memory, and a log of every batch in a file.
 //!
-//! A batch is in the file before it is in the map, and it is whole or not there: its checksum says so. The file is written
-//! anew when most of it is of the past. One process has it open; others are refused, and so is a file of something else.
+//! A batch is in the file before it is in the map. Its checksum tells whether it is whole; half a batch counts as none.
+//! The store rewrites the file when most of it is out of date. One process has it open; others are refused, and so is a
+//! file with other content.
 
 use std::{
     collections::BTreeMap,
@@ -18,22 +19,22 @@ use smache::backend::{Clock, Error, ErrorKind, Examination, Finding, Incarnation
 use smache::kv::{Access, KeyValue, Started, Transaction, Write};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// How every file begins, so that no other one is taken for a log that a crash has cut off.
+/// How every file begins, so that no other file passes for a log that a crash has cut off.
 const MAGIC: &[u8; 8] = b"smachlog";
 
-/// Where the store keeps its own incarnation. No namespace begins with a zero.
+/// The key of the store's own incarnation. No namespace begins with a zero.
 const INCARNATION: &[u8] = b"\0incarnation";
 
-/// A log below that size is not worth writing anew.
+/// A log below that size is not worth a rewrite.
 const SMALL: u64 = 1 << 20;
 
 /// Whether a batch survives the machine or only the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// It is on the disk before it is acknowledged: the store is the same one after a crash.
+    /// It is on the disk before it is acknowledged: after a crash the store has the same incarnation.
     Disk,
-    /// The system writes it when it likes, which is faster. Nobody knows what a crash took, so that the store is another
-    /// incarnation whenever it is opened.
+    /// The operating system writes it at some later time, which is faster. It is not known which batches a crash took,
+    /// so the store has another incarnation whenever it is opened.
     System,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    /// Opens a file, or creates it. The clock is the system's, but for tests.
+    /// Opens a file, or creates it. The clock is the system's, except in tests.
     pub(crate) fn open(path: impl AsRef<Path>, durability: Durability, clock: impl Clock) -> Result<Self> {
         let log = Log::open(path.as_ref(), durability).map_err(|error| failed(path.as_ref(), error))?;
         Ok(Self { log: Arc::new(Mutex::new(log)), clock: Arc::new(clock) })
@@ -57,7 +58,7 @@ impl fmt::Debug for LogStore {
     }
 }
 
-/// The contract in one line: who has the lock is alone, so that nothing ever conflicts.
+/// The contract in one line: the transaction that holds the lock is alone, so that no transactions conflict.
 struct LogTransaction(OwnedMutexGuard<Log>);
 
 #[async_trait]
@@ -91,7 +92,7 @@ impl Transaction for LogTransaction {
     }
 
     async fn commit(mut self: Box<Self>, writes: Vec<Write>) -> Result<()> {
-        // On a thread of its own, which has the lock: it goes on to its end when this future is dropped.
+        // On a separate thread, which holds the lock: it goes on to its end when this future is dropped.
         let append = move || self.0.commit(writes).map_err(|error| failed(&self.0.path, error));
         let stopped = |error| Error::new(ErrorKind::Unavailable, "the runtime stops").with_source(error);
         tokio::task::spawn_blocking(append).await.map_err(stopped)?
@@ -106,10 +107,10 @@ struct Log {
     durability: Durability,
     incarnation: Incarnation,
     map: BTreeMap<Bytes, Bytes>,
-    /// How much of the file is good, and how much of that is of the present.
+    /// How much of the file is good, and how much of that is up to date.
     length: u64,
     live: u64,
-    /// A write failed half-way, and its rest could not be taken back.
+    /// A write failed half-way, and the half could not be taken back.
     broken: bool,
 }
 
@@ -119,7 +120,7 @@ impl Log {
         _lock.try_lock()?;
         let bytes = if path.exists() { fs::read(path)? } else { Vec::new() };
         let (magic, mut rest) = bytes.split_at(bytes.len().min(MAGIC.len()));
-        // A part of it is of a process that died at once.
+        // A part of the mark comes from a process that died at once.
         if !MAGIC.starts_with(magic) {
             return Err(InvalidData.into());
         }
@@ -133,7 +134,7 @@ impl Log {
         }
         log.length = (MAGIC.len() + bytes.len() - magic.len() - rest.len()) as u64;
         log.file.set_len(log.length)?;
-        // What was cut off may have been acknowledged, if it was the disk that failed.
+        // The lost end may have been acknowledged, if it was the disk that failed.
         let known = log.map.get(INCARNATION).filter(|_| rest.is_empty() && durability == Durability::Disk);
         let known = known.and_then(|name| std::str::from_utf8(name).ok()).map(str::to_owned);
         log.incarnation = Incarnation::new(known.clone().unwrap_or_else(|| format!("log-{}", Token::random())));
@@ -151,14 +152,14 @@ impl Log {
         let batch = encode(&writes);
         let synced = |()| if self.durability == Durability::Disk { self.file.sync_data() } else { Ok(()) };
         if let Err(error) = (&self.file).write_all(&batch).and_then(synced) {
-            // Else the next batch would stand behind half a batch, and be lost with it.
+            // Otherwise the next batch would stand behind half a batch, and be lost with it.
             self.broken = self.file.set_len(self.length).is_err() || self.file.seek(SeekFrom::End(0)).is_err();
             return Err(error);
         }
         self.length += batch.len() as u64;
         self.apply(writes);
         if self.length > SMALL.max(4 * self.live) {
-            // The batch is kept, whatever comes of it; the next one tries again.
+            // The batch is kept even if this fails; the next batch tries again.
             let _ = self.rewrite();
         }
         Ok(())
@@ -176,7 +177,7 @@ impl Log {
         }
     }
 
-    /// Writes what is of the present to another file, and puts it in the place of this one.
+    /// Writes the up-to-date keys to another file, and puts that in the place of this one.
     fn rewrite(&mut self) -> io::Result<()> {
         let all = self.map.iter().map(|(key, value)| Write { key: key.clone(), value: Some(value.clone()) });
         let bytes = [MAGIC, &encode(&all.collect::<Vec<_>>())[..]].concat();
@@ -194,8 +195,8 @@ impl Log {
     }
 }
 
-/// The length of a batch, its checksum, and its writes: the lengths of key and value, and both. A value that is as long
-/// as can be is none.
+/// The length of a batch, its checksum, and its writes: the lengths of key and value, and both. The greatest length
+/// stands for no value.
 fn encode(writes: &[Write]) -> Vec<u8> {
     let mut batch = vec![0; 16];
     for Write { key, value } in writes {
@@ -211,7 +212,7 @@ fn encode(writes: &[Write]) -> Vec<u8> {
     batch
 }
 
-/// The first batch and what comes after it; `None` at the end and where the file is not what was written.
+/// The first batch and the rest after it; `None` at the end and where the file is damaged.
 fn next_batch(bytes: &[u8]) -> Option<(Vec<Write>, &[u8])> {
     let (length, bytes) = bytes.split_first_chunk()?;
     let (sum, bytes) = bytes.split_first_chunk()?;

@@ -1,7 +1,7 @@
-//! A backend of one's own: `cargo run --example custom_backend --features kv`.
+//! A custom backend: `cargo run --example custom_backend --features kv`.
 //!
-//! `log_store.rs` is the whole of it: a key-value store in one file. To take it along, copy that file; it needs `smache` with
-//! the feature `kv`, `async-trait`, `bytes` and `tokio`. The tests of `smache-kv` run the published suites on it.
+//! `log_store.rs` is the whole of it: a key-value store in one file. To reuse it, copy that file; it needs `smache`
+//! with the feature `kv`, `async-trait`, `bytes` and `tokio`. The tests of `smache-kv` run the published suites on it.
 
 #![expect(clippy::print_stdout, reason = "an example talks to people")]
 
@@ -26,7 +26,7 @@ async fn label(cx: &Cx, folder: PathBuf, product: String) -> Result<String, smac
     Ok(format!("{product}: {} cents", fs::read_to_string(folder.join(&product))?))
 }
 
-/// What a process does when it starts.
+/// The start of a process.
 async fn start(folder: &Path, durability: Durability) -> Result<Smache, smache::Error> {
     let store = LogStore::open(folder.join("cache.log"), durability, SystemClock)?;
     Smache::builder("shop").backend(KvBackend::new(store)).register::<label>().build().await
@@ -58,8 +58,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     smache.shutdown().await;
     drop(smache);
 
-    // A store that does not know what a crash took is another incarnation when it is opened: the value is shown, but it is
-    // not fresh before a worker has computed it anew.
+    // A store that does not know which batches a crash took has another incarnation when it is opened: the reader gets
+    // the value, but it is not fresh before a worker has computed it again.
     let smache = start(&folder, Durability::System).await?;
     let found = smache.peek(tea()).await?.ok_or("it was stored")?;
     println!("{} (fresh: {})", *found, found.is_fresh());

@@ -1,4 +1,4 @@
-//! Where the data of the shop is: a table of PostgreSQL, a collection of MongoDB, and this process.
+//! The data of the shop: a table of PostgreSQL, a collection of MongoDB, and a list in this process.
 
 use std::{env, error::Error};
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub struct Databases {
-    /// A name that no other run uses: of the table, the database and the namespace.
+    /// A unique name for the table, the database and the namespace of this run.
     pub name: String,
     pub postgres: PgPool,
     pub products: Collection<Product>,
@@ -52,7 +52,7 @@ impl Databases {
         Ok(this)
     }
 
-    /// A database for what is cached, beside the data.
+    /// A database for the cache, beside the data.
     fn caches(&self) -> String {
         format!("{}_cache", self.name)
     }
@@ -66,7 +66,7 @@ impl Databases {
         PostgresSource::new(&self.postgres, &self.name)
     }
 
-    /// The three sources, whatever the results are stored in.
+    /// The three sources, on every store.
     pub fn sources(&self, builder: Builder) -> Builder {
         builder
             .source(self.orders())
@@ -74,7 +74,7 @@ impl Databases {
             .source(self.discounts.clone())
     }
 
-    /// Any program's statement on the table, which it calls `ORDERS`.
+    /// A statement of another program on the table, which the statement calls `ORDERS`.
     pub async fn sql(&self, statement: &str) -> Result<(), sqlx::Error> {
         let statement = AssertSqlSafe(statement.replace("ORDERS", &self.name));
         sqlx::query(statement).execute(&self.postgres).await.map(drop)

@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("\nwhat `doctor` says of it\n{}", smache.doctor().await);
     smache.shutdown().await;
 
-    // Moving is one line: the functions, the sources and the story stay as they are.
+    // Moving is one line: the functions, the sources and the story stay the same.
     let name = |place: &str| format!("{}-{place}", data.name);
     for (place, builder) in [
         ("this process", Smache::builder(name("memory")).memory()),
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     data.drop().await
 }
 
-/// The same on every backend: three changes, each in another place, and what they make run.
+/// The same on every backend: three changes, each in another place, and the functions that run after it.
 async fn run(data: &Databases, builder: Builder) -> Result<Smache, Box<dyn Error>> {
     let ran = Ran::default();
     let smache = shop::register(data.sources(builder)).state(ran.clone()).build().await?;
@@ -76,11 +76,11 @@ async fn run(data: &Databases, builder: Builder) -> Result<Smache, Box<dyn Error
     data.set_price("cup", 1000).await?;
     shown("a product in MongoDB gets another price", fresh(&smache, (1845, 1750)).await?);
     data.discounts.insert(Discount { customer: 8, percent: 20 })?;
-    smache.changed::<Discount>(&8).await?; // nobody but this program knows
+    smache.changed::<Discount>(&8).await?; // only this program knows of it
     shown("the program grants a discount", fresh(&smache, (1845, 1400)).await?);
 
     worker.shutdown(Duration::from_secs(5)).await;
-    // As it was, for the next one.
+    // Restores the data for the next backend.
     data.sql("UPDATE ORDERS SET pieces = 2 WHERE id = 1").await?;
     data.set_price("cup", 900).await?;
     data.discounts.remove(&8)?;

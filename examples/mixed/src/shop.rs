@@ -1,4 +1,4 @@
-//! The data of a shop, and what is computed from it: none of it says where anything is stored.
+//! The data of a shop, and its computed functions, which do not mention where the data are stored.
 
 use serde::{Deserialize, Serialize};
 use smache::{Builder, Cx, Entity, Failure, State, computed};
@@ -27,7 +27,7 @@ pub struct Product {
     pub cents: i64,
 }
 
-/// What the program itself keeps, and reports when it changes.
+/// Data of the program itself, which reports their changes.
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "discounts")]
 pub struct Discount {
@@ -36,7 +36,7 @@ pub struct Discount {
     pub percent: i64,
 }
 
-/// What a piece costs a customer: a document, and what the program knows.
+/// The price of a piece for a customer: from a document, and from the program's own data.
 #[computed(reads(Product, Discount))]
 pub async fn price(cx: &Cx, ran: State<Ran>, customer: i64, sku: String) -> Result<i64, Failure> {
     ran.note(format!("price of {sku} for {customer}"));
@@ -45,7 +45,7 @@ pub async fn price(cx: &Cx, ran: State<Ran>, customer: i64, sku: String) -> Resu
     Ok(cents * (100 - percent) / 100)
 }
 
-/// What a customer has to pay: rows, and for each the result above.
+/// The sum that a customer has to pay: from rows, and for each of them the price above.
 #[computed(reads(Order), calls(price))]
 pub async fn invoice(cx: &Cx, ran: State<Ran>, customer: i64) -> Result<i64, Failure> {
     ran.note(format!("invoice of {customer}"));

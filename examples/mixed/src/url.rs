@@ -9,7 +9,7 @@ pub(crate) fn with_database(url: &str, database: &str) -> String {
         None => (address, ""),
     };
     let mut options: Vec<&str> = options.split('&').filter(|option| !option.is_empty()).collect();
-    // A user without this one is looked for in the database that the URL names.
+    // Without this, MongoDB looks for the user in the database that the URL names.
     let users = format!("authSource={}", if named.is_empty() { "admin" } else { named });
     if server.contains('@') && !server.starts_with("mongodb+srv:") && !url.contains("authSource=") {
         options.push(&users);

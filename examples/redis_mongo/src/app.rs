@@ -1,4 +1,4 @@
-//! What both processes share: the entity, the computed function, and how the system is put together.
+//! The parts that both processes share: the entity, the computed function, and the setup of the system.
 
 use std::{env, error::Error, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The story of SMache on real servers: results in Redis, data in MongoDB, the worker in a process of its own.
+//! The story of SMache on real servers: results in Redis, data in MongoDB, the worker in a separate process.
 //!
 //! `REDIS_URL=redis://… MONGODB_URI=mongodb://… cargo run -p redis_mongo`
 //! (or `scripts/with-servers cargo run -p redis_mongo`, which starts private servers).
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// A web server, say: it only reads.
 async fn read() -> Result<(), Box<dyn Error>> {
-    // A namespace and a database of their own, so that runs side by side do not meet.
+    // A separate namespace and database, so that runs side by side do not meet.
     let name = format!("redis_mongo_{}", ObjectId::new().to_hex());
     let db = app::database(&name).await?;
     let users = db.collection::<User>("users");
@@ -66,7 +66,7 @@ async fn read() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The worker process; ends with this value.
+/// The worker process; dropping this value ends it.
 struct Worker(Child);
 
 impl Worker {
