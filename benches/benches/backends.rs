@@ -1,6 +1,6 @@
 //! Every backend side by side in one table: `scripts/with-servers cargo bench -p smache-benches --bench backends`.
 //!
-//! The lines in brackets are the raw client of the same server in the same run, its samples taken in turns with ours. Names
+//! The lines in brackets are the raw client of the same server in the same run; its samples alternate with ours. Names
 //! of backends as arguments leave out the others: `… --bench backends -- redis sqlite`.
 
 use std::{sync::Arc, time::Duration};
@@ -12,25 +12,25 @@ use smache::backend::{
 };
 use smache_benches::{Item, Place, World, median, places, share, size, time};
 
-/// How much is measured.
+/// The sizes of the measurement.
 #[derive(Clone, Copy)]
 struct Sizes {
     reads: u64,
     writes: u64,
-    /// On how many results one change has an effect.
+    /// How many results one change affects.
     dependants: u64,
     /// How many jobs pass through the queue.
     jobs: u32,
 }
 
 impl Sizes {
-    /// Enough for a table; `DEPENDANTS` makes the change a smaller one, for a server that takes too long for so many.
+    /// Enough for a table; `DEPENDANTS` makes the change smaller, for a server that takes too long for so many.
     fn whole() -> Self {
         let dependants = std::env::var("DEPENDANTS").map(|many| many.parse().expect("DEPENDANTS is a number"));
         Self { reads: 1_000, writes: 300, dependants: dependants.unwrap_or(10_000), jobs: 2_000 }
     }
 
-    /// Enough to see that it works.
+    /// Enough to show that it works.
     const SMOKE: Self = Self { reads: 3, writes: 3, dependants: 20, jobs: 70 };
 }
 
@@ -39,7 +39,7 @@ const LEASE: Duration = Duration::from_secs(60);
 #[tokio::main]
 async fn main() {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    // As `cargo test --benches` calls it, and `cargo bench` does not.
+    // `cargo bench` passes `--bench`, `cargo test --benches` does not.
     let sizes = if std::env::args().any(|argument| argument == "--bench") { Sizes::whole() } else { Sizes::SMOKE };
     let folder = tempfile::tempdir().expect("a folder");
     let mut table = Table::default();
@@ -52,7 +52,7 @@ async fn main() {
     table.print();
 }
 
-/// Everything about one backend, in a column.
+/// All measurements of one backend, in a column.
 async fn measure(place: &mut Place, table: &mut Table, sizes: Sizes) {
     let world = World::on(Arc::clone(&place.backend), 2_000).await;
     world.smache.get(size(0u64)).await.expect("computes");
@@ -103,7 +103,7 @@ fn entry(number: u64) -> EntryId {
     EntryId::new(FunctionKey::from_bytes([1; 8]), call)
 }
 
-/// How long the commit takes of a run with ten dependencies.
+/// How long the commit of a run with ten dependencies takes.
 async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
     let (id, token) = (entry(number), Token::random());
     let begun = store.begin(Begin { id, token, lease: LEASE }).await.expect("begin");
@@ -134,7 +134,7 @@ async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
     spent
 }
 
-/// How long it takes until everything that depends on one item is marked, with a job each.
+/// How long it takes to mark all dependants of one item, with a job each.
 async fn invalidation(world: &World, many: u64) -> Duration {
     let fill = stream::iter(0..many).for_each_concurrent(16, |part| async move {
         world.smache.get(share(0u64, part)).await.expect("computes");

@@ -1,5 +1,5 @@
-//! The bars of the project, each with what was measured in this run: `scripts/with-servers cargo bench -p smache-benches
-//! --bench bars`. A ratio against the raw client is of the same run, its samples taken in turns.
+//! The bars of the project, each with the measurement of this run: `scripts/with-servers cargo bench -p smache-benches
+//! --bench bars`. A ratio against the raw client is of the same run, with alternating samples.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use smache_benches::{Item, World, commands, median, micros, raw, row, size, time
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --benches` only wants to see that it starts.
+    // `cargo test --benches` only checks that it starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }

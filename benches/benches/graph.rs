@@ -1,5 +1,5 @@
-//! What dependencies cost, in this run: `scripts/with-servers cargo bench -p smache-benches --bench graph`. Counts are the
-//! server's own.
+//! The cost of dependencies, in this run: `scripts/with-servers cargo bench -p smache-benches --bench graph`. Counts
+//! are the server's own.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use smache_benches::{
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --benches` only wants to see that it starts.
+    // `cargo test --benches` only checks that it starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -46,7 +46,7 @@ async fn bytes_of_an_edge() {
     let mut raw = raw().await;
     let world = World::redis(EDGES).await;
     let before = used_memory(&mut raw).await;
-    // Each depends on one item more than the one before: most edges have company, as in life.
+    // Each depends on one item more than the one before: most edges share their item with others, as in practice.
     for dependencies in EDGES - ENTRIES..EDGES {
         world.smache.get(total(dependencies)).await.expect("computes");
     }
@@ -55,7 +55,7 @@ async fn bytes_of_an_edge() {
     row("memory of an edge on Redis, both ends", format!("{bytes:.0} bytes"), "");
 }
 
-/// How long it takes from a change until everything above it is fresh, and how many functions ran on the way.
+/// How long it takes from a change until all results above it are fresh, and how many functions run meanwhile.
 async fn cut_off(world: &World, what: &str, entries: u64) {
     let worker = world.smache.worker().concurrency(16).start();
     let mut samples = Vec::new();

@@ -1,4 +1,4 @@
-//! What a hit costs: in memory, on Redis, and the raw client's `HMGET` of the same record beside it.
+//! The cost of a hit: in memory, on Redis, and the raw client's `HMGET` of the same record beside it.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use smache_benches::{World, raw, size};

@@ -1,4 +1,4 @@
-//! What the benchmarks share: a system on a backend, trivial functions, and the raw client beside it.
+//! The shared parts of the benchmarks: a system on a backend, trivial functions, and the raw client beside it.
 
 mod places;
 
@@ -42,7 +42,7 @@ pub async fn share(item: Entity<Item>, part: u64) -> u64 {
     item.size + part
 }
 
-/// Depends on as many items as it is told to, dynamically.
+/// Depends on the given number of items, dynamically.
 #[computed]
 pub async fn total(cx: &Cx, items: u64) -> Result<u64, smache::Failure> {
     let ids: Vec<u64> = (0..items).collect();
@@ -50,7 +50,7 @@ pub async fn total(cx: &Cx, items: u64) -> Result<u64, smache::Failure> {
     Ok(loaded.iter().flatten().map(|item| item.size).sum())
 }
 
-/// Comes out equal after most changes of its item.
+/// Has the same value after most changes of its item.
 #[computed]
 pub async fn rounded(item: Entity<Item>) -> u64 {
     item.size / 1_000_000
@@ -80,7 +80,7 @@ pub struct World {
 }
 
 impl World {
-    /// A system on a backend, with as many items.
+    /// A system on a backend, with the given number of items.
     ///
     /// # Panics
     /// When the backend cannot be used.
@@ -153,7 +153,7 @@ pub async fn used_memory(raw: &mut redis::aio::MultiplexedConnection) -> u64 {
     line.and_then(|number| number.trim().parse().ok()).expect("Redis counts its memory")
 }
 
-/// A line of a table: what, how much, and the bar it should reach.
+/// A line of a table: the name, the measurement, and the bar that it should reach.
 #[expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 pub fn row(what: &str, measured: impl std::fmt::Display, bar: &str) {
     println!("{what:<66} {:>16} {bar:>16}", measured.to_string());

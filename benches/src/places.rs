@@ -20,10 +20,10 @@ use sqlx::{PgPool, SqlitePool, sqlite::SqliteConnectOptions};
 
 use crate::redis_url;
 
-/// A backend, and what its server costs by itself.
+/// A backend, with the raw client of its server.
 #[derive(Debug)]
 pub struct Place {
-    /// What it is called in the table.
+    /// Its name in the table.
     pub name: &'static str,
     /// Both roles.
     pub backend: Arc<dyn Backend>,
@@ -51,7 +51,7 @@ const READ: &str = "SELECT value FROM smache_bench WHERE id = $1";
 const WRITE: &str = "INSERT INTO smache_bench VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET value = excluded.value";
 
 impl Raw {
-    /// Reads what [`write`](Self::write) wrote. Says whether there is a raw client at all.
+    /// Reads the row of [`write`](Self::write). Says whether there is a raw client.
     ///
     /// # Panics
     /// When the server fails.
@@ -72,7 +72,7 @@ impl Raw {
         true
     }
 
-    /// Writes a row durably, as far as the server is told to.
+    /// Writes a row, as durably as the server is configured to.
     ///
     /// # Panics
     /// When the server fails.
