@@ -1,5 +1,5 @@
-//! What a run has read of sources, to be read again: where a change overtakes the run, the same answers show that the run had
-//! seen it.
+//! The reads of a run that can be repeated. When a change overtakes the run, the same answers prove that the run had
+//! seen the change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use super::Tracked;
 use crate::{DataSource, Dependency, EntityKey, Filter, Image, Result, SourceId, Via, source::Mark, system::ChildCall};
 
-/// Of how many entities the marks of a run are kept.
+/// How many marks a run keeps, one for each entity that it read.
 const MOST: usize = 1_000;
 
 /// One read of a source, with marks of what it found.
@@ -20,7 +20,7 @@ pub(crate) struct Read {
     found: Vec<Option<Mark>>,
 }
 
-/// What was asked for.
+/// The question that a read asked.
 #[derive(Debug, Clone)]
 pub(crate) enum What {
     Keys(Vec<EntityKey>),
@@ -28,24 +28,25 @@ pub(crate) enum What {
     All,
 }
 
-/// The reads of a run that can be made again.
+/// The reads of a run that can be repeated.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     made: Vec<Read>,
-    /// Which of them a dependency stands for.
+    /// The reads that each dependency stands for.
     of: BTreeMap<Dependency, Vec<usize>>,
-    /// What (also) stands for something else: a client of the function's own, a relation, the error of a nested call.
+    /// Dependencies that (also) stand for something else: a database client of the function, a relation, the error of a
+    /// nested call.
     opaque: BTreeSet<Dependency>,
-    /// What reads stand for that have not answered yet.
+    /// Dependencies of reads that have not answered yet.
     under_way: BTreeSet<Dependency>,
     marks: usize,
 }
 
-/// What is to be read again where some dependencies changed.
+/// The reads and nested calls to repeat after a change of some dependencies.
 #[derive(Debug)]
 pub(crate) struct Again {
     pub(crate) reads: Vec<Read>,
-    /// A run that has used what this one has of its own, for the leaves of its nested calls.
+    /// The direct uses of the run; a repetition of its nested calls adds their leaves.
     pub(crate) own: Tracked,
     pub(crate) child_calls: Vec<ChildCall>,
 }
@@ -56,7 +57,7 @@ impl Read {
         Self { source: source.clone(), what: What::Keys(keys), found }
     }
 
-    /// Of a read that answers in any order.
+    /// A read that answers in any order.
     pub(crate) fn of<'a>(source: &SourceId, what: What, images: impl Iterator<Item = &'a Image>) -> Self {
         let mut found: Vec<_> = images.map(|image| Some(image.mark())).collect();
         found.sort_unstable();
@@ -67,7 +68,7 @@ impl Read {
         &self.source
     }
 
-    /// Whether it finds the same now.
+    /// Whether the read finds the same now.
     pub(crate) async fn finds_the_same(&self, source: &Arc<dyn DataSource>) -> Result<bool> {
         let id = &self.source;
         let now = match &self.what {
@@ -88,7 +89,7 @@ impl Read {
 }
 
 impl Reads {
-    /// A dependency stands for something that cannot be read again.
+    /// Notes that a dependency stands for something that cannot be read again.
     pub(super) fn cannot_repeat(&mut self, dependency: Dependency) {
         self.opaque.insert(dependency);
     }
@@ -108,7 +109,7 @@ impl Reads {
 }
 
 impl Tracked {
-    /// A read of a source begins: what it finds, the result depends on.
+    /// A read of a source begins: the result depends on its answer.
     pub(super) fn loads(&mut self, source: &SourceId, leaves: &[Dependency]) {
         self.reads(source);
         for &leaf in leaves {
@@ -117,7 +118,7 @@ impl Tracked {
         self.again.under_way.extend(leaves);
     }
 
-    /// What it found.
+    /// The read has answered.
     pub(super) fn found(&mut self, read: Read, leaves: Vec<Dependency>) {
         for leaf in &leaves {
             self.again.under_way.remove(leaf);
@@ -130,12 +131,13 @@ impl Tracked {
         changed.iter().any(|dependency| self.again.under_way.contains(dependency))
     }
 
-    /// Whether a change may turn out to be none: everything was read in a way that can be repeated, or by nested calls.
+    /// Whether the run can prove that it had seen a change: all its reads are repeatable, or made by nested calls.
     pub(crate) fn may_be_repeated(&self) -> bool {
         !(self.tainted || self.again.of.is_empty() && self.child_calls.is_empty())
     }
 
-    /// What is to be read again where these dependencies changed; `None` where one of them stands for more than that.
+    /// The reads and nested calls to repeat after a change of these dependencies; `None` if one of them stands for more
+    /// than that.
     pub(crate) fn again(&self, changed: &[Dependency]) -> Option<Again> {
         let mut reads: BTreeSet<usize> = BTreeSet::new();
         for dependency in changed {
@@ -155,7 +157,7 @@ impl Tracked {
         Some(Again { reads, own, child_calls: self.child_calls.clone() })
     }
 
-    /// Goes on from what a run has used of its own.
+    /// Starts from the direct uses of another run.
     pub(crate) fn take_over(&mut self, own: Self) {
         *self = own;
     }

@@ -1,4 +1,4 @@
-//! What is known of the reads of a run that failed.
+//! The reads of a failed run.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     system::{Meta, NameHash},
 };
 
-/// What a run that failed had read, and when it had begun.
+/// The reads of a failed run, and when it began.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedReads {
     pub(super) leaves: Vec<Dependency>,
@@ -17,7 +17,8 @@ pub(crate) struct FailedReads {
     pub(super) called: BTreeMap<FunctionKey, NameHash>,
     pub(super) not_after: Option<Timestamp>,
     pub(super) tainted: bool,
-    /// The revision of its begin: a change of what it read conflicts with a run that began later only from then on.
+    /// The revision at which the run began: its reads may miss a change up to the begin of a later run, which that
+    /// run's commit does not look for.
     start_revision: u64,
 }
 
@@ -33,7 +34,7 @@ impl FailedReads {
         }
     }
 
-    /// What a run had read whose error is kept, and fresh: it is read as any other child is.
+    /// The reads behind a stored error that is fresh: a caller reads it like any other child.
     pub(crate) fn kept(record: &Record, meta: &Meta) -> Self {
         Self {
             leaves: record.used.iter().map(|used| used.dependency).collect(),
@@ -45,7 +46,7 @@ impl FailedReads {
         }
     }
 
-    /// Whether the run began before another one: it may have read what a change has overtaken since, and the commit of
+    /// Whether the run began before another one: a change in between may have overtaken its reads, and the commit of
     /// the other run would not find it.
     pub(crate) fn began_before(&self, start_revision: u64) -> bool {
         self.start_revision < start_revision

@@ -1,4 +1,4 @@
-//! The tracking context: what a computed function reads through it, its result depends on.
+//! The tracking context: a result depends on everything that its function reads through it.
 
 use std::{
     any::{Any, TypeId, type_name},
@@ -33,45 +33,45 @@ pub struct Cx {
     tracked: Arc<Mutex<Tracked>>,
 }
 
-/// What a run used so far.
+/// Everything that a run has used so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tracked {
     used: BTreeMap<Dependency, Via>,
     sources: BTreeSet<SourceId>,
-    /// Those that the function itself read, not only its nested calls.
+    /// Sources that the function itself read, not only its nested calls.
     own: BTreeSet<SourceId>,
-    /// Those that nested calls depend on.
+    /// Sources that nested calls depend on.
     inherited: BTreeSet<SourceId>,
     child_calls: Vec<ChildCall>,
     /// Every function that was called, directly or through others.
     called: BTreeMap<FunctionKey, NameHash>,
     not_after: Option<Timestamp>,
-    /// The oldest state of the data that a nested call showed which did not stay fresh.
+    /// The oldest state of the data behind a nested call that did not stay fresh.
     oldest: Option<Timestamp>,
     tainted: bool,
-    /// Whether a source or a nested call was away.
+    /// Whether a source was away, for the run or for a nested call.
     outage: bool,
     again: again::Reads,
 }
 
-/// What a commit stores of what a run used.
+/// The part of a run's uses that a commit stores.
 pub(crate) enum StoredUses {
     /// All of it.
     All(Vec<UsedDependency>),
     /// Whole sources instead of single entities, of which there were too many.
     Coarse(Vec<UsedDependency>),
-    /// Too much even so: that many.
+    /// More than the limit even so: that many.
     TooMuch(usize),
 }
 
 impl Tracked {
-    /// Something is used that is not read through the context.
+    /// The run uses something that it does not read through the context.
     pub(crate) fn direct(&mut self, dependency: Dependency) {
         self.again.cannot_repeat(dependency);
         self.used.insert(dependency, Via::Direct);
     }
 
-    /// The result of a nested call: its leaves are the parent's own from now on, and it ends no later than the child.
+    /// The result of a nested call: the parent takes over its leaves, and expires no later than the child.
     pub(crate) fn child(&mut self, child: ChildCall, record: &Record, meta: &Meta) {
         self.called.extend(meta.called.iter().copied());
         let leaves = record.used.iter().map(|used| used.dependency);
@@ -88,13 +88,13 @@ impl Tracked {
         self.child_calls.push(child);
     }
 
-    /// Something was used that may not be fresh.
+    /// The run uses something that may not be fresh.
     pub(crate) fn taint(&mut self, dependency: Dependency) {
         self.used.insert(dependency, Via::Direct);
         self.tainted = true;
     }
 
-    /// Something that the run needed was away: an error of its own is no failure of its own.
+    /// Something that the run needs is away: an error of its function then counts as an outage.
     pub(crate) fn met_outage(&mut self) {
         self.outage = true;
     }
@@ -103,25 +103,25 @@ impl Tracked {
         self.outage
     }
 
-    /// A value was used that is not fresh.
+    /// The run uses a value that is not fresh.
     pub(crate) fn reflects(&mut self, freshness: Freshness) {
         if let Freshness::Stale { since } | Freshness::Unconfirmed { since: Some(since) } = freshness {
             self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
         }
     }
 
-    /// The time from before which the result reflects everything, for a run that began at a time.
+    /// The result reflects every change before this time, for a run that began at `begun`.
     pub(crate) fn reflected(&self, begun: Timestamp) -> Timestamp {
         self.oldest.map_or(begun, |oldest| oldest.min(begun))
     }
 
-    /// An outcome that no data explains: the run is to be tried again.
+    /// No data explain the outcome: the function must run again.
     pub(crate) fn unexplained(&mut self) {
         self.tainted = true;
     }
 
-    /// A nested call ended in an error, which is an outcome like any other. Its leaves are direct ones of the parent: there
-    /// is no value that could come out equal.
+    /// A nested call ended in an error, which is an outcome like any other. Its leaves become direct ones of the
+    /// parent: there is no value that could come out equal.
     pub(crate) fn failed_child(&mut self, child: Dependency, error: &Error, start_revision: Option<u64>) {
         self.direct(child);
         self.outage |= error.is_outage();
@@ -149,7 +149,7 @@ impl Tracked {
         self.tainted
     }
 
-    /// A function is called, whatever comes of it.
+    /// A function is called; its outcome does not matter.
     pub(crate) fn calls(&mut self, (function, name): (FunctionKey, NameHash)) {
         self.called.insert(function, name);
     }
@@ -192,7 +192,7 @@ impl Tracked {
         &self.own
     }
 
-    /// What was used, at most that many things: beyond it, every source counts as read as a whole.
+    /// The uses, at most `limit` of them: beyond it, every source counts as read as a whole.
     pub(crate) fn used(&self, limit: usize) -> StoredUses {
         let all = || self.used.iter().map(|(&dependency, &via)| UsedDependency { dependency, via });
         if self.used.len() <= limit {
@@ -236,11 +236,11 @@ impl Cx {
     }
 
     pub(crate) fn tracked(&self) -> MutexGuard<'_, Tracked> {
-        // A panic while it was held left a set that is complete up to that read: still right to use.
+        // A panic under the lock leaves a set that is complete up to that read: still right to use.
         self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer of a source. Its error is no data: a function that tolerates it is to be tried again.
+    /// The answer of a source. An error is no data: a function that tolerates it must run again.
     fn explained<T>(&self, answer: Result<T>) -> Result<T> {
         answer.inspect_err(|error| {
             let mut tracked = self.tracked();
@@ -251,9 +251,9 @@ impl Cx {
         })
     }
 
-    /// Makes the result depend on something that it reads in a way of its own: a [`tag`], a
+    /// Makes the result depend on something that the function reads by a client of its own: a [`tag`], a
     /// [`Predicate`](crate::Predicate), an entity ([`on::entity`](crate::on::entity)) or a whole source
-    /// ([`on::all`](crate::on::all)). Before or after the read is the same.
+    /// ([`on::all`](crate::on::all)). The call may come before or after the read.
     ///
     /// The read must see every change that was acknowledged before the run began: it goes to the primary.
     ///
@@ -265,8 +265,9 @@ impl Cx {
         what.track(self)
     }
 
-    /// Says that the function reads a source by a client of its own, for [strict mode](crate::Builder::strict) and the
-    /// [auditor](crate::Smache::audit). It makes nothing depend on the source: a relation does, or [`depends_on`](Self::depends_on).
+    /// Notes that the function reads a source by its own client, for [strict mode](crate::Builder::strict) and the
+    /// [auditor](crate::Smache::audit). The result does not depend on the source by this: use a relation or
+    /// [`depends_on`](Self::depends_on).
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`] when the source is not registered.
@@ -285,7 +286,7 @@ impl Cx {
     /// The application's state of a type.
     ///
     /// # Errors
-    /// [`ErrorKind::Unregistered`] when the builder was not given one.
+    /// [`ErrorKind::Unregistered`] when the builder has none.
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<State<T>> {
         let state = self.engine.states.get(&TypeId::of::<T>()).and_then(|state| Arc::clone(state).downcast().ok());
         state.map(State::shared).ok_or_else(|| {

@@ -6,8 +6,8 @@ use super::Cx;
 use crate::{DataSource, Dependency, Filter, Result, SourceId};
 
 impl Cx {
-    /// A predicate that is used beside a query of the function's own. Until it is known how the source compares, the whole
-    /// source is a dependency, too.
+    /// A predicate for a query that the function makes itself. Until the engine knows how the source compares values,
+    /// the result depends on the whole source, too.
     pub(crate) fn track_own_predicate(&self, source: &Arc<dyn DataSource>, filter: Filter) -> Result<()> {
         let Some(route) = self.engine.routes.of(source.id()) else { return Ok(()) };
         match route.comparisons() {
@@ -28,7 +28,8 @@ impl Cx {
         Ok(())
     }
 
-    /// What a predicate depends on, with every change that does not tell the entity before and after unless `wildcard` is false.
+    /// The dependencies of a predicate. With `wildcard` they include every change that does not show the entity before
+    /// and after.
     pub(super) fn leaves_of(&self, source: &SourceId, filter: &Filter, wildcard: bool) -> Result<Vec<Dependency>> {
         let Some(route) = self.engine.routes.of(source) else { return Ok(Vec::new()) };
         let (index, dependency) = filter.dependency(source, &route.indexes)?;

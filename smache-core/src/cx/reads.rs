@@ -19,11 +19,11 @@ impl Cx {
         self.load(id).await?.ok_or_else(|| gone::<T>(id))
     }
 
-    /// Loads an entity. That it does not exist is an answer that is tracked like any other.
+    /// Loads an entity. Its absence is an answer that is tracked like any other.
     ///
-    /// A change that the feed tells of while the function runs is no conflict if the entity is as it was loaded: the load has
-    /// seen it. A function that also reads of the entity by a client of its own says so by
-    /// [`depends_on`](Self::depends_on): every change is a conflict then.
+    /// A change that the feed delivers during the run is no conflict if the entity is still as it was loaded: the load
+    /// has seen the change. A function that also reads the entity by its own client calls
+    /// [`depends_on`](Self::depends_on): then every change is a conflict.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`] when its source is not registered; the source's own errors.
@@ -32,11 +32,12 @@ impl Cx {
         Ok(entities.pop().flatten())
     }
 
-    /// Loads an entity of which the caller reads some fields only: a change that is known to leave them as they are does
-    /// not make the result stale. That nothing else is read, only the caller knows.
+    /// Loads an entity of which the function reads some fields only: a change that is known to leave them alone does
+    /// not make the result stale. Only the function's author knows that it reads nothing else.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] for a field that is not declared: [`EntityType::fields`].
+    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] for a field that is not declared:
+    /// [`EntityType::fields`].
     pub async fn load_fields<T: EntityType>(
         &self,
         id: &T::Id,
@@ -95,15 +96,16 @@ impl Cx {
     /// An entity that starts or ceases to match makes the result stale, and so does a change of one that matches.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] where no index of the type covers a field of the predicate
-    /// ([`EntityType::indexes`]) or the source cannot find; [`ErrorKind::Argument`] for a value that cannot be compared.
+    /// As [`load`](Self::load), and [`ErrorKind::Unsupported`] where no index of the type covers a field of the
+    /// predicate ([`EntityType::indexes`]) or the source cannot find; [`ErrorKind::Argument`] for a value that cannot
+    /// be compared.
     pub async fn find<T: EntityType>(&self, predicate: Predicate<T>) -> Result<Vec<Entity<T>>> {
         let source = self.source_of::<T>()?;
         demand(&**source, Capability::Find)?;
         let comparisons = self.explained(self.engine.comparisons(source).await)?;
         let filter = predicate.into_filter()?.compared_by(&comparisons)?;
-        // Where changes tell what entities were before, that says what ceases to match. Elsewhere the entities that were
-        // read do: each of them is a dependency of its own.
+        // Changes with images of before show which entities cease to match. Without them, each entity that was read is
+        // a dependency.
         let by_entities = !can(&**source, Capability::BeforeImages) && source.feed().is_some();
         let mut leaves = self.leaves_of(source.id(), &filter, !by_entities)?;
         self.tracked().loads(source.id(), &leaves);

@@ -1,11 +1,11 @@
-//! What a reader accepts: of what is stored, and of a run that nobody confirms.
+//! Whether a reader accepts a stored value, or the unconfirmed value of a run.
 
 use super::{Function, in_transaction::SeenGeneration};
 use crate::{Cached, Freshness, Lookup, Timestamp, computed::Want};
 
 impl Want {
-    /// The same in the generation of the store that answered. There a token of another generation cannot be compared with a version,
-    /// and only a fresh value is known to reflect its change.
+    /// The same wishes, for the generation of the store that answered. A token of another generation cannot be compared
+    /// with a version: then only a fresh value is sure to reflect its change.
     pub(super) fn on(mut self, lookup: &Lookup) -> Self {
         let generation = SeenGeneration::of(lookup).as_number();
         if self.at_least.is_some_and(|token| token.revision_in(generation).is_none()) {
@@ -23,7 +23,7 @@ impl Want {
         !self.fresh && self.is_recent(found) && bounded
     }
 
-    /// Whether the value of a run is, which nobody confirms: it reflects everything from before the reader came.
+    /// Whether the unconfirmed value of a run is good enough: it reflects every change before the reader came.
     pub(super) fn accepts_run<T>(&self, ran: &Cached<T>, came: Timestamp) -> bool {
         let after = matches!(ran.freshness(), Freshness::Unconfirmed { since: Some(since) } if since >= came);
         after && self.is_recent(ran)
@@ -34,7 +34,8 @@ impl Want {
     }
 }
 
-/// A stale value of a function that no worker recomputes is what its next reader recomputes.
+/// Whether a stored value suffices. A stale value of a function that refreshes on read does not: its next reader
+/// recomputes it.
 pub(super) fn suffices<T>(function: &Function, want: Want, found: &Cached<T>) -> bool {
     want.accepts(found) && !(function.lazy && matches!(found.freshness(), Freshness::Stale { .. }))
 }

@@ -1,4 +1,4 @@
-//! What people ask a system.
+//! Numbers and listings for operators.
 
 use bytes::Bytes;
 
@@ -35,12 +35,13 @@ impl Smache {
     /// The identity of a call's entry, as it appears in logs and listings.
     ///
     /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument).
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered),
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument).
     pub fn key<F: Computed>(&self, call: &Call<F>) -> Result<EntryId> {
         self.engine.key(call).map(|(_, key)| key.id)
     }
 
-    /// Everything that is stored of an entry.
+    /// The whole stored record of an entry.
     ///
     /// # Errors
     /// The store's errors.
@@ -68,8 +69,8 @@ impl Smache {
         self.dead_letters_where(limit, false).await
     }
 
-    /// The jobs that wait for a program with their function, at most `limit`: none that is alive has it. They return by
-    /// themselves when one works that has it; [`forget`](Self::forget) removes them with what is stored.
+    /// The jobs, at most `limit`, whose function no living program has. They return to the queue when a program with
+    /// the function works; [`forget`](Self::forget) removes them with the stored entries.
     ///
     /// # Errors
     /// The store's and the queue's errors.
@@ -104,7 +105,7 @@ impl Smache {
         }
     }
 
-    /// Puts dead letters back into the queue, with their attempts at zero. Says how many there were.
+    /// Puts dead letters back into the queue, with their attempts at zero. Answers how many.
     ///
     /// # Errors
     /// The queue's errors.

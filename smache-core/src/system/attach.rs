@@ -1,4 +1,4 @@
-//! Sources that only the application itself changes, on a store that was replaced.
+//! Sources that only the application itself changes, after the store was replaced.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use super::Engine;
 use crate::{Lookup, SourceId};
 
 impl Engine {
-    /// The store is another one than the application sources were attached on: they start anew on it.
+    /// Attaches the application sources again, if the store is another incarnation than the one that they were attached
+    /// on.
     pub(crate) fn attach_again(self: &Arc<Self>, lookup: &Lookup) {
         let here = |source: &SourceId| {
             lookup
@@ -15,7 +16,7 @@ impl Engine {
                 .get(source)
                 .is_some_and(|validity| validity.caught_up_on.as_ref() == Some(&lookup.incarnation))
         };
-        // Each of them: another program may have attached those that it has too.
+        // Checks each of them: another program may have attached some of the same sources.
         let mut sources = self.application_sources();
         sources.retain(|source| !here(source));
         if sources.is_empty() {
@@ -24,7 +25,7 @@ impl Engine {
         let engine = Arc::clone(self);
         self.background.spawn(async move {
             if let Err(error) = engine.timed("attach", engine.store.attach(&sources)).await {
-                tracing::warn!(error = %error.report(), "the replaced store does not confirm yet");
+                tracing::warn!(error = %error.report(), "the sources of the application are not attached on the replaced store yet");
             }
         });
     }

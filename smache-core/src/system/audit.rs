@@ -12,27 +12,27 @@ use std::{
 use super::{Engine, Function, Smache, counters::count};
 use crate::{Error, ErrorKind, FunctionKey, Result, SourceId, cx::Tracked};
 
-/// What happens when a function reads a source that it does not declare. Results are right either way as long as it reads
-/// through its context: declarations are for people, drawings and what a function reads by its own client.
+/// The reaction to a function that reads a source which it does not declare. Results are right either way if it reads
+/// through its context: declarations serve people, drawings and the reads by a function's own client.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Strictness {
-    /// Nothing.
+    /// No reaction.
     #[default]
     Lenient,
-    /// A share of the runs is looked at, from 0 to 1, and a warning is logged. For production.
+    /// Logs a warning for a share of the runs, from 0 to 1. For production.
     Sampled(f64),
     /// The run fails with [`ErrorKind::Undeclared`]. For tests.
     Strict,
 }
 
-/// What the runs of a function in this process have read and called.
+/// The reads and calls of a function's runs in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     pub(crate) runs: u64,
-    /// By the function itself or by its nested calls.
+    /// Sources that the function itself or its nested calls read.
     pub(crate) read: BTreeSet<SourceId>,
-    /// By the function itself, of what it does not declare.
+    /// Sources that the function itself read and does not declare.
     pub(crate) undeclared: BTreeSet<SourceId>,
     pub(crate) calls: BTreeSet<FunctionKey>,
 }
@@ -45,7 +45,7 @@ pub struct Audit {
     pub functions: Vec<FunctionAudit>,
 }
 
-/// What is known of one function.
+/// The reads of one function beside its declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FunctionAudit {
@@ -55,12 +55,12 @@ pub struct FunctionAudit {
     pub runs: u64,
     /// Sources that it read and does not declare.
     pub undeclared: Vec<SourceId>,
-    /// Sources that it declares and that none of its runs read. Nothing for a function that did not run.
+    /// Sources that it declares and that none of its runs read. Empty for a function that did not run.
     pub unread: Vec<SourceId>,
 }
 
 impl Smache {
-    /// What the functions of this process have read so far, beside what they declare.
+    /// Compares the reads of the functions in this process so far with their declarations.
     ///
     /// ```
     /// # async fn example(smache: &smache_core::Smache) {
@@ -77,7 +77,7 @@ impl Smache {
 }
 
 impl Audit {
-    /// Whether no function that ran read anything undeclared or left a declared source unread.
+    /// Whether no function that ran read an undeclared source or left a declared one unread.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.functions.iter().all(|function| function.undeclared.is_empty() && function.unread.is_empty())
@@ -132,7 +132,7 @@ impl Function {
 }
 
 impl Engine {
-    /// Notes what a run has read.
+    /// Notes the reads and calls of a run.
     ///
     /// # Errors
     /// [`ErrorKind::Undeclared`] in strict mode.
@@ -178,20 +178,20 @@ impl Engine {
     }
 }
 
-/// Takes a share of what comes along, evenly.
+/// Selects a share of the events, evenly.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler(AtomicU64);
 
 impl Sampler {
     fn is_hit(&self, share: f64) -> bool {
         let nth = self.0.fetch_add(1, Relaxed);
-        #[expect(clippy::cast_precision_loss, reason = "after 2⁵² warnings nobody counts")]
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2⁵² warnings")]
         let passed = |nth: u64| (nth as f64 * share).floor();
         passed(nth + 1) > passed(nth) || (nth == 0 && share > 0.0)
     }
 }
 
-/// A read that the framework does not do itself, of the run that this task is in: see [`note_read`].
+/// The run of the current task, for reads that the framework does not do itself: see [`note_read`].
 pub(crate) mod current {
     use crate::Cx;
 
@@ -200,10 +200,11 @@ pub(crate) mod current {
     }
 }
 
-/// Notes that whatever computed function this task runs at the moment read a source by a client of its own. For hooks in
-/// database clients; says whether there was such a function and a source of that name.
+/// Notes that the computed function of the current task read a source by its own client. For hooks in database clients.
+/// Answers whether there is such a function and a source of that name.
 ///
-/// It makes nothing depend on the source: it is for [strict mode](crate::Builder::strict) and the [auditor](Smache::audit).
+/// The result does not depend on the source by this: it is for [strict mode](crate::Builder::strict) and the
+/// [auditor](Smache::audit).
 pub fn note_read(source: &str) -> bool {
     current::RUN.try_with(|cx| cx.note_read(source)).unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! Work that goes on beside its cause: counted, so that a shutdown knows when nothing of it is left.
+//! Background work, counted, so that a shutdown knows when none of it is left.
 
 use std::{
     future::Future,
@@ -14,31 +14,30 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use crate::computed::panic_text;
 
-/// The tasks of a system: its feeds and maintenance, what gives things back, and its workers.
+/// The tasks of a system: its feeds, its maintenance, the tasks that give leases back, and its workers.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     tasks: Count,
     workers: Count,
-    /// Those that have a handle: a shutdown of the system does not wait for them.
+    /// Workers that have a handle: a shutdown of the system does not wait for them.
     handled: Arc<Mutex<usize>>,
 }
 
-/// How many there are.
+/// A number of tasks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Count(Arc<watch::Sender<usize>>);
 
-/// One of them, until this is dropped.
+/// One counted task, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Counted(Arc<watch::Sender<usize>>);
 
-/// Work that counts. The order of the fields is the order in which they are dropped: what the work holds is dropped before
-/// the count says so.
+/// Counted work. The fields drop in their order: everything that the work holds drops before the count changes.
 pub(crate) struct CountedWork {
     work: Pin<Box<dyn Future<Output = ()> + Send>>,
     _counted: Counted,
 }
 
-/// A worker whose handle is there.
+/// A worker whose handle exists.
 #[derive(Debug)]
 pub(crate) struct Handled(Arc<Mutex<usize>>);
 
@@ -48,7 +47,7 @@ impl Count {
         Counted(Arc::clone(&self.0))
     }
 
-    /// Work that counts until everything of it is dropped.
+    /// Work that counts until all of it is dropped.
     pub(crate) fn counted(&self, work: impl Future<Output = ()> + Send + 'static) -> CountedWork {
         CountedWork { work: Box::pin(work), _counted: self.one() }
     }
@@ -57,7 +56,7 @@ impl Count {
         *self.0.borrow() > 0
     }
 
-    /// Until there are some, or none.
+    /// Waits until there are some, or none.
     pub(crate) async fn some(&self, some: bool) {
         // The sender lives as long as this.
         drop(self.0.subscribe().wait_for(|count| (*count > 0) == some).await);
@@ -84,7 +83,7 @@ impl Drop for Counted {
 }
 
 impl Background {
-    /// Spawns something that ends by itself, or at a shutdown.
+    /// Spawns work that ends by itself, or at a shutdown.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -92,7 +91,7 @@ impl Background {
         Handle::current().spawn(self.task(work)).abort_handle()
     }
 
-    /// Spawns something that may be lost without a runtime.
+    /// Spawns work that may be lost without a runtime.
     pub(crate) fn spawn_if_possible(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(self.task(work));
@@ -107,7 +106,7 @@ impl Background {
         })
     }
 
-    /// Counts something that holds the system for a moment.
+    /// Counts a task that holds the system for a moment.
     pub(crate) fn hold(&self) -> Counted {
         self.tasks.one()
     }
@@ -121,20 +120,20 @@ impl Background {
         &self.workers
     }
 
-    /// A worker has a handle from now on.
+    /// Counts a worker with a handle.
     pub(crate) fn handle(&self) -> Handled {
         *lock(&self.handled) += 1;
         Handled(Arc::clone(&self.handled))
     }
 
-    /// Waits for what is left of workers without a handle, for a while. The others are left alone.
+    /// Waits a while for the tasks of workers if none of them has a handle. Workers with a handle end by it.
     pub(crate) async fn end_workers(&self, patience: Duration) {
         if *lock(&self.handled) == 0 && tokio::time::timeout(patience, self.workers.none_left()).await.is_err() {
             tracing::warn!(?patience, "a shutdown does not wait any longer: a worker that was dropped still runs");
         }
     }
 
-    /// Waits until no task is left but those of workers, for a while.
+    /// Waits a while until only tasks of workers are left.
     pub(crate) async fn end(&self, patience: Duration) {
         if tokio::time::timeout(patience, self.tasks.none_left()).await.is_err() {
             tracing::warn!(?patience, "a shutdown does not wait any longer: a background task still holds the store");
@@ -148,12 +147,12 @@ impl Drop for Handled {
     }
 }
 
-/// Lets a task be stopped between the steps of a store, but not within one, which a store may go on with by itself.
+/// Stops a task between the steps of a store, but not within one: a store may go on with a dropped step by itself.
 #[derive(Debug)]
 pub(crate) struct Steps {
     stop: watch::Receiver<bool>,
     under_way: Count,
-    /// How long a step may take when it is to stop.
+    /// How long a step may still take when the task has to stop.
     patience: Duration,
 }
 
@@ -162,7 +161,7 @@ impl Steps {
         Self { stop, under_way: Count::default(), patience }
     }
 
-    /// Does a step, unless the task is to stop: then it never does, and the task is dropped.
+    /// Does a step. If the task has to stop, waits instead until the task is dropped.
     pub(crate) async fn whole<T>(&self, step: impl Future<Output = T>) -> T {
         if *self.stop.borrow() {
             std::future::pending::<()>().await;
@@ -171,14 +170,14 @@ impl Steps {
         step.await
     }
 
-    /// Until no step is under way.
+    /// Waits until no step is under way.
     pub(crate) async fn between(&self) {
         self.under_way.none_left().await;
     }
 
-    /// Until the task is to stop and no step is under way.
+    /// Waits until the task has to stop and no step is under way.
     pub(crate) async fn stopped(&self) {
-        // A sender that is gone is a system that is gone.
+        // A dropped sender means a dropped system.
         drop(self.stop.clone().wait_for(|stop| *stop).await);
         if tokio::time::timeout(self.patience, self.between()).await.is_err() {
             tracing::warn!("a step of the store is dropped at the shutdown: it takes too long");

@@ -1,4 +1,5 @@
-//! A barrier at the present position of the databases: what was committed before it is acknowledged after it.
+//! A barrier at the present position of the databases: everything that was committed before it is acknowledged after
+//! it.
 
 use std::{
     sync::Arc,
@@ -13,9 +14,9 @@ use crate::{
     Topic,
 };
 
-/// How long a feed may take to reach the present, unless readers are told how long they wait.
+/// How long a feed may take to reach the present, unless the builder sets a `wait_timeout`.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks at the saved positions.
+/// The pauses between two looks at the saved positions.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -23,11 +24,11 @@ impl Smache {
     /// Waits until every change that was committed before this call is acknowledged, on all sources behind feeds, and
     /// answers a token of that moment.
     ///
-    /// A feed hears of a change some milliseconds after its commit. Until it has, readers are told `Fresh` with the value
-    /// from before, since the change is not acknowledged yet. Who has just written and wants to read that calls this after
-    /// the commit: afterwards a `get` of a result that the change concerns answers it as stale or computes it again, and
-    /// `.fresh()` or [`.at_least(token)`](crate::Call::at_least) the new value. The token goes to where the next request
-    /// is handled.
+    /// A feed reads a change some milliseconds after its commit. Until then readers get the old value as `Fresh`, since
+    /// the change is not acknowledged yet. A writer that wants to read its own change calls this after the commit:
+    /// afterwards a `get` of an affected result answers it as stale or computes it again, and `.fresh()` or
+    /// [`.at_least(token)`](crate::Call::at_least) answers the new value. Pass the token on to the place that handles
+    /// the next request.
     ///
     /// ```
     /// # use smache_core::{ChangeToken, Result, Smache};
@@ -40,9 +41,9 @@ impl Smache {
     /// # fn next(cookie: &str) -> Result<ChangeToken> { cookie.parse() }
     /// ```
     ///
-    /// It works in every process of the namespace, whichever one leads the feeds. One round trip to each database, then as
-    /// many to the store as the feed takes, a few milliseconds apart. Changes that only the application reports are
-    /// acknowledged by their reports, and need no barrier.
+    /// It works in every process of the namespace, whichever process leads the feeds. It needs one round trip to each
+    /// database, and then some to the store, a few milliseconds apart, until the feed has delivered. Changes that only
+    /// the application reports are acknowledged by their reports, and need no barrier.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] with the name of the feed that did not reach the present within the builder's
@@ -66,7 +67,8 @@ impl Smache {
         &self,
         sources: impl IntoIterator<Item = &'a Arc<dyn DataSource>>,
     ) -> Result<ChangeToken> {
-        // Before the revision: a revision of another generation than that of the token then proves nothing, instead of too much.
+        // Asked before the revision: if the generation changes in between, the token proves too little rather than too
+        // much.
         let generation = self.engine.present_generation().await?;
         let feeds = shared_feeds(sources);
         try_join_all(feeds.values().map(|(feed, topics)| self.wait_for(&**feed, topics))).await?;
@@ -93,12 +95,12 @@ impl Smache {
     async fn reach(&self, feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<()> {
         let begin = Instant::now();
         let present = present(feed, topics).await.map_err(|error| error.with_context("feed", feed.id()))?;
-        // Those of relations and indexes may be unknown to the leader: nothing of theirs is fresh then.
+        // Without relations and indexes: the leader may not know them, and then none of their results is fresh.
         let sources: Vec<SourceId> = topics.iter().map(|topic| topic.source.clone()).collect();
         let own = self.tasks().feeds().iter().find(|own| own.feed.id() == feed.id());
         let mut pause = FIRST_PAUSE;
         loop {
-            // The leader of this process also knows until when its last batch was complete.
+            // If this process leads, it also knows until when its last batch was complete.
             if own.is_some_and(|own| own.progress.borrow().as_of.is_some_and(|as_of| as_of >= begin)) {
                 return Ok(());
             }
@@ -118,7 +120,7 @@ impl Engine {
     }
 }
 
-/// Where the history ends now. A stream that is opened at the present stands there, where the feed cannot tell otherwise.
+/// The present end of the history. If the feed cannot tell it, a stream that is opened at the present stands there.
 async fn present(feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<Position> {
     match feed.head().await? {
         Some(head) => Ok(head),

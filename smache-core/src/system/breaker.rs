@@ -1,5 +1,5 @@
-//! Readers do not wait for a store that fails: after some failures in a row they go around it at once, one probe at a time
-//! finds out when it is back, and a look-up that hangs is given up near the usual time of an answer.
+//! Readers do not wait for a store that fails: after some failures in a row they go around it at once, one probe at a
+//! time finds out when it answers again, and a look-up that hangs is given up near the usual time of an answer.
 
 use std::{
     future::Future,
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use super::{Engine, counters::count, with_timeout};
 use crate::{Error, Result};
 
-/// How many times the usual time of an answer a reader waits for one.
+/// How many times the usual time of an answer a reader waits.
 const TIMES_USUAL: u32 = 4;
-/// Between two warnings of a kind.
+/// The pause between two warnings of a kind.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
 
-/// What is known of the store by its last answers.
+/// Knowledge of the store from its last answers.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker(Mutex<State>);
 
@@ -25,9 +25,9 @@ pub(crate) struct Breaker(Mutex<State>);
 struct State {
     /// Failures in a row.
     failures: u32,
-    /// The last of them, while readers go around the store.
+    /// The last failure, while readers go around the store.
     open: Option<Open>,
-    /// The usual time of an answer, and how far from it they are, as TCP estimates them.
+    /// The usual time of an answer and its deviation, estimated as TCP does.
     usual: Option<(Duration, Duration)>,
 }
 
@@ -38,11 +38,11 @@ struct Open {
     probing: bool,
 }
 
-/// What a reader is to do.
+/// The next step of a reader.
 enum Way {
-    /// Ask, and wait for so long.
+    /// Ask the store, and wait this long.
     Ask(Duration),
-    /// Go around, for this reason; whether the caller is to have the store probed.
+    /// Go around the store, because of this error; whether the caller starts a probe.
     Around(Error, bool),
 }
 
@@ -83,7 +83,7 @@ impl Breaker {
                     None => {}
                 }
             }
-            // It answers, even if it refuses.
+            // The store answers, even if it refuses.
             _ => {
                 state.failures = 0;
                 state.usual = Some(match state.usual {
@@ -99,12 +99,12 @@ impl Breaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Numbers, each right by itself.
+        // Independent numbers: right after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends a probe, also one that is dropped.
+/// Ends a probe when it is dropped.
 struct Probing(Arc<Engine>);
 
 impl Drop for Probing {
@@ -116,7 +116,8 @@ impl Drop for Probing {
 }
 
 impl Engine {
-    /// A step of a reader. One that may go around the store does not wait long for it, and not at all while it fails.
+    /// A step of a reader. A reader that may go around the store does not wait long for it, and does not wait at all
+    /// while it fails.
     pub(crate) async fn asked<T>(
         self: &Arc<Self>,
         may_go_around: bool,
@@ -139,7 +140,7 @@ impl Engine {
         }
     }
 
-    /// A step whose outcome says something of the store.
+    /// A step whose outcome the breaker learns from.
     pub(crate) async fn timed_noted<T>(
         &self,
         bound: Duration,
@@ -152,23 +153,24 @@ impl Engine {
         result
     }
 
-    /// Asks the store for nothing, with all the time that a step may take. Nobody waits for it.
+    /// Sends an empty look-up to the store in the background, with all the time that a step may take.
     fn probe(self: &Arc<Self>) {
         let probing = Probing(Arc::clone(self));
         self.background.spawn(async move {
             let engine = &probing.0;
-            // What it found out is noted.
+            // The breaker has noted the outcome.
             drop(engine.timed_noted(engine.settings.store_timeout, "lookup", engine.store.lookup(&[])).await);
         });
     }
 }
 
-/// Warnings that come in swarms while a backend fails: one a second of each kind, which says how many were left out.
+/// Warnings that come in swarms while a backend fails: logs one a second of each kind, with the number of those left
+/// out.
 #[derive(Debug, Default)]
 pub(crate) struct Swarm(Mutex<(Option<Instant>, u64)>);
 
 impl Swarm {
-    /// Whether to warn, with the number of those that were left out since the last.
+    /// Whether to warn, with the number of warnings left out since the last one.
     pub(crate) fn warns(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

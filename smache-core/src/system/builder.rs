@@ -1,4 +1,4 @@
-//! How a system is put together.
+//! The description of a system, and its construction.
 
 use std::{any::TypeId, collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     cx::States,
 };
 
-/// What `get` does while the store fails.
+/// How `get` answers while the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StoreFailure {
@@ -24,7 +24,7 @@ pub enum StoreFailure {
 /// Makes the untyped form of a function, once the settings are known.
 type Register = fn(&Settings) -> Result<Function>;
 
-/// A backend, or one that is connected when the system is built.
+/// A connected backend, or one that `build` connects.
 enum Given {
     Ready(Arc<dyn Backend>),
     Later(Connecting),
@@ -107,8 +107,8 @@ impl Builder {
         self
     }
 
-    /// As [`backend`](Self::backend), with one that [`build`](Self::build) connects, for example `Redis::connect(url)`
-    /// without its `.await?`: what goes wrong is an error of `build`.
+    /// As [`backend`](Self::backend), with a backend that [`build`](Self::build) connects, for example
+    /// `Redis::connect(url)` without its `.await?`: a failure to connect is an error of `build`.
     pub fn connect<B: Backend>(mut self, backend: impl Future<Output = Result<B>> + Send + 'static) -> Self {
         let connecting = async { Ok(Arc::new(backend.await?) as Arc<dyn Backend>) };
         self.store = Some(Given::Later(Box::pin(connecting)));
@@ -117,7 +117,7 @@ impl Builder {
         self
     }
 
-    /// A backend for the store alone; the queue is another one's. The reconciler joins them.
+    /// A backend for the store alone; the queue has another one. The reconciler joins them.
     pub fn store(mut self, backend: impl Backend) -> Self {
         self.store = Some(Given::Ready(Arc::new(backend)));
         self.joined = false;
@@ -137,64 +137,65 @@ impl Builder {
         self
     }
 
-    /// A computed function. Readers and workers know only the functions that are registered.
+    /// A computed function. Readers and workers know only the registered functions.
     pub fn register<F: Computed>(mut self) -> Self {
         self.functions.push((TypeId::of::<F>(), Function::of::<F>));
         self
     }
 
-    /// Something that computed functions take as [`State<T>`](crate::State). One of each type; a later one replaces it.
+    /// A value that computed functions take as [`State<T>`](crate::State). One of each type; a later one replaces it.
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
         self
     }
 
-    /// What `get` does while the store fails. Computes directly by default.
+    /// How `get` answers while the store fails. Computes directly by default.
     pub fn on_store_failure(mut self, failure: StoreFailure) -> Self {
         self.settings.store_failure = failure;
         self
     }
 
-    /// What happens when a function reads a source that it does not declare. Nothing by default.
+    /// The reaction to a function that reads a source which it does not declare. None by default.
     pub fn strictness(mut self, strictness: Strictness) -> Self {
         self.settings.strictness = strictness;
         self
     }
 
-    /// For tests: a function that reads a source which it does not declare fails with the names. The other half, a source
-    /// that is declared and never read, is known at the end of the test: [`Smache::audit`].
+    /// For tests: a function that reads a source which it does not declare fails with the names. [`Smache::audit`]
+    /// finds the opposite at the end of a test: a source that is declared and never read.
     pub fn strict(self) -> Self {
         self.strictness(Strictness::Strict)
     }
 
-    /// Which errors of the clients that functions use themselves are outages: errors that pass by themselves, such as a
-    /// pool without a free connection. It is asked of each error in the chain of causes. The job of a function that fails
-    /// with one waits, as it does for a registered source that is away. The crates of the backends have one each for the
-    /// errors of their drivers, for example `smache::postgres::is_outage`.
+    /// Tells outages from other errors of the clients that functions use themselves: an outage passes by itself, such
+    /// as a pool without a free connection. SMache calls `is_outage` for each error in the chain of causes. The job of
+    /// a function that fails with an outage waits, as it does for a registered source that is away. The crates of the
+    /// database backends have such a function for the errors of their drivers, for example
+    /// `smache::postgres::is_outage`.
     pub fn outages(mut self, is_outage: fn(&(dyn std::error::Error + 'static)) -> bool) -> Self {
         self.settings.outages = Some(is_outage);
         self
     }
 
     /// How long one step of the store or queue may take. 5 seconds by default. A change with so many dependants that it
-    /// takes longer is handed over again, and given six times that, and at last 36 times.
+    /// takes longer is handed over again with six times that bound, and at last with 36 times.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.settings.store_timeout = timeout;
         self
     }
 
-    /// How long a `get` that may go around the store waits for a look-up at least, before it computes without it. 500 ms by
-    /// default. It waits longer where the store usually takes longer: four times the usual time of an answer, and at most
-    /// the `store_timeout`. Reads that ask for more ([`Call::fresh`](crate::Call::fresh) and the like), and those with
-    /// [`StoreFailure::Error`], wait for the `store_timeout`.
+    /// How long a `get` that may go around the store waits for a look-up at least, before it computes without the
+    /// store. 500 ms by default. It waits longer where the store is usually slower: four times the usual time of an
+    /// answer, and at most the `store_timeout`. Reads that ask for more ([`Call::fresh`](crate::Call::fresh) and the
+    /// like), and those with [`StoreFailure::Error`], wait for the `store_timeout`.
     pub fn read_patience(mut self, patience: Duration) -> Self {
         self.settings.read_patience = patience;
         self
     }
 
-    /// After how many failed look-ups in a row each `get` that may go around the store does so at once, without asking it,
-    /// and how often one probe in the background looks whether it is back. 5 and 500 ms by default; zero failures turn it
-    /// off. [`Counters::skipped`] counts the reads.
+    /// After how many failed look-ups in a row each `get` that may go around the store does so at once, without asking
+    /// it, and how often a probe in the background asks the store whether it is back. 5 and 500 ms by default; zero
+    /// failures turn it off. [`Counters::skipped`] counts the reads.
     ///
     /// [`Counters::skipped`]: crate::Counters::skipped
     pub fn circuit_breaker(mut self, failures: u32, between_probes: Duration) -> Self {
@@ -203,23 +204,24 @@ impl Builder {
         self
     }
 
-    /// How long a reader waits for a computation, its own or another process's. By default as long as the function may
-    /// run, and six times the `store_timeout` for the steps around it.
+    /// How long a reader waits for a computation, in this process or another one. By default as long as the function
+    /// may run, and six times the `store_timeout` for the steps around it.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.settings.wait_timeout = Some(timeout);
         self
     }
 
-    /// How long a computation is still taken to be running after its process was last heard of. 10 seconds by default.
+    /// How long a computation counts as running after the last sign of its process. 10 seconds by default.
     pub fn run_lease(mut self, lease: Duration) -> Self {
         self.settings.run_lease = lease;
         self
     }
 
-    /// For how long what a feed has delivered is taken to be all there is: Δ of the protocol. 2 seconds by default, counted
-    /// from when the source was asked. When a feed dies or falls behind, its results are [`Fresh`](crate::Freshness::Fresh)
-    /// for no longer than that, and then [`Unconfirmed`](crate::Freshness::Unconfirmed). More suits a slow store, which is
-    /// written to several times in that time. The setting of the process that leads the feed counts.
+    /// How long a source stays confirmed after its feed has read up to the present: Δ of the protocol. 2 seconds by
+    /// default, counted from the time at which the source was asked. When a feed dies or falls behind, its results are
+    /// [`Fresh`](crate::Freshness::Fresh) for no longer than that, and then
+    /// [`Unconfirmed`](crate::Freshness::Unconfirmed). A longer time suits a slow store, which the feed writes to
+    /// several times within it. The setting of the process that leads the feed counts.
     pub fn feed_validity(mut self, lease: Duration) -> Self {
         self.settings.feed_validity = lease;
         self
@@ -237,8 +239,9 @@ impl Builder {
         self
     }
 
-    /// On how many things a result may depend one by one. 10,000 by default. One that reads more entities depends on their
-    /// whole sources instead, so that it is recomputed too often rather than too seldom; [`Counters::coarsened`] counts.
+    /// How many dependencies a result may have. 10,000 by default. A result that reads more entities depends on their
+    /// whole sources instead, so that it is recomputed too often rather than too seldom; [`Counters::coarsened`] counts
+    /// these.
     ///
     /// [`Counters::coarsened`]: crate::Counters::coarsened
     pub fn max_dependencies(mut self, many: usize) -> Self {
@@ -246,7 +249,7 @@ impl Builder {
         self
     }
 
-    /// The format of stored results. JSON by default; what it cannot say is stored in another one.
+    /// The format of stored results. JSON by default; a value that it cannot express is stored in another one.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.settings.codec = codec;
         self
@@ -264,16 +267,16 @@ impl Builder {
         self
     }
 
-    /// What this program is called in the register of programs ([`Smache::programs`]) and in errors. The name of its
-    /// executable with the number of its process by default.
+    /// The name of this program in the register of programs ([`Smache::programs`]) and in errors. The name of its
+    /// executable with its process id by default.
     pub fn program(mut self, name: impl Into<String>) -> Self {
         self.program = Some(name.into());
         self
     }
 
-    /// How long what is stored of a function stays when no program has it any more, for one that comes back: after a
-    /// deploy that is rolled back it goes on with what it had. 7 days by default. The setting of the process that does the
-    /// maintenance counts. [`Smache::forget`] removes it at once.
+    /// How long the entries of a function stay when no program has it any more: after a deploy that is rolled back, the
+    /// function finds its old entries. 7 days by default. The setting of the process that does the maintenance counts.
+    /// [`Smache::forget`] removes the entries at once.
     pub fn forget_after(mut self, time: Duration) -> Self {
         self.settings.forget_after = time;
         self
@@ -284,10 +287,9 @@ impl Builder {
     /// Returns when every source is confirmed, by this process or by another one that leads its feed.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero, an index of a field
-    /// that its source cannot compare.
-    /// [`ErrorKind::Unregistered`]: a function reads a source that is not registered. The errors of the store and of the
-    /// feeds: unreachable, refused, of the wrong kind.
+    /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero, an index
+    /// of a field that its source cannot compare. [`ErrorKind::Unregistered`]: a function reads a source that is not
+    /// registered. The errors of the store and of the feeds: unreachable, refused, of the wrong kind.
     pub async fn build(self) -> Result<Smache> {
         let namespace = self.namespace?;
         check_bounds(&self.settings)?;
@@ -306,7 +308,7 @@ impl Builder {
                 return Err(Error::new(ErrorKind::Unregistered, message));
             }
         }
-        // Last, since it may be on another machine: a mistake in the description needs no server to be found.
+        // Last, since the server may be on another machine: a mistake in the description is found without a server.
         let (store, queue) = open(self.store, self.queue, self.joined, &namespace).await?;
         let routes = Routes::new(&sources, &registry);
         let engine = Arc::new(Engine {
@@ -336,7 +338,7 @@ impl Builder {
         engine.check_indexes().await?;
         engine.timed("attach", engine.store.attach(&engine.application_sources())).await?;
         engine.keep_attached().await?;
-        // Before anything works: no other program takes its functions for unknown ones.
+        // Registers before any work starts, so that no other program takes this program's functions for unknown ones.
         if let Err(error) = engine.register().await {
             tracing::warn!(error = %error.report(), "the program is not in the register yet, and tries again");
         }

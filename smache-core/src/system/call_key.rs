@@ -68,7 +68,7 @@ impl CallKey {
     }
 }
 
-/// The name of a call for people: `greeting@1("anna")`, shortened.
+/// The readable name of a call: `greeting@1("anna")`, shortened.
 pub(crate) fn describe(id: &EntryId, stored: &Bytes) -> String {
     let parsed = (|| {
         let (name, rest) = stored.split_first_chunk::<2>()?;

@@ -1,4 +1,4 @@
-//! Changes: from the application by `changed`, from feeds by their batches, to the dependencies that they affect.
+//! Changes, from the application by `changed` and from feeds by batches, and the dependencies that they affect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,20 +10,20 @@ use crate::{
 
 /// How often a change is handed to a store that fails.
 const TRIES: u32 = 3;
-/// How much more time a change is given than the last time, when it took longer than that.
+/// How many times longer the next try may take, after one that timed out.
 const MORE_TIME: u32 = 6;
-/// How many times longer than another step one may take whose work grows with what depends on a change.
+/// How many times longer than other steps one may take if its work grows with the dependants of a change.
 pub(super) const LONG: u32 = MORE_TIME * MORE_TIME;
 
 impl Smache {
-    /// Reports that an entity changed, came into being or went: the in-app trigger.
+    /// Reports that an entity was changed, inserted or deleted: the in-app trigger.
     ///
-    /// Call it *after* the change is committed. When it returns, no reader is told `Fresh` with a value from before any
-    /// more, and the affected entries are queued for the workers. A source with a feed needs no such call.
+    /// Call it *after* the change is committed. When it returns, no reader gets an older value as `Fresh` any more, and
+    /// the affected entries are queued for the workers. A source with a feed needs no such call.
     ///
     /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered) for an unknown source; the store's errors: the change
-    /// is then *not* acknowledged, and the call must be made again. It is idempotent.
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered) for an unknown source; the store's errors: the
+    /// change is then *not* acknowledged, and the call must be made again. It is idempotent.
     ///
     /// # Cancel safety
     /// A dropped call may or may not have been acknowledged; call it again.
@@ -43,17 +43,18 @@ impl Smache {
         self.engine.acknowledge(invalidation).await
     }
 
-    /// Reports a change with the entity as it was before and as it is after it; `None` where it did not exist.
+    /// Reports a change with the entity before and after it; `None` where it did not exist.
     ///
-    /// It lets relations and predicates find exactly what the change concerns. [`changed`](Self::changed), which knows the
-    /// id alone, makes everything stale that has a relation from the source or a predicate on it.
+    /// With the images, relations and predicates find exactly the results that the change concerns.
+    /// [`changed`](Self::changed) knows the id alone, and makes every result stale that has a relation from the source
+    /// or a predicate on it.
     ///
-    /// Every program that reports changes this way must have registered the functions whose relations it should affect:
-    /// those of a newer version are not known to an older program.
+    /// Every program that reports changes this way must register the functions whose relations they should affect: an
+    /// older program does not know the relations of a newer version.
     ///
     /// # Errors
-    /// As [`changed`](Self::changed), and [`ErrorKind::Argument`](crate::ErrorKind::Argument) when there is no entity, or
-    /// the two are of different ids.
+    /// As [`changed`](Self::changed), and [`ErrorKind::Argument`](crate::ErrorKind::Argument) when there is no entity,
+    /// or the two are of different ids.
     pub async fn changed_from<T: EntityType + Clone>(
         &self,
         before: Option<&T>,
@@ -63,7 +64,7 @@ impl Smache {
         self.engine.acknowledge(invalidation).await
     }
 
-    /// Touches a tag: everything that depends on it goes stale. See [`tag`](crate::tag).
+    /// Touches a tag: every result that depends on it goes stale. See [`tag`](crate::tag).
     ///
     /// # Errors
     /// As [`changed`](Self::changed).
@@ -71,11 +72,11 @@ impl Smache {
         self.engine.acknowledge(of_tag(tag)).await
     }
 
-    /// Marks the result of a call stale: a worker recomputes it although nothing is known to have changed.
+    /// Marks the result of a call stale: a worker recomputes it although no change is known.
     ///
     /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument),
-    /// the store's errors.
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered),
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument), the store's errors.
     pub async fn invalidate<F: Computed>(&self, call: Call<F>) -> Result<ChangeToken> {
         self.engine.acknowledge(self.engine.of_call(&call)?).await
     }
@@ -88,8 +89,8 @@ impl Smache {
         self.engine.acknowledge(self.engine.of_function::<F>()?).await
     }
 
-    /// Marks everything of the namespace stale in one step. The values stay readable; maintenance hands them to the workers
-    /// page by page, so that the store is not blocked.
+    /// Marks everything of the namespace stale in one step. The values stay readable; maintenance hands them to the
+    /// workers page by page, so that the store is not blocked.
     ///
     /// # Errors
     /// The store's errors.
@@ -99,7 +100,7 @@ impl Smache {
 }
 
 impl Engine {
-    /// What changes affect, counting them.
+    /// The dependencies that changes affect. Counts the changes.
     pub(crate) async fn affected(
         self: &Arc<Self>,
         changes: &[Change],
@@ -109,7 +110,7 @@ impl Engine {
         self.route(changes, moment).await
     }
 
-    /// Some entities of a source changed.
+    /// An invalidation for some entities of a source.
     pub(super) async fn of_entities<'a, T: EntityType>(
         self: &Arc<Self>,
         ids: impl IntoIterator<Item = &'a T::Id>,
@@ -121,7 +122,7 @@ impl Engine {
         Ok(Invalidation { changed: self.affected(&changes, moment).await?, ..Invalidation::default() })
     }
 
-    /// An entity changed from one image to another.
+    /// An invalidation for an entity that changed from one image to another.
     pub(super) async fn of_images<T: EntityType + Clone>(
         self: &Arc<Self>,
         before: Option<&T>,
@@ -150,14 +151,14 @@ impl Engine {
         Ok(Invalidation { changed: self.affected(&[change], moment).await?, ..Invalidation::default() })
     }
 
-    /// The result of a call is to be made anew.
+    /// An invalidation for the result of a call.
     pub(super) fn of_call<F: Computed>(&self, call: &Call<F>) -> Result<Invalidation> {
         let (_, key) = self.key(call)?;
         let changed = changed_dependency(Dependency::entry(&key.id), "the call was invalidated");
         Ok(Invalidation { changed: vec![changed], entries: vec![key.id], step: None })
     }
 
-    /// All results of a function are to be made anew.
+    /// An invalidation for all results of a function.
     pub(super) fn of_function<F: Computed>(&self) -> Result<Invalidation> {
         let function: FunctionKey = self.registry.get::<F>()?.key;
         let changed = changed_dependency(Dependency::function(function), "its function was invalidated");
@@ -166,7 +167,7 @@ impl Engine {
 
     pub(super) async fn acknowledge(&self, invalidation: Invalidation) -> Result<ChangeToken> {
         let report = async {
-            // Before the step: see there.
+            // Asked before the step: if the generation changes in between, the token proves nothing, which is safe.
             let generation = self.some_generation().await?;
             Ok((generation, self.invalidate(invalidation).await?))
         };
@@ -176,8 +177,8 @@ impl Engine {
         Ok(ChangeToken::new(&self.namespace, generation.as_number(), invalidated.revision))
     }
 
-    /// Hands a change to the store, again if the answer was lost: the step is idempotent. What takes longer than other
-    /// steps may, as it has very many dependants, is given more time when it is handed over again.
+    /// Hands a change to the store, and again if the answer was lost: the step is idempotent. A change with very many
+    /// dependants may take longer than other steps: after a timeout the next try has more time.
     pub(crate) async fn invalidate(&self, mut invalidation: Invalidation) -> Result<Invalidated> {
         let (mut tries, mut patience) = (0, 1);
         loop {
@@ -191,10 +192,11 @@ impl Engine {
                 }
                 Err(error) if tries < TRIES && retryable(&error) => {
                     if error.kind() == ErrorKind::Timeout {
-                        tracing::debug!(error = %error.report(), "a change takes long and is given more time");
+                        tracing::debug!(error = %error.report(), "a change takes long: the next try has more time");
                         patience *= MORE_TIME;
                     }
-                    // A feed confirms up to when it read the batch, and that will be long ago: the next one does.
+                    // A feed confirms up to the time at which it read the batch, which is long ago by now: the next
+                    // batch confirms instead.
                     if let Some(step) = &mut invalidation.step {
                         (step.valid_for, step.caught_up) = (None, false);
                     }
@@ -206,7 +208,7 @@ impl Engine {
     }
 }
 
-/// A tag was touched.
+/// An invalidation for a tag.
 pub(super) fn of_tag(tag: &str) -> Invalidation {
     let changed = changed_dependency(Dependency::tag(tag), format_args!("the tag {tag:?} was touched"));
     Invalidation { changed: vec![changed], ..Invalidation::default() }

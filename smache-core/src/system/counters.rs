@@ -1,4 +1,4 @@
-//! What this process did, in numbers.
+//! Counts of the work of this process.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -38,33 +38,34 @@ counters! {
     runs,
     /// Runs that ended in an error, a panic or a timeout.
     failures,
-    /// Runs whose result was stored as stale, since something changed meanwhile.
+    /// Runs whose result was stored as stale, because a change overtook them.
     conflicts,
-    /// Jobs whose runs ended before their functions had, since changes had overtaken them: the functions ran again at once.
+    /// Runs of jobs that ended before their functions did, because changes had overtaken them; the functions ran again
+    /// at once.
     ended_early,
-    /// Runs that changes had overtaken, and that turned out to have seen them.
+    /// Runs that changes had overtaken, but whose repeated reads gave the same answers.
     reread,
-    /// Stale entries that were found to be still right without running their functions (early cut-off).
+    /// Stale entries that proved to be still right without a run of their functions (early cut-off).
     cut_offs,
     /// Runs that read a source which their function does not declare.
     undeclared,
-    /// Results that depend on whole sources, since they read more entities than an entry may depend on.
+    /// Results that depend on whole sources, because they read more entities than an entry may depend on.
     coarsened,
-    /// Runs whose result was not stored, since the lease was lost.
+    /// Runs whose result was not stored, because the lease was lost.
     lost,
-    /// Reads that computed without the store, since it failed.
+    /// Reads that computed without the store, because it failed.
     bypasses,
-    /// Reads that did not even ask the store, since it had failed several times in a row.
+    /// Reads that did not even ask the store, because it had failed several times in a row.
     skipped,
     /// Stored entries that could not be decoded and were treated as absent.
     undecodable,
-    /// Jobs that were left to other programs, since this one does not know their function.
+    /// Jobs that this process left to other programs, because it does not have their function.
     unknown_jobs,
-    /// Jobs that were parked, since no program that is alive has their function.
+    /// Jobs that were parked, because no living program has their function.
     parked_jobs,
     /// Changes that were handed to the store, by feeds and by the application.
     changes,
-    /// Changes of which it could not be told where their relations and predicates lead: they affect all that may be meant.
+    /// Changes whose relations or predicates could not be evaluated: each affects every result that it may concern.
     wildcard_changes,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Engine, Smache};
 use crate::{Capability, Examination, Finding, Guarantee, JobWrites, Lookup, Result, Severity, source::can};
 
-/// What an examination of a whole system found. `Display` says it in a few lines a part.
+/// The findings of an examination of a whole system. `Display` says them in a few lines a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnosis {
@@ -13,23 +13,23 @@ pub struct Diagnosis {
     pub parts: Vec<DiagnosisPart>,
 }
 
-/// A part of a system with what it says of itself.
+/// A part of a system with its own description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DiagnosisPart {
     /// `store`, `queue`, or `source grades`.
     pub role: String,
-    /// What it is, what it guarantees and what it lacks.
+    /// Its description, its guarantees and the findings.
     pub examination: Examination,
-    /// What a source can do beyond what every source must.
+    /// The capabilities of a source, beyond the required ones.
     pub capabilities: Vec<Capability>,
 }
 
 impl Smache {
-    /// Asks every configured part what it guarantees and what is unsafe about how it is set up. For the start of a program
-    /// or a command of its own; it changes nothing.
+    /// Asks every configured part for its guarantees and for what is unsafe in its setup. Call it at the start of a
+    /// program or from a command for operators; it changes nothing.
     ///
-    /// A part that cannot be examined is a finding of its own, not an error.
+    /// A part that cannot be examined is a finding, not an error.
     pub async fn doctor(&self) -> Diagnosis {
         let engine = &self.engine;
         let mut parts = vec![
@@ -59,7 +59,7 @@ impl Smache {
         if let Some(lookup) = &lookup {
             engine.examine_validity(lookup, &mut parts);
         }
-        // A store or a queue that cannot be asked is a finding already.
+        // A store or a queue that does not answer is a finding already.
         if let Ok(findings) = engine.examine_programs().await {
             parts[1].examination.findings.extend(findings);
         }
@@ -68,13 +68,13 @@ impl Smache {
 }
 
 impl Engine {
-    /// What relations and predicates cost with what the source tells.
+    /// Findings about the cost of relations and predicates, with the images that the source shows.
     fn examine_routes(&self, id: &crate::SourceId, exact: bool, fed: bool, examination: &mut Examination) {
         let related = self.routes.of(id).is_some_and(|route| !route.relations.is_empty());
         if related && !exact {
             let problem = "changes do not tell what entities were before: each makes all results stale that have a \
                            relation from the source";
-            let fix = "let the source keep images of before the change, and tell it so";
+            let fix = "let the database keep images of before the change, and set the source up for them";
             examination.findings.push(Finding::new(Severity::Advice, problem, fix));
         }
         if related && !fed {
@@ -84,7 +84,7 @@ impl Engine {
         }
     }
 
-    /// Whether anybody confirms the sources at the moment.
+    /// Findings about sources that no feed confirms at the moment.
     fn examine_validity(&self, lookup: &Lookup, parts: &mut [DiagnosisPart]) {
         for (id, source) in self.sources.iter().filter(|(_, source)| source.feed().is_some()) {
             let name = format!("source {id}");
@@ -96,7 +96,7 @@ impl Engine {
                 });
                 if !confirmed {
                     let what = self.routes.describe(&silent);
-                    let problem = format!("nobody confirms {what} at the moment: results are unconfirmed");
+                    let problem = format!("no feed confirms {what} at the moment: results are unconfirmed");
                     let fix = "run a process that leads its feed and has registered all functions";
                     part.examination.findings.push(Finding::new(Severity::Warning, problem, fix));
                 }
@@ -105,9 +105,9 @@ impl Engine {
     }
 }
 
-/// A change and its report can only be one step in the database that has both the data and the store.
+/// A change and its report can be one step only in the database that holds both the data and the store.
 fn examine_exact(examination: &mut Examination, lookup: Option<&Lookup>) {
-    // A store that cannot be asked is a finding of its own.
+    // A store that does not answer is a finding already.
     let Some(lookup) = lookup else {
         examination.guarantee = None;
         return;
@@ -146,7 +146,7 @@ impl Diagnosis {
         all
     }
 
-    /// The worst that was found.
+    /// The worst severity among the findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.findings().first().map(|(_, finding)| finding.severity)

@@ -1,4 +1,4 @@
-//! The graphs of a system: what its functions declare, and what one entry is made of.
+//! The graphs of a system: the declarations of its functions, and the parts of one entry.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -12,8 +12,8 @@ use crate::{
 const SHOWN: usize = 100;
 
 impl Smache {
-    /// The declaration graph: sources → functions → functions, with the relations marked, and the calls that this process
-    /// has seen beside those that are declared.
+    /// The declaration graph: sources → functions → functions, with the relations marked, and with the calls that this
+    /// process has seen beside the declared ones.
     ///
     /// ```
     /// # fn example(smache: &smache_core::Smache) {
@@ -25,7 +25,7 @@ impl Smache {
         let engine = &self.engine;
         let mut graph = Graph::new(engine.namespace.as_str());
         for (id, source) in &engine.sources {
-            let detail = if source.feed().is_some() { "change feed" } else { "told by the application" };
+            let detail = if source.feed().is_some() { "change feed" } else { "reported by the application" };
             graph.node(GraphNode::new(source_node(id.as_str()), NodeKind::Source, id.as_str()).detail(detail));
         }
         let mut functions: Vec<_> = engine.registry.iter().collect();
@@ -79,12 +79,12 @@ impl Smache {
         graph
     }
 
-    /// The instance graph around the entry of a call: what it depends on, the nested calls that it is made of, and what is
-    /// made of it, each with how fresh it is. At most a hundred entries each way.
+    /// The instance graph around the entry of a call: its dependencies, the nested calls that it is made of, and the
+    /// entries that are made of it, each with its freshness. At most a hundred entries each way.
     ///
     /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument); the
-    /// store's errors.
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered),
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument); the store's errors.
     pub async fn graph_of<F: Computed>(&self, call: Call<F>) -> Result<Graph> {
         let engine = &self.engine;
         let (function, key) = engine.key(&call)?;
@@ -105,7 +105,7 @@ fn function_node(id: &str) -> String {
 }
 
 impl Engine {
-    /// The entry, the entries that it is made of, and what they read.
+    /// Draws the entry, the entries that it is made of, and their reads.
     async fn draw_down(&self, graph: &mut Graph, root: EntryId) -> Result<()> {
         let mut seen = BTreeSet::from([root]);
         let mut open = VecDeque::from([root]);
@@ -127,7 +127,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What is made of the entry, directly or not.
+    /// Draws the entries that are made of the entry, directly or not.
     async fn draw_up(&self, graph: &mut Graph, root: EntryId) -> Result<()> {
         let found =
             self.timed("dependants", self.store.dependants(&Dependency::entry(&root), Page::first(SHOWN))).await?;
@@ -150,7 +150,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Draws one entry with what it reads itself. Answers its nested calls; `None` when it is not stored.
+    /// Draws one entry with its own reads. Answers its nested calls; `None` when it is not stored.
     async fn draw(&self, graph: &mut Graph, id: EntryId) -> Result<Option<Vec<EntryId>>> {
         let full = self.timed("read_record", self.store.read_record(&id)).await?;
         let Some(record) = &full.record else {

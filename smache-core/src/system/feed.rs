@@ -1,4 +1,4 @@
-//! Feeds: one leader a feed turns its changes into invalidations and confirms its sources while it keeps up.
+//! Feeds: one leader per feed turns its changes into invalidations and confirms its sources while it keeps up.
 
 use std::{
     collections::BTreeMap,
@@ -20,25 +20,25 @@ use crate::{
     guard::{Strikes, panicked},
 };
 
-/// How long a leader is taken to be alive after its last step.
+/// How long a leader counts as alive after its last step.
 const LEADERSHIP: Duration = Duration::from_secs(5);
-/// A stream that is silent for so long, even of empty batches, is broken; so is one that takes that long to open.
+/// A stream is broken if it is silent for this long, without even an empty batch, or takes this long to open.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Pauses after an error.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
-/// Between two looks at what the store says of the sources, and at its clock.
+/// The pause between two looks at the store's clock and its validity of the sources.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long `build` waits for the sources to be confirmed.
 const START: Duration = Duration::from_secs(15);
 
-/// What a running feed tells the rest of its process.
+/// The view of a running feed for the rest of its process.
 pub(crate) struct FeedHandle {
     pub(crate) feed: Arc<dyn ChangeFeed>,
     pub(crate) progress: watch::Receiver<Progress>,
 }
 
-/// How far a feed is in this process.
+/// The progress of a feed in this process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
     pub(crate) leading: bool,
@@ -70,7 +70,7 @@ pub(crate) fn start(engine: &Arc<Engine>, stop: &watch::Receiver<bool>) -> Vec<(
 /// A feed with all its sources.
 type SharedFeed = (Arc<dyn ChangeFeed>, Vec<Topic>);
 
-/// The feeds of some sources, each once.
+/// The feeds of some sources, each once, with its topics.
 pub(super) fn shared_feeds<'a>(
     sources: impl IntoIterator<Item = &'a Arc<dyn DataSource>>,
 ) -> BTreeMap<FeedId, SharedFeed> {
@@ -81,7 +81,7 @@ pub(super) fn shared_feeds<'a>(
     feeds
 }
 
-/// Waits until every source behind a feed is confirmed, by whoever leads it.
+/// Waits until every source with a feed is confirmed, by this process or another one.
 pub(crate) async fn wait_until_confirmed(smache: &Smache) -> Result<()> {
     let engine = &smache.engine;
     let behind_feeds: Vec<&SourceId> =
@@ -89,7 +89,7 @@ pub(crate) async fn wait_until_confirmed(smache: &Smache) -> Result<()> {
     let behind_feeds = engine.routes.confirmed(behind_feeds.into_iter().cloned());
     let deadline = tokio::time::Instant::now() + START;
     loop {
-        // The first of what the usual time of an answer is known by.
+        // The first answer by which the breaker knows the usual time of one.
         let lookup = engine.asked(false, "lookup", engine.store.lookup(&[])).await?;
         engine.generation.remember(&lookup);
         let confirmed = |source: &SourceId| {
@@ -107,8 +107,9 @@ pub(crate) async fn wait_until_confirmed(smache: &Smache) -> Result<()> {
             return Err(error);
         }
         if smache.tasks().feeds().is_empty() || tokio::time::Instant::now() > deadline {
-            // Another process leads, or should: reads are unconfirmed until it does, which is no reason not to start.
-            tracing::warn!(source = %waiting, "nobody confirms the source yet: its values are unconfirmed until a feed runs");
+            // Another process leads the feed, or should: until it does, reads are unconfirmed, which is no reason not
+            // to start.
+            tracing::warn!(source = %waiting, "no feed confirms the source yet: its values are unconfirmed until one runs");
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -132,7 +133,7 @@ impl Leader {
             let mut pause = FIRST_PAUSE;
             loop {
                 let began = Instant::now();
-                // Whatever panics in it, the next turn begins at the stored position.
+                // After a panic the next turn starts at the stored position.
                 let led = AssertUnwindSafe(self.lead_once()).catch_unwind().await;
                 let led = led.unwrap_or_else(|panic| {
                     Err(panicked(&format!("the leader of the feed `{}`", self.id), panic_text(panic.as_ref())))
@@ -164,7 +165,7 @@ impl Leader {
         self.resign().await;
     }
 
-    /// Becomes the leader, or waits a while for the present one to end.
+    /// Becomes the leader, or waits a while for the present leader to end.
     async fn lead_once(&self) -> Result<()> {
         match self.step("lead", self.engine.store.lead(&self.id, self.holder, LEADERSHIP)).await? {
             Leadership::Leader { fence } => {
@@ -217,9 +218,9 @@ impl Leader {
                 looked = tokio::time::Instant::now();
             }
             match self.next(stream.as_mut()).await {
-                // What a change leads to may take as long to find out as to write down.
+                // Finding the affected dependencies may take as long as writing them down.
                 Ok(batch) => self.leading(fence, self.hand_over(batch, &sources, clock, &step)).await?,
-                // A feed that cannot be read past this place would be lost again and again.
+                // A restart from this position would lose the history again and again.
                 Err(error) if error.kind() == ErrorKind::HistoryLost => {
                     stream = self.start_over(&error, &sources, &step).await?;
                 }
@@ -228,11 +229,11 @@ impl Leader {
         }
     }
 
-    /// The sources for which nobody needs to confirm any more since another program reports their changes itself: it has them
-    /// without a feed, or had. A feed that leads them takes them back with a new epoch, or the values that were stored
-    /// meanwhile would stay fresh with a feed that is dead.
+    /// The sources that count as confirmed without a feed, because another program has or had them without one and
+    /// reports their changes itself. The leader takes them back with a new epoch; otherwise the values that were stored
+    /// meanwhile would stay fresh after the feed's death.
     ///
-    /// The same look tells the store's time.
+    /// The same answer has the store's time.
     async fn look(&self, sources: &[SourceId]) -> Result<(Vec<SourceId>, StoreClock)> {
         let lookup = self.step("lookup", self.engine.store.lookup(&[])).await?;
         let is_disowned = |source: &&SourceId| {
@@ -245,11 +246,12 @@ impl Leader {
         Ok((disowned, StoreClock::told(lookup.now)))
     }
 
-    /// Opens the feed after the oldest saved position that is still in the history. What has one that is not, or none, starts
-    /// anew: it may be a relation that programs did not know for a while, and must not take its source along.
+    /// Opens the feed after the oldest saved position that is still in the history. A source, relation or index without
+    /// such a position starts a new epoch: it may be a relation that programs did not know for a while, and must not
+    /// take its source along.
     ///
-    /// Each of them is shown to the feed. One that sorts behind a position of the present history may be of data that were
-    /// put back to a copy, or of those that another program saw meanwhile.
+    /// The feed checks each saved position. One that sorts behind a position of the present history may belong to data
+    /// that were restored from a copy, or that another program saw meanwhile.
     async fn resume(
         &self,
         sources: &[SourceId],
@@ -294,7 +296,7 @@ impl Leader {
         self.adopt(stream, &anew, step).await
     }
 
-    /// History is lost: the feed goes on from the present, and everything of its sources goes stale.
+    /// History is lost: the feed continues from the present, and all results of its sources go stale.
     async fn start_over(
         &self,
         error: &Error,
@@ -305,8 +307,8 @@ impl Leader {
         self.adopt(self.open(Start::Now).await?, sources, step).await
     }
 
-    /// Starts new epochs for the sources without a history. The position was taken by opening, before the epochs: a change
-    /// in between is in the replay.
+    /// Starts new epochs for the sources without a history. The stream was opened, and its position taken, before the
+    /// epochs: a change in between is replayed.
     async fn adopt(
         &self,
         stream: Box<dyn ChangeStream>,
@@ -326,7 +328,7 @@ impl Leader {
         let stream = opened.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("the feed `{}` did not open within {SILENCE:?}", self.id)))
         })?;
-        // What another leader has seen reset, this one may know as it was before.
+        // Another leader may have seen a reset of the source: this process then knows outdated comparisons.
         let sources: Vec<SourceId> = self.topics.iter().map(|topic| topic.source.clone()).collect();
         self.engine.ask_comparisons_again(&sources).await;
         Ok(stream)
@@ -346,7 +348,8 @@ impl Leader {
         self.strikes.count(&format!("the feed `{}`", self.id), step).await
     }
 
-    /// Hands a batch to the store: first what it affects, with the last step the position and the validity.
+    /// Hands a batch to the store: first the affected dependencies, and with the last step the position and the
+    /// validity.
     async fn hand_over(
         &self,
         batch: Batch,
@@ -362,7 +365,7 @@ impl Leader {
         }
         if !reset.is_empty() {
             tracing::warn!(feed = %self.id, sources = ?reset, "sources were dropped, renamed or truncated: they start a new epoch");
-            // The types of its fields may be others by now.
+            // The types of its fields may have changed.
             self.engine.ask_comparisons_again(&reset).await;
             let positions = self.engine.routes.confirmed(reset).into_iter();
             let positions = positions.map(|source| (source, batch.position.clone())).collect();
@@ -372,11 +375,12 @@ impl Leader {
         changes.retain(|change| change.kind != ChangeKind::Reset);
         let positions = sources.iter().map(|source| (source.clone(), batch.position.clone())).collect();
         let changed = self.engine.affected(&changes, Moment::Committed).await?;
-        // Only now, since finding out what is affected may take long: Δ counts from when the batch was read.
+        // Computed only now, since finding the affected dependencies may take long: Δ counts from the time at which the
+        // batch was read.
         let validity = self.engine.settings.feed_validity;
         let valid_for =
             batch.as_of.map(|as_of| validity.saturating_sub(as_of.elapsed())).filter(|valid_for| !valid_for.is_zero());
-        // The step may be on its way for long, and the store would count from its arrival.
+        // The step may travel for long, and the store would count from its arrival.
         let deadline = batch.as_of.map(|as_of| clock.at(as_of).after(validity));
         let step = FeedStep { valid_for, deadline, caught_up: batch.as_of.is_some(), ..step(positions) };
         self.steps
@@ -389,8 +393,8 @@ impl Leader {
         Ok(())
     }
 
-    /// Does something that may take longer than a leader is taken to be alive. Not for what waits for the source: another
-    /// process may reach it where this one cannot.
+    /// Does work that may take longer than a leader counts as alive, and renews the leadership meanwhile. Not for work
+    /// that waits for the source: another process may reach the source when this one cannot.
     async fn leading<T>(&self, fence: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut renewal = pin!(self.stay_leader(fence));
         let done = tokio::select! {
@@ -406,7 +410,7 @@ impl Leader {
         done
     }
 
-    /// A step of the store, which is not dropped half-way at a shutdown.
+    /// A step of the store, which a shutdown does not drop half-way.
     async fn step<T>(&self, name: &'static str, step: impl Future<Output = Result<T>>) -> Result<T> {
         self.steps.whole(self.engine.timed(name, step)).await
     }
@@ -420,7 +424,7 @@ impl Leader {
                 Ok(_) => {
                     return Error::new(ErrorKind::Fenced, "another leader of the feed took over during a long step");
                 }
-                // The step itself will fail too, or hold what this one waits for.
+                // The step itself will fail as well, or it holds what this renewal waits for.
                 Err(error) => {
                     tracing::debug!(feed = %self.id, error = %error.report(), "the leadership is not renewed");
                 }
@@ -428,7 +432,7 @@ impl Leader {
         }
     }
 
-    /// Lets the next leader start at once.
+    /// Gives the leadership up, so that the next leader can start at once.
     async fn resign(&self) {
         let leading = self.progress.borrow().leading;
         if !leading {

@@ -1,4 +1,4 @@
-//! What a change would make stale, without making it.
+//! The entries that a change would make stale, without the change.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map},
@@ -8,14 +8,14 @@ use std::{
 use super::{Moment, Smache};
 use crate::{Capability, Change, ChangeKind, EntityKey, EntityType, EntryId, Page, Result, Snapshot, Via, source::can};
 
-/// Of how many entries the calls are listed.
+/// How many calls are listed.
 const LISTED: usize = 20;
 /// How many entries are counted at most.
 const COUNTED: usize = 1_000_000;
-/// How many a page.
+/// How many entries a page has.
 const PAGE: usize = 500;
 
-/// What a change of an entity would make stale. `Display` says it in a few lines.
+/// The entries that a change of an entity would make stale. `Display` says it in a few lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Impact {
@@ -23,9 +23,9 @@ pub struct Impact {
     pub change: String,
     /// How many entries it would make stale.
     pub entries: usize,
-    /// How many of them must run again; the others only if the nested calls that they are made of come out otherwise.
+    /// How many of them must run again; the others run only if the values of their nested calls change.
     pub direct: usize,
-    /// The same by function.
+    /// These numbers by function.
     pub functions: Vec<ImpactedFunction>,
     /// Some of the calls, at most 20.
     pub calls: Vec<String>,
@@ -46,10 +46,11 @@ pub struct ImpactedFunction {
 }
 
 impl Smache {
-    /// What would go stale if all fields of an entity were updated, with everything that is made of it, without doing it.
+    /// Counts the entries that an update of all fields of an entity would make stale, directly or through nested calls.
+    /// Nothing goes stale.
     ///
-    /// Relations and predicates are evaluated on the entity as it is. Where the source does not tell what entities were
-    /// before, everything that such a change affects is counted.
+    /// Relations and predicates are evaluated on the present entity. Where the source does not show what entities were
+    /// before, the count covers everything that such a change affects.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered) for an unknown source; its errors and the store's.

@@ -1,4 +1,4 @@
-//! Changes that are reported within the transaction that makes them: both happen, or neither does.
+//! Reports of changes within the transaction that makes them: both happen, or neither does.
 
 use std::{
     fmt,
@@ -12,11 +12,12 @@ use crate::{
     InvalidateInTransaction, Invalidation, Lookup, Result, WriterTransaction, change_token::StoreGeneration,
 };
 
-/// Which generation of the store this program has last seen, so that a transaction need not ask another connection for it.
+/// The generation of the store that this program saw last, so that a transaction need not ask another connection for
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct Generation(Mutex<Option<SeenGeneration>>);
 
-/// What a look-up said of the store.
+/// The generation of the store in a look-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeenGeneration {
     incarnation: Incarnation,
@@ -28,7 +29,7 @@ impl SeenGeneration {
         Self { incarnation: lookup.incarnation.clone(), epoch: lookup.validity.epoch }
     }
 
-    /// For tokens.
+    /// The form for tokens.
     pub(crate) fn as_number(&self) -> StoreGeneration {
         StoreGeneration::new(&self.incarnation, &self.epoch)
     }
@@ -45,39 +46,39 @@ impl Generation {
 }
 
 impl Smache {
-    /// Reports changes within the transaction that makes them, in the database that also holds the store: when it
-    /// commits, the results that depend on them are stale for everybody, and when it is rolled back, nothing has
-    /// happened. No moment is left in which a program can die between its change and the report of it.
+    /// Reports changes within the transaction that makes them, in the database that also holds the store. When the
+    /// transaction commits, the dependent results are stale for every reader; when it is rolled back, nothing has
+    /// happened. A program cannot die between its change and the report of it.
     ///
-    /// Call it **last, right before the commit**. From the report on to the end of the transaction no computation of the
-    /// namespace can be stored, no other writer can report and no feed is heard: they wait, a few seconds, and then try
-    /// again later. Readers of stored results never wait. A transaction that reports first and then waits for a row of
-    /// another one that is about to report is a deadlock, which the database ends by aborting one of the two.
+    /// Call it **last, right before the commit**. From the report to the end of the transaction no computation of the
+    /// namespace can be stored, no other writer can report and no feed can deliver: they wait, a few seconds, and then
+    /// try again later. Readers of stored results never wait. A transaction that reports first and then waits for a row
+    /// of another one that is about to report is a deadlock, which the database ends by aborting one of the two.
     ///
-    /// Every writer of the data has to do so: what is written without a report is not known. After an error the
-    /// transaction must be rolled back, since its change is not reported. Savepoints count: what is reported inside of one
-    /// that is rolled back was not reported.
+    /// Every writer of the data has to report: SMache does not know of writes without a report. After an error the
+    /// transaction must be rolled back, since its change is not reported. Savepoints count: a rollback to a savepoint
+    /// takes back the reports since then.
     ///
-    /// The transaction is of a backend whose store lives in the same database, such as `PostgresTransaction`.
+    /// The transaction belongs to a backend whose store is in the same database, such as `PostgresTransaction`.
     pub fn in_transaction<'a>(&self, transaction: impl WriterTransaction + 'a) -> InTransaction<'a> {
         InTransaction { engine: Arc::clone(&self.engine), transaction: Box::new(transaction) }
     }
 }
 
-/// The verbs that report changes, within a transaction: see [`Smache::in_transaction`].
+/// Reports changes within a transaction: see [`Smache::in_transaction`].
 ///
 /// # Errors
-/// Of each verb, beside those of the verb of the same name on [`Smache`]:
+/// Of each method, beside those of the method of the same name on [`Smache`]:
 /// - [`ErrorKind::WrongServer`]: the store is not in the database of the transaction
-/// - [`ErrorKind::Config`]: no transaction is open, or one that cannot see what others commit meanwhile
-/// - transient ones ([`Error::is_transient`]): it lost against another transaction, or waited too long for one; roll it
-///   back and begin anew
+/// - [`ErrorKind::Config`]: no transaction is open, or one that cannot see commits of others meanwhile
+/// - transient ones ([`Error::is_transient`]): the transaction lost against another one, or waited too long for one;
+///   roll it back and begin again
 ///
 /// In any case nothing is reported, and the transaction must be rolled back.
 ///
 /// # Cancel safety
-/// A verb that is dropped may have reported: roll the transaction back.
-#[must_use = "nothing is reported until one of the verbs is called"]
+/// A dropped call may have reported: roll the transaction back.
+#[must_use = "nothing is reported until one of its methods is called"]
 pub struct InTransaction<'a> {
     engine: Arc<Engine>,
     transaction: Box<dyn WriterTransaction + 'a>,
@@ -104,8 +105,8 @@ impl InTransaction<'_> {
         self.report(invalidation).await
     }
 
-    /// As [`Smache::changed_from`]. The image of before must be the one that this transaction replaced: read it with
-    /// `FOR UPDATE`, or take what `RETURNING` answers.
+    /// As [`Smache::changed_from`]. The image of before must be the row that this transaction replaced: read it with
+    /// `FOR UPDATE`, or take the answer of `RETURNING`.
     ///
     /// # Errors
     /// See [`InTransaction`].
@@ -159,7 +160,8 @@ impl InTransaction<'_> {
                 namespace: engine.namespace.clone(),
                 incarnation: asked.incarnation.clone(),
                 jobs: engine.store.job_writes(),
-                // The server gives up before this program does, so that it can say for whom it waited.
+                // The server gives up before this program does, so that its error can name the transaction that it
+                // waited for.
                 patience: bound.mul_f64(0.8).max(Duration::from_millis(1)),
                 invalidation: invalidation.clone(),
             };
@@ -170,7 +172,7 @@ impl InTransaction<'_> {
                     return Ok(Uncommitted { engine, token, jobs: invalidated.jobs });
                 }
                 Ok(InTransactionOutcome::OtherStore) if last => break,
-                // It may be another generation than the one that this program has last seen.
+                // The store may have another generation than the one that this program saw last.
                 Ok(InTransactionOutcome::OtherStore) => asked = engine.present_generation().await?,
                 Err(error) if error.kind() == ErrorKind::WrongServer => return Err(engine.name_store(error).await),
                 Err(error) => return Err(error),
@@ -191,7 +193,8 @@ impl Engine {
         Ok(SeenGeneration::of(&lookup))
     }
 
-    /// The one that was last seen. A token of an earlier one than the present proves nothing, which is safe.
+    /// The generation that was seen last. A token of an earlier generation than the present one proves nothing, which
+    /// is safe.
     pub(super) async fn some_generation(&self) -> Result<SeenGeneration> {
         match self.generation.known() {
             Some(known) => Ok(known),
@@ -199,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// The error with what the store is, if it says so.
+    /// The error with the store's description of itself, if it answers.
     async fn name_store(&self, error: Error) -> Error {
         match self.timed("examine", self.store.examine()).await {
             Ok(examination) => error.with_context("store", examination.what),
@@ -214,7 +217,7 @@ impl fmt::Debug for InTransaction<'_> {
     }
 }
 
-/// A report in a transaction that is not over yet. After a rollback it means nothing: drop it.
+/// A report in a transaction that has not ended yet. After a rollback it means nothing: drop it.
 #[must_use = "call `committed` after the commit; after a rollback, drop it"]
 pub struct Uncommitted {
     engine: Arc<Engine>,
@@ -223,9 +226,9 @@ pub struct Uncommitted {
 }
 
 impl Uncommitted {
-    /// This report and another one of the same transaction.
+    /// Joins this report with another one of the same transaction.
     pub fn and(mut self, other: Self) -> Self {
-        // Of two lives of the store only one has the transaction: the later report has seen it.
+        // Of two generations of the store only one has the transaction, and the later report has seen it.
         self.token = self.token.and(other.token).unwrap_or(other.token);
         self.jobs.extend(other.jobs);
         self
@@ -234,11 +237,11 @@ impl Uncommitted {
     /// The transaction has committed: queues the jobs, if the queue is another backend than the store, and answers the
     /// token for [`Call::at_least`].
     ///
-    /// Where store and queue are one backend there is nothing left to do, and a program that ends before this call loses
-    /// nothing. Elsewhere the reconciler finds the entries, within some seconds.
+    /// Where store and queue are one backend, there is nothing left to do, and a program that ends before this call
+    /// loses nothing. Elsewhere the reconciler finds the entries within some seconds.
     ///
     /// # Cancel safety
-    /// May be dropped; see above.
+    /// A dropped call loses at most the jobs, which the reconciler finds.
     pub async fn committed(self) -> ChangeToken {
         self.engine.enqueue_reported(&self.jobs, Duration::ZERO).await;
         self.token

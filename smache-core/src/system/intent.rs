@@ -1,4 +1,4 @@
-//! Announcing changes before they are committed, so that a program that ends in between does not lose the report.
+//! Announcing changes before their commit, so that a program that ends in between does not lose the report.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,19 +12,19 @@ use crate::{
     ErrorKind, Invalidation, Job, JobEnd, JobWrites, OnConflict, Result, SourceId, Timestamp, Token,
 };
 
-/// How long an announcement waits for its end unless it is told otherwise.
+/// How long an announcement waits for its end by default.
 const REPORT_AFTER: Duration = Duration::from_secs(60);
-/// How long the store takes the making of an announcement to be under way.
+/// The lease of the run that stores an announcement.
 const LEASE: Duration = Duration::from_secs(10);
-/// How long an announcement that cannot be reported now is left alone.
+/// The pause before the next try to report an announcement.
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Smache {
     /// Announces changes that the application is about to commit, for sources without a feed.
     ///
     /// [`changed`](Self::changed) comes after the commit: a program that ends in between never makes the call. An
-    /// announcement is stored before the commit, and reported by any worker once its time is over, unless it was ended by
-    /// [`Intent::committed`] or [`Intent::withdrawn`]. It changes nothing by itself.
+    /// announcement is stored before the commit. Unless [`Intent::committed`] or [`Intent::withdrawn`] ends it, any
+    /// worker reports its changes once its time is over. The announcement alone makes nothing stale.
     ///
     /// ```
     /// # use smache_core::{EntityType, Result, Smache};
@@ -54,7 +54,7 @@ pub struct IntentBuilder {
 }
 
 impl IntentBuilder {
-    /// One entity that may change, come into being or go.
+    /// An entity that may be changed, inserted or deleted.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`] for an unknown source, [`ErrorKind::Argument`] for an id that is no key.
@@ -70,8 +70,9 @@ impl IntentBuilder {
         self
     }
 
-    /// How long the commit may take from now, its timeouts included: after it the changes are reported as if they had
-    /// happened. 60 seconds unless it is set. A transaction that commits later and whose program then ends is not noticed.
+    /// How long the commit may take from now, its timeouts included. After that time the changes are reported as if
+    /// they had happened. 60 seconds by default. A transaction that commits later, and whose program then ends, is not
+    /// noticed.
     pub fn report_after(mut self, time: Duration) -> Self {
         self.report_after = time;
         self
@@ -80,8 +81,8 @@ impl IntentBuilder {
     /// Stores the announcement. Three round trips, one of them to the queue.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] when there is nothing to announce; the store's errors: nothing is announced then, or it is
-    /// and nobody knows, which only makes its results stale once more than they need.
+    /// [`ErrorKind::Argument`] when there is nothing to announce; the store's errors: the announcement is then not
+    /// stored, or stored without the caller's knowledge, which only makes its results stale once more than needed.
     ///
     /// # Cancel safety
     /// A dropped call may have stored the announcement, as after an error.
@@ -99,7 +100,8 @@ impl IntentBuilder {
             BeginOutcome::Busy { .. } => return Err(replaced()),
         };
         self.announced.until = begun.now.after(self.report_after).as_millis();
-        // Stored as stale, so that a store that writes jobs itself does so in this step; the job waits for the deadline.
+        // Stored as stale, so that a store that writes jobs itself does so in this step; the job waits for the
+        // deadline.
         let commit = Commit {
             id,
             token,
@@ -136,7 +138,7 @@ fn replaced() -> Error {
     Error::new(ErrorKind::Unavailable, message)
 }
 
-/// An announcement that is stored. Dropped without an end, it is reported when its time is over, by any worker.
+/// A stored announcement. If it is dropped without an end, any worker reports it when its time is over.
 #[must_use = "say how the transaction ended: `committed` or `withdrawn`"]
 pub struct Intent {
     engine: Arc<Engine>,
@@ -145,13 +147,13 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// The transaction was committed: reports what was announced, as [`Smache::changed_many`] does.
+    /// The transaction was committed: reports the announced changes, as [`Smache::changed_many`] does.
     ///
     /// # Errors
     /// The store's errors. The changes are then reported when their time is over.
     ///
     /// # Cancel safety
-    /// Dropped, it may have been reported; if not, it is when its time is over.
+    /// A dropped call may have reported the changes; if not, a worker reports them when their time is over.
     pub async fn committed(self) -> Result<ChangeToken> {
         let invalidation = self.announced.invalidation(&self.engine).await?;
         let token = self.engine.acknowledge(invalidation).await?;
@@ -159,11 +161,12 @@ impl Intent {
         Ok(token)
     }
 
-    /// The transaction was rolled back, or its changes were reported in another way, such as by
+    /// The transaction was rolled back, or its changes were reported in another way, for example by
+    /// [`Smache::changed_from`]: withdraws the announcement.
     /// [`Smache::changed_from`]: takes the announcement back.
     ///
     /// # Cancel safety
-    /// Dropped, the announcement may stay, and is reported when its time is over.
+    /// After a dropped call the announcement may remain, and is reported when its time is over.
     pub async fn withdrawn(self) {
         self.forget().await;
     }
@@ -186,7 +189,7 @@ impl fmt::Debug for Intent {
     }
 }
 
-/// What is stored of an announcement.
+/// The stored form of an announcement.
 #[derive(Debug, Serialize, Deserialize)]
 struct Announcement {
     /// Milliseconds of the store's time.
@@ -201,7 +204,8 @@ impl Announcement {
         serde_json::to_vec(self).expect("numbers, texts and bytes are JSON").into()
     }
 
-    /// What the changes affect, in this program. Relations and predicates are evaluated on the entities as they are now.
+    /// The invalidation for the announced changes, in this program. Relations and predicates are evaluated on the
+    /// present entities.
     async fn invalidation(&self, engine: &Arc<Engine>) -> Result<Invalidation> {
         let mut changes = Vec::with_capacity(self.changes.len());
         for (name, key) in &self.changes {
@@ -218,7 +222,7 @@ impl Announcement {
     }
 }
 
-/// Reports an announcement that nobody ended in time, and says how its job ends.
+/// Reports an announcement that no program ended in time, and says how its job ends.
 pub(crate) async fn overdue(engine: &Arc<Engine>, job: &Job) -> JobEnd {
     match report(engine, &job.id).await {
         Ok(None) => JobEnd::Done,
@@ -230,7 +234,7 @@ pub(crate) async fn overdue(engine: &Arc<Engine>, job: &Job) -> JobEnd {
     }
 }
 
-/// Answers how long there is still time, or nothing when the announcement is over.
+/// Answers how much time is left, or `None` when the announcement is over.
 async fn report(engine: &Arc<Engine>, id: &EntryId) -> Result<Option<Duration>> {
     let full = engine.timed("read_record", engine.store.read_record(id)).await?;
     let Some(record) = full.record else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! The leases of the runs of this process, kept alive by one task a runtime, however many runs there are.
+//! The leases of the runs of this process. One task per runtime extends them, however many runs there are.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use tokio::{runtime, sync::oneshot, task::JoinHandle};
 use super::Engine;
 use crate::{Abort, EntryId, Token};
 
-/// The runs of this process. Those of a runtime end with it, and so does what extends them.
+/// The runs of this process. Those of a runtime end with it, and so does the task that extends them.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(Mutex<HashMap<runtime::Id, Running>>);
 
@@ -20,31 +20,32 @@ struct Running {
     beat: Option<JoinHandle<()>>,
 }
 
-/// Holds the lease of a run until it is given back; a dropped one gives it back in the background.
+/// Holds the lease of a run until it is given back; a drop gives it back in the background.
 pub(crate) struct Lease {
     engine: Arc<Engine>,
     id: EntryId,
     token: Token,
-    /// Where it is kept alive.
+    /// The runtime whose task extends it.
     runtime: Option<runtime::Id>,
     settled: bool,
 }
 
 impl Lease {
-    /// Of a run that is about to begin: if the answer of the store gets lost, the drop gives the lease back all the same.
+    /// The lease of a run that is about to begin: if the answer of the store gets lost, the drop still gives the lease
+    /// back.
     pub(crate) fn hold(engine: &Arc<Engine>, id: EntryId, token: Token) -> Self {
         Self { engine: Arc::clone(engine), id, token, runtime: None, settled: false }
     }
 
-    /// Keeps the lease alive from now on. The receiver fires when it is lost. Only for a run that has begun: of another
-    /// one the store would say that it is lost.
+    /// Keeps the lease alive from now on. The receiver fires when it is lost. Only for a run that has begun: the store
+    /// reports the lease of any other run as lost.
     pub(crate) fn keep(&mut self) -> oneshot::Receiver<()> {
         let (lost, receiver) = oneshot::channel();
         let here = runtime::Handle::current().id();
         let mut leases = self.engine.leases.lock();
         let running = leases.entry(here).or_default();
         running.runs.insert(self.token, (self.id, lost));
-        // A finished one is of an earlier runtime with the same id.
+        // A finished task belongs to an earlier runtime with the same id.
         if running.beat.as_ref().is_none_or(JoinHandle::is_finished) {
             running.beat = Some(tokio::spawn(beat(Arc::downgrade(&self.engine), here)));
         }
@@ -68,7 +69,7 @@ impl Drop for Lease {
             return;
         }
         let (engine, id, token) = (Arc::clone(&self.engine), self.id, self.token);
-        // Without a runtime nobody can tell the store: the lease lapses by itself.
+        // Without a runtime the store cannot be asked: the lease lapses by itself.
         self.engine.background.spawn_if_possible(async move {
             let abort = Abort { id, token, failure: None, delay: std::time::Duration::ZERO };
             if let Err(error) = engine.timed("abort", engine.store.abort(abort)).await
@@ -90,7 +91,7 @@ impl Leases {
         self.lock().get_mut(&runtime)?.runs.remove(token).map(|(_, lost)| lost)
     }
 
-    /// Ends what keeps leases alive where there are none, so that it does not look for the system once more.
+    /// Ends the tasks of runtimes without leases, so that they do not look for the system once more.
     pub(crate) async fn shutdown(&self) {
         let idle: Vec<(runtime::Id, Running)> = {
             let mut leases = self.lock();
@@ -100,7 +101,7 @@ impl Leases {
         };
         for (of, beat) in idle.into_iter().filter_map(|(of, running)| Some((of, running.beat?))) {
             beat.abort();
-            // That of another runtime ends when it is its turn there.
+            // The task of another runtime ends when that runtime polls it.
             if of == runtime::Handle::current().id() {
                 drop(beat.await);
             }
@@ -128,12 +129,12 @@ async fn beat(engine: Weak<Engine>, here: runtime::Id) {
             Ok(held) => {
                 for ((_, token), _) in runs.iter().zip(held).filter(|(_, held)| !held) {
                     if let Some(lost) = engine.leases.remove(here, token) {
-                        // A run that ended meanwhile does not listen any more.
+                        // A run that has ended meanwhile does not listen.
                         let _ = lost.send(());
                     }
                 }
             }
-            // The next beat tries again; a lease that lapses meanwhile is found out at commit.
+            // The next beat tries again; the commit notices a lease that lapses meanwhile.
             Err(error) => {
                 tracing::warn!(error = %error.report(), "the leases of running computations could not be extended");
             }

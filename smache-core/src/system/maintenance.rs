@@ -1,4 +1,4 @@
-//! Maintenance: one process of a namespace removes what is over, reaps what died, and enqueues what was lost.
+//! Maintenance: one process of a namespace removes expired entries, reaps dead runs, and enqueues lost jobs.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -12,14 +12,14 @@ use tokio::{sync::watch, time::Instant};
 use super::{Engine, change::LONG, programs::Collection, read::jittered, reconcile::Reconciler};
 use crate::{ATTACHED_VALID_FOR, FeedId, Leadership, Result, Token, computed::panic_text, guard::panicked};
 
-/// Between two rounds.
+/// The pause between two rounds.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long the leader is taken to be alive.
+/// How long the leader counts as alive.
 const LEASE: Duration = Duration::from_secs(5);
-/// How much one step does at most: small enough not to hold up a single-threaded store.
+/// The most work of one step: small enough not to hold up a single-threaded store.
 const STEP: usize = 500;
 
-/// Runs until it is told to stop or the system is gone.
+/// Runs until the shutdown, or until the system is dropped.
 pub(crate) async fn run(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) {
     let name = FeedId::new("smache:maintenance").expect("the constant is a name");
     let holder = Token::random();
@@ -44,15 +44,16 @@ pub(crate) async fn run(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) {
                     }
                 }
                 Ok(Leadership::Follower { .. }) => {
-                    // What another process has seen is not known here: when it is this one's turn again it looks at all.
+                    // Another process does the maintenance: when the leadership returns, this one checks everything
+                    // again.
                     (fence, reconciler) = (None, Reconciler::new());
                 }
                 Err(error) => tracing::warn!(error = %error.report(), "maintenance cannot reach the store"),
             }
             true
         };
-        // A store may go on with a step that is dropped: it is to end before the system does. What was not done is left to
-        // the next round, here or elsewhere.
+        // A store may go on with a dropped step, so the step has to end before the system does. The next round, here or
+        // in another process, does the rest.
         tokio::select! {
             goes_on = work => if !goes_on { return },
             () = overdue(&mut stop, patience) => break,
@@ -65,11 +66,11 @@ pub(crate) async fn run(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) {
     if let (Some(engine), Some(fence)) = (engine.upgrade(), fence)
         && let Err(error) = engine.timed("resign", engine.store.resign(&name, fence)).await
     {
-        tracing::debug!(error = %error.report(), "the maintenance passes on with its lease");
+        tracing::debug!(error = %error.report(), "the maintenance was not given up: the next process waits for the end of its lease");
     }
 }
 
-/// Until a round is to end and takes too long for it.
+/// Waits until a round has to end and takes too long for it.
 pub(super) async fn overdue(stop: &mut watch::Receiver<bool>, patience: Duration) {
     drop(stop.wait_for(|stop| *stop).await);
     tokio::time::sleep(patience).await;
@@ -87,7 +88,7 @@ async fn round(
     engine.generation.remember(&lookup);
     engine.attach_again(&lookup);
     engine.keep_attached().await?;
-    // Bounded, so that the leadership is renewed in time whatever there is to do.
+    // Bounded, so that the leadership is renewed in time however much there is to do.
     while !stopping() && engine.maintain().await? && began.elapsed() < LEASE / 2 {}
     if stopping() {
         return Ok(());
@@ -97,19 +98,22 @@ async fn round(
 }
 
 impl Engine {
-    /// Confirms the sources that the application reports. Longer than it takes another process to do the maintenance
-    /// instead of one that has died.
+    /// Confirms the sources that the application reports, for longer than it takes another process to take the
+    /// maintenance over from a dead one.
     pub(crate) async fn keep_attached(&self) -> Result<()> {
         let valid_for = self.settings.feed_validity.max(ATTACHED_VALID_FOR);
         self.timed("keep attached", self.store.keep_attached(valid_for)).await
     }
 
-    /// One step of maintenance. Says whether there is more to do at once.
+    /// One step of maintenance. Answers whether there is more to do at once.
     pub(crate) async fn maintain(&self) -> Result<bool> {
         let maintained = self.timed_for(LONG, "maintain", self.store.maintain(STEP)).await?;
         self.enqueue_reported(&maintained.jobs, Duration::ZERO).await;
         if maintained.reaped > 0 {
-            tracing::warn!(runs = maintained.reaped, "runs ended without a word; their entries are queued again");
+            tracing::warn!(
+                runs = maintained.reaped,
+                "runs died without giving their leases back; their entries are queued again"
+            );
         }
         Ok(maintained.more)
     }

@@ -11,7 +11,7 @@ use crate::{EntryId, Freshness, FunctionKey, StoredEntry, Timestamp};
 const CHILD_CALL: usize = EntryId::LEN + 16;
 /// The bytes of a called function in the notes.
 const CALLED: usize = FunctionKey::LEN + size_of::<NameHash>();
-/// How many called functions are noted; more of them are no real program.
+/// How many called functions are noted: far more than a program has.
 const MOST_CALLED: usize = u16::MAX as usize;
 
 /// The engine's notes on a stored value.
@@ -20,9 +20,9 @@ pub(crate) struct Meta {
     pub(crate) check: [u8; 16],
     pub(crate) hash: [u8; 16],
     pub(crate) cost: Duration,
-    /// The store's time before anything was read: the value reflects every change from before.
+    /// The store's time before the run read anything: the value reflects every earlier change.
     pub(crate) begun: Timestamp,
-    /// Of the value, for types that hide their shape.
+    /// The form of the value, for types that hide their shape.
     pub(crate) form: [u8; 8],
     /// Every function that the value is made of, directly or through others.
     pub(crate) called: Vec<(FunctionKey, NameHash)>,
@@ -80,11 +80,11 @@ impl Meta {
         (version == Self::VERSION).then_some(Self { check, hash, cost, begun, form, called, child_calls })
     }
 
-    /// How fresh the value of these notes is, by what a store says of its entry. A store knows when a value was stored; what
-    /// it reflects is older, and newer than a lease that had ended before.
+    /// The freshness of the value, given the store's judgement of its entry. A store knows when a value was stored; the
+    /// state that the value reflects is older, but newer than a confirmation that had ended before.
     pub(crate) fn dated(&self, freshness: Freshness, entry: &StoredEntry) -> Freshness {
         match freshness {
-            // Not affected after it was stored, so it was stored as stale.
+            // No change affected it after it was stored, so it was stored as stale.
             Freshness::Stale { since } if since <= entry.stored_at => Freshness::Stale { since: self.begun },
             Freshness::Unconfirmed { since: Some(since) } => {
                 Freshness::Unconfirmed { since: Some(since.max(self.begun)) }

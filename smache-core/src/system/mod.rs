@@ -1,4 +1,4 @@
-//! The system: everything that a program needs to read, change and recompute.
+//! The system: everything that a program needs to read, change and recompute results.
 
 mod accept;
 mod admin;
@@ -88,7 +88,7 @@ pub struct Smache {
     tasks: Arc<Tasks>,
 }
 
-/// What all parts of a system share.
+/// The state that all parts of a system share.
 pub(crate) struct Engine {
     pub(crate) namespace: Namespace,
     pub(crate) store: Arc<dyn CacheStore>,
@@ -111,11 +111,11 @@ pub(crate) struct Engine {
     pub(crate) revivals: revival::Revivals,
     pub(crate) programs: programs::Register,
     asked: replaced::Asked,
-    /// Entries whose jobs could not be enqueued.
+    /// Stale entries whose jobs could not be enqueued.
     owed: Mutex<BTreeSet<crate::EntryId>>,
 }
 
-/// How many entries without a job are remembered; beyond that they are left to the reconciler.
+/// How many entries without a job are remembered; the reconciler finds the others.
 const MOST_OWED: usize = 100_000;
 
 /// Bounds and choices of a system.
@@ -123,9 +123,9 @@ const MOST_OWED: usize = 100_000;
 pub(crate) struct Settings {
     pub(crate) store_timeout: Duration,
     pub(crate) wait_timeout: Option<Duration>,
-    /// How long a reader that may go around the store waits for it at least.
+    /// How long a reader waits for the store at least, before it goes around it.
     pub(crate) read_patience: Duration,
-    /// After how many failures in a row readers go around the store at once; zero: never.
+    /// After how many failures in a row readers go around the store at once; zero means never.
     pub(crate) breaker_failures: u32,
     pub(crate) between_probes: Duration,
     pub(crate) run_lease: Duration,
@@ -134,7 +134,7 @@ pub(crate) struct Settings {
     pub(crate) max_value_bytes: usize,
     pub(crate) max_dependencies: usize,
     pub(crate) codec: crate::Codec,
-    /// How long what is stored of a function stays when no program has it.
+    /// How long the entries of a function stay when no program has it.
     pub(crate) forget_after: Duration,
     pub(crate) store_failure: StoreFailure,
     pub(crate) strictness: Strictness,
@@ -147,21 +147,20 @@ impl Smache {
         Builder::new(namespace.as_ref())
     }
 
-    /// A worker of this program: it recomputes what goes stale, here or in another process than the readers.
+    /// A worker of this program: it recomputes stale entries, in the readers' process or in another one.
     pub fn worker(&self) -> WorkerBuilder {
         WorkerBuilder::new(Arc::clone(&self.engine))
     }
 
-    /// Ends the feeds and the maintenance of this handle and of all its clones, and hands their leadership to other
+    /// Ends the feeds and the maintenance of this handle and of all its clones, and passes their leadership to other
     /// processes at once instead of after its lease.
     ///
-    /// Computations whose readers have gone may finish and be stored, for 5 seconds; then they give their leases back.
-    /// Whatever else goes on in the background is waited for, as long as a few steps of the store may take. Afterwards
-    /// the handles are all that holds the store: when the last one is dropped, so is the store. Workers are shut down by
-    /// their own handles, before this or after it.
+    /// Computations without a reader may finish and store their results for 5 seconds; then they give their leases
+    /// back. Other background work may take as long as a few steps of the store. Afterwards only the handles hold the
+    /// store: it is dropped with the last one. Workers are shut down by their own handles, before or after this.
     ///
     /// # Cancel safety
-    /// Dropped, everything ends all the same; call it again to wait for it.
+    /// After a dropped call everything ends as well; call it again to wait for the end.
     pub async fn shutdown(&self) {
         self.tasks.shutdown(&self.engine).await;
     }
@@ -172,12 +171,12 @@ impl Smache {
 }
 
 impl Engine {
-    /// Bounds a step of the store or the queue, so that nothing ever hangs.
+    /// Bounds the time of a step of the store or the queue, so that nothing hangs.
     pub(crate) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
         with_timeout(self.settings.store_timeout, step, work).await
     }
 
-    /// The same for a step whose work grows with what depends on a change: it is given so many times more.
+    /// The same with a bound that is `times` as long, for a step whose work grows with the dependants of a change.
     async fn timed_for<T>(&self, times: u32, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
         with_timeout(self.settings.store_timeout.saturating_mul(times), step, work).await
     }
@@ -196,8 +195,8 @@ impl Engine {
         Ok(source)
     }
 
-    /// Enqueues the job of an announcement, which is on time whatever else there is to do: an urgent one of the lane that
-    /// never waits behind functions. If that fails, the job is one as usual: the store or the reconciler makes it.
+    /// Enqueues the job of an announcement as an urgent one of the lane that never waits behind functions, so that it
+    /// is on time. If that fails, the store or the reconciler makes an ordinary job.
     pub(crate) async fn enqueue_announced(&self, id: crate::EntryId, delay: Duration) {
         let job = NewJob { delay, priority: 0, ..NewJob::now(id, Lane::Propagation) };
         if let Err(error) = self.timed("enqueue", self.queue.enqueue(&[job])).await {
@@ -205,10 +204,10 @@ impl Engine {
         }
     }
 
-    /// Enqueues what a store reported instead of writing the jobs itself.
+    /// Enqueues the jobs that a store reported instead of writing them itself.
     ///
-    /// After a failure they are enqueued with the next round of maintenance. What a crash loses before it, the reconciler finds:
-    /// every stale entry without a job. Only a job that became a dead letter stays so, as it cannot know that the change is new.
+    /// After a failure the next round of maintenance enqueues them. After a crash the reconciler finds every stale
+    /// entry without a job. Only a dead letter stays one, because the reconciler cannot know that the change is new.
     pub(crate) async fn enqueue_reported(&self, ids: &[crate::EntryId], delay: Duration) {
         if ids.is_empty() || self.store.job_writes() == JobWrites::SameStep {
             return;
@@ -229,7 +228,7 @@ impl Engine {
         }
     }
 
-    /// Enqueues what could not be enqueued before.
+    /// Enqueues the jobs that could not be enqueued before.
     pub(crate) async fn enqueue_owed(&self) {
         let owed: Vec<crate::EntryId> = std::mem::take(&mut *self.owed()).into_iter().collect();
         self.enqueue_reported(&owed, Duration::ZERO).await;

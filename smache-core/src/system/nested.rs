@@ -1,7 +1,7 @@
-//! Nested calls: a run reads the result of another call, and inherits what that one depends on.
+//! Nested calls: a run reads the result of another call, and inherits its dependencies.
 //!
-//! The child is read once and must be fresh; its leaves become the parent's own, so that a change finds the parent
-//! without the child, and the parent's commit validates them. Why one read is enough is in the protocol: every mark of
+//! The child is read once and must be fresh. Its leaves become the parent's own, so that a change finds the parent
+//! without the child, and the parent's commit validates them. The protocol says why one read is enough: every mark of
 //! an invalidation precedes every step of its revision.
 
 use std::sync::Arc;
@@ -12,36 +12,36 @@ use crate::{
     codec, computed::Want,
 };
 
-/// How deeply calls may frame.
+/// How deep calls may nest.
 const MAX_DEPTH: u32 = 64;
-/// How often a child that does not stay fresh is computed; then the parent is stored as stale.
+/// How often a child that does not stay fresh is computed; after that the parent is stored as stale.
 const TRIES: u32 = 5;
 
-/// Where in a nest of calls something happens.
+/// The place of a call in a stack of nested calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallFrame {
     pub(crate) parent: EntryId,
-    /// Of the parent's run, if the store knows of it.
+    /// The token of the parent's run, if the store knows the run.
     pub(crate) token: Option<Token>,
-    /// The revision of its begin, if the store knows of it.
+    /// The revision at which that run began, if the store knows the run.
     pub(crate) start_revision: Option<u64>,
     pub(crate) depth: u32,
 }
 
-/// A child as its parent remembers it, for re-validation.
+/// A child as its parent's notes keep it, for re-validation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChildCall {
     pub(crate) id: EntryId,
-    /// Of the value that the parent used.
+    /// The hash of the value that the parent used.
     pub(crate) hash: [u8; 16],
 }
 
-/// What a comparison of a run with the present has come to.
+/// The result of comparing a run's uses with the present data.
 #[derive(Debug)]
 pub(crate) enum Compared<T> {
     Same(T),
     Changed,
-    /// It cannot be known now: something is away, or others are at work on it.
+    /// Not known now: a source is away, or other runs are at work on it.
     Unknown,
 }
 
@@ -55,24 +55,26 @@ impl<T> Compared<T> {
 }
 
 impl Cx {
-    /// The result of another call, fresh: a nested call. What the child depends on, the caller depends on.
+    /// The result of another call, fresh: a nested call. The caller depends on everything that the child depends on.
     ///
-    /// A child that is not there or not fresh is computed first, once for all who wait for it. When it is recomputed to
-    /// an equal value, its parents are not run again (early cut-off).
+    /// A child that is missing or not fresh is computed first, once for all callers that wait for it. When it is
+    /// recomputed to an equal value, its parents do not run again (early cut-off).
     ///
     /// Every outcome is a dependency of the caller. A function that tolerates an error of its nested call, or gives up
-    /// waiting for it, goes stale when what the failed run had read changes. What no data explain (a timeout, a panic, a
-    /// failure of the store or a source, a cycle, a future that is dropped) makes a worker run the caller again.
+    /// waiting for it, goes stale when a change affects the reads of the failed run. An outcome that no data explain (a
+    /// timeout, a panic, a failure of the store or a source, a cycle, a dropped future) makes a worker run the caller
+    /// again.
     ///
     /// # Errors
-    /// [`ErrorKind::Cycle`] with the path when calls wait for each other: at once within a process, and soon when the cycle
-    /// runs through several. The same kind when calls nest more than 64 deep. Otherwise as [`Smache::get`](crate::Smache::get).
+    /// [`ErrorKind::Cycle`] with the path when calls wait for each other: at once within a process, and soon when the
+    /// cycle runs through several. The same kind when calls nest more than 64 deep. Otherwise as
+    /// [`Smache::get`](crate::Smache::get).
     ///
     /// # Cancel safety
     /// A dropped call leaves the computation of the child running, and makes a worker run the caller again.
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
         let (function, key) = self.engine().key(&call).inspect_err(|error| {
-            // Another release of the program may know the function.
+            // Another release of the program may have the function.
             if !error.is_explained() {
                 self.tracked().unexplained();
             }
@@ -100,7 +102,7 @@ impl Cx {
         for _ in 0..TRIES {
             let full = match engine.asked(engine.may_compute(), "read_record", engine.store.read_record(&key.id)).await
             {
-                // The caller runs without the store as well.
+                // The caller runs without the store, too.
                 Err(error) if engine.may_bypass(&error) => return self.child_around(function, key, error).await,
                 full => full?,
             };
@@ -124,7 +126,7 @@ impl Cx {
                 read => Some(read?),
             };
         }
-        // It changes all the time: its present value is used, and the parent knows that it is not the last word.
+        // The child changes all the time: the parent uses its present value, and is stored as stale.
         let last = last.expect("there was a try");
         tracing::debug!(function = function.name, "a nested call did not stay fresh: its caller is stored as stale");
         {
@@ -135,7 +137,7 @@ impl Cx {
         Ok(last)
     }
 
-    /// The child without the store, which fails. The caller is stored as stale, if it can be.
+    /// Computes the child without the store, which fails. The caller is stored as stale, if it can be.
     async fn child_around<T: Send + Sync + 'static>(
         &self,
         function: &Arc<Function>,
@@ -147,7 +149,7 @@ impl Cx {
     }
 }
 
-/// A nested call without an answer yet. Dropped as that, it makes its caller run again.
+/// A nested call without an answer yet. If it is dropped before the answer, its caller must run again.
 struct Unanswered<'a> {
     cx: &'a Cx,
     child: Dependency,
@@ -169,9 +171,9 @@ impl Drop for Unanswered<'_> {
 }
 
 impl Engine {
-    /// The record with its notes, if it is fresh. The version that was computed just now, for the run that asks, needs no
-    /// feed to confirm it: a change that is not delivered yet finds its reader by the same leaves. While a feed is down
-    /// functions work with and without nested calls.
+    /// The record with its notes, if it is fresh. The version that was just computed for this run needs no feed to
+    /// confirm it: a change that is not delivered yet finds its reader by the same leaves. So while a feed is down,
+    /// functions work with nested calls as without.
     fn usable<'a>(&self, full: &'a FullRecord, computed: Option<u64>) -> Option<(&'a Record, Meta)> {
         let record = full.record.as_ref()?;
         let (entry, validity) = (&record.entry, &full.validity);
@@ -182,8 +184,8 @@ impl Engine {
         (fresh && !entry.is_expired(full.now)).then_some((record, meta))
     }
 
-    /// Whether every child of a stored value still has the value that it was made of, computing those that are not
-    /// fresh. What they depend on now is tracked on the way.
+    /// Whether every child of a stored value still has the value that was used; computes the children that are not
+    /// fresh. Tracks their present dependencies on the way.
     pub(crate) async fn children_are_unchanged(
         self: &Arc<Self>,
         cx: &Cx,
@@ -205,8 +207,8 @@ impl Engine {
         Ok(Compared::Same(()))
     }
 
-    /// A child by its id, fresh. It has changed when it is not there any more or ends in an error that the data explain; it is
-    /// unknown when it is of no known function, does not stay fresh or cannot be computed now.
+    /// A child by its id, fresh. `Changed` when it is missing or ends in an error that the data explain; `Unknown` when
+    /// its function is not known here, it does not stay fresh or it cannot be computed now.
     async fn child(self: &Arc<Self>, frame: CallFrame, id: EntryId) -> Result<Compared<(Record, Meta)>> {
         let mut computed = None;
         for _ in 0..TRIES {
@@ -219,14 +221,14 @@ impl Engine {
             let Ok(key) = CallKey::read(id, &record.call) else { return Ok(Compared::Unknown) };
             let joined = self.join(function, &key, Seen::Version(Some(record.entry.version)), Some(frame))?;
             match joined.outcome().await {
-                // After some looks the function runs instead, and waits as a reader of the child.
+                // After some tries the function itself runs, and waits as a reader of the child.
                 Ok(Attempt::Busy(_)) => tokio::time::sleep(super::read::FIRST_PAUSE * 5).await,
                 Ok(Attempt::Ran(Ran { stored: Stored::Fresh, version, .. }))
                 | Ok(Attempt::Revalidated { stored: Stored::Fresh, version }) => computed = Some(version),
                 Ok(_) => {}
-                // Its run lost its lease, or its worker shuts down: who has it now?
+                // Its run lost its lease, or its worker shuts down: look again for the present run.
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
-                // The parent finds out what that means for it.
+                // Only a run of the parent shows what the error means for it.
                 Err(error) if error.is_explained() => return Ok(Compared::Changed),
                 Err(_) => return Ok(Compared::Unknown),
             }

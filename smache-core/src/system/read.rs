@@ -1,4 +1,4 @@
-//! Reading: one look-up for a hit; one computation for all who miss.
+//! Reading: one look-up for a stored value; one computation for all readers of a missing one.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,31 +17,31 @@ use crate::{
     error::Verdict,
 };
 
-/// How often a reader who wants a fresh value computes again because a change came in between.
+/// How many runs a reader that wants a fresh value tries, while changes come in between.
 const MAX_TRIES: u32 = 10;
-/// Between two looks at what another process computes.
+/// The pause between two looks at a computation of another process.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(100);
-/// Beyond it an instant cannot be told.
+/// `Instant` cannot represent much longer waits.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 86_400);
-/// How many steps of the store a reader waits for beyond the timeout of the function: one to look, one to begin, and a
-/// commit that is tried again.
+/// How many steps of the store a reader waits for beyond the timeout of the function: one look-up, one begin, and a
+/// commit with its further tries.
 const STEPS_AROUND: u32 = 6;
 
-/// What a look at the store finds for a call.
+/// The answer of the store for a call.
 struct Looked<T> {
     /// The stored value.
     found: Option<Cached<T>>,
-    /// The error that is kept in the place of a value.
+    /// The error that is stored in the place of a value.
     failed: Option<(Error, Freshness)>,
-    /// Which version it is.
+    /// The stored version.
     seen: Seen,
-    /// All that the store said.
+    /// The whole answer.
     lookup: Lookup,
 }
 
 impl Smache {
-    /// The result of a call: the stored one at once, or, the first time, the computed one.
+    /// The result of a call: the stored one at once; if there is none, the computed one.
     ///
     /// One round trip for a stored value, also a stale one, unless the call asks for more ([`Call::fresh`],
     /// [`Call::max_stale`], [`Call::at_least`]). Many readers of a missing value, in this process and in others, wait
@@ -51,11 +51,11 @@ impl Smache {
     /// The function's own error ([`Error::function_error`]), its panic or its timeout, if there is no stored value that
     /// the call accepts; [`ErrorKind::Gone`] when an entity of the call does not exist; [`ErrorKind::Unregistered`],
     /// [`ErrorKind::Argument`], [`ErrorKind::TooLarge`]; [`ErrorKind::Busy`] when another process does not finish in
-    /// time; [`ErrorKind::Contended`] when a fresh value was asked for and the data changes faster than the function
-    /// runs; the store's errors, if the builder was told to answer them.
+    /// time; [`ErrorKind::Contended`] when the call asks for a fresh value and the data changes faster than the
+    /// function runs; the store's errors, with [`StoreFailure::Error`].
     ///
     /// # Cancel safety
-    /// A dropped `get` leaves the computation running for the others, and its result is stored.
+    /// A dropped `get` leaves the computation running for other readers, and its result is stored.
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
         let (function, key) = self.engine.key(&call)?;
         self.engine.read::<F>(function, key, call.want, None).await
@@ -95,7 +95,7 @@ impl Smache {
         join_all(each).await
     }
 
-    /// The stored result, in whatever state; never computes.
+    /// The stored result, fresh or not; never computes.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's errors.
@@ -112,7 +112,7 @@ impl Smache {
         Ok(self.peek(call).await?.is_some_and(|found| found.is_fresh()))
     }
 
-    /// Computes the result anew, whatever is stored, and waits for it.
+    /// Computes the result again, whatever is stored, and waits for it.
     ///
     /// # Errors
     /// As [`get`](Self::get); the stored value stays when the function fails.
@@ -124,7 +124,7 @@ impl Smache {
             let joined = self.engine.join(function, &key, Seen::Any, None)?;
             let mine = joined.mine;
             match with_timeout(deadline, function, joined.outcome()).await {
-                // One that began before this call may have read before what the caller knows of.
+                // A run that began before this call may have read older data than the caller knows.
                 Ok(Attempt::Ran(ran)) if mine => return ran.cached(),
                 Err(error) if mine && error.kind() != ErrorKind::Cancelled => return Err(error),
                 _ => wait(deadline, function, &mut pause).await?,
@@ -144,7 +144,7 @@ impl Engine {
         Ok((function, CallKey::of(function, call, self.settings.max_argument_bytes)?))
     }
 
-    /// A bound for everything that a reader waits for: the builder's, or that of one run.
+    /// The time by which a reader stops waiting: by the builder's `wait_timeout`, or by the length of one run.
     fn deadline(&self, function: &Function) -> Instant {
         let around = self.settings.store_timeout.saturating_mul(STEPS_AROUND);
         let bound = self.settings.wait_timeout.unwrap_or(function.timeout.saturating_add(around));
@@ -199,12 +199,12 @@ impl Engine {
             let joined = self.join(function, &key, seen, frame)?;
             let mine = joined.mine;
             match with_timeout(*deadline, function, joined.outcome()).await {
-                // It may have been stored before this reader came, and have been affected since: the store knows.
+                // The result may have been stored before this reader came, and affected since: the store knows.
                 Ok(Attempt::Ran(ran)) if !mine && ran.freshness.is_fresh() && ran.at <= asked => continue,
                 Ok(Attempt::Ran(ran)) => {
                     let ran: Cached<F::Output> = ran.cached()?;
-                    // A nested call looks itself at what was stored, and its caller is stored as stale if it was not. What
-                    // nobody confirms must not be older than the caller.
+                    // A nested call checks the stored record itself, and its caller is stored as stale if the child is
+                    // not fresh. An unconfirmed value must not be older than the caller.
                     let nested = frame.is_some() && (mine || !ran.freshness().is_unconfirmed());
                     if want.accepts(&ran) || want.accepts_run(&ran, *came) || nested {
                         return Ok(ran);
@@ -221,7 +221,7 @@ impl Engine {
                 }
                 Ok(Attempt::Idle | Attempt::Pending | Attempt::Hot(_) | Attempt::Revalidated { .. }) => {}
                 Err(error) if error.kind() == ErrorKind::Cancelled => {}
-                // A run that the caller only joined, and that had read before the caller began.
+                // The caller only joined this run, which had read before the caller began.
                 Err(error) if !mine && is_older(&error, frame) && *tries + 1 < MAX_TRIES => *tries += 1,
                 // The last good value is better than the error, where the call accepts it.
                 Err(error) => match found.filter(|found| want.accepts(found) && !removed(function, &error)) {
@@ -241,7 +241,7 @@ impl Engine {
         }
     }
 
-    /// Computes without the store, if the caller takes a value that nobody confirms.
+    /// Computes without the store, if the caller accepts an unconfirmed value.
     pub(super) async fn read_around<T: Send + Sync + 'static>(
         self: &Arc<Self>,
         function: &Arc<Function>,
@@ -272,7 +272,7 @@ impl Engine {
         }
     }
 
-    /// What is stored, waited for as long as a step may take: the function cannot run either.
+    /// The stored value, with the full time of a step: the function cannot run either.
     async fn stored_after_all<F: Computed>(
         self: &Arc<Self>,
         function: &Function,
@@ -311,7 +311,7 @@ impl Engine {
         }
     }
 
-    /// Looks at the store.
+    /// Asks the store for the entry of a call.
     async fn look<F: Computed>(
         self: &Arc<Self>,
         function: &Function,
@@ -327,7 +327,7 @@ impl Engine {
         Ok(Looked { found, failed, seen, lookup })
     }
 
-    /// The value of an entry with its freshness; nothing when it is expired, of another call or not readable.
+    /// The value of an entry with its freshness; `None` when it is expired, of another call or not readable.
     fn judge<F: Computed>(
         self: &Arc<Self>,
         function: &Function,
@@ -373,12 +373,12 @@ impl Engine {
     }
 }
 
-/// Whether an error leaves no value behind that a reader could be served.
+/// Whether an error removes the value that a reader could get instead.
 fn removed(function: &Function, error: &Error) -> bool {
     error.is_gone() || error.verdict() == Verdict::Permanent && function.remove_on_permanent
 }
 
-/// Whether an error is that of a run that had begun before the parent of a nested call.
+/// Whether an error is of a run that began before the parent of a nested call.
 fn is_older(error: &Error, frame: Option<CallFrame>) -> bool {
     let began = frame.and_then(|frame| frame.start_revision);
     began.is_some_and(|began| error.reads().is_some_and(|reads| reads.began_before(began)))

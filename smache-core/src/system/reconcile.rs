@@ -1,9 +1,9 @@
-//! The reconciler: finds stale entries whose job was lost, a bounded number of them at a time.
+//! The reconciler finds stale entries whose job was lost, a bounded number of them at a time.
 //!
-//! Two walks go over the stale entries. One looks at what has changed: after an invalidation or a new epoch it asks the queue
-//! about the entries that went stale since its last look. The other one asks about all of them: at once when another process
-//! takes the maintenance over, when the store or the queue is in another incarnation, and when a job is missing that nothing
-//! explains; and slowly without any reason, with pauses that grow while it finds nothing.
+//! Two walks go over the stale entries. The first one follows changes: after an invalidation or a new epoch it asks the
+//! queue about the entries that went stale since its last look. The second one asks about all of them. It starts at
+//! once when this process takes the maintenance over, when the store or the queue has another incarnation, and when a
+//! job is missing without a known reason; otherwise it is slow, with pauses that grow while it finds nothing.
 
 use std::time::Duration;
 
@@ -15,29 +15,29 @@ use crate::{
     Enqueued, EntryId, Epoch, Incarnation, Invalidation, JobWrites, Lane, NewJob, Page, Result, SourceId, Timestamp,
 };
 
-/// Between two looks at whether something has changed, and the first pause of the walk over everything.
+/// The pause between two looks for changes, and the first pause of the walk over everything.
 const LOOK: Duration = Duration::from_secs(10);
 /// The longest pause of the walk over everything.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-/// How many entries a walk with a reason looks at in one step.
+/// How many entries a walk with a reason checks in one step.
 const STEP: usize = 500;
-/// How many entries the walk without a reason asks about in one round of maintenance.
+/// How many entries the walk without a reason checks in one round of maintenance.
 const SLOW_STEP: usize = 25;
-/// An entry may be stale since some time before it is listed: since the begin of the run that stored it.
+/// An entry may have gone stale some time before it is listed: at the begin of the run that stored it.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// The walks of one process, which does the maintenance.
+/// The walks of the process that does the maintenance.
 #[derive(Debug)]
 pub(super) struct Reconciler {
-    /// When it was looked whether something has changed.
+    /// The time of the last look.
     looked: Instant,
-    /// What was seen then.
+    /// The answers of that look.
     sight: Option<Sight>,
     changed: Option<Changed>,
     everything: Everything,
 }
 
-/// What tells that entries went stale, or that jobs may be lost.
+/// Numbers and names that change when entries go stale or jobs may be lost.
 #[derive(Debug, Clone)]
 struct Sight {
     at: Timestamp,
@@ -46,7 +46,7 @@ struct Sight {
     incarnations: (Incarnation, Incarnation),
 }
 
-/// A walk over what went stale lately.
+/// A walk over the entries that went stale lately.
 #[derive(Debug)]
 struct Changed {
     since: Timestamp,
@@ -61,7 +61,7 @@ enum Everything {
 }
 
 impl Everything {
-    /// From the beginning, for a reason.
+    /// Starts from the beginning, for a reason.
     fn urgent() -> Self {
         Self::Walks { cursor: None, urgent: true, found: false, pause: LOOK }
     }
@@ -72,12 +72,12 @@ impl Reconciler {
         Self { looked: Instant::now(), sight: None, changed: None, everything: Everything::urgent() }
     }
 
-    /// One round: a page of each walk that is under way, and more of one that finds what was lost.
+    /// One round: a page of each walk that is under way, and more pages of one that finds lost jobs.
     pub(super) async fn round(&mut self, engine: &Engine, goes_on: impl Fn() -> bool) -> Result<()> {
         if self.looked.elapsed() >= LOOK {
             self.look(engine).await?;
         }
-        // Before the first look nothing is to be expected: jobs are on their way to the queue.
+        // Before the first look there is nothing to find: new jobs are still on their way to the queue.
         if self.sight.is_none() {
             return Ok(());
         }
@@ -93,7 +93,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Has a look at what may have changed, and starts the walks that it asks for.
+    /// Looks for changes, and starts the walks that they need.
     async fn look(&mut self, engine: &Engine) -> Result<()> {
         let now = engine.sight().await?;
         self.looked = Instant::now();
@@ -103,7 +103,7 @@ impl Reconciler {
             } else if engine.store.job_writes() == JobWrites::Reported
                 && (before.revision, &before.epochs) != (now.revision, &now.epochs)
             {
-                // One that is under way began with an earlier look: it is started anew with that time.
+                // A walk that is under way began with an earlier look: it restarts with that look's time.
                 let since = Timestamp::from_millis(before.at.as_millis().saturating_sub(SLACK.as_millis() as u64));
                 let since = self.changed.as_ref().map_or(since, |walk| walk.since.min(since));
                 self.changed = Some(Changed { since, cursor: None });
@@ -112,7 +112,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// One page of the walk over everything. Says whether it is to go on at once.
+    /// One page of the walk over everything. Answers whether to go on at once.
     async fn step(&mut self, engine: &Engine) -> Result<bool> {
         let (cursor, urgent, found, pause) = match &mut self.everything {
             Everything::Rests { since, pause } => {
@@ -139,16 +139,16 @@ impl Reconciler {
     }
 }
 
-/// What came of a page.
+/// The result of a page.
 struct Asked {
-    /// How many jobs were missing and are there now.
+    /// How many jobs were missing; they are queued now.
     missing: usize,
     next: Option<Bytes>,
 }
 
 impl Engine {
-    /// Gives the stale entries of a page a job where they have none, those alone that went stale later. A job that is queued
-    /// or a dead letter stays as it is.
+    /// Queues a job for each stale entry of a page that has none; with `since`, only for entries that went stale at
+    /// that time or later. A queued job or a dead letter stays unchanged.
     async fn ask_about(&self, page: Page, since: Option<Timestamp>) -> Result<Asked> {
         let scanned = self.timed("stale", self.store.stale(page)).await?;
         let late = |(_, stale): &&(EntryId, Timestamp)| since.is_none_or(|since| *stale >= since);
@@ -162,7 +162,7 @@ impl Engine {
         Ok(Asked { missing, next: scanned.next })
     }
 
-    /// All of the stale entries at once.
+    /// Checks all stale entries at once.
     pub(crate) async fn reconcile_all(&self) -> Result<()> {
         let mut page = Page::first(STEP);
         while let Some(next) = self.ask_about(page, None).await?.next {

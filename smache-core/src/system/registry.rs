@@ -20,7 +20,7 @@ use crate::{
     shape::Shape,
 };
 
-/// The hash of a function's id, in the notes on what is made of its results.
+/// The hash of a function's id, in the notes of the results that use it.
 pub(crate) type NameHash = [u8; 8];
 
 /// A registered function, without its types.
@@ -30,7 +30,7 @@ pub(crate) struct Function {
     pub(crate) key: FunctionKey,
     /// Every source that it declares.
     pub(crate) sources: Vec<SourceId>,
-    /// Those that it reads as a whole.
+    /// The sources that it reads as a whole.
     pub(crate) whole: Vec<SourceId>,
     pub(crate) relations: Vec<RawRelation>,
     pub(crate) declaration: Declaration,
@@ -41,7 +41,8 @@ pub(crate) struct Function {
     /// How long errors are kept.
     pub(crate) cache_errors: Option<Duration>,
     pub(crate) remove_on_permanent: bool,
-    /// Whether its result hides its shape, so that each stored value is compared with what its type writes.
+    /// Whether its result type hides its shape, so that each stored value is compared with the form that the type
+    /// writes.
     pub(crate) hides_its_shape: bool,
     run: Box<Runner>,
 }
@@ -91,15 +92,15 @@ impl Function {
         })
     }
 
-    /// How notes name it.
+    /// The name of the function in notes.
     pub(crate) fn noted(&self) -> (FunctionKey, NameHash) {
         (self.key, name_hash(self.name))
     }
 
-    /// A stored value.
+    /// Decodes a stored value.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when it cannot be read, or was stored by a type of another shape.
+    /// [`ErrorKind::Corrupt`] when it cannot be read, or a type of another shape wrote it.
     pub(crate) fn value<T: Serialize + DeserializeOwned>(&self, meta: &Meta, bytes: &[u8]) -> Result<T> {
         let value = codec::decode(bytes)?;
         if self.hides_its_shape && codec::form(&value) != meta.form {
@@ -186,7 +187,7 @@ impl Registry {
         self.by_key.get(&key)
     }
 
-    /// Whether a value is made of a function that this program has in another version.
+    /// Whether a value used a function that this program has in another version.
     pub(crate) fn has_replaced(&self, meta: &Meta) -> bool {
         meta.called.iter().any(|(key, name)| !self.by_key.contains_key(key) && self.names.contains(name))
     }

@@ -1,4 +1,4 @@
-//! Errors that are kept: stored in the place of a value, with what the run had read, so that a change ends them at once.
+//! Cached errors: stored in the place of a value with the reads of the run, so that a change ends them at once.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{
     Begun, EntryId, Error, ErrorKind, Freshness, Lookup, Result, StoredEntry, codec, cx::FailedReads, error::Verdict,
 };
 
-/// What is stored of an error, behind the byte that says so.
+/// The stored form of an error, behind the byte that marks one.
 #[derive(Debug, Serialize, Deserialize)]
 struct Remembered {
     gone: bool,
@@ -19,7 +19,7 @@ struct Remembered {
     cause: Option<String>,
 }
 
-/// The text of the causes of an error that is kept.
+/// The text of a cached error's causes.
 #[derive(Debug)]
 struct Cause(String);
 
@@ -31,17 +31,17 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// Whether an error may be kept: the data explain it.
+/// Whether an error may be cached: the data explain it.
 pub(super) fn is_lasting(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Function | ErrorKind::Gone) && error.is_explained()
 }
 
-/// Whether what is stored for an entry is a value that a failed run leaves there.
+/// Whether the entry has a stored value, which a failed run leaves there.
 pub(super) fn has_value(begun: &Begun) -> bool {
     begun.entry.as_ref().is_some_and(|entry| !codec::is_failure(&entry.value) && !entry.is_expired(begun.now))
 }
 
-/// An error as it is stored.
+/// Encodes an error.
 pub(super) fn write(error: &Error) -> Bytes {
     let message = error.to_string();
     let report = error.report();
@@ -58,7 +58,7 @@ pub(super) fn write(error: &Error) -> Bytes {
     bytes.freeze()
 }
 
-/// The error that is stored in the place of a value.
+/// Decodes the error that is stored in the place of a value.
 fn read(value: &[u8]) -> Option<Error> {
     let (&codec::FAILURE, rest) = value.split_first()? else { return None };
     let remembered: Remembered = serde_json::from_slice(rest).ok()?;
@@ -75,7 +75,7 @@ fn read(value: &[u8]) -> Option<Error> {
 }
 
 impl Engine {
-    /// The error that is kept for a call, unless its time is over or a change has affected it.
+    /// The cached error of a call, unless it has expired or a change has affected it.
     pub(super) fn remembered(
         &self,
         function: &Function,
@@ -91,8 +91,8 @@ impl Engine {
         counts.then_some((error, freshness))
     }
 
-    /// The same for the caller of a nested call, which depends on all that the failed run had read. Only while it is
-    /// fresh: then no change was missed, whenever the failed run began.
+    /// The same for the caller of a nested call, which depends on all reads of the failed run. Only a fresh error
+    /// counts: then no change was missed, whenever the failed run began.
     pub(super) async fn remembered_for_caller(&self, function: &Function, id: &EntryId) -> Result<Option<Error>> {
         if function.cache_errors.is_none() {
             return Ok(None);

@@ -1,7 +1,8 @@
-//! Values that were made of a function which this program has in another version: stale here, whatever the store knows.
+//! Values that used a function which this program has in another version: stale for this program, although the store
+//! does not know it.
 //!
-//! The store cannot know, and a program of the other version may still be right to call them fresh. So it is each program
-//! that judges, by the notes that come with every value, and that asks its workers for a run.
+//! The store cannot know, and a program of the other version may still rightly call the values fresh. So each program
+//! judges by the notes of every value, and asks its workers for a run.
 
 use std::{
     collections::HashMap,
@@ -14,17 +15,17 @@ use tokio::time::Instant;
 use super::{Engine, meta::Meta};
 use crate::{EntryId, Freshness, Incarnation, Lane, NewJob, StoredEntry, Timestamp, Validity};
 
-/// How often a run of one entry is asked for. Programs of two versions make a value stale for each other.
+/// The pause between two jobs for one entry: programs of two versions make a value stale for each other.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Of how many entries it is remembered that a run was asked for.
+/// How many entries with a recent job are remembered.
 const MOST_ASKED: usize = 10_000;
 
-/// The entries of which a run was asked for lately.
+/// The entries that got a job lately.
 #[derive(Debug, Default)]
 pub(crate) struct Asked(Mutex<HashMap<EntryId, Instant>>);
 
 impl Asked {
-    /// Whether to ask now.
+    /// Whether to queue a job now.
     fn again(&self, id: EntryId) -> bool {
         let now = Instant::now();
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,12 +43,12 @@ impl Asked {
 }
 
 impl Engine {
-    /// Whether an entry needs a run: a change has affected it, or it was made of another version of a function.
+    /// Whether an entry needs a run: a change has affected it, or it used another version of a function.
     pub(crate) fn is_stale(&self, validity: &Validity, entry: &StoredEntry) -> bool {
         validity.is_stale(entry) || Meta::read(&entry.meta).is_some_and(|meta| self.registry.has_replaced(&meta))
     }
 
-    /// How fresh an entry is to this program.
+    /// The freshness of an entry for this program.
     pub(crate) fn freshness(
         &self,
         validity: &Validity,
@@ -63,7 +64,7 @@ impl Engine {
         meta.map_or(freshness, |meta| meta.dated(freshness, entry))
     }
 
-    /// Asks for a run of an entry that the store does not take to be stale.
+    /// Queues a job for an entry that the store does not count as stale.
     pub(crate) fn ask_for_run(self: &Arc<Self>, id: EntryId) {
         if !self.asked.again(id) {
             return;

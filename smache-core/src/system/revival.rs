@@ -1,4 +1,4 @@
-//! Jobs that wait for what is away, and dead letters that get another chance.
+//! Jobs that wait for the end of an outage, and dead letters that get another chance.
 
 use std::{
     collections::HashMap,
@@ -11,28 +11,28 @@ use tokio::time::Instant;
 use super::{Engine, Function};
 use crate::{EntryId, FunctionKey, JobState, Result};
 
-/// How long a job waits for what is away, at most: after the outage its value is fresh soon.
+/// The longest wait of a job during an outage: afterwards its value is fresh soon.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// The time between two lines of the log on the outage of one function.
+/// The pause between two log lines on the outage of one function.
 const LOGGED: Duration = Duration::from_secs(10);
-/// For how long a value is stale before its reader looks for a dead letter.
+/// How long a value is stale before its reader looks for a dead letter.
 pub(super) const NEGLECTED: Duration = Duration::from_secs(10);
-/// Between two chances of a dead letter, and between two looks for the dead letters of a function. Doubled for a job that dies
-/// again.
+/// The pause between two chances of a dead letter, and between two looks for the dead letters of a function. It doubles
+/// for a job that becomes a dead letter again.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LAST_PAUSE: Duration = Duration::from_secs(3600);
-/// How many dead letters a process remembers; what it does not, waits.
+/// How many dead letters a process remembers; others wait.
 const MOST: usize = 10_000;
-/// How many dead letters are looked at, and how many of them get a chance at once.
+/// How many dead letters are listed, and how many of them get a chance at once.
 const LOOKED_AT: usize = 1_000;
 const AT_ONCE: usize = 100;
 
-/// How the error begins of a job that becomes a dead letter since the data explain its failure.
+/// The start of the error of a job that becomes a dead letter because the data explain its failure.
 pub(crate) const PERMANENT: &str = "permanent: ";
-/// How the error begins of a job that becomes a dead letter since it may end its process.
+/// The start of the error of a job that becomes a dead letter because it may end its process.
 pub(crate) const VANISHED: &str = "the worker that ran ";
 
-/// The functions of this process that fail for what is around them.
+/// The functions of this process that fail because of an outage.
 #[derive(Debug, Default)]
 pub(crate) struct Outages(Mutex<HashMap<FunctionKey, Outage>>);
 
@@ -43,7 +43,7 @@ struct Outage {
 }
 
 impl Outages {
-    /// How long a job of a function waits that has just failed for an outage, and whether that is worth a line.
+    /// How long a job waits whose function has just failed because of an outage, and whether to log it.
     pub(crate) fn wait(&self, function: FunctionKey, first: Duration) -> (Duration, bool) {
         let now = Instant::now();
         let mut outages = lock(&self.0);
@@ -86,7 +86,7 @@ impl Revivals {
             if waited < chance.pause {
                 return false;
             }
-            // One that was well for long begins anew.
+            // A job that was well for long starts again with the first pause.
             let pause = if waited > chance.pause * 8 { FIRST_PAUSE } else { (chance.pause * 2).min(LAST_PAUSE) };
             *chance = Chance { given: now, pause };
             return true;
@@ -114,7 +114,7 @@ impl Revivals {
 }
 
 impl Engine {
-    /// A reader was served a value that has been stale for so long: if its job is dead, it gets another chance.
+    /// A reader got a value that has been stale for `stale_for`: a dead letter of its entry gets another chance.
     pub(super) fn revive_for_reader(self: &Arc<Self>, function: &Function, id: EntryId, stale_for: Option<Duration>) {
         if function.lazy || stale_for.is_none_or(|stale| stale < NEGLECTED) || !self.revivals.is_time_for(id) {
             return;
@@ -134,7 +134,7 @@ impl Engine {
         });
     }
 
-    /// A job of a function succeeds: its dead letters of other entries get another chance.
+    /// A job of a function succeeded: dead letters of its other entries get another chance.
     pub(crate) fn look_for_dead_jobs(self: &Arc<Self>, function: &Function) {
         let key = function.key;
         if !self.revivals.is_time_to_look(key) {

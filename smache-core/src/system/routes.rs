@@ -1,5 +1,5 @@
-//! From changes to the dependencies that they affect: the entities themselves, their sources, and what relations and
-//! predicates lead to from the entities before and after.
+//! From changes to the dependencies that they affect: the entities themselves, their sources, and the relations and
+//! predicates that the entities before and after lead to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,31 +19,31 @@ use crate::{
     guard::{guarded, panicked},
 };
 
-/// How many entities that changes do not show are loaded at once.
+/// How many entities, which their changes do not show, are loaded at once.
 const LOADED: usize = 500;
-/// How long that may take, in a feed that has to go on.
+/// How long that load may take: the feed has to go on.
 const LOADING: Duration = Duration::from_secs(30);
-/// How long a source may take to say how its fields are compared, while a system is built.
+/// How long a source may take to describe how its fields compare, while a system is built.
 const ASKING: Duration = Duration::from_secs(2);
-/// How many relations that read are evaluated at the same time.
+/// How many relations are evaluated at the same time.
 const EVALUATED: usize = 16;
-/// How long a relation may take. One that takes longer counts as leading anywhere.
+/// How long a relation may take. A slower one counts as leading anywhere.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// To how many entities a relation may lead from one. One that leads to more counts as leading anywhere.
+/// How many entities a relation may lead to from one entity. Beyond it, it counts as leading anywhere.
 const MAX_ENDS: usize = 10_000;
 
-/// Where changes of each source lead in this program.
+/// The relations and indexes of each source in this program.
 #[derive(Debug, Default)]
 pub(crate) struct Routes(BTreeMap<SourceId, Route>);
 
-/// Where changes of a source lead.
+/// The relations and indexes that changes of a source lead to.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
     pub(crate) relations: Vec<RawRelation>,
     pub(crate) indexes: Vec<RawIndex>,
-    /// Whether a feed tells of its changes.
+    /// Whether a feed delivers its changes.
     pub(crate) fed: bool,
-    /// How its fields are compared, once the source has said so.
+    /// How its fields compare, once the source has answered.
     comparisons: RwLock<Option<Arc<Comparisons>>>,
 }
 
@@ -64,7 +64,7 @@ impl Routes {
         self.0.get(source)
     }
 
-    /// What a store confirms under a name, for people.
+    /// A readable name for a source, relation or index.
     pub(crate) fn describe(&self, name: &SourceId) -> String {
         let described = self.0.iter().find_map(|(source, route)| {
             let relation = route.relations.iter().find(|relation| relation.id == *name);
@@ -76,8 +76,8 @@ impl Routes {
         described.unwrap_or_else(|| name.to_string())
     }
 
-    /// The sources with what is derived of each: the names under which a leader confirms the relations and indexes
-    /// that it knows. One that runs older code confirms those of the older code only.
+    /// The sources with the names of their relations and indexes: a leader confirms those that it knows. A leader of
+    /// older code confirms those of the older code only.
     pub(crate) fn confirmed(&self, sources: impl IntoIterator<Item = SourceId>) -> Vec<SourceId> {
         let with_derived = |source: SourceId| {
             let derived: Vec<SourceId> = self.of(&source).into_iter().flat_map(Route::derived).cloned().collect();
@@ -88,7 +88,7 @@ impl Routes {
 }
 
 impl Route {
-    /// How its fields are compared, if that is known.
+    /// How its fields compare, if that is known.
     pub(crate) fn comparisons(&self) -> Option<Arc<Comparisons>> {
         self.comparisons.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -103,16 +103,16 @@ impl Route {
     }
 }
 
-/// When a change is looked at.
+/// When a change is routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// Everybody can see it.
+    /// After its commit: every reader can see the change.
     Committed,
-    /// Only the transaction that makes it can see it: what is read beside that shows what was before.
+    /// Before its commit: other connections still read the data from before.
     Uncommitted,
 }
 
-/// What is affected, with the last change that affects it.
+/// The affected dependencies, each with its last change.
 struct Affected {
     affected: BTreeMap<Dependency, Arc<str>>,
     at: Timestamp,
@@ -121,21 +121,21 @@ struct Affected {
 impl Affected {
     fn add(&mut self, dependency: Dependency, change: &Change) {
         let cause = cause(self.at, dependency, format_args!("{} {} {}", change.source, change.key, change.kind.verb()));
-        // The last change of an entity in a batch is the one that people want to read about.
+        // Of several changes in a batch the last one is the most useful cause.
         self.affected.insert(dependency, cause);
     }
 }
 
-/// The text of a cause: when, what was affected, and the change.
+/// The text of a cause: the time, the affected dependency, and the change.
 pub(crate) fn cause(at: Timestamp, dependency: Dependency, change: impl std::fmt::Display) -> Arc<str> {
     format!("{} {dependency} {change}", at.as_millis()).into()
 }
 
 impl Engine {
-    /// What changes affect.
+    /// The dependencies that changes affect.
     ///
     /// # Errors
-    /// The errors of sources, when an entity had to be loaded that a change does not show.
+    /// The errors of sources, when an entity had to be loaded because its change does not show it.
     pub(crate) async fn route(self: &Arc<Self>, changes: &[Change], moment: Moment) -> Result<Vec<ChangedDependency>> {
         let mut affected = Affected { affected: BTreeMap::new(), at: SystemClock.now() };
         for change in changes {
@@ -148,7 +148,7 @@ impl Engine {
                 }
                 _ => affected.add(Dependency::row(source, key), change),
             }
-            // Whatever relations and predicates a program has, also those of another version of it.
+            // Covers all relations and predicates, also those of another version of the program.
             if matches!(change.before, Snapshot::Unknown) || matches!(change.after, Snapshot::Unknown) {
                 affected.add(Dependency::wildcard(source), change);
             }
@@ -158,7 +158,7 @@ impl Engine {
         Ok(affected.affected.into_iter().map(|(dependency, cause)| ChangedDependency { dependency, cause }).collect())
     }
 
-    /// How the fields of a source are compared, asked for once.
+    /// How the fields of a source compare; asks the source once.
     pub(crate) async fn comparisons(&self, source: &Arc<dyn DataSource>) -> Result<Arc<Comparisons>> {
         let route = self.routes.of(source.id());
         if let Some(known) = route.and_then(Route::comparisons) {
@@ -172,8 +172,8 @@ impl Engine {
         Ok(comparisons)
     }
 
-    /// Asks all sources how they compare what predicates name, and refuses indexes of what cannot be compared. A source that
-    /// is away is asked again when it is needed.
+    /// Asks all sources how the fields of their predicates compare, and refuses indexes of fields that do not. A source
+    /// that is away is asked again when it is needed.
     pub(crate) async fn check_indexes(&self) -> Result<()> {
         let indexed = self.sources.values().filter(|source| !source.kind().indexed_fields().is_empty());
         let checks = indexed.map(|source| async move {
@@ -191,7 +191,7 @@ impl Engine {
         futures_util::future::try_join_all(checks).await.map(drop)
     }
 
-    /// Asks sources again that may have changed in the types of their fields. What is not answered is not known any more.
+    /// Asks sources again whose fields may have other types now. Without an answer the comparisons are unknown.
     pub(crate) async fn ask_comparisons_again(&self, sources: &[SourceId]) {
         let known = sources.iter().filter_map(|id| Some((self.sources.get(id)?, self.routes.of(id)?)));
         let asked = known.filter(|(_, route)| !route.indexes.is_empty()).map(|(source, route)| async move {
@@ -202,7 +202,7 @@ impl Engine {
         futures_util::future::join_all(asked).await;
     }
 
-    /// Asks a source beside the run that needs it.
+    /// Asks a source in the background, for a run that needs the answer.
     pub(crate) fn ask_comparisons(self: &Arc<Self>, source: &Arc<dyn DataSource>) {
         let (engine, source) = (Arc::downgrade(self), Arc::clone(source));
         self.background.spawn_if_possible(async move {
@@ -219,7 +219,7 @@ impl Engine {
             CallFrame { parent: EntryId::from_bytes([0; EntryId::LEN]), token: None, start_revision: None, depth: 1 };
         let cx = Cx::new(Arc::clone(self), nowhere);
         let relations = |change: &Change| self.routes.of(&change.source).into_iter().flat_map(|route| &route.relations);
-        // Nobody can say where it leads once the rest of the transaction can be seen.
+        // Where such a relation leads depends on the rest of the transaction, which no other connection sees yet.
         let leads_anywhere = |relation: &RawRelation| relation.reads && moment == Moment::Uncommitted;
         for change in changes.iter().filter(|change| relations(change).any(leads_anywhere)) {
             affected.add(Dependency::wildcard(&change.source), change);
@@ -301,9 +301,9 @@ impl Engine {
         Ok(())
     }
 
-    /// The entities as they are now, of which the changes do not tell how they became. Later than the change, which is
-    /// right: what matched in between and does not any more has either read the entity, and depends on it, or has not.
-    /// Only behind feeds: elsewhere predicates depend on every change that does not show the entity.
+    /// The present state of the entities whose changes do not show it. It may be later than the change, which is right:
+    /// a result that matched in between has either read the entity, and depends on it, or has not. Only for sources
+    /// with feeds: elsewhere predicates depend on every change that does not show the entity.
     async fn present<'a>(&self, changes: &'a [Change]) -> Result<BTreeMap<(&'a SourceId, &'a EntityKey), Present>> {
         let mut wanted: BTreeMap<&SourceId, BTreeSet<&EntityKey>> = BTreeMap::new();
         for change in changes.iter().filter(|change| matches!(change.after, Snapshot::Unknown)) {
@@ -329,7 +329,7 @@ impl Engine {
                         let image = |image: Option<Image>| image.map_or(Present::Absent, Present::Image);
                         present.extend(keys.iter().map(|&key| (id, key)).zip(images.into_iter().map(image)));
                     }
-                    // It will not be readable the next time either, and the feed has to get past it.
+                    // The next try would fail as well, and the feed has to get past the change.
                     Err(error) if !error.is_transient() => {
                         tracing::warn!(source = %id, error = %error.report(), "changed entities cannot be loaded: all predicates of their source go stale");
                         present.extend(keys.iter().map(|&key| ((id, key), Present::Unreadable)));
@@ -347,7 +347,7 @@ impl Engine {
     }
 }
 
-/// An entity as it is now.
+/// The present state of an entity.
 enum Present {
     Absent,
     Unreadable,
@@ -372,7 +372,7 @@ fn images(change: &Change) -> impl Iterator<Item = &Image> {
 }
 
 async fn evaluate(relation: &RawRelation, cx: &Cx, image: &Image) -> Result<Vec<EntityKey>> {
-    // A panic must not end the feed that the change came from.
+    // A panic must not end the feed that delivered the change.
     let keys = AssertUnwindSafe(async { relation.keys(cx, image).await }).catch_unwind();
     let ends = match tokio::time::timeout(PATIENCE, keys).await {
         Ok(Ok(ends)) => ends?,

@@ -1,16 +1,16 @@
-//! Running everything that is due, here and now: for the unit tests of applications.
+//! Runs all due work in the calling task: for the unit tests of applications.
 
 use std::time::{Duration, Instant};
 
 use super::{Smache, feed::FeedHandle};
 use crate::{Error, ErrorKind, Result, worker};
 
-/// How long the feeds may take to deliver what was changed before the call.
+/// How long the feeds may take to deliver the changes from before the call.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
 impl Smache {
-    /// Delivers every change made so far, does the maintenance, and runs every job that is due, in this task; again, until
-    /// nothing is left. Says how many jobs were run.
+    /// Delivers every change made so far, does the maintenance and runs every due job, in this task, until nothing is
+    /// left to do. Answers how many jobs ran.
     ///
     /// With the memory backend and a manual clock an application's unit test needs no worker, no server and no sleep. A
     /// job that backs off after a failure is due when the clock is moved.
@@ -25,7 +25,7 @@ impl Smache {
                 catch_up(feed).await?;
             }
             if !self.tasks().feeds().is_empty() {
-                // A clock that was moved by hand ended what the feeds had confirmed: the next batch renews them.
+                // The confirmations of the feeds end when a test moves the clock: the next batch renews them.
                 super::feed::wait_until_confirmed(self).await?;
             }
             while self.engine.maintain().await? {}
@@ -41,7 +41,7 @@ impl Smache {
     }
 }
 
-/// Waits until the feed has handed everything over that was changed before the call.
+/// Waits until the feed has handed over every change from before the call.
 async fn catch_up(handle: &FeedHandle) -> Result<()> {
     let begin = Instant::now();
     let head = handle.feed.head().await?;

@@ -1,6 +1,6 @@
-//! Single flight: one computation of an entry at a time in this process, whatever the number of readers.
+//! Single flight: one computation of an entry at a time in this process, for any number of readers.
 //!
-//! The computation runs as a task of its own, so that a reader who goes away takes nothing from the others.
+//! The computation runs as a separate task, so that a reader that goes away does not end it for the others.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
@@ -17,29 +17,29 @@ use crate::{EntryId, Error, ErrorKind, Result, Token};
 
 type Outcome = Option<Result<Attempt>>;
 
-/// The computations under way in this process.
+/// The computations that are under way in this process.
 #[derive(Debug, Default)]
 pub(crate) struct SingleFlight {
     board: Arc<Mutex<Board>>,
-    /// Changes whenever one ends.
+    /// Changes whenever a computation ends.
     ended: watch::Sender<()>,
-    /// Whether those end that nobody waits for.
+    /// Whether computations without a reader end: true during a shutdown.
     ending: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Board {
-    /// Where each gives its result. Its receivers are those who wait, and only they.
+    /// The channel for the result of each computation. Its receivers are exactly the waiting callers.
     running: HashMap<EntryId, watch::Sender<Outcome>>,
-    /// Which computation waits for which others, through nested calls: a cycle would wait for ever.
+    /// Which computation waits for which others, through nested calls: a cycle would never end.
     waits: HashMap<EntryId, Vec<Awaited>>,
 }
 
-/// What a computation waits for.
+/// The computation that a parent waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Awaited {
     child: EntryId,
-    /// Of the run that waits, if the store knows of it.
+    /// The token of the parent's run, if the store knows the run.
     token: Option<Token>,
 }
 
@@ -51,12 +51,12 @@ pub(crate) struct LocalWait {
     pub(crate) child: EntryId,
 }
 
-/// A computation that one waits for.
+/// A computation that a caller waits for.
 pub(crate) struct JoinedRun {
     receiver: watch::Receiver<Outcome>,
-    /// Whether it began because of this caller.
+    /// Whether this caller started it.
     pub(crate) mine: bool,
-    /// Ends the wait of the parent, when it is one.
+    /// Ends the wait of a parent on drop.
     _waiting: Option<Waiting>,
 }
 
@@ -87,27 +87,28 @@ impl SingleFlight {
                     result = &mut work => Some(result),
                     () = abandoned(&mut ending, &sender) => None,
                 }
-                // Here everything of the run is dropped, before it is off the map: a shutdown looks there.
+                // The run drops everything that it holds here, before it leaves the map: a shutdown looks at the map.
             };
-            // Off the map before the result is out: who comes after it starts anew instead of reading an old result.
+            // Leaves the map before the result is out: a later caller starts a new run instead of reading an old
+            // result.
             drop(departure);
-            // Nobody listens any more: the result is in the store all the same. Without one, who came at the last moment
-            // is told by the end of the sender.
+            // An error means that no caller listens any more; the result is in the store. Without a result, a caller
+            // that joined at the last moment sees the end of the sender.
             let _ = result.map(|result| sender.send(Some(result)));
         });
         JoinedRun { receiver, mine: true, _waiting: None }
     }
 
-    /// Waits for the computations that nobody waits for: for so long they may finish, then they end, as does every one
-    /// that its last reader leaves later. Those that somebody waits for are held by the handle of who waits.
+    /// Gives the computations without a reader this long to finish, and then ends them. Later, a computation ends as
+    /// soon as its last reader leaves. Computations with a reader go on: the reader's handle holds them.
     pub(crate) async fn shutdown(&self, grace: Duration) {
         let mut ended = self.ended.subscribe();
-        // A sender is a part of this, so that the wait does not fail.
+        // `self` holds the sender, so the wait does not fail.
         let none_alone =
             async |ended: &mut watch::Receiver<()>| while self.is_any_alone() && ended.changed().await.is_ok() {};
         drop(tokio::time::timeout(grace, none_alone(&mut ended)).await);
         self.ending.send_replace(true);
-        // Also in time: a reader may have gone just now.
+        // Also when all ended in time: a reader may have gone just now.
         if tokio::time::timeout(grace, none_alone(&mut ended)).await.is_err() {
             tracing::warn!("a shutdown does not wait any longer: a computed function blocks its thread");
         }
@@ -117,10 +118,10 @@ impl SingleFlight {
         lock(&self.board).running.values().any(|sender| sender.receiver_count() == 0)
     }
 
-    /// The same for the run of a parent, which waits meanwhile.
+    /// The same as [`join`](Self::join) for the run of a parent, which waits meanwhile.
     ///
     /// # Errors
-    /// The path from the parent back to itself, when the child waits for the parent already.
+    /// The path from the parent back to itself, when the child already waits for the parent.
     pub(crate) fn join_from<W>(
         &self,
         frame: CallFrame,
@@ -157,7 +158,7 @@ impl SingleFlight {
         drop(board);
         let (mut waits, mut line) = (Vec::new(), VecDeque::from([id]));
         while let Some(id) = line.pop_front() {
-            // Taken out, so that each is passed once.
+            // Removed, so that the walk passes each of them once.
             let waiting = waiters.remove(&id).unwrap_or_default();
             line.extend(waiting.iter().map(|wait| wait.id));
             waits.extend(waiting);
@@ -166,7 +167,7 @@ impl SingleFlight {
     }
 }
 
-/// The shortest way from one entry to another.
+/// The shortest path from one entry to another.
 pub(super) fn path(from: EntryId, to: EntryId, next: impl Fn(&EntryId) -> Vec<EntryId>) -> Option<Vec<EntryId>> {
     let mut seen = HashSet::new();
     let mut paths = VecDeque::from([vec![from]]);
@@ -193,7 +194,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut board = lock(&self.board);
         if let Entry::Occupied(mut waits) = board.waits.entry(self.parent) {
-            // Once: a parent may wait for a child twice at the same time.
+            // Removes one: a parent may wait for a child twice at the same time.
             if let Some(at) = waits.get().iter().position(|awaited| *awaited == self.awaited) {
                 waits.get_mut().swap_remove(at);
             }
@@ -214,7 +215,7 @@ impl JoinedRun {
     }
 }
 
-/// Takes a computation off the map, also when its task is dropped.
+/// Removes a computation from the map, also when its task is dropped.
 struct Departure {
     board: Arc<Mutex<Board>>,
     ended: watch::Sender<()>,
@@ -228,14 +229,14 @@ impl Drop for Departure {
     }
 }
 
-/// Until nobody waits for a computation of a system that ends.
+/// Waits until the system ends and the computation has no reader.
 async fn abandoned(ending: &mut watch::Receiver<bool>, sender: &watch::Sender<Outcome>) {
-    // A sender that is gone is a system that only the computation holds.
+    // If the sender is gone, only the computation holds the system.
     drop(ending.wait_for(|ending| *ending).await);
     sender.closed().await;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The map is only inserted into and removed from: a panic in between leaves it whole.
+    // Insertions and removals only: the map is whole after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
-//! The store's time, as a process knows it between two answers.
+//! The store's time, estimated by a process between two answers.
 
 use std::time::Instant;
 
 use crate::Timestamp;
 
-/// What the store's clock showed when it was last asked. The answer came at that instant, so the clock shows no less.
+/// The store's clock at its last answer. The answer came at that instant, so the clock shows no less.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreClock {
     told: Timestamp,
@@ -12,12 +12,12 @@ pub(crate) struct StoreClock {
 }
 
 impl StoreClock {
-    /// As an answer tells that has just come.
+    /// The time of an answer that has just come.
     pub(crate) fn told(told: Timestamp) -> Self {
         Self { told, at: Instant::now() }
     }
 
-    /// What the clock showed at an instant, or a little less.
+    /// The time of the clock at an instant, or a little less.
     pub(crate) fn at(self, instant: Instant) -> Timestamp {
         match instant.checked_duration_since(self.at) {
             Some(later) => self.told.after(later),

@@ -6,7 +6,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use super::{Engine, feed::FeedHandle};
 
-/// How long a shutdown lets the computations finish that no reader and no worker waits for.
+/// How long computations without a reader or worker may go on at a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 /// How many steps of the store a shutdown waits for.
 const STEPS: u32 = 6;
@@ -27,12 +27,12 @@ impl Tasks {
         &self.feeds
     }
 
-    /// Asks the tasks to end and waits for them, and for everything else that goes on without a handle.
+    /// Asks the tasks to end and waits for them, and for all other background work without a handle.
     pub(crate) async fn shutdown(&self, engine: &Engine) {
-        // Without a task nobody listens.
+        // An error means that no task is running.
         let _ = self.stop.send(true);
         let patience = engine.settings.store_timeout.saturating_mul(STEPS);
-        // In this order: workers leave computations, and what those give back at their end are tasks.
+        // In this order: workers leave computations, and computations give their leases back in tasks.
         engine.background.end_workers(patience).await;
         engine.single_flight.shutdown(GRACE).await;
         engine.leases.shutdown().await;

@@ -1,4 +1,4 @@
-//! Checking a stored value against a run: finds code that reads what nobody told the framework of.
+//! Checking a stored value against a run: finds functions with reads that SMache does not know of.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -8,32 +8,32 @@ use tokio::time::Instant;
 use super::{CallFrame, CallKey, Engine, Function, Smache, audit::current::RUN, meta::Meta};
 use crate::{Call, Computed, Cx, Error, ErrorKind, Freshness, Result, codec, computed::panic_text};
 
-/// A second after the validity of the feeds every change that was made before has been delivered, or the value is not fresh.
+/// A second after the validity of the feeds, every earlier change has been delivered, or the value is not fresh.
 const BEYOND: Duration = Duration::from_secs(1);
-/// How much longer a feed that is late is waited for.
+/// How much longer the check waits for a late feed.
 const MORE: Duration = Duration::from_secs(5);
-/// Between two looks.
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a check of a stored value found.
+/// The result of a check of a stored value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verified {
     /// A run gives the stored value.
     Same,
-    /// A run gives another value, and still nothing has made the stored one stale: the function reads something that it
+    /// A run gives another value, and no change has made the stored one stale: the function reads something that it
     /// does not depend on, or does not give the same result twice.
     Different,
-    /// The value is not stored, not fresh, or was overtaken by a change during the check: there is nothing to compare.
+    /// The value is not stored or not fresh, or a change overtook it during the check: there is nothing to compare.
     Unknown,
 }
 
 impl Smache {
-    /// Runs the function of a stored fresh result once more, beside the cache, and compares: a check for code that reads
-    /// through its own database client, whichever that is. Nothing is stored, and readers notice nothing.
+    /// Runs the function of a stored fresh result once more, beside the cache, and compares: a check for functions that
+    /// read through their own database client. Nothing is stored, and readers notice nothing.
     ///
-    /// Takes a run of the function; about three seconds more when the values differ, since a change that is just on its
-    /// way must not be taken for a mistake.
+    /// Takes a run of the function, and about three seconds more when the values differ, since a change may just be on
+    /// its way.
     ///
     /// # Errors
     /// The function's own, [`ErrorKind::Unregistered`], [`ErrorKind::Argument`], the store's.
@@ -55,7 +55,7 @@ impl Smache {
             if confirmed && Instant::now() > delivered {
                 return Ok(Verified::Different);
             }
-            // A feed that is late for a moment is waited for.
+            // The feed may be late for a moment.
             if Instant::now() > delivered + MORE {
                 return Ok(Verified::Unknown);
             }
@@ -65,7 +65,7 @@ impl Smache {
 }
 
 impl Engine {
-    /// The version and the hash of a value, and how fresh it is, if it is stored and not stale.
+    /// The version, the hash and the freshness of a value, if it is stored and not stale.
     async fn stored(&self, key: &CallKey) -> Result<Option<(u64, [u8; 16], Freshness)>> {
         let lookup = self.timed("lookup", self.store.lookup(&[key.id])).await?;
         let Some(entry) = lookup.entries.first().and_then(Option::as_ref) else { return Ok(None) };

@@ -1,8 +1,8 @@
-//! A nested call that waits for a run of another process, which may wait for the caller: a cycle that no process sees
-//! alone.
+//! Cycles of nested calls across processes: a call waits for a run of another process, which may wait for the caller,
+//! and no process sees the whole cycle.
 //!
-//! Every process notes in the store what its runs wait for, once one of them has waited for a while, and looks in the
-//! notes of the others for a way back. Whoever notes last sees the whole cycle, whatever the number of processes.
+//! When a run has waited for a while, its process records the waits of its runs in the store, and looks in the records
+//! of the others for a way back. The process that records last sees the whole cycle, whatever the number of processes.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{EntryId, RecordWaits, Result, WaitingRun};
 
-/// Most runs are over by then, and nobody needs to know who waited for them.
+/// Most runs have ended by then, and their waits need no record.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
-/// Between two looks.
+/// The pause between two looks.
 const NEXT_LOOK: Duration = Duration::from_millis(500);
-/// How long a note counts: some looks, since one may be late, but not for long after a process has died.
+/// How long a record counts: some looks, since one may be late, but not for long after a process has died.
 const NOTE_LEASE: Duration = Duration::from_secs(2);
-/// How many runs of this process are noted with one that waits, the nearest ones.
+/// How many runs of this process are recorded with a waiting one, the nearest first.
 const MOST_NOTED: usize = 256;
 
 /// A run that waits for a run of another process, until this is dropped.
@@ -42,7 +42,7 @@ impl RemoteWait {
     /// # Errors
     /// [`ErrorKind::Cycle`](crate::ErrorKind::Cycle) with its path.
     pub(super) async fn look(&mut self) -> Result<()> {
-        // A run that the store does not know of is one that nobody else waits for.
+        // No other process waits for a run that the store does not know.
         let Some(token) = self.parent.token.filter(|_| Instant::now() >= self.next) else { return Ok(()) };
         let parent = self.parent.parent;
         let mut local = self.engine.single_flight.waits_for(parent);
@@ -50,7 +50,7 @@ impl RemoteWait {
         let noted =
             local.iter().filter_map(|wait| Some(WaitingRun { id: wait.id, token: wait.token?, child: wait.child }));
         let wait = RecordWaits { runs: noted.take(MOST_NOTED).collect(), lease: NOTE_LEASE, child: self.child };
-        // Also if it fails: the step may have happened.
+        // Set even if the step fails: it may have happened.
         self.noted = true;
         let known = self.engine.timed("record_waits", self.engine.store.record_waits(wait)).await;
         self.next = Instant::now() + NEXT_LOOK;
@@ -67,10 +67,10 @@ impl RemoteWait {
         }
     }
 
-    /// How the parent waits for itself, if it does.
+    /// The path on which the parent waits for itself, if there is one.
     fn way_back(&self, local: &[LocalWait], known: &[(EntryId, EntryId)]) -> Option<Vec<EntryId>> {
         let mut waits: HashMap<EntryId, Vec<EntryId>> = HashMap::new();
-        // The store need not have all of the local ones.
+        // The store may lack some of the local waits.
         for (id, child) in known.iter().copied().chain(local.iter().map(|wait| (wait.id, wait.child))) {
             waits.entry(id).or_default().push(child);
         }
@@ -85,7 +85,7 @@ impl Drop for RemoteWait {
         let Some(token) = self.parent.token.filter(|_| self.noted) else { return };
         let (engine, child) = (Arc::clone(&self.engine), self.child);
         let over = WaitingRun { id: self.parent.parent, token, child };
-        // Without a runtime, or when it fails: the note ends with one of the two runs, or with its lease.
+        // Without a runtime, or after a failure, the record ends with one of the two runs, or with its lease.
         self.engine.background.spawn_if_possible(async move {
             let wait = RecordWaits { runs: vec![over], lease: Duration::ZERO, child };
             if let Err(error) = engine.timed("record_waits", engine.store.record_waits(wait)).await {

@@ -1,4 +1,4 @@
-//! Why an entry is as it is.
+//! Why an entry is fresh or stale.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -11,25 +11,26 @@ use crate::{
     Result, RunFailure, SourceId, Staleness, Timestamp, Via,
 };
 
-/// How many entries are looked at for the path of a change.
+/// How many entries are inspected for the path of a change.
 const LOOKED_AT: usize = 1_000;
 
-/// Why an entry is fresh or stale, what will happen to it, and what it is made of. `Display` says it in a few lines.
+/// Why an entry is fresh or stale, what happens next, and what it is made of. `Display` says it in a few lines.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Why {
     /// The entry.
     pub id: EntryId,
-    /// The call, readable: `greeting@1("anna")`. Only the id where nothing is stored and the call is not known.
+    /// The call, readable: `greeting@1("anna")`. Only the id where nothing is stored and the program does not know the
+    /// call.
     pub call: String,
     /// The time of the answer, by the store's clock.
     pub now: Timestamp,
-    /// How it is.
+    /// The state of the entry.
     pub state: WhyState,
     /// The stored value, if there is one.
     pub stored: Option<WhyStored>,
-    /// The changes that affect it since it was computed, the newest last. Stores keep the last eight changes; a change that affects
-    /// by several dependencies is there once, with its shortest path.
+    /// The changes that affected it since it was computed, the newest last. Stores keep the last eight changes. A
+    /// change that affects several dependencies appears once, with its shortest path.
     pub causes: Vec<Cause>,
     /// Its job, if it has one.
     pub job: Option<FoundJob>,
@@ -39,13 +40,13 @@ pub struct Why {
     pub failures: u32,
     /// Runs in a row that a change overtook.
     pub conflicts: u32,
-    /// What it depends on, in numbers.
+    /// Its dependencies, counted.
     pub depends_on: Vec<WhyDependsOn>,
     /// The nested calls that it is made of, in the order of use, at most 20.
     pub calls: Vec<String>,
 }
 
-/// How an entry is.
+/// The state of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhyState {
@@ -53,46 +54,47 @@ pub enum WhyState {
     Absent,
     /// The value reflects every change that was acknowledged before `as_of`.
     Fresh {
-        /// The store's time of the look.
+        /// The store's time of this answer.
         as_of: Timestamp,
     },
     /// Something that it depends on changed.
     Stale {
         /// Since when.
         since: Timestamp,
-        /// Whether the function must run again; otherwise only nested calls were affected, and if their values come out equal,
-        /// so is this one.
+        /// Whether the function must run again. Otherwise the entry is maybe stale: only nested calls were affected,
+        /// and if their values come out equal, so does this one.
         must_run: bool,
-        /// The sources whose history was lost or whose everything changed at once; `everything` for the namespace.
+        /// The sources that have started a new epoch, for example because their history was lost; `everything` for the
+        /// whole namespace.
         lost: Vec<String>,
     },
-    /// Nothing is known against the value, but nobody confirms some of what it depends on.
+    /// No change of the value is known, but at the moment no feed confirms some of its sources.
     Unconfirmed {
-        /// The sources whose feed does not keep up, and the relations and indexes that its leader does not know.
+        /// The sources whose feed does not keep up, and the relations and indexes that the feed's leader does not know.
         silent: Vec<String>,
     },
-    /// Its time is over.
+    /// The value has expired.
     Expired {
         /// Since when.
         since: Timestamp,
     },
 }
 
-/// What is known of a stored value.
+/// Facts about a stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WhyStored {
-    /// The revision before its computation read any data.
+    /// The store's revision before its computation read any data.
     pub version: u64,
     /// When it was stored.
     pub at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expires: Option<Timestamp>,
     /// How long its function ran.
     pub took: Option<Duration>,
     /// The size of the encoded value in bytes.
     pub bytes: usize,
-    /// Whether it waits for a reader instead of a worker when it is stale.
+    /// Whether a reader recomputes it when it is stale, instead of a worker.
     pub lazy: bool,
 }
 
@@ -100,20 +102,20 @@ pub struct WhyStored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cause {
-    /// When it was handed to the store, by the clock of the process that did it.
+    /// When the change was handed to the store, by the clock of the process that did it.
     pub at: Option<Timestamp>,
-    /// What it affects: of what kind the dependency was.
+    /// The kind of the dependency that it affects.
     pub dependency: Option<DependencyKind>,
     /// The source, where it was a change of an entity.
     pub source: Option<String>,
     /// The id of the entity.
     pub entity: Option<String>,
-    /// What happened to the entity.
+    /// The kind of the change.
     pub kind: Option<ChangeKind>,
     /// The change in words: `grades 7 updated`.
     pub text: String,
-    /// The calls from the one that read what changed to the entry itself. One that is not known any more, since it has
-    /// been computed anew, is left out.
+    /// The calls from the one that read the changed data up to the entry itself. A call whose entry was recomputed
+    /// since may be missing.
     pub path: Vec<String>,
 }
 
@@ -132,12 +134,12 @@ pub struct WhyDependsOn {
 }
 
 impl Smache {
-    /// Why the result of a call is as it is: since when it is fresh or stale, which change made it so by which path, what
-    /// job it has and how its last run failed.
+    /// Why the result of a call is fresh or stale: since when, which change affected it by which path, which job it has
+    /// and how its last run failed.
     ///
     /// # Errors
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered), [`ErrorKind::Argument`](crate::ErrorKind::Argument);
-    /// the store's and the queue's errors.
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered),
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument); the store's and the queue's errors.
     pub async fn why<F: Computed>(&self, call: Call<F>) -> Result<Why> {
         let (function, key) = self.engine.key(&call)?;
         let mut why = self.why_entry(&key.id).await?;
@@ -145,7 +147,7 @@ impl Smache {
         Ok(why)
     }
 
-    /// The same of an entry by its id, as it appears in logs and listings.
+    /// The same for an entry by its id, as it appears in logs and listings.
     ///
     /// # Errors
     /// The store's and the queue's errors.
@@ -173,7 +175,7 @@ impl Smache {
         let mut causes: Vec<Cause> = Vec::with_capacity(record.causes.len());
         for text in &record.causes {
             let cause = engine.cause(id, record, text).await?;
-            // One change may affect an entry by several dependencies: the shortest path is the one to tell.
+            // One change may affect an entry by several dependencies: the shortest path is the most useful one.
             match causes.iter_mut().find(|known| (known.at, &known.text) == (cause.at, &cause.text)) {
                 Some(known) if known.path.len() > cause.path.len() => *known = cause,
                 Some(_) => {}
@@ -208,7 +210,7 @@ impl Smache {
     }
 }
 
-/// How an entry is, by the one definition of freshness.
+/// The state of an entry, by the one definition of freshness.
 pub(super) fn state(engine: &Engine, full: &FullRecord, record: &Record) -> WhyState {
     let entry = &record.entry;
     if let Some(since) = entry.expires.filter(|_| entry.is_expired(full.now)) {
@@ -296,7 +298,7 @@ impl Engine {
         })
     }
 
-    /// What an entry depends on, by kind and source.
+    /// The dependencies of an entry, counted by kind and source.
     pub(super) fn depends_on(&self, record: &Record) -> Vec<WhyDependsOn> {
         let mut counts: BTreeMap<(Option<&SourceId>, DependencyKind), (usize, usize)> = BTreeMap::new();
         for used in &record.used {
@@ -319,7 +321,7 @@ impl Engine {
     }
 }
 
-/// The parts of a cause: when, what was affected, and the change in words.
+/// The parts of a cause: the time, the affected dependency, and the change in words.
 fn parts(text: &str) -> Option<(Timestamp, Dependency, &str)> {
     let (at, rest) = text.split_once(' ')?;
     let (dependency, change) = rest.split_once(' ')?;

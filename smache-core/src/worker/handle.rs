@@ -7,14 +7,14 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::Stop;
 use crate::system::Handled;
 
-/// A running worker. Dropping it ends it at once: its jobs go to others when their leases lapse. Prefer
+/// A running worker. A drop ends it at once, and other workers get its jobs when their leases lapse. Prefer
 /// [`shutdown`](Self::shutdown).
 #[derive(Debug)]
 pub struct Worker {
     stop: watch::Sender<Stop>,
     tasks: Vec<JoinHandle<()>>,
     settling: Option<JoinHandle<()>>,
-    /// A shutdown of the system waits for what is left of a worker whose handle is gone.
+    /// A shutdown of the system waits for the tasks of a worker only if its handle is gone.
     _handled: Handled,
 }
 
@@ -32,9 +32,9 @@ impl Worker {
     /// job is settled.
     ///
     /// # Cancel safety
-    /// Dropped, the worker ends at once as if it had been dropped itself.
+    /// A dropped `shutdown` ends the worker at once, like a drop of the worker.
     pub async fn shutdown(mut self, grace: Duration) {
-        // Without a listener the tasks have ended already.
+        // An error means that the tasks have ended already.
         let _ = self.stop.send(Stop::Drain);
         let mut tasks = std::mem::take(&mut self.tasks);
         let drained = tokio::time::timeout(grace, wait_for_all(&mut tasks)).await;

@@ -12,13 +12,13 @@ use crate::{
     system::{Attempt, Engine, Mode, PERMANENT, Ran, Stored, Unknown, VANISHED, attempt, jittered, overdue, stopped},
 };
 
-/// How long a job of an unknown function is left to other programs.
+/// How long this worker leaves a job of an unknown function to other programs.
 pub(crate) const UNKNOWN: Duration = Duration::from_secs(5);
 /// How long a job waits after its backend failed.
 const BACKEND_FAILED: Duration = Duration::from_secs(1);
 
-/// Runs a job and says how it ends. With `doubtful` crashes it may be that answers of the queue were lost instead, so
-/// that nobody ever had the job: no reason to dead_letter it.
+/// Runs a job and says how it ends. With `doubtful` the crashes of the job may be lost answers of the queue, so that no
+/// worker ever had the job: it does not become a dead letter for them.
 pub(crate) async fn run(
     engine: &Arc<Engine>,
     policy: &Policy,
@@ -53,11 +53,11 @@ pub(crate) async fn run(
     let mine = joined.mine;
     let landed = tokio::select! {
         outcome = joined.outcome() => outcome,
-        // A run of its own hears of it by itself, and gives its lease back first.
+        // A run that this job started watches `cancelled` itself, and gives its lease back first.
         () = stopped(&mut called_back), if !mine => return JobEnd::Release { delay: Duration::ZERO },
     };
     match landed {
-        // A reader's run that this job only joined began before the job did: look again.
+        // A reader's run that this job joined began before the job did: the job looks again.
         _ if !mine => JobEnd::Release { delay: Duration::ZERO },
         Ok(Attempt::Ran(Ran { stored: Stored::Fresh, .. })) => {
             if let Some(function) = engine.registry.by_key(job.id.function()) {
@@ -82,14 +82,14 @@ pub(crate) async fn run(
 
 fn failed(engine: &Engine, policy: &Policy, job: &Job, error: &Error) -> JobEnd {
     match error.kind() {
-        // The entry went with its entity.
+        // The entry was removed with its entity.
         _ if error.is_gone() => JobEnd::Done,
         ErrorKind::Cancelled => JobEnd::Release { delay: Duration::ZERO },
         _ if error.is_of_backend() && error.is_transient() => {
             tracing::warn!(entry = %job.id, error = %error.report(), "a job waits for its backend");
             JobEnd::Release { delay: jittered(BACKEND_FAILED) }
         }
-        // What is away is no failure of the job: it waits for that, for however long, and no attempt is counted.
+        // An outage is no failure of the job: the job waits for its end, and no attempt is counted.
         _ if error.is_outage() => {
             let (delay, log) = engine.outages.wait(job.id.function(), policy.backoff);
             if log {
@@ -97,7 +97,7 @@ fn failed(engine: &Engine, policy: &Policy, job: &Job, error: &Error) -> JobEnd 
             }
             JobEnd::Release { delay: jittered(delay) }
         }
-        // The same data give it again: nothing is tried until they change.
+        // The same data give the same error: the job ends until they change.
         _ if error.verdict() == Verdict::Permanent => {
             let function = engine.registry.by_key(job.id.function());
             if function.is_some_and(|function| function.remove_on_permanent) {
@@ -122,7 +122,7 @@ fn backoff(policy: &Policy, job: &Job) -> Duration {
     policy.backoff.saturating_mul(1 << job.errors.min(20)).min(policy.max_backoff)
 }
 
-/// Runs every due job of both lanes once, in this task. Says how many there were.
+/// Runs every due job of both lanes once, in this task. Answers how many there were.
 pub(crate) async fn run_due(engine: &Arc<Engine>) -> Result<u64> {
     let policy = Policy::default();
     let (_never, cancelled) = watch::channel(false);

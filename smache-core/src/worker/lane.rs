@@ -20,7 +20,7 @@ use crate::{
     system::{Engine, Owner, jittered},
 };
 
-/// How much later than others a program asks for jobs that has just got some that it cannot do.
+/// How much later than others a program asks for jobs after it got some that it cannot do.
 const COURTESY: Duration = Duration::from_millis(300);
 
 /// The time between two hints.
@@ -41,17 +41,18 @@ impl LaneLoop {
         let (cancel, cancelled) = watch::channel(false);
         let mut running = JoinSet::new();
         let mut failed: Option<Instant> = None;
-        // A request that was not answered, and the places of what it may have reserved.
+        // A request without an answer, with the places for the jobs that it may have reserved.
         let mut unanswered: Option<(Reserve, Vec<OwnedSemaphorePermit>)> = None;
         let mut met_unknown: Option<Instant> = None;
-        // An announced change could not be reported: its source may be known to another program only.
+        // An announced change could not be reported: maybe only another program has its source.
         let declined = Arc::new(AtomicBool::new(false));
         loop {
             if declined.swap(false, Ordering::AcqRel) {
                 met_unknown = Some(Instant::now());
             }
             if met_unknown.is_some_and(|met| met.elapsed() < UNKNOWN * 2) {
-                // All programs hear of a due job at once: the one that has its function must not lose every race.
+                // The queue notifies all programs of a due job at once: the one that has its function must not lose
+                // every race.
                 tokio::select! {
                     () = tokio::time::sleep(jittered(COURTESY)) => {}
                     () = until(&mut self.stop, Stop::Drain) => {}
@@ -96,13 +97,13 @@ impl LaneLoop {
             let unknown: Vec<EntryId> = jobs.iter().map(|job| job.id).filter(unknown).collect();
             if !unknown.is_empty() {
                 self.engine.look_at_programs().await;
-                // Courtesy to the dead would cost every job of this program a pause.
+                // A pause for a program that has ended would only slow down this one.
                 if unknown.iter().any(|id| self.engine.programs.owner(id.function()) == Owner::Living) {
                     met_unknown = Some(Instant::now());
                 }
             }
-            // A step whose answer was lost may also be late, and reserve what nobody asks for again: it comes back after its
-            // lease, as if its worker had crashed.
+            // A step whose answer was lost may also arrive late, and reserve jobs that no request asks for again: they
+            // come back after their lease, as after a crash of the worker.
             let doubt = self.policy.lease.saturating_mul(2).saturating_add(self.policy.poll);
             let doubtful = failed.is_some_and(|failed| failed.elapsed() < doubt);
             for job in jobs {
@@ -128,7 +129,7 @@ impl LaneLoop {
         self.drain(running, &cancel).await;
     }
 
-    /// Until a job may be due, a hint comes or the worker stops.
+    /// Waits until a job may be due, a hint comes or the worker stops.
     async fn pause(&mut self, at_most: Duration) {
         tokio::select! {
             () = tokio::time::sleep(at_most) => {}
@@ -149,7 +150,7 @@ impl LaneLoop {
                 },
                 () = until(&mut self.stop, Stop::Now), if !handed_back => {
                     handed_back = true;
-                    // Every run listens; none of them is left when there are no listeners.
+                    // Every run listens; an error means that none is running.
                     let _ = cancel.send(true);
                 }
             }
@@ -157,7 +158,7 @@ impl LaneLoop {
     }
 }
 
-/// Hands the hints of the queue to the lanes of a worker, which see a hint also when it came between two waits.
+/// Hands the hints of the queue to the lanes of a worker. A lane also sees a hint that came between two waits.
 pub(crate) async fn listen(
     engine: Arc<Engine>,
     poll: Duration,
@@ -169,7 +170,7 @@ pub(crate) async fn listen(
             waited = engine.queue.wait(poll) => match waited {
                 Ok(()) => {
                     hints.send_replace(());
-                    // A hint may come for nothing, and so may all of them.
+                    // Hints may come without a job, even all of them.
                     AT_LEAST
                 }
                 Err(error) => {

@@ -1,4 +1,4 @@
-//! Workers: they recompute what went stale, in the readers' process or in any other.
+//! Workers recompute stale entries, in the readers' process or in any other.
 
 mod handle;
 mod job;
@@ -54,8 +54,8 @@ impl WorkerBuilder {
         Self { engine, policy: Policy::default() }
     }
 
-    /// How many functions run at a time. 8 by default, at least 1. Propagation has as many places of its own, so that it
-    /// never waits behind slow functions.
+    /// How many functions run at a time. 8 by default, at least 1. The propagation lane has as many places again, so
+    /// that it never waits behind slow functions.
     pub fn concurrency(mut self, functions: usize) -> Self {
         self.policy.concurrency = functions.clamp(1, Semaphore::MAX_PERMITS);
         self
@@ -67,19 +67,19 @@ impl WorkerBuilder {
         self
     }
 
-    /// After what silence of a worker its jobs go to others. 30 seconds by default; heartbeats extend it.
+    /// How long a worker may be silent before other workers get its jobs. 30 seconds by default; heartbeats extend it.
     pub fn job_lease(mut self, lease: Duration) -> Self {
         self.policy.lease = lease.max(Duration::from_millis(10));
         self
     }
 
-    /// How often the queue is asked when no hint comes. A second by default.
+    /// How often the worker asks the queue when no hint comes. Every second by default.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.policy.poll = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// After how many errors in a row a job becomes a dead letter (dead letter). 5 by default, at least 1.
+    /// After how many errors in a row a job becomes a dead letter. 5 by default, at least 1.
     pub fn max_attempts(mut self, errors: u32) -> Self {
         self.policy.max_errors = errors.max(1);
         self
@@ -99,7 +99,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// Starts the worker on the present runtime.
+    /// Starts the worker on the current runtime.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -129,13 +129,13 @@ impl WorkerBuilder {
     }
 }
 
-/// Waits until a shutdown is at least that far; a handle that is gone counts as the end.
+/// Waits until a shutdown is at least at this stage; a dropped handle counts as the last one.
 pub(crate) async fn until(stop: &mut watch::Receiver<Stop>, least: Stop) {
-    // The guard that it answers must not live across an await, so it ends here.
+    // The returned guard must not live across an await, so it ends here.
     drop(stop.wait_for(|stop| *stop >= least).await);
 }
 
-/// How far a shutdown is.
+/// The stage of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     No,

@@ -15,18 +15,18 @@ const BATCH: usize = 256;
 /// How often a batch is handed to a queue that fails; then the leases lapse and the jobs run again.
 const TRIES: u32 = 5;
 
-/// Where jobs go when they end. Cheap to clone; the task behind it ends with the last clone.
+/// Takes the ends of jobs. Cheap to clone; its task ends with the last clone.
 #[derive(Clone)]
 pub(crate) struct Settler {
     ends: mpsc::Sender<Settlement>,
     held: Arc<Mutex<Held>>,
 }
 
-/// The jobs that are running. Those of one reservation share its token.
+/// The running jobs. Those of one reservation share its token.
 type Held = HashSet<(EntryId, Token)>;
 
 impl Settler {
-    /// Keeps the reservation of a job alive until it is settled.
+    /// Keeps the reservation of a job alive until the job is settled.
     pub(crate) fn watch(&self, job: &Job) {
         lock(&self.held).insert((job.id, job.token));
     }

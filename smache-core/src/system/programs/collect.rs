@@ -1,5 +1,5 @@
-//! Collecting, as a part of maintenance: entries of functions that no program has had for long, and programs that have ended and
-//! say nothing that others do not.
+//! Collecting, as a part of maintenance: removes the entries of functions that no program has had for long, and ended
+//! programs that add nothing to the register.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use super::{Functions, Notes};
 use crate::{FunctionKey, ProgramStep, Programs, Result, Token, system::Engine};
 
-/// Between two looks at the register.
+/// The pause between two looks at the register.
 const PERIOD: Duration = Duration::from_secs(60);
 /// How long one round works at most.
 const ROUND: Duration = Duration::from_secs(1);
-/// How many programs that have ended are kept; beyond it the first to end go.
+/// How many ended programs are kept; beyond it the first to end are removed.
 const MOST_ENDED: usize = 1_000;
 
-/// How far a collection is.
+/// The progress of a collection.
 #[derive(Debug, Default)]
 pub(in crate::system) struct Collection {
     looked: Option<Instant>,
@@ -28,16 +28,16 @@ pub(in crate::system) struct Collection {
     over: Vec<Token>,
 }
 
-/// Programs that have ended, all of whose functions a program has that is alive or has ended later.
+/// Ended programs whose functions all belong to another program that is alive or has ended later.
 fn redundant(programs: &Programs, functions: &Functions) -> Vec<Token> {
     let mut ended: Vec<_> = programs.programs.iter().filter(|program| program.until <= programs.now).collect();
-    // Of those that have ended at the same time the first one stays.
+    // Of several that ended at the same time the first one stays.
     ended.sort_by_key(|program| (program.until, program.id));
     let too_many = ended.len().saturating_sub(MOST_ENDED);
     let mut redundant: Vec<Token> = ended.iter().take(too_many).map(|program| program.id).collect();
     for program in ended.into_iter().skip(too_many) {
         let later = |key: &FunctionKey| functions.0.get(key).is_some_and(|known| known.until > program.until);
-        // What this release cannot read another one may.
+        // Another release may read the notes that this one cannot.
         if Notes::read(&program.notes).is_some_and(|notes| notes.keys().all(|(key, _)| later(&key))) {
             redundant.push(program.id);
         }

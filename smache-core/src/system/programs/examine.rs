@@ -1,4 +1,4 @@
-//! What is left of functions that no living program has, for the doctor.
+//! Findings for the doctor: entries and jobs of functions that no living program has.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::{
     system::{Engine, call_key::describe},
 };
 
-/// How many pages of jobs are looked at, and how many jobs a page has.
+/// How many pages of jobs are listed, and how many jobs a page has.
 const PAGES: usize = 10;
 const STEP: usize = 500;
-/// How many functions are asked for entries.
+/// How many functions are checked for entries.
 const MOST: usize = 20;
 
 impl Engine {

@@ -1,4 +1,4 @@
-//! Removing everything of a function that no living program has.
+//! Removing the entries and jobs of a function that no living program has.
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -9,23 +9,25 @@ use crate::{
     system::{Engine, Smache},
 };
 
-/// How many entries and jobs are looked at in one step.
+/// How many entries and jobs are listed in one step.
 const STEP: usize = 200;
 /// How many entries are removed at the same time.
 const AT_ONCE: usize = 16;
 
 impl Smache {
-    /// Removes all entries and jobs of a function that no living program has, by its id and version: `greeting@1`. In
-    /// every shape that it had: of those that a living program has, nothing is touched. Says how many entries there were.
+    /// Removes all entries and jobs of a function that no living program has, by its id and version: `greeting@1`. This
+    /// covers every identity that the version had, except one that a living program has. Answers how many entries it
+    /// removed.
     ///
-    /// What no program has had for long goes by itself: [`Builder::forget_after`](crate::Builder::forget_after).
+    /// Maintenance removes the entries that no program has had for long:
+    /// [`Builder::forget_after`](crate::Builder::forget_after).
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`]: a name without a version, or a function that a living program has, with the name of that
-    /// program. The store's and the queue's errors; call it again then.
+    /// [`ErrorKind::Argument`]: a name without a version, or a function that a living program has, with the name of
+    /// that program. The store's and the queue's errors; call it again then.
     ///
     /// # Cancel safety
-    /// Dropped, a part is removed; call it again for the rest.
+    /// A dropped call has removed a part; call it again for the rest.
     pub async fn forget(&self, function: &str) -> Result<u64> {
         let name = function.rsplit_once('@').filter(|(id, version)| !id.is_empty() && version.parse::<u32>().is_ok());
         if name.is_none() {
@@ -66,7 +68,7 @@ impl Engine {
                 }
             }
             removed += in_this_pass;
-            // A page may pass over what moves meanwhile.
+            // A page may miss entries that move meanwhile.
             if in_this_pass == 0 {
                 break;
             }
@@ -89,8 +91,8 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Removes a page of the entries of a function. Says how many, and where the next page begins. An entry that called
-    /// one of them keeps what that one had read, and is tried again where it is stale.
+    /// Removes a page of the entries of a function. Answers how many, and where the next page begins. A caller of a
+    /// removed entry keeps the dependencies of that entry, and runs again if it is stale.
     pub(super) async fn forget_page(
         &self,
         function: FunctionKey,

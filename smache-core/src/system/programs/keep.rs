@@ -13,12 +13,12 @@ use crate::{
     system::{Engine, jittered, maintenance::overdue},
 };
 
-/// Between two looks for parked jobs that somebody parked by an old look at the register. Soon after a worker has started,
-/// since that is when it happens.
+/// The pause between two looks for jobs that another program parked by an old view of the register: short just after a
+/// worker has started, since that is when it happens.
 const SOON: Duration = Duration::from_secs(3);
 const LATER: Duration = Duration::from_secs(30);
 
-/// Keeps a program in the register until it is told to stop or the system is gone.
+/// Keeps a program in the register until the shutdown, or until the system is dropped.
 pub(crate) async fn keep(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) {
     let Some(patience) = engine.upgrade().map(|engine| engine.settings.store_timeout) else { return };
     let mut registered = Instant::now();
@@ -45,7 +45,7 @@ pub(crate) async fn keep(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) 
             worked = works;
             true
         };
-        // A step that is dropped may still happen, after the program has said that it ends.
+        // A dropped step may still happen, after the program has said that it ends.
         tokio::select! {
             goes_on = work => if !goes_on { return },
             () = overdue(&mut stop, patience) => break,
@@ -84,7 +84,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Says that this program has ended. What it knew stays known, as what no program has since then.
+    /// Tells the register that this program has ended. Its functions stay known, as ones that no program has since
+    /// then.
     async fn end_program(&self) {
         let notes = self.programs.notes(&self.registry, self.background.has_workers());
         let register = Some(notes.registration(self.programs.id, Duration::ZERO));

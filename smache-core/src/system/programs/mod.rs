@@ -1,10 +1,10 @@
-//! Which programs are alive and what they know: courtesy among the living, and an end to what no program has any more.
+//! The register of programs: which programs are alive and which functions they have.
 //!
-//! Every program says in the register of the store which functions it has, and for how long it is taken to be alive. A
-//! worker leaves a job of a function that it does not know to a living program, and waits for that one before it takes the
-//! next jobs if it has workers; a job that no living program knows is parked. Whatever is decided by an old look at the
-//! register is undone: parked jobs go back when a program with their function works, and a removed entry is computed by its
-//! next reader.
+//! Every program keeps its functions in the store's register, with the time until which it counts as alive. A worker
+//! leaves a job of an unknown function to a living program, and if that program has workers, gives it a head start on
+//! the next jobs. A job whose function no living program has is parked. A decision by an old view of the register is
+//! undone later: parked jobs return when a program with their function works, and the next reader computes a removed
+//! entry.
 
 mod collect;
 mod examine;
@@ -26,33 +26,33 @@ pub(super) use self::{collect::Collection, keep::keep, parked::is_parked};
 use super::{Engine, Smache, registry::Registry};
 use crate::{FunctionKey, ProgramStep, Programs, Registration, Result, Timestamp, Token};
 
-/// How long a program is taken to be alive after it was last heard of, and how often it is heard of.
+/// How long a program counts as alive after its last registration, and how often it registers.
 const LEASE: Duration = Duration::from_secs(30);
 const PERIOD: Duration = Duration::from_secs(10);
-/// How long jobs wait for a program that has ended, or for programs to register that the register may have lost.
+/// How long jobs wait for a program that has ended, or for programs that the register may have lost to register again.
 const GRACE: Duration = Duration::from_secs(30);
-/// Between two looks at the register for the sake of unknown jobs.
+/// The pause between two looks at the register for unknown jobs.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many functions are remembered as told of in the log.
+/// How many functions are remembered as reported in the log.
 const MAX_REPORTED: usize = 10_000;
 
-/// A program in the register of its namespace: one life of one process that has built a system.
+/// A program in the register of its namespace: one process, from the start to the end of its system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Program {
-    /// What it is called: `Builder::program`, or the process.
+    /// Its name: that of `Builder::program`, or of the process.
     pub name: String,
     /// Whether it is alive, as far as the store knows.
     pub alive: bool,
-    /// Until when it is taken to be alive, or when it has ended.
+    /// Until when it counts as alive, or when it ended.
     pub until: Timestamp,
-    /// Whether it had a worker when it was last heard of.
+    /// Whether it had a worker at its last registration.
     pub works: bool,
-    /// The functions that it has, as `greeting@1`.
+    /// Its functions, as `greeting@1`.
     pub functions: Vec<String>,
 }
 
-/// What a program says of itself.
+/// The notes of a program on itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Notes {
     program: String,
@@ -81,18 +81,18 @@ fn parse(digits: &str) -> Option<FunctionKey> {
     Some(FunctionKey::from_bytes(number.to_be_bytes()))
 }
 
-/// Whose a function is that this program does not have.
+/// The owner of a function that this program does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// A living program's that has a worker.
+    /// A living program with a worker.
     Living,
-    /// A living program's without a worker, or one of a program that may be back soon or may not have registered yet.
+    /// A living program without a worker, or a program that may be back soon or may not have registered yet.
     Expected,
-    /// No program's.
+    /// No program.
     Nobody,
 }
 
-/// This program in the register, and what it has seen there.
+/// This program's place in the register, and its last view of it.
 pub(crate) struct Register {
     id: Token,
     name: String,
@@ -102,7 +102,7 @@ pub(crate) struct Register {
 #[derive(Debug, Default)]
 struct State {
     looked: Option<Instant>,
-    /// Since when this program has found itself in the register without a break.
+    /// Since when the register has had this program without a break.
     whole_since: Option<Instant>,
     seen: Option<Seen>,
     told: HashSet<(FunctionKey, bool)>,
@@ -113,13 +113,13 @@ struct State {
 struct Seen {
     living: HashSet<FunctionKey>,
     expected: HashSet<FunctionKey>,
-    /// Those of all programs in the register.
+    /// The functions of all programs in the register.
     known: HashSet<FunctionKey>,
-    /// A living program that says what this release cannot read may have any function.
+    /// A living program whose notes this release cannot read may have any function.
     unreadable: bool,
 }
 
-/// What a program is called that has no name.
+/// The name of a program without a name.
 fn process() -> String {
     let path = std::env::current_exe().unwrap_or_default();
     let program = path.file_stem().map_or_else(|| "a program".into(), |name| name.to_string_lossy().into_owned());
@@ -154,7 +154,7 @@ impl Register {
         due
     }
 
-    /// Remembers what the register says.
+    /// Remembers the functions in the register.
     fn remember(&self, programs: &Programs) {
         let mut seen = Seen::default();
         for program in programs.programs.iter().filter(|program| program.id != self.id) {
@@ -177,12 +177,12 @@ impl Register {
         state.seen = Some(seen);
     }
 
-    /// The register did not know this program any more: others may be missing still.
+    /// The register had lost this program: it may lack other programs, too.
     fn was_lost(&self) {
         self.state().whole_since = Some(Instant::now());
     }
 
-    /// Whose a function is, as of the last look.
+    /// The owner of a function, as of the last look.
     pub(crate) fn owner(&self, function: FunctionKey) -> Owner {
         let state = self.state();
         let Some(seen) = &state.seen else { return Owner::Expected };
@@ -200,7 +200,7 @@ impl Register {
         self.state().seen.as_ref().is_none_or(|seen| seen.known.contains(&function))
     }
 
-    /// Whether the log was not told yet of a function, or that its jobs are parked.
+    /// Whether the log still has to name a function as unknown, or as one with parked jobs.
     fn tells(&self, function: FunctionKey, parked: bool) -> bool {
         let mut state = self.state();
         state.told.len() < MAX_REPORTED && state.told.insert((function, parked))
@@ -214,7 +214,7 @@ struct Functions(HashMap<FunctionKey, Known>);
 #[derive(Debug, Clone)]
 struct Known {
     name: String,
-    /// The latest time until which a program with it is taken to be alive.
+    /// The latest time until which a program with it counts as alive.
     until: Timestamp,
     program: String,
 }
@@ -237,14 +237,14 @@ impl Functions {
 }
 
 impl Engine {
-    /// A step on the register, and what this program remembers of it.
+    /// A step on the register, whose answer this program remembers.
     async fn programs_step(&self, step: ProgramStep) -> Result<Programs> {
         let programs = self.timed("programs", self.store.programs(step)).await?;
         self.programs.remember(&programs);
         Ok(programs)
     }
 
-    /// Looks at the register for the sake of unknown jobs, now and then.
+    /// Looks at the register because of unknown jobs, at most once per [`LOOK`].
     pub(crate) async fn look_at_programs(&self) {
         if !self.programs.is_time_to_look() {
             return;
@@ -256,7 +256,8 @@ impl Engine {
 }
 
 impl Smache {
-    /// The programs of the namespace: those that are alive, and those that have ended with functions that no other one has.
+    /// The programs of the namespace: those that are alive, and those that have ended with functions that no other one
+    /// has.
     ///
     /// # Errors
     /// The store's errors.

@@ -1,5 +1,5 @@
-//! Parked jobs: of functions that no living program has. They become dead letters under a reason of their own, out of the way of
-//! every reservation, and return when a program with their function works.
+//! Parked jobs, whose function no living program has. They are dead letters with a special reason, so that no worker
+//! reserves them, and return to the queue when a program with their function works.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,16 +11,16 @@ use crate::{
     system::{Engine, call_key::describe, count},
 };
 
-/// How the error begins of a job that is parked.
+/// The start of a parked job's error.
 const PARKED: &str = "parked: ";
 /// How many jobs are listed and put back in one step.
 const STEP: usize = 500;
 
-/// What becomes of a job of a function that this program does not have.
+/// The end of a job whose function this program does not have.
 pub(crate) enum Unknown {
-    /// It is left to other programs.
+    /// Other programs get it.
     Left,
-    /// It is parked, with that error.
+    /// It is parked, with this error.
     Parked(String),
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn is_parked(job: &ListedJob) -> bool {
 }
 
 impl Engine {
-    /// Judges a job of a function that this program does not have, and tells the log of it once a function.
+    /// Judges a job whose function this program does not have, and logs each function once.
     pub(crate) fn judge_unknown(self: &Arc<Self>, id: EntryId) -> Unknown {
         count(&self.tally.unknown_jobs);
         let function = id.function();
@@ -60,8 +60,8 @@ impl Engine {
         Unknown::Parked(format!("{PARKED}no program that is alive has its function"))
     }
 
-    /// Puts a function into the register that no program there has, as what has ended now: so its entries are found when
-    /// their time is over, or by its name.
+    /// Adds a function that no registered program has to the register, as if its program had ended now: so its entries
+    /// are removed in time, and `forget` finds them by its name.
     async fn adopt(&self, id: EntryId) -> Result<()> {
         let Some(record) = self.timed("inspect", self.store.inspect(&id)).await? else { return Ok(()) };
         let described = describe(&id, &record.call);

@@ -36,7 +36,7 @@ async fn courtesy_is_among_the_living_that_work() {
     let owners = [1, 2, 3, 4, 5].map(|number| register.owner(key(number)));
     assert_eq!(owners, [Owner::Living, Owner::Expected, Owner::Expected, Owner::Nobody, Owner::Nobody]);
 
-    // A register that was lost has nobody: neither this program nor those that are alive all the same.
+    // A lost register has no programs: neither this one nor others that are still alive.
     register.remember(&programs(Vec::new()));
     assert_eq!(register.owner(key(4)), Owner::Expected);
     let mut unreadable = program(6, 130_000, true, &[]);
@@ -45,7 +45,7 @@ async fn courtesy_is_among_the_living_that_work() {
     own.id = register.id;
     register.remember(&programs(vec![own, unreadable]));
     tokio::time::advance(GRACE).await;
-    assert_eq!(register.owner(key(4)), Owner::Expected, "who knows what it has");
+    assert_eq!(register.owner(key(4)), Owner::Expected, "it may have any function");
 }
 
 #[test]

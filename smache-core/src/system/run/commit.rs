@@ -1,4 +1,4 @@
-//! The end of a run: what it used is validated and stored with its value, or its old value is found to be still right.
+//! The end of a run: its uses are validated and stored with its value, or its old value proves to be still right.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ impl Run<'_> {
             outcome = self.commit_surely(&commit).await;
         }
         let Commit { conflict_delay, epochs, version, .. } = commit;
-        // Whether it is stored or not, it was read after the begin.
+        // The data was read after the begin, whether the value is stored or not.
         let unconfirmed = Freshness::Unconfirmed { since: Some(reflects) };
         let ran = |freshness, at, stored| Ran { value: output.value, freshness, at, version, stored };
         Ok(match outcome {
@@ -63,7 +63,7 @@ impl Run<'_> {
                 count(&self.engine.tally.lost);
                 ran(unconfirmed, begun.now.after(elapsed), Stored::No)
             }
-            // The caller has its value; only the store does not.
+            // The caller gets its value; only the store does not.
             Err(error) if error.is_transient() => {
                 if let Some(left_out) = self.engine.swarms.not_stored.warns() {
                     tracing::warn!(function = self.function.name, error = %error.report(), left_out, "a result could not be stored");
@@ -74,8 +74,9 @@ impl Run<'_> {
         })
     }
 
-    /// How fresh a value is that was stored as fresh just now. A commit compares it with the changes that were delivered, and
-    /// says nothing of the feeds: the leases that the begin has read hold still, or the run looks again.
+    /// The freshness of a value that was just stored as fresh. A commit compares the value with the delivered changes
+    /// and says nothing of the feeds: either the validity that the begin has read still holds, or the run asks the
+    /// store again.
     async fn confirmed(
         &self,
         begun: &Begun,
@@ -100,7 +101,8 @@ impl Run<'_> {
         }
     }
 
-    /// The end of a run in an error, which is stored if the function says so and no value is to be kept in its place.
+    /// The end of a run in an error. The error is stored if the function asks for it and no stored value is to stay
+    /// instead.
     pub(super) async fn fail_or_remember(
         &self,
         lease: Lease,
@@ -123,7 +125,7 @@ impl Run<'_> {
         let Ok(mut commit) = self.what_to_commit(begun, key, cx, value, meta.write(), elapsed) else {
             return self.fail(lease, error).await;
         };
-        // Stale, it is nothing that anybody waits for: the next reader runs the function.
+        // No job for a stale one: the next reader runs the function.
         (commit.ttl, commit.lazy) = (Some(time), true);
         match self.commit_surely(&commit).await {
             Ok(_) => {
@@ -152,7 +154,7 @@ impl Run<'_> {
         let tracked = cx.tracked();
         let mut used = self.used(&tracked)?;
         used.push(UsedDependency { dependency: Dependency::entry(&self.id), via: Via::Guard });
-        // What no source confirms is the application's alone: a replaced store may have lost its reports.
+        // A value without a source depends on reports of the application alone: a replaced store may have lost them.
         let application = tracked.sources().is_empty().then(SourceId::application);
         Ok(Commit {
             id: self.id,
@@ -177,7 +179,7 @@ impl Run<'_> {
         })
     }
 
-    /// What the run used, within the bound of an entry.
+    /// The uses of the run, within the limit for an entry.
     fn used(&self, tracked: &Tracked) -> Result<Vec<UsedDependency>> {
         let limit = self.engine.settings.max_dependencies;
         let name = self.function.name;
@@ -202,8 +204,8 @@ impl Run<'_> {
         }
     }
 
-    /// Early cut-off: an entry that is stale only through its children is still right when their values come out equal.
-    /// Answers what they depend on now.
+    /// Early cut-off: an entry that is maybe stale is still right if the values of its children come out equal. Answers
+    /// their present dependencies.
     pub(super) async fn is_unchanged<'b>(
         &self,
         begun: &'b Begun,
@@ -212,7 +214,7 @@ impl Run<'_> {
     ) -> Result<Option<(Cx, &'b StoredEntry)>> {
         let Some(entry) = &begun.entry else { return Ok(None) };
         let Some(meta) = Meta::read(&entry.meta) else { return Ok(None) };
-        // A new version of a child may come out equal and mean another thing to this function.
+        // A new version of a child may come out equal and still mean something else to this function.
         if self.engine.registry.has_replaced(&meta) {
             return Ok(None);
         }
@@ -235,8 +237,8 @@ impl Run<'_> {
         Ok(self.engine.children_are_unchanged(&cx, &meta.child_calls).await?.same().map(|()| (cx, entry)))
     }
 
-    /// The end of an early cut-off: the value is stored again with what its children depend on now, under the revision of
-    /// *this* begin. It lives no longer for that: its function has not run.
+    /// The end of an early cut-off: the value is stored again with the present dependencies of its children, under the
+    /// revision of *this* begin. Its expiry stays, because its function has not run.
     pub(super) async fn store_again(
         &self,
         begun: &Begun,
@@ -266,7 +268,7 @@ impl Run<'_> {
         })
     }
 
-    /// Commits, again if the answer was lost: a second try that lost its token may have succeeded the first time.
+    /// Commits, and again if the answer was lost: a second try that lost its token may have succeeded the first time.
     async fn commit_surely(&self, commit: &Commit) -> Result<CommitOutcome> {
         let mut pause = Duration::from_millis(20);
         let mut ambiguous = false;

@@ -1,4 +1,4 @@
-//! One run of a function: begin, run, commit. Two round trips, whatever the number of dependencies.
+//! One run of a function: begin, run, commit. Two round trips, for any number of dependencies.
 
 mod commit;
 mod overtaken;
@@ -22,37 +22,37 @@ use crate::{
     Retry, SourceId, Timestamp, Token, canonical, computed::panic_text, cx::FailedReads, error::Verdict,
 };
 
-/// The longest that the job of an entry waits after a conflict, or after a run that could not read everything.
+/// The longest delay of an entry's job after a conflict, or after a run that could not read everything.
 const MAX_CONFLICT_DELAY: Duration = Duration::from_secs(60);
-/// How long the job of a stale entry waits after a reader's run of it failed.
+/// The delay of a stale entry's job after the failure of a reader's run.
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
 
 /// Why a run is attempted.
 #[derive(Clone)]
 pub(crate) enum Mode {
-    /// Somebody wants the value: the call is known.
+    /// A reader wants the value: the call is known.
     Reader {
         /// The call.
         key: CallKey,
-        /// What was stored when the reader looked. If there is something else now that is not stale, another process has
-        /// computed it in between, and nothing is run: N processes that miss together compute once.
+        /// The stored version when the reader looked. If the store has another one now that is not stale, another
+        /// process has computed it in between, and nothing runs: N processes that miss together compute once.
         seen: Seen,
-        /// How deep in nested calls.
+        /// The depth of nested calls.
         depth: u32,
     },
-    /// A job: the call is in the record, and there is nothing to do if the value is fresh.
+    /// A job: the call is in the record, and a fresh value needs no run.
     Job {
         /// Becomes true when the worker wants its jobs back.
         stop: watch::Receiver<bool>,
     },
 }
 
-/// What a reader found in the store before it computes.
+/// The stored version that a reader found before it computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// It computes whatever is there.
+    /// The reader computes, whatever is stored.
     Any,
-    /// No value, or one of that version.
+    /// No value, or one of this version.
     Version(Option<u64>),
 }
 
@@ -67,20 +67,20 @@ impl Seen {
     }
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Debug, Clone)]
 pub(crate) enum Attempt {
     /// The function ran.
     Ran(Ran),
-    /// Another process runs it, for at most that long unless it extends.
+    /// Another process runs the function, for at most that long unless it extends its lease.
     Busy(Duration),
     /// There is nothing to run: no record, expired, or not stale.
     Idle,
-    /// The stored value was found to be still right, without running the function (early cut-off).
+    /// The stored value is still right, without a run of the function (early cut-off).
     Revalidated { stored: Stored, version: u64 },
-    /// A change of a dependency is just being written: a run now would be overtaken.
+    /// An invalidation of a dependency is under way: it would overtake a run that starts now.
     Pending,
-    /// Changes overtake its runs: the next one had better wait that long, whatever changed since.
+    /// Changes overtake its runs: the next run should wait that long.
     Hot(Duration),
 }
 
@@ -98,9 +98,9 @@ pub(crate) struct Ran {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stored {
     Fresh,
-    /// As stale; the next run had better wait that long.
+    /// As stale; the next run should wait that long.
     Stale(Duration),
-    /// Not: the lease was lost, or the store is another one or cannot be reached.
+    /// Not stored: the lease was lost, or the store was replaced or cannot be reached.
     No,
 }
 
@@ -114,8 +114,8 @@ impl Ran {
     }
 }
 
-/// Tries to compute an entry. Never waits for another process. A job that changes overtake may end early, and its function runs
-/// again.
+/// Tries to compute an entry. Never waits for another process. A job that changes overtake may end early; then its
+/// function runs again.
 pub(crate) async fn attempt(engine: Arc<Engine>, function: Arc<Function>, id: EntryId, mode: Mode) -> Result<Attempt> {
     loop {
         if let Some(attempt) = attempt_once(&engine, &function, id, mode.clone()).await? {
@@ -124,7 +124,7 @@ pub(crate) async fn attempt(engine: Arc<Engine>, function: Arc<Function>, id: En
     }
 }
 
-/// `None` when the run ended early.
+/// One attempt; `None` when the run ended early.
 async fn attempt_once(
     engine: &Arc<Engine>,
     function: &Arc<Function>,
@@ -175,7 +175,7 @@ async fn attempt_once(
             }
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(run.fail(lease, error).await),
-            // The drop gives the lease back.
+            // The drop of `lease` gives it back.
             Err(error) => return Err(error),
         }
     }
@@ -185,7 +185,7 @@ async fn attempt_once(
     }
     let running = RUN.scope(cx.clone(), function.run(cx.clone(), key.args.clone()));
     let work = tokio::time::timeout(function.timeout, running);
-    // A reader waits for the value of this run, however old.
+    // A reader waits for the value of this run, even an old one.
     let may_end_early = stop.is_some() && run.may_end_early(&begun);
     let outcome = tokio::select! {
         outcome = AssertUnwindSafe(work).catch_unwind() => run.outcome(outcome),
@@ -214,7 +214,7 @@ async fn attempt_once(
     })
 }
 
-/// Runs a function without the store, since the store fails.
+/// Runs a function without the store, because the store fails.
 pub(crate) async fn bypass(engine: Arc<Engine>, function: Arc<Function>, key: CallKey, depth: u32) -> Result<Attempt> {
     count(&engine.tally.bypasses);
     let run = Run { engine: &engine, function: &function, id: key.id, token: Token::random() };
@@ -232,10 +232,10 @@ pub(crate) async fn bypass(engine: Arc<Engine>, function: Arc<Function>, key: Ca
     }))
 }
 
-/// Until a worker wants its jobs back.
+/// Waits until a worker wants its jobs back.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // The worker is gone without a word: its runs go on.
+        // The worker was dropped without a shutdown: its runs go on.
         std::future::pending::<()>().await;
     }
 }
@@ -260,10 +260,11 @@ impl Run<'_> {
             return Err(Attempt::Pending);
         }
         if let (1.., Some(meta)) = (begun.conflicts, Meta::read(&entry.meta)) {
-            // Every change makes the job due; only this keeps a hot entity from taking all the places.
+            // Every change makes the job due; this pause alone keeps a hot entity from taking all places.
             let pause = conflict_delay(meta.cost);
             let remaining = pause.saturating_sub(begun.now.since(entry.stored_at));
-            // Clocks and delays count whole milliseconds: less would be a job that is due at once, for ever.
+            // Clocks and delays count whole milliseconds: a shorter delay would make the job due at once, again and
+            // again.
             if remaining.as_millis() > 0 {
                 return Err(Attempt::Hot(remaining));
             }
@@ -274,7 +275,7 @@ impl Run<'_> {
         })
     }
 
-    /// What the result depends on before the function has read anything.
+    /// Adds the dependencies that a result has before its function reads anything.
     fn declare(&self, cx: &Cx, key: &CallKey) -> Result<()> {
         let mut tracked = cx.tracked();
         tracked.direct(Dependency::function(self.function.key));
@@ -308,7 +309,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Until the run has to end: its lease is lost, or its worker shuts down.
+    /// Waits until the run has to end: its lease is lost, or its worker shuts down.
     async fn interrupted(&self, lost: &mut oneshot::Receiver<()>, stop: &mut Option<watch::Receiver<bool>>) -> Error {
         let stopping = async {
             match stop {
@@ -341,19 +342,19 @@ impl Run<'_> {
         }
     }
 
-    /// The error of a run, with what the run itself knows of it: a function that met an outage and answers an error of
-    /// its own has wrapped that one.
+    /// The error of a run, with the run's own knowledge: a function that met an outage and returns an error of the
+    /// domain has wrapped the outage.
     fn judged(&self, error: Error, cx: &Cx) -> Error {
         let own = error.kind() == ErrorKind::Function && error.verdict() == Verdict::Open;
         if own && cx.tracked().has_met_outage() { error.with_retry(Retry::Transient) } else { error }
     }
 
-    /// Whether an error leaves no value behind.
+    /// Whether an error removes the stored value.
     fn removes(&self, error: &Error) -> bool {
         error.is_gone() || error.verdict() == Verdict::Permanent && self.function.remove_on_permanent
     }
 
-    /// Gives the run up after an error; an entity that is gone takes its entry along.
+    /// Ends the run after an error; a missing entity removes the entry.
     async fn fail(&self, lease: Lease, error: Error) -> Error {
         let error = error.with_first_context("function", self.function.name);
         match error.kind() {
@@ -376,7 +377,7 @@ impl Run<'_> {
         let abort = Abort { id: self.id, token: self.token, failure, delay };
         match self.engine.timed("abort", self.engine.store.abort(abort)).await {
             Ok(_) => lease.settle(),
-            // Dropping the lease tries once more; then it lapses by itself.
+            // The drop of the lease tries once more; after that the lease lapses.
             Err(error) => {
                 if let Some(left_out) = self.engine.swarms.not_given_back.warns() {
                     tracing::warn!(error = %error.report(), left_out, "a run could not be given back");
@@ -386,14 +387,14 @@ impl Run<'_> {
     }
 }
 
-/// How long the next run of a hot entry waits: twice its cost, so that it takes a third of a place at most, and is fresh soon
-/// after the last change.
+/// The pause before the next run of a hot entry: twice its cost, so that it takes at most a third of a place, and is
+/// fresh soon after the last change.
 fn conflict_delay(cost: Duration) -> Duration {
     cost.saturating_mul(2).clamp(Duration::from_millis(10), MAX_CONFLICT_DELAY)
 }
 
-/// How long the next run waits after one that could not read everything: twice as long each time in a row, since it need not
-/// fare better.
+/// The pause after a run that could not read everything: it doubles each time in a row, since the next run may fail the
+/// same way.
 fn taint_delay(cost: Duration, before: u32) -> Duration {
     conflict_delay(cost).saturating_mul(1 << before.min(10)).min(MAX_CONFLICT_DELAY)
 }

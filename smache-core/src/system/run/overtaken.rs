@@ -1,8 +1,8 @@
-//! A slow job that changes have overtaken ends early: what it would store is known to be stale.
+//! A slow job that changes have overtaken ends early: its value would be stored as stale.
 //!
-//! A run that is under way asks the store from time to time what of all that it has used so far has changed. What its sources
-//! or its children show unchanged is no reason to end, as at its commit (see [`confirm`](super::confirm)); nor is what cannot be
-//! known at the moment.
+//! A run that is under way asks the store from time to time which of its uses have changed. A change is no reason to
+//! end if the sources and children still answer the same, as at the commit (see [`reread`](super::reread)), nor if the
+//! answer is not known at the moment.
 
 use std::{
     collections::HashSet,
@@ -17,18 +17,18 @@ use crate::{
     system::{Compared, Meta, remembered},
 };
 
-/// How long a run is under way before it asks for the first time: one that is shorter is run once more as soon.
+/// How long a run lasts before it asks for the first time: a shorter one just runs again.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// A run asks after a quarter of the time that it has lasted: that is the most of its work that is in vain longer than need be,
-/// and a run of an hour asks some forty times.
+/// A run asks again after a quarter of the time that it has lasted: at most that share of its work is in vain, and a
+/// run of an hour asks some forty times.
 const PART: u32 = 4;
 
-/// Of how many entries it is known that their last run ended early; beyond that no run does.
+/// How many entries are remembered whose last run ended early; beyond it no run ends early.
 const MOST: usize = 10_000;
 
-/// The entries whose last run in this process ended early. Their next one comes to its end, so that there is a value however often
-/// something changes.
+/// The entries whose last run in this process ended early. Their next run is not ended early, so that a value is stored
+/// however often the data changes.
 #[derive(Debug, Default)]
 pub(crate) struct EndedEarly(Mutex<HashSet<EntryId>>);
 
@@ -53,21 +53,21 @@ impl EndedEarly {
 }
 
 enum Progress {
-    /// Until that revision: what is asked for next is what changed after it.
+    /// No overtaking change up to this revision; the next question starts after it.
     Unchanged(u64),
     Unknown,
     OnConflict,
 }
 
 impl Run<'_> {
-    /// Whether ending early helps. Where there is no value yet any is better than none, and what changes all the time is stored as
-    /// it is.
+    /// Whether ending early helps. Without a stored value any value is better than none, and under constant changes a
+    /// stale value is stored instead.
     pub(super) fn may_end_early(&self, begun: &Begun) -> bool {
         begun.conflicts == 0 && remembered::has_value(begun) && self.engine.ended_early.has_room_for(&self.id)
     }
 
-    /// Until it is known that the value of the run would be stored as stale. Does not end otherwise, nor when there is no time for
-    /// another run any more: those who wait for a run wait no longer than it may take.
+    /// Waits until it is known that the value of the run would be stored as stale. Never returns otherwise, nor when
+    /// there is no time left for another run: callers wait for a run no longer than one may take.
     pub(super) async fn overtaken(&self, begun: &Begun, cx: &Cx) {
         let cost =
             begun.entry.as_ref().and_then(|entry| Meta::read(&entry.meta)).map_or(Duration::ZERO, |meta| meta.cost);

@@ -1,8 +1,9 @@
-//! A run that changes have overtaken may have seen them: what they concern is read again, and the same answers show it.
+//! A run that changes have overtaken may have seen them: it reads the affected data again, and the same answers prove
+//! it.
 //!
-//! The store tells at which revision it has compared and names all that changed until then. What is read after that is as good as
-//! what a run reads that begins at this revision; all else has not changed until then. So a value that is made of the same is the
-//! value of a run that began there, and changes from there on conflict with it as with any other.
+//! The store names the revision of its comparison and everything that changed up to it. A read after that is as good as
+//! a read of a run that begins at this revision, and everything else has not changed up to it. So a value made of the
+//! same answers is the value of a run that began there, and later changes conflict with it as with any other.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -16,8 +17,8 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// The commit of a value that changes have overtaken until a revision: as of that revision if the run had seen them, and otherwise
-    /// as it was, to be stored as stale.
+    /// The commit of a value that changes up to a revision have overtaken: as of that revision if the run had seen
+    /// them; otherwise unchanged, to be stored as stale.
     pub(super) async fn reread(
         &self,
         begun: &Begun,
@@ -28,11 +29,11 @@ impl Run<'_> {
     ) -> Commit {
         let stale = Commit { on_conflict: OnConflict::StoreStale, ..commit };
         let Some(again) = self.again(cx, changed) else { return stale };
-        // Whatever becomes of it, the value is there.
+        // An error or a timeout here does no harm: the value is there.
         let found = self.read_again(cx, again, revision).await;
         let Some(now) = found.and_then(Result::ok).and_then(Compared::same) else { return stale };
         now.tracked().calls_all(cx.tracked().called());
-        // A child may have come to the same value through other functions.
+        // A child may have computed the same value through other functions.
         let meta = match Meta::read(&stale.meta) {
             Some(meta) => Meta { called: now.tracked().called(), ..meta }.write(),
             None => return stale,
@@ -46,24 +47,24 @@ impl Run<'_> {
         }
     }
 
-    /// What shows, read again, whether the run had seen some changes; `None` if nothing does.
+    /// The reads whose repetition shows whether the run had seen some changes; `None` if there are none.
     pub(super) fn again(&self, cx: &Cx, changed: &[Dependency]) -> Option<Again> {
         cx.tracked().again(changed).filter(|again| again.reads.iter().all(|read| self.is_told_of(read)))
     }
 
-    /// What the run uses at a revision, if it is the same; nothing if a source panics or does not answer in time.
+    /// The uses of the run at a revision, if they are the same; `None` if a source panics or does not answer in time.
     pub(super) async fn read_again(&self, cx: &Cx, again: Again, revision: u64) -> Option<Result<Compared<Cx>>> {
         let reading = AssertUnwindSafe(self.finds_the_same(cx, again, revision)).catch_unwind();
         tokio::time::timeout(self.engine.settings.store_timeout, reading).await.ok()?.ok()
     }
 
-    /// Whether a feed tells of its changes: it tells of each, and of nothing else. What the application reports may mean more
-    /// than what the entity shows.
+    /// Whether a feed delivers the changes of the read's source: a feed delivers all changes and nothing else. A report
+    /// of the application may mean more than the entity shows.
     fn is_told_of(&self, read: &Read) -> bool {
         self.engine.routes.of(read.source()).is_some_and(|route| route.fed)
     }
 
-    /// What the run uses now, if it is the same.
+    /// The present uses of the run, if they are the same.
     async fn finds_the_same(&self, cx: &Cx, again: Again, revision: u64) -> Result<Compared<Cx>> {
         for read in &again.reads {
             let Some(source) = self.engine.sources.get(read.source()) else { return Ok(Compared::Unknown) };
