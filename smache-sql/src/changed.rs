@@ -1,4 +1,4 @@
-//! What has changed since a revision.
+//! The dependencies that have changed since a revision.
 
 use std::collections::BTreeSet;
 

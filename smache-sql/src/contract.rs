@@ -1,4 +1,4 @@
-//! What the stores on both databases have in common: which method of their own is which step.
+//! The part that the stores on both databases have in common: which of their methods is which step.
 
 /// The contract of a store for a type with the fields `link`, `name` and `jobs`, and a method for every step. The methods
 /// stand by their subjects in several files, which those of a trait cannot.

@@ -1,4 +1,4 @@
-//! What an error of a database means.
+//! How errors of a database become errors of this crate.
 
 use std::{error::Error as StdError, future::Future, io, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::version::MIGRATED;
 #[cfg(test)]
 mod tests;
 
-/// Whose tables a statement is about: what is missing there, and who is to mend it.
+/// Whose tables a statement is about. An error message depends on it: which tables are missing, and how to make them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tables {
     /// Those of the store and the queue, which this crate makes.
@@ -79,7 +79,7 @@ pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     Error::new(kind, "").is_transient() || matches!(kind, ErrorKind::Permission | ErrorKind::WrongServer)
 }
 
-/// What a SQLSTATE of PostgreSQL means.
+/// The meaning of a SQLSTATE of PostgreSQL.
 #[cfg(any(feature = "postgres", test))]
 fn sqlstate(code: &str, tables: Tables) -> (ErrorKind, &'static str) {
     match code {
@@ -89,8 +89,8 @@ fn sqlstate(code: &str, tables: Tables) -> (ErrorKind, &'static str) {
         }
         "57P01" | "57P02" | "57P03" | "57P05" => (ErrorKind::Unavailable, "the server is starting or shutting down: try again later"),
         "53300" => (ErrorKind::Unavailable, "the server has too many connections: raise its `max_connections`"),
-        // Space may come back without a change to the program, and every step is whole: it is asked again, as for a
-        // Redis whose memory is full.
+        // Space may come back without a change to the program, and every step is whole: the engine repeats the step, as
+        // for a Redis whose memory is full.
         "53100" => (ErrorKind::Unavailable, "the server's disk is full: free some space"),
         "53200" => (ErrorKind::Unavailable, "the server's memory is full: try again later"),
         "25006" => (
@@ -137,10 +137,10 @@ fn sqlstate(code: &str, tables: Tables) -> (ErrorKind, &'static str) {
     }
 }
 
-/// What a result code of SQLite means; the lowest byte is the primary one.
+/// The meaning of a result code of SQLite; the lowest byte is the primary one.
 fn sqlite_code(code: i64, tables: Tables) -> (ErrorKind, &'static str) {
     match code & 0xff {
-        // 517: a snapshot that somebody wrote past; such a step is refused as a whole.
+        // 517: another connection wrote past the snapshot; SQLite refuses such a step as a whole.
         5 | 6 => (ErrorKind::Timeout, "other processes keep the database file locked: raise the busy timeout"),
         13 => (
             ErrorKind::Unavailable,
@@ -167,11 +167,11 @@ fn sqlite_code(code: i64, tables: Tables) -> (ErrorKind, &'static str) {
     }
 }
 
-/// What is said of the table of a source.
+/// The message for a missing table of a source.
 const NOT_THERE: &str =
     "a table or a column is not there: check the names, and call `install` of the source for what it needs beside them";
 
-/// What is said of a connection that ended without a reason of its own.
+/// The message for a connection that ended without a reason.
 pub(crate) const LOST: &str = "the connection to the server was lost: try again, and see its log for why";
 
 /// The kind of the error of a connection that is behind one of TLS.
@@ -221,13 +221,13 @@ pub(crate) fn ends_connection(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the same step, begun anew, may go through: it lost against another one, and left nothing behind.
+/// Whether the same step may go through on a second try: it lost against another one, and changed nothing.
 #[cfg(feature = "postgres")]
 pub(crate) fn lost_against_others(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("40001" | "40P01")))
 }
 
-/// Whether the server ended a wait for a lock, and nothing is left of what waited.
+/// Whether the server ended a wait for a lock, and the step that waited has changed nothing.
 #[cfg(feature = "postgres")]
 pub(crate) fn waited_too_long(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
@@ -245,7 +245,7 @@ pub(crate) fn of_source(error: sqlx::Error, doing: &str) -> Error {
     Error::new(kind, format!("{doing}: {why}")).with_source(error)
 }
 
-/// Bounds a step of a source: the driver has no bound of its own for an answer on an open connection.
+/// Bounds a step of a source: the driver has no time limit for an answer on an open connection.
 pub(crate) async fn bounded<T>(
     limit: Duration,
     elapsed: ErrorKind,
@@ -296,7 +296,7 @@ pub(crate) fn corrupt(what: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, what)
 }
 
-/// A statement answered what it never answers.
+/// A statement answered something that this version never gets as an answer.
 pub(crate) fn unexpected(operation: &'static str) -> Error {
     let message = "a statement answered something unexpected: does another version of this crate use the tables?";
     Error::new(ErrorKind::Internal, message).with_context("operation", operation)

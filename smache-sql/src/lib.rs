@@ -14,25 +14,26 @@
 //! # }
 //! ```
 //!
-//! Tables as [sources](source) have a guide of their own.
+//! [`source`] is the guide to tables as sources.
 //!
 //! # What they promise
-//! Every step is one transaction, whatever it has to do: nobody sees a half of an invalidation, and the jobs that it needs
-//! are written with it. What is acknowledged is on the disk. Every namespace has rows of its own in the tables `smache_*`.
-//! A record whose bookkeeping cannot be read, because somebody else wrote to its row, is told of in the log and is as good as
-//! absent: nothing about other entries fails, and the next run stores it anew. An epoch that cannot be read is replaced by maintenance: what
-//! is of it is computed again once.
+//! Every step is one transaction, however much it does: no reader sees a half of an invalidation, and the jobs that it
+//! needs are written with it. An acknowledged step is on the disk. Every namespace has separate rows in the tables
+//! `smache_*`. A record with unreadable bookkeeping, because another program wrote to its row, is named in the log and
+//! counts as absent: nothing about other entries fails, and the next run stores it again. Maintenance replaces an epoch
+//! that cannot be read: every result under it is computed again once.
 //!
 //! # Releases
-//! The tables are made by the first who connects, and carry a version. A newer release migrates them when it connects: in one
-//! transaction, which happens as a whole or not at all, and once however many programs start side by side. In PostgreSQL the
-//! version counts the functions too, and every migration makes all of them again; it waits for the steps that are under way,
-//! and needs the owner of the tables. Tables of a newer release are refused, and left as they are.
+//! The first program that connects makes the tables, which carry a version. A newer release migrates them when it
+//! connects: in one transaction, which happens as a whole or not at all, and once however many programs start side by
+//! side. In PostgreSQL the version counts the functions too, and every migration makes all of them again; it waits for
+//! the steps that are under way, and needs the owner of the tables. A program refuses tables of a newer release and
+//! changes nothing in them.
 //!
 //! A program that is running while a newer one migrates goes on if the migration says that it may. Otherwise each of its
 //! steps and look-ups is refused with [`WrongServer`](smache_core::ErrorKind::WrongServer), and nothing is changed: every
-//! statement names the version that it was written for. What `install` of a source makes follows the same rules, with a
-//! version of its own; there it is `install` that migrates.
+//! statement names the version that it was written for. The tables and triggers that `install` of a source makes follow
+//! the same rules, with a separate version; `install` migrates them.
 //!
 //! # PostgreSQL
 //! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role needs
@@ -42,25 +43,28 @@
 //! the empty tables `smache_lock_…`, by the hash of the name, which costs no write and needs a right on them.
 //! Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler between has
 //! to keep a client on one connection of the server. Steps run with the isolation `read committed`, whatever the default is:
-//! it is set on connections of this crate's own, and required of a pool that is given.
+//! this crate sets it on the connections that it opens, and requires it of a pool of the application.
 //!
-//! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which nothing is
-//! confirmed until the feeds have replayed. So are tables that were dropped and made again, as by `pg_restore --clean`. What
-//! cannot be seen is an earlier state that is put back into the same tables while the server runs, as by
-//! `pg_restore --data-only`: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all) after that, in every
-//! namespace. `synchronous_commit = off` is overridden, or refused on a given pool.
+//! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which
+//! nothing is confirmed until the feeds have replayed. So are tables that were dropped and made again, as by
+//! `pg_restore --clean`. The store cannot see that an earlier state is put back into the same tables while the server
+//! runs, as by `pg_restore --data-only`: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all) after
+//! that, in every namespace. The store overrides `synchronous_commit = off`, and refuses a pool of the application that
+//! sets it.
 //!
 //! # Reports within the writer's transaction
 //! Where the application's tables are in the database of the store, a transaction takes its invalidation along:
-//! [`Smache::in_transaction`](smache_core::Smache::in_transaction) with a `PostgresTransaction` or a `SqliteTransaction`. With its commit what
-//! depends on the change is stale for everybody, jobs included, and workers are woken; with its rollback nothing has happened.
-//! A source whose every writer does so is built `transactional`: it has no feed, and `doctor` calls it *exact*.
+//! [`Smache::in_transaction`](smache_core::Smache::in_transaction) with a `PostgresTransaction` or a
+//! `SqliteTransaction`. With its commit every result that depends on the change is stale for every process, jobs
+//! included, and workers wake; with its rollback nothing has happened. A source whose every writer does so is built
+//! `transactional`: it has no feed, and `doctor` calls it *exact*.
 //!
 //! In PostgreSQL the tables `smache_*` are found by the transaction's `search_path`, and its role needs rights on them; it is
 //! `READ COMMITTED`, and holds the lock of the namespace from the report to its end. Until then runs of the namespace cannot
 //! be stored, and other reporters, feeds and maintenance wait, up to their timeouts: so report last, right before the commit, and
 //! open no dialogue with a user in between. Jobs that are queued already for the same entries cannot end meanwhile either.
-//! Look-ups wait for nobody. In SQLite it is the one writer of the file that it is anyway, from its first change on.
+//! Look-ups never wait. In SQLite such a transaction is the one writer of the file that it is anyway, from its first
+//! change on.
 //!
 //! After a restart of the server everything of such sources is computed again, as for any source that the application
 //! reports.

@@ -24,8 +24,8 @@ pub(crate) struct Listing<'a, R> {
 }
 
 impl<'a, R: Cells> Listing<'a, R> {
-    /// One row more than the page holds tells that there is another page. A row whose id somebody has damaged is of no
-    /// entry, and left out.
+    /// A page asks for one row more than it holds, which tells whether another page follows. A row whose id is damaged
+    /// belongs to no entry, and is skipped.
     pub(crate) fn read(rows: &'a [R], limit: usize, database: &str) -> Result<Self> {
         let one = |row: &'a R| {
             let id = row.bytes(0).map_err(|error| failed(error, database))?;

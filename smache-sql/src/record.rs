@@ -38,7 +38,7 @@ const UNREADABLE_EPOCHS: &str = "the `epochs` of a record cannot be read";
 const UNREADABLE_CAUSES: &str = "the `causes` of a record cannot be read";
 const UNREADABLE_USED: &str = "what a record has `used` cannot be read";
 
-/// What a look-up answered.
+/// The answer of a look-up.
 #[derive(Default)]
 pub(crate) struct Rows {
     pub(crate) head: Option<Head>,
@@ -56,7 +56,7 @@ pub(crate) struct Head {
     pub(crate) validity: Arc<Validity>,
 }
 
-/// What a hit does not need.
+/// The part of a record that a hit does not need.
 pub(crate) struct Rest {
     pub(crate) call: Bytes,
     pub(crate) used: Vec<UsedDependency>,
@@ -85,7 +85,8 @@ impl Rows {
                     validity = Some(empty);
                 }
                 Some(1) => {
-                    // What cannot be read confirms nothing. Maintenance removes it, and starts a new epoch.
+                    // A source whose row cannot be read confirms nothing. Maintenance removes the row, and starts a new
+                    // epoch.
                     let name = row.text(1).ok().flatten().and_then(|name| SourceId::new(name).ok());
                     let Some((name, epoch)) = name.zip(row.epoch()) else { continue };
                     let caught_up_on = row.text(2)?.map(Incarnation::new);
@@ -107,7 +108,7 @@ impl Rows {
                 _ => return Err(corrupt(UNREADABLE)),
             }
         }
-        // As a whole: a value without what it depends on would be taken for one that depends on nothing.
+        // As a whole: a value without its dependencies would be taken for one that depends on nothing.
         for id in &damaged.0 {
             read.entries.remove(id);
             read.rest.remove(id);
@@ -133,13 +134,13 @@ impl Rows {
     }
 }
 
-/// The entries whose records cannot be read. They are as good as absent, so that the next run stores them anew, and they stop
-/// nothing that is about others.
+/// The entries whose records cannot be read. They count as absent, so that the next run stores them again, and they
+/// stop nothing that is about other entries.
 #[derive(Default)]
 struct Damaged(HashSet<EntryId>);
 
 impl Damaged {
-    /// What was read of a record, unless it is damaged.
+    /// The fields of a record, unless it is damaged.
     fn left_out<T>(&mut self, id: EntryId, read: Result<T>) -> Option<T> {
         read.inspect_err(|error| {
             tracing::warn!(entry = %id, error = %error.report(), "a record that cannot be read is left out");

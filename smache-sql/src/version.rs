@@ -9,11 +9,11 @@ use crate::error::{Tables, classify, wrong_server};
 /// The release that this program has; written beside the version, so that the error of an older one can name it.
 pub(crate) const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
-/// What a program is told whose tables another one has migrated while it ran.
+/// The error of a running program whose tables a newer one has migrated.
 pub(crate) const MIGRATED: &str = "the tables `smache_*` were migrated by a newer release, and no longer serve programs of \
      this one: upgrade this program";
 
-/// The tables cannot be used, and are left as they are. `elsewhere` is how a program gets tables of its own.
+/// The tables cannot be used, and stay unchanged. `elsewhere` is how a program gets separate tables.
 pub(crate) fn refused(version: i64, made_by: Option<&str>, known: i64, elsewhere: &str, database: &str) -> Error {
     let made_by = made_by.filter(|release| !release.is_empty());
     let made_by = made_by.map_or(Cow::Borrowed(""), |release| format!(", made by release {release},").into());

@@ -72,7 +72,7 @@ fn each_code_of_sqlite_has_its_kind() {
     }
 }
 
-/// What is missing is a mistake about the application's own table, and nothing else differs.
+/// A missing table counts as a mistake in the application's configuration; all else is as for the tables of the store.
 #[test]
 fn a_table_of_the_application_that_is_not_there_is_a_mistake_in_its_configuration() {
     for code in ["42P01", "42703", "42704", "42883", "3F000"] {

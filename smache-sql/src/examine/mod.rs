@@ -1,4 +1,4 @@
-//! What the databases say about themselves when they are examined.
+//! The databases' answers to `doctor`.
 
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;

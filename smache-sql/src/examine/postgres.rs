@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode},
 };
 
-/// What a server is asked. All of it may be seen by every role.
+/// The questions to a server. Every role may see the answers.
 pub(crate) const ASK: &str = "SELECT current_setting('server_version'), current_setting('fsync') = 'on', \
      current_setting('full_page_writes') = 'on', current_setting('synchronous_commit'), \
      current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on', \
@@ -18,7 +18,7 @@ pub(crate) const ASK: &str = "SELECT current_setting('server_version'), current_
 /// How long a notification may take to arrive.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a server answered.
+/// The answers of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     version: String,
@@ -50,7 +50,7 @@ impl Server {
         self.version.split(' ').next().unwrap_or_default()
     }
 
-    /// How the server keeps what it acknowledged, and whether anybody on the way can read it.
+    /// How the server keeps acknowledged writes, and whether the network on the way can read them.
     pub(crate) fn judge(&self, examination: Examination, options: &PgConnectOptions) -> Examination {
         let remote = options.get_socket().is_none() && is_remote(options.get_host());
         // `prefer` and `require` encrypt without a look at the certificate.
@@ -92,8 +92,8 @@ impl Server {
     }
 }
 
-/// Whether notifications arrive, which no pooler lets through that gives each transaction another connection. `None` where
-/// nobody could listen or speak.
+/// Whether notifications arrive. A pooler that gives each transaction another connection lets none through. `None`
+/// where the probe could not listen or notify.
 pub(crate) async fn is_heard<E>(
     options: &PgConnectOptions,
     notify: impl AsyncFnOnce(String) -> Result<(), E>,
@@ -111,7 +111,7 @@ pub(crate) async fn is_heard<E>(
     Some(matches!(tokio::time::timeout(HEARD_WITHIN, listener.try_recv()).await, Ok(Ok(Some(_)))))
 }
 
-/// What is said where they do not.
+/// The finding for a server whose notifications do not arrive.
 pub(crate) fn deaf(severity: Severity, consequence: &str) -> Finding {
     let problem = format!("notifications do not arrive: {consequence}");
     Finding::new(severity, problem, "connect past the pooler, or have it keep a client on one connection")

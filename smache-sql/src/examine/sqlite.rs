@@ -25,7 +25,7 @@ const REMOTE: [&str; 14] = [
     "fuse.s3fs",
 ];
 
-/// What a file tells of itself.
+/// The settings of a file, as `doctor` reads them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct File {
     /// `wal`, as a rule.

@@ -28,7 +28,7 @@ impl Postgres {
     ///
     /// # Errors
     /// - [`ErrorKind::Config`]: the URL is not valid
-    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, or the server is starting
+    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: no server answers there, or it is starting
     /// - [`ErrorKind::Permission`]: the password or a permission is missing
     /// - [`ErrorKind::WrongServer`]: no such database, too old, a standby, read-only, or with tables of a newer release
     pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
@@ -47,8 +47,8 @@ impl Postgres {
 
     /// Uses the connections of a pool that the application has already, with its settings.
     ///
-    /// A pool tests each connection by a round trip of its own before it gives it out, unless it was told not to
-    /// (`test_before_acquire`); and it needs one connection more, for as long as workers wait for jobs.
+    /// A pool tests each connection with one more round trip before it hands it out, unless `test_before_acquire` is
+    /// off; and the queue needs one connection more, for as long as workers wait for jobs.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -104,7 +104,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// How long a step may take; 5 seconds unless it is set. The server is told so, too.
+    /// How long a step may take; 5 seconds unless it is set. The server gets the same limit.
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
         self
@@ -142,7 +142,7 @@ impl fmt::Debug for PostgresBuilder {
 fn options(url: &str) -> Result<PgConnectOptions> {
     let invalid = || {
         let fix = "use `postgres://[user[:password]@]host[:port]/database`";
-        // The error of the parser is left out: it may quote the URL, and the URL may hold a password.
+        // Without the parser's error: it may quote the URL, and the URL may hold a password.
         Error::new(ErrorKind::Config, format!("the URL of the PostgreSQL database is not valid: {fix}"))
     };
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {

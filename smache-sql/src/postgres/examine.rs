@@ -1,4 +1,4 @@
-//! What a server says about itself when it is examined.
+//! A server's answers to `doctor`.
 
 use smache_core::{Examination, Finding, Result, Severity};
 

@@ -20,7 +20,7 @@ const WITHIN: &str =
 /// Refused by the server outside of a transaction block.
 const PROBE: &str = "LOCK TABLE smache_meta IN ACCESS SHARE MODE";
 
-/// What errors name where others name the address: a connection does not tell its own.
+/// Stands in errors for the address of the database, which a connection of the application does not know.
 const DATABASE: &str = "the one of the transaction";
 
 /// An open transaction of PostgreSQL, for [`Smache::in_transaction`](smache_core::Smache::in_transaction).
@@ -29,9 +29,8 @@ const DATABASE: &str = "the one of the transaction";
 /// isolation level is `READ COMMITTED`, the usual one: with a snapshot for the whole transaction it could not see what was
 /// computed meanwhile, so that others are refused.
 ///
-/// What is reported in it waits for the lock of the namespace, at most as long as the `lock_timeout` of the transaction if
-/// it has one, else four fifths of `store_timeout`. A transaction that notifies cannot be prepared for a commit in two
-/// phases.
+/// A report waits for the lock of the namespace, at most as long as the `lock_timeout` of the transaction if it has
+/// one, else four fifths of `store_timeout`. A transaction that notifies cannot be prepared for a commit in two phases.
 ///
 /// ```no_run
 /// # use smache_core::{EntityType, Smache};
@@ -41,7 +40,7 @@ const DATABASE: &str = "the one of the transaction";
 /// sqlx::query("UPDATE users SET name = 'Johnny' WHERE id = 1").execute(&mut *tx).await?;
 /// let report = smache.in_transaction(PostgresTransaction::new(&mut tx)).changed::<User>(&1).await?; // last
 /// tx.commit().await?;
-/// let token = report.committed().await; // for readers who want their own writes: `call.at_least(token)`
+/// let token = report.committed().await; // for a read that must see this write: `call.at_least(token)`
 /// # let _ = token;
 /// # Ok(())
 /// # }
@@ -91,7 +90,7 @@ impl WriterTransaction for PostgresTransaction<'_> {
     }
 }
 
-/// What an error means to a transaction that has more to lose than this step.
+/// The meaning of an error for a transaction that has more to lose than this step.
 fn refused(error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
     let (kind, message) = match &*code {
@@ -122,7 +121,7 @@ fn refused(error: sqlx::Error) -> Error {
 }
 
 impl fmt::Debug for PostgresTransaction<'_> {
-    // By hand, because a connection shows more than anybody wants to read.
+    // By hand, because the derived text of a connection is long.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresTransaction").finish_non_exhaustive()
     }

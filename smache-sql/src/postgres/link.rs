@@ -1,7 +1,7 @@
 //! The connections, and how a step is run on one of them.
 //!
-//! Connections of this crate's own are kept here and not in a pool of `sqlx`: that one tests a connection by a round trip
-//! when it is given back, and hides for seconds that nobody listens any more.
+//! This module keeps the connections that it opens, instead of a pool of `sqlx`: such a pool tests a connection by a
+//! round trip when it is given back, and hides for seconds that a subscription is lost.
 
 use std::{
     fmt,
@@ -53,7 +53,7 @@ enum Way {
     Given(PgPool),
 }
 
-/// The connections that nobody uses at the moment, the one used last at the end.
+/// The idle connections, the one used last at the end.
 #[derive(Default)]
 struct IdleConnections {
     idle: Vec<Idle>,
@@ -67,7 +67,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection in use. It is kept only if it is given back after a step that ended well: one that is dropped half-way
+/// A connection in use. It goes back to the idle ones only after a step that ended well: one that is dropped half-way
 /// is closed.
 enum Held {
     Own { connection: PgConnection, opened: Instant, kept: Arc<Mutex<IdleConnections>>, permit: OwnedSemaphorePermit },
@@ -216,7 +216,7 @@ impl Link {
         }
     }
 
-    /// Several statements on one connection: the tables are made so. What their own error means is left to the caller.
+    /// Several statements on one connection: this makes the tables. The caller interprets the error of a statement.
     pub(super) async fn script<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
@@ -305,7 +305,7 @@ fn lock(kept: &Mutex<IdleConnections>) -> MutexGuard<'_, IdleConnections> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What went wrong before it is told to the caller.
+/// The database's error, before the caller gets it as ours.
 enum Failure {
     Database(sqlx::Error),
     Refused(Error),

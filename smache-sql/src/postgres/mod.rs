@@ -1,8 +1,8 @@
 //! PostgreSQL: every step is one call of a function in the database, so one round trip and one transaction.
 
-/// The name of the namespace, as the first argument of every step: null where the tables no longer serve programs of this
-/// version, and then there is no step. It is in the statement and not a question of its own, so it costs no round trip; and
-/// the statement holds the row's table, so no migration begins before the step is over.
+/// The name of the namespace, as the first argument of every step: null where the tables no longer serve programs of
+/// this version, and then there is no step. It is part of the statement, so it costs no round trip; and the statement
+/// holds the row's table, so no migration begins before the step is over.
 macro_rules! name {
     () => {
         "(SELECT $1::text FROM smache_meta WHERE 5 BETWEEN oldest AND version)"

@@ -1,4 +1,4 @@
-//! What wakes waiting workers of other processes: a notification on one channel of the database.
+//! Wakes waiting workers of other processes: a notification on one channel of the database.
 //!
 //! It is sent after the step and not in it: a transaction that notifies holds a lock of the whole database until its
 //! commit is on disk, so that all steps with jobs would queue for the disk one by one.

@@ -63,8 +63,9 @@ const ENTER_SCHEMA: &str = "SELECT set_config('search_path', quote_ident(n.nspna
      current_setting('search_path'), true) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.oid = 'smache_meta'::regclass";
 
-/// The functions see what was committed while they waited for a lock, which no other isolation than this allows. And a
-/// commit that is acknowledged before it is on disk may be lost although the server lives on: nobody would notice.
+/// The functions see everything that was committed while they waited for a lock, which no other isolation than this
+/// allows. And a commit that is acknowledged before it is on disk may be lost although the server lives on, with no
+/// sign of the loss.
 const HANDSHAKE: &str = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), \
      current_setting('default_transaction_read_only') = 'on', set_config('statement_timeout', $1, false), \
      set_config('lock_timeout', $1, false), \
@@ -85,7 +86,7 @@ fn setting(bound: Duration) -> String {
     bound.as_millis().clamp(1, i32::MAX as u128).to_string()
 }
 
-/// Asks a new connection what it talks to, and sets its bounds.
+/// Checks the server behind a new connection, and sets the connection's bounds.
 pub(super) async fn check_server(
     connection: &mut PgConnection,
     statement_timeout: Duration,
@@ -184,7 +185,7 @@ async fn make_or_migrate(connection: &mut PgConnection, from: &mut Option<i64>) 
     let there: bool = sqlx::query_scalar("SELECT to_regclass('smache_meta') IS NOT NULL").fetch_one(&mut *work).await?;
     if there {
         match Tables::found(&mut work).await? {
-            // Not left to whoever uses the connection next: until then it would hold the lock.
+            // Unlocks now: the next user of the connection would hold the lock until then.
             Tables { steps: Some(_), current: true, .. } => {
                 work.rollback().await?;
                 return Ok(Found::Usable);
@@ -239,7 +240,7 @@ struct Tables {
     made_by: Option<String>,
     /// Whether they are as this program makes them.
     current: bool,
-    /// What leads to them from there; `None` if nothing does.
+    /// The migrations from that version to this one; `None` if there is no way.
     steps: Option<&'static [&'static str]>,
 }
 
@@ -252,7 +253,8 @@ impl Tables {
     }
 }
 
-/// Has the tables alone. Every step reads this one before it does anything else: nobody is in the middle of an old function.
+/// Locks the tables. Every step reads this one before it does anything else: no step is in the middle of an old
+/// function.
 async fn lock(work: &mut PgConnection) -> Result<(), sqlx::Error> {
     set_bounds_locally(work, LOCK_WITHIN).await?;
     sqlx::query(ENTER_SCHEMA).execute(&mut *work).await?;
@@ -275,8 +277,8 @@ async fn set_bounds_locally(work: &mut PgConnection, waiting: Duration) -> Resul
     set.execute(work).await.map(drop)
 }
 
-/// What tells the functions of this program from others: two builds of one version may differ while it is being developed,
-/// and then the one that connects last puts its own in place.
+/// Tells the functions of this program from those of other builds: two builds of one version may differ while it is
+/// being developed, and then the one that connects last puts its functions in place.
 const FUNCTIONS: u64 = fingerprint(&SCHEMA);
 
 /// FNV-1a of texts.

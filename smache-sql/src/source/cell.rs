@@ -12,7 +12,7 @@ use serde_json::{Error, value::RawValue};
 /// The columns of a row, their values not yet read.
 pub(super) type Columns<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-/// What the numbers of a column are.
+/// The kind of the numbers of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbers {
     /// Decimals. A type that takes anything gets their digits, and so does one of text.
@@ -21,7 +21,7 @@ pub(crate) enum Numbers {
     /// Decimals in a database that keeps floats: the digits are the fewest that tell the float.
     #[cfg(feature = "sqlite")]
     DecimalFloat,
-    /// Floats. What is no number, or infinite, is a text in JSON.
+    /// Floats. A value that is no finite number is a text in JSON.
     #[cfg(feature = "postgres")]
     Float,
 }
@@ -124,7 +124,7 @@ impl<'de> Deserializer<'de> for Cell<'de> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        // What passes raw JSON on asks for it by a name of its own.
+        // A type that passes raw JSON on asks for it by a special name.
         if name.starts_with("$serde_json") {
             return self.plain().deserialize_newtype_struct(name, visitor);
         }

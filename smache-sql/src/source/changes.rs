@@ -9,7 +9,7 @@ use smache_core::{
 
 use super::row::{Shape, differing, image_of, key_of};
 
-/// How a feed reads the changes of one source, whose type only the source knows: what a source puts in its topic. `D` is
+/// How a feed reads the changes of one source, whose type only the source knows. A source puts it in its topic. `D` is
 /// how the source reaches its table.
 pub(crate) struct TopicReader<D> {
     /// Where the source loads from.
@@ -45,7 +45,7 @@ pub(crate) struct Watch<D> {
     pub(crate) shape: Shape,
 }
 
-/// What one stream watches: the sources by the name of their table.
+/// The sources that one stream watches, by the name of their table.
 #[derive(Debug)]
 pub(crate) struct Watched<D> {
     /// More than one source where several types are read from one table.
@@ -89,7 +89,7 @@ impl<D: fmt::Debug + Send + Sync + 'static> Watched<D> {
         self.tables.values().flatten().map(|watch| &*watch.reader.table)
     }
 
-    /// Who watches a table.
+    /// The source that watches a table.
     #[cfg(feature = "postgres")]
     pub(crate) fn of_table(&mut self, table: &str) -> impl Iterator<Item = &mut Watch<D>> {
         self.tables.get_mut(table).into_iter().flatten()
@@ -132,7 +132,7 @@ impl<D> Watch<D> {
             (Some(before), Some(after)) => {
                 let rows = recorded.before.as_deref().zip(recorded.after.as_deref());
                 let fields = rows.and_then(|(before, after)| differing(before, after));
-                // The row was written as it was before: nothing that anybody could have read has changed.
+                // The update wrote the same values: no reader could see a difference.
                 if fields.as_ref().is_some_and(Vec::is_empty) {
                     return Vec::new();
                 }

@@ -12,7 +12,7 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-/// Triggers that nobody reads are of no use.
+/// Without a feed that reads them, triggers are of no use.
 fn needs_no_triggers(source: &str) -> smache_core::Error {
     let fix = "leave `install` out, or build it without `transactional`";
     let message = format!("the source `{source}` is transactional and needs no triggers: {fix}");

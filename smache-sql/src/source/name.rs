@@ -9,8 +9,8 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A template with its parts, each written as `{name}` in it. What a part itself has in braces stays as it is: names are the
-/// application's, and one may look like a part.
+/// A template with its parts, each written as `{name}` in it. Braces within a part stay: names are the application's,
+/// and one may look like a part.
 #[cfg(feature = "postgres")]
 pub(crate) fn filled(template: &str, parts: &[(&str, impl AsRef<str>)]) -> String {
     let mut text = String::with_capacity(template.len());
@@ -67,7 +67,7 @@ pub(crate) fn source_id<T: smache_core::EntityType>() -> SourceId {
     SourceId::new(T::SOURCE).expect("the compiler has checked the name")
 }
 
-/// What [`SourceId::new`] accepts, for the compiler.
+/// The check of [`SourceId::new`], for the compiler.
 const fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let mut good = 0;

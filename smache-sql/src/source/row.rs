@@ -5,7 +5,7 @@ use smache_core::{Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind
 
 use super::cell::{Cell, Cells, Columns, NumberColumns};
 
-/// What has to be known of the columns of a table to read its rows.
+/// The facts about the columns of a table that reading its rows needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// The columns that name its rows, in the order of the key.
@@ -32,8 +32,8 @@ impl Shape {
         self.id_json(row).unwrap_or_else(|| "none".to_owned())
     }
 
-    /// A key for an id that is not one of the entity's type. Nothing was ever loaded by it, but whoever depends on the whole
-    /// source must hear of the change. `None` when not even that can be encoded.
+    /// A key for an id that is not of the entity's type. No load ever used it, but a dependant on the whole source must
+    /// see the change. `None` where the id cannot even be encoded.
     pub(crate) fn foreign_key(&self, row: &str) -> Option<EntityKey> {
         let id: serde_json::Value = serde_json::from_str(&self.id_json(row)?).ok()?;
         EntityKey::encode(&id).ok()
@@ -92,7 +92,7 @@ pub(crate) fn image_of<T: EntityType + DeserializeOwned>(row: &str, shape: &Shap
     let decoding = format!("the `Deserialize` of `{}`", kind::<T>());
     let cells = columns.iter().map(|(column, value)| (&**column, Cell::of(column, value, &shape.numbers)));
     let decoded = guarded(&decoding, || Ok(T::deserialize(Cells(cells.collect()))))?;
-    // A type whose fields are buffered before it is known what they are gets the digits of a decimal for a number.
+    // A type that buffers its fields before it knows their types gets the digits of a decimal for a number.
     let decoded = match decoded {
         Err(error) => guarded(&decoding, || Ok(serde_json::from_str(row).map_err(|_| error)))?,
         entity => entity,

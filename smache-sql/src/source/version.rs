@@ -20,7 +20,7 @@ pub(crate) fn steps_from(version: i64, all: &'static [&'static str], place: &str
     })
 }
 
-/// What a feed says of change tables that are not of its version: nothing for those that serve it.
+/// The error of a feed for change tables of another version; none for those that serve it.
 pub(crate) fn check(fits: i64, place: &str) -> Result<()> {
     match fits {
         0 => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use smache_core::{Clock, Incarnation, SystemClock};
 
-/// Each for as long as somebody has it; the last one that was opened comes last.
+/// Each for as long as a program has it open; the last one that was opened comes last.
 static CLOCKS: Mutex<Vec<(Incarnation, Weak<dyn Clock>)>> = Mutex::new(Vec::new());
 
 /// A store was opened.

@@ -14,7 +14,7 @@ use crate::{cells::Cells, error::unexpected};
 
 /// A SQLite file as a backend. Clones share its connections; several processes may have the same file open.
 ///
-/// What a step has acknowledged is on the disk: it survives the end of the process and of the machine.
+/// An acknowledged step is on the disk: it survives the end of the process and of the machine.
 #[derive(Clone)]
 pub struct Sqlite {
     link: Arc<Link>,

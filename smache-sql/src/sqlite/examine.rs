@@ -1,4 +1,4 @@
-//! What a file says about itself when it is examined.
+//! A file's answers to `doctor`.
 
 use smache_core::{Examination, Result};
 

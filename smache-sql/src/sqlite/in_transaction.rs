@@ -37,7 +37,7 @@ const NAMESPACE: &str = "SELECT count(*) FROM smache_namespaces WHERE name = $1"
 /// sqlx::query("UPDATE users SET name = 'Johnny' WHERE id = 1").execute(&mut *tx).await?;
 /// let report = smache.in_transaction(SqliteTransaction::new(&mut tx)).changed::<User>(&1).await?;
 /// tx.commit().await?;
-/// let token = report.committed().await; // for readers who want their own writes: `call.at_least(token)`
+/// let token = report.committed().await; // for a read that must see this write: `call.at_least(token)`
 /// # let _ = token;
 /// # Ok(())
 /// # }
@@ -127,7 +127,7 @@ impl WriterTransaction for SqliteTransaction<'_> {
 }
 
 impl fmt::Debug for SqliteTransaction<'_> {
-    // By hand, because a connection shows more than anybody wants to read.
+    // By hand, because the derived text of a connection is long.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteTransaction").finish_non_exhaustive()
     }

@@ -60,9 +60,9 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) file: Arc<str>,
-    /// What tells this file from another one that was restored to the same path with the same content.
+    /// Tells this file from another one that was restored to the same path with the same content.
     pub(super) mark: String,
-    /// Not as it was given, since a program may change its working folder.
+    /// Absolute, since a program may change its working folder.
     path: PathBuf,
 }
 
@@ -104,7 +104,7 @@ impl Link {
     ) -> Result<Self> {
         let file: Arc<str> = path.display().to_string().into();
         if path.as_os_str() == ":memory:" || path.as_os_str().is_empty() {
-            // SQLite would give each connection a database of its own.
+            // SQLite would give each connection a separate database.
             let message = "the path names no file: use one, or the backend `memory:` (`smache-memory`) for results that need not last";
             return Err(Error::new(ErrorKind::Config, message).with_context("database", &file));
         }
@@ -135,7 +135,7 @@ impl Link {
         })
     }
 
-    /// The time at which a step is asked for, before it waits for anybody: an older time only makes leases shorter, and
+    /// The time at which a step is requested, before it waits for a lock: an older time only makes leases shorter, and
     /// a value never looks fresh as of a moment at which a change that it misses was acknowledged.
     pub(super) fn now(&self) -> i64 {
         time(self.clock.now())
@@ -155,12 +155,12 @@ impl Link {
 
     /// Makes the connection that writes ready for a transaction.
     ///
-    /// A full disk ends a transaction by itself. The driver does not see that, fails to roll back what is no more, and
-    /// takes every later transaction for one inside it: such a connection is replaced.
+    /// A full disk ends a transaction by itself. The driver does not see that, fails to roll back a transaction that is
+    /// over, and takes every later one for a nested one: such a connection is replaced.
     async fn mend(&self, writer: &mut SqliteConnection) -> Result<()> {
         let failed = |error| self.failed(error);
         if writer.is_in_transaction() {
-            // The end of a transaction that was given up half-way may still be on its way.
+            // The end of a transaction that was dropped half-way may still be on its way.
             writer.ping().await.map_err(failed)?;
         }
         if writer.is_in_transaction() {
@@ -216,14 +216,14 @@ impl DerefMut for Reader<'_> {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        // Also after a read that was given up half-way: its statement ends with the stream of its rows.
+        // Also after a read that was dropped half-way: its statement ends with the stream of its rows.
         if let Some(connection) = self.connection.take() {
             self.link.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }
 }
 
-/// What is wrong with a path that could not be opened, where that can be seen.
+/// The fault of a path that could not be opened, where it can be seen.
 fn wrong_path(path: &Path, file: &str) -> Option<Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let message = if path.is_dir() {
@@ -297,11 +297,11 @@ pub(super) struct Step<'a> {
     notifies: bool,
 }
 
-/// What a step is done in.
+/// The transaction of a step.
 enum Work<'a> {
-    /// A transaction of its own.
+    /// The step's transaction, which the step ends.
     Own(Transaction<'a, Sqlite>, &'a Link),
-    /// A part of somebody else's, who ends it.
+    /// A transaction of the application, which ends it.
     Part(&'a mut SqliteConnection),
 }
 
@@ -321,7 +321,7 @@ impl<'a> Step<'a> {
         name: &'a str,
         now: i64,
     ) -> Result<Self> {
-        // A transaction that reads first and then wants to write is refused when somebody wrote in between.
+        // SQLite refuses a transaction that reads first and then wants to write, if another one wrote in between.
         link.mend(connection).await?;
         link.place.check()?;
         let work = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| link.failed(error))?;
@@ -392,12 +392,12 @@ impl<'a> Step<'a> {
         bind(sqlx::query(sql)).fetch_all(self.work.connection()).await.map_err(|error| self.place.failed(error))
     }
 
-    /// Jobs were added: workers that wait are told when the step is over.
+    /// Jobs were added: the end of the step wakes the waiting workers.
     pub(super) fn notify(&mut self) {
         self.notifies = true;
     }
 
-    /// Ends the step; one that is a part of somebody else's transaction happens with that.
+    /// Ends the step; a step within a transaction of the application ends with that.
     pub(super) async fn commit(mut self) -> Result<()> {
         if self.notifies {
             let ns = self.ns;

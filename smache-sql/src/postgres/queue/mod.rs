@@ -50,7 +50,7 @@ impl PostgresQueue {
         Self { link, name: namespace.as_str().to_owned(), notifier }
     }
 
-    /// A step that answers one value, whose first argument is the namespace.
+    /// A step with one value as its answer. Its first argument is the namespace.
     async fn step<T>(
         &self,
         operation: &'static str,

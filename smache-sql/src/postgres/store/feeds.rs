@@ -1,4 +1,4 @@
-//! What confirms: epochs, leaders, positions.
+//! The steps of the feeds: epochs, leaders, positions.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl PostgresStore {
         Ok(match fence {
             Some(fence) => Leadership::Leader { fence: count(fence) },
             None => {
-                // Null when the leader's row went in between: nobody leads, so that the next try may.
+                // Null when the leader's row went in between: there is no leader, so that the next try may lead.
                 let retry_after: Option<i64> = answer.get("retry_after")?;
                 Leadership::Follower { retry_after: Duration::from_millis(retry_after.map_or(1, count)) }
             }

@@ -16,7 +16,7 @@ const INVALIDATE: &str = concat!(
     ", $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
-/// What an invalidation marks, as arrays.
+/// The marks of an invalidation, as arrays.
 pub(in crate::postgres) struct Marks<'a> {
     dependencies: Vec<&'a [u8]>,
     causes: Vec<String>,

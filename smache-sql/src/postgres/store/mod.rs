@@ -31,7 +31,7 @@ impl PostgresStore {
         Self { link, name: namespace.as_str().to_owned(), jobs, notifier }
     }
 
-    /// A step that answers one row, whose first argument is the namespace.
+    /// A step with one row as its answer. Its first argument is the namespace.
     async fn step(
         &self,
         operation: &'static str,

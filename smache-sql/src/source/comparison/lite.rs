@@ -4,13 +4,13 @@ use smache_core::{Compare, FieldValue, Result};
 
 use super::{NULL, json, number, present, refused};
 
-/// What a column makes of values, by the type that it was declared with.
+/// The affinity of a column: how it stores values, by the type that it was declared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Affinity {
     Text,
     /// `INTEGER`, `REAL` and `NUMERIC`: a text that is a number counts as the number.
     Number,
-    /// Whatever was written stays as it is.
+    /// Keeps every value unchanged.
     Blob,
 }
 
@@ -100,7 +100,7 @@ impl Compare for LiteForm {
 }
 
 fn integer(value: i128) -> String {
-    // What does not fit is a float.
+    // An integer that does not fit is a float.
     i64::try_from(value).map_or_else(|_| real(value.to_string().parse().unwrap_or(f64::NAN)), |value| value.to_string())
 }
 

@@ -41,7 +41,7 @@ fn era(text: &str) -> (&str, bool) {
     text.strip_suffix(" BC").map_or((text, false), |text| (text, true))
 }
 
-/// What is before or after every time.
+/// `infinity` and `-infinity`: after or before every time.
 fn endless(text: &str) -> Option<i128> {
     match text {
         "infinity" => Some(i128::MAX),

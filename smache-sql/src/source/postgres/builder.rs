@@ -45,7 +45,7 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
         self
     }
 
-    /// The column that names the rows, the primary key by default. It needs a unique index of its own.
+    /// The column that names the rows, the primary key by default. It needs a unique index on it alone.
     pub fn id_column(mut self, column: impl Into<String>) -> Self {
         self.id_columns = Some(vec![column.into()]);
         self
@@ -80,9 +80,9 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
         self
     }
 
-    /// For how long recorded changes are kept, a day by default: a feed that nobody has read for longer has lost its
-    /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources of
-    /// the schema.
+    /// How long recorded changes are kept, a day by default: a feed that has not run for longer than that has lost its
+    /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources
+    /// of the schema.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self

@@ -1,4 +1,4 @@
-//! What a table and its server say about themselves when they are examined.
+//! A table's and its server's answers to `doctor`.
 
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Incarnation, Result, Severity};
 use sqlx::AssertSqlSafe;
@@ -13,7 +13,8 @@ use crate::{
 const WITHIN: &str =
     "SELECT current_setting('default_transaction_isolation'), to_regprocedure('smache_incarnation()') IS NOT NULL";
 
-/// Asks whether all changes of the table are told, and how long they are kept. Without a feed every writer tells them.
+/// Asks whether the triggers record every change of the table, and how long changes are kept. Without a feed every
+/// writer reports its changes.
 pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Examination> {
     let doing = table.doing("examining");
     let mut connection = bounded(table.timeout, ErrorKind::Unavailable, &doing, table.pool.acquire()).await?;
@@ -28,7 +29,7 @@ pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Ex
         Finding::new(Severity::Danger, problem, "let the pool lead to the primary")
     });
     let Some(feed) = feed else { return examine_transactional(table, &doing, examination).await };
-    // The feed says itself what it lacks. Nothing is heard then, so that only reports of the application are left.
+    // The feed itself says what it lacks. It delivers nothing then, and only reports of the application remain.
     if let Err(error) = feed.look(&table.name).await {
         let fix = match error.kind() {
             ErrorKind::Config => "call `install` of the source",

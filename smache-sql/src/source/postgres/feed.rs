@@ -40,7 +40,7 @@ pub(crate) struct PgFeed {
     pub(super) retention: Duration,
 }
 
-/// What one read has found.
+/// The result of one read.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) recorded: Vec<Recorded>,
@@ -132,7 +132,7 @@ impl PgFeed {
         filled(include_str!("../queries/postgres_columns.sql"), &parts)
     }
 
-    /// What statements are filled with.
+    /// The parts of the statements.
     fn parts(&self) -> [(&'static str, String); 2] {
         [("schema", quoted(&self.schema)), ("changes", change_table(&self.schema))]
     }
@@ -184,7 +184,8 @@ impl PgFeed {
         self.read(&server, &place, &tables).await.map(drop)
     }
 
-    /// What an error of a statement means: what it names may be missing because an older release has made the rest.
+    /// The meaning of an error of a statement: a missing table or column may mean that an older release has made the
+    /// rest.
     async fn failed(&self, error: sqlx::Error, doing: &str) -> Error {
         match &error {
             // A table that is not logged is not there on a standby.
@@ -248,7 +249,7 @@ impl PgFeed {
             );
             return Err(Error::new(ErrorKind::Config, message));
         }
-        // Before the triggers: where the change table was made anew, the new one may still be without them.
+        // Before the triggers: a change table that was dropped and made again may still be without them.
         if *lost || place.history != Self::history(server, history) {
             return Err(Error::new(ErrorKind::HistoryLost, lost_message(&self.schema, *lost)));
         }
@@ -265,7 +266,7 @@ impl PgFeed {
         let mut recorded: Vec<Recorded> = recorded.collect();
         let (history, last) = (place.history.clone(), last.filter(|_| recorded.len() >= CHANGES_A_BATCH));
         // Columns are as this statement sees them. A read that goes on reads up to an older snapshot, and would come to
-        // the position of another reader who has not seen them so.
+        // the position of another reader that has not seen the columns so.
         let columns = if place.reading.is_none() {
             recorded.extend(altered(&place.columns, &columns, &recorded));
             columns
@@ -281,10 +282,10 @@ impl PgFeed {
 
     /// Makes the server write its log.
     ///
-    /// A transaction is seen before its commit is in the log, if it did not ask for that or has changed nothing, and one that
-    /// is rolled back never waits. A crash then takes it back, and the server gives its number to another one, whose
-    /// changes a position that has seen the number would pass over. So no position is given away before all that it has
-    /// seen is in the log.
+    /// A transaction is seen before its commit is in the log, if it asked for no flush or has changed nothing, and one
+    /// that is rolled back never waits. A crash then takes it back, and the server gives its number to another one, and
+    /// a position that has seen the number would pass over the changes of that one. So the feed hands out a position
+    /// only after everything that it has seen is in the log.
     pub(super) async fn flush(&self) -> Result<()> {
         // The commit waits for the log by itself once there is something in it.
         let sql =
@@ -304,7 +305,7 @@ impl PgFeed {
     }
 }
 
-/// Resets of the tables whose columns are others than before, but for those that are told of anyway.
+/// Resets of the tables whose columns have changed, except for tables that this batch resets anyway.
 fn altered(before: &BTreeMap<String, i64>, now: &BTreeMap<String, i64>, recorded: &[Recorded]) -> Vec<Recorded> {
     let differs = |table: &&String| before.get(*table).is_some_and(|columns| now.get(*table) != Some(columns));
     let is_told = |table: &String| recorded.iter().any(|one| one.table == *table && one.is_reset());
@@ -353,7 +354,7 @@ impl ChangeFeed for PgFeed {
     async fn head(&self) -> Result<Option<Position>> {
         let server = self.server(&self.pool).await?;
         let place = self.present(&server, &[]).await?;
-        // Whoever asks waits until the feed is there, so it had better look at once.
+        // The reader waits until the feed is there, so it looks at once.
         let wake = sqlx::query("SELECT pg_notify('smache_changes', '')::text").execute(&self.pool);
         bounded(self.timeout, ErrorKind::Unavailable, &self.doing("opening"), wake).await?;
         place.position().map(Some)

@@ -38,8 +38,8 @@ const IDS_A_QUERY: usize = 1_000;
 
 /// A table of PostgreSQL as the source of the entities `T`, and the change table of its schema as the feed.
 ///
-/// See the [guide](crate::source) for what it needs of the table and for what it promises. The triggers that record the
-/// changes are made by [`install`](Self::install).
+/// The [guide](crate::source) says what it needs of the table and what it promises. [`install`](Self::install) makes
+/// the triggers that record the changes.
 pub struct PostgresSource<T> {
     id: SourceId,
     table: Arc<PgTable>,
@@ -133,8 +133,8 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
                 ids.extend(scalars_of::<T>(key, &shape.ids)?.iter().map(text_of).collect::<Option<Vec<_>>>());
             }
             let rows = self.table.by_ids(&description, &ids).await?;
-            // By key, because the server answers in an order of its own, and because a collation may find a row that goes by
-            // another id than the one that was asked for.
+            // By key, because the server answers in any order, and because a collation may find a row with another id
+            // than the requested one.
             let found = rows.iter().map(|row| self.read(row, shape)).collect::<Result<HashMap<_, _>>>()?;
             answers.extend(keys.iter().map(|key| found.get(key).cloned()));
         }
@@ -159,8 +159,8 @@ impl<T: EntityType + DeserializeOwned> DataSource for PostgresSource<T> {
             let value = value_of(condition, self.id.as_str())?;
             let text = match &value {
                 Value::Null => None,
-                // A float that was rounded on its way is not equal any more, and a value that is not a scalar may be written
-                // in any way. Whoever asked looks at every entity again, so it may get more than it asked for.
+                // A float that was rounded on its way is not equal any more, and a value that is not a scalar may be
+                // written in any way. The caller looks at every entity again, so it may get more than it asked for.
                 Value::Number(number) if number.is_f64() => continue,
                 Value::Array(_) | Value::Object(_) if !kind.as_json() => continue,
                 _ if kind.as_json() => Some(value.to_string()).filter(|_| kind.cast == "json" || !has_zero(&value)),

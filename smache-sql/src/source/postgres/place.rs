@@ -20,7 +20,7 @@ pub(super) struct Place {
     pub(super) history: String,
     /// Everything that it sees was delivered.
     pub(super) seen: Snapshot,
-    /// What the columns of the tables were, in one number each.
+    /// The columns of the tables, hashed into one number each.
     pub(super) columns: BTreeMap<String, i64>,
     /// More than one batch is on the way from `seen` to a later snapshot.
     pub(super) reading: Option<Reading>,
@@ -29,7 +29,7 @@ pub(super) struct Place {
 /// A read that takes several batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// What it reads up to.
+    /// The snapshot that it reads up to.
     pub(super) target: Snapshot,
     /// Of what only the target sees, the rows up to this number were delivered.
     pub(super) row: i64,
@@ -73,7 +73,7 @@ impl Place {
         Ok(Position::new(&self.history, order, token))
     }
 
-    /// The place of a position. What is not one of this crate is not in the history.
+    /// The place of a position. A position that this crate did not make is not in the history.
     pub(super) fn restore(position: &Position) -> Result<Self> {
         Self::decode(&position.token).ok_or_else(|| {
             Error::new(ErrorKind::HistoryLost, "the saved position is not one in the changes of PostgreSQL")

@@ -67,7 +67,7 @@ impl Snapshot {
         }
     }
 
-    /// What [`encode`](Self::encode) has written, and the rest.
+    /// Reads the text of [`encode`](Self::encode), and returns it with the rest.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let xmin = decode_number(bytes)?;
         let xmax = xmin.checked_add(decode_number(bytes)?)?;

@@ -48,7 +48,8 @@ impl PgStream {
         // First the notifications, then the first look: whatever is written after the look wakes it.
         let listener = listen(&feed).await;
         let names = watched.names();
-        // Fails at once where the history is lost or the triggers are missing. What it finds is found again.
+        // Fails at once where the history is lost or the triggers are missing. The next read finds the same changes
+        // again.
         feed.read(&server, &place, &names).await?;
         let position = place.position()?;
         let listener_tried = Instant::now();
@@ -90,7 +91,7 @@ impl PgStream {
         }
     }
 
-    /// What there is.
+    /// The recorded changes after the place.
     async fn take(&mut self) -> Result<Batch> {
         // Before the read: what was committed by now is seen by its snapshot.
         if self.place.reading.is_none() {
@@ -124,7 +125,7 @@ impl Watched<PgTable> {
     }
 }
 
-/// Listens on a connection of its own: one of the application's pool would be missing there for good.
+/// Listens on a connection that it opens: one of the application's pool would be missing there permanently.
 async fn listen(feed: &PgFeed) -> Option<PgListener> {
     let connect = async {
         let options = PgPoolOptions::new().max_connections(1).acquire_timeout(LISTEN_WITHIN);

@@ -28,7 +28,7 @@ pub(crate) struct PgTable {
     described: Mutex<Option<Arc<Description>>>,
 }
 
-/// What has to be known of a table to read it.
+/// The facts about a table that reading it needs.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
     pub(super) shape: Shape,
@@ -81,7 +81,7 @@ impl ColumnType {
     }
 }
 
-/// What the numbers of a column are, by its type.
+/// The kind of the numbers of a column, by its type.
 fn numbers_of(name: &str) -> Option<Numbers> {
     match name {
         "numeric" => Some(Numbers::Decimal),
@@ -110,7 +110,7 @@ impl PgTable {
         format!("{what} the table `{}.{}`", self.schema, self.name)
     }
 
-    /// What has to be known of the table, asked for once.
+    /// The description of the table, read once.
     pub(super) async fn description(&self) -> Result<Arc<Description>> {
         let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = known {
@@ -301,7 +301,7 @@ impl PgTable {
     }
 }
 
-/// Rows with whether the server is a standby; a row of its own, without any other, where there are none.
+/// Rows with whether the server is a standby; one row with nothing else where there are none.
 type Rows<'q> = QueryAs<'q, Postgres, (bool, Option<String>), PgArguments>;
 
 pub(super) const STANDBY: &str = "the server is a standby, which is behind, and results of old data would be called fresh: give the pool \

@@ -29,7 +29,7 @@ pub(super) fn present_triggers(schema: &str, table_name: &str) -> String {
 const MIGRATIONS: &[&str] =
     &[include_str!("../queries/migrations/postgres_2.sql"), include_str!("../queries/migrations/postgres_3.sql")];
 
-/// How long a change of triggers waits for a lock: everybody else who wants the table queues behind it.
+/// How long a change of triggers waits for a lock: every other user of the table queues behind it.
 const LOCK_WITHIN: &str = "SELECT set_config('lock_timeout', '2s', true)";
 
 /// How often it is tried, and for how long it lets the others pass in between.
@@ -71,8 +71,8 @@ async fn run(connection: &mut PgConnection, sql: String, doing: &str) -> Result<
     outcome.map(drop).map_err(|error| of_source(error, doing))
 }
 
-/// Migrates what an older release has made, and refuses what a newer one has: whoever calls `install` again upgrades, and
-/// nobody goes back.
+/// Migrates the tables of an older release, and refuses those of a newer one: calling `install` again upgrades, and
+/// nothing goes back.
 async fn migrate(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<()> {
     let schema = quoted(&table.schema);
     if !exists(connection, table, "smache_feed").await.map_err(|error| of_source(error, doing))? {
@@ -94,7 +94,7 @@ async fn exists(connection: &mut PgConnection, table: &PgTable, relation: &str) 
     sqlx::query_scalar(found).bind(&table.schema).bind(relation).fetch_one(connection).await
 }
 
-/// What `install` makes functions of, by their name after `smache_`.
+/// The functions that `install` makes, by their name after `smache_`.
 fn bodies(schema: &str) -> [(&'static str, String); 3] {
     let texts = [
         ("record", include_str!("../queries/postgres_record.sql")),
@@ -104,8 +104,8 @@ fn bodies(schema: &str) -> [(&'static str, String); 3] {
     texts.map(|(name, text)| (name, filled(text, &[("schema", schema)])))
 }
 
-/// Whether everything is as this release makes it. A look without a lock: who writes to the table is not held up where
-/// there is nothing to do.
+/// Whether everything is as this release makes it. A look without a lock: it does not hold up a writer of the table
+/// where there is nothing to do.
 async fn is_installed(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<bool> {
     let schema = quoted(&table.schema);
     let failed = |error| of_source(error, doing);
@@ -181,8 +181,9 @@ async fn make(table: &PgTable, doing: &str) -> Result<()> {
     let intact: bool =
         intact.bind(&table.name).fetch_one(&mut *transaction).await.map_err(|error| of_source(error, doing))?;
     if !intact {
-        // Nobody writes from here on to the commit: what the triggers do not record was committed before the reset is. At
-        // once the lock that the statements need: two that hold a weaker one would wait for each other.
+        // From here on to the commit there is no writer: changes that the triggers do not record were committed before
+        // the reset is. At once the lock that the statements need: two that hold a weaker one would wait for each
+        // other.
         run(&mut transaction, format!("LOCK TABLE ONLY {qualified} IN ACCESS EXCLUSIVE MODE"), doing).await?;
         let argument = escaped(&table.name);
         // Always, because a replica of logical replication applies changes without the triggers otherwise.
@@ -232,7 +233,8 @@ const PRESENT: &str = "SELECT quote_ident(t.tgname), format('%I.%I', n.nspname, 
     WHERE t.tgfoid = to_regprocedure($1) AND NOT t.tgisinternal AND (n.nspname = $2 AND c.relname = $3
         OR t.tgargs = convert_to($3, getdatabaseencoding()) || '\\x00'::bytea)";
 
-/// Forgets the tables that have no triggers any more: they were dropped or renamed, so that nobody else ever would.
+/// Forgets the tables that have no triggers any more: they were dropped or renamed, and nothing else would remove their
+/// rows.
 async fn forget_others(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<()> {
     let (schema, present) = (quoted(&table.schema), present_triggers(&table.schema, "s.name"));
     run(connection, format!("DELETE FROM {schema}.smache_tables s WHERE ({present}) IS NULL"), doing).await

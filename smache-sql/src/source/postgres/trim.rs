@@ -30,7 +30,7 @@ impl Trimming {
             match task.await {
                 // There is more of it.
                 Ok(Ok(PORTION..)) => due = true,
-                // Whoever may only read the change table leaves that to others.
+                // A program that may only read the change table leaves trimming to others.
                 Ok(Err(error)) if error.kind() != ErrorKind::Permission => {
                     tracing::warn!(?feed, error = error.report(), "old changes cannot be removed");
                 }

@@ -37,7 +37,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.smache_alive (
 );
 INSERT INTO {schema}.smache_alive DEFAULT VALUES ON CONFLICT DO NOTHING;
 
--- As its owner, so that whoever may write to the table needs no right on the change table. Values are written in one way,
+-- As its owner, so that a writer of the table needs no right on the change table. Values are written in one way,
 -- whatever the settings of the writer, and in the way in which the driver's connections read them.
 CREATE OR REPLACE FUNCTION {schema}.smache_record() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -50,14 +50,15 @@ CREATE OR REPLACE FUNCTION {schema}.smache_record() RETURNS trigger
     AS {record};
 REVOKE ALL ON FUNCTION {schema}.smache_record() FROM PUBLIC;
 
--- As its owner, so that whoever may remove changes needs no right on what is known of them.
+-- As its owner, so that a role that removes changes needs no right on `smache_feed` and `smache_tables`.
 CREATE OR REPLACE FUNCTION {schema}.smache_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS {guard};
 REVOKE ALL ON FUNCTION {schema}.smache_guard() FROM PUBLIC;
 
--- As its owner, so that a feed that may only read can begin a history after a crash. Who calls it without need changes nothing.
+-- As its owner, so that a feed that may only read can begin a history after a crash. A call without need changes
+-- nothing.
 CREATE OR REPLACE FUNCTION {schema}.smache_revive() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp

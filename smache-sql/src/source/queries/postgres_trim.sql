@@ -1,5 +1,5 @@
--- Only what every snapshot since the trimmer's own position sees, so that nobody who keeps up loses anything. The guard of
--- the table notes how far it went.
+-- Only changes that every snapshot since the trimmer's own position sees, so that no feed that keeps up loses anything.
+-- The guard of the table notes how far it went.
 WITH gone AS (
     DELETE FROM {schema}.smache_changes
     WHERE seq IN (

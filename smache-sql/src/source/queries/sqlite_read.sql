@@ -4,7 +4,7 @@ SELECT f.id, f.trimmed,
        -- Below zero for tables that are older than this program, above for those that no longer serve it.
        CASE WHEN f.version < 3 THEN -1 WHEN f.oldest > 3 THEN 1 ELSE 0 END,
        v.schema_version,
-       -- The last number that was given: a row that has it, or was trimmed.
+       -- The last number: of a row that is there or was trimmed.
        coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'smache_changes'), 0),
        r.seq, r.source, r.before, r.after, r.mark
 FROM smache_feed f

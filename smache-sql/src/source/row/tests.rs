@@ -18,7 +18,7 @@ impl EntityType for User {
     }
 }
 
-/// An entity whose id is not the column.
+/// An entity with another id than the column.
 #[derive(Deserialize)]
 struct Renamed {
     number: i64,

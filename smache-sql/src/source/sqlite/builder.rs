@@ -37,7 +37,7 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
         }
     }
 
-    /// The column that names the rows, the primary key by default. It needs a unique index of its own.
+    /// The column that names the rows, the primary key by default. It needs a unique index on it alone.
     pub fn id_column(mut self, column: impl Into<String>) -> Self {
         self.id_columns = Some(vec![column.into()]);
         self
@@ -65,15 +65,15 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
         self
     }
 
-    /// How often the feed looks whether somebody has written, 20 ms by default, 500 ms at the most. A look reads one number.
+    /// How often the feed looks for new writes, 20 ms by default, 500 ms at the most. A look reads one number.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval.clamp(Duration::from_millis(1), Duration::from_millis(500));
         self
     }
 
-    /// For how long recorded changes are kept, a day by default: a feed that nobody has read for longer has lost its
-    /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources of
-    /// the database.
+    /// How long recorded changes are kept, a day by default: a feed that has not run for longer than that has lost its
+    /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources
+    /// of the database.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self

@@ -1,4 +1,4 @@
-//! What a table and its file say about themselves when they are examined.
+//! A table's and its file's answers to `doctor`.
 
 use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
 use sqlx::SqliteConnection;
@@ -17,8 +17,8 @@ use crate::{
 const ASK: &str =
     "SELECT j.journal_mode, s.synchronous, sqlite_version() FROM pragma_journal_mode j, pragma_synchronous s";
 
-/// Asks whether all changes of the table are told, and how the file is kept. Those of a transactional one are told by every
-/// writer.
+/// Asks whether the triggers record every change of the table, and how the file is kept. The writers of a transactional
+/// source report their changes.
 pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Examination> {
     let doing = table.doing("examining");
     let failed = |error| of_source(error, &doing);
@@ -44,7 +44,7 @@ pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Ex
     let heard = told || newer && intact && serves(&mut connection).await.map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let what = format!("the table `{}` of the file {name} of SQLite {sqlite}", table.name);
-    // Where nothing is heard, only reports of the application are left.
+    // Where the feed delivers nothing, only reports of the application remain.
     let guarantee = if heard && !in_memory { Guarantee::ChangeFeed } else { Guarantee::BestEffort };
     let examination = Examination::new(what).guarantee(guarantee);
     Ok(file

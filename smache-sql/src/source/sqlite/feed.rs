@@ -33,7 +33,7 @@ pub(crate) struct LiteFeed {
     pub(super) retention: Duration,
 }
 
-/// Where a stream stands: after a row, which is told from others of the same number by its mark.
+/// Where a stream stands: after a row. The mark distinguishes rows that had the same number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     /// Which history.
@@ -43,13 +43,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// As a position. Numbers are given in the order of commits, so they order the history.
+    /// As a position. SQLite numbers the rows in the order of commits, so the numbers order the history.
     pub(super) fn position(&self) -> Position {
         let token = format!("1:{}:{}:{}", self.history, self.row, self.mark);
         Position::new(&self.history, self.row.to_be_bytes(), token)
     }
 
-    /// The place of a position. What is not one of this crate is not in the history.
+    /// The place of a position. A position that this crate did not make is not in the history.
     fn restore(position: &Position) -> Result<Self> {
         let read = || {
             let mut parts = std::str::from_utf8(&position.token).ok()?.strip_prefix("1:")?.split(':');
@@ -86,7 +86,7 @@ impl LiteFeed {
         format!("{what} the changes in the database `{}`", self.file)
     }
 
-    /// Whoever has the file open goes on with the one that was there before, in which nobody else writes any more.
+    /// A connection that has the replaced file open goes on with it, and that file gets no more writes.
     pub(super) fn check_file(&self) -> Result<()> {
         if self.opened.is_there() {
             return Ok(());
@@ -136,8 +136,8 @@ impl LiteFeed {
         Ok(())
     }
 
-    /// A connection of its own: only the same one can tell whether *others* have written, and one of the application's pool
-    /// would be missing there for good.
+    /// A separate connection: only the same connection can tell whether *others* have written, and one of the
+    /// application's pool would be missing there permanently.
     pub(super) async fn connect(&self) -> Result<SqliteConnection> {
         let options = self.pool.connect_options();
         let connect = options.connect();

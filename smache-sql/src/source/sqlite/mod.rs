@@ -37,8 +37,8 @@ const IDS_A_QUERY: usize = 1_000;
 
 /// A table of SQLite as the source of the entities `T`, and the change table of its database as the feed.
 ///
-/// See the [guide](crate::source) for what it needs of the table and for what it promises. The triggers that record the
-/// changes are made by [`install`](Self::install).
+/// The [guide](crate::source) says what it needs of the table and what it promises. [`install`](Self::install) makes
+/// the triggers that record the changes.
 pub struct SqliteSource<T> {
     id: SourceId,
     table: Arc<LiteTable>,
@@ -212,8 +212,8 @@ impl Wanted for Equal<'_> {
                 Value::Bool(value) => arguments.add(*value),
                 Value::String(text) if !column.is_json() => arguments.add(text.clone()),
                 Value::Number(number) if !column.is_json() && number.is_i64() => arguments.add(number.as_i64()),
-                // A float that was rounded on its way is not equal any more, and what is not a scalar may be written in any
-                // way. Whoever asked looks at every entity again, so it may get more than it asked for.
+                // A float that was rounded on its way is not equal any more, and a value that is not a scalar may be
+                // written in any way. The caller looks at every entity again, so it may get more than it asked for.
                 _ => continue,
             };
             added.map_err(refused)?;

@@ -8,9 +8,9 @@ use std::{
 /// A file that was opened by its name.
 #[derive(Debug)]
 pub(super) struct OpenedFile {
-    /// Not as it was given, since a program may change its working folder.
+    /// Absolute, since a program may change its working folder.
     path: PathBuf,
-    /// What was there when it was opened first.
+    /// The file at the first open.
     first: OnceLock<Identity>,
 }
 
@@ -30,8 +30,8 @@ impl OpenedFile {
         }
     }
 
-    /// Whether the name still leads to the same file, as far as the system tells. What was never a file, as a database in
-    /// memory, never is another one.
+    /// Whether the name still leads to the same file, as far as the system tells. A database in memory never was a
+    /// file, and never is another one.
     pub(super) fn is_there(&self) -> bool {
         self.first.get().is_none_or(|first| identity(&self.path).as_ref() == Some(first))
     }

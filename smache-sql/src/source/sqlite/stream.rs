@@ -42,7 +42,7 @@ pub(super) struct LiteStream {
     place: Place,
     /// The version of the schema for which the triggers were looked at.
     checked: i64,
-    /// What tells whether others have written since.
+    /// The `data_version` of the connection, which grows when others write.
     version: i64,
     /// When old changes were last removed; none where there are more of them.
     trimmed: Option<Instant>,
@@ -76,7 +76,7 @@ impl LiteStream {
         let checked = feed.check_triggers(&mut connection, &watched).await?;
         let mut stream =
             Self { feed, connection, watched, place, checked, version: 0, trimmed: None, looked: false, more: false };
-        // Fails at once where the history is lost. What it finds is found again.
+        // Fails at once where the history is lost. The next read finds the same changes again.
         stream.read().await?;
         Ok(stream)
     }
@@ -112,7 +112,8 @@ impl LiteStream {
         }
     }
 
-    /// Whether rows after the place are missing. Numbers are given one after the other, and again after a roll-back.
+    /// Whether rows after the place are missing. SQLite numbers rows one after the other, and uses a number again after
+    /// a roll-back.
     fn has_gap(&self, rows: &[Row], given: i64) -> bool {
         let numbers = rows.iter().filter_map(|row| row.6);
         let last = numbers.clone().next_back().unwrap_or(self.place.row);
@@ -127,7 +128,7 @@ impl LiteStream {
         with_timeout(self.feed.timeout, ErrorKind::Unavailable, &doing, read).await
     }
 
-    /// Waits until somebody has written, but not for long.
+    /// Waits for the next write, but not for long.
     async fn wait(&mut self) -> Result<()> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE && self.data_version().await? == self.version {
@@ -136,7 +137,7 @@ impl LiteStream {
         Ok(())
     }
 
-    /// What there is.
+    /// The recorded changes after the place.
     async fn take(&mut self) -> Result<Batch> {
         self.feed.check_file()?;
         // Before the read: what is committed by now is seen, and what is committed later is noticed.

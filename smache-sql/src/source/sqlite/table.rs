@@ -28,14 +28,14 @@ pub(crate) struct LiteTable {
     described: Mutex<Option<Arc<Description>>>,
 }
 
-/// What has to be known of a table to read it.
+/// The facts about a table that reading it needs.
 #[derive(Debug)]
 pub(super) struct Description {
     /// The version of the schema that it is of.
     pub(super) version: i64,
     pub(super) shape: Shape,
     pub(super) columns: Vec<Column>,
-    /// What must be unique, each a list of columns and collations: the primary key and the unique indexes.
+    /// The unique keys, each a list of columns and collations: the primary key and the unique indexes.
     pub(super) keys: Vec<Vec<(String, String)>>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Description {
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// As it was declared, in capitals.
+    /// The declared type, in capitals.
     kind: String,
 }
 
@@ -57,7 +57,7 @@ impl Column {
         self.kind == "JSON"
     }
 
-    /// What its numbers are, where they are decimals. SQLite keeps them as integers and floats.
+    /// The kind of its numbers, where they are decimals. SQLite keeps them as integers and floats.
     fn numbers(&self) -> Option<Numbers> {
         let decimal = ["DEC", "NUMERIC"].iter().any(|word| self.kind.contains(word));
         (decimal && Affinity::of(&self.kind) == Affinity::Number).then_some(Numbers::DecimalFloat)
@@ -95,7 +95,7 @@ impl Description {
         json
     }
 
-    /// What tells the rows of the table apart: the id column, or a text of those of several.
+    /// The SQL for the id of a row: the id column, or a text of those of several.
     pub(super) fn id(&self, row: &str) -> String {
         match &self.shape.ids[..] {
             [id] => format!("{row}.{}", quoted(id)),
@@ -120,7 +120,7 @@ impl LiteTable {
         format!("{what} the table `{}`", self.name)
     }
 
-    /// What has to be known of the table, as it was last seen.
+    /// The description of the table, as it was last seen.
     pub(super) async fn description(&self) -> Result<Arc<Description>> {
         let known = self.described.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match known {
@@ -285,7 +285,7 @@ impl LiteTable {
     ) -> Result<std::result::Result<Collation, String>> {
         let (column, table) = (quoted(column), quoted(&self.name));
         let sql = format!("EXPLAIN SELECT +smache_row.{column} = ?1 FROM {table} AS smache_row");
-        // Not kept: what explains is not made anew for another schema.
+        // Not kept: a prepared `EXPLAIN` does not follow a changed schema.
         let steps = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await;
         let steps = match steps {
             Ok(steps) => steps,
@@ -309,8 +309,8 @@ impl LiteTable {
         Ok(Collation::of(name).ok_or_else(|| name.to_owned()))
     }
 
-    /// Reads rows in one statement, whose condition is made for the present columns. A schema that has changed is noticed by
-    /// its version, in the snapshot of the rows.
+    /// Reads rows in one statement, whose condition fits the present columns. The schema's version, in the snapshot of
+    /// the rows, tells whether the schema has changed.
     pub(super) async fn rows(&self, doing: &str, wanted: &impl Wanted) -> Result<(Arc<Description>, Vec<String>)> {
         let mut description = self.description().await?;
         loop {

@@ -16,15 +16,15 @@ use crate::{
 const MIGRATIONS: &[&str] =
     &[include_str!("../queries/migrations/sqlite_2.sql"), include_str!("../queries/migrations/sqlite_3.sql")];
 
-/// What begins a new history when changes are removed that were not trimmed. As SQLite keeps its text.
+/// The trigger that begins a new history when changes are removed that were not trimmed. As SQLite keeps its text.
 const GUARD: &str = include_str!("../queries/sqlite_guard.sql");
 
-/// Begins another history, behind every number that was given.
+/// Begins another history, behind every number that was used.
 const ANOTHER_HISTORY: &str =
     "UPDATE smache_feed SET id = lower(hex(randomblob(16))), mark = lower(hex(randomblob(8))),
     trimmed = max(trimmed, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'smache_changes'), 0))";
 
-/// Whether the guard of the change table is as it was made.
+/// Whether the guard of the change table is unchanged.
 async fn is_guarded(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     let guard = "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'smache_guard'";
     let present: Option<String> = sqlx::query_scalar(guard).fetch_optional(connection).await?;
@@ -163,7 +163,7 @@ pub(super) async fn meddling(connection: &mut SqliteConnection, table: &str) -> 
     let all: Vec<(String, String)> = sqlx::query_as(all).fetch_all(connection).await?;
     let table = table.to_lowercase();
     let writes = |sql: &str| {
-        // What it does stands after the first `begin`, which no name before it is likely to contain.
+        // A trigger's statements stand after the first `begin`, which no name before it is likely to contain.
         let body = sql.split_once("begin").map_or(sql, |(_, body)| body);
         let words = ["insert", "replace", "update", "delete"];
         words.iter().any(|word| body.contains(word)) && body.contains(&table)
@@ -185,8 +185,8 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<O
     }
 }
 
-/// Migrates what an older release has made, and refuses what a newer one has: whoever calls `install` again upgrades, and
-/// nobody goes back.
+/// Migrates the tables of an older release, and refuses those of a newer one: calling `install` again upgrades, and
+/// nothing goes back.
 async fn migrate(connection: &mut SqliteConnection, doing: &str) -> Result<()> {
     let version = version(connection).await.map_err(|error| of_source(error, doing))?;
     let Some(version) = version else { return Ok(()) };
@@ -226,7 +226,7 @@ pub(super) async fn install(table: &LiteTable) -> Result<()> {
     if !is_guarded(&mut transaction).await.map_err(failed)? {
         run(&mut transaction, "DROP TRIGGER IF EXISTS smache_guard".to_owned(), &doing).await?;
         sqlx::query(GUARD.trim_end()).execute(&mut *transaction).await.map_err(failed)?;
-        // Who has taken the guard away may have removed changes since.
+        // The program that took the guard away may have removed changes since.
         if was == Some(VERSION) {
             run(&mut transaction, ANOTHER_HISTORY.to_owned(), &doing).await?;
         }

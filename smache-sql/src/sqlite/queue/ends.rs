@@ -37,7 +37,7 @@ impl Step<'_> {
                 self.execute(DEAD_LETTER, |query| query.bind(ns).bind(id).bind(now).bind(its_error)).await?;
                 return Ok(Settled::Settled);
             }
-            // What a change does to a dead letter: it starts anew.
+            // A change restarts a dead letter.
             (JobEnd::Done | JobEnd::DeadLetter { .. }, Some(again)) => (again, true),
             (JobEnd::Release { .. }, again) => (again.map_or(own, |again| again.min(own)), false),
             (JobEnd::Retry { .. }, again) => {

@@ -198,7 +198,7 @@ impl JobQueue for SqliteQueue {
         let mut notified = pin!(notifier.notified());
         notified.as_mut().enable();
         loop {
-            // Only what nobody of this queue has looked at: a job that stays due since no worker wants it must not turn
+            // Only jobs that this queue has not looked at: a job that stays due since no worker wants it must not turn
             // the loop of the others into a busy one.
             let added = self.added().await?;
             if self.seen.fetch_max(added, Ordering::Relaxed) < added {
@@ -219,7 +219,7 @@ impl Step<'_> {
             return Ok(Enqueued::Queued);
         }
         let (ns, id) = (self.ns, job.id.as_bytes().to_vec());
-        // Nobody would ever find a job of no state or lane that there is.
+        // No worker would ever find a job whose state or lane does not exist.
         let unreadable = self.execute(UNREADABLE, |query| query.bind(ns).bind(id.clone())).await? > 0;
         if unreadable && self.ensure(&job.id, lane, priority, due).await? {
             return Ok(Enqueued::Queued);
@@ -271,7 +271,7 @@ impl Step<'_> {
         Ok(Reservation { jobs, next_due })
     }
 
-    /// A job for its worker. One whose id somebody has damaged is of no entry, and is removed: its entry gets another one.
+    /// A job for its worker. A job whose id is damaged belongs to no entry, and is removed: its entry gets another one.
     async fn take(&mut self, reserve: &Reserve, row: &sqlx::sqlite::SqliteRow) -> Result<Option<Job>> {
         let cell = |place| row.int(place).map(|cell| few(cell.unwrap_or(0))).map_err(|error| self.failed(error));
         let bytes = row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The commit of a run: what it used is compared, and the record takes the place of the one before.
+//! The commit of a run: it compares the dependencies of the run, and replaces the record of the entry.
 
 use std::collections::HashSet;
 
@@ -52,7 +52,7 @@ impl SqliteStore {
             && number(commit.version) >= step.low_watermark
             && (1..=OnConflict::MAX_REPORTED).contains(&conflicts.len())
         {
-            // What the step has done so far is undone with it.
+            // The rollback also undoes the earlier writes of this step.
             let revision = count(step.revision);
             return Ok(CommitOutcome::ConflictReported {
                 now,
@@ -115,7 +115,7 @@ impl Step<'_> {
         rows.iter().map(one).collect()
     }
 
-    /// Puts a record in the place of the one before, with its edges.
+    /// Replaces a record and its edges.
     async fn put(&mut self, commit: &Commit, staleness: i64, now: Timestamp) -> Result<()> {
         let ns = self.ns;
         let old = self.row(OLD, |query| query.bind(ns).bind(bytes(&commit.id))).await?;

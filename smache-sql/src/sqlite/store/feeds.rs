@@ -1,4 +1,4 @@
-//! What confirms: epochs, positions, leases and leaders.
+//! The steps of the feeds: epochs, positions, leases and leaders.
 
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ impl Step<'_> {
         rows.iter().map(one).collect()
     }
 
-    /// An epoch that cannot be read starts anew. A source that has none is attached or led again, with another one.
+    /// Replaces epochs that cannot be read. A source without one gets a new epoch when a process attaches or leads it.
     async fn heal(&mut self) -> Result<()> {
         let ns = self.ns;
         let epoch = Epoch::random().as_bytes().to_vec();
@@ -117,7 +117,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Marks entries of old epochs. What is stored behind the walk has the present epochs, or was stored as stale.
+    /// Marks entries of old epochs. Records stored behind the walk have the present epochs, or were stored as stale.
     async fn walk(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {
         let Some(after) = self.sweep.take() else { return Ok(()) };
         let ns = self.ns;

@@ -43,7 +43,7 @@ impl SqliteStore {
     }
 }
 
-/// What steps of stores share.
+/// The helpers that the steps of the store share.
 impl Step<'_> {
     /// The rows of a look-up, as of this step.
     async fn look(&mut self, sql: &'static str, all: &[EntryId]) -> Result<Rows> {
@@ -53,7 +53,7 @@ impl Step<'_> {
         Rows::read(&rows, &place.file)
     }
 
-    /// What confirms, and which incarnation this is.
+    /// The row of the namespace with its sources and the incarnation.
     async fn head(&mut self) -> Result<Head> {
         self.look(LOOKUP, &[]).await?.head.ok_or_else(|| unexpected("step"))
     }
@@ -66,7 +66,7 @@ impl Step<'_> {
         self.head().await.map(|head| head.incarnation)
     }
 
-    /// Removes a record with its edges and its job, but not its run: whoever computes the entry may still store it.
+    /// Removes a record with its edges and its job, but not its run: the run of the entry may still store its result.
     async fn forget(&mut self, id: &EntryId, jobs: bool) -> Result<bool> {
         let (ns, bytes) = (self.ns, id.as_bytes().to_vec());
         let gone = self.row(FORGET, |query| query.bind(ns).bind(bytes)).await?;
