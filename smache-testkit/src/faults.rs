@@ -144,7 +144,7 @@ pub struct Faulty<B> {
 }
 
 impl<B> Faulty<B> {
-    /// Wraps a backend. What is told to the second happens to the first, and to all that it gives.
+    /// Wraps a backend. The [`Faults`] govern the wrapped backend and every store and queue that it makes.
     pub fn of(backend: B) -> (Self, Faults) {
         let faults = Faults::default();
         (Self { backend, faults: faults.clone() }, faults)

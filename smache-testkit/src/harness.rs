@@ -1,4 +1,4 @@
-//! What a factory gives to a case.
+//! The harness that a factory makes for a case.
 
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use smache_core::{CacheStore, DataSource, EntityKey, Filter, Image, JobQueue, Na
 
 type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a case works on, with the means to move the time and, where the backend can, to replace its server.
+/// The subject of a case, with the means to move the time and, where the backend can, to replace its server.
 pub struct Harness<R> {
     role: R,
     advance: Box<dyn Fn(Duration) -> Step + Send + Sync>,
@@ -52,10 +52,10 @@ pub trait SourceProbe: fmt::Debug + Send + Sync + 'static {
     /// The text of an entity.
     ///
     /// # Errors
-    /// What [`Image::get`] gives.
+    /// The error of [`Image::get`].
     fn text(&self, image: &Image) -> Result<String>;
 
-    /// What the entities with a text fulfil: the filter of a predicate on the field of the text.
+    /// The filter for the entities with a text: a predicate on the field of the text.
     fn with_text(&self, text: &str) -> Filter;
 
     /// Inserts the entity of a number, or replaces it.
@@ -69,7 +69,7 @@ pub trait SourceProbe: fmt::Debug + Send + Sync + 'static {
 }
 
 impl<R> Harness<R> {
-    /// A harness whose time passes by itself: moving it sleeps.
+    /// A harness in real time: moving the time sleeps.
     #[must_use]
     pub fn new(role: R) -> Self {
         let advance = Box::new(|by| Box::pin(tokio::time::sleep(by)) as Step);
@@ -133,7 +133,7 @@ impl<R> Harness<R> {
         self.many
     }
 
-    /// What the case works on.
+    /// The store, queue or source that the case tests.
     #[must_use]
     pub fn role(&self) -> &R {
         &self.role
@@ -179,7 +179,7 @@ pub fn random_namespace() -> Namespace {
     Namespace::new(name).expect("`case-` and hexadecimal digits are a name")
 }
 
-/// Runs a case on a runtime of its own. A case that hangs fails.
+/// Runs a case on a separate runtime. A case that hangs fails.
 #[doc(hidden)]
 pub fn run(case: impl Future<Output = ()>) {
     let bound = Duration::from_secs(180);

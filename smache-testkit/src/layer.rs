@@ -35,7 +35,7 @@ use smache_core::{
     Filter, Image, Position, Result, SourceId, Start, Topic,
 };
 
-/// What a source does that lies on top of another one. Every method does by default what the inner source does.
+/// A source on top of another one. Every method does by default the same as the inner source's.
 #[async_trait]
 pub trait SourceLayer: Debug + Send + Sync + 'static {
     /// The source below.
@@ -76,7 +76,7 @@ pub trait SourceLayer: Debug + Send + Sync + 'static {
         self.inner().capabilities()
     }
 
-    /// Whether changes are told: without a feed only the application reports them.
+    /// Whether the source has a feed; without one only the application reports changes.
     fn has_feed(&self) -> bool {
         true
     }

@@ -42,7 +42,7 @@ pub(crate) fn child(name: impl Display) -> UsedDependency {
     UsedDependency { dependency: tag(name), via: Via::Child }
 }
 
-/// What every run checks: an invalidation of the entry itself.
+/// The dependency that every run checks: an invalidation of the entry itself.
 pub(crate) fn guard(id: EntryId) -> UsedDependency {
     UsedDependency { dependency: Dependency::entry(&id), via: Via::Guard }
 }
@@ -275,7 +275,7 @@ pub(crate) async fn lead(store: &dyn CacheStore, name: &str, lease: Duration) ->
 }
 
 impl Leader {
-    /// A step that moves some sources to a position and leaves all else as it is.
+    /// A step that moves some sources to a position and changes nothing else.
     pub(crate) async fn step(&self, store: &dyn CacheStore, sources: &[&str], number: u64) -> FeedStep {
         FeedStep {
             feed: self.feed.clone(),

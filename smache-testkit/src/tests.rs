@@ -79,7 +79,7 @@ fn contract(folders: &[&str]) -> BTreeSet<String> {
     names
 }
 
-/// What the list of the suites has, by `folder::file`.
+/// The list of the suites, by `folder::file`.
 fn listed() -> BTreeSet<(String, String)> {
     let mut listed = BTreeSet::new();
     let mut place = String::new();

@@ -225,7 +225,7 @@ async fn a_killed_test_process_takes_its_servers_with_it() {
     const ROLE: &str = "SMACHE_TESTKIT_HOLDS_A_SERVER";
     if std::env::var_os(ROLE).is_some() {
         let server = RedisServer::start().await;
-        // Written past the capture of the harness, on a line of its own.
+        // Written past the capture of the harness, on a separate line.
         std::io::Write::write_all(&mut std::io::stdout(), format!("\nserver {}\n", pid(&server)).as_bytes())
             .expect("somebody reads");
         std::future::pending::<()>().await;

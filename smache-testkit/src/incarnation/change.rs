@@ -1,4 +1,4 @@
-//! What a new incarnation of the server does not confirm.
+//! A new incarnation of the server confirms nothing that the old one confirmed.
 
 use smache_core::{CommitOutcome, ErrorKind, FeedStep, Freshness, Invalidation};
 

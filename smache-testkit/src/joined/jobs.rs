@@ -27,7 +27,7 @@ pub async fn every_stale_entry_has_a_job(harness: JoinedHarness) {
     assert_eq!(due(queue).await, [vec![id(2)], vec![id(1), id(4)]]);
 }
 
-/// Beyond the contract: a maybe stale entry that becomes stale has a job all the same, in a lane that is served.
+/// Beyond the contract: a maybe stale entry that becomes stale still has one job, in a lane that is served.
 pub async fn job_follows_the_staleness(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[child("a"), direct("b")]).await;
@@ -136,7 +136,7 @@ pub async fn removed_entry_takes_its_job_along(harness: JoinedHarness) {
     assert_eq!(counts(queue).await, [0; 4]);
 }
 
-/// Beyond the contract: a change brings a dead letter back, since its data is not what it was.
+/// Beyond the contract: a change brings a dead letter back, since the entry's data is different now.
 pub async fn change_revives_a_dead_letter(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[direct("a")]).await;

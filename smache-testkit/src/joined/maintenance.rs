@@ -9,7 +9,7 @@ use crate::{
     steps::*,
 };
 
-/// A stale entry whose run lapsed has a job again, whatever became of the one before; a fresh one needs none.
+/// A stale entry whose run lapsed has a job again, whatever became of the earlier one; a fresh one needs none.
 pub async fn lapsed_run_gets_a_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "stale", &[direct("a")]).await;
@@ -17,7 +17,7 @@ pub async fn lapsed_run_gets_a_job(harness: JoinedHarness) {
     let run = begin(store, id(3)).await;
     commit(store, Commit { lazy: true, ..run.value("lazy", &[direct("a")]) }).await;
     change(store, "a").await;
-    // Its job is gone: somebody saw that the entry was being computed and settled it.
+    // Its job is gone: a worker saw that another run computes the entry, and settled the job.
     let running = reserve_one(queue).await;
     for number in 1..=4 {
         begin_for(store, id(number), SHORT).await;

@@ -60,7 +60,7 @@ pub async fn aborted_stale_entry_has_a_job(harness: JoinedHarness) {
     let running = reserve_one(queue).await;
     assert_eq!(settle(queue, &running, JobEnd::Done).await, Settled::Settled);
 
-    // Nobody has a job of it now.
+    // No job of it exists now.
     assert_eq!(counts(queue).await, [0; 4]);
     abort(&begin(store, id(1)).await, SHORT).await;
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
@@ -96,8 +96,8 @@ pub async fn run_that_failed_for_the_last_time_stays_a_dead_letter(harness: Join
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
 }
 
-/// Beyond the contract: whatever writers and workers do at once, in the end no job is left and everything is fresh and
-/// computed from the last data, without anybody reading it.
+/// Beyond the contract: whatever writers and workers do at once, in the end no job remains and everything is fresh and
+/// computed from the last data, without a read.
 pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
     const ENTRIES: u32 = 6;
     let data = Arc::new(AtomicU64::new(0));

@@ -23,7 +23,8 @@ pub async fn no_job_is_delivered_twice_while_reserved(harness: QueueHarness) {
     assert_eq!(counts(queue).await, [0, 0, 10, 0]);
 }
 
-/// What its worker did not settle in time is another worker's, and counts as a crash; the first one has lost it.
+/// A job that its worker did not settle in time goes to another worker, and counts as a crash; the first one has lost
+/// it.
 pub async fn lapsed_reservation_is_delivered_again(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, job(id(1))).await;
@@ -43,7 +44,8 @@ pub async fn lapsed_reservation_is_delivered_again(harness: QueueHarness) {
     assert_eq!(reserve_one(queue).await.crashes, 0, "done forgets the crashes");
 }
 
-/// A request whose answer was lost is made again, and gets what it has reserved, no more and without a crash.
+/// A worker that repeats a request after a lost answer gets the jobs that the request reserved, no more and without a
+/// crash.
 pub async fn reserve_again_gives_the_same_jobs(harness: QueueHarness) {
     let queue = &**harness.role();
     let jobs: Vec<NewJob> = ids(0..5).into_iter().map(job).collect();
@@ -118,7 +120,7 @@ pub async fn urgent_job_comes_first(harness: QueueHarness) {
     assert_eq!(reserve_one(queue).await.id, id(3));
 }
 
-/// Who asks for one lane gets nothing of the other.
+/// A worker that asks for one lane gets no job of the other.
 pub async fn lanes_are_reserved_apart(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, NewJob::now(id(1), Lane::Propagation)).await;

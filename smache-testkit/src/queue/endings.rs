@@ -70,7 +70,7 @@ pub async fn settled_job_waits_as_long_as_its_worker_says(harness: QueueHarness)
     assert!(reserve(queue).await.is_empty());
 }
 
-/// A dead letter stays with its error until somebody requeues or discards it.
+/// A dead letter stays with its error until an operator requeues or discards it.
 pub async fn dead_letter_keeps_its_error(harness: QueueHarness) {
     let queue = &**harness.role();
     queue.enqueue(&[job(id(1)), job(id(2)), job(id(3))]).await.expect("enqueue");

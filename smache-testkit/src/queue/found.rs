@@ -7,7 +7,7 @@ use smache_core::{Enqueued, FoundJob, JobEnd, JobQueue, JobState, Lane, NewJob, 
 use super::{dead_letter, enqueue, find, job, list, release, reserve, reserve_for, reserve_one, retry, settle};
 use crate::{QueueHarness, steps::*};
 
-/// What a slow machine may add to a time.
+/// The delay that a slow machine may add to a time.
 const SLACK: Duration = Duration::from_secs(60);
 
 /// The job of entry 1, which is listed in its state and in no other, with the same time and error.
@@ -67,7 +67,8 @@ pub async fn found_job_says_where_it_is(harness: QueueHarness) {
     assert_close(place(queue, Lane::Propagation, JobState::Queued).await.since(start), PAUSE);
 }
 
-/// A job is found with its failures, while it waits for its retry, runs or becomes a dead letter, until it starts anew.
+/// A job is found with its failures, while it waits for its retry, runs or becomes a dead letter, until it starts again
+/// from the beginning.
 pub async fn found_job_says_how_it_went(harness: QueueHarness) {
     let queue = &**harness.role();
     let failures = async |state| {
@@ -103,7 +104,7 @@ pub async fn found_job_says_how_it_went(harness: QueueHarness) {
     assert_eq!(failures(JobState::Queued).await, (0, 0, None), "it was revived");
 }
 
-/// What was requested while a job runs is not shown before its run is over.
+/// A request made while a job runs is not shown before its run is over.
 pub async fn found_job_runs_before_it_runs_once_more(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, job(id(1))).await;

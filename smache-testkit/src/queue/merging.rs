@@ -79,7 +79,7 @@ pub async fn once_more_is_as_it_was_requested(harness: QueueHarness) {
     assert!(reserve(queue).await.is_empty(), "it backs off");
 }
 
-/// A dead letter stays a dead letter until somebody knows that it may succeed now.
+/// A dead letter stays a dead letter until a request says that it may succeed now.
 pub async fn dead_letter_is_revived_only_on_request(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, job(id(1))).await;

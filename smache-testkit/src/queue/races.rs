@@ -141,7 +141,7 @@ pub async fn dropped_steps_lose_no_job(harness: QueueHarness) {
             *taken.entry(job.id).or_default() += 1;
         }
     }
-    // The server may do a step late whose future was dropped: the lease of what it takes begins then.
+    // The server may do a step late whose future was dropped: the leases of its jobs begin then.
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         harness.advance(PAUSE).await;

@@ -16,7 +16,7 @@ struct Side {
     running: BTreeMap<EntryId, Job>,
 }
 
-/// What happens to both queues. Every delay is zero or endless, and leases hold, so that the time does not matter.
+/// A step on both queues. Every delay is zero or endless, and leases hold, so that the time does not matter.
 #[derive(Debug)]
 enum Operation {
     Enqueue(NewJob),

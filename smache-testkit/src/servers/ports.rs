@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 
-/// Below the ports that the kernel hands out to clients: none of them can take the port of a server that is down.
+/// Below the ports that the kernel hands out to clients: no client can take the port of a server that is down.
 const PORTS: std::ops::Range<u16> = 10_240..20_000;
 
 /// Ports of servers that are not dropped: a server that is down must find its own port free.
@@ -27,8 +27,8 @@ pub(super) fn reserve_port() -> u16 {
     port
 }
 
-/// A port on 127.0.0.1 that none of the servers here takes, nor any client, until the process ends: for a server that
-/// listens on a second one, or for an address where nobody is.
+/// A port on 127.0.0.1 that no server of this module and no client takes, until the process ends: for a server that
+/// listens on a second one, or for an address without a server.
 ///
 /// # Panics
 /// If there is none.

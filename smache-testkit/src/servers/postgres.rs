@@ -10,19 +10,19 @@ use std::process::{Command, Stdio};
 
 use super::process::{Recipe, ServerProcess, Started, search_program};
 
-/// What the log says when clients can come.
+/// The line of the log that says that clients can connect.
 const READY: &str = "database system is ready to accept connections";
 
 /// The same of a standby; older versions write it without a hyphen.
 const STANDBY_READY: &str = "database system is ready to accept read";
 
-/// Who owns the database, and may do everything in it.
+/// The owner of the database, with all rights in it.
 const USER: &str = "smache";
 
-/// A PostgreSQL of one test's own. Derefs to [`ServerProcess`], which can kill and restart it: the data stay. Paused, it
-/// takes no new connections, but the open ones go on.
+/// A private PostgreSQL for one test. Derefs to [`ServerProcess`], which can kill and restart it: the data stay.
+/// Paused, it takes no new connections, but the open ones go on.
 ///
-/// It cannot run as root, so that root starts it as the user `postgres`, who must be able to walk to the temporary folder.
+/// It cannot run as root, so that root starts it as the user `postgres`, which needs access to the temporary folder.
 pub struct PostgresServer {
     process: ServerProcess,
     password: Option<String>,
@@ -197,7 +197,7 @@ impl Way {
         }
     }
 
-    /// What comes before the arguments of a program.
+    /// The words before a program and its arguments, which switch the user.
     fn prefix(&self, program: &Path) -> Vec<OsString> {
         match self {
             Self::AsOneself => Vec::new(),

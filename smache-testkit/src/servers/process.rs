@@ -1,4 +1,4 @@
-//! A server process with a folder and a port of its own.
+//! A server process with its folder and port.
 //!
 //! Everything here blocks, and runs on tokio's blocking threads: waiting there also holds back a paused clock, which would
 //! otherwise run through every bound while the server starts.
@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(5);
 const START_TRIES: u32 = 10;
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a probe looks at to tell whether a server is ready.
+/// A started server, for the probe that tells whether it is ready.
 pub(super) struct Started<'a> {
     pub(super) port: u16,
     pub(super) pid: u32,
@@ -85,7 +85,7 @@ impl ServerProcess {
         lock(&self.state).child.as_ref().map(Child::id)
     }
 
-    /// What the server has printed since it was last started.
+    /// The output of the server since its last start.
     #[must_use]
     pub fn log(&self) -> String {
         lock(&self.state).read_log()
@@ -113,7 +113,7 @@ impl ServerProcess {
         self.with(State::restart).await;
     }
 
-    /// Freezes it (SIGSTOP): connections stay open, and nobody answers.
+    /// Freezes it (SIGSTOP): connections stay open without an answer.
     ///
     /// # Panics
     /// If it does not run.
@@ -186,7 +186,7 @@ impl State {
                 Ok(()) => return state,
                 Err(why) => trouble = why,
             }
-            // Somebody may have taken the port since; a port that the test has chosen is tried once.
+            // Another process may have taken the port since; a port that the test has chosen is tried once.
             if state.recipe.port.is_some() {
                 break;
             }
@@ -197,7 +197,7 @@ impl State {
         panic!("{trouble}");
     }
 
-    /// On failure nothing is left running.
+    /// On failure no process stays.
     fn try_start(&mut self) -> Result<(), String> {
         let name = self.recipe.name;
         let outcome =
@@ -308,7 +308,7 @@ impl State {
         }
     }
 
-    /// With the owners of the files, whom a server may insist on.
+    /// With the owners of the files, which some servers check.
     fn copy(&mut self, from: &str, to: &str) {
         assert!(self.child.is_none(), "{} runs: stop or kill it before its data are copied", self.recipe.name);
         let (from, to) = (self.folder.path().join(from), self.folder.path().join(to));
@@ -339,7 +339,7 @@ impl Drop for State {
 /// The state and the parent of a process, where the system has a `/proc`.
 fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before them is in parentheses, and may have some of its own.
+    // The name before them is in parentheses, and may contain some.
     let mut words = stat.rsplit_once(')')?.1.split_whitespace();
     Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
 }
@@ -365,7 +365,7 @@ fn signal(signal: &str, pids: &[u32]) {
     }
 }
 
-/// Waits for processes that were killed. Whoever inherits them may leave them as zombies.
+/// Waits for processes that were killed. The process that inherits them may leave them as zombies.
 fn wait_for_end(pids: &[u32], name: &str) {
     let deadline = Instant::now() + STOP_BOUND;
     let runs = |pid: &u32| state_and_parent(*pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
@@ -414,7 +414,7 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
         let (orders, inbox) = channel::<Order>();
         thread::spawn(move || {
             for (mut command, reply) in inbox {
-                // Nobody waits for the reply only if the asking thread panicked.
+                // The reply is lost only if the asking thread panicked.
                 let _ = reply.send(command.spawn());
             }
         });

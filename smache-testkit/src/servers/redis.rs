@@ -92,7 +92,7 @@ impl RedisServerBuilder {
         self.config("maxmemory", size)
     }
 
-    /// What it does at the limit of its memory, for example `"allkeys-lru"` or `"noeviction"`.
+    /// The policy at the limit of its memory, for example `"allkeys-lru"` or `"noeviction"`.
     #[must_use]
     pub fn maxmemory_policy(self, policy: &str) -> Self {
         self.config("maxmemory-policy", policy)

@@ -35,7 +35,7 @@ pub async fn load_sees_delivered_changes(harness: SourceHarness) {
     writer.await.expect("the writer");
 }
 
-/// What changed after a position is delivered, in order and nothing left out, however often it is opened there.
+/// A stream delivers every change after a position, in order and with no gap, however often it is opened there.
 pub async fn feed_resumes_after_a_position(harness: SourceHarness) {
     let probe = &**harness.role();
     put(probe, 0, "before").await;

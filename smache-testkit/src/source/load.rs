@@ -60,7 +60,7 @@ fn declares(probe: &dyn SourceProbe, capability: Capability) -> bool {
     probe.source().capabilities().contains(&capability)
 }
 
-/// The texts of what a source finds by a text, among what it may answer beside it; `None` where it cannot find.
+/// How many entities with a text the source finds, among others that it may answer too; `None` where it cannot find.
 async fn found(probe: &dyn SourceProbe, text: &str) -> Option<usize> {
     let comparisons = Arc::new(probe.source().comparisons().await.expect("it says how it compares"));
     let filter = probe.with_text(text).compared_by(&comparisons).expect("a text can be compared");

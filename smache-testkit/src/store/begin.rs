@@ -44,7 +44,7 @@ async fn ends(store: &dyn smache_core::CacheStore, run: &Run) -> bool {
     store.abort(abort).await.expect("abort")
 }
 
-/// An entry that nobody has computed yet is begun like any other.
+/// An entry without a value is begun like any other.
 pub async fn begin_needs_no_record(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
@@ -53,7 +53,7 @@ pub async fn begin_needs_no_record(harness: StoreHarness) {
     assert_fresh(&commit(store, run.value("one", &[])).await);
 }
 
-/// While a run is under way the value of before is read as if there were none.
+/// While a run is under way, readers get the earlier value as without a run.
 pub async fn begin_keeps_the_value_readable(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "old", &[direct("a")]).await;
@@ -79,8 +79,9 @@ pub async fn begin_starts_at_the_clock_of_the_last_change(harness: StoreHarness)
     assert_eq!(see(store, id(2)).await.entry.version, run.begun.start_revision);
 }
 
-/// A run that begins while a dependency of its entry is being invalidated is told so, and cannot store a fresh value if
-/// it uses that dependency, unless the revision has grown already; when the invalidation is over nobody is told so.
+/// A run that begins while a dependency of its entry is being invalidated learns so from `begin`, and cannot store a
+/// fresh value if it uses that dependency, unless the revision has grown already; after the end of the invalidation no
+/// run learns so.
 pub async fn begin_hints_at_an_invalidation_in_progress(harness: StoreHarness) {
     let (store, many) = (harness.role(), harness.many().min(1_500));
     compute_many(store, &ids(0..many), &[direct("a")]).await;

@@ -1,4 +1,4 @@
-//! What has changed since a run began.
+//! The dependencies that changed since a run began.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use smache_core::{Abort, Dependency, Invalidation};
 
 use crate::{StoreHarness, steps::*};
 
-/// A run asks during its work what it would meet at its end. Each changed dependency is named once, whether anything depends on
-/// it or not; the revision of the answer is one to go on from.
+/// A run asks during its work for the conflicts that it would meet at its end. Each changed dependency is named once,
+/// whether anything depends on it or not; the run may go on from the revision of the answer.
 pub async fn changes_since_a_revision_are_named(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "old", &[direct("a")]).await;
@@ -43,7 +43,7 @@ pub async fn changes_since_a_revision_are_named(harness: StoreHarness) {
     assert_eq!(found.dependencies, [tag(11_999)]);
 }
 
-/// What a store has forgotten may have changed at any time.
+/// A dependency that a store has forgotten may have changed at any time.
 pub async fn changes_that_were_trimmed_are_named(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;

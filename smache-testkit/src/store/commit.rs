@@ -6,7 +6,7 @@ use smache_core::{
 
 use crate::{StoreHarness, steps::*};
 
-/// A lease that lapsed is still good while nobody else has taken the entry.
+/// A lease that lapsed is still good while no other run has taken the entry.
 pub async fn lapsed_lease_that_nobody_took_still_commits(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin_for(store, id(1), SHORT).await;
@@ -37,7 +37,7 @@ pub async fn change_during_the_computation_is_not_lost(harness: StoreHarness) {
     assert_eq!(begin(store, id(1)).await.begun.conflicts, 0);
 }
 
-/// A dependency that nobody had when it changed counts just the same for the run that finds it afterwards.
+/// A dependency without dependants that changed conflicts too with the run that finds it afterwards.
 pub async fn dynamic_dependency_unknown_when_it_changed(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
@@ -47,8 +47,8 @@ pub async fn dynamic_dependency_unknown_when_it_changed(harness: StoreHarness) {
     assert!(!is_fresh(store, id(1)).await);
 }
 
-/// A run that asks is told what has overtaken it, all of it, and goes on. What it has seen of that is no conflict at its next
-/// commit; what comes after the answer is.
+/// A run that asks gets a report of every conflict, and goes on. A dependency that it has re-read is no conflict at its
+/// next commit; a change after the answer is.
 pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "old", &[direct("a")]).await;
@@ -89,8 +89,8 @@ pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarnes
     }
 }
 
-/// What a run is told of is what it may show to be no conflict. Where anything else speaks against the value, it is stored as
-/// stale, also for a run that asks.
+/// A run may show that a reported dependency is no conflict. Where anything else speaks against the value, the store
+/// keeps it as stale, also for a run that asks.
 pub async fn value_that_more_speaks_against_is_stored_as_stale(harness: StoreHarness) {
     let store = &**harness.role();
     let asking = |value: Commit| Commit { on_conflict: OnConflict::Report, ..value };
@@ -250,7 +250,7 @@ pub async fn tainted_value_is_never_fresh(harness: StoreHarness) {
     assert_eq!((seen.text(), seen.entry.staleness, seen.is_fresh()), ("tainted", Staleness::Stale, false));
 }
 
-/// Beyond the contract: an entry ends when its own time is over or that of what it was made of, whichever is sooner.
+/// Beyond the contract: an entry ends when its own time or that of an entry that it used is over, whichever is sooner.
 pub async fn sooner_end_counts(harness: StoreHarness) {
     let store = &**harness.role();
     let (early, late) = (SHORT, LONG);

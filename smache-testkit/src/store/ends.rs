@@ -23,7 +23,7 @@ pub async fn abort_needs_the_token(harness: StoreHarness) {
     assert!(look(store, id(1)).await.is_none(), "an aborted run stores nothing");
 }
 
-/// A failure is noted on the entry and leaves its value as it is; a success forgets it.
+/// A failure is noted on the entry and does not change its value; a success forgets it.
 pub async fn failure_keeps_the_stored_value(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "good", &[direct("a")]).await;
@@ -47,7 +47,7 @@ pub async fn failure_keeps_the_stored_value(harness: StoreHarness) {
     assert_eq!((record.failures, record.last_failure), (0, None));
 }
 
-/// Beyond the contract: a failure of an entry without a record is nobody's, and a long message is cut.
+/// Beyond the contract: a failure of an entry without a record is noted nowhere, and a long message is cut.
 pub async fn failure_is_bounded(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
@@ -61,7 +61,7 @@ pub async fn failure_is_bounded(harness: StoreHarness) {
     assert_eq!(message, "ä".repeat(1_000));
 }
 
-/// A lease is extended under its own token only, also when it has lapsed and nobody took it.
+/// A lease is extended under its own token only, also when it has lapsed and no other run took it.
 pub async fn extend_needs_the_token(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin_for(store, id(1), SHORT).await;

@@ -30,7 +30,7 @@ pub async fn position_is_saved_with_the_invalidation(harness: StoreHarness) {
     assert_eq!((saved(store, "users").await, is_fresh(store, id(1)).await), (Some(position(9)), true));
 }
 
-/// A leader that was replaced saves nothing, invalidates nothing, and is told so.
+/// A replaced leader saves nothing and invalidates nothing, and the answer says that it is no leader.
 pub async fn older_leader_is_fenced(harness: StoreHarness) {
     let store = &**harness.role();
     let old = lead(store, "feed", SHORT).await;
@@ -55,7 +55,8 @@ pub async fn older_leader_is_fenced(harness: StoreHarness) {
     assert_eq!(refused.expect_err("a feed without a leader").kind(), ErrorKind::Fenced);
 }
 
-/// One leads while its lease holds; the others are told when to ask again. Whoever resigns is followed at once.
+/// One process leads while its lease holds; the others learn when to ask again. A leader that resigns is followed at
+/// once.
 pub async fn one_leader_at_a_time(harness: StoreHarness) {
     let store = harness.role();
     let contenders = all((0..16).map(|_| {
@@ -82,7 +83,7 @@ pub async fn one_leader_at_a_time(harness: StoreHarness) {
     lead(&**store, "feed", SHORT).await;
 }
 
-/// A new leader has a higher fence than all before; whoever renews keeps its own.
+/// A new leader has a higher fence than all before; a leader that renews keeps its own.
 pub async fn fence_grows_with_every_leader(harness: StoreHarness) {
     let store = &**harness.role();
     let (one, two) = (Token::random(), Token::random());

@@ -4,7 +4,7 @@ use smache_core::{Page, Staleness, UsedDependency, Via};
 
 use crate::{StoreHarness, steps::*};
 
-/// What a look-up answers, and the rest of the record; a run that begins learns the same.
+/// The answer of a look-up, and the rest of the record; a run that begins learns the same.
 pub async fn full_record_shows_what_an_entry_depends_on(harness: StoreHarness) {
     let store = &**harness.role();
     assert!(store.read_record(&id(1)).await.expect("read_record").record.is_none());

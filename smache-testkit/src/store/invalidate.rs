@@ -6,7 +6,7 @@ use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness, UsedDe
 
 use crate::{StoreHarness, steps::*};
 
-/// Every dependant goes stale before the change is acknowledged, and nobody else.
+/// Every dependant goes stale before the change is acknowledged, and no other entry does.
 pub async fn dependants_go_stale(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[direct("a")]).await;
@@ -36,7 +36,7 @@ pub async fn staleness_follows_the_edge(harness: StoreHarness) {
     assert_eq!(staleness(store, id(1)).await, Staleness::Stale);
 }
 
-/// What is stale already is invalidated like all else: its causes grow, and a run that is under way is overtaken.
+/// A stale entry is invalidated like all others: its causes grow, and a run that is under way is overtaken.
 pub async fn stale_entry_is_invalidated_again(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[direct("a"), direct("b")]).await;
@@ -149,7 +149,7 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
     listed.dedup();
     assert_eq!(listed, many);
 
-    // When it has returned nothing of it is left: a new run is not disturbed.
+    // The invalidation has returned and ended its mark: a new run is not disturbed.
     compute(&**store, id(0), "new", &[direct("a")]).await;
     assert!(is_fresh(&**store, id(0)).await);
 }

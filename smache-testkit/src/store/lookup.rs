@@ -68,7 +68,7 @@ pub async fn lookup_writes_nothing(harness: StoreHarness) {
     assert_eq!(before, after);
 }
 
-/// A look-up that runs beside invalidations never joins an entry of before with what confirmed afterwards.
+/// A look-up that runs beside invalidations never joins an earlier state of an entry with a later confirmation.
 pub async fn lookup_never_mixes_an_old_entry_with_a_new_validity(harness: StoreHarness) {
     const UNIT: Duration = Duration::from_secs(2_000);
     let steps = harness.rounds(60);

@@ -32,7 +32,7 @@ fn until(programs: &Programs, number: u8) -> Timestamp {
     programs.programs.iter().find(|program| program.id == token(number)).expect("it is registered").until
 }
 
-/// A program stays in the register with what it said last until it is removed, and is no other program.
+/// A program stays in the register with its last notes until it is removed, and no other program replaces it.
 pub async fn registered_programs_are_listed(harness: StoreHarness) {
     let store = &**harness.role();
     assert_eq!(listed(&remove(store, &[]).await), []);
@@ -66,7 +66,7 @@ pub async fn newest_lease_of_a_program_counts(harness: StoreHarness) {
     assert!(until(&lapsed, 1) <= lapsed.now);
 }
 
-/// Who removes what has ended may be too late to know that it is back.
+/// A process that removes ended programs may not know yet that one is back.
 pub async fn living_program_is_not_removed(harness: StoreHarness) {
     let store = &**harness.role();
     register(store, 1, "one", LONG).await;

@@ -100,7 +100,7 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split(' ').map(|number| number.parse().expect("a number")).collect()
 }
 
-/// Computes an entry of all numbers once, if nobody else does.
+/// Computes an entry of all numbers once, unless another run does.
 async fn compute_numbers(store: &dyn CacheStore, data: &Data, id: EntryId) {
     let Ok(run) = try_begin(store, id, LONG).await else { return };
     let mut read = Vec::new();

@@ -22,7 +22,7 @@ struct Side {
     start: u64,
 }
 
-/// What happens to both stores.
+/// A step on both stores.
 #[derive(Debug)]
 enum Operation {
     Begin(u32),
@@ -147,7 +147,7 @@ impl Side {
         }
     }
 
-    /// What a reader and a person see of an entry.
+    /// The state of an entry, as a look-up and `inspect` show it.
     async fn shows(&self, entry: u32) -> String {
         let Some(seen) = look(&*self.store, id(entry)).await else { return "absent".to_owned() };
         let record = self.store.inspect(&id(entry)).await.expect("inspect").expect("a record");

@@ -58,7 +58,7 @@ pub async fn run_removes_its_own_entry_only(harness: StoreHarness) {
     begin(store, id(1)).await;
 }
 
-/// Beyond the contract: removed and computed anew while a run was under way, an entry is the new run's alone.
+/// Beyond the contract: an entry that was removed and computed again while a run was under way is the new run's alone.
 pub async fn run_of_before_a_removal_stays_lost(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "first", &[direct("a")]).await;

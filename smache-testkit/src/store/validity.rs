@@ -41,8 +41,8 @@ pub async fn attach_is_idempotent(harness: StoreHarness) {
     assert!(is_fresh(store, id(2)).await);
 }
 
-/// Attached sources confirm as long as somebody keeps them, whoever attached them. A store that no other process can reach
-/// has no end to move.
+/// Attached sources confirm as long as a process keeps them, whichever one attached them. A store that no other process
+/// can reach has no end of their validity to move.
 pub async fn attached_sources_are_confirmed_while_they_are_kept(harness: StoreHarness) {
     let store = &**harness.role();
     store.attach(&[source("users")]).await.expect("attach");
@@ -54,7 +54,7 @@ pub async fn attached_sources_are_confirmed_while_they_are_kept(harness: StoreHa
     assert_eq!(staleness(store, id(1)).await, Staleness::Fresh, "nothing is known against it");
     store.keep_attached(LONG).await.expect("keep");
     assert!(is_fresh(store, id(1)).await, "kept again: the epoch is the same");
-    // What is behind a feed has an end of its own.
+    // A source behind a feed is valid until another time.
     confirming(store, "feed", &["orders"]).await;
     compute_of(store, id(2), "two", &[], &[source("orders")]).await;
     store.keep_attached(SHORT).await.expect("keep");
@@ -90,7 +90,7 @@ pub async fn restart_makes_the_source_stale(harness: StoreHarness) {
     }
     assert_eq!(saved(store, "users").await, Some(position(50)));
     assert_eq!(saved(store, "orders").await, Some(position(1)));
-    // The new history may count anew.
+    // The new history may count from the beginning.
     store.restart(leader.step(store, &["users"], 2).await).await.expect("restart");
     assert_eq!(saved(store, "users").await, Some(position(2)));
 }

@@ -19,12 +19,12 @@ async fn wait(store: &dyn CacheStore, run: &Run, child: u32) -> Vec<(EntryId, En
     ask(store, vec![waiting], LONG, child).await
 }
 
-/// What leads on from an entry, in any order.
+/// The waits that lead on from an entry, in any order.
 async fn waits_of(store: &dyn CacheStore, entry: u32) -> Vec<(EntryId, EntryId)> {
     sorted(&ask(store, Vec::new(), LONG, entry).await)
 }
 
-/// Who notes the last wait of a cycle finds itself in the answer, however long the way is.
+/// The run that notes the last wait of a cycle finds itself in the answer, however long the way is.
 pub async fn waits_lead_on_from_the_child(harness: StoreHarness) {
     let store = &**harness.role();
     let [one, two, three] = [begin(store, id(1)).await, begin(store, id(2)).await, begin(store, id(3)).await];
@@ -49,7 +49,7 @@ pub async fn waits_lead_on_from_the_child(harness: StoreHarness) {
     assert_eq!(waits, [&around[..], &[(id(6), id(7)), (id(7), id(1))]].concat());
 }
 
-/// Only the run that holds the entry notes what it waits for, and only while there is something to wait for.
+/// Only the run that holds the entry notes its waits, and only while the child runs too.
 pub async fn wait_needs_the_token(harness: StoreHarness) {
     let store = &**harness.role();
     let [one, _two] = [begin(store, id(1)).await, begin(store, id(2)).await];
@@ -67,7 +67,7 @@ pub async fn wait_needs_the_token(harness: StoreHarness) {
     assert_eq!(waits_of(store, 1).await, [(id(1), id(2))], "another token ends nothing");
 }
 
-/// A wait is one of two runs: their successors do not wait for each other, and nothing is left when they are gone.
+/// A wait is one of two runs: their successors do not wait for each other, and nothing remains when they are gone.
 pub async fn wait_ends_with_either_run(harness: StoreHarness) {
     let store = &**harness.role();
     // Each pair ends in another way, on either side.

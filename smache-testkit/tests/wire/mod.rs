@@ -5,7 +5,7 @@ use std::io::{Error, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One command on a connection of its own; the answer as it comes, which is short enough for one segment.
+/// One command on a new connection; the answer as it comes, which is short enough for one segment.
 pub(crate) async fn redis(port: u16, words: &[&str]) -> Result<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
     let mut request = format!("*{}\r\n", words.len());
@@ -34,7 +34,7 @@ pub(crate) async fn count(port: u16) -> Result<i32> {
     number(&mongo(port, &document(&command)).await?, "n").ok_or_else(|| Error::other("no count in the answer"))
 }
 
-/// One OP_MSG on a connection of its own; the bytes of the answer.
+/// One OP_MSG on a new connection; the bytes of the answer.
 async fn mongo(port: u16, body: &[u8]) -> Result<Vec<u8>> {
     const OP_MSG: i32 = 2013;
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;

@@ -11,8 +11,9 @@ use std::ops::Deref;
 pub use self::set::MongoSet;
 use super::process::ServerProcess;
 
-/// A MongoDB of one test's own: a replica set of one member. Derefs to [`ServerProcess`], which can kill, restart, pause and
-/// wipe it. What it has acknowledged to a write that waits for the journal it keeps over a restart, even after it was killed.
+/// A private MongoDB for one test: a replica set of one member. Derefs to [`ServerProcess`], which can kill, restart,
+/// pause and wipe it. It keeps every write that it acknowledged after the journal over a restart, even after it was
+/// killed.
 ///
 /// One that is wiped and restarted is another set, with the name and the address of the former one.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub struct MongoServerBuilder {
     arguments: Vec<OsString>,
 }
 
-/// Whom a server lets in, and whether it is a set.
+/// How clients log in, and whether the server is a set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Kind {
     #[default]

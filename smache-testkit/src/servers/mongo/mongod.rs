@@ -11,7 +11,7 @@ use super::{Kind, MongoServerBuilder};
 /// The name of every replica set here.
 pub(super) const SET: &str = "rs0";
 
-/// What the members of a set know each other by.
+/// The shared secret of the members of a set.
 const KEY: &str = "c21hY2hlLXRlc3RraXQtc2V0LW9mLXRlc3RzLW9ubHk=";
 
 /// MongoDB's own server.
@@ -31,7 +31,7 @@ pub(super) fn recipe(program: PathBuf, builder: MongoServerBuilder) -> Recipe {
             if kind == Kind::Standalone { Ok(()) } else { is_primary_of_one(started.port) }
         }),
         stop: "TERM",
-        // What it has acknowledged with its journal it keeps in either case.
+        // It keeps the writes that it acknowledged with its journal in either case.
         may_be_killed: true,
     }
 }
@@ -54,7 +54,8 @@ fn arguments(port: u16, data: &Path, kind: Kind, extra: &[OsString]) -> Vec<OsSt
     let mut all: Vec<OsString> =
         ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"].map(Into::into).into();
     all.extend(["--port".into(), port.to_string().into(), "--dbpath".into(), data.into()]);
-    // The machine of the tests is small and nobody looks at these; a primary would wait 15 s for others before it ends.
+    // The tests read no diagnostic data, and their machine is small; a primary would wait 15 s for others before it
+    // ends.
     for parameter in ["diagnosticDataCollectionEnabled=false", "shutdownTimeoutMillisForSignaledShutdown=0"] {
         all.extend(["--setParameter".into(), parameter.into()]);
     }
@@ -126,7 +127,7 @@ pub(super) fn is_secondary(port: u16) -> bool {
     ask(port, &hello()).is_ok_and(|answer| answer.is("secondary"))
 }
 
-/// Makes a set of servers, which one of them is told. A primary that is lost has a successor within some two seconds.
+/// Makes a set of servers, by a command to one of them. A primary that is lost has a successor within some two seconds.
 pub(super) fn initiate(port: u16, members: &[u16]) -> Result<(), String> {
     let member = |(id, port): (usize, &u16)| {
         Document::new().number("_id", i32::try_from(id).unwrap_or(i32::MAX)).text("host", &format!("127.0.0.1:{port}"))
@@ -144,7 +145,7 @@ pub(super) fn initiate(port: u16, members: &[u16]) -> Result<(), String> {
     Err(format!("the set cannot be made: {message}"))
 }
 
-/// Makes the first user, who may do everything.
+/// Makes the first user, with all rights.
 pub(super) fn make_root(port: u16, name: &str, password: &str) -> Result<(), String> {
     let role = Document::new().text("role", "root").text("db", "admin");
     let user = Document::new().text("createUser", name).text("pwd", password).list("roles", [role]);

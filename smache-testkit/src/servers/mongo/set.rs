@@ -38,7 +38,7 @@ impl MongoSet {
         Self::start_as(Kind::Open, None).await
     }
 
-    /// Starts one whose members have a key file and ask for passwords, with a user who has the role `root`.
+    /// Starts one whose members have a key file and ask for passwords, with a user of the role `root`.
     ///
     /// # Panics
     /// See [`Self::start`].

@@ -28,7 +28,7 @@ pub(super) fn recipe(builder: MongoServerBuilder) -> Recipe {
         }),
         ready: Box::new(ready),
         stop: "TERM",
-        // It keeps what it has acknowledged in either case.
+        // It keeps acknowledged writes in either case.
         may_be_killed: true,
     }
 }
@@ -41,8 +41,9 @@ fn arguments(port: u16, data: &Path) -> Vec<OsString> {
     }
     let mut all: Vec<OsString> = vec!["--host".into(), "127.0.0.1".into(), "--port".into(), port.to_string().into()];
     all.extend(["--config".into(), config.into(), "--storage-path".into(), data.into()]);
-    // Without it a killed server loses what it acknowledged in its last fraction of a second, and gives the places of the
-    // lost changes in its history to new ones: a stream that is resumed from a lost change then skips those in silence.
+    // Without it a killed server loses the writes that it acknowledged in its last fraction of a second, and reuses the
+    // places of the lost changes in its history: a stream that is resumed from a lost change then skips the new ones in
+    // silence.
     all.push("--sync-on-commit".into());
     all
 }

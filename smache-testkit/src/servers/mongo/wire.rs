@@ -53,7 +53,7 @@ impl Document {
     }
 }
 
-/// What a server has answered: its fields of the outermost level.
+/// The answer of a server: its fields of the outermost level.
 #[derive(Debug)]
 pub(super) struct Answer(Vec<(String, Value)>);
 
