@@ -1,14 +1,15 @@
--- What the steps share. A volatile function takes a new snapshot for every statement in it, so that what follows a
--- lock sees everything that was committed before the lock was given.
+-- Helpers of the steps. A volatile function takes a new snapshot for every statement in it, so that the statements
+-- after a lock see everything that was committed before it.
 
--- The time at which the step was asked for, before it waited for anybody: an older time only makes leases shorter, and
--- a value never looks fresh as of a moment at which a change that it misses was acknowledged.
+-- The time at which the step was requested, before it waited for a lock: an older time only makes leases shorter, and a
+-- value never looks fresh as of a moment at which a change that it misses was acknowledged.
 CREATE OR REPLACE FUNCTION smache_now() RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT floor(extract(epoch FROM transaction_timestamp()) * 1000)::bigint
 $$;
 
--- Which incarnation of which tables: every start of a server, so every failover, and every restore that makes the tables again is
--- another one, also in a server that goes on, or under another name beside them. What is put into the same tables is not seen.
+-- The incarnation of the server and the tables: every start of a server, so every failover, and every restore that
+-- makes the tables again is another one, also in a server that goes on, or under another name beside them. A restore
+-- into the same tables is not seen.
 CREATE OR REPLACE FUNCTION smache_incarnation() RETURNS text LANGUAGE sql STABLE AS $$
     SELECT concat_ws('/', incarnation, current_database(), tableoid,
         (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint) FROM smache_meta
@@ -40,8 +41,8 @@ BEGIN
     IF p_name IS NULL THEN
         RAISE EXCEPTION 'the tables smache_* are of a version that this program does not know' USING ERRCODE = 'SM001';
     END IF;
-    -- Connections of a pool of the application may have no bound. The program asks no longer by then, and whoever waits on
-    -- keeps the connection. Own connections have a bound, and whoever has one of his own keeps it.
+    -- Connections of a pool of the application may have no bound. The program has given up by then, and a step that
+    -- waits on keeps the connection. Own connections have a bound, and a bound that the application has set stays.
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', '5s', true);
     END IF;
@@ -87,7 +88,7 @@ CREATE OR REPLACE FUNCTION smache_deps(p_used bytea) RETURNS SETOF bytea LANGUAG
     SELECT substring(p_used FROM place FOR 16) FROM generate_series(1, length(p_used), 17) AS place
 $$;
 
--- The last eight causes, none twice in a row. What is in a damaged record stops nobody.
+-- The last eight causes, none twice in a row. A damaged record has none.
 CREATE OR REPLACE FUNCTION smache_note(p_causes text[], p_new text[]) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     causes text[] := CASE WHEN array_ndims(p_causes) = 1 THEN array_remove(p_causes, NULL) ELSE '{}' END;
@@ -120,7 +121,7 @@ RETURNS void LANGUAGE sql VOLATILE AS $$
         again_priority = CASE j.state WHEN 1 THEN least(j.again_priority, excluded.priority) END
 $$;
 
--- A run of a stale entry ended without a value: nothing changed, so that a job that is there is left as it is.
+-- A run of a stale entry ended without a value: nothing changed, so that an existing job stays unchanged.
 CREATE OR REPLACE FUNCTION smache_ensure(p_ns bigint, p_id bytea, p_lane bigint, p_priority bigint, p_due bigint)
 RETURNS void LANGUAGE sql VOLATILE AS $$
     INSERT INTO smache_jobs (ns, id, lane, priority, state, at) VALUES (p_ns, p_id, p_lane, p_priority, 0, p_due)
@@ -130,7 +131,7 @@ $$;
 -- The entries are fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
 CREATE OR REPLACE FUNCTION smache_take_back(p_ns bigint, p_ids bytea[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    -- Locked first: a job whose state changes between the two statements would be missed by both.
+    -- Locked first: both statements would miss a job whose state changes between them.
     PERFORM 1 FROM smache_jobs WHERE ns = p_ns AND id = ANY (p_ids) ORDER BY id FOR UPDATE;
     IF FOUND THEN
         DELETE FROM smache_jobs WHERE ns = p_ns AND id = ANY (p_ids) AND state <> 1;
@@ -139,12 +140,12 @@ BEGIN
     END IF;
 END $$;
 
--- Removes records with their edges and jobs, but not their runs: whoever computes an entry may still store it.
+-- Removes records with their edges and jobs, but not their runs: the run of an entry may still store its result.
 CREATE OR REPLACE FUNCTION smache_forget(p_ns bigint, p_ids bytea[], p_jobs boolean) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     gone bigint;
 BEGIN
-    -- Locked first, in a statement of its own: the edges of a commit that it waited for are seen by the next one only.
+    -- Locked first, in a separate statement: only the next one sees the edges of a commit that it waited for.
     PERFORM 1 FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) ORDER BY id FOR UPDATE;
     WITH entry AS (
         DELETE FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) RETURNING id, used
@@ -159,7 +160,7 @@ BEGIN
     RETURN gone;
 END $$;
 
--- The lane in which an entry has to be computed; null if it need not be, or is left to its readers.
+-- The lane in which an entry has to be computed; null if no job has to compute it, also where its readers do.
 CREATE OR REPLACE FUNCTION smache_lane(p_ns bigint, p_id bytea) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     e record;

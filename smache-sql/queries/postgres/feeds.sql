@@ -7,7 +7,7 @@ BEGIN
     RETURN fresh;
 END $$;
 
--- Until when sources that the application reports are confirmed, in a row beside the leaders': who writes it waits for no
+-- Until when sources that the application reports are confirmed, in a row beside the leaders': its writers wait for no
 -- transaction that has the namespace.
 CREATE OR REPLACE FUNCTION smache_keep_attached(p_name text, p_lease bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -21,7 +21,8 @@ CREATE OR REPLACE FUNCTION smache_attach(p_name text, p_sources text[]) RETURNS 
 DECLARE
     s smache_namespaces;
 BEGIN
-    -- A process that starts, and finds all as it should be, does not wait for a writer who has the namespace.
+    -- A process that starts, and finds its sources attached on this incarnation, does not wait for a writer that has
+    -- the namespace.
     IF NOT EXISTS (
         SELECT 1 FROM unnest(p_sources) AS u (name)
             LEFT JOIN smache_namespaces n ON n.name = p_name
@@ -128,7 +129,7 @@ BEGIN
     more := false;
     needy := '{}';
 
-    -- An epoch that cannot be read starts anew. A source that has none is attached or led again, with another one.
+    -- Replaces epochs that cannot be read. A source without one gets a new epoch when a process attaches or leads it.
     UPDATE smache_namespaces SET epoch = smache_random(), sweep = '' WHERE ns = s.ns AND octet_length(epoch) <> 16
         RETURNING * INTO s;
     IF NOT FOUND THEN
@@ -186,7 +187,7 @@ BEGIN
         UPDATE smache_namespaces SET low_watermark = highest WHERE ns = s.ns;
     END IF;
 
-    -- Entries of old epochs. What is stored behind the walk has the present epochs, or was stored as stale.
+    -- Entries of old epochs. Records stored behind the walk have the present epochs, or were stored as stale.
     marked := 0;
     IF s.sweep IS NOT NULL THEN
         FOR entry IN

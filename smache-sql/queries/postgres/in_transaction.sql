@@ -1,5 +1,5 @@
 -- An invalidation as a part of a writer's transaction: the lock of the namespace is held until that one ends, so that
--- whoever commits a run meanwhile waits for it, and then finds the change, or nothing where it was rolled back.
+-- the commit of a run waits for it, and then finds the change, or nothing after a rollback.
 -- Outcome: 0 done, 1 another store, 2 the transaction has one snapshot for all of its statements.
 CREATE OR REPLACE FUNCTION smache_invalidate_in_transaction(
     p_incarnation text, p_patience bigint, p_name text, p_jobs boolean, p_deps bytea[], p_causes text[], p_ids bytea[],
@@ -9,18 +9,18 @@ CREATE OR REPLACE FUNCTION smache_invalidate_in_transaction(
 DECLARE
     bound text := current_setting('lock_timeout');
 BEGIN
-    -- What a run has committed since such a snapshot was taken would not be seen, and stay fresh.
+    -- Such a snapshot would not see the results that were committed since it was taken, and they would stay fresh.
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         outcome := 2;
         RETURN;
     END IF;
-    -- A namespace that is not there yet is made by others, who would wait for one that this transaction makes.
+    -- Others make a missing namespace: they would wait for one that this transaction makes.
     PERFORM 1 FROM smache_namespaces WHERE name = p_name AND p_incarnation = smache_incarnation();
     IF NOT FOUND THEN
         outcome := 1;
         RETURN;
     END IF;
-    -- Whoever has a bound of his own keeps it.
+    -- A bound that the application has set stays.
     IF bound = '0' THEN
         PERFORM set_config('lock_timeout', p_patience::text, true);
     END IF;

@@ -7,8 +7,8 @@ BEGIN
     RETURN CASE WHEN NOT FOUND THEN 1 WHEN p_incarnation <> smache_incarnation() THEN 2 ELSE 0 END;
 END $$;
 
--- Marks the dependants of dependencies and the entries themselves, remembers the revision, saves the progress of a feed:
--- one transaction, alone in its namespace, so that nobody sees a half of it.
+-- Marks the dependants of dependencies and the entries themselves, remembers the revision, saves the progress of a
+-- feed: one transaction, alone in its namespace, so that no reader sees a half of it.
 CREATE OR REPLACE FUNCTION smache_invalidate(
     p_name text, p_jobs boolean, p_deps bytea[], p_causes text[], p_ids bytea[], p_id_causes text[],
     p_feed text, p_fence bigint, p_leadership bigint, p_incarnation text, p_sources text[], p_orders bytea[],

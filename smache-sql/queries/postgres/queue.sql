@@ -20,7 +20,7 @@ BEGIN
                 WHERE ns = s.ns AND id = p_ids[place] FOR UPDATE;
             CONTINUE WHEN NOT FOUND;
             IF before NOT IN (0, 1, 2) OR its_lane NOT IN (0, 1) THEN
-                -- Nobody would ever find a job of no state or lane that there is.
+                -- No worker would ever find a job whose state or lane does not exist.
                 DELETE FROM smache_jobs WHERE ns = s.ns AND id = p_ids[place];
                 CONTINUE;
             ELSIF p_revives[place] THEN
@@ -59,7 +59,8 @@ BEGIN
             SELECT j.id FROM smache_jobs j WHERE j.ns = s.ns AND j.state = 1 AND j.at <= t
             ORDER BY j.at LIMIT 1000 FOR UPDATE SKIP LOCKED
         ));
-    -- An answer was lost: what the token holds is answered. A walk over what runs, which nobody else pays for.
+    -- An answer was lost: the jobs of the token are the answer. A walk over the running jobs, which no other call
+    -- needs.
     IF p_again THEN
         taken := ARRAY(
             SELECT j.id FROM smache_jobs j
@@ -93,7 +94,7 @@ BEGIN
         SELECT j.id, j.errors, j.crashes, NULL::bigint
         FROM unnest(taken) WITH ORDINALITY AS u (id, place) JOIN smache_jobs j ON j.ns = s.ns AND j.id = u.id
         ORDER BY u.place;
-    -- What is due and was not taken although there was room is held by another transaction: not at once again.
+    -- A due job that was not taken although there was room is held by another transaction: not at once again.
     RETURN QUERY SELECT NULL::bytea, NULL::bigint, NULL::bigint,
         CASE WHEN soonest IS NULL THEN NULL WHEN soonest > t THEN soonest - t
             WHEN cardinality(taken) < p_max THEN 50 ELSE 0 END;
@@ -150,7 +151,7 @@ BEGIN
         due := t + p_delays[place];
         due := CASE
             WHEN NOT again THEN due
-            -- What a change does to a dead letter: it starts anew.
+            -- A change restarts a dead letter.
             WHEN p_ends[place] IN (0, 3) THEN j.again_at
             WHEN p_ends[place] = 1 THEN least(j.again_at, due)
             -- A job that fails backs off although its data changed.

@@ -93,7 +93,7 @@ BEGIN
         version = excluded.version, staleness = excluded.staleness, stored_at = excluded.stored_at,
         since = CASE WHEN stale > 0 AND e.staleness > 0 THEN coalesce(e.since, t) ELSE excluded.since END,
         expires = excluded.expires, failures = 0, failed_at = NULL, failure = NULL, lazy = excluded.lazy,
-        -- What is in a damaged record stops nobody.
+        -- The causes of a damaged record are dropped.
         conflicts = CASE WHEN stale > 0 THEN least(e.conflicts, 4294967294) + 1 ELSE 0 END,
         causes = CASE WHEN stale > 0 THEN smache_note(e.causes, '{}') ELSE '{}' END,
         epochs = excluded.epochs, call = excluded.call, used = excluded.used, meta = excluded.meta,

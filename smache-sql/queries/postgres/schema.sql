@@ -129,8 +129,8 @@ CREATE TYPE smache_row AS (
     kind bigint, t text, u text, a bytea, b bytea, c bytea, d bytea, i bigint, j bigint, k bigint, l bigint, m bigint
 );
 
--- What steps lock before all else: the one that the hash of a namespace's name chooses. They stay empty. An advisory lock would
--- need no table, and no right.
+-- The locks, which steps take first: the hash of a namespace's name chooses one. They stay empty. An advisory lock
+-- would need no table, and no right.
 DO $$
 BEGIN
     FOR number IN 0 .. 63 LOOP

@@ -1,5 +1,5 @@
--- Marks the dependants of $2 for the reason $3, which is among the last eight of each, none twice in a row. What is in a
--- damaged record stops nobody: it is stale, without the causes of before.
+-- Marks the dependants of $2 for the reason $3, which is among the last eight of each, none twice in a row. A damaged
+-- record is stale too, with no earlier causes.
 UPDATE smache_entries AS e SET
     staleness = CASE WHEN g.direct = 0 AND e.staleness IN (0, 1) THEN 1 ELSE 2 END, since = coalesce(e.since, $4),
     causes = CASE

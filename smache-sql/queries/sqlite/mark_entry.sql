@@ -1,4 +1,4 @@
--- Marks one entry as stale, for a reason if there is one. The causes of a damaged record are left behind.
+-- Marks one entry as stale, for a reason if there is one. The causes of a damaged record are dropped.
 UPDATE smache_entries AS e SET
     staleness = 2, since = coalesce(e.since, $4),
     causes = CASE

@@ -63,7 +63,7 @@ CREATE TABLE smache_waits (
 CREATE INDEX smache_waits_of ON smache_waits (ns, id);
 
 -- staleness: 0 fresh, 1 maybe stale, 2 stale. used: sixteen bytes and `1` direct or `0` through a child, each.
--- causes: an array of JSON. What changes often comes before what is large.
+-- causes: an array of JSON. The columns that change often come before the large ones.
 CREATE TABLE smache_entries (
     ns INTEGER NOT NULL,
     id BLOB NOT NULL,

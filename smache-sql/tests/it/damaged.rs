@@ -1,5 +1,5 @@
-//! Records whose bookkeeping somebody has damaged: they are absent, stop nothing that is about others, and the next run
-//! stores them anew.
+//! Records with damaged bookkeeping: they count as absent, stop nothing that is about others, and the next run stores
+//! them again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a store does about a damaged record and about the others.
+/// A damaged record is absent, and the others are there.
 async fn is_left_out(store: Arc<dyn CacheStore>, damage: &str, run: impl AsyncFn(String)) {
     let spoil = async |id: EntryId| {
         run(damage.replace("{id}", &hex(id.as_bytes()))).await;
@@ -117,7 +117,8 @@ async fn damaged_record_of_sqlite_is_absent_and_stored_anew() {
     }
 }
 
-/// What a namespace itself keeps: what is of it is stale once, and then all is as before. And a damaged job of an entry.
+/// Damage in the row of a namespace or of a source: its results are stale once, and then everything works again. And a
+/// damaged job of an entry.
 async fn starts_anew(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, damage: &str, run: impl AsyncFn(String)) {
     let users = SourceId::new("users").expect("a good name");
     store.attach(std::slice::from_ref(&users)).await.expect("attach");

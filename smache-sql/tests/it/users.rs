@@ -25,7 +25,7 @@ impl EntityType for User {
     }
 }
 
-/// The name of a user, or that there is none. What it has read is old before the gate opens.
+/// The name of a user, or that there is none. Its read is old before the gate opens.
 pub(crate) struct NameOf;
 
 impl Computed for NameOf {
@@ -96,7 +96,7 @@ pub(crate) async fn stored(smache: &Smache, id: i64) -> Option<(String, bool)> {
     found.map(|found| (found.to_string(), found.is_fresh()))
 }
 
-/// What is stored when it is so.
+/// The stored result of a name and a freshness.
 pub(crate) fn is(name: &str, fresh: bool) -> Option<(String, bool)> {
     Some((name.to_owned(), fresh))
 }
@@ -119,7 +119,7 @@ pub(crate) async fn reading(gate: &Gate, smache: &Smache, id: i64) -> JoinHandle
     reading
 }
 
-/// Lets it end, and says what it gave and whether that is fresh.
+/// Opens the gate, and returns the result and whether it is fresh.
 pub(crate) async fn end(gate: &Gate, reading: JoinHandle<smache_core::Result<Cached<String>>>) -> (String, bool) {
     gate.open();
     let read = reading.await.expect("the task").expect("a value");

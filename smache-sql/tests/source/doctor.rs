@@ -1,4 +1,4 @@
-//! What an examination says.
+//! The findings of an examination.
 
 use smache_core::{ErrorKind, Examination, Guarantee};
 
@@ -10,14 +10,14 @@ on_both!(
     a_table_that_is_not_there_cannot_be_examined,
 );
 
-/// What is found beside what the test server itself lacks.
+/// The findings, except for the faults of the test server itself.
 fn said(examination: &Examination) -> Vec<String> {
     let findings = examination.findings.iter();
     let findings = findings.map(|finding| format!("{}: {}; {}", finding.severity, finding.problem, finding.fix));
     findings.filter(|found| !found.contains("wait for its disk") && !found.contains("is in memory")).collect()
 }
 
-/// What is found where changes arrive as surely as that.
+/// The findings, where changes arrive with that guarantee.
 async fn examined(world: &World, guarantee: Guarantee) -> Vec<String> {
     let examination = world.source().plain().examine().await.expect("an examination");
     assert_eq!(examination.guarantee, Some(guarantee), "{examination:?}");

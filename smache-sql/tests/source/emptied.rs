@@ -1,4 +1,4 @@
-//! Changes that somebody else takes away, and writers that must not be disturbed.
+//! Changes that another program removes, and writers that must not be disturbed.
 
 use smache_core::{ErrorKind, Start};
 use smache_testkit::servers::PostgresServer;

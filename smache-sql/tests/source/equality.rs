@@ -1,4 +1,4 @@
-//! What a predicate finds is what the server takes for equal, and what a change of it affects.
+//! A predicate finds the values that the server takes for equal, and a change of such a value affects it.
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
@@ -58,8 +58,8 @@ impl World {
     }
 }
 
-/// Writes values, given as expressions, into a column of a type; then looks for each of some values, which are given with
-/// the expression that they are to the server.
+/// Writes values, as expressions, into a column of a type; then looks for each of some values, paired with its
+/// expression for the server.
 async fn check<V: Value>(world: &World, column: &str, stored: &[String], wanted: &[(V, String)]) {
     let table = world.table("holders");
     world.try_run(&format!("DROP TABLE IF EXISTS {table}")).await.expect("a drop");

@@ -57,7 +57,7 @@ fn a_file_that_may_only_be_read_is_read_and_tells_its_changes() {
         let mut tail = source.tail().await;
         for name in ["Anne", "Ann", "Anna"] {
             world.run(&format!("UPDATE people SET name = '{name}'")).await;
-            // What is old is left for others to remove.
+            // Its feed does not remove old changes.
             assert_eq!(tail.told().await.len(), 1);
             assert!(tail.told().await.is_empty());
         }
@@ -76,7 +76,7 @@ async fn copy(world: &World, folder: &TempDir, name: &str) -> PathBuf {
     copy
 }
 
-/// Puts a file in the place of another one that nobody has open any more.
+/// Replaces a file that no connection has open any more.
 fn put(file: &Path, path: &Path) {
     for beside in ["case.db-wal", "case.db-shm"] {
         let _ = fs::remove_file(path.with_file_name(beside));
@@ -106,7 +106,7 @@ fn a_feed_ends_when_its_file_is_replaced_or_removed() {
                 let error = error.expect("nobody else writes to the file that it has open");
                 says(&error, ErrorKind::WrongServer, &["replaced", "case.db", "anew"]);
             }
-            // Not so where it is opened anew: the copy has the same history up to its end.
+            // A new open is accepted: the copy has the same history up to its end.
             pool.close().await;
             drop(tail);
             put(if removed { &copy } else { &path }, &path);

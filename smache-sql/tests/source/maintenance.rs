@@ -1,4 +1,4 @@
-//! What keeps a feed of tables going: old changes are removed, what came from elsewhere is mended, and nobody is held up.
+//! The maintenance of a feed of tables: it removes old changes and mends foreign ones, and holds no writer up.
 
 use std::time::{Duration, Instant};
 
@@ -150,7 +150,7 @@ async fn loaded(source: &Source<Part>, ids: &[i64]) -> Vec<bool> {
 fn ids_that_no_row_can_have_are_absent_without_a_scan_of_the_table() {
     case(async |world| {
         let (pool, schema) = postgres(&world);
-        // One connection, whose counts are told together.
+        // One connection, whose counts are reported together.
         let single = PgPoolOptions::new().max_connections(1).connect_with((*pool.connect_options()).clone()).await;
         let single = World::Postgres { pool: single.expect("a connection"), schema: schema.to_owned() };
         let table = single.table("parts");
@@ -213,7 +213,7 @@ fn a_change_of_columns_that_gives_rows_other_values_resets_the_source() {
         world.run("ALTER TABLE <people> ADD COLUMN age int DEFAULT 7").await;
         world.run("UPDATE <people> SET note = 'y'").await;
         assert_eq!(tail.told().await, ["1 updated Anna/x!→Anna/y [note]", "people reset"]);
-        // Also for whoever was not there.
+        // Also for a stream that was not open then.
         for position in [start, between] {
             let mut again = world.source().open(Start::After(position)).await.expect("open");
             assert_eq!(again.told().await, ["1 updated Anna/x!→Anna/y [note]", "people reset"]);

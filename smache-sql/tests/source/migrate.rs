@@ -64,7 +64,7 @@ async fn an_older_change_table_is_named_and_migrated_by_install(world: World) {
     both.0.and(both.1).expect("a migration");
     assert_eq!(columns(&world).await, fresh, "as if they were made today");
     if world.is_postgres() {
-        // Nobody guarded the older one, so nobody knows whether all of it is still there.
+        // The older one had no guard, so nothing tells whether all of it is still there.
         let error = world.source().open(Start::After(position)).await.err().expect("a new history");
         assert_eq!(error.kind(), ErrorKind::HistoryLost, "{}", error.report());
         let rows =
@@ -77,7 +77,7 @@ async fn an_older_change_table_is_named_and_migrated_by_install(world: World) {
     assert_eq!(told(&tail.all().await), ["2 inserted -→Bea", "2 updated Bea→Beate [name]"], "nothing is lost or reset");
 }
 
-/// What the scripts of the first release make, in PostgreSQL and in SQLite.
+/// The tables of the first release's scripts, in PostgreSQL and in SQLite.
 async fn columns_of_first() -> [Vec<String>; 2] {
     let postgres = World::postgres().await;
     let World::Postgres { schema, .. } = &postgres else { panic!("it is PostgreSQL") };

@@ -1,4 +1,4 @@
-//! What wakes the feed of PostgreSQL, and what does when that is lost.
+//! The notifications that wake the feed of PostgreSQL, and the polls that do when one is lost.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ const CHANNEL: &str = "smache_changes";
 /// How often the feed looks without a notification.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// When something that should come is given up.
+/// When the test gives up an expected change.
 const GIVEN_UP: Duration = Duration::from_secs(20);
 
-/// A server of its own, since a channel is of a whole database.
+/// A separate server, since a channel is of a whole database.
 async fn world() -> (PostgresServer, World) {
     let server = PostgresServer::start().await;
     let world = World::postgres_at(&server.url()).await;

@@ -88,7 +88,7 @@ fn what_was_changed_before_the_triggers_were_made_is_covered_by_a_reset() {
             source.install().await.expect("install");
             source
         });
-        // It waits for the writer, whose change it would otherwise never hear of.
+        // It waits for the writer, whose change it would otherwise never record.
         let waiting = "SELECT count(*)::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
                        JOIN pg_namespace n ON n.oid = c.relnamespace
                        WHERE NOT l.granted AND n.nspname = split_part('<people>', '\"', 2)";
@@ -122,7 +122,7 @@ fn a_crash_takes_back_nothing_that_was_told() {
         assert!(stopped.expect("sh sends a signal").success());
         world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;
         assert_eq!(world.source().list().await.len(), 2, "a run reads what nobody has told of");
-        // What is not in the log by then is lost.
+        // The crash loses all that is not in the log by then.
         server.kill().await;
         server.restart().await;
         let people = loop {

@@ -1,4 +1,4 @@
-//! What only PostgreSQL has.
+//! Cases for PostgreSQL alone.
 
 use serde::{Deserialize, Serialize};
 use smache_core::{EntityKey, EntityType, ErrorKind, Field, Start};

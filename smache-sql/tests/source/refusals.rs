@@ -1,4 +1,4 @@
-//! What is refused, and what the error says.
+//! The refused tables, and the errors for them.
 
 use serde::Deserialize;
 use smache_core::{EntityType, ErrorKind, Field, Start};

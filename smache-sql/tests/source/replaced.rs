@@ -1,4 +1,4 @@
-//! What SQLite removes without firing a trigger for it.
+//! Rows that SQLite removes without firing a trigger for them.
 
 use crate::world::{World, told};
 

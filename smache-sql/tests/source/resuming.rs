@@ -34,7 +34,7 @@ async fn a_position_that_was_trimmed_is_lost(world: World) {
     assert_eq!(error.kind(), ErrorKind::HistoryLost);
     assert!(error.to_string().contains("retention"), "{error}");
 
-    // Whoever keeps up loses nothing, and neither does a position behind all that was trimmed.
+    // A feed that keeps up loses nothing, and neither does a position behind all that was trimmed.
     let position = tail.stream.position();
     let patient = world.source();
     let mut again = patient.open(Start::After(position)).await.expect("open");

@@ -56,7 +56,7 @@ impl SourceProbe for Probe {
     }
 
     async fn lost_position(&self) -> Position {
-        // The change table is made anew, as after an accident.
+        // The change table is dropped and made again, as after an accident.
         let (feed, _) = self.source.feed();
         let position = feed.head().await.expect("head").expect("it tells");
         self.source.uninstall().await.expect("uninstall");

@@ -79,7 +79,7 @@ async fn a_renamed_table_is_recorded_once_and_nothing_of_it_is_left(world: World
     assert_eq!(left(&world).await, Vec::<String>::new());
     world.run(&format!("UPDATE {table} SET name = 'Anna'")).await;
 
-    // Under the name of before, too; and another table may have that one by then.
+    // Under the earlier name, too; and another table may have that one by then.
     persons.install().await.expect("install");
     world.run(&format!("ALTER TABLE {table} RENAME TO people")).await;
     world.run(&format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, name TEXT NOT NULL)")).await;

@@ -71,7 +71,7 @@ pub(crate) enum Source<T> {
 }
 
 impl World {
-    /// A schema of its own, with people in it.
+    /// A new schema with people in it.
     pub(crate) async fn postgres() -> Self {
         Self::postgres_at(&shared_postgres_url()).await
     }
@@ -84,7 +84,7 @@ impl World {
         world.people().await
     }
 
-    /// A file of its own, with people in it.
+    /// A new file with people in it.
     pub(crate) async fn sqlite() -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let options = SqliteConnectOptions::new().filename(folder.path().join("case.db")).create_if_missing(true);

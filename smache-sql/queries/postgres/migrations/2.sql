@@ -1,4 +1,5 @@
--- From version 1: who made the tables, which programs they still serve, and which functions are in the database.
+-- From version 1: the release that made the tables, which programs they still serve, and which functions are in the
+-- database.
 ALTER TABLE smache_meta
     ADD COLUMN oldest bigint NOT NULL DEFAULT 1,
     ADD COLUMN made_by text NOT NULL DEFAULT '',

@@ -1,5 +1,5 @@
--- From version 3. Locks are tables now: every role of the database could hold the advisory locks. Who may write to the others
--- may lock these.
+-- From version 3. Locks are tables now: every role of the database could hold the advisory locks. A role that may write
+-- to the other tables may lock these.
 DO $$
 DECLARE
     grantee text;
@@ -16,7 +16,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Takes the version of a value and how many changes are told.
+-- Now has the version of a value and the most changes to report as arguments.
 DROP FUNCTION IF EXISTS smache_commit(
     text, bytea, bytea, bigint, text, bytea, bytea, bytea, bytea, bytea, bytea[], bigint[], bigint, bigint, boolean, boolean,
     bigint, boolean

@@ -9,7 +9,7 @@ use smache_testkit::{
     servers::{PostgresServer, shared_postgres_url},
 };
 
-/// The server that all tests share; each uses a namespace of its own.
+/// The server that all tests share; each uses a separate namespace.
 async fn shared() -> Postgres {
     Postgres::builder(shared_postgres_url()).connections(4).connect().await.expect("the shared PostgreSQL")
 }

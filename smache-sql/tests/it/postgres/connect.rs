@@ -1,4 +1,4 @@
-//! What can be wrong with a server, and what is said then.
+//! The faults of a server, and the errors for them.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ async fn database_that_is_not_there_is_named() {
     assert!(error.to_string().contains("no_such_database"), "{error}");
 }
 
-/// A balancer whose servers are away. It passes by itself, so that readers compute meanwhile.
+/// A balancer whose servers are away. The outage passes by itself, so that readers compute meanwhile.
 #[tokio::test]
 async fn balancer_that_accepts_and_closes_is_a_server_that_is_away() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -160,7 +160,7 @@ async fn pool_that_forgets_what_it_acknowledged_is_refused() {
     let error = Postgres::from_pool(pool).await.expect_err("it is not safe");
     assert_eq!(error.kind(), ErrorKind::WrongServer);
     assert!(error.message().contains("synchronous_commit"), "{error}");
-    // On connections of its own the backend switches it on.
+    // The backend switches it on for the connections that it opens.
     Postgres::connect(&url).await.expect("connect");
 }
 
@@ -171,7 +171,7 @@ async fn pool_whose_transactions_do_not_see_what_they_waited_for_is_refused() {
     let error = Postgres::from_pool(pool).await.expect_err("it is not safe");
     assert_eq!(error.kind(), ErrorKind::WrongServer);
     assert!(error.message().contains("default_transaction_isolation"), "{error}");
-    // On connections of its own the backend sets it: what is invalidated while a commit waits is seen by it.
+    // The backend sets it for the connections that it opens: a commit that waits sees an invalidation of that time.
     let name = namespace(&format!("isolation-{}", Token::random()));
     let store = Postgres::connect(&url).await.expect("connect").store(&name).expect("a store");
     let run = begin(&*store, id(1)).await;

@@ -1,4 +1,4 @@
-//! What operations cost, in round trips.
+//! The cost of operations, in round trips.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an examination says.
+//! The findings of an examination.
 
 use smache_core::{Backend, CacheStore, Examination, JobQueue, Severity};
 use smache_sql::Postgres;

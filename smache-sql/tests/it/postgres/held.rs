@@ -1,4 +1,5 @@
-//! Locks that others hold for long: what waits gives up in time, goes on as soon as it can, and holds nobody else up.
+//! Locks that others hold for long: a step that waits gives up in time, goes on as soon as it can, and holds no other
+//! step up.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ async fn plain(url: &str) -> PgConnection {
     PgConnection::connect(url).await.expect("a plain connection")
 }
 
-/// Who waits for another one: a backend, and the transaction in which it does, by its beginning.
+/// A backend that waits for another one, with the beginning of its transaction.
 type Waiter = (i32, String);
 
 async fn waiting_for(watch: &mut PgConnection, pid: i32) -> Vec<Waiter> {
@@ -104,7 +105,7 @@ async fn an_entry_that_is_removed_while_it_is_stored_leaves_no_edges() {
     let (url, _) = own_schema().await;
     let store = Postgres::connect(&url).await.expect("connect").store(&namespace("shop")).expect("a store");
     compute(&*store, id(1), "one", &[direct("a")]).await;
-    // What a commit does to an entry that uses something else by now.
+    // The writes of a commit of an entry that uses something else by now.
     let (mut holder, mut watch) = (plain(&url).await, plain(&url).await);
     let stores = "BEGIN; UPDATE smache_entries SET used = '\\x0707070707070707070707070707070731';
                   INSERT INTO smache_edges SELECT ns, '\\x07070707070707070707070707070707', id, true FROM smache_entries;

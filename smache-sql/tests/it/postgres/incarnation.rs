@@ -1,4 +1,4 @@
-//! What happens while it runs: servers that restart, workers of other processes, steps that meet.
+//! Events while it runs: servers that restart, workers of other processes, steps that meet.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,7 +52,8 @@ async fn job_of_another_process_wakes_a_worker() {
     assert!(waited < LONG / 2, "it was woken and did not wait for the end: {waited:?}");
 }
 
-/// Changes that affect the same entries in another order, commits, maintenance and workers: nobody waits for ever.
+/// Changes that affect the same entries in another order, commits, maintenance and workers: none of them waits without
+/// end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn steps_that_meet_end_in_good_time() {
     let name = namespace(&format!("meet-{}", Token::random()));
@@ -94,7 +95,7 @@ async fn futures_of_the_backend_can_be_spawned() {
     connected.expect("connect");
 }
 
-/// One transaction, however many dependants there are: it is given the time that it needs.
+/// One transaction, however many dependants there are: it gets the time that it needs.
 #[tokio::test]
 async fn change_that_takes_longer_than_a_step_may_goes_through() {
     let name = namespace(&format!("long-{}", Token::random()));

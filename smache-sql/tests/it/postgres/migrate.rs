@@ -23,7 +23,7 @@ const FIRST: [&str; 6] = [
     include_str!("../../fixtures/postgres_1/queue.sql"),
 ];
 
-/// What a program of version 1 does: an entry with a dependency, another one that is stale, a job that runs, one that
+/// The data of a program of version 1: an entry with a dependency, another one that is stale, a job that runs, one that
 /// waits, and a source whose position is saved.
 const FILL: &str = "
     SELECT smache_attach('shop', '{users}');
@@ -74,7 +74,7 @@ async fn first() -> (String, String) {
     (url, schema)
 }
 
-/// What is in a schema: columns, indexes and types, and functions with their text.
+/// The contents of a schema: columns, indexes and types, and functions with their text.
 async fn contents(url: &str, schema: &str) -> Vec<String> {
     let sql = format!(
         "SELECT concat_ws(' ', table_name, ordinal_position, column_name, data_type, column_default, is_nullable)
@@ -271,7 +271,7 @@ async fn functions_of_another_build_are_made_again() {
     let (url, _) = own_schema().await;
     Postgres::connect(&url).await.expect("connect");
     run(&url, "UPDATE smache_meta SET functions = 'others'; DROP FUNCTION smache_new_epoch".to_owned()).await;
-    // Also where somebody has put a schema before that of the tables since.
+    // Also where another schema comes before that of the tables by now.
     let (_, before) = own_schema().await;
     let (server, path) = url.split_once("search_path%3D").expect("a path");
     let longer = format!("{server}search_path%3D{before},{path}");

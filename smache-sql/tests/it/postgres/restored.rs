@@ -42,7 +42,7 @@ async fn tables_that_were_restored_under_a_running_server_are_another_incarnatio
     assert_ne!(restored.incarnation, before);
     let outcome = store.commit(under_way.value("new", &[direct("a")])).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::OtherIncarnation), "{outcome:?}");
-    // The connections of before go on.
+    // The open connections go on.
     for number in [1, 2] {
         compute(&*store, id(number), "new", &[direct("a")]).await;
         assert_eq!(look(&*store, id(number)).await, Some(("new".to_owned(), true)));

@@ -1,4 +1,4 @@
-//! What a role of the same database can do that has no rights on the tables.
+//! The reach of a role of the same database without rights on the tables.
 
 use std::time::Duration;
 

@@ -18,12 +18,12 @@ const FILE: &str = "SMACHE_TEST_FILE";
 const ROLE: &str = "SMACHE_TEST_ROLE";
 const FIRST: &str = "SMACHE_TEST_FIRST";
 
-/// What another process does.
+/// The task of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Opens the file and says how that went.
     Open,
-    /// Writes for ever, and says what was acknowledged.
+    /// Writes without end, and says each write that was acknowledged.
     Write,
     /// Writes a little, and ends.
     WriteSome,
@@ -61,7 +61,7 @@ pub(super) fn report(path: &Path, role: Role, command: impl FnOnce(&Path) -> Com
 fn say(line: &str) {
     let mut output = io::stdout().lock();
     if writeln!(output, "said: {line}").and_then(|()| output.flush()).is_err() {
-        // Nobody listens any more: the test has failed.
+        // The test has failed and reads no more.
         std::process::exit(1);
     }
 }
@@ -140,7 +140,7 @@ async fn what_was_acknowledged_survives_a_process_that_is_killed_at_any_moment()
 #[tokio::test]
 async fn processes_that_write_at_once_lose_nothing() {
     let (_folder, path) = folder();
-    // None of them is the first: they also make the tables side by side.
+    // The file does not exist yet: they also make the tables side by side.
     let mut all: Vec<Child> = (0..4)
         .map(|process| start(&path, Role::WriteSome, process * 10_000, |program| Command::new(program)))
         .collect();

@@ -7,7 +7,7 @@ use smache_sql::Sqlite;
 use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
-/// A role on a file of its own, whose clock is moved by hand.
+/// A role on a separate file, whose clock is moved by hand.
 async fn harness<R>(role: impl FnOnce(&Sqlite) -> R) -> Harness<R> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cache.db");
@@ -23,7 +23,7 @@ async fn harness<R>(role: impl FnOnce(&Sqlite) -> R) -> Harness<R> {
         .with_new_incarnation(move || become_another(path.clone()))
 }
 
-/// What a file is that was made anew: the same content under another name of its own.
+/// Makes a file like one that was restored: the same content under another name in it.
 async fn become_another(path: std::path::PathBuf) {
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await.expect("the file");
     let name = format!("another-{}", Token::random());

@@ -39,7 +39,7 @@ async fn file_that_is_full_refuses_steps_is_read_and_takes_steps_again() {
     }
     compute(&*store, id(stored + 1), &large, &[direct("a")]).await;
     queue.counts().await.expect("counts");
-    // Whoever opens it without the bound goes on.
+    // A program that opens it without the bound goes on.
     let other = Sqlite::open(&path).await.expect("open").store(&namespace("shop")).expect("a store");
     for number in 1_000..1_060 {
         compute(&*other, id(number), &large, &[]).await;
@@ -95,12 +95,12 @@ async fn written() -> (TempDir, std::path::PathBuf) {
     (folder, path)
 }
 
-/// The files beside a database, which belong to whoever has made them.
+/// The files beside a database, which belong to the user that made them.
 fn beside(path: &Path) -> [std::path::PathBuf; 2] {
     ["cache.db-wal", "cache.db-shm"].map(|name| path.with_file_name(name))
 }
 
-/// Sets the rights of a file and its folder, with nothing left beside the file by a process of before.
+/// Sets the rights of a file and its folder, and removes the files that an earlier process made beside it.
 fn rights(path: &Path, file: u32, folder: u32) {
     let parent = path.parent().expect("a folder");
     mode(parent, 0o777);
@@ -115,14 +115,14 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the rights are set");
 }
 
-/// What somebody without rights of root sees.
+/// The report of a user without the rights of root.
 fn opened_by_nobody(path: &Path) -> String {
     report(path, Role::Open, |program| {
         let id = Command::new("id").arg("-u").output().expect("`id` runs");
         if id.stdout.trim_ascii() != b"0" {
             return Command::new(program);
         }
-        // The user nobody has to walk to the program, too.
+        // The user `nobody` needs access to the program, too.
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
         command

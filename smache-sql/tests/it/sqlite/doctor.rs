@@ -1,4 +1,4 @@
-//! What an examination says.
+//! The findings of an examination.
 
 use smache_core::{Backend, CacheStore, Examination, JobQueue};
 use smache_sql::Sqlite;
@@ -48,7 +48,7 @@ async fn a_journal_that_somebody_has_changed_is_found() {
     let (_folder, path) = folder();
     drop(Sqlite::open(&path).await.expect("open"));
     let mut other = raw(&path).await;
-    // Only while nobody else has it open: the connections of before may not be closed yet.
+    // Only while no other connection has it open: the earlier ones may not be closed yet.
     while sqlx::query_scalar::<_, String>("PRAGMA journal_mode = DELETE").fetch_one(&mut other).await.ok().as_deref()
         != Some("delete")
     {}

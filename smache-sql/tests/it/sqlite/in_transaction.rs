@@ -135,7 +135,7 @@ async fn savepoint_takes_its_reports_back() {
     assert_eq!(stored(&smache, 1).await, is("Ann", true));
 }
 
-/// What it has seen is old, and it can never write any more.
+/// Its snapshot is old, and it can never write any more.
 #[tokio::test]
 async fn transaction_that_read_before_others_wrote_is_told_to_begin_as_a_writer() {
     let world = World::new().await;

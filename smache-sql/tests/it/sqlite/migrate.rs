@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::file::{folder, raw};
 use crate::support::{LONG, begin, change, compute, direct, id, look, namespace};
 
-/// What a program of version 1 left behind: a fresh entry, a stale one with its job, and a source whose position is saved.
+/// The data of a program of version 1: a fresh entry, a stale one with its job, and a source whose position is saved.
 const FILL: &str = "
     INSERT INTO smache_meta VALUES (1, 'sqlite-first');
     INSERT INTO smache_namespaces (name, epoch, clock) VALUES ('shop', x'0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e', 1);
@@ -39,7 +39,7 @@ async fn run(connection: &mut SqliteConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.expect("statements of a test");
 }
 
-/// What is in a file: tables with their columns, and indexes.
+/// The contents of a file: tables with their columns, and indexes.
 async fn contents(path: &Path) -> Vec<String> {
     let sql = "SELECT t.name || ' ' || coalesce(c.cid || c.name || c.type || c.\"notnull\" || coalesce(c.dflt_value, '') || c.pk, '')
         FROM sqlite_schema t LEFT JOIN pragma_table_info(t.name) c WHERE t.name LIKE 'smache%' ORDER BY 1";

@@ -1,5 +1,5 @@
-//! Writers, readers and workers at random: a result that is called fresh has every change that was committed before it
-//! was asked for. There is no feed, so that nobody waits for one.
+//! Writers, readers and workers at random: a result that is called fresh has every change that was committed before the
+//! read. There is no feed, so that no reader waits for one.
 
 use std::{
     collections::HashMap,
@@ -96,7 +96,7 @@ impl Computed for Numbers {
     }
 }
 
-/// What every row is at least, since a commit was acknowledged.
+/// The least value of every row, since a commit was acknowledged.
 type Floors = Arc<Vec<AtomicI64>>;
 
 /// Changes some rows in a transaction and reports them, in one of several ways; some are rolled back.
@@ -157,7 +157,7 @@ async fn read(smache: &Smache, floors: &Floors, chance: &mut Chance) -> bool {
             assert!(!number.is_fresh() || *number >= least, "{} is called fresh after {least}", *number);
             number.is_fresh()
         }
-        // It changes faster than it is computed, for whoever insists on a fresh one.
+        // It changes faster than it is computed, for a reader that insists on a fresh one.
         Err(error) => {
             assert!(error.is_transient(), "{}", error.report());
             false
@@ -219,7 +219,7 @@ async fn fresh_results_have_every_change_that_was_committed_before_they_were_ask
     }
     assert!(fresh.load(SeqCst) > 100, "so few fresh answers prove nothing: {fresh:?}");
 
-    // And nothing is left behind.
+    // And no work remains.
     let last: Vec<i64> = floors.iter().map(|floor| floor.load(SeqCst)).collect();
     until("all is computed", async || {
         let numbers = systems[0].get(Call::<Numbers>::new(())).await.expect("the numbers");

@@ -1,4 +1,4 @@
-//! What is to be done after the commit: jobs, and who is woken for them.
+//! The work after the commit: jobs, and the workers that wake for them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::LONG;
 #[tokio::test]
 async fn jobs_are_written_with_the_commit_and_wake_the_workers_of_other_processes() {
     let world = World::new().await;
-    // Without maintenance nobody else wakes anybody.
+    // Without maintenance nothing else wakes the worker.
     let smache = world.bare().backend(world.backend().await).maintenance(false).build().await.expect("a system");
     assert!(smache.get(name_of(1)).await.expect("a value").is_fresh());
     let queue = world.backend().await.queue(&world.namespace).expect("a queue");
@@ -25,14 +25,14 @@ async fn jobs_are_written_with_the_commit_and_wake_the_workers_of_other_processe
     let uncommitted = report(&smache, &mut tx, 1).await.expect("a report");
     assert_eq!(queue.counts().await.expect("counts").recompute, 0, "not before the commit");
     tx.commit().await.expect("commit");
-    // The program may end here: nothing is left to do.
+    // The program may end here: it has nothing more to do.
     drop(uncommitted);
     tokio::time::timeout(Duration::from_secs(60), worker).await.expect("it is woken").expect("a task").expect("wait");
     let reserve = Reserve::new(Lane::Recompute, 9, LONG);
     assert_eq!(queue.reserve(reserve).await.expect("reserve").jobs.len(), 1);
 }
 
-/// A store whose queue is another backend reports the entries, and somebody has to queue them.
+/// A store whose queue is another backend reports the entries, and the program or the reconciler queues them.
 #[tokio::test]
 async fn queue_of_another_backend_gets_its_jobs_after_the_commit_or_from_the_reconciler() {
     let world = World::new().await;

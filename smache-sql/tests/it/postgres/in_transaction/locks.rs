@@ -59,7 +59,7 @@ async fn deadlock_is_an_error_that_says_to_report_last_and_the_next_try_goes_thr
     recomputed(&smache, 2, "Bea").await;
 }
 
-/// Writers who report last wait for each other in a line.
+/// Writers that report last wait for each other in a line.
 #[tokio::test]
 async fn writers_who_report_last_never_lock_each_other_out() {
     let world = World::new().await;
@@ -96,7 +96,7 @@ async fn second_writer_gives_up_in_time_and_can_begin_anew() {
     assert!(error.to_string().contains("another transaction has reported"), "{error}");
     second.rollback().await.expect("rollback");
 
-    // Who has a bound of his own keeps it, also after a report.
+    // A transaction with a bound keeps it, also after a report.
     let mut own = world.begin().await;
     set(&mut own, "SET LOCAL lock_timeout = '7ms'").await;
     let error = touch(&smache, &mut own).await.expect_err("the first one has the namespace");
@@ -155,7 +155,7 @@ async fn savepoint_takes_its_reports_back_and_the_lock_with_them() {
     rename(&mut inner, 2, "Bea").await;
     let _never = report(&smache, &mut inner, 2).await.expect("a report");
     inner.rollback().await.expect("rollback to the savepoint");
-    // Nobody holds the namespace: a run is stored while the transaction is open.
+    // The namespace is free: a run is stored while the transaction is open.
     assert!(smache.refresh(name_of(3)).await.expect("a value").is_fresh());
     let _token = report(&smache, &mut tx, 1).await.expect("a report");
     let mut inner = tx.begin().await.expect("a savepoint");

@@ -14,7 +14,7 @@ async fn results_are_stale_with_the_commit_and_untouched_by_a_rollback() {
     let mut tx = world.begin().await;
     rename(&mut tx, 1, "Bea").await;
     let _rolled_back = report(&smache, &mut tx, 1).await.expect("a report");
-    // Nobody else sees it, and nobody who reads waits for it.
+    // Others do not see it, and readers do not wait for it.
     assert_eq!(stored(&smache, 1).await, is("Ann", true));
     assert!(smache.get(name_of(1)).await.expect("a hit").is_fresh());
     tx.rollback().await.expect("rollback");

@@ -52,7 +52,7 @@ async fn store_that_is_no_postgres_is_named() {
     assert!(text.contains("of SQLite ") && text.contains("`changed` after the commit"), "{text}");
 }
 
-/// What was stored since its snapshot was taken would stay fresh.
+/// A result that was stored since its snapshot was taken would stay fresh.
 #[tokio::test]
 async fn transaction_with_one_snapshot_is_refused_with_the_fix() {
     let world = World::new().await;
@@ -89,7 +89,7 @@ async fn connection_without_a_transaction_is_refused_and_one_begun_by_hand_is_no
     }
 }
 
-/// What this program knows of the store is of its last incarnation.
+/// This program knows the store's last incarnation only.
 #[tokio::test]
 async fn transaction_after_a_restart_of_the_server_is_taken() {
     let server = PostgresServer::start().await;
