@@ -15,8 +15,8 @@ async fn lookup(world: &World) -> Result<Lookup> {
     world.store()?.lookup(&[]).await
 }
 
-/// What the feed has not delivered is not acknowledged: a reader right after the write may be told fresh with the old
-/// value. After the barrier no reader is, by whichever process leads.
+/// A change that the feed has not delivered is not acknowledged: a reader right after the write may get the old value
+/// as fresh. After the barrier no reader does, by whichever process leads.
 async fn after_the_barrier_every_reader_reads_ones_own_write(world: &World) -> Result<()> {
     world.put(1, "0").await?;
     let leader = world.start().await?;
@@ -55,7 +55,7 @@ async fn a_barrier_on_a_feed_without_a_leader_is_a_timeout_that_names_it() -> Re
     Ok(())
 }
 
-/// What the application reports is acknowledged when it has reported it.
+/// A change that the application reports is acknowledged at the end of the report.
 #[tokio::test(start_paused = true)]
 async fn a_barrier_without_feeds_is_passed_at_once() -> Result<()> {
     let world = World::attached();

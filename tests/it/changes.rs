@@ -32,7 +32,7 @@ async fn a_change_reaches_exactly_its_dependants(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// What was not there when it was read is a dependency like any other.
+/// An entity that was absent at the read is a dependency like any other.
 async fn an_absent_entity_is_a_dependency(world: &World) -> Result<()> {
     let smache = world.start().await?;
     assert_eq!(*smache.get(real_name(1)).await?, None);
@@ -48,7 +48,7 @@ async fn an_absent_entity_is_a_dependency(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// What a function reads depends on what it read before; only the last path counts.
+/// The later reads of a function depend on its earlier ones; only the last path counts.
 async fn dependencies_follow_what_a_run_really_read(world: &World) -> Result<()> {
     world.put(1, "see 2").await?;
     world.put(2, "Ben").await?;

@@ -45,7 +45,7 @@ async fn a_change_during_the_run_is_not_lost(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Nobody knows of the dependency when it changes: it is not stored yet.
+/// The change comes before the store knows the dependency.
 async fn a_dependency_found_on_the_way_that_changed_is_not_lost(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -62,7 +62,7 @@ async fn a_dependency_found_on_the_way_that_changed_is_not_lost(world: &World) -
     Ok(())
 }
 
-/// What is read only after the change is as new as the change: the run began before it all the same.
+/// A read after the change is as new as the change, although the run began before it.
 async fn a_change_before_the_read_costs_a_run_at_most(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -192,7 +192,7 @@ async fn a_change_during_a_run_is_fresh_soon_after_it(world: &World) -> Result<(
     Ok(())
 }
 
-/// Who insists on a fresh value of hot data is told so after some tries.
+/// A reader that insists on a fresh value of hot data gets an error after some tries.
 async fn fresh_of_a_hot_entity_ends(world: &World) -> Result<()> {
     world.put(1, "0").await?;
     let smache = world.start().await?;

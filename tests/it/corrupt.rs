@@ -46,7 +46,7 @@ async fn stored(smache: &Smache, id: &EntryId) -> Result<Record> {
     Ok(smache.inspect(id).await?.expect("stored"))
 }
 
-/// What cannot be read is absent to readers, counted, and replaced by the next computation.
+/// An unreadable entry is absent to readers, counted, and replaced by the next computation.
 async fn an_unreadable_entry_is_replaced(world: &World) -> Result<()> {
     let smache = world.start().await?;
     smache.get(square(3)).await?;

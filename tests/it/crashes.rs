@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_millis(200);
 /// A victim that stands still before it is killed loses its jobs more than once.
 const MANY: u32 = 1_000;
 
-/// A process of its own, as far as one can be in a test: everything that runs in it stops where it is when it is killed.
+/// A separate process, as far as a test can have one: everything that runs in it stops at once when it is killed.
 struct Process {
     runtime: Option<Runtime>,
 }
@@ -55,7 +55,7 @@ impl Drop for Process {
     }
 }
 
-/// A system of a process with a probe of its own, whose runs stop at its gate.
+/// A system of a process with a separate probe, whose runs stop at its gate.
 fn start_in(process: &Process, world: &World) -> Result<(Smache, Probe)> {
     let probe = Probe::default();
     probe.close();

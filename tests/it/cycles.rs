@@ -106,7 +106,7 @@ fn register(builder: Builder) -> Builder {
         .register::<thorough>()
 }
 
-/// Several processes, as far as the engine knows, and how often they ask who waits for whom.
+/// Several processes, as far as the engine knows, and how often they ask for the waits of others.
 struct Processes<const N: usize> {
     each: [Smache; N],
     probe: Probe,
@@ -260,7 +260,7 @@ async fn what_waited_in_a_cycle_can_be_computed_when_there_is_none_any_more() ->
     probe.open();
     assert_cycle(readings, &["chicken", "egg"]).await;
     assert_eq!(probe.under_way(), 0);
-    // Nobody holds a lease: the next reader runs the function at once, and finds the cycle within its process.
+    // Without a lease in the way, the next reader runs the function at once, and finds the cycle within its process.
     let asked = processes.asked();
     assert_cycle([reading!(one, chicken())], &["chicken", "egg"]).await;
     assert_eq!(processes.asked(), asked);

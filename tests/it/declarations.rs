@@ -23,7 +23,7 @@ mod first {
 mod second {
     use super::*;
 
-    /// What a deploy does that changes the meaning.
+    /// A deploy that changes the meaning.
     #[computed(id = "reports.total", version = 2)]
     pub(super) async fn total(n: u32, probe: State<Probe>) -> Result<u32, Refused> {
         probe.pass("second").await?;
@@ -34,7 +34,7 @@ mod second {
 mod renamed {
     use super::*;
 
-    /// What a refactoring does that changes nothing.
+    /// A refactoring that changes nothing.
     #[computed(id = "reports.total")]
     pub(super) async fn sum(number: u32, probe: State<Probe>) -> Result<u32, Refused> {
         probe.pass("renamed").await?;
@@ -45,7 +45,7 @@ mod renamed {
 mod reshaped {
     use super::*;
 
-    /// What a deploy does that changes the type.
+    /// A deploy that changes the type.
     #[computed(id = "reports.total")]
     pub(super) async fn total(n: u32, probe: State<Probe>) -> Result<String, Refused> {
         probe.pass("reshaped").await?;

@@ -69,7 +69,7 @@ struct Tables {
     lines: MemorySource<Line>,
 }
 
-/// To whom an order belongs: one customer and whoever shares it.
+/// The owners of an order: one customer and everyone that shares it.
 fn owners(order: &Order) -> Vec<u64> {
     assert_ne!(order.cents, 13, "an unlucky order");
     std::iter::once(order.customer).chain(order.shared_with.iter().copied()).collect()

@@ -129,7 +129,7 @@ async fn a_position_of_another_history_is_no_later_one_of_this() -> Result<()> {
     Ok(())
 }
 
-/// Participants whose data were put back to a copy of before: the history ends where it was copied.
+/// Participants whose data were put back to an earlier copy: the history ends where it was copied.
 #[derive(Debug)]
 struct PutBack(MemorySource<Participant>, Position);
 

@@ -1,4 +1,4 @@
-//! What an examination says of a system.
+//! The examination of a system.
 
 use async_trait::async_trait;
 use smache::{

@@ -180,7 +180,7 @@ async fn a_job_waits_for_what_its_function_says_is_away() -> Result<()> {
     changed(&world, &smache, 1, "away").await?;
     tokio::time::sleep(300 * SECOND).await;
     assert_eq!(smache.dead_letters(10).await?, []);
-    // The table is written, and nobody reports it: only the job that waits finds out.
+    // The table is written without a report: only the job that waits finds out.
     world.put(1, "Annie").await?;
     tokio::time::sleep(5 * SECOND).await;
     assert!(smache.is_fresh(lenient(1)).await?);

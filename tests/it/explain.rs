@@ -1,4 +1,4 @@
-//! Why an entry is as it is, what a change would make stale, and the drawings of both.
+//! The reasons for the state of an entry, the entries that a change would make stale, and the drawings of both.
 
 use std::{sync::Arc, time::Duration};
 

@@ -43,7 +43,7 @@ pub(crate) async fn real_name(cx: &Cx, id: i64, probe: State<Probe>) -> Result<O
     }
 }
 
-/// As [`real_name`], but what it read is old before the gate opens.
+/// As [`real_name`], but its read is old before the gate opens.
 #[computed]
 pub(crate) async fn read_first(cx: &Cx, id: i64, probe: State<Probe>) -> Result<Option<String>, Any> {
     let name = cx.load::<User>(&id).await?.map(|user| user.name.clone());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// What is no term of the domain, with the reason.
+/// The words that are no terms of the domain, with the reason.
 const NO_TERMS: [(&str, &str); 2] = [
     ("is_outage", "a function of each backend, in the page on errors"),
     ("sqlx", "the driver that a backend re-exports"),

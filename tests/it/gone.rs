@@ -21,7 +21,8 @@ async fn a_call_of_nobody_is_gone(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// The worker that finds the entity gone removes the entry with everything of its; who comes back starts anew.
+/// The worker that finds the entity gone removes the entry with its edges and its job; an entity that comes back has a
+/// new entry.
 async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;

@@ -47,7 +47,7 @@ impl WriterTransaction for Beside {
     }
 }
 
-/// A transaction that fails as it is told, or never answers.
+/// A transaction that fails with the error of the test, or never answers.
 struct Failing(Option<ErrorKind>);
 
 #[async_trait]
@@ -180,7 +180,7 @@ async fn fresh_houses(smache: &Smache) -> Result<[bool; 2]> {
     Ok([smache.is_fresh(guests_of(1i64)).await?, smache.is_fresh(guests_of(2i64)).await?])
 }
 
-/// What it reads beside the transaction is what was there before: the room may be new, too.
+/// Its reads go beside the transaction and show the earlier state: the room may be new, too.
 #[tokio::test]
 async fn a_relation_that_reads_leads_anywhere_within_a_transaction() -> Result<()> {
     let (memory, smache) = hotel(MemorySource::without_feed()).await?;
@@ -201,7 +201,7 @@ async fn a_relation_that_reads_leads_anywhere_within_a_transaction() -> Result<(
     Ok(())
 }
 
-/// An entity that the report does not show is not read beside the transaction: that would show it as it was.
+/// A report by id does not read the entity: beside the transaction, that would show its earlier state.
 #[tokio::test]
 async fn a_report_by_id_reads_nothing_beside_the_transaction() -> Result<()> {
     let guests = MemorySource::<Guest>::new();

@@ -265,7 +265,7 @@ async fn a_feed_that_falls_behind_its_history_starts_a_new_epoch() -> Result<()>
     Ok(())
 }
 
-/// What an application's own unit test does: no worker, no server, no sleep.
+/// An application's own unit test: no worker, no server, no sleep.
 #[tokio::test]
 async fn a_clock_that_is_moved_by_hand_leaves_the_feed_behind_for_no_test() -> Result<()> {
     let clock = smache::backend::ManualClock::default();

@@ -141,7 +141,7 @@ async fn an_announcement_outlives_workers_that_cannot_report_it() -> Result<()> 
     Ok(())
 }
 
-/// What waits for a place of a function must not hold up the report of a change.
+/// Runs that wait for a place of a function must not hold up the report of a change.
 #[tokio::test(start_paused = true)]
 async fn an_announcement_is_reported_on_time_however_much_there_is_to_do() -> Result<()> {
     let (world, smache) = system().await?;

@@ -102,7 +102,7 @@ async fn maps_of_equal_content_are_one_entry_in_any_order() -> Result<()> {
     let forward: Vec<(String, u32)> = (0..200).map(|n| (format!("key {n}"), n)).collect();
     let mut keys = HashSet::new();
     for rotation in 0..20 {
-        // Every map hashes with keys of its own: its order differs even for equal insertions.
+        // Every map hashes with different keys: its order differs even for equal insertions.
         let mut rotated = forward.clone();
         rotated.rotate_left(rotation * 7);
         let map: HashMap<String, u32> = rotated.into_iter().collect();

@@ -73,7 +73,7 @@ async fn a_job_of_the_full_lane_waits(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// What is urgent comes first when there is a choice.
+/// An urgent job comes first when there is a choice.
 async fn urgent_jobs_come_first(world: &World) -> Result<()> {
     let smache = world.start().await?;
     for n in 1..=6 {

@@ -1,4 +1,4 @@
-//! The lease of a run: who holds it may store its result.
+//! The lease of a run: only its holder may store the result.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn a_run_longer_than_its_lease_keeps_it_in_real_time() -> Result<()> {
     let (backend, faults) = faulty::memory();
     let world = World::attached_to(backend);
     world.put(1, "Anna").await?;
-    // Nobody who would take a lease that a busy machine lets lapse for a moment.
+    // No other process may take a lease that a busy machine lets lapse for a moment.
     let smache = world.builder().run_lease(Duration::from_millis(100)).maintenance(false).build().await?;
     world.probe.close();
     let reader = reading(&smache);

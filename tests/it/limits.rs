@@ -1,4 +1,4 @@
-//! What an entry may depend on, and what happens beyond it.
+//! The most dependencies of an entry, and runs beyond that limit.
 
 use serde::{Deserialize, Serialize};
 use smache::{

@@ -1,4 +1,4 @@
-//! What is logged on the thread of a test.
+//! The log of the thread of a test.
 
 use std::{
     io,

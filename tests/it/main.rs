@@ -1,7 +1,7 @@
 //! The engine through the facade: what an application sees.
 //!
-//! [`world`] says on which backends the behaviours run; [`probe`] makes the computed functions of [`functions`] tell
-//! what they did, and fail or wait when a test wants them to.
+//! [`world`] says on which backends the behaviours run; [`probe`] makes the computed functions of [`functions`] log
+//! their runs, and fail or wait on demand.
 
 #[macro_use]
 mod world;

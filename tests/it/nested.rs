@@ -32,7 +32,7 @@ impl Log {
         self.0.lock().expect("no panic under it").push(what.into());
     }
 
-    /// What ran since the last look, in alphabetical order: siblings run in any order.
+    /// The runs since the last look, in alphabetical order: siblings run in any order.
     fn take(&self) -> String {
         let mut ran = std::mem::take(&mut *self.0.lock().expect("no panic under it"));
         ran.sort();

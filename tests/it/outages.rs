@@ -58,7 +58,8 @@ async fn a_change_that_takes_longer_than_other_steps_is_acknowledged() -> Result
     Ok(())
 }
 
-/// And the feed that hands it over stays the leader meanwhile, or the next one would begin it again, and so on for ever.
+/// And the feed that hands it over stays the leader meanwhile, or the next one would begin it again, and so on without
+/// end.
 #[tokio::test(start_paused = true)]
 async fn a_feed_stays_the_leader_during_a_change_that_takes_long() -> Result<()> {
     let (backend, faults) = faulty::memory();
@@ -358,7 +359,7 @@ async fn a_worker_outlives_a_hanging_backend_and_buries_nothing_for_it() -> Resu
     outage_of_a_worker(Fault::Hang).await
 }
 
-/// The worker does not know which jobs it got: that is no crash of theirs.
+/// The worker does not know which jobs it got: that is no crash of these jobs.
 #[tokio::test(start_paused = true)]
 async fn a_worker_outlives_lost_answers_and_buries_nothing_for_them() -> Result<()> {
     outage_of_a_worker(Fault::Ambiguous).await
@@ -397,7 +398,7 @@ async fn while_the_store_is_down_nested_calls_compute_directly_too() -> Result<(
     Ok(())
 }
 
-/// What nobody confirms was stored all the same.
+/// An unconfirmed result is stored too.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_lost_while_a_feed_is_down_is_no_conflict() -> Result<()> {
     let (backend, faults) = faulty::memory();

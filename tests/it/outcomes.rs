@@ -1,4 +1,4 @@
-//! Every outcome of a nested call is a dependency: errors, refusals and calls that are given up.
+//! Every outcome of a nested call is a dependency: errors, refusals and calls that the caller drops.
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ struct Stock {
     pieces: u64,
 }
 
-/// What makes the functions fail.
+/// The trouble that makes the functions fail.
 #[derive(Clone, Default)]
 struct Trouble {
     panics: Arc<AtomicBool>,

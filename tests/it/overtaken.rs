@@ -51,7 +51,7 @@ async fn ended(world: &World, smache: &Smache, worker: Worker) -> Result<(String
     Ok((smache.get(greeting(1)).await?.to_string(), counters))
 }
 
-/// The first of the two runs never comes to its end; the function is told nothing.
+/// The engine drops the first of the two runs; the function sees nothing of that.
 async fn a_job_that_is_overtaken_runs_again_at_once(world: &World) -> Result<()> {
     let (smache, worker) = at_work(world).await?;
     world.put(1, "Anne").await?;
@@ -96,7 +96,7 @@ async fn a_hot_entry_is_stored_as_it_is(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Where nothing is stored, somebody waits for a value: a stale one is better than none.
+/// Where no value is stored, a reader waits for one: a stale one is better than none.
 async fn the_first_run_comes_to_its_end(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -115,7 +115,7 @@ async fn the_first_run_comes_to_its_end(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A reader waits for one run, and takes its value as it is: no bound of a reader counts on a second one.
+/// A reader waits for one run, and takes its value: no bound of a reader counts on a second one.
 async fn the_run_of_a_reader_comes_to_its_end(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -199,7 +199,7 @@ async fn an_hour_costs_few_questions() -> Result<()> {
     Ok(())
 }
 
-/// Those who wait for the run wait no longer than for its `timeout`: there has to be time for the second one.
+/// Joined readers wait for the run no longer than its `timeout`: there has to be time for the second one.
 #[tokio::test(start_paused = true)]
 async fn a_run_ends_early_only_where_there_is_time_for_another() -> Result<()> {
     let world = World::memory();

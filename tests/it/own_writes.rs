@@ -1,4 +1,4 @@
-//! What happens between a write and the feed's word of it: a run that has read the write is not overtaken by it.
+//! Between a write and the feed's delivery of it: the change does not overtake a run that has read the write.
 
 use std::{cell::Cell, fmt::Debug, sync::Arc, time::Duration};
 
@@ -98,7 +98,7 @@ async fn letter(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String, Any> {
     Ok(format!("{greeting}."))
 }
 
-/// Reads a user, and something of the user by a client of its own.
+/// Reads a user, and something of the user by its own client.
 #[computed]
 async fn beside(cx: &Cx, user: Entity<User>, probe: State<Probe>) -> Result<String, Any> {
     cx.depends_on(on::entity::<User>(&user.id))?;
@@ -186,7 +186,7 @@ async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
     assert!(!found.await.expect("it does not panic")?);
 
     world.put(2, "Anna").await?;
-    // The same value again is another state of the entity: what else the function has read of it nobody knows.
+    // The same value again is another state of the entity: the engine cannot know the function's other reads of it.
     let same = reading(&world, &smache, greeting(2), 1).await;
     world.put(2, "Anna").await?;
     assert!(!same.await.expect("it does not panic")?);
@@ -199,7 +199,7 @@ async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
     Ok(())
 }
 
-/// What a job has seen is no reason to end it early: it was in what a read answered, or in what one is about to answer.
+/// A change that a job has seen is no reason to end it early: a read has answered it, or is about to.
 #[tokio::test(start_paused = true)]
 async fn a_slow_job_that_has_seen_the_write_goes_on() -> Result<()> {
     for listing in [Duration::ZERO, SLOW] {
@@ -263,7 +263,7 @@ async fn a_parent_ends_early_when_its_child_has_changed() -> Result<()> {
     Ok(())
 }
 
-/// What another process is about to find out of a child is not known yet.
+/// The new value of a child that another process still computes is not known yet.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_another_process_computes_to_the_same_value_does_not_end_its_parent() -> Result<()> {
     let (world, one, _) = world().await?;

@@ -54,7 +54,7 @@ fn packages() -> Vec<String> {
     names
 }
 
-/// A page without its code, with empty lines in the place of blocks.
+/// A page without its code, with empty lines instead of blocks.
 fn prose(page: &str) -> String {
     let mut fenced = false;
     let mut text = String::new();

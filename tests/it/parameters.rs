@@ -1,4 +1,4 @@
-//! What a computed function may take, and that it gets exactly that.
+//! The parameters that a computed function may take; it gets exactly the values of the caller.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

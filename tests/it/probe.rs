@@ -1,4 +1,4 @@
-//! What the computed functions of the tests leave behind, and what holds them up.
+//! The log that the computed functions of the tests leave behind, and the gate that holds them up.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// The longest that a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a computed function of the tests does after the gate.
+/// The last act of a computed function of the tests, after the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Act {
     #[default]
@@ -101,7 +101,7 @@ impl Probe {
         *self.0.arrived.borrow()
     }
 
-    /// What ran, in order.
+    /// The runs, in order.
     pub(crate) fn log(&self) -> Vec<String> {
         lock(&self.0.log).clone()
     }
@@ -173,6 +173,6 @@ pub(crate) async fn until_within(
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Functions that are told to panic do so without a lock; the log is whole in any case.
+    // A function that a test makes panic holds no lock; the log is whole in any case.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

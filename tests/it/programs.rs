@@ -1,4 +1,4 @@
-//! Programs of several versions on one store: who is alive, and what becomes of what no program has any more.
+//! Programs of several versions on one store: which are alive, and the entries that no program knows any more.
 
 use std::{sync::Arc, time::Duration};
 
@@ -105,7 +105,7 @@ async fn a_roll_back_slows_no_worker_and_its_jobs_come_back() -> Result<()> {
     for n in 0..MANY {
         fresh(&again, || report(n)).await?;
     }
-    // Those that the other worker gets first are left to this program for five seconds.
+    // The other worker releases the jobs that it gets first, for five seconds each.
     assert!(began.elapsed() < Duration::from_secs(12), "at once: {:?}", began.elapsed());
     assert_eq!(again.stats().await?.jobs.dead_letters, 0);
     its_worker.shutdown(Duration::ZERO).await;

@@ -1,4 +1,4 @@
-//! What a computed function may return, and that it comes back from the store as it was.
+//! The types that a computed function may return; the store gives back equal values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

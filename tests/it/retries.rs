@@ -16,7 +16,7 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A stored greeting of a user who has changed since.
+/// A stored greeting of a user that has changed since.
 async fn stale(world: &World) -> Result<Smache> {
     world.put(1, "old").await?;
     let smache = world.start().await?;

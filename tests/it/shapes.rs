@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smache::{Builder, Computed, Cx, Result, Smache, backend::FunctionKey, computed, memory::Memory};
 
-/// The program of before the deploy.
+/// The program before the deploy.
 mod before {
     use super::*;
 
@@ -269,7 +269,7 @@ mod hidden {
         Both(Box<Tree>, Box<Tree>),
     }
 
-    /// Written as text in a form of its own, which no sample has.
+    /// Written as text in a special form, which no sample has.
     #[derive(Debug, Clone, PartialEq)]
     pub(super) struct Coupon(pub(super) u32);
 

@@ -26,7 +26,7 @@ async fn stale(world: &World, many: i64) -> Result<Smache> {
     Ok(smache)
 }
 
-/// What runs may finish, what waits stays in the queue.
+/// Running jobs may finish, waiting ones stay in the queue.
 async fn a_shutdown_lets_running_jobs_finish_and_takes_no_more(world: &World) -> Result<()> {
     let smache = stale(world, 5).await?;
     world.probe.close();
@@ -44,7 +44,7 @@ async fn a_shutdown_lets_running_jobs_finish_and_takes_no_more(world: &World) ->
     Ok(())
 }
 
-/// What runs beyond the grace is cancelled and handed back: another worker has it at once.
+/// A run beyond the grace is cancelled and its job handed back: another worker has it at once.
 async fn a_shutdown_hands_back_what_runs_beyond_the_grace(world: &World) -> Result<()> {
     let smache = stale(world, 3).await?;
     let other = world.start().await?;
@@ -173,7 +173,8 @@ async fn a_shutdown_that_is_given_up_ends_the_worker() -> Result<()> {
     Ok(())
 }
 
-/// What a system leaves running is told from a state of it: whoever holds the system holds that, and the store.
+/// The test detects a task that a system leaves running by a state of the system: each holder of the system holds the
+/// state, and the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_shutdown_the_last_handle_is_all_that_holds_the_store() -> Result<()> {
     for round in 0..300 {
@@ -188,7 +189,7 @@ async fn after_a_shutdown_the_last_handle_is_all_that_holds_the_store() -> Resul
             smache.get(greeting(id)).await?;
             world.put(id, "new").await?;
         }
-        // A reader who goes away in the middle of a run, and a run that ends at about the shutdown.
+        // A reader that goes away in the middle of a run, and a run that ends at about the shutdown.
         world.probe.act(Act::Sleep(Duration::from_millis(round % 4)));
         let reader = smache.clone();
         let leaving = tokio::spawn(async move { reader.get(greeting(4)).await });
@@ -208,7 +209,7 @@ async fn after_a_shutdown_the_last_handle_is_all_that_holds_the_store() -> Resul
     Ok(())
 }
 
-/// The run of a reader who has gone may end for a while, and then gives its lease back.
+/// The run of a reader that has gone may end for a while, and then gives its lease back.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_the_run_of_a_reader_who_has_gone() -> Result<()> {
     let world = World::attached();

@@ -61,7 +61,7 @@ async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A reader who goes away takes nothing from the others.
+/// A reader that goes away takes nothing from the others.
 async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -80,7 +80,7 @@ async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Resu
     Ok(())
 }
 
-/// The result of a computation that nobody waits for any more is stored.
+/// The result of a run is stored although its readers have gone.
 async fn a_result_that_nobody_waits_for_is_stored(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -100,7 +100,7 @@ async fn a_result_that_nobody_waits_for_is_stored(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Everybody who waits for a run that fails gets its error; the next reader runs it again.
+/// Every reader that waits for a run that fails gets its error; the next reader runs it again.
 async fn an_error_is_everybodys_who_waits(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
@@ -200,7 +200,7 @@ async fn a_reader_of_another_system_does_not_wait_longer_than_it_was_told() -> R
     Ok(())
 }
 
-/// The answer to its commit is on the way when a change comes, and then a reader who knows of the change.
+/// The answer to its commit is on the way when a change comes, and then a reader that knows of the change.
 #[tokio::test(start_paused = true)]
 async fn a_reader_who_joins_a_run_that_was_stored_before_he_came_asks_the_store() -> Result<()> {
     let (memory, faults) = memory();

@@ -1,4 +1,4 @@
-//! What takes long, or never ends: feeds that evaluate, sources that do not open, workers that wait when they shut down.
+//! Long or endless work: feeds that evaluate, sources that do not open, workers that wait when they shut down.
 
 use std::{
     sync::{

@@ -24,7 +24,7 @@ use crate::{
     world::{RuntimeClock, User, World},
 };
 
-/// What a source does with its next reads.
+/// How a source answers its next reads.
 #[derive(Debug, Clone, Default)]
 struct Mood(Arc<AtomicU8>);
 
@@ -171,7 +171,8 @@ async fn what_is_stored_is_worth_the_wait_for_a_slow_store_while_the_source_is_d
     Ok(())
 }
 
-/// An outage is nobody's failure: what went stale meanwhile is computed when it is over, without a person or a change.
+/// An outage is no failure of a function: entries that went stale meanwhile are computed after it, without a person or
+/// a change.
 #[tokio::test(start_paused = true)]
 async fn a_worker_outlives_a_source_that_is_down_and_buries_nothing_for_it() -> Result<()> {
     let (world, mood) = moody().await?;
@@ -207,7 +208,7 @@ async fn roll_call(cx: &Cx, ids: Vec<i64>, probe: State<Probe>) -> Result<Vec<Op
     Ok(users.into_iter().map(|user| user.map(|user| user.name.clone())).collect())
 }
 
-/// Reads in a task of its own, through a clone of the context.
+/// Reads in a separate task, through a clone of the context.
 #[computed]
 async fn elsewhere(cx: &Cx, ids: Vec<i64>, probe: State<Probe>) -> Result<usize, Any> {
     probe.pass("elsewhere").await?;

@@ -203,7 +203,7 @@ async fn a_change_revives_a_dead_letter_although_the_queue_fails() -> Result<()>
     Ok(())
 }
 
-/// A queue of its own may have a job that the store would have taken back.
+/// A separate queue may have a job that the store would have taken back.
 #[tokio::test(start_paused = true)]
 async fn a_job_of_what_is_merely_unconfirmed_runs_nothing() -> Result<()> {
     let (store, queue) = (memory(), memory());

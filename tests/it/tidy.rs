@@ -77,7 +77,7 @@ fn no_file_is_too_long_to_read() {
     assert!(long.is_empty(), "above 450 lines: {long:#?}");
 }
 
-/// The guide promises it, and it is what somebody who writes one reads first.
+/// The guide promises it, and the author of a backend reads the example first.
 #[test]
 fn the_store_of_the_example_has_less_than_250_lines() {
     let lines = read("examples/custom_backend/log_store.rs").lines().count();
@@ -127,7 +127,8 @@ fn the_feature_table_of_the_guide_is_the_one_of_cargo() {
     assert_eq!(shown, declared);
 }
 
-/// The rows of the backend table: the backend, its store, queue and source, what that guarantees, what it is tested with.
+/// The rows of the backend table: the backend, its store, queue and source, the guarantee of the source, the servers of
+/// its tests.
 fn backend_table() -> Vec<Vec<String>> {
     let readme = read("README.md");
     let section =
@@ -138,7 +139,7 @@ fn backend_table() -> Vec<Vec<String>> {
     section.lines().filter(|line| line.starts_with("| `")).map(row).collect()
 }
 
-/// What a cell of the table promises: `change feed, of …; or exact, of …`.
+/// The guarantees that a cell of the table promises: `change feed, of …; or exact, of …`.
 fn guaranteed(cell: &str) -> Vec<Guarantee> {
     let one = |words: &str| {
         let name = words.split(',').next().unwrap_or(words);
@@ -154,8 +155,8 @@ fn promised_by(backend: &str) -> Vec<Guarantee> {
     guaranteed(&row[4])
 }
 
-/// What the sources say that need a server is compared where they say it: `real_servers_say_what_they_are…` of
-/// `tests/servers/tests/it/doctor.rs` asks them.
+/// For sources that need a server, `real_servers_say_what_they_are…` of `tests/servers/tests/it/doctor.rs` compares the
+/// table with their examination.
 #[test]
 fn the_backend_table_of_the_readme_promises_what_the_sources_say() {
     for (backend, says) in [

@@ -1,4 +1,4 @@
-//! What readers are told while nobody confirms, and how old a value is that was overtaken while it was computed.
+//! Readers without a confirmation, and the age of a value that was overtaken while it was computed.
 
 use std::time::Duration;
 

@@ -133,7 +133,7 @@ program!(wide, u64, i64, 1);
 program!(text, u32, String, 1);
 program!(helped, u32, u32, 2);
 
-/// The database, and a program on it of which each type is given.
+/// The database, and a program on it that names each type.
 struct Database {
     memory: Memory,
     grades: MemorySource<narrow::Grade>,

@@ -173,7 +173,7 @@ async fn a_worker_starts_with_what_is_due(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A result that is left to its readers gives no worker work.
+/// A result that its readers refresh gives no worker work.
 async fn a_lazy_result_has_no_job(world: &World) -> Result<()> {
     world.put(1, "old").await?;
     let smache = world.start().await?;

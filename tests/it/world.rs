@@ -1,4 +1,4 @@
-//! What the behaviours run on: a backend, a source of users, and the means to write to it.
+//! The worlds of the behaviours: a backend, a source of users, and the means to write to it.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -36,7 +36,7 @@ pub(crate) struct User {
     pub(crate) name: String,
 }
 
-/// How users are written, by whoever writes them.
+/// The table of users, for any writer.
 #[async_trait]
 pub(crate) trait Table: Debug + Send + Sync {
     async fn put(&self, user: User) -> Result<()>;
@@ -102,7 +102,7 @@ impl World {
         functions::register(self.bare().backend(Arc::clone(&self.backend)))
     }
 
-    /// A system of the same namespace that knows none of the functions.
+    /// A system of the same namespace that knows no function.
     pub(crate) async fn foreign(&self) -> Result<Smache> {
         self.bare().backend(Arc::clone(&self.backend)).build().await
     }

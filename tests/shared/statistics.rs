@@ -23,7 +23,7 @@ pub(crate) trait Data: Send + Sync {
     async fn delete_grade(&self, grade: i64) -> Result<()>;
 }
 
-/// What the changes of a source tell.
+/// The contents of a source's changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     /// The entity before and after.
@@ -32,7 +32,8 @@ pub(crate) enum Told {
     Id,
 }
 
-/// For how long the feeds of the story validity. What a slow machine left unconfirmed would be looked at or run once more.
+/// For how long the feeds of the story confirm. On a slow machine, unconfirmed results would be looked at or run once
+/// more.
 pub(crate) const FEED_LEASE: Duration = Duration::from_secs(60);
 
 fn participant(id: i64, course_id: i64) -> Participant {
@@ -181,7 +182,8 @@ async fn after(smache: &Smache) -> Result<()> {
     smache.run_until_idle().await.map(drop)
 }
 
-/// What is stored of a call. On a machine that stands still a feed's lease lapses: that is waited for, staleness is not.
+/// The stored result of a call. On a machine that stands still a feed's confirmation lapses: the test waits for that,
+/// but not for staleness.
 pub(crate) async fn stored<F: Computed>(smache: &Smache, call: impl Fn() -> Call<F>) -> Result<Cached<F::Output>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

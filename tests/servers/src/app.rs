@@ -17,7 +17,7 @@ pub struct Doc {
     #[serde(rename = "_id")]
     #[entity(id)]
     pub id: i64,
-    /// What the writers of the tests count up.
+    /// The number that the writers of the tests count up.
     pub n: i64,
     /// Some text.
     pub label: String,
@@ -38,7 +38,7 @@ pub struct Run {
     pub function: String,
     /// The document that it is about, if it is about one.
     pub id: i64,
-    /// What it read there.
+    /// The number that it read there.
     pub n: i64,
     /// The process that ran it.
     pub process: i64,
@@ -117,7 +117,7 @@ pub async fn total(cx: &Cx) -> Result<i64, Failure> {
     Ok(cx.all::<Doc>().await?.iter().map(|doc| doc.n).sum())
 }
 
-/// What a query of the application's own says about all documents.
+/// The answer of the application's own query about all documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Census {
     /// How many there are.

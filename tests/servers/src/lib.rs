@@ -1,4 +1,4 @@
-//! What the tests on real servers and the processes that they start have in common.
+//! The parts that the tests on real servers share with the processes that they start.
 //!
 //! The tests are in `tests/it`; the program that they start, kill and start again is `src/bin/node.rs`.
 

@@ -1,9 +1,9 @@
-//! What tests and nodes tell each other, a line of JSON each.
+//! The messages between tests and nodes, a line of JSON each.
 
 use serde::{Deserialize, Serialize};
 use smache::{Cached, Freshness};
 
-/// What a node is asked. Every order has a number, and its answer has the same.
+/// An order to a node. Every order has a number, and its answer has the same.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Order {
     /// `get` of a report.
@@ -32,7 +32,7 @@ pub enum Order {
         /// How long the function takes.
         millis: u64,
     },
-    /// What the process did so far.
+    /// The counts of the process so far.
     Count,
     /// Everything in the process stands still, as when its machine does. The answer comes after it.
     Freeze {
@@ -43,7 +43,7 @@ pub enum Order {
     Resign,
 }
 
-/// What a node answers.
+/// The answer of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// It is there: the answer that comes first, to order 0.
@@ -63,18 +63,18 @@ pub enum Answer {
 pub struct Sight {
     /// The number of the document.
     pub n: i64,
-    /// What the reader was told about it.
+    /// The freshness that the reader got with it.
     pub state: State,
 }
 
-/// What a reader is told about a value.
+/// The freshness of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// It is confirmed.
     Fresh,
     /// Something changed.
     Stale,
-    /// Nobody knows.
+    /// No feed confirms it.
     Unconfirmed,
 }
 
@@ -96,7 +96,7 @@ impl From<Cached<i64>> for Sight {
     }
 }
 
-/// What a process did so far.
+/// The counts of a process so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Runs of functions.

@@ -13,7 +13,7 @@ use crate::{Doc, Log, Table, census, held, label, quiet::add, report, total};
 /// So long clients wait that are not told otherwise: a machine that stands still for some seconds is not what is tested.
 const PATIENT: Duration = Duration::from_secs(30);
 
-/// What a process is to do, and where. Sent to nodes as JSON.
+/// The roles of a process, and its places. Sent to nodes as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
     /// The namespace.
@@ -44,11 +44,11 @@ pub struct Setup {
     pub feed_validity: Duration,
     /// The bound of a step of the store.
     pub store_timeout: Duration,
-    /// What a reader gets while the store fails.
+    /// The answer to readers while the store fails.
     pub silent: Silent,
 }
 
-/// What a reader gets while the store fails.
+/// The answer to readers while the store fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Silent {
     /// A value that is computed for it.
@@ -105,8 +105,8 @@ impl Setup {
         builder.build().await
     }
 
-    /// What a URL names. Its client is to wait longer than a step of the store may take, so that the bound of the step is
-    /// the one that shows.
+    /// The backend of a URL. Its client waits longer than a step of the store may take, so that the bound of the step
+    /// is the one that shows.
     async fn backend(&self, url: &str) -> smache::Result<Arc<dyn Backend>> {
         if url.starts_with("redis") {
             let redis = Redis::builder(url).response_timeout(self.store_timeout.max(PATIENT)).connect_timeout(PATIENT);

@@ -47,7 +47,7 @@ pub struct Review {
 /// Makes the system of one process.
 ///
 /// # Errors
-/// What the databases answer while they are connected to.
+/// The errors of the databases while it connects.
 pub async fn build(database: &str, redis: &str, release: Release) -> Result<Smache, Box<dyn Error + Send + Sync>> {
     let pool = PgPool::connect(database).await?;
     let (products, reviews) =

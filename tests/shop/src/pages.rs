@@ -1,4 +1,4 @@
-//! What the shop computes, in two releases.
+//! The pages that the shop computes, in two releases.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use smache::{Builder, Cached, Cx, Entity, Result, Smache, computed};
 
 use crate::{Product, Review};
 
-/// What a page shows.
+/// The contents of a page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Page {
     /// The price.

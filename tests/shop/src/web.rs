@@ -11,7 +11,7 @@ use smache::Smache;
 
 use crate::{Page, Release};
 
-/// What a request for a page is answered.
+/// The answer to a request for a page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Served {
     /// The page.

@@ -1,6 +1,6 @@
 //! A process of the tests: reads, works or leads the feed as its setup says, until its standard input is closed.
 //!
-//! `node SETUP`, with orders on standard input and answers on standard output; `RUST_LOG=debug` shows what it does.
+//! `node SETUP`, with orders on standard input and answers on standard output; `RUST_LOG=debug` shows its steps.
 
 use std::{env, error::Error, time::Duration};
 
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let setup: Setup = serde_json::from_str(&env::args().nth(1).ok_or("the setup is missing")?)?;
 
-    // Read from the start: whoever has started this process may be gone before it is ready.
+    // Read from the start: the process that started this one may be gone before it is ready.
     let (orders, mut ordered) = mpsc::unbounded_channel();
     let reading = tokio::spawn(async move {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let db = setup.database().await?;
     let smache = tokio::select! {
         smache = setup.smache(&db) => smache,
-        // Whoever has started this process is gone.
+        // The process that started this one is gone.
         _ = reading => return Ok(()),
     };
     let smache = match smache {
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let (smache, answers) = (smache.clone(), answers.clone());
         tokio::spawn(async move {
             let answer = carry_out(&smache, order).await.unwrap_or_else(|error| Answer::Failed(error.report()));
-            // Nobody listens only when the process ends.
+            // The receiver is gone only when the process ends.
             let _ = answers.send((number, answer));
         });
     }

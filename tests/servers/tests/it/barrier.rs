@@ -4,7 +4,7 @@ use smache_server_tests::report;
 
 use crate::world::{World, get};
 
-/// A web server writes, waits until its feed is there, and reads what it has written. The feed is another process's.
+/// A web server writes, waits until its feed is there, and reads its own write. The feed is another process's.
 pub(crate) async fn own_writes(world: World) {
     world.insert(1, 0).await;
     let feeder = world.node(&world.feeder()).await;

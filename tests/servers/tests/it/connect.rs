@@ -28,7 +28,7 @@ async fn built(builder: Builder) -> (Smache, Ran) {
     (smache, ran)
 }
 
-/// The first way computes, and each of the others finds what it stored.
+/// The first way computes, and each of the others finds the stored result.
 async fn works(place: Place, verb: impl Fn(Builder, String) -> Builder, called: &str) {
     let world = World::kept_in(place).await;
     let Setup { namespace, store: url, .. } = world.setup.clone();

@@ -101,7 +101,7 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
         until_fresh(&reader, id, 0, 0).await;
     }
 
-    // The first document is written all the time, the second one only while nobody leads the feed.
+    // The first document is written all the time, the second one only while no process leads the feed.
     let (busy, quiet) = (Watch::default(), Watch::default());
     let story = async {
         until("some changes", async || if busy.highest() >= 5 { Ok(()) } else { Err(format!("{busy:?}")) }).await;
@@ -153,7 +153,7 @@ pub(crate) async fn worker_that_wakes_after_its_lease(world: World) {
         watch.wrote(2);
         world.let_through(1, 2).await;
         until_held(&reader, 2).await;
-        // Its answer comes when it is awake again, and then its run of before comes to its end.
+        // Its answer comes when it is awake again, and then its earlier run comes to its end.
         frozen.count().await;
         sleep(2 * LEASE).await;
         watch.end();

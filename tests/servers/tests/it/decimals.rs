@@ -33,7 +33,7 @@ async fn priced(cx: &Cx, amount: String) -> Result<usize, Error> {
     Ok(cx.find(Price::AMOUNT.eq(amount)).await?.len())
 }
 
-/// By a query of the function's own, for which it only says what it depends on.
+/// By the function's own query, for which it only declares the dependency.
 #[computed]
 async fn watched(cx: &Cx, amount: String) -> Result<usize, Error> {
     cx.depends_on(Price::AMOUNT.eq(amount.clone()))?;

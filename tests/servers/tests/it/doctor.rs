@@ -1,4 +1,4 @@
-//! What an examination says of real servers.
+//! The examination of real servers.
 
 use mongodb::{Client, bson::oid::ObjectId};
 use smache::{Diagnosis, Guarantee, Severity, Smache, backend::EntityType, mongo::MongoSource, redis::Redis};
@@ -6,7 +6,7 @@ use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
 
 use crate::school::{Course, Grade, Participant};
 
-/// What is said of a role: what it is, and its findings.
+/// The text for a role: its kind, and its findings.
 fn of<'a>(diagnosis: &'a Diagnosis, role: &str) -> (&'a str, String) {
     let part = diagnosis.parts.iter().find(|part| part.role == role).expect("every part is examined");
     let findings = part.examination.findings.iter();

@@ -1,5 +1,5 @@
-//! The most telling stories of several processes, wherever results, jobs and documents are: a module a combination. On Redis
-//! they are told in the files of their own, with more rounds: MongoDB is slower, and the combinations are many.
+//! The most telling stories of several processes, wherever results, jobs and documents are: a module a combination. On
+//! Redis they have separate files, with more rounds: MongoDB is slower, and the combinations are many.
 
 use std::time::Duration;
 
@@ -75,7 +75,8 @@ async fn another_process_takes_over_the_feed_of_a_killed_one_and_misses_nothing(
     crashes::feed_of_a_killed_process(world).await;
 }
 
-/// Not on a file of SQLite: a leader that is frozen within a step has locked the file, so that nobody can take over.
+/// Not on a file of SQLite: a leader that is frozen within a step has locked the file, so that no other process can
+/// take over.
 async fn a_leader_that_wakes_after_its_time_does_no_harm(world: World) {
     feeds::leader_that_wakes_after_its_time(world).await;
 }

@@ -1,4 +1,4 @@
-//! Who leads the feed.
+//! The leader of the feed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     world::{World, get, until, until_fresh},
 };
 
-/// The changes that each has handed to the store: only who leads does.
+/// The changes that each has handed to the store: only the leader does.
 async fn changes<const N: usize>(nodes: [&Node; N]) -> [u64; N] {
     let mut counted = [0; N];
     for (count, node) in counted.iter_mut().zip(nodes) {
@@ -80,7 +80,8 @@ pub(crate) async fn leader_that_wakes_after_its_time(world: World) {
             _ => Ok(()),
         })
         .await;
-        // Its answer comes when it is awake again. What it had read before it slept is refused, and then it knows.
+        // Its answer comes when it is awake again. The store refuses the changes that it read before it slept, and then
+        // it knows.
         frozen.count().await;
         until_further(&watch).await;
         let [before] = changes([&frozen]).await;

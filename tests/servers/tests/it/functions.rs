@@ -19,7 +19,7 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
 
     let update = doc! { "$set": { "n": 1, "label": "one" } };
     world.docs.update_one(doc! { "_id": 1 }, update).await.expect("an update");
-    // What it knows it does; what it does not know stays.
+    // It does the jobs of the functions that it knows; the others stay.
     until_result(&reader, || label(1), "the new label", |label| label.as_deref() == Some("one")).await;
     until("job that was left to others", async || match old.count().await.unknown_jobs {
         0 => Err("none"),

@@ -1,4 +1,4 @@
-//! What a system costs in which nobody works and nothing happens, however much is stale: counted by the servers themselves.
+//! The cost of an idle system, without work or events, however much is stale: counted by the servers themselves.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ async fn idle_on(backend: impl Backend, name: &str) -> Smache {
     }
     let smache = Smache::builder(name).backend(backend).source(numbers).register::<double>().build();
     let smache = smache.await.expect("a system");
-    // What a server that is slow at the moment has not stored is computed once more.
+    // A slow server may not have stored some of them: those are computed once more.
     while smache.stats().await.expect("stats").store.entries < STALE {
         for ids in (0..STALE).collect::<Vec<_>>().chunks(200) {
             for value in smache.get_many(ids.iter().map(|&id| double(id))).await {
@@ -96,7 +96,7 @@ async fn postgres_does_little_where_nobody_works() {
     let server = PostgresServer::start().await;
     let pool = PgPoolOptions::new().max_connections(1).connect(&server.url()).await.expect("PostgreSQL");
     let smache = idle_on(Postgres::connect(&server.url()).await.expect("PostgreSQL"), "idle").await;
-    // What the server does by itself within a minute: without numbers of its tables it plans as if they were empty.
+    // The server does so by itself within a minute: without statistics of its tables it plans as if they were empty.
     smache::postgres::sqlx::query("ANALYZE").execute(&pool).await.expect("numbers of the tables");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = rows(&pool).await;
@@ -107,7 +107,7 @@ async fn postgres_does_little_where_nobody_works() {
     smache.shutdown().await;
 }
 
-/// A job that is lost without anything that tells of it is found all the same.
+/// A job that is lost without any sign is found too.
 #[tokio::test]
 async fn lost_job_is_found_while_nothing_happens() {
     let server = RedisServer::start().await;

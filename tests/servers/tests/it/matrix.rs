@@ -29,8 +29,8 @@ async fn twenty_killed_processes_lose_no_job_and_make_nothing_wrongly_fresh() {
     }
 }
 
-/// Kills so many processes while documents are written with that pause between them, and waits until everything is fresh.
-/// Answers what readers were told on the way.
+/// Kills so many processes while documents are written with that pause between them, and waits until everything is
+/// fresh. Returns what readers saw on the way.
 pub(crate) async fn kill_again_and_again(world: World, kills: u32, pause: Duration) -> Vec<Watch> {
     let world = world.leased(LEASE).watched();
     for id in 0..DOCS {
@@ -76,7 +76,7 @@ pub(crate) async fn kill_again_and_again(world: World, kills: u32, pause: Durati
     };
     tokio::join!(killing, writing, reading);
 
-    // One that works is left, perhaps the last one that was started.
+    // One that works remains, perhaps the last one that was started.
     let last = nodes.swap_remove(0).ready().await;
     for node in nodes {
         node.kill().await;

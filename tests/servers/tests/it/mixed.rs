@@ -37,7 +37,7 @@ use crate::{
     world::{PATIENCE, patient_redis, until},
 };
 
-/// What the program keeps itself, and reports after it has changed it.
+/// Data that the program itself keeps, and reports after it has changed them.
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "remarks")]
 struct Remark {
@@ -46,7 +46,7 @@ struct Remark {
     text: String,
 }
 
-/// What the program keeps itself, and announces before it changes it.
+/// Data that the program itself keeps, and announces before it changes them.
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "scales")]
 struct Scale {
@@ -71,7 +71,7 @@ async fn certificate(cx: &Cx, printed: State<Printed>, course: Entity<Course>) -
 struct Mixed {
     courses: SqlitePool,
     participants: PgPool,
-    /// A table of its own on a server that others use too.
+    /// A separate table on a server that others use too.
     table: String,
     grades: Collection<Grade>,
     _folder: tempfile::TempDir,
@@ -173,7 +173,7 @@ impl Data for Mixed {
     }
 }
 
-/// What the program itself keeps.
+/// The data that the program itself keeps.
 struct Own {
     remarks: MemorySource<Remark>,
     scales: MemorySource<Scale>,
@@ -268,7 +268,7 @@ async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_g
     data.grades.client().database(&data.table).drop().await.expect("the database is dropped");
 }
 
-/// What each part is and guarantees, and that it is also printed.
+/// Each part says its kind and guarantee, and the text has both.
 async fn examine(smache: &Smache) {
     let diagnosis = smache.doctor().await;
     let text = diagnosis.to_string();

@@ -31,7 +31,7 @@ async fn certificate(cx: &Cx, grade: u64) -> Result<String, Failure> {
     Ok(if *cx.get(passed(grade)).await? { "passed".into() } else { "failed".into() })
 }
 
-/// Lets nobody on before there are two.
+/// A gate that opens when two have arrived.
 #[derive(Clone)]
 struct Meeting(watch::Sender<u32>);
 

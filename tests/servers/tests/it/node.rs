@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::world::PATIENCE;
 
-/// Who waits for which answer; `None` when there will be none any more.
+/// The receivers of the answers, by number; `None` when there will be none any more.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;
 
 pub(crate) struct Node {
@@ -77,7 +77,7 @@ impl Node {
         timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("no answer to {order:?} within {PATIENCE:?}")).ok()
     }
 
-    /// An order whose answer nobody waits for, to a process that may be gone.
+    /// An order without a wait for its answer, to a process that may be gone.
     pub(crate) async fn tell(&self, order: Order) {
         let mut line = serde_json::to_vec(&(0, order)).expect("an order is plain data");
         line.push(b'\n');
@@ -145,7 +145,7 @@ async fn listen(mut lines: Lines<BufReader<ChildStdout>>, waiting: Waiting) {
         let (number, answer): (u64, Answer) = serde_json::from_str(&line).expect("a node speaks JSON");
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(waiter) = waiting.as_mut().and_then(|waiting| waiting.remove(&number)) {
-            // Who asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = waiter.send(answer);
         }
     }

@@ -17,7 +17,7 @@ async fn processes_that_miss_together_compute_once() {
     misses_together(World::shared().await, 4, 50).await;
 }
 
-/// Rounds in which all ask for what nobody has: slow functions, and quick ones.
+/// Rounds in which all ask for results that are not stored: of slow functions, and of quick ones.
 pub(crate) async fn misses_together(world: World, slow: i64, quick: i64) {
     let (slow, quick) = (1..=slow, 101..=100 + quick);
     // Before the feed begins: a change that it tells of in the middle of a run makes another one necessary.

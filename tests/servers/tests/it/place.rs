@@ -25,7 +25,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The URL of that place for whoever has that name and that folder.
+    /// The URL of that place, with that name and in that folder.
     pub(crate) fn url(self, name: &str, folder: &Path) -> String {
         match self {
             Self::Redis => shared_redis_url(),

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const BOUND: Duration = Duration::from_secs(30);
 const SECRET: &str = "s3cret-p4ss";
 
-/// An address where nobody listens.
+/// An address without a server.
 fn nobody() -> String {
     format!("127.0.0.1:{}", free_port())
 }

@@ -1,4 +1,4 @@
-//! A MongoDB that is restarted or has forgotten its history, collections that go, and changes while nobody looks.
+//! A MongoDB that is restarted or has forgotten its history, collections that go, and changes without a reader.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ async fn everything_goes_stale_when_the_history_is_lost() {
     })
     .await;
     let feeder = world.node(&world.feeder()).await;
-    // The document itself did not change, but nobody can know that any more.
+    // The document itself did not change, but the feed cannot know that any more.
     until_sight(&reader, 1, 0, 0, State::Stale).await;
     assert_eq!(world.runs_of(1).await, 1);
     let worker = world.node(&world.worker()).await;

@@ -1,4 +1,5 @@
-//! The story of a school on real servers: which functions ran after each change, by the source and by what it tells.
+//! The story of a school on real servers: the functions that ran after each change, by the source and by the contents
+//! of its changes.
 
 use async_trait::async_trait;
 use mongodb::{

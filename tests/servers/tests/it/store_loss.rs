@@ -26,7 +26,7 @@ async fn world_on(redis: &RedisServer) -> World {
     world
 }
 
-/// What a reader gets, who is not kept waiting.
+/// A read with little patience.
 async fn get_soon(smache: &Smache, id: i64) -> Result<Sight, Error> {
     let got = timeout(PATIENCE, smache.get(report(id, 0))).await;
     got.unwrap_or_else(|_| panic!("a reader waited for {PATIENCE:?}")).map(Into::into)
@@ -84,7 +84,7 @@ async fn a_store_that_comes_back_confirms_nothing_before_the_feed_has_replayed()
     node.kill().await;
     world.set(1, 1).await;
     redis.restart().await;
-    // The leases of before still hold for a moment: what tells is that the server is another one.
+    // The earlier leases still hold for a moment: the difference is that the server is another one.
     let restarted = Instant::now();
     while restarted.elapsed() < Duration::from_secs(1) {
         for id in [1, 2] {

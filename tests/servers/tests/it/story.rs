@@ -1,4 +1,5 @@
-//! Slow functions of documents that another program changes: nobody waits, and what changed is computed again.
+//! Slow functions of documents that another program changes: readers do not wait, and changed results are computed
+//! again.
 
 use mongodb::bson::doc;
 use smache::{ErrorKind, Smache};
@@ -15,7 +16,7 @@ async fn until_runs_of(world: &World, id: i64, runs: u64) {
     .await;
 }
 
-/// What a reader gets of a document whose runs the test holds up.
+/// A read of a document whose runs the test holds up.
 async fn get_held(smache: &Smache, id: i64) -> Sight {
     smache.get(held(id)).await.expect("a value").into()
 }
@@ -42,7 +43,7 @@ async fn nobody_waits_after_a_change_and_a_worker_in_another_process_recomputes(
                 world.docs.find_one_and_update(doc! { "_id": 1 }, update).await.expect(change).expect("a document");
             }
         }
-        // Whoever waited for the run would wait for ever: nobody lets it through yet.
+        // A reader that waited for the run would never get an answer: the test does not let it through yet.
         until(&format!("stale report after the {change}"), async || {
             let seen = get_held(&reader, 1).await;
             assert_eq!(seen.n, n - 1, "{seen:?}");

@@ -1,4 +1,4 @@
-//! What reads and computations cost on Redis, counted by the server itself.
+//! The cost of reads and computations on Redis, counted by the server itself.
 
 use std::time::Duration;
 

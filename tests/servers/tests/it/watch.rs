@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::world::World;
 
-/// For how long the feed of a [watched](World::watched) world confirms: so old may a change be that a reader of a fresh value does not know of.
+/// For how long the feed of a [watched](World::watched) world confirms: a change that a reader of a fresh value misses
+/// is at most so old.
 pub(crate) const VALIDITY: Duration = Duration::from_secs(2);
-/// What a busy machine may add between the feed's measuring of its age and the store's writing it down.
+/// The delay that a busy machine may add between the feed's measuring of its age and the store's writing it down.
 const NOISE: Duration = Duration::from_secs(2);
 /// A machine that stands still adds as much: this is what a thread measures that wakes that often.
 const TICK: Duration = Duration::from_millis(10);

@@ -16,9 +16,10 @@ use crate::{node::Node, place, watch::VALIDITY};
 
 /// A wait for something that must happen is over by then.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// The lease of runs and jobs where nobody dies: one that lapses because a machine is slow would only be another run.
+/// The lease of runs and jobs where no process dies: one that lapses because a machine is slow would only be another
+/// run.
 const LEASE: Duration = Duration::from_secs(20);
-/// For how long feeds validity where none dies: one that is a little late would only make values unconfirmed.
+/// For how long feeds confirm where no process dies: one that is a little late would only make values unconfirmed.
 const FEED_LEASE: Duration = Duration::from_secs(60);
 
 /// A namespace, and a database of the same name.
@@ -74,7 +75,7 @@ impl World {
         self
     }
 
-    /// The same with feeds that validity only for as long as readers who [watch](crate::watch) know.
+    /// The same with feeds that confirm only for as long as [watching](crate::watch) readers know.
     pub(crate) fn watched(mut self) -> Self {
         self.setup.feed_validity = VALIDITY;
         self
@@ -148,12 +149,12 @@ pub(crate) async fn patient_redis() -> Redis {
     redis.connect().await.expect("Redis")
 }
 
-/// What is stored of a report.
+/// The stored result of a report.
 pub(crate) async fn peek(smache: &Smache, id: i64, millis: u64) -> Option<Sight> {
     smache.peek(report(id, millis)).await.expect("a look").map(Into::into)
 }
 
-/// What is stored of any call, for a wait: a server that does not answer now may do so later.
+/// The stored result of any call, for a wait: a server that does not answer now may do so later.
 ///
 /// # Panics
 /// At an error that does not go by itself.
@@ -164,7 +165,7 @@ pub(crate) async fn look<F: Computed>(smache: &Smache, call: Call<F>) -> Result<
     })
 }
 
-/// What a reader gets of a report.
+/// A read of a report.
 pub(crate) async fn get(smache: &Smache, id: i64, millis: u64) -> Sight {
     smache.get(report(id, millis)).await.expect("a value").into()
 }

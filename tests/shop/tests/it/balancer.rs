@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What it does with its connections.
+/// How it treats its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// It passes everything on.

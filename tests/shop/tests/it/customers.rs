@@ -1,4 +1,4 @@
-//! Customers, who look at pages all the time and remember what they saw.
+//! Customers, who look at pages all the time and remember the answers.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use shop::Served;
 use tokio::{sync::watch, task::JoinSet};
 
 pub(crate) const PRODUCTS: i64 = 12;
-/// What must happen is over by then.
+/// The longest wait for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// For how long a feed is good: what was committed before it, a fresh page shows.
 const FEED_LEASE: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ impl Prices {
     }
 }
 
-/// What customers saw.
+/// The answers that customers got.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) pages: u64,
