@@ -103,7 +103,7 @@ fn sqlstate(code: &str, tables: Tables) -> (ErrorKind, &'static str) {
                 "the role lacks a permission: grant it `CREATE` and `USAGE` on the schema, and the tables and functions \
                  `smache_*`",
                 "the role lacks a permission: grant it `USAGE` on the schema and `SELECT` on the table and on `smache_*`, \
-                 and to whoever calls `install` also `CREATE` and `TRIGGER`",
+                 and to the role that calls `install` also `CREATE` and `TRIGGER`",
             ),
         ),
         "3D000" => (ErrorKind::WrongServer, "there is no such database: create it or check the URL"),
@@ -153,7 +153,7 @@ fn sqlite_code(code: i64, tables: Tables) -> (ErrorKind, &'static str) {
         ),
         3 | 23 => (ErrorKind::Permission, "the database file may not be used: check its permissions"),
         14 => (ErrorKind::Unavailable, "the database file cannot be opened: check the path and its permissions"),
-        11 => (ErrorKind::Corrupt, "the database file is damaged: restore it, or remove it and start anew"),
+        11 => (ErrorKind::Corrupt, "the database file is damaged: restore it, or remove it and start with a new one"),
         26 => (ErrorKind::WrongServer, "the file is no SQLite database: check the path"),
         10 => (ErrorKind::Unavailable, "the disk cannot be read or written: check it"),
         1 => tables.choose(

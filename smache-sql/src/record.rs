@@ -174,7 +174,7 @@ impl<R: Cells> Row<'_, R> {
     fn epoch(&self) -> Option<Epoch> {
         let epoch = self.row.bytes(3).ok().flatten().and_then(|bytes| Epoch::from_slice(&bytes).ok());
         if epoch.is_none() {
-            tracing::warn!(database = self.database, "an epoch that cannot be read starts anew");
+            tracing::warn!(database = self.database, "an epoch that cannot be read is replaced by a new one");
         }
         epoch
     }

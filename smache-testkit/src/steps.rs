@@ -78,7 +78,7 @@ pub(crate) async fn try_begin(store: &dyn CacheStore, id: EntryId, lease: Durati
 pub(crate) async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Duration) -> Run {
     match try_begin(store, id, lease).await {
         Ok(run) => run,
-        Err(remaining) => panic!("nobody computes {id}, but the store is busy for {remaining:?}"),
+        Err(remaining) => panic!("no run computes {id}, but the store is busy for {remaining:?}"),
     }
 }
 
@@ -270,7 +270,7 @@ pub(crate) async fn lead(store: &dyn CacheStore, name: &str, lease: Duration) ->
     let feed = feed(name);
     match store.lead(&feed, Token::random(), lease).await.expect("lead") {
         Leadership::Leader { fence } => Leader { feed, fence },
-        Leadership::Follower { retry_after } => panic!("nobody leads {feed}, but it is led for {retry_after:?}"),
+        Leadership::Follower { retry_after } => panic!("no process leads {feed}, but it is led for {retry_after:?}"),
     }
 }
 

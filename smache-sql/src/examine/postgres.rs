@@ -76,7 +76,7 @@ impl Server {
                 Finding::new(Severity::Danger, problem, "set `synchronous_commit = on` for the role")
             })
             .finding(!self.vacuums, || {
-                let problem = "nobody cleans up behind updates and deletions: the tables grow without end";
+                let problem = "no process cleans up behind updates and deletions: the tables grow without end";
                 Finding::new(Severity::Warning, problem, "set `autovacuum = on` and `track_counts = on`")
             })
     }

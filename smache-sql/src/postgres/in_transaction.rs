@@ -96,13 +96,13 @@ fn refused(error: sqlx::Error) -> Error {
     let (kind, message) = match &*code {
         "40001" | "40P01" => (
             ErrorKind::Unavailable,
-            "the transaction lost against another one that waited for it: roll it back and begin anew, and report last, \
-             right before the commit, so that no two wait for each other",
+            "the transaction lost against another one that waited for it: roll it back and begin again, and report \
+             last, right before the commit, so that no two wait for each other",
         ),
         "55P03" | "57014" => (
             ErrorKind::Timeout,
-            "another transaction has reported changes and does not end: roll back and begin anew, and let transactions \
-             report last, right before the commit",
+            "another transaction has reported changes and does not end: roll back and begin again, and let \
+             transactions report last, right before the commit",
         ),
         "42883" | "42P01" | "3F000" => (
             ErrorKind::WrongServer,

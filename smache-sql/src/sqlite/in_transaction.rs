@@ -119,7 +119,7 @@ impl WriterTransaction for SqliteTransaction<'_> {
         };
         let done = step.await.map_err(|error| match error.kind() {
             // Also one that has read before others wrote, and can never write any more.
-            ErrorKind::Timeout => error.with_context("fix", "roll back, and begin anew with `BEGIN IMMEDIATE`"),
+            ErrorKind::Timeout => error.with_context("fix", "roll back, and begin again with `BEGIN IMMEDIATE`"),
             _ => error,
         })?;
         Ok(done.map_or(InTransactionOutcome::OtherStore, InTransactionOutcome::Invalidated))

@@ -104,7 +104,7 @@ fn a_feed_ends_when_its_file_is_replaced_or_removed() {
             let replaced = [tail.stream.next().await.err(), source.open(Start::Now).await.err()];
             for error in replaced {
                 let error = error.expect("nobody else writes to the file that it has open");
-                says(&error, ErrorKind::WrongServer, &["replaced", "case.db", "anew"]);
+                says(&error, ErrorKind::WrongServer, &["replaced", "case.db", "new pool"]);
             }
             // A new open is accepted: the copy has the same history up to its end.
             pool.close().await;

@@ -97,7 +97,7 @@ pub async fn found_job_says_how_it_went(harness: QueueHarness) {
     assert_eq!(settle(queue, &reserve_one(queue).await, dead_letter()).await, Settled::Settled);
     assert_eq!(failures(JobState::DeadLetter).await, (2, 1, Some("out of trees".into())));
     assert_eq!(queue.requeue(&[id(1)]).await.expect("requeue"), 1);
-    assert_eq!(failures(JobState::Queued).await, (0, 0, None), "it starts anew");
+    assert_eq!(failures(JobState::Queued).await, (0, 0, None), "it starts from the beginning");
     assert_eq!(settle(queue, &reserve_one(queue).await, retry()).await, Settled::Settled);
     assert_eq!(settle(queue, &reserve_one(queue).await, dead_letter()).await, Settled::Settled);
     assert_eq!(enqueue(queue, job(id(1))).await, Enqueued::Queued);

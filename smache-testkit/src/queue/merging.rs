@@ -49,7 +49,7 @@ pub async fn running_job_runs_once_more(harness: QueueHarness) {
         let running = reserve_one(queue).await;
         assert_eq!(enqueue(queue, job(id(number))).await, Enqueued::Again);
         assert_eq!(enqueue(queue, job(id(number))).await, Enqueued::Again);
-        assert!(reserve(queue).await.is_empty(), "it runs: nobody else gets it");
+        assert!(reserve(queue).await.is_empty(), "it runs: no other worker gets it");
         assert_eq!(settle(queue, &running, end).await, Settled::Again);
         let again = reserve_one(queue).await;
         assert_ne!(again.token, running.token);
@@ -93,7 +93,7 @@ pub async fn dead_letter_is_revived_only_on_request(harness: QueueHarness) {
     assert_eq!(enqueue(queue, job(id(1))).await, Enqueued::Queued);
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
     let revived = reserve_one(queue).await;
-    assert_eq!((revived.errors, revived.crashes), (0, 0), "it starts anew");
+    assert_eq!((revived.errors, revived.crashes), (0, 0), "it starts from the beginning");
 }
 
 /// Without `revive` a request adds a job where there is none, and changes nothing where there is one in any state.

@@ -153,7 +153,7 @@ pub async fn dropped_steps_lose_no_job(harness: QueueHarness) {
         if left == [0; 4] {
             break;
         }
-        assert!(Instant::now() < deadline, "jobs are left that nobody gets: {left:?}");
+        assert!(Instant::now() < deadline, "jobs remain that no worker gets: {left:?}");
     }
     assert_eq!(taken.keys().copied().collect::<Vec<_>>(), ids(0..rounds));
     enqueue(queue, job(id(0))).await;

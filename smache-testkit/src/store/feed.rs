@@ -90,7 +90,7 @@ pub async fn fence_grows_with_every_leader(harness: StoreHarness) {
     let mut last = 0;
     for holder in [one, two, one] {
         let Leadership::Leader { fence } = store.lead(&feed("feed"), holder, LONG).await.expect("lead") else {
-            panic!("nobody leads the feed");
+            panic!("no process leads the feed");
         };
         assert!(fence > last, "the fence {fence} comes after {last}");
         let renewed = store.lead(&feed("feed"), holder, SHORT).await.expect("lead");

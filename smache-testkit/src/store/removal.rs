@@ -49,7 +49,7 @@ pub async fn removed_entry_is_not_resurrected(harness: StoreHarness) {
 pub async fn run_removes_its_own_entry_only(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[direct("a")]).await;
-    assert!(!store.remove(&id(1), Some(Token::random())).await.expect("remove"), "nobody computes it");
+    assert!(!store.remove(&id(1), Some(Token::random())).await.expect("remove"), "no run computes it");
     let run = begin(store, id(1)).await;
     assert!(!store.remove(&id(1), Some(Token::random())).await.expect("remove"), "another run computes it");
     assert!(is_fresh(store, id(1)).await);

@@ -50,7 +50,7 @@ pub async fn attached_sources_are_confirmed_while_they_are_kept(harness: StoreHa
     let ends = store.lookup(&[]).await.expect("lookup").validity.attached_until.is_some();
     store.keep_attached(SHORT).await.expect("keep");
     harness.advance(PAUSE).await;
-    assert_eq!(is_fresh(store, id(1)).await, !ends, "nobody keeps it");
+    assert_eq!(is_fresh(store, id(1)).await, !ends, "no process keeps it");
     assert_eq!(staleness(store, id(1)).await, Staleness::Fresh, "nothing is known against it");
     store.keep_attached(LONG).await.expect("keep");
     assert!(is_fresh(store, id(1)).await, "kept again: the epoch is the same");
@@ -132,7 +132,7 @@ pub async fn newest_step_overwrites_the_validity(harness: StoreHarness) {
     save(store, FeedStep { valid_for: Some(LONG), ..leader.step(store, &["users"], 2).await }).await;
     assert!(is_fresh(store, id(1)).await);
     save(store, leader.step(store, &["users"], 3).await).await;
-    assert!(is_fresh(store, id(1)).await, "a step without one leaves it as it is");
+    assert!(is_fresh(store, id(1)).await, "a step without one keeps the last one");
 }
 
 /// A step that the network held for long confirms no longer than its leader meant.

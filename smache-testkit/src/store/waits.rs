@@ -36,7 +36,7 @@ pub async fn waits_lead_on_from_the_child(harness: StoreHarness) {
     assert_eq!(waits_of(store, 1).await, [(id(1), id(2)), (id(2), id(3)), (id(2), id(4))]);
     assert_eq!(waits_of(store, 2).await, [(id(2), id(3)), (id(2), id(4))]);
     assert_eq!(waits_of(store, 5).await, []);
-    assert_eq!(waits_of(store, 9).await, [], "nobody runs it");
+    assert_eq!(waits_of(store, 9).await, [], "it has no run");
     let waits = wait(store, &three, 1).await;
     let around = [(id(1), id(2)), (id(2), id(3)), (id(2), id(4)), (id(3), id(1))];
     assert_eq!((waits.first(), sorted(&waits)), (Some(&(id(1), id(2))), around.to_vec()), "the nearest first");
@@ -55,9 +55,9 @@ pub async fn wait_needs_the_token(harness: StoreHarness) {
     let [one, _two] = [begin(store, id(1)).await, begin(store, id(2)).await];
     let forged = |number: u32| WaitingRun { id: id(number), token: Token::random(), child: id(2) };
     assert_eq!(ask(store, vec![forged(1), forged(3)], LONG, 1).await, []);
-    assert_eq!(waits_of(store, 3).await, [], "nobody runs it");
+    assert_eq!(waits_of(store, 3).await, [], "it has no run");
     assert_eq!(wait(store, &one, 4).await, []);
-    assert_eq!(waits_of(store, 1).await, [], "nobody runs the child");
+    assert_eq!(waits_of(store, 1).await, [], "the child has no run");
     begin(store, id(4)).await;
     assert_eq!(waits_of(store, 1).await, [], "nor did anybody when the wait was noted");
 
@@ -89,10 +89,10 @@ pub async fn wait_ends_with_either_run(harness: StoreHarness) {
                 assert_eq!(waits_of(store, 1).await, [], "{way}");
             }
             let again = begin(store, ending.id).await;
-            assert_eq!(waits_of(store, 1).await, [], "{way}: another run waits for nothing, and nobody for it");
+            assert_eq!(waits_of(store, 1).await, [], "{way}: another run waits for nothing, and no run for it");
             let (one, two) = if waiting_one_ends { (again, other) } else { (other, again) };
             wait(store, &one, 2).await;
-            assert_eq!(waits_of(store, 1).await, [(id(1), id(2))], "{way}: until it is noted anew");
+            assert_eq!(waits_of(store, 1).await, [(id(1), id(2))], "{way}: until it is noted again");
             assert!(give_up(store, &one).await && give_up(store, &two).await);
         }
     }

@@ -91,7 +91,7 @@ impl LiteFeed {
         if self.opened.is_there() {
             return Ok(());
         }
-        let message = "the database file was replaced or removed while it was open: make the pool and the source anew";
+        let message = "the database file was replaced or removed while it was open: open a new pool and source";
         Err(wrong_server(message, &self.file))
     }
 

@@ -184,7 +184,7 @@ impl LiteTable {
         let mut keys = self.unique(connection).await.map_err(failed)?;
         if keys.iter().flatten().any(|(column, _)| column.is_empty()) {
             return config(format!(
-                "the table `{}` has a unique index over an expression: what a `REPLACE` removes because of it is told by nobody",
+                "the table `{}` has a unique index over an expression: no trigger records the rows that a `REPLACE` removes for it",
                 self.name
             ));
         }

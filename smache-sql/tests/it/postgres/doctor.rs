@@ -42,7 +42,7 @@ async fn whatever_is_unsafe_about_a_server_is_found() {
     let postgres = Postgres::builder(server.url()).connections(40).connect().await.expect("connect");
     let found = said(&examined(&postgres).await);
     let words =
-        ["danger: the server does not wait", "full_page_writes", "warning: nobody cleans up", "max_connections"];
+        ["danger: the server does not wait", "full_page_writes", "warning: no process cleans up", "max_connections"];
     assert_eq!(found.len(), words.len(), "{found:#?}");
     for (found, words) in found.iter().zip(words) {
         assert!(found.contains(words), "{found} does not say {words}");
