@@ -1,4 +1,4 @@
-//! Tells the auditor what a client of the application's own reads.
+//! Tells the auditor what the application reads through its own client.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ use smache_core::note_read;
 /// The commands that read a collection, which they name in their first field.
 const READS: [&str; 5] = ["find", "aggregate", "count", "distinct", "mapReduce"];
 
-/// Lets the application's own client tell [strict mode](smache_core::Builder::strict) and the
-/// [auditor](smache_core::Smache::audit) which collections computed functions read through it: pairs of a collection and
-/// the source that it is.
+/// Lets the application's client report to [strict mode](smache_core::Builder::strict) and to the
+/// [auditor](smache_core::Smache::audit) which collections computed functions read through it. `sources` pairs each
+/// collection with its source.
 ///
-/// A read counts for the computed function in whose task it starts, not where the function moves it to a task of its own.
-/// Further round trips of a cursor do not count again. It replaces a handler of commands that the options have.
+/// A read counts for the computed function in whose task it starts, not where the function moves it to another task.
+/// Further round trips of a cursor do not count again. The handler replaces a command handler that the options have.
 ///
 /// ```no_run
 /// # async fn example() -> mongodb::error::Result<()> {

@@ -13,14 +13,15 @@ use smache_core::{
 
 use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, notifier::Messages, schema};
 
-/// How many dependants a page of an invalidation has, unless it is set.
+/// Default number of dependants in a page of an invalidation.
 const PAGE: usize = 1_000;
 
 /// A MongoDB database as a backend: a store, a queue, or both. Clones share its connections.
 ///
-/// It must be a replica set of MongoDB 6.0 or newer; one member is enough. The collections `smache_entries`, `smache_state`
-/// and `smache_notifier` and their indexes are made when they are missing. Reads go to the primary with read concern majority,
-/// writes are acknowledged by a majority with its journal, whatever read preference and concerns the URL names.
+/// It must be a replica set of MongoDB 6.0 or newer; one member is enough. `connect` creates the collections
+/// `smache_entries`, `smache_state` and `smache_notifier` and their indexes where they are missing. Reads go to the
+/// primary with read concern majority. A majority with its journal acknowledges each write, whatever read preference
+/// and concerns the URL names.
 #[derive(Clone)]
 pub struct Mongo {
     link: Arc<Link>,
@@ -29,15 +30,16 @@ pub struct Mongo {
 }
 
 impl Mongo {
-    /// Connects to a database, checks that it can be used, and makes the indexes if they are missing.
+    /// Connects to a database, checks that it can be used, and creates the indexes if they are missing.
     ///
     /// The URL is `mongodb://[user[:password]@]host[:port][,…]/database[?options]`, or `mongodb+srv://…`; it names the
     /// database.
     ///
-    /// # Errors
+    /// - [`ErrorKind::Config`]: the URL is not valid, names no database, or has `directConnection=true` for a set of
+    ///   several
     /// - [`ErrorKind::Config`]: the URL is not valid, names no database, or says `directConnection=true` of a set of several
-    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, it is not the primary, or the name of the
-    ///   set cannot be looked up
+    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: no server answers there, it is not the primary, or the
+    ///   name of the set cannot be looked up
     /// - [`ErrorKind::Permission`]: the password is wrong, or the user lacks the role `readWrite` on the database
     /// - [`ErrorKind::WrongServer`]: no replica set, a router of a sharded cluster, too old, or collections of another
     ///   version
@@ -45,7 +47,7 @@ impl Mongo {
         Self::builder(url).connect().await
     }
 
-    /// Connects with other bounds than the usual ones.
+    /// Connects with options.
     pub fn builder(url: impl AsRef<str>) -> MongoBuilder {
         MongoBuilder {
             url: url.as_ref().to_owned(),
@@ -56,11 +58,11 @@ impl Mongo {
         }
     }
 
-    /// Uses a database through a client that the application has already. Of its options the read preference and the
-    /// concerns do not count.
+    /// Uses a database through a client that the application has already. The read preference and the concerns of the
+    /// client are ignored.
     ///
-    /// Its connection to a set of several members must not be direct (`directConnection`), which cannot be seen here: the
-    /// driver then reads from that member, also when it is a secondary by now.
+    /// Its connection to a set of several members must not be direct (`directConnection`), which cannot be checked
+    /// here: the driver then reads from that member, even after it has become a secondary.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -111,7 +113,7 @@ impl fmt::Debug for Mongo {
     }
 }
 
-/// Connects to a database with other bounds than the usual ones.
+/// Options of a connection to a database.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `connect`"]
 pub struct MongoBuilder {
@@ -123,29 +125,29 @@ pub struct MongoBuilder {
 }
 
 impl MongoBuilder {
-    /// How long a command may take; 10 seconds unless it is set. An update of many entries is given six times that.
+    /// How long a command may take; 10 seconds by default. An update of many entries may take six times as long.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long it may take to look a name up, to find the primary, and to connect to it, each; 5 seconds unless it is set.
+    /// The bound of the name look-up, of the search for the primary, and of the connection, each; 5 seconds by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Whether every write waits for the journal; it does unless it is set to false.
+    /// Whether every write waits for the journal; true by default.
     ///
-    /// Without it the set's own `writeConcernMajorityJournalDefault` counts, which is on unless somebody switched it off. A
-    /// set that acknowledges before its disks do may, when it loses its power as a whole, forget an invalidation and go on
-    /// confirming: start a new epoch then.
+    /// Without it the set's `writeConcernMajorityJournalDefault` counts, which is on by default. A set that
+    /// acknowledges before its disks do may forget an invalidation when all members lose power, and go on confirming:
+    /// start a new epoch then.
     pub fn journal(mut self, waits: bool) -> Self {
         self.journal = waits;
         self
     }
 
-    /// How many entries one command of an invalidation marks, at least one; 1,000 unless it is set.
+    /// How many entries one command of an invalidation marks, at least one; 1,000 by default.
     pub fn page(mut self, dependants: usize) -> Self {
         self.page = dependants.max(1);
         self
@@ -177,7 +179,7 @@ impl MongoBuilder {
         Mongo::from_link(link, self.page).await
     }
 
-    /// What the URL says. One that begins with `mongodb+srv` is looked up.
+    /// The options in the URL. A `mongodb+srv` URL needs a look-up.
     async fn options(&self) -> Result<ClientOptions> {
         let url = ConnectionString::parse(&self.url).map_err(|_| invalid())?;
         let name = match &url.host_info {
@@ -202,7 +204,7 @@ impl MongoBuilder {
 
 impl fmt::Debug for MongoBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URL, which may hold a password.
+        // The URL is left out: it may hold a password.
         f.debug_struct("MongoBuilder")
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -214,11 +216,11 @@ impl fmt::Debug for MongoBuilder {
 
 fn invalid() -> Error {
     let fix = "use `mongodb://[user[:password]@]host[:port][,…]/database[?options]`";
-    // The error of the parser is left out: it may quote the URL, and the URL may hold a password.
+    // The parser's error is left out: it may quote the URL, and the URL may hold a password.
     Error::new(ErrorKind::Config, format!("the URL of the MongoDB database is not valid: {fix}"))
 }
 
-/// The first host on another machine, if nothing hides from the network what goes there.
+/// The first host on another machine, if the connection is not encrypted.
 fn in_the_clear(options: &ClientOptions) -> Option<String> {
     if matches!(options.tls, Some(Tls::Enabled(_))) {
         return None;
@@ -226,7 +228,7 @@ fn in_the_clear(options: &ClientOptions) -> Option<String> {
     remote(options)
 }
 
-/// The first host on another machine, if what goes there is encrypted for whoever answers.
+/// The first host on another machine, if the connection is encrypted and no certificate is verified.
 fn unverified(options: &ClientOptions) -> Option<String> {
     let Some(Tls::Enabled(tls)) = &options.tls else { return None };
     // `tlsInsecure` of a URL sets this as well. Without OpenSSL the driver has no option to skip names alone.

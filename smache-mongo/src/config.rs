@@ -8,11 +8,11 @@ use smache_core::{EntityType, FeedId};
 
 use crate::MongoSource;
 
-/// How long an operation may take unless the application says otherwise: shorter than the 30 s for which the driver
-/// looks for a server, so that a dead server is noticed while somebody still waits.
+/// Default bound of an operation: shorter than the 30 s for which the driver looks for a server, so that a reader
+/// learns of a dead server while it still waits.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A [`MongoSource`] in the making.
+/// The options of a [`MongoSource`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct MongoSourceBuilder<T> {
     pub(crate) collection: Collection<RawDocumentBuf>,
@@ -43,11 +43,12 @@ impl<T: EntityType + DeserializeOwned> MongoSourceBuilder<T> {
         self
     }
 
-    /// Says that the collection keeps pre-images (`changeStreamPreAndPostImages: { enabled: true }`); false by default.
+    /// Declares that the collection keeps pre-images (`changeStreamPreAndPostImages: { enabled: true }`); false by
+    /// default.
     ///
-    /// It is a hint, for it changes nothing in the database and nothing about what is right: [`Cx::find`] then depends on the
-    /// predicate alone, and without it on every document that it found as well. Where a change comes without its
-    /// pre-image all the same, everything with a predicate on the collection goes stale.
+    /// It is a hint: it changes nothing in the database, and results are right with either value. With it [`Cx::find`]
+    /// depends on the predicate alone, without it also on every document that it found. When a change arrives without
+    /// its pre-image nevertheless, everything with a predicate on the collection goes stale.
     ///
     /// [`Cx::find`]: smache_core::Cx::find
     pub fn pre_images(mut self, kept: bool) -> Self {

@@ -1,4 +1,4 @@
-//! What of the document of a namespace cannot be read: it confirms nothing, and maintenance writes it anew.
+//! Unreadable parts of a namespace's document: they confirm nothing, and maintenance rewrites them.
 
 use mongodb::bson::{Bson, doc};
 use smache_core::{Epoch, Result};
@@ -10,24 +10,25 @@ use crate::{
     namespace::{Change, Sweep, change},
 };
 
-/// How much of the document of a namespace cannot be read. What is left out confirms nothing; maintenance writes it anew.
+/// How much of a namespace's document cannot be read. The unreadable part confirms nothing, and maintenance rewrites
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Damage {
     None,
-    /// Of some sources, positions or leaders.
+    /// Some sources, positions or leaders.
     Parts,
-    /// The revision, so that nothing compares with what was counted before.
+    /// The revision: no earlier revision compares with the new one.
     Revision,
 }
 
-/// Writes anew what of a namespace cannot be read. What is of it starts a new epoch.
+/// Rewrites the unreadable parts of a namespace. They start a new epoch.
 pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()> {
     const STEP: &str = "maintain";
     tracing::warn!(namespace = %keys.name, ?damage, "what confirms cannot be read: it starts a new epoch");
     let number = |field: &str, otherwise: Bson| -> Bson {
         doc! { "$cond": [{ "$in": [{ "$type": field }, ["int", "long"]] }, field, otherwise] }.into()
     };
-    // In microseconds, as where it begins.
+    // In microseconds, as a new namespace starts.
     let at_the_time = Bson::from(doc! { "$multiply": [now(), 1_000_i64] });
     let list = |field: &str| doc! { "$cond": [{ "$isArray": field }, field, []] };
     let whole = vec![

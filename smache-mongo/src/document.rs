@@ -9,11 +9,11 @@ use mongodb::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smache_core::{BoxError, Condition, EntityKey, EntityKind, EntityType, Error, ErrorKind, Image, Result, guarded};
 
-/// The name of the field that identifies a document; the server allows no other.
+/// The field that identifies a document; the server allows no other.
 const ID: &str = "_id";
 
-/// An id in the form in which the driver writes it into a document: serde's compact form, which differs from the readable
-/// one for types such as `Uuid`.
+/// An id as the driver writes it into a document: in serde's compact form, which differs from the readable one for
+/// types such as `Uuid`.
 #[derive(Serialize)]
 struct Identified<'a, I> {
     #[serde(rename = "_id")]
@@ -48,7 +48,7 @@ fn written<I: Serialize>(id: &I) -> Result<Bson, BoxError> {
 /// The value of a condition as the driver writes it into a document.
 ///
 /// # Errors
-/// `Unsupported` for a value that the server compares in another way than a change of it is compared.
+/// `Unsupported` for a value that the server compares in another way than SMache compares the image of a change.
 pub(crate) fn value_of(condition: &Condition, source: &str) -> Result<Bson> {
     let field = condition.field();
     let value = written(&condition.value()).map_err(|error| {
@@ -64,7 +64,7 @@ pub(crate) fn value_of(condition: &Condition, source: &str) -> Result<Bson> {
     }
 }
 
-/// Why equality on the server is another one than that of the values in a program.
+/// Why the server's equality differs from that of the values in a program.
 fn incomparable(value: &Bson) -> Option<&'static str> {
     match value {
         Bson::Document(_) => Some(
@@ -80,7 +80,7 @@ fn incomparable(value: &Bson) -> Option<&'static str> {
     }
 }
 
-/// The key of the entity that a document (or the key of one) is of.
+/// The key of the entity of a document, or of a document's key.
 pub(crate) fn key_of<T: EntityType>(document: &RawDocument) -> Result<EntityKey> {
     let decoding = format!("the `Deserialize` of the id of `{}`", kind::<T>());
     match guarded(&decoding, || Ok(bson::from_slice::<Identity<T::Id>>(document.as_bytes())))? {
@@ -93,7 +93,7 @@ pub(crate) fn key_of<T: EntityType>(document: &RawDocument) -> Result<EntityKey>
     }
 }
 
-/// The entity that a document is.
+/// The entity in a document.
 pub(crate) fn image_of<T: EntityType + DeserializeOwned>(document: &RawDocument) -> Result<(EntityKey, Image)> {
     let key = key_of::<T>(document)?;
     let decoding = format!("the `Deserialize` of `{}`", kind::<T>());
@@ -101,7 +101,7 @@ pub(crate) fn image_of<T: EntityType + DeserializeOwned>(document: &RawDocument)
         let message = format!("a document of the source `{}` cannot be read as a `{}`", T::SOURCE, kind::<T>());
         Error::new(ErrorKind::Corrupt, message).with_context("id", shown_id(document)).with_source(error)
     })?;
-    // Changes name entities by `_id`: an entity that goes by anything else would never be found stale.
+    // Changes name entities by `_id`: no change would reach an entity under another id.
     if guarded(&format!("the id of a `{}`", kind::<T>()), || EntityKey::encode(entity.id()))? == key {
         Ok((key, Image::read_from(entity, document.as_bytes())))
     } else {
@@ -117,8 +117,8 @@ fn kind<T: EntityType>() -> &'static str {
     EntityKind::of::<T>().name()
 }
 
-/// A key for an `_id` that is not an id of the entity's type. Nothing was ever loaded by it, but whoever depends on the
-/// whole source must hear of the change. `None` when not even that can be encoded (a NaN, for example).
+/// A key for an `_id` that is not an id of the entity's type. No load ever used it, but results that depend on the
+/// whole source must go stale. `None` when the `_id` cannot be encoded either (a NaN, for example).
 pub(crate) fn foreign_key(document: &RawDocument) -> Option<EntityKey> {
     let id = Bson::try_from(document.get(ID).ok()??.to_raw_bson()).ok()?;
     EntityKey::encode(&id).ok()
@@ -132,10 +132,10 @@ pub(crate) fn shown_id(document: &RawDocument) -> String {
     }
 }
 
-/// How a feed reads the changes of one source, whose type only the source knows: what a source puts in its topic.
+/// How a feed reads the changes of one source, whose type only the source knows. The source puts it in its topic.
 #[derive(Clone)]
 pub(crate) struct TopicReader {
-    /// Where the source loads from, to refuse a feed of another server.
+    /// Where the source loads from: the feed refuses sources of another server.
     pub(crate) database: Database,
     /// See [`key_of`].
     pub(crate) key: fn(&RawDocument) -> Result<EntityKey>,

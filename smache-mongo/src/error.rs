@@ -1,14 +1,14 @@
-//! What the errors of the driver mean.
+//! The driver's errors as errors of SMache.
 
 use std::{borrow::Cow, future::Future, time::Duration};
 
 use mongodb::error::{Error as DriverError, ErrorKind as Driver, WriteFailure};
 use smache_core::{Error, ErrorKind, Result};
 
-/// Labels by which a server itself says that the same command may succeed later.
+/// Labels by which a server says that the same command may succeed later.
 const TRANSIENT_LABELS: [&str; 3] = ["ResumableChangeStreamError", "RetryableError", "SystemOverloadedError"];
 
-/// An error of the driver as one of the framework, saying what was done.
+/// Turns an error of the driver into an [`Error`] that names the operation.
 pub(crate) fn classify(error: DriverError, doing: &str) -> Error {
     let labelled = TRANSIENT_LABELS.iter().any(|label| error.contains_label(label));
     let kind = match kind_of(&error.kind) {
@@ -18,23 +18,23 @@ pub(crate) fn classify(error: DriverError, doing: &str) -> Error {
     Error::new(kind, message(kind, &error.kind, doing)).with_source(error)
 }
 
-/// Whether an error of the driver is an outage: one that passes by itself, or when an operator mends what is away. For
-/// [`Builder::outages`](smache_core::Builder::outages), where functions use a client of their own.
+/// Whether an error of the driver is an outage: it passes by itself, or when an operator repairs the server. For
+/// [`Builder::outages`](smache_core::Builder::outages), where functions use their own client.
 pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<DriverError>() else { return false };
     let error = classify(error.clone(), "");
     error.is_transient() || matches!(error.kind(), ErrorKind::Permission | ErrorKind::WrongServer)
 }
 
-/// The error codes of a change stream that cannot go on from where it was: the history is gone or the position is not of
-/// it, the event cannot be delivered, or the server does not understand the position.
+/// The error codes of a change stream that cannot go on from its position: the history is gone or another one, the
+/// event cannot be delivered, or the server does not understand the position.
 ///
 /// `FailedToParse` 9, `CappedPositionLost` 136, `InvalidResumeToken` 260, `ChangeStreamFatalError` 280,
-/// `ChangeStreamHistoryLost` 286, `BSONObjectTooLarge` 10334 (the event itself: every retry ends there again), and two
-/// without a name of a token that the server cannot read.
+/// `ChangeStreamHistoryLost` 286, `BSONObjectTooLarge` 10334 (the event is too large: every retry fails again), and two
+/// unnamed codes of a token that the server cannot read.
 const SPENT: [i32; 8] = [9, 136, 260, 280, 286, 10334, 40647, 40649];
 
-/// The code that the server gave, if it was the server that failed.
+/// The server's error code, if the server failed.
 pub(crate) fn code_of(kind: &Driver) -> Option<i32> {
     match kind {
         Driver::Command(command) => Some(command.code),
@@ -48,24 +48,24 @@ fn kind_of(kind: &Driver) -> ErrorKind {
     match kind {
         Driver::Command(_) | Driver::Write(_) => match code_of(kind).unwrap_or(0) {
             code if SPENT.contains(&code) => ErrorKind::HistoryLost,
-            // A document that would be too large, before and after it is updated.
+            // A document that is too large, before or after an update.
             17419 | 17420 => ErrorKind::TooLarge,
             // Unauthorized, AuthenticationFailed, Atlas' own name for both, ReauthenticationRequired.
             13 | 18 | 8000 | 391 => ErrorKind::Permission,
-            // MaxTimeMSExpired, NetworkInterfaceExceededTimeLimit, ExceededTimeLimit; LockTimeout; WriteConcernFailed, which
-            // is a majority that did not answer in time.
+            // MaxTimeMSExpired, NetworkInterfaceExceededTimeLimit, ExceededTimeLimit; LockTimeout; WriteConcernFailed:
+            // the majority did not answer in time.
             50 | 202 | 262 | 24 | 64 => ErrorKind::Timeout,
             // The host or the network: HostUnreachable, HostNotFound, NetworkTimeout, SocketException.
             6 | 7 | 89 | 9001
-            // The role: no primary, stepping down, shutting down, recovering, or no majority yet. A set that has just begun has
-            // no key yet to sign its time: KeyNotFound.
+            // The role: no primary, stepping down, shutting down, recovering, or no majority yet. KeyNotFound: a set
+            // that has just begun has no key yet to sign its time.
             | 211 | 91 | 133 | 134 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436
-            // The cursor: not found (a restart), killed, interrupted, or to be opened again.
+            // The cursor: not found (a restart), killed, interrupted, or to be reopened.
             | 43 | 175 | 234 | 237 | 11601
             // The routing of a sharded cluster: StaleShardVersion, StaleEpoch, StaleConfig.
             | 63 | 150 | 13388
-            // Others wrote the same at the same time: WriteConflict, DuplicateKey. Its cache is full: TemporarilyUnavailable. No
-            // room: OutOfDiskSpace.
+            // Another write to the same document: WriteConflict, DuplicateKey. TemporarilyUnavailable: the cache is
+            // full. OutOfDiskSpace.
             | 112 | 11000 | 365 | 14031 => ErrorKind::Unavailable,
             _ => ErrorKind::WrongServer,
         },
@@ -118,13 +118,13 @@ fn message(kind: ErrorKind, cause: &Driver, doing: &str) -> String {
     format!("{doing}: {why}")
 }
 
-/// Why a server without a replica set is refused, and what to do.
+/// Why SMache refuses a server without a replica set, and the fix.
 pub(crate) fn standalone() -> &'static str {
     "the server is not a member of a replica set, and only those tell of changes: start it with `--replSet` and run `rs.initiate()`"
 }
 
-/// Bounds an operation of the driver, which has no bound of its own while it looks for a server for 30 s or waits for an
-/// answer on an open connection.
+/// Bounds an operation of the driver, which looks for a server for 30 s and waits for an answer on an open connection
+/// without a bound.
 pub(crate) async fn bounded<T>(
     limit: Duration,
     elapsed: ErrorKind,
@@ -151,13 +151,13 @@ pub(crate) async fn timed<T>(
     let command = async { command.await.inspect_err(|error| code = code_of(&error.kind)) };
     let outcome = bounded(limit, ErrorKind::Timeout, step, command).await;
     outcome.map_err(|error| {
-        // What means that a stream has lost its place means nothing of the kind here.
+        // A code that means a lost position in a stream has no such meaning here.
         let error = if error.kind() == ErrorKind::HistoryLost { refused(error, code, step) } else { error };
         error.with_context("server", server)
     })
 }
 
-/// A command that the server does not take.
+/// A command that the server refuses.
 fn refused(error: Error, code: Option<i32>, step: &str) -> Error {
     let (kind, why) = match code {
         Some(10334) => (ErrorKind::TooLarge, TOO_LARGE),
@@ -169,12 +169,12 @@ fn refused(error: Error, code: Option<i32>, step: &str) -> Error {
 const TOO_LARGE: &str =
     "a document would be larger than the 16 MiB that it may have, of which a value may be half: store less";
 
-/// Whether a write met a document that another one has just made.
+/// Whether another write has just created the same document.
 pub(crate) fn is_duplicate(error: &DriverError) -> bool {
     code_of(&error.kind) == Some(11000)
 }
 
-/// The database is not one that can be used.
+/// The database cannot be used.
 pub(crate) fn wrong_server(message: impl Into<Cow<'static, str>>, server: &str) -> Error {
     Error::new(ErrorKind::WrongServer, message).with_context("server", server)
 }
@@ -184,7 +184,7 @@ pub(crate) fn corrupt(what: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, what)
 }
 
-/// A step that found the same document changed by others every time.
+/// Every try of a step met a document that another step had changed.
 pub(crate) fn overtaken(step: &'static str) -> Error {
     let message = "it lost against others again and again: try again later";
     Error::new(ErrorKind::Unavailable, format!("{step}: {message}"))

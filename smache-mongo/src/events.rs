@@ -1,4 +1,4 @@
-//! Events of the change stream as changes of entities.
+//! Change stream events as changes of entities.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use smache_core::{Change, ChangeKind, Error, ErrorKind, Result, Snapshot, Source
 
 use crate::document::{TopicReader, foreign_key, shown_id};
 
-/// What one stream watches: the sources by the name of their collection.
+/// The sources that one stream watches, by the name of their collection.
 #[derive(Debug)]
 pub(crate) struct Watched {
     database: String,
@@ -16,7 +16,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Watches topics, all of which sources of this crate must have made.
+    /// Watches topics. Sources of this crate must have made all of them.
     pub(crate) fn new(database: &str, topics: &[Topic]) -> Result<Self> {
         let mut collections = HashMap::<_, Vec<_>>::new();
         for topic in topics {
@@ -41,13 +41,13 @@ impl Watched {
         self.collections.contains_key(collection)
     }
 
-    /// The sources and how they are read.
+    /// The sources with their readers.
     pub(crate) fn readers(&self) -> impl Iterator<Item = &(SourceId, TopicReader)> {
         self.collections.values().flatten()
     }
 
-    /// Selects what concerns the watched collections. A rename is an event of the old name, and the end of the database and
-    /// of the stream are of no collection: a stream that filters those out ends without a word.
+    /// Selects the events of the watched collections. A rename is an event of the old name. The ends of the database
+    /// and of the stream name no collection: a stream that filters those out ends without an event.
     pub(crate) fn filter(&self) -> Document {
         let names: Vec<&String> = self.collections.keys().collect();
         doc! { "$match": { "$or": [
@@ -57,7 +57,7 @@ impl Watched {
         ] } }
     }
 
-    /// The changes that an event tells of, in the order in which they belong.
+    /// The changes of an event, in their order.
     pub(crate) fn changes(&self, event: &Event<'_>) -> Vec<Change> {
         let kind = match event.operation {
             "insert" => ChangeKind::Insert,
@@ -76,7 +76,7 @@ impl Watched {
                 return resets;
             }
             "dropDatabase" | "invalidate" => return self.resets(self.readers()),
-            // `drop`, and whatever a future server tells of a collection.
+            // `drop`, and any collection event of a future server.
             _ => return self.resets(self.of(event.collection)),
         };
         self.of(event.collection).map(|(source, reader)| change(source, reader, kind, event)).collect()
@@ -91,14 +91,14 @@ impl Watched {
     }
 }
 
-/// The parts of an event that matter here, borrowed from the reply of the server.
+/// The parts of an event that SMache uses, borrowed from the server's reply.
 #[derive(Debug)]
 pub(crate) struct Event<'a> {
-    /// The place after it.
+    /// The position after it.
     pub(crate) token: &'a RawDocument,
-    /// What happened.
+    /// The operation.
     pub(crate) operation: &'a str,
-    /// When, by the cluster's clock.
+    /// The time of the cluster's clock.
     pub(crate) time: Option<Timestamp>,
     collection: Option<&'a str>,
     renamed_to: Option<(&'a str, &'a str)>,
@@ -108,14 +108,14 @@ pub(crate) struct Event<'a> {
     fields: Option<Vec<String>>,
 }
 
-/// The operations on one document. All others are on collections or more.
+/// The operations on one document. All others are on a collection or more.
 const ON_DOCUMENTS: [&str; 4] = ["insert", "update", "replace", "delete"];
 
 impl<'a> Event<'a> {
     /// Reads an event.
     ///
     /// # Errors
-    /// When it has no resume token or no operation: a pipeline can remove them, a server never does.
+    /// When it has no resume token or no operation. Only a pipeline removes those.
     pub(crate) fn read(event: &'a RawDocument) -> Result<Self> {
         let part = |name: &str| event.get_document(name).ok();
         let (token, operation) = match (part("_id"), event.get_str("operationType")) {
@@ -146,8 +146,8 @@ impl<'a> Event<'a> {
         if ON_DOCUMENTS.contains(&self.operation) { self.collection.zip(self.key) } else { None }
     }
 
-    /// The fields that have changed, if they are known. An update by a pipeline comes as a replacement where its description
-    /// would be longer than the document; what it has changed is the difference of the images.
+    /// The changed fields, if they are known. An update by a pipeline arrives as a replacement where its description
+    /// would be longer than the document; its changed fields are the difference of the images.
     fn changed(&self) -> Option<Vec<String>> {
         match self.operation {
             "update" => self.fields.clone(),
@@ -157,8 +157,8 @@ impl<'a> Event<'a> {
     }
 }
 
-/// The top-level fields that an update changed, if all of its description can be read. A name with a dot in it looks like a
-/// path, and counts as its first part.
+/// The top-level fields that an update changed, if its whole description can be read. A name with a dot in it looks
+/// like a path, and counts as its first part.
 fn fields(update: &RawDocument) -> Option<Vec<String>> {
     let mut paths = Vec::new();
     if let Some(updated) = update.get("updatedFields").ok()? {
@@ -177,11 +177,11 @@ fn fields(update: &RawDocument) -> Option<Vec<String>> {
     let mut fields: Vec<String> = paths.iter().filter_map(|path| path.split('.').next()).map(str::to_owned).collect();
     fields.sort_unstable();
     fields.dedup();
-    // An update of nothing has no event, so no fields are fields that are told in some other way.
+    // An update without changes has no event, so an empty list means that the description has another form.
     Some(fields).filter(|fields| !fields.is_empty())
 }
 
-/// The top-level fields in which two images differ. A number that is not equal to itself counts as another one.
+/// The top-level fields in which two images differ. A number that is not equal to itself counts as changed.
 fn difference(before: &RawDocument, after: &RawDocument) -> Option<Vec<String>> {
     let fields = |document: &'_ RawDocument| {
         let all = document.iter().map(|field| field.ok().map(|(name, value)| (name.to_string(), value.to_raw_bson())));
@@ -192,7 +192,7 @@ fn difference(before: &RawDocument, after: &RawDocument) -> Option<Vec<String>> 
     let mut all: Vec<String> = before.keys().chain(after.keys()).filter(differs).cloned().collect();
     all.sort_unstable();
     all.dedup();
-    // Without a difference the order of the fields has changed, which is told in some other way.
+    // Without a difference the order of the fields has changed, which no list of fields expresses.
     Some(all).filter(|all| !all.is_empty())
 }
 
@@ -202,7 +202,7 @@ fn change(source: &SourceId, reader: &TopicReader, kind: ChangeKind, event: &Eve
         return Change::reset(source.clone());
     };
     let key = (reader.key)(document_key).or_else(|error| {
-        // No entity has this id, but the whole source has changed all the same.
+        // No entity has this id, but the whole source has changed.
         tracing::warn!(%source, id = shown_id(document_key), error = error.report(), "a changed document is not an entity");
         foreign_key(document_key).ok_or(error)
     });

@@ -1,4 +1,4 @@
-//! What a collection and its server say about themselves when they are examined.
+//! Examines a collection and its server.
 
 use std::time::Duration;
 
@@ -10,21 +10,22 @@ use smache_core::{ErrorKind, Examination, Finding, Guarantee, Result, Severity};
 
 use crate::{error::bounded, link::Link, primary::Primary};
 
-/// A history that is shorter is soon outrun by a feed that stands still.
+/// A feed that stands still soon falls behind a history that is shorter.
 const SHORT: Duration = Duration::from_secs(3_600);
 
-/// What the server tells of a collection.
+/// The server's answers about a collection.
 #[derive(Debug, Default)]
 struct Seen {
     version: Option<String>,
     hosts: usize,
     exists: bool,
     pre_images: bool,
-    /// How far the history reaches back; `None` where the user may not look, and as long as nothing was dropped from it.
+    /// How far the history reaches back; `None` where the user lacks the right, and while the oplog has dropped
+    /// nothing.
     history: Option<Duration>,
 }
 
-/// Asks the server of a collection how it is set up.
+/// Asks the server how a collection is set up.
 pub(crate) async fn examine(database: &Database, collection: &str, hint: bool, limit: Duration) -> Result<Examination> {
     let doing = format!("examining the collection `{}.{collection}`", database.name());
     let primary = Primary::ask(database, limit, &doing).await?;
@@ -43,13 +44,13 @@ pub(crate) async fn examine(database: &Database, collection: &str, hint: bool, l
         hosts: primary.hosts.len(),
         exists: of_it.is_some(),
         pre_images: images.is_some_and(|images| images.get_bool("enabled").unwrap_or(false)),
-        // The right to read the log is not one that a source needs otherwise.
+        // A source does not need the right to read the oplog otherwise.
         history: tokio::time::timeout(limit, history(database)).await.ok().flatten(),
     };
     Ok(judge(&seen, &format!("{}.{collection}", database.name()), hint))
 }
 
-/// The time between the first and the last entry of the log, if its beginning was dropped.
+/// The time between the first and the last entry of the oplog, if its beginning was dropped.
 async fn history(database: &Database) -> Option<Duration> {
     let log = database.client().database("local").collection::<Document>("oplog.rs");
     let end = async |order: i32| {
@@ -64,14 +65,14 @@ async fn history(database: &Database) -> Option<Duration> {
     Some(Duration::from_secs(time(&last)?.saturating_sub(time(&first)?).into()))
 }
 
-/// Whether this is the entry that a replica set writes first of all.
+/// Whether this is the first entry that a replica set writes.
 fn is_beginning(entry: &Document) -> bool {
     entry.get_document("o").and_then(|note| note.get_str("msg")) == Ok("initiating set")
 }
 
 fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {
     let version = seen.version.as_deref().unwrap_or("of an unknown version");
-    // In the shell of its database, which is not a part of the command.
+    // The name without the database: the command runs in the shell of that database.
     let alone = name.split_once('.').map_or(name, |(_, alone)| alone);
     let turn_on = format!("db.runCommand({{ collMod: {alone:?}, changeStreamPreAndPostImages: {{ enabled: true }} }})");
     Examination::new(format!("the collection `{name}` of MongoDB {version}, a set of {}", seen.hosts))
@@ -101,19 +102,19 @@ fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {
         })
 }
 
-/// What the server tells of itself to a store or a queue.
+/// The server's answers about itself to a store or a queue.
 #[derive(Debug, Default)]
 struct Server {
     version: Option<String>,
     set: String,
     name: String,
-    /// A host in the clear that is not this machine.
+    /// A host on another machine whose connection is not encrypted.
     in_the_clear: Option<String>,
-    /// A host that is not this machine, and may be another one than it says.
+    /// A host on another machine whose certificate is not verified.
     unverified: Option<String>,
-    /// Whether the task runs that removes documents by their age; `None` where the user may not ask.
+    /// Whether the server's task that removes expired documents runs; `None` where the user lacks the right.
     removes: Option<bool>,
-    /// Whether the storage engine keeps anything over a restart.
+    /// Whether the storage engine keeps data over a restart.
     persistent: Option<bool>,
 }
 
@@ -122,7 +123,7 @@ pub(crate) async fn examine_backend(link: &Link) -> Result<Examination> {
     const STEP: &str = "examine";
     let primary = Primary::ask(&link.database, link.timeout, STEP).await?;
     let info = link.run(STEP, async { link.database.run_command(doc! { "buildInfo": 1 }).await }).await?;
-    // The rights for these are not ones that a store needs otherwise.
+    // A store does not need the rights for these otherwise.
     let admin = link.database.client().database("admin");
     let asked = async |command: Document| link.run(STEP, async { admin.run_command(command).await }).await.ok();
     let monitor = asked(doc! { "getParameter": 1, "ttlMonitorEnabled": 1 }).await;

@@ -1,28 +1,28 @@
-//! Expressions of the server that updates are made of.
+//! Server expressions for updates.
 //!
-//! An update is a pipeline, so that what it does follows from the document as it is at that moment, by the server's own
-//! time. Whatever comes from outside is a literal: a text that begins with a dollar sign is no field.
+//! An update is a pipeline, so that its effect follows from the document at that moment, and from the server's time.
+//! Every value from outside is a literal: a text that begins with a dollar sign is no field.
 
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::Timestamp;
 
-/// Times beyond it are as good as endless, and sums of some still are numbers.
+/// Later times count as endless; the sum of several still is a number.
 const LATEST: u64 = 1 << 60;
 
 /// The last time that every driver and tool can show as a date: the end of the year 9999.
 const LAST_DATE: i64 = 253_402_300_799_000;
 
-/// How long after its end an entry is left to maintenance before the server removes it by itself.
+/// How long after its end maintenance may remove an entry, before the server does.
 const GRACE: i64 = 3_600_000;
 
-/// The present, in milliseconds.
+/// The server's time, in milliseconds.
 pub(crate) fn now() -> Bson {
     doc! { "$toLong": "$$NOW" }.into()
 }
 
-/// The present and a duration.
+/// The server's time plus a duration.
 pub(crate) fn after(duration: Duration) -> Bson {
     doc! { "$add": [now(), millis(duration)] }.into()
 }
@@ -47,12 +47,12 @@ pub(crate) fn cond(holds: impl Into<Bson>, then: impl Into<Bson>, otherwise: imp
     doc! { "$cond": [holds.into(), then.into(), otherwise.into()] }.into()
 }
 
-/// A value where the condition holds, and else what is there.
+/// `then` where the condition holds, else the present value of the field.
 pub(crate) fn when(holds: impl Into<Bson>, field: &str, then: impl Into<Bson>) -> Bson {
     cond(holds, then, keep(field))
 }
 
-/// What is there, or still nothing.
+/// The present value of the field, if it has one.
 pub(crate) fn keep(field: &str) -> Bson {
     doc! { "$ifNull": [field, "$$REMOVE"] }.into()
 }
@@ -73,12 +73,12 @@ pub(crate) fn all<const N: usize>(conditions: [Bson; N]) -> Bson {
     doc! { "$and": Vec::from(conditions) }.into()
 }
 
-/// Whether the document is more than a job or a run: it has a value.
+/// Whether the document has a value, and is not only a job or a run.
 pub(crate) fn has_record() -> Bson {
     is_there("$n")
 }
 
-/// The last stages of every update of an entry: the fields that follow from others, for the indexes.
+/// The last stages of every update of an entry: they derive the fields for the indexes.
 pub(crate) fn tidy(namespace: i64) -> [Document; 2] {
     let nothing = all([is_missing("$n"), is_missing("$run"), is_missing("$job")]);
     let idle = all([is_missing("$run"), is_missing("$job")]);
@@ -92,7 +92,7 @@ pub(crate) fn tidy(namespace: i64) -> [Document; 2] {
     } };
     [
         doc! { "$set": {
-            // A run that ended without storing its value leaves no edges of it.
+            // A run that ended without storing its value leaves no edges.
             "deps": when(all([is_missing("$n"), is_missing("$next")]), "$deps", gone()),
             "is_stale": cond(all([has_record(), doc! { "$gt": ["$stale", 0] }.into()]), true, gone()),
             "purge_at": cond(idle, purge, gone()),
@@ -105,7 +105,7 @@ pub(crate) fn tidy(namespace: i64) -> [Document; 2] {
     ]
 }
 
-/// The texts before and some new ones: the last eight, none twice in a row.
+/// Appends texts to a list: it keeps the last eight, none twice in a row.
 pub(crate) fn noted(before: &str, new: impl Into<Bson>) -> Bson {
     let joined = doc! { "$concatArrays": ["$$value", ["$$this"]] };
     doc! { "$slice": [{ "$reduce": {
@@ -116,7 +116,7 @@ pub(crate) fn noted(before: &str, new: impl Into<Bson>) -> Bson {
     .into()
 }
 
-/// The start of a text that fits into some bytes.
+/// The longest start of a text that fits into `bytes`.
 pub(crate) fn clip(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

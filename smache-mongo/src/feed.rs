@@ -26,23 +26,23 @@ use crate::{
     stream::{MongoStream, Reply},
 };
 
-/// How many changes one batch has at the most.
+/// The most changes in one batch.
 const CHANGES_A_BATCH: u32 = 500;
 
-/// How long the server waits for a change before it answers without any. A change is told at once; this is how old the feed
-/// may look while there are none.
+/// How long the server waits for a change before it answers without any. It delivers a change at once; the feed looks
+/// at most this old while there are none.
 const AWAIT: Duration = Duration::from_millis(250);
 
-/// The change stream of a database, shared by all sources in it.
+/// The change stream of a database; all sources in it share it.
 ///
-/// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in its
-/// topic how its documents are read.
+/// Each source makes its own handle. Handles of the same name are interchangeable, because the topic of a source says
+/// how to read its documents.
 #[derive(Clone)]
 pub(crate) struct MongoFeed {
     id: FeedId,
     database: Database,
     timeout: Duration,
-    /// Whether the tokens of the server sort by their time, once it has given one.
+    /// Whether the server's tokens sort by their time; known after its first one.
     sorts: Arc<OnceLock<bool>>,
 }
 
@@ -56,7 +56,7 @@ impl MongoFeed {
         format!("opening the change stream of the database `{}`", self.database.name())
     }
 
-    /// Asks the primary how it is and what time it is.
+    /// Asks the primary for its state and its time.
     pub(crate) async fn primary(&self) -> Result<Primary> {
         let doing = format!("asking for the primary of the database `{}`", self.database.name());
         Primary::ask(&self.database, self.timeout, &doing).await
@@ -69,19 +69,19 @@ impl MongoFeed {
         bounded(self.timeout, ErrorKind::Unavailable, &doing, Identity::ask(&self.database, &names, &doing)).await
     }
 
-    /// Looks whether the server has the history of a saved position, and has come as far.
+    /// Checks that the server has the history of a saved position, and has reached it.
     pub(crate) async fn check_history(&self, watched: &Watched, place: &Place, now: &Identity) -> Result<()> {
         let doing = self.doing();
         let primary = self.primary().await?;
         if place.time().is_some_and(|time| time > primary.time) {
-            // The server takes such a token, and is silent until its clock is there.
+            // The server accepts such a token, and sends nothing until its clock is there.
             return Err(lost(&doing, "its time is still to come on this server, which was put back to an older state"));
         }
         let watched = |name: &str| watched.has(name);
         place.origin().check(now, watched, &self.database, self.timeout, &doing).await
     }
 
-    /// All sources must be on the server and in the database of this feed: those of another one would go unwatched.
+    /// All sources must be on the server and in the database of this feed; it would not see the changes of others.
     async fn check(&self, watched: &Watched) -> Result<()> {
         let doing = self.doing();
         let own = Primary::ask(&self.database, self.timeout, &doing).await?;
@@ -104,19 +104,20 @@ impl MongoFeed {
         Ok(())
     }
 
-    /// Opens a cursor, and gives its first reply.
+    /// Opens a cursor, and returns its first reply.
     pub(crate) async fn cursor(&self, watched: &Watched, after: Option<&Place>) -> Result<(RawBatchCursor, Reply)> {
-        // Images as they were at the change, where the collection keeps them. Looking the document up instead
-        // (`updateLookup`) would give it as it is now, which is the image of another change.
+        // Images of the moment of the change, where the collection keeps them. `updateLookup` would give the document
+        // as it is now, which is the image of another change.
         let mut stream = doc! { "fullDocument": "whenAvailable", "fullDocumentBeforeChange": "whenAvailable" };
         if let Some(place) = after {
-            // Unlike `resumeAfter` it also takes the token of an `invalidate` event, after which a stream begins anew.
+            // Unlike `resumeAfter` it also accepts the token of an `invalidate` event, behind which a new stream
+            // begins.
             stream.insert("startAfter", place.token()?);
         }
         let doing = self.doing();
         let opening = async {
-            // Not `watch`: its stream resumes by itself and hides where the replies of the server begin and end, and with
-            // that the instant up to which everything was delivered.
+            // Not `watch`: its stream resumes by itself and hides where the server's replies begin and end, and with
+            // that the instant up to which it has delivered everything.
             let pipeline = [doc! { "$changeStream": stream }, watched.filter()];
             let mut cursor = self
                 .database
@@ -130,21 +131,21 @@ impl MongoFeed {
             let first = cursor.next().await;
             Ok((cursor, first))
         };
-        // Unreachable rather than slow: a server that can be reached opens a stream at once.
+        // Unreachable rather than slow: a reachable server opens a stream at once.
         let opened = bounded(self.timeout, ErrorKind::Unavailable, &doing, opening).await;
         let opened = opened.and_then(|(cursor, first)| match first {
             Some(first) => Ok((cursor, Reply::new(first.map_err(|error| classify(error, &doing))?))),
             None => Err(closed(&doing)),
         });
         opened.map_err(|error| match (error.kind(), after) {
-            // For what is no token of its own a server has some dozens of codes, some of which also mean other things. If it
-            // is not the token, the start without one fails as well, and nothing is lost by that.
+            // A server has some dozens of codes for an invalid token, some of which have other meanings too. If the
+            // token is not the cause, the start without one fails as well, and nothing is lost.
             (ErrorKind::WrongServer, Some(_)) => refused(&doing).with_source(error),
             _ => error,
         })
     }
 
-    /// Whether the tokens of the server sort by their time, as those of MongoDB do.
+    /// Whether the server's tokens sort by their time, as those of MongoDB do.
     async fn sorts(&self) -> Result<bool> {
         if let Some(sorts) = self.sorts.get() {
             return Ok(*sorts);
@@ -170,7 +171,7 @@ fn closed(doing: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{doing}: the server has closed the stream"))
 }
 
-/// `mongo:` and the name of the database, which may have characters that a feed's name may not.
+/// `mongo:` and the name of the database, which may contain characters that a feed's name may not.
 fn default_id(database: &str) -> FeedId {
     FeedId::new(format!("mongo:{database}")).unwrap_or_else(|_| {
         let digits: String = database.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -190,13 +191,13 @@ impl ChangeFeed for MongoFeed {
         Ok(Box::new(MongoStream::open(self.clone(), Arc::new(watched), start).await?))
     }
 
-    /// The end of the time that the primary has. A stream comes there as soon as the server has nothing to add: a quarter of
-    /// a second after the last change.
+    /// The end of the primary's present time. A stream reaches it as soon as the server has nothing to add: a quarter
+    /// of a second after the last change.
     async fn head(&self) -> Result<Option<Position>> {
         if !self.sorts().await? {
             return Ok(None);
         }
-        // Whoever has committed a change was given a time that the primary has reached.
+        // The primary has reached the time of every committed change.
         let time = self.primary().await?.time;
         let nothing = Watched::new(self.database.name(), &[])?;
         Ok(Some(Place::end_of(time, &self.identity(&nothing).await?)))
@@ -204,7 +205,7 @@ impl ChangeFeed for MongoFeed {
 }
 
 impl fmt::Debug for MongoFeed {
-    // By hand, because the handle of a database shows the options of its client.
+    // By hand, because the `Debug` of a database shows the options of its client.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MongoFeed")
             .field("id", &self.id)

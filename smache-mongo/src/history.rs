@@ -1,8 +1,8 @@
-//! Which history a position is of.
+//! Which history a position belongs to.
 //!
-//! A resume token says when, and not where: a set that was made anew, or one that was put back to an older state, takes the
-//! token of its predecessor, and counts its own short history as complete since then. So a position carries what only its own
-//! history has: the id of the replica set, the ids of the collections, and the last change that was delivered.
+//! A resume token says when, and not where. A recreated set, or one that was restored to an older state, accepts the
+//! token of its predecessor and takes its own short history for complete since then. So a position carries facts that
+//! only its own history has: the id of the replica set, the ids of the collections, and the last delivered change.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,30 +17,30 @@ use crate::{
     position::ClusterTime,
 };
 
-/// The most bytes of ids of collections that a position carries.
+/// The most bytes of collection ids in a position.
 const MAX_COLLECTIONS: usize = 4 * 1024;
 
-/// The most bytes of the key of the last change that a position carries.
+/// The most bytes that the key of the last change may have in a position.
 const MAX_KEY: usize = 1024;
 
-/// Codes by which a server says that the user may not ask (Unauthorized, and Atlas' own), or that it does not know the question
+/// Codes of a server that refuses the question (Unauthorized, and Atlas' own), or that does not know it
 /// (CommandNotFound).
 const NOT_TOLD: [i32; 3] = [13, 8000, 59];
 
-/// The id that MongoDB gives a collection when it is made. Members of a set share it, and it is kept over a rename.
+/// The id that MongoDB gives a new collection. All members of a set have the same one, and a rename keeps it.
 type CollectionId = [u8; 16];
 
-/// What a server says of its own history.
+/// The ids by which a server identifies its history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// Made with the set; only told to who has the right to ask.
+    /// Created with the set; the server tells it only to users that have the right.
     set: Option<ObjectId>,
-    /// Of those of the watched collections that exist.
+    /// Of the watched collections that exist.
     collections: BTreeMap<String, CollectionId>,
 }
 
 impl Identity {
-    /// Asks the server of a database for its own, and for those of some collections.
+    /// Asks the server of a database for the id of its set and for those of some collections.
     pub(crate) async fn ask(database: &Database, collections: &[&String], doing: &str) -> mongodb::error::Result<Self> {
         let admin = database.client().database("admin");
         let config = admin.run_command(doc! { "replSetGetConfig": 1 });
@@ -60,31 +60,31 @@ impl Identity {
         })
     }
 
-    /// The name of the history: that of the set, if it is told. If it is not, the positions of two sets have one name, and each
-    /// is looked at when a stream is opened after it.
+    /// The name of the history: the id of the set, if it is known. If it is not, the positions of two sets have the
+    /// same name, and each is checked when a stream opens after it.
     pub(crate) fn name(&self) -> Vec<u8> {
         self.set.map_or_else(Vec::new, |set| set.bytes().to_vec())
     }
 
-    /// Whether a collection was there when the server was asked.
+    /// Whether the collection existed when the server was asked.
     pub(crate) fn has(&self, collection: &str) -> bool {
         self.collections.contains_key(collection)
     }
 
-    /// Whether it is the history of a saved position, as far as the ids tell.
+    /// Whether it is the history of a saved position, as far as the ids say.
     fn compared_with(&self, now: &Self, watched: impl Fn(&str) -> bool) -> Same {
         match (self.set, now.set) {
             (Some(then), Some(now)) if then == now => return Same::Yes,
             (Some(_), Some(_)) => return Same::No,
             _ => {}
         }
-        // A collection that was made since tells of all that is in it. One that is another now was dropped since, or is of
-        // another set.
+        // A collection that is new since then delivers all its documents. One with another id was dropped since, or
+        // belongs to another set.
         let is_same = |(name, then): (&String, &CollectionId)| now.collections.get(name) == Some(then);
         if self.collections.iter().filter(|(name, _)| watched(name)).all(is_same) { Same::Yes } else { Same::Unknown }
     }
 
-    /// Leaves out what no position has room for.
+    /// Leaves out ids for which a position has no room.
     fn bounded(&self) -> Self {
         let mut size = 0;
         let fits = |(name, _): &(&String, &CollectionId)| {
@@ -96,7 +96,7 @@ impl Identity {
     }
 }
 
-/// An answer, or `None` where the user is not told.
+/// An answer, or `None` where the server refuses it to the user.
 async fn told(
     answer: impl Future<Output = mongodb::error::Result<Document>>,
 ) -> mongodb::error::Result<Option<Document>> {
@@ -132,7 +132,7 @@ fn binary(id: CollectionId) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id.to_vec() })
 }
 
-/// Whether a history is the one of a saved position.
+/// Whether a history is that of a saved position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Same {
     Yes,
@@ -140,7 +140,7 @@ enum Same {
     Unknown,
 }
 
-/// What became of a change in the history.
+/// The result of the search for a change in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     There,
@@ -149,7 +149,7 @@ enum Found {
     TooOld,
 }
 
-/// The last change of a document that a stream has delivered, as far as it can be found again.
+/// The last document change that a stream has delivered, if it can be found again.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LastChange {
     time: Timestamp,
@@ -167,7 +167,8 @@ impl LastChange {
         self.time.into()
     }
 
-    /// Looks for it in the history of a database. The server finds its place by the time, so this is quick if it is there.
+    /// Looks for it in the history of a database. The server finds the place by the time, so this is quick if the
+    /// change is there.
     async fn find(&self, database: &Database, limit: Duration) -> mongodb::error::Result<Found> {
         let mut event = doc! { "clusterTime": self.time, "ns.coll": &self.collection };
         if let Some(key) = &self.key {
@@ -181,7 +182,7 @@ impl LastChange {
         match database.run_command(command).await {
             Ok(answer) => {
                 let cursor = answer.get_document("cursor").ok();
-                // The cursor that is left open ends by itself at the end of the session, or after some minutes.
+                // The open cursor ends by itself with the session, or after some minutes.
                 let found = cursor.and_then(|cursor| cursor.get_array("firstBatch").ok());
                 if let Some(id) = cursor.and_then(|cursor| cursor.get_i64("id").ok()).filter(|id| *id != 0) {
                     let collection =
@@ -192,9 +193,9 @@ impl LastChange {
                 Ok(if found.is_some_and(|batch| !batch.is_empty()) { Found::There } else { Found::NotThere })
             }
             Err(error) => match code_of(&error.kind) {
-                // It fell out of the oplog.
+                // The change fell out of the oplog.
                 Some(286) => Ok(Found::TooOld),
-                // The server has looked through very much and found nothing, where a change that is there is found at once.
+                // The server has searched long and found nothing; it finds an existing change at once.
                 Some(50) => Ok(Found::NotThere),
                 _ => Err(error),
             },
@@ -202,7 +203,7 @@ impl LastChange {
     }
 }
 
-/// What a position carries to prove of which history it is.
+/// The facts in a position that prove its history.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Origin {
     identity: Identity,
@@ -214,7 +215,7 @@ impl Origin {
         Self { identity: identity.bounded(), last: None }
     }
 
-    /// What the server says by now, as far as a position has room for it.
+    /// Sets the server's present identity, as far as a position has room for it.
     pub(crate) fn set_identity(&mut self, identity: &Identity) {
         self.identity = identity.bounded();
     }
@@ -227,7 +228,7 @@ impl Origin {
         self.last.as_ref()
     }
 
-    /// As a part of a position.
+    /// The document form, for a position.
     pub(crate) fn to_document(&self) -> Document {
         let collections = self.identity.collections.iter().map(|(name, id)| (name.clone(), binary(*id)));
         let mut document = doc! { "collections": collections.collect::<Document>() };
@@ -240,7 +241,7 @@ impl Origin {
         document
     }
 
-    /// What [`to_document`](Self::to_document) has written, or `None` when it was not that.
+    /// Reads the form of [`to_document`](Self::to_document); `None` for any other.
     pub(crate) fn from_document(document: &Document) -> Option<Self> {
         let collections = document.get_document("collections").ok()?;
         let collections = collections.iter().map(|(name, id)| Some((name.clone(), id_in(id)?)));
@@ -254,7 +255,7 @@ impl Origin {
         Some(Self { identity, last })
     }
 
-    /// Whether a server still has the history of a saved position.
+    /// Checks that a server still has the history of a saved position.
     ///
     /// # Errors
     /// `HistoryLost` when it has another one.
@@ -278,8 +279,8 @@ impl Origin {
         match found {
             Found::There => Ok(()),
             Found::NotThere => Err(lost(doing, "it does not have the last change that was delivered")),
-            // A branch that began after the change has all that came before it, and a token that is older than the history is
-            // refused by the server.
+            // A branch that began after the change has the whole history before it, and the server refuses a token that
+            // is older than its history.
             Found::TooOld if same == Same::Yes => Ok(()),
             Found::TooOld => Err(lost(doing, "a collection is another one, of the same name")),
         }

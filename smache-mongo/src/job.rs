@@ -1,8 +1,9 @@
 //! Jobs as a part of the document of their entry.
 //!
-//! `s` is the state (0 queued, 1 running, 2 dead letter), `l` the lane (the urgent one sorts first), `p` the priority, `at` when it
-//! is due, its lease ends or it became a dead letter, `token` that of the reservation, `errors` and `crashes` the counters, `error` the
-//! last error, and `again` what was requested while it runs. `n` is the namespace, for the index.
+//! `s` is the state (0 queued, 1 running, 2 dead letter), `l` the lane (the urgent one sorts first), `p` the priority.
+//! `at` is when the job is due, when its lease ends, or when it became a dead letter. `token` is the reservation's,
+//! `errors` and `crashes` are the counters, `error` is the last error, and `again` holds the requests during its run.
+//! `n` is the namespace, for the index.
 
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{EntryId, FoundJob, JobState, Lane, ListedJob, Result, Timestamp};
@@ -16,7 +17,7 @@ use crate::{
 
 const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `smache_entries`";
 
-/// The priority of the jobs that the store writes itself.
+/// The priority of the jobs that the store writes.
 pub(crate) const USUAL: i64 = 4;
 
 pub(crate) const QUEUED: i64 = 0;
@@ -38,13 +39,13 @@ pub(crate) fn state_number(state: JobState) -> i64 {
     }
 }
 
-/// A job that has not run.
+/// A new job.
 pub(crate) fn new(namespace: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
     let fields = doc! { "n": namespace, "s": QUEUED, "l": lane, "p": priority, "at": due };
     doc! { "$mergeObjects": [fields, { "errors": 0_i64, "crashes": 0_i64 }] }.into()
 }
 
-/// Finds jobs that cannot be read, among documents that a filter of the ids finds.
+/// Selects unreadable jobs among the documents that a filter of ids matches.
 pub(crate) fn damaged(namespace: i64, ids: Bson) -> Document {
     let no_number = |field: &str| doc! { field: { "$not": { "$type": ["int", "long"] } } };
     doc! { "_id": ids, "job": { "$ne": Bson::Null }, "$or": [
@@ -59,7 +60,7 @@ pub(crate) fn damaged(namespace: i64, ids: Bson) -> Document {
 /// A change needs the entry to be computed: a queued job becomes as urgent as this one, a running one runs once more, a
 /// dead letter comes back.
 pub(crate) fn needed(namespace: i64, lane: &Bson, priority: i64, due: &Bson) -> Bson {
-    // What is missing is no smallest number.
+    // A missing field must not count as the smallest number.
     let sooner = |of: &str| {
         let field = |name: &str| format!("$job.{of}{name}");
         doc! {
@@ -77,12 +78,12 @@ pub(crate) fn needed(namespace: i64, lane: &Bson, priority: i64, due: &Bson) -> 
     .into()
 }
 
-/// A run of a stale entry ended without a value: nothing changed, so that a job that is there is left as it is.
+/// A run of a stale entry ended without a value. No data changed, so an existing job stays unchanged.
 pub(crate) fn ensured(namespace: i64, lane: &Bson, due: &Bson) -> Bson {
     cond(is_missing("$job"), new(namespace, lane, USUAL, due), "$job")
 }
 
-/// The entry is fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
+/// The entry is fresh or gone: a queued job and a dead letter go, a running job does not run again.
 pub(crate) fn taken_back() -> Bson {
     cond(doc! { "$eq": ["$job.s", RUNNING] }, without(&["again"]), gone())
 }
@@ -97,7 +98,7 @@ pub(crate) fn without(fields: &[&str]) -> Bson {
     .into()
 }
 
-/// A running job goes back to the queue, as urgent as what was requested meanwhile.
+/// A running job goes back to the queue, as urgent as the requests during its run.
 pub(crate) fn queued_again(due: &Bson, more: Document) -> Bson {
     let merged = doc! {
         "s": QUEUED, "at": due, "l": { "$min": ["$job.l", "$job.again.l"] }, "p": { "$min": ["$job.p", "$job.again.p"] },
@@ -105,7 +106,7 @@ pub(crate) fn queued_again(due: &Bson, more: Document) -> Bson {
     doc! { "$mergeObjects": [without(&["again", "token"]), merged, more] }.into()
 }
 
-/// The same without the last error.
+/// A job without its last error.
 pub(crate) fn without_error(job: &Bson) -> Bson {
     doc! { "$arrayToObject": { "$filter": {
         "input": { "$objectToArray": job },
@@ -114,12 +115,12 @@ pub(crate) fn without_error(job: &Bson) -> Bson {
     .into()
 }
 
-/// The job of a document as it is.
+/// The job of a document, unchanged.
 pub(crate) fn kept() -> Bson {
     keep("$job")
 }
 
-/// The job of a document for people.
+/// The job of a document for an inspection.
 pub(crate) fn found(job: &Document) -> Result<FoundJob> {
     let job = Fields::new(job, UNREADABLE);
     let lane = match job.int("l")? {

@@ -1,4 +1,4 @@
-//! How a namespace, its entries and their dependencies are called in the collections.
+//! The names of namespaces, entries and dependencies in the collections.
 
 use mongodb::bson::{Binary, Bson, doc, spec::BinarySubtype};
 use smache_core::{Dependency, EntryId, Error, ErrorKind, Namespace, Result, Token};
@@ -6,27 +6,27 @@ use smache_core::{Dependency, EntryId, Error, ErrorKind, Namespace, Result, Toke
 /// The namespace as a prefix of eight bytes.
 const PREFIX: usize = 8;
 
-/// The collection of everything that is known of entries.
+/// The collection of the entries, with their values, runs, jobs and dependencies.
 pub(crate) const ENTRIES: &str = "smache_entries";
 
-/// The collection of everything that confirms entries: it is lost as a whole or not at all.
+/// The collection of the facts that confirm entries: it is lost as a whole or not at all.
 pub(crate) const STATE: &str = "smache_state";
 
 /// The collection whose changes wake workers of other processes.
 pub(crate) const NOTIFIER: &str = "smache_notifier";
 
-/// The document of the state with the version and the incarnation.
+/// The document of `smache_state` with the version and the incarnation.
 pub(crate) const SCHEMA: &str = "smache";
 
-/// A namespace as it is written in keys.
+/// A namespace in the form that keys contain.
 ///
-/// Its number is a hash of the name: 60 bits of it are random, so that two of a thousand namespaces in one database share
-/// one with a probability below 10⁻¹².
+/// Its number is a hash of the name. 60 of its bits are random, so two of a thousand namespaces in one database share a
+/// number with a probability below 10⁻¹².
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     /// The name.
     pub(crate) name: String,
-    /// The number that documents of the namespace have.
+    /// The number of the namespace, in its documents.
     pub(crate) number: i64,
     prefix: [u8; PREFIX],
 }
@@ -55,8 +55,8 @@ impl Keys {
         self.prefixed(&[id.as_bytes()])
     }
 
-    /// The id of the document of a program, and what the ids of all programs of the namespace begin with. The number has
-    /// one length, so that no namespace is within another one.
+    /// The id of a program's document, which starts with the common prefix of the namespace. All numbers have the same
+    /// length, so no namespace's prefix is a prefix of another's.
     pub(crate) fn program(&self, id: &Token) -> String {
         format!("{}{id}", self.programs())
     }
@@ -65,32 +65,32 @@ impl Keys {
         format!("program:{:016x}:", self.number)
     }
 
-    /// What documents of entries have in their index of dependencies.
+    /// A dependency in the index of an entry's edges.
     pub(crate) fn edge(&self, dependency: &Dependency, direct: bool) -> Bson {
         self.prefixed(&[dependency.as_bytes(), if direct { b"1" } else { b"0" }])
     }
 
-    /// What changes have in their index of dependencies.
+    /// A dependency in the index of changes.
     pub(crate) fn changed(&self, dependency: &Dependency) -> Bson {
         self.prefixed(&[dependency.as_bytes()])
     }
 
-    /// The id of the document of a change.
+    /// The id of a change's document.
     pub(crate) fn change(&self, nonce: &[u8]) -> Bson {
         self.prefixed(&[nonce])
     }
 
-    /// Greater than `after`, or than everything below the entries of the namespace, and within the namespace.
+    /// Ids behind `after`, or from the first entry of the namespace on, within the namespace.
     pub(crate) fn after(&self, after: Option<&EntryId>) -> mongodb::bson::Document {
         let start = after.map_or_else(|| self.prefixed(&[&[0; EntryId::LEN]]), |id| self.entry(id));
         let end = self.prefixed(&[&[0xff; EntryId::LEN]]);
-        // The smallest id of all is one: it is only left out when it is the place to go on behind.
+        // The smallest id is an entry too: a page excludes it only behind that entry.
         let from = if after.is_some() { "$gt" } else { "$gte" };
         doc! { from: start, "$lte": end }
     }
 }
 
-/// The entry behind the id of a document.
+/// The entry in a document id.
 pub(crate) fn entry_of(key: &[u8]) -> Result<EntryId> {
     EntryId::from_slice(key.get(PREFIX..).unwrap_or_default())
 }
@@ -111,7 +111,7 @@ pub(crate) fn changed_of(key: &[u8]) -> Option<Dependency> {
     Dependency::from_slice(key.get(PREFIX..)?).ok()
 }
 
-/// The entry that a page starts after.
+/// The entry behind which a page starts.
 pub(crate) fn cursor(cursor: Option<&[u8]>) -> Result<Option<EntryId>> {
     cursor.map(EntryId::from_slice).transpose().map_err(|error| {
         let message = "a cursor is not one that a listing of this backend answered: start without one";

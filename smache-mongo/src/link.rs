@@ -1,4 +1,4 @@
-//! The collections of this backend on one database, and how each step on them is bounded.
+//! The collections of this backend in one database, and the bounds of each step on them.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     keys::{ENTRIES, NOTIFIER, STATE},
 };
 
-/// How many commands of one step are on their way at a time.
+/// The most commands of one step at a time.
 pub(crate) const SIDE_BY_SIDE: usize = 16;
 
 /// The connections that everything of one [`Mongo`](crate::Mongo) shares.
@@ -24,13 +24,13 @@ pub(crate) struct Link {
     pub(crate) entries: Collection<Document>,
     pub(crate) state: Collection<Document>,
     pub(crate) notifier: Collection<Document>,
-    /// Where it is, without user and password.
+    /// The server's name, without user and password.
     pub(crate) server: Arc<str>,
-    /// A host on another machine that is asked in the clear, as far as it is known.
+    /// A host on another machine whose connection is not encrypted, as far as it is known.
     pub(crate) in_the_clear: Option<String>,
     /// A host on another machine whose certificate is not verified.
     pub(crate) unverified: Option<String>,
-    /// Whether one server is asked and not its set, as far as it is known.
+    /// Whether the connection goes to one server and not to its set, as far as it is known.
     pub(crate) direct: bool,
     /// How long a command may take.
     pub(crate) timeout: Duration,
@@ -39,8 +39,8 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(client: &Client, database: &str, server: String, timeout: Duration, journal: bool) -> Self {
         let database = client.database(database);
-        // Whatever concerns the URL names: what is acknowledged is with a majority, on disk, so that no failover loses it, and
-        // what is read is, so that none takes it back.
+        // Whatever concerns the URL names: a majority has each acknowledged write on disk, so no failover loses it, and
+        // no failover takes back a value that was read.
         let mut majority = WriteConcern::majority();
         majority.journal = journal.then_some(true);
         let options = CollectionOptions::builder()
@@ -72,7 +72,7 @@ impl Link {
         timed(self.timeout, step, &self.server, command).await
     }
 
-    /// A command whose work grows with the number of entries: it is given more time.
+    /// A command whose work grows with the number of entries: it gets more time.
     pub(crate) async fn run_long<T>(
         &self,
         step: &'static str,
@@ -84,7 +84,7 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand, because the handle of a database shows the options of its client.
+        // By hand, because the `Debug` of a database shows the options of its client.
         f.debug_struct("Link")
             .field("server", &self.server)
             .field("database", &self.database.name())

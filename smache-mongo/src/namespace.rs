@@ -1,7 +1,8 @@
 //! A namespace: its revision and everything that confirms its entries, in one document.
 //!
-//! `revision` and `low_watermark` only grow, and are moved by operators, so that no two invalidations wait for each other. All else is
-//! read, changed here and written on condition that its revision `rev` is the one that was read.
+//! Operators raise `revision` and `low_watermark`, which only grow, so that no two invalidations wait for each other. A
+//! step reads all other fields, changes them in the program, and writes them on condition that the counter `rev` is the
+//! one that it read.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,10 +28,10 @@ use crate::{
 
 const UNREADABLE: &str = "what confirms cannot be read: remove the namespace's document of `smache_state`";
 
-/// How often a change of the document is tried before others are said to be in the way.
+/// How often a change of the document is tried before it fails with [`overtaken`].
 const TRIES: u32 = 64;
 
-/// The document of a namespace as it was read, with the time and the incarnation.
+/// The document of a namespace, with the server's time and incarnation.
 #[derive(Debug, Clone)]
 pub(crate) struct NamespaceDoc {
     pub(crate) now: Timestamp,
@@ -44,9 +45,9 @@ pub(crate) struct NamespaceDoc {
     pub(crate) sources: BTreeMap<SourceId, SourceValidity>,
     pub(crate) positions: BTreeMap<SourceId, Position>,
     pub(crate) feeds: Vec<Feed>,
-    /// Until when the sources that the application reports are confirmed; moved by an operator.
+    /// Until when the sources that the application reports are confirmed; an operator moves it.
     pub(crate) attached_until: Timestamp,
-    /// What of the document could not be read.
+    /// The unreadable parts of the document.
     pub(crate) damage: Damage,
 }
 
@@ -54,9 +55,9 @@ pub(crate) struct NamespaceDoc {
 pub(crate) enum Sweep {
     Over,
     Under {
-        /// Which walk it is: another one than before it was started anew.
+        /// The name of the walk; a new start gets a new one.
         walk: Vec<u8>,
-        /// It goes on behind that id.
+        /// The walk goes on behind this id.
         after: Vec<u8>,
     },
 }
@@ -67,11 +68,11 @@ impl Sweep {
         Self::Under { walk: Token::random().as_bytes().to_vec(), after: Vec::new() }
     }
 
-    /// As it is written: the walk, and the place that it has come to.
+    /// The stored form: the walk's name and its place.
     pub(crate) fn written(&self) -> (Bson, Bson) {
         match self {
             Self::Over => (Bson::Null, Bson::Null),
-            // One that was begun before walks had names has none.
+            // A walk of a version before names has none.
             Self::Under { walk, after } if walk.is_empty() => (Bson::Null, binary(after.clone())),
             Self::Under { walk, after } => (binary(walk.clone()), binary(after.clone())),
         }
@@ -83,7 +84,7 @@ impl Sweep {
     }
 }
 
-/// Who leads a feed.
+/// The leader of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Feed {
     pub(crate) name: String,
@@ -93,7 +94,7 @@ pub(crate) struct Feed {
 }
 
 impl NamespaceDoc {
-    /// What confirms entries.
+    /// The facts that confirm entries.
     pub(crate) fn validity(&self) -> Arc<Validity> {
         let mut validity = Validity::new(self.epoch);
         validity.sources.clone_from(&self.sources);
@@ -101,7 +102,7 @@ impl NamespaceDoc {
         Arc::new(validity)
     }
 
-    /// From the two documents of a namespace.
+    /// Reads the two documents of a namespace.
     fn read(schema: &Document, namespace: &Document) -> Result<Self> {
         let (schema, fields) = (Fields::new(schema, UNREADABLE), Fields::new(namespace, UNREADABLE));
         let now = fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?;
@@ -128,7 +129,7 @@ impl NamespaceDoc {
             Ok(match (holder, fence, until) {
                 (Ok(holder), Ok(fence), Some(until)) => Feed { name, holder, fence, until },
                 _ => {
-                    // Nobody leads it, and nobody has counted as far as the time.
+                    // No process leads it, and no fence is as large as the time.
                     lost_leader = true;
                     Feed { name, holder: Token::random(), fence: now.as_millis(), until: Timestamp::default() }
                 }
@@ -146,7 +147,7 @@ impl NamespaceDoc {
         Ok(Self {
             now,
             incarnation: Incarnation::new(schema.text("incarnation").ok_or_else(|| corrupt(UNREADABLE))?),
-            // One that nothing is of.
+            // A new epoch, of which there is no entry.
             epoch: epoch.unwrap_or_else(|_| Epoch::random()),
             revision,
             low_watermark: fields.count("low_watermark").unwrap_or(revision),
@@ -160,7 +161,7 @@ impl NamespaceDoc {
         })
     }
 
-    /// The fields that are changed here.
+    /// The fields that a step in the program may change.
     fn write(&self) -> Document {
         let source = |(name, validity): (&SourceId, &SourceValidity)| {
             let mut source = doc! { "name": name.as_str(), "epoch": binary(validity.epoch.as_bytes()) };
@@ -194,7 +195,7 @@ impl NamespaceDoc {
         }
     }
 
-    /// Refuses a step of an older leader, and one of the incarnation before.
+    /// Refuses a step of an older leader, and one of an earlier incarnation.
     pub(crate) fn check(&self, step: &FeedStep) -> Result<()> {
         if !self.feeds.iter().any(|feed| feed.name == step.feed.as_str() && feed.fence == step.fence) {
             return Err(Error::new(ErrorKind::Fenced, "another leader of the feed took over")
@@ -209,7 +210,7 @@ impl NamespaceDoc {
         Ok(())
     }
 
-    /// The leader of a feed has done a step: its lease holds on.
+    /// Renews the lease of a leader that has done a step.
     pub(crate) fn renew(&mut self, step: &FeedStep) {
         let now = self.now;
         for feed in self.feeds.iter_mut().filter(|feed| feed.name == step.feed.as_str()) {
@@ -218,7 +219,7 @@ impl NamespaceDoc {
     }
 }
 
-/// What can be read of an array.
+/// The readable parts of an array.
 fn readable_parts<T>(
     fields: &Fields<'_>,
     name: &str,
@@ -239,27 +240,27 @@ fn name_of(fields: &Fields<'_>) -> Result<SourceId> {
     fields.text("name").and_then(|name| SourceId::new(name).ok()).ok_or_else(|| corrupt(UNREADABLE))
 }
 
-/// What a read of a namespace brings along.
+/// The answer to a read of a namespace.
 pub(crate) struct Seen {
     pub(crate) namespace: NamespaceDoc,
-    /// The documents of the stages that were added.
+    /// The documents of the added stages.
     pub(crate) more: Vec<Document>,
 }
 
-/// Another collection's documents behind those that come before it.
+/// Adds the documents of another collection to a pipeline.
 pub(crate) fn and(collection: &str, pipeline: Vec<Document>) -> Document {
     doc! { "$unionWith": { "coll": collection, "pipeline": pipeline } }
 }
 
-/// Reads a namespace and then, in the same round trip, what the added stages ask for.
+/// Reads a namespace and then, in the same round trip, the documents of the added stages.
 ///
-/// A server reads them one after the other, and each at least as new as the one before: what confirms is never newer than
-/// an entry that is read with it. The time is the one at which the command began, so the oldest of all.
+/// A server reads them in order, each at least as new as the one before: the namespace is never newer than an entry
+/// that is read with it. The time is that of the command's beginning, so the oldest.
 pub(crate) async fn read(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>) -> Result<Seen> {
     read_all(link, keys, step, more, true).await
 }
 
-/// The same without what only feeds need.
+/// The same without the fields that only feeds need.
 pub(crate) async fn look(link: &Link, keys: &Keys, step: &'static str, more: Vec<Document>) -> Result<Seen> {
     read_all(link, keys, step, more, false).await
 }
@@ -290,16 +291,16 @@ async fn read_all(link: &Link, keys: &Keys, step: &'static str, more: Vec<Docume
     Err(overtaken(step))
 }
 
-/// Makes the documents of a namespace if they are missing: without an epoch there is nothing to say.
+/// Creates the documents of a namespace if they are missing; without an epoch the store can answer nothing.
 ///
-/// Its revision starts at the time, in microseconds, and not at nothing: where these documents are dropped and made again
-/// the revision has not gone back.
+/// The revision starts at the time in microseconds, not at zero: it does not go back when these documents are dropped
+/// and created again.
 async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
     let own = link.clone();
-    // To its end, also when nobody waits for it any more: who finds the document takes the indexes to be there.
+    // The task goes on when its caller is dropped: a process that finds the document counts on the indexes.
     let making = tokio::spawn(async move {
         if make_schema(&own, step).await? {
-            // They were dropped under a running system, and maybe the others with them.
+            // The documents were dropped under a running system, and maybe the other collections as well.
             make_indexes(&own, step).await?;
         }
         Ok(())
@@ -309,7 +310,7 @@ async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
     })?;
     let missing = |field: &str, value: Bson| -> Bson { doc! { "$ifNull": [field, value] }.into() };
     let begins = doc! { "$multiply": [now(), 1_000_i64] };
-    // Entries of before, if there are any, are of no epoch that this one knows.
+    // Older entries, if there are any, have an epoch that this document does not know.
     let (walk, after) = Sweep::anew().written();
     let if_new = |new: Bson, field: &str| doc! { "$cond": [{ "$eq": [{ "$type": "$rev" }, "missing"] }, new, field] };
     let namespace = doc! { "$set": {
@@ -324,7 +325,7 @@ async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
     link.run(step, async { tolerate(made.await) }).await.map(drop)
 }
 
-/// Makes the document with the version and the incarnation if it is missing. Says whether it was.
+/// Creates the document with the version and the incarnation if it is missing. Returns whether it was.
 pub(crate) async fn make_schema(link: &Link, step: &'static str) -> Result<bool> {
     let new = doc! { "version": VERSION, "incarnation": Token::random().to_string() };
     let made = link.state.update_one(doc! { "_id": SCHEMA }, doc! { "$setOnInsert": new }).upsert(true);
@@ -332,7 +333,7 @@ pub(crate) async fn make_schema(link: &Link, step: &'static str) -> Result<bool>
     Ok(made.is_some_and(|made| made.upserted_id.is_some()))
 }
 
-/// Somebody else made it at the same moment.
+/// Accepts that another process created the document at the same moment.
 fn tolerate<T>(made: mongodb::error::Result<T>) -> mongodb::error::Result<Option<T>> {
     match made {
         Err(error) if is_duplicate(&error) => Ok(None),
@@ -340,15 +341,15 @@ fn tolerate<T>(made: mongodb::error::Result<T>) -> mongodb::error::Result<Option
     }
 }
 
-/// What a change of a namespace decided.
+/// The decision of a step on a namespace.
 pub(crate) enum Change<T> {
-    /// To write it, and whether the revision grows.
+    /// Write the changed fields; `ticks` raises the revision.
     Write { ticks: bool, answer: T },
-    /// To leave all as it is.
+    /// Write nothing.
     Keep(T),
 }
 
-/// Changes a namespace in one step, and answers the revision after it.
+/// Changes a namespace in one step, and returns the revision after it.
 pub(crate) async fn change<T: Send>(
     link: &Link,
     keys: &Keys,
@@ -370,14 +371,14 @@ pub(crate) async fn change<T: Send>(
         if let Some(written) = link.run(step, async { written.await }).await? {
             return Ok((answer, Fields::new(&written, UNREADABLE).count("revision")?));
         }
-        // Who lost more often waits longer, and no two for the same time.
+        // A step that lost more often waits longer, and the times are random.
         let random = u64::from(Token::random().as_bytes()[0]);
         tokio::time::sleep(Duration::from_micros(u64::from(attempt + 1) * random * 20)).await;
     }
     Err(overtaken(step))
 }
 
-/// Raises the revision, and answers it.
+/// Raises the revision, and returns it.
 pub(crate) async fn tick(link: &Link, keys: &Keys, step: &'static str) -> Result<u64> {
     for _ in 0..3 {
         let ticked = link

@@ -1,4 +1,4 @@
-//! Places in the history: the server's resume tokens, and an order for them.
+//! Positions in the history: the server's resume tokens, and an order for them.
 
 use bytes::Bytes;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
@@ -6,17 +6,17 @@ use smache_core::{Error, ErrorKind, Position, Result};
 
 use crate::history::{Identity, LastChange, Origin};
 
-/// The most bytes that a token may have: half of what a [`Position`] may, since it is not alone there.
+/// The most bytes of a token: half of the limit of a [`Position`], which holds more than the token.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// The fields of a saved position: the token, and the history that it is of.
+/// The fields of a saved position: the token, and its history.
 const TOKEN: &str = "token";
 const ORIGIN: &str = "origin";
 
-/// How a token starts that is MongoDB's own: the type of a timestamp in its sortable format, then seconds and counter.
+/// The first byte of MongoDB's own tokens: the type of a timestamp in its sortable format, before seconds and counter.
 const SORTABLE: u8 = 0x82;
 
-/// What follows the time in the order of a place behind everything of that time. No token has it there.
+/// Follows the time in the order of a position behind everything of that time. No token has this byte there.
 const COMPLETE: u8 = 0xFF;
 
 /// A moment of the cluster's logical clock, ordered as the clock is.
@@ -24,7 +24,7 @@ const COMPLETE: u8 = 0xFF;
 pub(crate) struct ClusterTime(u64);
 
 impl ClusterTime {
-    /// The last moment before.
+    /// The moment before it.
     pub(crate) fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
@@ -36,28 +36,28 @@ impl From<Timestamp> for ClusterTime {
     }
 }
 
-/// Where a stream stands, and in which history.
+/// The position of a stream, and its history.
 ///
-/// MongoDB's resume tokens are hexadecimal strings that sort like the history, so their bytes are the order. Those of
-/// other servers need not sort. Their order is the cluster time of the last change, which the changes of one transaction
-/// share, and a count of the steps since that time began. The count goes on from a restored position, so it never goes
-/// back.
+/// MongoDB's resume tokens are hexadecimal strings that sort like the history, so their bytes are the order. The tokens
+/// of other servers need not sort. Their order is the cluster time of the last change, which the changes of one
+/// transaction share, and a count of the steps since that time began. The count goes on from a restored position, so it
+/// never goes back.
 ///
-/// A token of MongoDB does not say whether there is more at its time: the changes of a transaction share it. A place that
-/// the server has nothing to add to comes after all of them.
+/// A token of MongoDB does not say whether more changes of its time follow: the changes of a transaction share it. A
+/// place after which the server has nothing to add sorts behind all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Place {
-    /// The name of the history, as a position begins with it.
+    /// The name of the history, with which a position begins.
     history: Bytes,
     order: Bytes,
     token: RawDocumentBuf,
     origin: Origin,
-    /// What the server has said since the last move: a place that nothing has moved stays the position that it was.
+    /// The server's identity since the last move. A place that has not moved keeps its position.
     identity: Option<Identity>,
 }
 
 impl Place {
-    /// The start of a stream that no change was read from yet.
+    /// The start of a stream from which no change was read yet.
     pub(crate) fn start(token: &RawDocument, time: ClusterTime, identity: &Identity) -> Self {
         let order = sortable(token).unwrap_or_else(|| counted(time, 0)).into();
         let named = Position::new(identity.name(), b"", Bytes::new());
@@ -68,7 +68,7 @@ impl Place {
     /// A saved position.
     ///
     /// # Errors
-    /// `HistoryLost` when it is not one: the position is of another kind of feed, so it is in no history of this one.
+    /// `HistoryLost` for a position of another kind of feed, which is in no history of this one.
     pub(crate) fn restored(position: &Position) -> Result<Self> {
         let saved = RawDocument::from_bytes(&position.token).and_then(Document::try_from);
         let saved = saved.map_err(|error| not_one().with_source(error))?;
@@ -82,19 +82,19 @@ impl Place {
 
     pub(crate) fn position(&self) -> Position {
         let mut saved = rawdoc! { TOKEN: self.token.clone() };
-        // What cannot be written is left out. It is read as another history then, not as this one.
+        // An origin that cannot be encoded is left out. A reader then takes it for another history, not for this one.
         if let Ok(origin) = RawDocumentBuf::from_document(&self.origin.to_document()) {
             saved.append(ORIGIN, origin);
         }
-        // Not by `Position::new`, since a restored place has the name of its history as it is in an order.
+        // Not by `Position::new`: a restored place has the name of its history in encoded form.
         let order = [&self.history[..], &self.order].concat();
         Position { order: order.into(), token: saved.into_bytes().into() }
     }
 
-    /// Moves on to the token of a change of that time, or to one between changes.
+    /// Moves to the token of a change of that time, or to one between changes.
     pub(crate) fn advance(&mut self, token: &RawDocument, time: Option<ClusterTime>) {
-        // The token of a change contains the document's id. One that no store takes is skipped: a resume then starts
-        // earlier and delivers again, which is allowed.
+        // The token of a change contains the document's id. A token that is too large for a store is skipped: a resume
+        // then starts earlier and delivers changes again, which is allowed.
         if self.is_at(token) || token.as_bytes().len() > MAX_TOKEN {
             return;
         }
@@ -109,26 +109,26 @@ impl Place {
         }
     }
 
-    /// Everything of the time that the token covers was delivered.
+    /// Everything of the token's time was delivered.
     pub(crate) fn complete(&mut self) {
         if let Covers::UpTo(time) = Covers::of(&self.token) {
             self.order = behind(time).into();
         }
     }
 
-    /// The place behind everything of a time, as a position to compare others with. No stream opens after it.
+    /// The place behind everything of a time, as a position for comparisons. No stream opens after it.
     pub(crate) fn end_of(time: ClusterTime, identity: &Identity) -> Position {
         Position::new(identity.name(), behind(time), Bytes::new())
     }
 
-    /// What the server is from the next move on.
+    /// Sets the server's identity, from the next move on.
     pub(crate) fn set_identity(&mut self, identity: Identity) {
         self.identity = Some(identity);
     }
 
     /// The last change of a document before this place.
     pub(crate) fn set_last(&mut self, last: LastChange) {
-        // Those of other servers than MongoDB's own cannot be looked for by their time.
+        // Changes of servers other than MongoDB's own cannot be searched by their time.
         if sortable(&self.token).is_some() {
             self.origin.set_last(last);
         }
@@ -138,7 +138,7 @@ impl Place {
         &self.origin
     }
 
-    /// The time that the token covers, where it tells.
+    /// The time that the token covers, if it says so.
     pub(crate) fn time(&self) -> Option<ClusterTime> {
         match Covers::of(&self.token) {
             Covers::UpTo(time) => Some(time),
@@ -146,20 +146,20 @@ impl Place {
         }
     }
 
-    /// The time that the token covers, where nothing of it may have been read yet: a server begins a stream at the moment
-    /// after the last one that it has, and may still give this time to a change.
+    /// The time that the token covers, of which no change may have been read yet: a server begins a stream at the
+    /// moment after its last one, and may still give this time to a change.
     pub(crate) fn unread(&self) -> Option<ClusterTime> {
         let time = self.time()?;
         let read = self.order[..] == behind(time) || self.origin.last().is_some_and(|last| last.time() >= time);
         (!read).then_some(time)
     }
 
-    /// Whether a token is the one that it stands at.
+    /// Whether it stands at a token.
     pub(crate) fn is_at(&self, token: &RawDocument) -> bool {
         self.token.as_bytes() == token.as_bytes()
     }
 
-    /// The token, as the server takes it back.
+    /// The token in the form that the server accepts.
     ///
     /// # Errors
     /// `HistoryLost` when it cannot be read.
@@ -188,7 +188,7 @@ fn behind(time: ClusterTime) -> Vec<u8> {
     [&[SORTABLE][..], &time.0.to_be_bytes(), &[COMPLETE]].concat()
 }
 
-/// Whether the tokens of a server sort like the history.
+/// Whether a server's tokens sort like the history.
 pub(crate) fn sorts(token: &RawDocument) -> bool {
     sortable(token).is_some()
 }
@@ -204,14 +204,14 @@ fn bytes_of(token: &RawDocument) -> Option<Vec<u8>> {
     digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-/// What a token says about the time up to which it covers the history.
+/// Up to which time a token covers the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Covers {
-    /// Everything before, and MongoDB keeps this up to date even when nothing happens in what is watched.
+    /// Everything before; MongoDB moves this on even while nothing in the watched collections changes.
     UpTo(ClusterTime),
-    /// Everything before, but it may stay behind the clock while nothing happens at all.
+    /// Everything before; it may stay behind the clock while nothing changes.
     AtLeast(ClusterTime),
-    /// It does not say.
+    /// The token does not say.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! The primary of a replica set: whether a server is one, and what time it has.
+//! The primary of a replica set: whether a server is one, and its time.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::{
     position::ClusterTime,
 };
 
-/// What a primary says of itself.
+/// The primary's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Primary {
     /// The name of its replica set.
     pub(crate) set: String,
     /// The members of the set.
     pub(crate) hosts: Vec<String>,
-    /// The cluster's clock: whatever was written before it was asked has no later time.
+    /// The cluster's clock: no write before the question has a later time.
     pub(crate) time: ClusterTime,
 }
 
@@ -28,19 +28,19 @@ impl Primary {
     /// Asks the server of a database.
     ///
     /// # Errors
-    /// `WrongServer` when it has no replica set or is a router of a sharded cluster, `Unavailable` when it cannot be reached
-    /// or is not the primary.
+    /// `WrongServer` when it has no replica set or is a router of a sharded cluster, `Unavailable` when it cannot be
+    /// reached or is not the primary.
     pub(crate) async fn ask(database: &Database, limit: Duration, doing: &str) -> Result<Self> {
         let hello = async { database.run_command(doc! { "hello": 1 }).await };
         let reply = bounded(limit, ErrorKind::Unavailable, doing, hello).await?;
         Self::read(&reply).map_err(|error| Error::new(error.kind(), format!("{doing}: {}", error.message())))
     }
 
-    /// The primary that is asked directly: only in a set of one it stays the primary.
+    /// The server of a direct connection: it is sure to stay the primary only in a set of one.
     ///
     /// # Errors
-    /// `Config` when it is one of several. Through a direct connection the driver asks whatever the server is, so one that
-    /// steps down would go on to answer, with a state that grows old.
+    /// `Config` when it is one of several. Through a direct connection the driver asks the server in any role, so a
+    /// former primary would go on answering from an old state.
     pub(crate) fn alone(self) -> Result<Self> {
         if self.hosts.len() < 2 {
             return Ok(self);
@@ -61,14 +61,14 @@ impl Primary {
                            use a replica set";
             return Err(Error::new(ErrorKind::WrongServer, message));
         }
-        // A server that asks for passwords gives no time of its own accord until it has made the keys to sign it.
+        // A server with authentication sends no `operationTime` until it has the keys to sign it.
         let last_write = || reply.get_document("lastWrite")?.get_document("opTime")?.get_timestamp("ts");
         let time = reply.get_timestamp("operationTime").or_else(|_| last_write());
         let (Ok(set), Ok(time)) = (reply.get_str("setName"), time) else {
             return Err(Error::new(ErrorKind::WrongServer, standalone()));
         };
         if !reply.get_bool("isWritablePrimary").unwrap_or(false) {
-            // Reached by a direct connection, or just stepped down.
+            // A direct connection, or a primary that has just stepped down.
             let message =
                 "the server is not the primary of its replica set: connect to the set, not to one member of it";
             return Err(Error::new(ErrorKind::Unavailable, message));

@@ -1,4 +1,4 @@
-//! The document of an entry, read.
+//! Reads the document of an entry.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{
 
 const UNREADABLE: &str = "the bookkeeping of a record cannot be read: remove its document of `smache_entries`";
 
-/// The fields of a document, and what is said when one cannot be read.
+/// The fields of a document, and the message for one that cannot be read.
 pub(crate) struct Fields<'a> {
     document: &'a Document,
     unreadable: &'static str,
@@ -27,7 +27,7 @@ impl<'a> Fields<'a> {
         Self { document, unreadable }
     }
 
-    /// A number; a server answers the sum of two in whichever type it fits.
+    /// A number. The server returns the sum of two numbers in any type that fits.
     pub(crate) fn maybe_int(&self, name: &str) -> Option<i64> {
         self.document.get(name).and_then(int)
     }
@@ -56,7 +56,7 @@ impl<'a> Fields<'a> {
         Token::from_slice(self.bytes(name)?)
     }
 
-    /// The parts of an array, whatever they are. What is no array has one part that cannot be read.
+    /// The elements of an array, of any type. A value that is no array has one unreadable element.
     pub(crate) fn parts(&self, name: &str) -> &'a [Bson] {
         const BROKEN: &[Bson] = &[Bson::Null];
         match self.document.get(name) {
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The documents in an array; nothing where there is none.
+    /// The documents in an array; none where there is no array.
     pub(crate) fn documents(&self, name: &str) -> impl Iterator<Item = &'a Document> + use<'a> {
         self.document.get_array(name).into_iter().flatten().filter_map(Bson::as_document)
     }
@@ -80,7 +80,7 @@ fn int(value: &Bson) -> Option<i64> {
     }
 }
 
-/// What was read of a document. One that is damaged is told of and left out: it must not stop what is done about others.
+/// Logs and leaves out a damaged document: it must not stop the work on others.
 pub(crate) fn readable<T>(document: &Document, read: Result<T>) -> Option<T> {
     read.inspect_err(|error| {
         let id = document.get("_id");
@@ -98,7 +98,7 @@ pub(crate) fn few(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The fields that a look-up needs.
+/// The fields for a look-up.
 pub(crate) fn entry_fields() -> Document {
     let names = ["n", "value", "meta", "version", "epochs", "stale", "since", "stored", "expires"]
         .map(|name| (name.to_owned(), 1.into()));
@@ -134,7 +134,7 @@ pub(crate) fn entry(document: &Document) -> Result<Option<StoredEntry>> {
     }))
 }
 
-/// The epochs that the stored value was computed in.
+/// The epochs of the stored value.
 pub(crate) fn epochs(document: &Document) -> Result<Epochs> {
     let bytes = Fields::new(document, UNREADABLE).bytes("epochs")?;
     decode_epochs(bytes).ok_or_else(|| corrupt(UNREADABLE))
@@ -154,13 +154,13 @@ pub(crate) fn record(document: &Document) -> Result<Option<Record>> {
     Ok(Some(record))
 }
 
-/// What the stored value depends on. While a value is being stored beside it the index has the edges of both.
+/// The dependencies of the stored value. While a run stores a value beside it, the index has the edges of both.
 fn used(document: &Document) -> Result<Vec<UsedDependency>> {
     let own = match document.get_document("next") {
         Ok(next) => next.get_array("was"),
         Err(_) => document.get_array("deps"),
     };
-    // A record without dependencies has no list, where another tool has left it away.
+    // A record without dependencies has no list where another tool has removed the empty one.
     let own = own.into_iter().flatten();
     let one = |edge: &Bson| {
         let Bson::Binary(edge) = edge else { return Err(corrupt(UNREADABLE)) };
@@ -170,7 +170,7 @@ fn used(document: &Document) -> Result<Vec<UsedDependency>> {
     own.map(one).collect()
 }
 
-/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+/// The dependencies that get an edge, each once. `Direct` wins; a `Guard` is checked but never indexed.
 pub(crate) fn edges(keys: &Keys, used: &[UsedDependency]) -> Vec<Bson> {
     let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
     let mut places = HashMap::with_capacity(used.len());
@@ -210,7 +210,7 @@ fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
     Some(Epochs { global: Epoch::from_bytes(*global), sources })
 }
 
-/// Whether something in a document is of another epoch than the present ones. What cannot be read is.
+/// Whether the encoded epochs differ from the present ones. Unreadable ones do.
 pub(crate) fn is_outdated(validity: &smache_core::Validity, bytes: &[u8]) -> bool {
     decode_epochs(bytes).is_none_or(|epochs| !validity.has_epochs(&epochs))
 }

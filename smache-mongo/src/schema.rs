@@ -14,17 +14,17 @@ use crate::{error::wrong_server, keys::SCHEMA, link::Link, namespace::make_schem
 /// The version of the documents and indexes that this crate knows.
 pub(crate) const VERSION: i64 = 2;
 
-/// The oldest release with all that the updates use.
+/// The oldest release with everything that the updates use.
 const OLDEST: i64 = 6;
 
-/// Each has the entries to which it applies, and few others. `tidy` keeps the fields that they need.
+/// Each index covers the entries that it is for, and few others. `tidy` keeps the fields that the indexes need.
 fn entry_indexes() -> Vec<IndexModel> {
     let index = |name: &str, keys: Document, mut options: IndexOptions| {
         options.name = Some(format!("smache_{name}"));
         IndexModel::builder().keys(keys).options(options).build()
     };
     let (whole, sparse) = (IndexOptions::default, || IndexOptions::builder().sparse(true).build());
-    // An entry that nobody asked for in a good while goes by itself, with its edges. Maintenance is sooner.
+    // The server removes an expired entry with its edges an hour later, if maintenance has not done so.
     let by_age = IndexOptions::builder().expire_after(Duration::ZERO).build();
     let jobs = doc! { "job.n": 1, "job.s": 1, "job.l": 1, "job.p": 1, "job.at": 1, "job.token": 1 };
     vec![
@@ -38,7 +38,7 @@ fn entry_indexes() -> Vec<IndexModel> {
     ]
 }
 
-/// Of the changes: by what they affect, and by their revision.
+/// The indexes of changes: by dependency, and by revision.
 fn state_indexes() -> Vec<IndexModel> {
     let index = |name: &str, keys: Document| {
         let options = IndexOptions::builder().name(format!("smache_{name}")).sparse(true).build();
@@ -47,7 +47,7 @@ fn state_indexes() -> Vec<IndexModel> {
     vec![index("changed", doc! { "deps": 1, "k": 1 }), index("revisions", doc! { "n": 1, "k": 1 })]
 }
 
-/// Checks the server, and makes the indexes and the document of the version if they are missing.
+/// Checks the server, and creates the indexes and the document of the version if they are missing.
 pub(crate) async fn prepare(link: &Link) -> Result<()> {
     const CONNECT: &str = "connect";
     let primary = Primary::ask(&link.database, link.timeout, CONNECT).await;
@@ -56,7 +56,7 @@ pub(crate) async fn prepare(link: &Link) -> Result<()> {
     let info = link.run(CONNECT, async { link.database.run_command(doc! { "buildInfo": 1 }).await }).await?;
     judge(&info, &link.server)?;
 
-    // The version first: who knows another one must not find indexes of this one.
+    // The version first: a program of another version must not find indexes of this one.
     make_schema(link, CONNECT).await?;
     let found = link.run(CONNECT, async { link.state.find_one(doc! { "_id": SCHEMA }).await }).await?;
     let version = found.as_ref().and_then(|schema| schema.get_i64("version").ok());
@@ -73,7 +73,7 @@ pub(crate) async fn prepare(link: &Link) -> Result<()> {
     make_indexes(link, CONNECT).await
 }
 
-/// Making an index that is there does nothing, so that processes may start side by side.
+/// Creates the indexes; existing ones stay, so processes may start side by side.
 pub(crate) async fn make_indexes(link: &Link, step: &'static str) -> Result<()> {
     link.run_long(step, async { link.entries.create_indexes(entry_indexes()).await }).await?;
     link.run_long(step, async { link.state.create_indexes(state_indexes()).await }).await?;

@@ -23,16 +23,15 @@ use crate::{
     feed::MongoFeed,
 };
 
-/// How many ids one query asks for. The bound is for the server's sake: the size of a query is limited, and not every
-/// server looks a long list up in less than quadratic time.
+/// The most ids in one query: servers limit the size of a query, and some look a long list up in quadratic time.
 const IDS_A_QUERY: usize = 200;
 
-/// How many documents a listing fetches in a round trip.
+/// The documents that a listing fetches in a round trip.
 const DOCUMENTS_A_BATCH: u32 = 1_000;
 
 /// A collection as the source of the entities `T`, and its database's change stream as the feed.
 ///
-/// See the [crate's guide](crate) for what it needs of the server and for what it promises.
+/// The [crate's guide](crate) says what it needs of the server and what it promises.
 pub struct MongoSource<T> {
     id: SourceId,
     collection: Collection<RawDocumentBuf>,
@@ -44,13 +43,13 @@ pub struct MongoSource<T> {
 }
 
 impl<T: EntityType + DeserializeOwned> MongoSource<T> {
-    /// The source of the entities of a collection, whatever the type of its handle. Connects to nothing.
+    /// The source of the entities of a collection, whatever the type of its handle. Does not connect.
     ///
-    /// Loads go to the primary with read concern majority, whatever read preference and concerns the handle has. Its client
-    /// must not be connected to one member of a set of several (`directConnection`): the driver then reads from that
-    /// member, also when it is a secondary by now.
+    /// Loads go to the primary with read concern majority, whatever read preference and concerns the handle has. Its
+    /// client must not be connected to one member of a set of several (`directConnection`): the driver then reads from
+    /// that member, even after it has become a secondary.
     ///
-    /// A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the compiler.
+    /// A [`SOURCE`](EntityType::SOURCE) that is not a valid name is a compile error.
     #[must_use]
     pub fn new<C: Send + Sync>(collection: &Collection<C>) -> Self {
         Self::builder(collection).build()
@@ -66,7 +65,7 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
         let id = SourceId::new(T::SOURCE).expect("the compiler has checked the name");
         let namespace = builder.collection.namespace();
         let database = builder.collection.client().database(&namespace.db);
-        // A read of a secondary, or of a write that may be rolled back, misses a change that was delivered.
+        // A read from a secondary, or of a write that may be rolled back, misses a delivered change.
         let options = CollectionOptions::builder()
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
@@ -82,7 +81,7 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
         }
     }
 
-    /// The entity of a document, and an error that also names the collection.
+    /// The entity of a document; an error names the collection as well.
     fn read(&self, document: &RawDocumentBuf) -> Result<(EntityKey, Image)> {
         image_of::<T>(document).map_err(|error| error.with_context("collection", self.collection.namespace()))
     }
@@ -100,7 +99,8 @@ impl<T: EntityType + DeserializeOwned> MongoSource<T> {
 
     async fn query(&self, filter: Document, collation: Option<Collation>, what: &str) -> Result<Vec<Image>> {
         let doing = self.doing(what);
-        // The bound is for each round trip: how long the whole takes is the application's own choice of a collection.
+        // The bound is for each round trip: the size of the collection, and with it the whole time, is the
+        // application's choice.
         let mut options = FindOptions::default();
         (options.batch_size, options.collation) = (Some(DOCUMENTS_A_BATCH), collation);
         let query = async { self.collection.find(filter).with_options(options).await };
@@ -130,8 +130,8 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
     async fn load(&self, keys: &[EntityKey]) -> Result<Vec<Option<Image>>> {
         let mut answers = Vec::with_capacity(keys.len());
         for keys in keys.chunks(IDS_A_QUERY) {
-            // By key, because the server answers in an order of its own, and because a collation may find a document that
-            // goes by another id than the one that was asked for.
+            // By key: the server answers in its own order, and a collation may find a document with another id than the
+            // one that was asked for.
             let found = self.find_ids(keys).await?;
             answers.extend(keys.iter().map(|key| found.get(key).cloned()));
         }
@@ -145,12 +145,13 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
         let equal = |condition: &Condition| {
             let value = value_of(condition, self.id.as_str())?;
-            // With the operator, because a document would otherwise be taken for operators.
+            // With the operator: the server could take a document for operators.
             Ok(doc! { condition.field(): { "$eq": value } })
         };
         let all = filter.conditions().iter().map(equal).collect::<Result<Vec<_>>>()?;
-        // A collation of the collection takes texts for equal that are different to a change, and the server looks into arrays
-        // for a value that is none. What is found is exactly what a change of it affects.
+        // A collation of the collection takes texts for equal that are different in a change, and the server looks for
+        // a value inside arrays too. The simple collation finds exactly the documents whose changes affect the
+        // condition.
         let simple = Collation::builder().locale("simple").build();
         let mut found = self.query(doc! { "$and": all }, Some(simple), "finding in").await?;
         let mut error = None;
@@ -180,7 +181,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for MongoSource<T> {
 }
 
 impl<T> fmt::Debug for MongoSource<T> {
-    // By hand, because the handle of a collection shows the options of its client.
+    // By hand, because the `Debug` of a collection shows the options of its client.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MongoSource")
             .field("id", &self.id)
@@ -190,7 +191,7 @@ impl<T> fmt::Debug for MongoSource<T> {
     }
 }
 
-/// What [`SourceId::new`] accepts, for the compiler.
+/// The names that [`SourceId::new`] accepts, for a check at compile time.
 const fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     let mut good = 0;

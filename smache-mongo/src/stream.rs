@@ -23,7 +23,7 @@ use crate::{
     progress::{Progress, Seen},
 };
 
-/// How long a batch waits for the primary's answer. Then the stream goes on without, and the next batch waits for it.
+/// How long a batch waits for the primary's answer. Then the stream goes on, and the next batch waits for it.
 const MARK_WITHIN: Duration = Duration::from_millis(500);
 
 /// A question to the primary, bounded by the timeout of the feed.
@@ -51,7 +51,7 @@ impl Reply {
         self.0.as_raw_document().get_timestamp("operationTime").map(ClusterTime::from).unwrap_or_default()
     }
 
-    /// Where the history was read up to, changes of others included.
+    /// Where the server has read the history up to, changes of other collections included.
     pub(crate) fn end(&self) -> Option<&RawDocument> {
         self.0
             .as_raw_document()
@@ -74,16 +74,16 @@ pub(crate) struct MongoStream {
     feed: MongoFeed,
     watched: Arc<Watched>,
     cursor: RawBatchCursor,
-    /// A reply that was read and is not delivered yet, and when it was asked for, if it proves something: it is due before
-    /// anything is asked for.
+    /// A reply that was read and not delivered yet, and when it was asked for, if that proves something. The stream
+    /// delivers it before it asks for more.
     pending: Option<(Reply, Option<Instant>)>,
     place: Place,
-    /// What the server said of its history when it was last asked.
+    /// The server's identity at the last question.
     identity: Identity,
     progress: Progress,
-    /// The time that the stream began at, until a change of it was read.
+    /// The time at which the stream began, until a change was read.
     begin: Option<ClusterTime>,
-    /// A question on its way, and when it was asked.
+    /// A question on its way, and when it was sent.
     asking: Option<(Instant, Asking)>,
     /// The server ends a stream when its database is dropped.
     ended: bool,
@@ -106,8 +106,8 @@ impl MongoStream {
                 (place, reply.with_events()?)
             }
             None => {
-                // The server has fixed the place before it answered. Without its token a process that dies before the
-                // first change would not know where to go on.
+                // The server has fixed the position before it answered. Without its token a process that dies before
+                // the first change would not know where to go on.
                 let Some(token) = reply.end() else {
                     let message =
                         "the server gives no resume token for a stream without changes; MongoDB 6.0 or newer is needed";
@@ -121,7 +121,7 @@ impl MongoStream {
         Ok(Self { feed, watched, cursor, pending, place, identity, progress, begin, asking: None, ended: false })
     }
 
-    /// Begins anew behind the event that has ended the stream.
+    /// Begins a new stream behind the event that ended this one.
     async fn begin_anew(&mut self) -> Result<()> {
         let (cursor, reply) = self.feed.cursor(&self.watched, Some(&self.place)).await?;
         self.cursor = cursor;
@@ -130,8 +130,8 @@ impl MongoStream {
         Ok(())
     }
 
-    /// Whether a reply tells that the server's collections are other ones than those that are known: of a collection that
-    /// came, or of something that is not on documents.
+    /// Whether a reply shows that the server's collections have changed: an event of a new collection, or one that is
+    /// not on a document.
     fn changes_identity(&self, reply: &Reply) -> Result<bool> {
         for event in reply.events()? {
             let event = Event::read(document(event)?)?;
@@ -143,7 +143,7 @@ impl MongoStream {
         Ok(false)
     }
 
-    /// Asks the primary for its time, before the history is read on: see [`Progress`].
+    /// Asks the primary for its time, before the stream reads on: see [`Progress`].
     async fn mark(&mut self) -> Result<()> {
         if !self.progress.wants_mark() {
             return Ok(());
@@ -155,14 +155,14 @@ impl MongoStream {
         match tokio::time::timeout(MARK_WITHIN, &mut asking).await {
             Ok(Ok(primary)) => self.progress.mark(asked, primary.time),
             Ok(Err(error)) if error.kind() != ErrorKind::Timeout => return Err(error),
-            // The next call asks anew; meanwhile the feed only looks older than it is.
+            // The next call asks again; meanwhile the feed only looks older than it is.
             Ok(Err(error)) => tracing::debug!(error = %error.report(), "the primary does not tell its time"),
             Err(_) => self.asking = Some((asked, asking)),
         }
         Ok(())
     }
 
-    /// What a token covers of the time that the server has given to changes.
+    /// How far a token covers the times that the server has given to changes.
     fn covers(&self, token: &RawDocument) -> Covers {
         match Covers::of(token) {
             Covers::UpTo(time) if self.begin.is_some_and(|begin| time <= begin) => Covers::UpTo(time.before()),
@@ -192,7 +192,7 @@ impl MongoStream {
             covers = self.covers(end);
             unmoved = self.place.is_at(end);
             self.place.advance(end, None);
-            // The server has looked behind the last change of that time, and has found no more.
+            // The server has looked behind the last change of that time, and found no more.
             if last_change.is_none() && covers == Covers::of(end) {
                 self.place.complete();
             }
@@ -218,8 +218,8 @@ impl ChangeStream for MongoStream {
             self.pending = Some((self.feed.reply(&mut self.cursor).await?, Some(asked)));
         }
         let Some((reply, asked)) = &self.pending else { return Err(malformed("cursor")) };
-        // Before it is delivered, so that the position behind it goes with what the server is behind it. The reply waits
-        // meanwhile where a call that is given up does not lose it.
+        // Before the delivery, so that the position behind the event has the server's identity after it. Meanwhile the
+        // reply stays in `pending`, where a dropped call does not lose it.
         let identity =
             if self.changes_identity(reply)? { Some(self.feed.identity(&self.watched).await?) } else { None };
         let asked = *asked;

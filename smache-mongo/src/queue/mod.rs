@@ -1,7 +1,7 @@
 //! The queue: jobs in the documents of their entries.
 //!
-//! What becomes of a job depends on its state. Each way is an update on condition of that state, tried one after the other
-//! until one fits: the answer is then that of the same step.
+//! The end of a job depends on its state. For each state there is an update on condition of that state. The queue tries
+//! them in order until one applies, and answers for that one.
 
 mod reserve;
 
@@ -28,13 +28,13 @@ use crate::{
     store::next_page,
 };
 
-/// How many bytes of an error are kept.
+/// The most bytes of a stored error.
 const KEPT_ERROR: usize = 2_000;
 
-/// How often a step is tried that others overtake.
+/// How often a step that others overtake is tried.
 const TRIES: usize = 32;
 
-/// Jobs a reservation, and rows a page of a listing.
+/// The most jobs of a reservation, and rows of a page of a listing.
 const MOST: usize = 10_000;
 
 /// How many entries one update names.
@@ -47,7 +47,7 @@ pub struct MongoQueue {
     link: Arc<Link>,
     keys: Keys,
     notifier: Notifier,
-    /// Whether entries are in the same documents: a job that is done then leaves one behind.
+    /// Whether the store's entries are in the same documents: an entry stays when its job is done.
     joined: bool,
 }
 
@@ -56,7 +56,7 @@ impl MongoQueue {
         Self { link, keys: Keys::new(namespace), notifier, joined }
     }
 
-    /// Changes a job on a condition. Whether it holds.
+    /// Changes a job on a condition. Returns whether the condition holds.
     async fn change(&self, step: &'static str, filter: Document, job: Bson) -> Result<bool> {
         let update = self.with_job(job);
         let changed = self.link.run(step, async { self.link.entries.update_one(filter, update).await }).await?;
@@ -67,8 +67,8 @@ impl MongoQueue {
         [doc! { "$set": { "job": job } }].into_iter().chain(tidy(self.keys.number)).collect()
     }
 
-    /// Puts others in the place of jobs that cannot be read: nobody knows whether their entries are stale, and one that is not
-    /// has nothing to do.
+    /// Replaces jobs that cannot be read. The queue does not know whether their entries are stale; the job of a fresh
+    /// entry has nothing to do.
     async fn replace_damaged(&self, ids: Bson) -> Result<u64> {
         let new = job::new(self.keys.number, &lane_number(Lane::Recompute).into(), job::USUAL, &now());
         let (filter, update) = (job::damaged(self.keys.number, ids), self.with_job(cond(true, new, gone())));
@@ -92,7 +92,7 @@ impl MongoQueue {
             let adding = self.link.entries.update_one(doc! { "_id": &id, "job": Bson::Null }, update).upsert(true);
             let adding = async {
                 match adding.await {
-                    // There is a job.
+                    // The entry has a job.
                     Err(error) if is_duplicate(&error) => Ok(false),
                     added => added.map(|_| true),
                 }
@@ -151,7 +151,7 @@ impl MongoQueue {
         Err(overtaken(STEP))
     }
 
-    /// Ends a job that was not requested while it ran.
+    /// Ends a job without requests during its run.
     async fn end(&self, step: &'static str, alone: &Document, end: &JobEnd) -> Result<bool> {
         let job = match end {
             JobEnd::Done => return self.forget(step, alone).await,
@@ -168,7 +168,7 @@ impl MongoQueue {
         self.change(step, alone.clone(), job).await
     }
 
-    /// The job goes, and its document with it if there is nothing else in it.
+    /// Removes the job, and its document if that holds nothing else.
     async fn forget(&self, step: &'static str, which: &Document) -> Result<bool> {
         let (mut nothing_else, mut with_entry) = (which.clone(), which.clone());
         nothing_else.extend(doc! { "n": Bson::Null, "run": Bson::Null });
@@ -186,16 +186,16 @@ fn error_text(error: &str) -> Bson {
     literal(clip(error, KEPT_ERROR))
 }
 
-/// What becomes of a job that was requested while it ran.
+/// The end of a job that was requested during its run.
 fn once_more(end: &JobEnd) -> Bson {
-    // What a change does to a dead letter: it starts anew.
+    // As a change of a dead letter: it starts again.
     let anew = doc! { "l": "$job.again.l", "errors": 0_i64, "crashes": 0_i64 };
     let sooner =
         |operator: &str, delay: Duration| -> Bson { doc! { operator: ["$job.again.at", after(delay)] }.into() };
     let merged = match end {
         JobEnd::Done | JobEnd::DeadLetter { .. } => job::queued_again(&"$job.again.at".into(), anew),
         JobEnd::Release { delay } => return job::queued_again(&sooner("$min", *delay), doc! {}),
-        // A job that fails backs off although its data changed.
+        // A failed job backs off although its data changed.
         JobEnd::Retry { delay, error } => {
             let more = doc! { "errors": { "$add": ["$job.errors", 1_i64] }, "error": error_text(error) };
             return job::queued_again(&sooner("$max", *delay), more);
@@ -204,7 +204,7 @@ fn once_more(end: &JobEnd) -> Bson {
     job::without_error(&merged)
 }
 
-/// Requests in their order, cut where one is of the same entry as one before it: those must not overtake each other.
+/// Requests in order, cut before a second one of the same entry: the two must not overtake each other.
 fn waves<T>(all: &[T], id: impl Fn(&T) -> EntryId) -> Vec<&[T]> {
     let (mut waves, mut start, mut seen) = (Vec::new(), 0, HashSet::new());
     for (place, id) in all.iter().map(id).enumerate() {
@@ -230,14 +230,14 @@ impl JobQueue for MongoQueue {
             Ok(answers)
         };
         let answers = adding.await;
-        // Also after an error: some may be there.
+        // After an error too: some jobs may have been added.
         self.notifier.notify();
         answers
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
         match self.reserve_jobs(&reserve).await {
-            // One that cannot be read must not keep the others from their workers.
+            // An unreadable job must not keep the others from their workers.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let all = Bson::from(self.keys.after(None));
                 if self.replace_damaged(all).await? == 0 { Err(error) } else { self.reserve_jobs(&reserve).await }

@@ -1,4 +1,4 @@
-//! Giving jobs to workers.
+//! Reserves jobs for workers.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,19 +16,19 @@ use crate::{
     record::{Fields, count, few},
 };
 
-/// How many lapsed reservations go back at a time.
+/// How many lapsed reservations are returned at a time.
 const LAPSED: i64 = 1_000;
 
-/// What the queue looks like to one who asks for jobs.
+/// The state of the queue for one reservation.
 struct View {
     now: Timestamp,
-    /// Jobs that the token holds already.
+    /// Jobs that the token already holds.
     held: Vec<Document>,
     /// Whether reservations have lapsed.
     lapsed: bool,
     /// The first jobs of the lane, in order, due or not.
     queued: Vec<Document>,
-    /// Whether there are more than these.
+    /// Whether there are more queued jobs.
     more: bool,
 }
 
@@ -70,12 +70,12 @@ impl MongoQueue {
             if !view.held.is_empty() {
                 return self.answer(reserve, &view, &ids).await;
             }
-            // Others took them all; there may be more.
+            // Other workers took them all; there may be more.
         }
         Err(overtaken("reserve"))
     }
 
-    /// Looks at everything that matters, in one command.
+    /// Reads the whole view in one command.
     async fn view(&self, reserve: &Reserve, max: usize) -> Result<View> {
         let (namespace, lane) = (self.keys.number, lane_number(reserve.lane));
         let marked = |kind: &str, mut pipeline: Vec<Document>| {
@@ -91,7 +91,7 @@ impl MongoQueue {
                     "job.n": namespace, "job.s": RUNNING, "job.l": lane, "job.token": binary(reserve.token.as_bytes()),
                 } }],
             ),
-            // Few are running.
+            // Few jobs run.
             marked(
                 "running",
                 vec![
@@ -125,7 +125,7 @@ impl MongoQueue {
                 _ => view.queued.push(entry),
             }
         }
-        // Nobody has a time without it: the collection was dropped, and is made anew.
+        // The collection was dropped, so the schema document with the time is missing; `look` creates it.
         if !timed {
             view.now = crate::namespace::look(&self.link, &self.keys, "reserve", Vec::new()).await?.namespace.now;
         }
@@ -134,7 +134,7 @@ impl MongoQueue {
         Ok(view)
     }
 
-    /// The workers of these have vanished.
+    /// Returns the jobs of vanished workers to the queue.
     async fn take_back(&self, now: Timestamp) -> Result<()> {
         let lapsed = doc! {
             "job.n": self.keys.number, "job.s": RUNNING, "job.l": { "$in": [0_i64, 1_i64] },
@@ -163,7 +163,7 @@ impl MongoQueue {
         if ids.len() == view.queued.len() || !view.more {
             return Ok(ids);
         }
-        // Jobs that wait for their time are in front of some that are due.
+        // Jobs that are not due yet sort before some that are.
         let filter = doc! {
             "job.n": self.keys.number, "job.s": QUEUED, "job.l": lane_number(reserve.lane),
             "job.at": { "$lte": time(view.now) },
@@ -176,7 +176,7 @@ impl MongoQueue {
         self.link.run("reserve", reading).await?.iter().map(id_of).collect()
     }
 
-    /// Takes those that nobody else has taken meanwhile.
+    /// Takes the jobs that no other worker has taken meanwhile.
     async fn claim(&self, reserve: &Reserve, ids: &[EntryId], now: Timestamp) -> Result<()> {
         let held = doc! { "s": RUNNING, "at": after(reserve.lease), "token": binary(reserve.token.as_bytes()) };
         let update = self.with_job(doc! { "$mergeObjects": ["$job", held] }.into());
@@ -191,7 +191,7 @@ impl MongoQueue {
         Ok(())
     }
 
-    /// What an earlier request has reserved is held from now on.
+    /// Renews the leases of an earlier request with the same token.
     async fn renew(&self, reserve: &Reserve) -> Result<()> {
         let filter = doc! {
             "job.n": self.keys.number, "job.s": RUNNING, "job.l": lane_number(reserve.lane),
@@ -201,7 +201,7 @@ impl MongoQueue {
         self.link.run("reserve", async { self.link.entries.update_many(filter, update).await }).await.map(drop)
     }
 
-    /// The jobs that are held, in the order of the ids, and when the next one is due.
+    /// The held jobs in the order of the ids, and when the next one is due.
     async fn answer(&self, reserve: &Reserve, view: &View, ids: &[EntryId]) -> Result<Reservation> {
         let places: HashMap<&EntryId, usize> = ids.iter().enumerate().map(|(place, id)| (id, place)).collect();
         let jobs = view.held.iter().map(|entry| reserved(entry, reserve));
@@ -210,7 +210,7 @@ impl MongoQueue {
         Ok(Reservation { jobs, next_due: self.next_due(reserve, view).await? })
     }
 
-    /// From priority to priority, so that no job is passed that waits for its time in front of others.
+    /// Priority by priority: jobs that are not due yet sort before others.
     async fn next_due(&self, reserve: &Reserve, view: &View) -> Result<Option<Duration>> {
         let due = |at: Timestamp| at.since(view.now);
         let known = view.queued.iter().map(at).collect::<Result<Vec<_>>>()?;

@@ -1,20 +1,22 @@
-//! Storing a value: beside the one that is there, then checked, then put in its place.
+//! Commits a value in three steps: beside the stored one, then checked, then in its place.
 //!
-//! A value cannot be checked and stored in one step, since what it is checked against is in other documents. So it comes in
-//! three:
+//! One step cannot check and store a value, because the check reads other documents. So a commit takes three:
 //!
-//! 1. It is put beside the stored value, with its edges, on condition that the run is the present one. Readers still see
-//!    the value from before, as fresh or stale as it is.
-//! 2. What confirms is read, and the changes of what was used. An invalidation announces its change before it looks for
-//!    dependants: either its change is read here, or it finds the edges, and notes on the document that it affects them.
-//! 3. It takes its place and the run ends: as fresh if nothing was found and nothing was noted, and else as stale.
+//! 1. It puts the value beside the stored one, with its edges, on condition that the run is the present one. Readers
+//!    still see the stored value, as fresh or stale as it is.
+//! 2. It reads the namespace, and the changes of the used dependencies. An invalidation announces its change before it
+//!    looks for dependants: either this step reads that change, or the invalidation finds the edges and notes on the
+//!    document that it affects them.
+//! 3. It moves the value to its place and ends the run: as fresh if the check found no change and no invalidation left
+//!    a note, and else as stale.
 //!
-//! A commit has a name, so that what is late of one never takes effect on what another one has put beside. A run that was told
-//! what changed commits in no other way that asks: a note on what it had put beside is gone with that.
+//! A commit has a name, so that a late command of one commit never takes effect on the value of another. A run that has
+//! received a conflict report cannot commit with `OnConflict::Report` again: the notes on its value are gone with the
+//! value.
 //!
-//! A crash before the third step has stored nothing: the run lapses, and who begins next or reaps it drops what lies
-//! beside. Because the run goes on to the last step, nobody begins another one in between, and maintenance keeps what this one
-//! compares with.
+//! A crash before the third step has stored nothing: the run lapses, and the next `begin` or maintenance drops the
+//! value beside the stored one. The run lasts until the last step, so no other run begins in between, and maintenance
+//! keeps the changes with which this one compares.
 
 #[cfg(test)]
 mod tests;
@@ -35,31 +37,32 @@ use crate::{
     record::{edges, encode_epochs},
 };
 
-/// How many dependencies one command asks for.
+/// The most dependencies in one command.
 const PER_COMMAND: usize = 500;
 
-/// How many dependencies a conflict names.
+/// The most dependencies in a conflict.
 const NAMED: usize = 8;
 
-/// What a commit is checked against.
+/// The result of a check.
 struct Checked {
     namespace: NamespaceDoc,
     conflicts: HashSet<Dependency>,
     /// 0 fresh, 1 maybe stale, 2 stale.
     level: i64,
-    /// Whether these changes are all that speaks against the value.
+    /// Whether these changes are the only objection to the value.
     only_by_changes: bool,
 }
 
-/// What a commit has put beside is its own: a run makes at most one that asks, and one for each version that does not.
+/// The name of a commit. A run makes at most one commit that asks for a report, and one for each version that does not.
 fn name_of(commit: &Commit) -> Vec<u8> {
     let asks = u8::from(commit.on_conflict == OnConflict::Report);
     [&commit.token.as_bytes()[..], &commit.version.to_be_bytes(), &[asks]].concat()
 }
 
 impl Checked {
-    /// The answer to a commit that asks to be told, if changes of few dependencies are all that speaks against its value. A
-    /// change that the check has not read is written down after it, and its revision is later than the one that was read.
+    /// The report for a commit that asks for one, if changes of few dependencies are the only objection to its value. A
+    /// change that the check has not read is announced after it, so its revision is later than the one that the check
+    /// read.
     fn told(&self, commit: &Commit) -> Option<CommitOutcome> {
         if commit.on_conflict != OnConflict::Report || !self.only_by_changes {
             return None;
@@ -80,7 +83,7 @@ impl Checked {
 
 impl Inner {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
-        // A commit that is made again, while the first one is still on its way, is the same one: either may end it.
+        // A repeated commit, while the first is still on its way, has the same name: either may end it.
         let by = &name_of(commit);
         if !self.put_beside(commit, by).await? {
             if commit.on_conflict == OnConflict::Report && self.was_told(commit).await? {
@@ -99,7 +102,7 @@ impl Inner {
             if self.put_in_place(commit, by, 0, true).await? {
                 return Ok(CommitOutcome::Fresh { now: checked.namespace.now });
             }
-            // It was affected in between: its change can be read by now.
+            // An invalidation has affected the value in between; the check can read its change now.
             checked = self.check(commit).await?;
         }
         if let Some(told) = checked.told(commit) {
@@ -116,7 +119,7 @@ impl Inner {
         Ok(CommitOutcome::Conflicted { now: checked.namespace.now, dependencies })
     }
 
-    /// Whether the run has asked before, and was told what changed.
+    /// Whether the run has received a conflict report before.
     async fn was_told(&self, commit: &Commit) -> Result<bool> {
         let mut filter = self.of_run(commit);
         filter.insert("run.told", true);
@@ -124,7 +127,7 @@ impl Inner {
         self.link.run("commit", found).await.map(|found| found.is_some())
     }
 
-    /// The answer got lost, and more may have changed since: the run is told of all, or its value is stored as stale.
+    /// The answer was lost, and more may have changed since: the run gets a new report, or stores its value as stale.
     async fn told_again(&self, commit: &Commit) -> Result<CommitOutcome> {
         let checked = self.check(commit).await?;
         if checked.namespace.incarnation != commit.incarnation {
@@ -156,7 +159,7 @@ impl Inner {
             "deps": edges(&self.keys, &commit.used),
         };
         let was = doc! { "$ifNull": ["$next.was", { "$ifNull": ["$deps", []] }] };
-        // What was noted on the same commit still counts: the first of the two may have been checked before.
+        // Notes on the same commit still count: the first of the two may have been checked before.
         let noted = cond(
             doc! { "$eq": ["$next.by", binary(by)] },
             doc! { "affected": "$next.affected", "causes": "$next.causes" },
@@ -170,7 +173,7 @@ impl Inner {
         Ok(put.matched_count > 0)
     }
 
-    /// The second step: what confirms first, so that nothing that is read later was trimmed without it saying so.
+    /// The second step. The namespace first: it shows the low watermark of all trims before the later reads.
     async fn check(&self, commit: &Commit) -> Result<Checked> {
         let mut vias: HashMap<Dependency, bool> = HashMap::with_capacity(commit.used.len());
         for used in &commit.used {
@@ -185,8 +188,8 @@ impl Inner {
         Ok(Checked { namespace, conflicts, level, only_by_changes })
     }
 
-    /// Which dependencies were invalidated after a revision, are being invalidated, or may have been; and the namespace, which was
-    /// read before them.
+    /// The dependencies that were invalidated after a revision, are being invalidated, or may have been; and the
+    /// namespace, which was read before them.
     async fn changed_after(
         &self,
         version: u64,
@@ -226,7 +229,8 @@ impl Inner {
         Ok(ChangedSince { incarnation, revision, dependencies: changed.into_iter().collect() })
     }
 
-    /// The third step, if nobody has put something else beside meanwhile. `untouched`: and if no change has affected it.
+    /// The third step, if no other commit has put a value beside meanwhile. `untouched`: only if no change has affected
+    /// it.
     async fn put_in_place(&self, commit: &Commit, by: &[u8], level: i64, untouched: bool) -> Result<bool> {
         let mut filter = self.of_run(commit);
         filter.insert("next.by", binary(by));
@@ -247,7 +251,7 @@ impl Inner {
         let was_stale = doc! { "$gt": ["$stale", 0] };
         let expires = match (commit.ttl, commit.not_after) {
             (None, None) => gone(),
-            // What is missing is no smallest number.
+            // A missing value is not the smallest number.
             (ttl, not_after) => {
                 let ends = ttl.map_or(Bson::Null, |ttl| doc! { "$add": [now(), millis(ttl)] }.into());
                 doc! { "$min": [ends, not_after.map_or(Bson::Null, |end| time(end).into())] }.into()
@@ -259,7 +263,7 @@ impl Inner {
             "lazy": commit.lazy, "failures": 0_i64, "failure": gone(), "failed": gone(), "stale": "$level",
             "since": stale(cond(was_stale, doc! { "$ifNull": ["$since", now()] }, now()), gone()),
             "conflicts": stale(doc! { "$add": [{ "$ifNull": ["$conflicts", 0_i64] }, 1_i64] }.into(), 0_i64.into()),
-            // What was noted on a value from before was noted beside it as well.
+            // An invalidation notes a cause on a stored value and on the one beside it.
             "causes": stale(
                 cond(has_record(), doc! { "$ifNull": ["$causes", []] }, doc! { "$ifNull": ["$next.causes", []] }),
                 Bson::Array(Vec::new()),
@@ -282,7 +286,7 @@ impl Inner {
             .collect()
     }
 
-    /// Takes back what was put beside; the run stays, and is told no second time by a commit that is late.
+    /// Removes the value beside the stored one. The run stays; a late commit gets no second report.
     async fn take_away(&self, commit: &Commit, by: &[u8]) -> Result<()> {
         let mut filter = self.of_run(commit);
         filter.insert("next.by", binary(by));

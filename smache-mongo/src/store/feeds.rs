@@ -1,4 +1,4 @@
-//! What confirms: epochs, leaders, positions. All of it is in the one document of the namespace.
+//! Epochs, leaders and positions, in the one document of the namespace.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Inner {
         self.keep_sources_attached(ATTACHED_VALID_FOR).await
     }
 
-    /// By an update of its own: it waits for no feed, and no feed for it.
+    /// By a separate update, so that it waits for no feed, and no feed for it.
     pub(super) async fn keep_sources_attached(&self, valid_for: Duration) -> Result<()> {
         let until = after(valid_for);
         let kept = self

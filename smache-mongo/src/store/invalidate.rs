@@ -1,10 +1,10 @@
-//! Invalidation: announced, then done page by page, then ticked.
+//! Invalidation: announce, mark page by page, raise the revision.
 //!
-//! An update of many documents is not one step. So a change is first written down, with a revision beyond all others: from
-//! then on no commit of what it affects is fresh. Then all dependants are marked; who becomes one meanwhile reads the change
-//! (see `commit`). Then the revision grows and, with it, the progress of the feed is saved. At last the change gets that revision.
-//! A change that stays without one was given up on the way: maintenance does it again when its deadline is over, and until then
-//! it is as if it never ended, which is the safe side.
+//! An update of many documents is not one step. So an invalidation first announces the change, with a revision beyond
+//! all others: from then on no commit that it affects is fresh. Then it marks all dependants; a run that becomes a
+//! dependant meanwhile reads the change (see `commit`). Then it raises the revision and, in the same step, saves the
+//! progress of the feed. At last the change gets that revision. A change without a revision was given up on the way:
+//! maintenance redoes it after its deadline, and until then it counts as under way, which is safe.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -28,22 +28,22 @@ use crate::{
     record::{has_record as holds_record, readable},
 };
 
-/// How many changed dependencies one update looks for.
+/// The most changed dependencies in one update.
 const CHANGED: usize = 64;
 
-/// How many entries one update names.
+/// The most entries in one update.
 const IDS: usize = 100;
 
-/// How many dependencies one document of a change has.
+/// The most dependencies in one document of a change.
 const ANNOUNCED: usize = 10_000;
 
-/// When maintenance takes a change for given up.
+/// When maintenance takes an unfinished change as given up.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How many bytes of a cause are kept.
+/// The most bytes of a stored cause.
 const KEPT_CAUSE: usize = 200;
 
-/// What an invalidation has done so far.
+/// The progress of an invalidation.
 #[derive(Default)]
 struct Done {
     marked: u64,
@@ -51,19 +51,19 @@ struct Done {
     seen: HashSet<EntryId>,
 }
 
-/// Which documents a page marks, how stale, and why.
+/// The documents of a page, how stale they become, and why.
 struct Marks {
     filter: Document,
     level: Bson,
     causes: Bson,
 }
 
-/// A change that is written down.
+/// An announced change.
 pub(super) struct Announced {
     nonces: Vec<Bson>,
-    /// What finds the announcements of earlier attempts of the same feed that this one has done with.
+    /// Selects the announcements of earlier attempts of the same feed, which this one has finished.
     earlier: Option<Document>,
-    /// When its deadline was moved for the last time.
+    /// When its deadline was last moved.
     renewed: Instant,
 }
 
@@ -74,7 +74,7 @@ impl Inner {
         let happened = !changed.is_empty() || !entries.is_empty();
         let mut began = None;
         if let Some(step) = step.as_ref().filter(|_| happened) {
-            // First of all: who was replaced changes nothing.
+            // First: a replaced leader must change nothing.
             let namespace = read(&self.link, &self.keys, STEP, Vec::new()).await?.namespace;
             namespace.check(step)?;
             began = Some(namespace.now);
@@ -86,7 +86,7 @@ impl Inner {
             announced = Some(change);
         }
         let revision = match step {
-            // Both leaders of a feed cannot come to this: the fence is compared in the step that saves the positions.
+            // Two leaders of a feed cannot both get here: the step that saves the positions compares the fence.
             Some(step) => self.save(step, began, happened).await?,
             None if happened => tick(&self.link, &self.keys, STEP).await?,
             None => look(&self.link, &self.keys, STEP, Vec::new()).await?.namespace.revision,
@@ -97,7 +97,7 @@ impl Inner {
         Ok(Invalidated { revision, marked: done.marked, jobs: self.reported(done.jobs) })
     }
 
-    /// The ids that the caller has to see to; rings for those that have a job already.
+    /// The ids for the caller to queue. Where the store writes the jobs, it notifies workers and returns none.
     pub(super) fn reported(&self, needy: Vec<EntryId>) -> Vec<EntryId> {
         if !self.writes_jobs() {
             return needy;
@@ -108,7 +108,7 @@ impl Inner {
         Vec::new()
     }
 
-    /// Writes a change down, before anything is done about it.
+    /// Announces a change, before any dependant is marked.
     async fn announce(
         &self,
         changed: &[ChangedDependency],
@@ -153,11 +153,11 @@ impl Inner {
         Ok(announced)
     }
 
-    /// The change is over, and has the revision of its end. A leader's earlier tries at it are over as well.
+    /// Ends the change with its revision, and the earlier attempts of the leader at it.
     pub(super) async fn finish(&self, change: &Announced, revision: u64) -> Result<()> {
         let own = doc! { "_id": { "$in": change.nonces.clone() } };
         let update = doc! { "$set": { "k": number(revision) }, "$unset": { "until": "", "ids": "" } };
-        // One that somebody else has finished and trimmed is not there any more.
+        // A change that another process has finished and trimmed is not there any more.
         let finishing = async {
             match (change.nonces.as_slice(), &change.earlier) {
                 ([nonce], None) => self.link.state.update_one(doc! { "_id": nonce }, update).await,
@@ -168,7 +168,7 @@ impl Inner {
         self.link.run("invalidate", finishing).await.map(drop)
     }
 
-    /// A change that takes long is not one that was given up.
+    /// Moves the deadline of a long change, so that maintenance does not take it as given up.
     async fn renew(&self, change: &mut Announced) -> Result<()> {
         if change.renewed.elapsed() < DEADLINE / 3 {
             return Ok(());
@@ -187,7 +187,7 @@ impl Inner {
         entries: &[EntryId],
         done: &mut Done,
     ) -> Result<()> {
-        // Why entries were named: their own dependencies are among the changed dependencies.
+        // The causes for named entries: the entries' dependencies are among the changed ones.
         let named: HashMap<Dependency, EntryId> = entries.iter().map(|id| (Dependency::entry(id), *id)).collect();
         let of_named = changed.iter().filter(|changed| named.contains_key(&changed.dependency));
         let own: HashMap<EntryId, &str> =
@@ -266,7 +266,7 @@ impl Inner {
         self.link.run("invalidate", reading).await
     }
 
-    /// Marks what was found, and whatever has come into the range meanwhile.
+    /// Marks the found documents, and any that have come into the range meanwhile.
     async fn mark(&self, marks: &Marks, found: &[Document], done: &mut Done) -> Result<()> {
         if found.is_empty() {
             return Ok(());
@@ -284,7 +284,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Nothing is left away because it is stale already.
+    /// Marks stale documents too: their causes and the value beside must be noted.
     fn marked(&self, marks: &Marks) -> Vec<Document> {
         let record = |field: &str, value: Bson| when(has_record(), field, value);
         let beside = doc! { "$mergeObjects": ["$next", {
@@ -306,10 +306,9 @@ impl Inner {
         stages.into_iter().chain(tidy(self.keys.number)).collect()
     }
 
-    /// Saves the progress of a feed, and raises the revision if something happened: one step.
+    /// Saves the progress of a feed, and raises the revision if something changed, in one step.
     ///
-    /// The feed confirms from the moment at which the step `began`: its batch tells of nothing that came while it was worked
-    /// off.
+    /// The feed confirms from the moment at which the step `began`: its batch has no change that came during the step.
     async fn save(&self, step: &FeedStep, began: Option<Timestamp>, ticks: bool) -> Result<u64> {
         let mut began = began;
         let (_, revision) = change(&self.link, &self.keys, "invalidate", |namespace| {
@@ -328,7 +327,7 @@ impl Inner {
                 if step.caught_up {
                     source.caught_up_on = Some(namespace.incarnation.clone());
                 }
-                // A source without a lease is the application's, and stays so.
+                // A source without `valid_until` is reported by the application, and stays so.
                 if let (Some(lease), Some(until)) = (&mut source.valid_until, step.valid_until(confirms_from)) {
                     *lease = until;
                 }
@@ -339,7 +338,7 @@ impl Inner {
         Ok(revision)
     }
 
-    /// Does again what its author announced and did not finish.
+    /// Redoes a change that its author announced and did not finish.
     pub(super) async fn redo(
         &self,
         nonce: Bson,
@@ -347,9 +346,9 @@ impl Inner {
         dependencies: &[Dependency],
         entries: &[EntryId],
     ) -> Result<Vec<EntryId>> {
-        // Others that find it late leave it alone now, and so does this one if its author has renewed it meanwhile. An author
-        // that is only late may go on beside this: what changed was there before it was written down, so that this walk
-        // finds every dependant, whoever leads the feed by now.
+        // Moves the deadline, so that other processes leave the change alone, and so does this one if the author has
+        // renewed it. An author that is only late may go on beside this: the data changed before the announcement, so
+        // this walk finds every dependant, whichever process leads the feed now.
         let filter = doc! { "_id": nonce.clone(), "k": i64::MAX, "until": until };
         let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
         let taking = async { self.link.state.update_one(filter, update).await };
@@ -370,7 +369,7 @@ impl Inner {
     }
 }
 
-/// Named here so that the module of maintenance needs no bytes of its own.
+/// Here, so that the module of maintenance handles no bytes.
 pub(super) fn nonce(change: &Document) -> Option<Bson> {
     change.get_binary_generic("_id").ok().map(|nonce| binary(nonce.clone()))
 }

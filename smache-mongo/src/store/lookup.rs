@@ -1,4 +1,4 @@
-//! Reading: one command for what confirms and then the entries.
+//! Reads: one command for the namespace and then the entries.
 
 use std::collections::HashMap;
 
@@ -16,11 +16,10 @@ use crate::{
     record::{Fields, count, entry, entry_fields, readable, record},
 };
 
-/// How many entries one command asks for. The bound is for the server's sake: not every one looks a long list up in less
-/// than quadratic time.
+/// The most entries in one command: some servers look a long list up in quadratic time.
 const IDS: usize = 100;
 
-/// Rows a page of a listing.
+/// The most rows in a page of a listing.
 const MOST: usize = 10_000;
 
 const UNREADABLE: &str = "a document of `smache_entries` cannot be read: remove it";
@@ -39,7 +38,7 @@ impl Inner {
         });
         let seen = look(&self.link, &self.keys, "lookup", more.unwrap_or_default()).await?;
         collect(&seen.more, &mut found);
-        // What is read later than what confirms it is the safe side.
+        // Entries that are read later than the namespace are safe.
         for ids in pieces {
             let reading = async {
                 let found = self.link.entries.find(asked(ids)).projection(entry_fields()).await?;
@@ -47,7 +46,7 @@ impl Inner {
             };
             collect(&self.link.run("lookup", reading).await?, &mut found);
         }
-        // An id may be asked for twice.
+        // A caller may ask for an id twice.
         let entries = ids.iter().map(|id| found.get(id).cloned()).collect();
         let validity = seen.namespace.validity();
         Ok(Lookup { now: seen.namespace.now, incarnation: seen.namespace.incarnation, validity, entries })
@@ -75,7 +74,7 @@ impl Inner {
         };
         let mut found = self.link.run("stale", reading).await?;
         let next = next_page(&mut found, limit)?;
-        // Lazy ones count for the page, so that a page has an end however many there are.
+        // Lazy ones count for the page, so that every page ends.
         let due = found.iter().filter(|document| document.get_bool("lazy") == Ok(false));
         let one = |document: &Document| {
             let fields = Fields::new(document, UNREADABLE);
@@ -113,7 +112,7 @@ impl Inner {
             async |filter: Document| self.link.run_long("stats", async { entries.count_documents(filter).await }).await;
         let changes = async {
             let distinct = vec![
-                // One that is under way has no revision yet.
+                // A change that is under way has no revision yet.
                 doc! { "$match": { "n": namespace, "k": { "$lt": i64::MAX } } },
                 doc! { "$unwind": "$deps" },
                 doc! { "$group": { "_id": "$deps" } },
@@ -137,7 +136,7 @@ impl Inner {
     }
 }
 
-/// A damaged entry is as good as absent, and is computed anew.
+/// Collects the readable entries. A damaged one counts as absent, and is computed again.
 fn collect(documents: &[Document], found: &mut HashMap<EntryId, StoredEntry>) {
     let one = |document| {
         let entry = readable(document, entry(document))??;
@@ -146,7 +145,7 @@ fn collect(documents: &[Document], found: &mut HashMap<EntryId, StoredEntry>) {
     found.extend(documents.iter().filter_map(one));
 }
 
-/// One document more than the page holds tells that there is another page.
+/// A document beyond the limit means that there is another page.
 pub(crate) fn next_page(found: &mut Vec<Document>, limit: usize) -> Result<Option<bytes::Bytes>> {
     let more = found.len() > limit;
     found.truncate(limit);

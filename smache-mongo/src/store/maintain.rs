@@ -1,4 +1,4 @@
-//! Maintenance: what is over, lapsed, remembered for nobody, of an old epoch, or given up half-way.
+//! Maintenance: expired entries, lapsed runs, changes that no run needs, old epochs, unfinished invalidations.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
     record::{Fields, count, has_record as holds_record, is_outdated, readable},
 };
 
-/// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
+/// How long after its end a run is reaped: its owner may be late and not dead.
 const LATE: Duration = Duration::from_millis(1_200);
 
-/// How many unfinished invalidations one piece of maintenance does again.
+/// How many unfinished invalidations one piece of maintenance redoes.
 const REDONE: i64 = 100;
 
-/// How many entries one update names.
+/// The most entries in one update.
 const IDS: usize = 100;
 
-/// The most that a piece of maintenance does of each kind.
+/// The most of each kind in one piece of maintenance.
 const MOST: usize = 10_000;
 
-/// How many runs that cannot be read may be in front of those that are over.
+/// How many unreadable runs may sort before the lapsed ones.
 const UNREADABLE_ROOM: i64 = 100;
 
 const UNREADABLE: &str = "the bookkeeping of maintenance cannot be read: remove the document from `smache_state`";
@@ -58,12 +58,12 @@ impl Inner {
         vec![doc! { "$match": { "run.n": self.keys.number } }, doc! { "$project": projection }]
     }
 
-    /// Ends the runs whose workers have vanished. A stale entry needs a job then.
+    /// Ends the runs of vanished workers. A stale entry then needs a job.
     async fn reap(&self, limit: usize, done: &mut Maintained) -> Result<NamespaceDoc> {
         let fields = doc! { "n": 1, "run": 1, "stale": 1, "lazy": 1, "epochs": 1 };
         let mut lapsed = self.runs(fields);
         lapsed.extend([doc! { "$sort": { "run.until": 1 } }, doc! { "$limit": limit as i64 + 1 + UNREADABLE_ROOM }]);
-        // All of it, with what only feeds need: what cannot be read is written anew.
+        // The whole namespace: maintenance rewrites its unreadable parts too.
         let seen = read(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
         let run_of = |entry: &Document| {
             let run = readable(entry, Running::of(entry))?.filter(|run| run.until.after(LATE) < seen.namespace.now);
@@ -91,21 +91,21 @@ impl Inner {
         Ok(seen.namespace)
     }
 
-    /// Removes entries whose time is over, and documents with nothing in them. A run keeps its entry: its value is being
-    /// replaced, and is shown until then.
+    /// Removes expired entries, and documents with nothing in them. A run keeps its entry: readers see the value until
+    /// the run replaces it.
     async fn expire(&self, limit: usize, now: Timestamp, done: &mut Maintained) -> Result<()> {
         let filter = doc! { "end.n": self.keys.number, "end.at": { "$lte": time(now) } };
         let fields = doc! { "n": 1, "run.until": 1, "job.s": 1 };
         let reading = async {
             let found = self.link.entries.find(filter).projection(fields).sort(doc! { "end.at": 1 });
-            // With room for those that a run keeps, or they would block the way.
+            // With room for entries that a run keeps, which would block the others.
             found.limit(limit as i64 + 1_000).await?.try_collect::<Vec<Document>>().await
         };
         let mut found = self.link.run("maintain", reading).await?;
         found.retain(|entry| !entry.contains_key("run") && readable(entry, id_of(entry)).is_some());
         done.more |= found.len() > limit;
         found.truncate(limit);
-        // By what becomes of the job: there is none, it goes along, or it stays.
+        // Grouped by the job: there is none, it goes with the entry, or it stays.
         let mut ways: BTreeMap<u8, Vec<EntryId>> = BTreeMap::new();
         for entry in &found {
             let state = entry.get_document("job").ok().and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s"));
@@ -120,7 +120,7 @@ impl Inner {
         for (way, ids) in ways {
             for ids in ids.chunks(IDS) {
                 let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
-                // It is removed only while it still is as it was found.
+                // Removes an entry only while it is as it was found.
                 let mut filter = doc! { "_id": { "$in": ids }, "end.at": { "$lte": time(now) }, "run": Bson::Null };
                 match way {
                     0 => drop(filter.insert("job", Bson::Null)),
@@ -139,10 +139,10 @@ impl Inner {
         Ok(())
     }
 
-    /// Forgets the changes that no present run compares with, the oldest first.
+    /// Removes the changes that no present run compares with, the oldest first.
     ///
-    /// The low watermark is raised first, and the runs are read once more after it: a run that is not seen then begins to compare
-    /// later, and sees the low watermark.
+    /// It raises the low watermark first, and then reads the runs once more. A run that it does not see begins to
+    /// compare later, and sees the low watermark.
     async fn trim(&self, limit: usize, namespace: &NamespaceDoc, done: &mut Maintained) -> Result<()> {
         let needed = self
             .oldest_start()
@@ -172,10 +172,10 @@ impl Inner {
         Ok(())
     }
 
-    /// The revision of the run that began first, lapsed ones included.
+    /// The start revision of the oldest run, lapsed ones included.
     async fn oldest_start(&self) -> Result<Option<u64>> {
         let mut pipeline = self.runs(doc! { "start_revision": "$run.start_revision" });
-        // What is no number is of a run that can store nothing.
+        // A run without a number can store nothing.
         pipeline.push(doc! { "$match": { "start_revision": { "$gte": 0_i64 } } });
         pipeline.push(doc! { "$group": { "_id": Bson::Null, "start_revision": { "$min": "$start_revision" } } });
         let reading = async { self.link.entries.aggregate(pipeline).await?.try_next().await };
@@ -183,7 +183,8 @@ impl Inner {
         Ok(found.map(|found| Fields::new(&found, UNREADABLE).maybe_int("start_revision").map_or(0, count)))
     }
 
-    /// Marks entries of old epochs. What is stored behind the walk has the present epochs, or is stored as stale.
+    /// Marks entries of old epochs. A value that is stored behind the walk has the present epochs, or is stored as
+    /// stale.
     async fn sweep(&self, limit: usize, namespace: &NamespaceDoc, done: &mut Maintained) -> Result<()> {
         let Sweep::Under { after, .. } = &namespace.sweep else { return Ok(()) };
         let mut range = self.keys.after(None);
@@ -197,7 +198,7 @@ impl Inner {
         };
         let found = self.link.run("maintain", reading).await?;
         let validity = namespace.validity();
-        // Entries of one epoch go together; a value that was stored meanwhile has another one.
+        // One group for each set of epochs: a value that was stored meanwhile has others.
         let mut records: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
         let mut beside: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
         for entry in &found {
@@ -216,8 +217,8 @@ impl Inner {
                 beside.entry(epochs.clone()).or_default().push(id);
             }
         }
-        // What lies beside first: if it is put in its place before that it has come among the others by then, and if it is
-        // put there later it is stored as stale.
+        // Values beside the stored ones first. A value that moves to its place before this update is among the entries
+        // by then, and one that moves after it is stored as stale.
         for (epochs, ids) in &beside {
             self.mark_of_epochs("next.epochs", epochs, ids, &[doc! { "$set": { "next.affected": 2_i64 } }]).await?;
             if self.mark_of_epochs("epochs", epochs, ids, &self.swept()).await? > 0 {
@@ -230,8 +231,8 @@ impl Inner {
         let over = found.len() < limit;
         let last = found.last().filter(|_| !over).and_then(|entry| entry.get_binary_generic("_id").ok());
         let next = last.map_or(Bson::Null, |last| binary(last.clone()));
-        // Another epoch that began meanwhile has started another walk. All else of the document may have changed: a feed
-        // saves its position again and again.
+        // A new epoch has started another walk, which has another name. The other fields may have changed: a feed saves
+        // its position again and again.
         let (walk, place) = namespace.sweep.written();
         let filter = doc! { "_id": self.keys.namespace(), "walk": walk, "sweep": place };
         let update = doc! { "$set": { "sweep": next }, "$inc": { "rev": 1_i64 } };
@@ -240,7 +241,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Changes those of some entries that are of these epochs; says how many there were.
+    /// Updates those of some entries that have these epochs. Returns how many there were.
     async fn mark_of_epochs(&self, field: &str, epochs: &[u8], ids: &[EntryId], update: &[Document]) -> Result<u64> {
         let mut matched = 0;
         for ids in ids.chunks(IDS) {
@@ -252,7 +253,7 @@ impl Inner {
         Ok(matched)
     }
 
-    /// Notes those of some entries whose value came to its place while the walk passed.
+    /// Reports those of some entries whose value came to its place during the walk.
     async fn note_swept(&self, epochs: &[u8], ids: &[EntryId], done: &mut Maintained) -> Result<()> {
         for ids in ids.chunks(IDS) {
             let ids: Vec<Bson> = ids.iter().map(|id| self.keys.entry(id)).collect();
@@ -267,7 +268,7 @@ impl Inner {
         Ok(())
     }
 
-    /// An entry of an old epoch has to be computed anew.
+    /// Marks an entry of an old epoch as stale.
     fn swept(&self) -> Vec<Document> {
         let mut marked = doc! {
             "stale": when(has_record(), "$stale", 2_i64),

@@ -1,7 +1,7 @@
-//! The store: a document an entry, and one a namespace.
+//! The store: a document for each entry, and one for each namespace.
 //!
-//! What one document holds changes in one step. Where a step of the contract has to change several, the order of the
-//! commands is the one of the protocol; the modules say why it is right.
+//! An update of one document is one step. Where a step of the contract changes several documents, the order of the
+//! commands is that of the protocol; each module gives the reasons.
 
 mod commit;
 mod feeds;
@@ -31,13 +31,13 @@ pub struct MongoStore {
     inner: Arc<Inner>,
 }
 
-/// What the tasks of a store share.
+/// The state that the tasks of a store share.
 struct Inner {
     link: Arc<Link>,
     keys: Keys,
     jobs: JobWrites,
     notifier: Notifier,
-    /// How many dependants a page of an invalidation has.
+    /// The most dependants in a page of an invalidation.
     page: i64,
 }
 
@@ -46,7 +46,8 @@ impl MongoStore {
         Self { inner: Arc::new(Inner { link, keys: Keys::new(namespace), jobs, notifier, page }) }
     }
 
-    /// Does a step of several commands to its end, also when nobody waits for it any more: only a crash leaves a half.
+    /// Runs a step of several commands in a task, which goes on when the caller is dropped: only a crash leaves half of
+    /// it.
     async fn whole<T, F>(&self, step: impl FnOnce(Arc<Inner>) -> F) -> Result<T>
     where
         T: Send + 'static,

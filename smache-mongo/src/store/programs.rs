@@ -1,4 +1,4 @@
-//! The register of programs: a document each, beside that of the namespace.
+//! The register of programs: a document for each, beside that of the namespace.
 
 use mongodb::bson::doc;
 use smache_core::{ProgramStep, Programs, RegisteredProgram, Result};
@@ -32,14 +32,14 @@ impl Inner {
             let lapsed = doc! { "_id": { "$in": ids }, "$expr": { "$lte": ["$until", now()] } };
             self.link.run(STEP, async { self.link.state.delete_many(lapsed).await }).await?;
         }
-        // Behind the prefix come hexadecimal digits.
+        // Hexadecimal digits follow the prefix.
         let (from, to) = (self.keys.programs(), format!("{}~", self.keys.programs()));
         let all = and(STATE, vec![doc! { "$match": { "_id": { "$gte": from, "$lt": to } } }]);
         let seen = look(&self.link, &self.keys, STEP, vec![all]).await?;
         let mut programs = Vec::with_capacity(seen.more.len());
         for document in &seen.more {
             let fields = Fields::new(document, UNREADABLE);
-            // One that is damaged is written again by its program.
+            // A program writes its damaged document again.
             let (Ok(id), Ok(notes)) = (fields.token("program"), fields.bytes("notes")) else { continue };
             let until = fields.time("until").unwrap_or_default();
             programs.push(RegisteredProgram { id, until, notes: notes.to_vec().into() });

@@ -17,10 +17,10 @@ use crate::{
     record::{Fields, has_record as holds_record, is_outdated, record},
 };
 
-/// How many bytes of an error are kept.
+/// The most bytes of a stored error.
 const KEPT_ERROR: usize = 2_000;
 
-/// How often a step is tried that others overtake.
+/// How often a step that others overtake is tried.
 const TRIES: usize = 32;
 
 const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `smache_entries`";
@@ -42,13 +42,13 @@ impl Running {
     }
 }
 
-/// The value that was being stored beside the one that is there is dropped, with its edges.
+/// Drops the value beside the stored one, with its edges.
 pub(super) fn drop_next() -> Document {
     doc! { "deps": when(is_there("$next"), "$deps", "$next.was"), "next": gone() }
 }
 
 impl Inner {
-    /// Reads the namespace and then the entry, and more.
+    /// Reads the namespace, then the entry, then the documents of more stages.
     async fn before(
         &self,
         step: &'static str,
@@ -70,10 +70,10 @@ impl Inner {
         and(STATE, changes)
     }
 
-    /// Reads, and then takes the lease on condition that the value is still the one that was read.
+    /// Reads, and then takes the lease on condition that the value is still the one that it read.
     ///
-    /// The revision is read before the run is there, so before any data is. Maintenance that does not see the run yet may trim
-    /// above that revision; it raises the low watermark first, and the low watermark then makes the commit a conflict.
+    /// It reads the revision before the run is visible, so before any data. Maintenance that does not see the run yet
+    /// may trim above that revision; it raises the low watermark first, which makes the commit a conflict.
     pub(super) async fn begin_run(&self, begin: &Begin) -> Result<BeginOutcome> {
         let hidden = doc! { "run.waits": 0, "next.value": 0, "next.call": 0, "next.meta": 0 };
         for _ in 0..TRIES {
@@ -96,17 +96,17 @@ impl Inner {
         Err(overtaken("begin"))
     }
 
-    /// Whether the lease was taken: the document is as it was read, as far as it matters here.
+    /// Takes the lease if the relevant fields of the document are as they were read. Returns whether it did.
     async fn take_lease(&self, begin: &Begin, namespace: &NamespaceDoc, entry: Option<&Document>) -> Result<bool> {
         let token = binary(begin.token.as_bytes());
-        // A field that is not there is found by null.
+        // A null in a filter matches a missing field.
         let field = |name: &str| entry.and_then(|entry| entry.get(name)).cloned().unwrap_or(Bson::Null);
         let run = entry.and_then(|entry| entry.get_document("run").ok());
         let held = run.and_then(|run| run.get("token")).cloned().unwrap_or(Bson::Null);
         let mut unchanged =
             doc! { "_id": self.keys.entry(&begin.id), "version": field("version"), "run.token": held.clone() };
         if let Some(until) = run.and_then(|run| run.get("until")) {
-            // Its owner may have extended it.
+            // The owner may have extended it.
             unchanged.insert("run.until", until.clone());
         }
         let taken = if held == token {
@@ -117,13 +117,13 @@ impl Inner {
             };
             vec![doc! { "$set": drop_next() }, doc! { "$set": { "run": cond(true, run, gone()) } }]
         };
-        // Where there was no document the server has made one of what was asked for, which was that there is no version.
+        // An insert has made a document of the filter, which says that there is no version.
         let cleared = doc! { "$set": { "version": cond(has_record(), "$version", gone()) } };
         let update: Vec<Document> = taken.into_iter().chain([cleared]).chain(tidy(self.keys.number)).collect();
         let taking = self.link.entries.update_one(unchanged, update).upsert(entry.is_none());
         let taking = async {
             match taking.await {
-                // There is one by now.
+                // Another process has just created the document.
                 Err(error) if is_duplicate(&error) => Ok(false),
                 taken => taken.map(|taken| taken.matched_count > 0 || taken.upserted_id.is_some()),
             }
@@ -143,8 +143,8 @@ impl Inner {
         Ok(held)
     }
 
-    /// Ends a run without a value. The entry may be of an old epoch, which the server cannot tell: whether it was is
-    /// told from what was read, and counts while the value is the same.
+    /// Ends a run without a value. The entry may be of an old epoch, which an update cannot compute: the program
+    /// decides it from the entry that it read, and the decision counts while the value is the same.
     pub(super) async fn end_run(
         &self,
         step: &'static str,
@@ -189,8 +189,8 @@ impl Inner {
         stream::iter(extended).buffered(SIDE_BY_SIDE).try_collect().await
     }
 
-    /// Everything of an entry goes. A job that runs stays until it is settled, but does not run once more; one of a queue
-    /// that only shares the collection is none of the store's business.
+    /// Removes everything of an entry. A running job stays until it is settled, but does not run again. A job of a
+    /// queue that only shares the collection stays.
     pub(super) async fn remove_entry(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         let key = self.keys.entry(id);
         for _ in 0..TRIES {
@@ -222,7 +222,7 @@ impl Inner {
         Err(overtaken("remove"))
     }
 
-    /// Leaves nothing but the job.
+    /// Removes everything but the job.
     pub(super) fn stripped(&self) -> Vec<Document> {
         let job = if self.writes_jobs() { cond(is_there("$job"), job::taken_back(), gone()) } else { keep("$job") };
         let left = doc! { "_id": "$_id", "job": job };
@@ -230,14 +230,14 @@ impl Inner {
     }
 }
 
-/// The length of the id of a change; that of an entry is longer.
+/// The length of a change's id; an entry's id is longer.
 const CHANGE: usize = 24;
 
 fn id_length(document: &Document) -> usize {
     document.get_binary_generic("_id").map_or(0, Vec::len)
 }
 
-/// What a run knows when it begins.
+/// The answer to `begin`.
 fn begun(
     namespace: &NamespaceDoc,
     start_revision: Option<u64>,

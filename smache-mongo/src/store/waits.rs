@@ -1,4 +1,4 @@
-//! Runs that wait for each other: notes in the run that waits.
+//! Waits of runs for each other, as notes in the waiting run.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -15,21 +15,21 @@ use crate::{
     record::Fields,
 };
 
-/// How many notes of a run are kept, and of how many runs they are answered.
+/// The most notes of a run, and the most runs whose notes are answered.
 const MOST: usize = 64;
 
 const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `smache_entries`";
 
-/// A run that is under way, with what it waits for.
+/// A run with its notes.
 struct Waiting {
     token: Token,
-    /// The entry, and the token of the run of it that is waited for.
+    /// The entry that the run waits for, and the token of that entry's run.
     notes: Vec<(EntryId, Token)>,
 }
 
 impl Inner {
-    /// The notes are written before they are read, so that of two runs that begin to wait for each other at the same moment
-    /// one at least sees both.
+    /// Writes the notes before it reads them: when two runs begin to wait for each other at the same moment, at least
+    /// one of them sees both.
     pub(super) async fn record_waits_of_runs(&self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         let before = self.waiting().await?;
         let mut by_run: HashMap<(EntryId, Token), Vec<&WaitingRun>> = HashMap::new();
@@ -69,7 +69,7 @@ impl Inner {
         self.link.run("wait", async { self.link.entries.update_one(filter, update).await }).await.map(drop)
     }
 
-    /// Every run of the namespace, with the notes whose time is not over.
+    /// All runs of the namespace, with the notes that have not expired.
     async fn waiting(&self) -> Result<HashMap<EntryId, Waiting>> {
         let pipeline = vec![
             doc! { "$match": { "run.n": self.keys.number } },
@@ -94,7 +94,7 @@ fn waiting(run: &Document) -> Result<Waiting> {
     Ok(Waiting { token: fields.token("token")?, notes })
 }
 
-/// The waits that lead on from a run, the nearest first. A note counts while the run that it waits for is the same.
+/// The waits that lead on from a run, the nearest first. A note counts while the awaited run is the same.
 fn leading_on(from: EntryId, all: &HashMap<EntryId, Waiting>) -> Vec<(EntryId, EntryId)> {
     let (mut waits, mut runs) = (Vec::new(), 0);
     let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));

@@ -1,4 +1,4 @@
-//! Commands of a commit that reach the server late, when its caller has long asked again.
+//! Commands of a commit that reach the server late, after its caller has repeated the commit.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use smache_core::{
 use super::*;
 use crate::{Mongo, store::MongoStore};
 
-/// The first try of a commit that asks has found nothing, and its last command is on its way while a change comes, the second
-/// try is told of it, and the run stores its value as stale.
+/// The first try of a commit that asks for a report finds no conflict, and its last command is on its way when a change
+/// arrives. The second try gets the report, and the run stores its value as stale.
 #[tokio::test]
 async fn what_is_late_of_a_commit_never_takes_effect_on_another_one() {
     let client = mongodb::Client::with_uri_str(smache_testkit::servers::shared_mongo_uri()).await.expect("a server");
