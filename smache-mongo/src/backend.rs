@@ -35,9 +35,9 @@ impl Mongo {
     /// The URL is `mongodb://[user[:password]@]host[:port][,…]/database[?options]`, or `mongodb+srv://…`; it names the
     /// database.
     ///
+    /// # Errors
     /// - [`ErrorKind::Config`]: the URL is not valid, names no database, or has `directConnection=true` for a set of
     ///   several
-    /// - [`ErrorKind::Config`]: the URL is not valid, names no database, or says `directConnection=true` of a set of several
     /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: no server answers there, it is not the primary, or the
     ///   name of the set cannot be looked up
     /// - [`ErrorKind::Permission`]: the password is wrong, or the user lacks the role `readWrite` on the database

@@ -1,4 +1,4 @@
-//! What the feed tells of each kind of change.
+//! The changes that the feed delivers, of each kind.
 
 use mongodb::bson::{doc, oid::ObjectId};
 use smache_core::ChangeKind;

@@ -1,4 +1,4 @@
-//! What a predicate finds is what the server takes for equal, and what a change of it affects.
+//! A predicate finds the documents that the server takes for equal, and their changes affect it.
 
 use std::{collections::BTreeSet, fmt::Debug, str::FromStr};
 
@@ -41,7 +41,7 @@ fn ids<V: Value>(images: &[Image]) -> BTreeSet<i64> {
     images.iter().map(|image| image.get::<Holder<V>>().expect("a holder").id).collect()
 }
 
-/// Looks for each of the values among documents with the stored ones. `None`: the document has no such field.
+/// Searches for each of the values among documents with the stored ones. `None`: the document has no such field.
 async fn check<V: Value>(world: &World, stored: Vec<Option<Bson>>, values: Vec<V>) {
     let holders = world.documents("holders");
     holders.delete_many(doc! {}).await.expect("a deletion");
@@ -65,7 +65,7 @@ async fn check<V: Value>(world: &World, stored: Vec<Option<Bson>>, values: Vec<V
         let equal: Vec<Document> = futures_util::TryStreamExt::try_collect(equal).await.expect("documents");
         let equal: BTreeSet<i64> = equal.iter().map(|document| document.get_i64("_id").expect("an id")).collect();
         assert_eq!(found, &equal & &affected, "{wanted:?} among {stored:?}");
-        // Else a change of it would not be noticed.
+        // Else the predicate would miss a change.
         assert!(found.is_subset(&affected), "{wanted:?} among {stored:?}: {found:?} {affected:?}");
         if !matches!(stored.iter().flatten().next(), Some(Bson::Array(_))) {
             assert_eq!(found, equal, "{wanted:?} among {stored:?}");
@@ -77,7 +77,7 @@ fn all<T: Into<Bson>>(values: impl IntoIterator<Item = T>) -> Vec<Option<Bson>> 
     values.into_iter().map(|value| Some(value.into())).collect()
 }
 
-/// Random bytes, without a crate for them.
+/// Random bytes, without another crate.
 fn random() -> u64 {
     let token = smache_core::Token::random().to_string();
     token.bytes().fold(0, |number: u64, byte| number.wrapping_mul(31).wrapping_add(byte.into()))

@@ -1,4 +1,4 @@
-//! As of when the feed is complete.
+//! The instant as of which the feed is complete.
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ async fn an_empty_batch_comes_soon() {
     }
 }
 
-/// Writes until told to stop, and notes when each write of a user was acknowledged.
+/// Writes until it is stopped, and notes when the server acknowledged each write of a user.
 struct Writers {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<HashMap<EntityKey, Instant>>>,
@@ -65,7 +65,7 @@ impl Writers {
                 notes.lock().expect("a lock").insert(key(id), Instant::now());
             }
         });
-        // Long stretches of the history that the feed does not care about.
+        // Long stretches of history of a collection that the feed does not watch.
         let (others, stopped) = (world.documents("others"), Arc::clone(&stop));
         let unwatched = tokio::spawn(async move {
             while !stopped.load(Ordering::Relaxed) {
@@ -137,7 +137,7 @@ async fn a_feed_that_catches_up_confirms_only_when_it_has() {
     assert!(tail.all().await.is_empty());
 }
 
-/// A way to the server on which every answer comes that much later.
+/// A proxy to the server that delays every answer.
 async fn detour(uri: &str, delay: Duration) -> String {
     let (scheme, rest) = uri.split_once("://").expect("a URI");
     let (server, options) = rest.split_once('/').expect("a URI of one server");

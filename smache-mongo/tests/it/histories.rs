@@ -1,4 +1,4 @@
-//! Positions of histories that a server does not have: of another set, or of a state that it was put back from.
+//! Positions of histories that a server does not have: of another set, or of a state before a restore.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ async fn assert_lost(world: &World, position: Position) {
     assert_eq!(error.kind(), ErrorKind::HistoryLost, "{}", error.report());
 }
 
-/// What a saved position contains.
+/// The document in a saved position.
 fn saved(position: &Position) -> Document {
     Document::from_reader(&position.token[..]).expect("a document")
 }
 
-/// The same position with something else in it.
+/// The same position with a changed document.
 fn changed(position: &Position, change: impl FnOnce(&mut Document)) -> Position {
     let mut document = saved(position);
     change(&mut document);
     Position { token: mongodb::bson::to_vec(&document).expect("a document").into(), ..position.clone() }
 }
 
-/// The server again, with the same name and address and with nothing in it.
+/// The server again, with the same name and address, and empty.
 async fn make_anew(server: &MongoServer) {
     server.kill().await;
     server.wipe().await;
@@ -39,7 +39,7 @@ async fn make_anew(server: &MongoServer) {
 async fn a_set_that_was_made_anew_does_not_take_a_position_of_its_predecessor() {
     let server = MongoServer::start().await;
     let world = World::at(&server.uri()).await;
-    // Before there is anything that the position could name but the set.
+    // While a position can name nothing but the set.
     let quiet = world.tail().await.position();
     let mut tail = world.tail().await;
     world.insert(1, "old").await;
@@ -55,7 +55,7 @@ async fn a_set_that_was_made_anew_does_not_take_a_position_of_its_predecessor() 
     assert_eq!(told(&tail.take(1).await), ["people 2 inserted -→new"]);
 }
 
-/// The id of the set is told to those with a right that a source does not need: `replSetGetConfig`.
+/// The id of the set needs a right that a source does not need: `replSetGetConfig`.
 #[tokio::test]
 async fn a_user_who_only_reads_is_not_led_to_another_set_either() {
     let server = MongoServer::builder().guarded_once_restarted().start().await;
@@ -73,7 +73,7 @@ async fn a_user_who_only_reads_is_not_led_to_another_set_either() {
     let quiet = world.tail().await.position();
     assert!(!saved(&quiet).get_document("origin").expect("a history").contains_key("set"), "it is not told");
     make_anew(&server).await;
-    // The second start asks for passwords: a third one is the first one of the new set.
+    // The second start asks for passwords; the third is the first one of the new set.
     server.kill().await;
     server.wipe().await;
     server.restart().await;

@@ -1,4 +1,4 @@
-//! Servers that cannot be used say so, and soon.
+//! Unusable servers are refused, and soon.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::world::{User, World, key, topic};
 
 const BOUND: Duration = Duration::from_secs(2);
 
-/// Enough to find out that a password is wrong, which takes some computing.
+/// Enough for the server to compare a password.
 const LONG_BOUND: Duration = Duration::from_secs(30);
 
 async fn source(uri: &str, bound: Duration) -> MongoSource<User> {
@@ -22,7 +22,7 @@ async fn source(uri: &str, bound: Duration) -> MongoSource<User> {
 
 /// The errors of a load, a listing and of opening the feed, each within the bound.
 async fn errors(uri: &str, bound: Duration) -> [Error; 3] {
-    // A client each: after a failure it looks for the server anew, and may do so until the bound.
+    // A client for each: after a failure a client looks for the server again, possibly until the bound.
     let (loads, lists, opens) = (source(uri, bound).await, source(uri, bound).await, source(uri, bound).await);
     let (feed, topic) = opens.feed().expect("a feed");
     let began = Instant::now();

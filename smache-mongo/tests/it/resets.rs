@@ -1,4 +1,4 @@
-//! Collections and databases that go at once.
+//! Dropped collections and databases.
 
 use mongodb::bson::doc;
 
@@ -10,7 +10,7 @@ async fn rename(world: &World, from: &str, to: &str, replace: bool) {
     world.client.database("admin").run_command(command).await.expect("a rename");
 }
 
-/// The stream still tells of changes.
+/// The stream still delivers changes.
 async fn goes_on(world: &World, tail: &mut Tail, id: i64) {
     world.insert(id, "later").await;
     assert_eq!(told(&tail.all().await), [format!("people {id} inserted -→later")]);

@@ -114,7 +114,7 @@ async fn a_position_that_fell_out_of_the_history_is_an_error() {
     };
     assert!(!short_history().await, "a young server has lost nothing yet");
     let deadline = Instant::now() + PATIENCE;
-    // The server forgets in large steps, about once a second.
+    // The server drops its history in large steps, about once a second.
     let error = loop {
         assert!(Instant::now() < deadline, "the server forgets nothing");
         let documents = (0..200).map(|number| doc! { "number": number, "filling": "x".repeat(1_000) });

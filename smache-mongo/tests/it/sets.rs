@@ -53,7 +53,7 @@ async fn a_feed_loses_nothing_over_the_death_of_a_primary_of_a_set_with_password
     assert_ne!(set.primary().await, killed);
 
     let gone = Instant::now();
-    // It was told of the last change, or not: what counts is that it ends.
+    // The stream has delivered the last change, or not: it must end.
     let error = loop {
         match tail.stream.next().await {
             Ok(_) => assert!(gone.elapsed() < ELECTION, "the stream of a dead server goes on"),
@@ -97,7 +97,7 @@ async fn a_store_keeps_what_it_acknowledged_over_a_step_down_and_a_death() {
     assert_eq!(store.positions(&[]).await.expect("positions").incarnation, incarnation, "it is the same set");
     set.member(killed).restart().await;
 
-    // Of a member alone neither a store nor a source is made, whether it is the primary or not.
+    // A store or a source of one member is refused, whether that is the primary or not.
     for member in 0..3 {
         let url = with_database(&set.uri_of(member), "shop");
         let error = Mongo::connect(&url).await.expect_err("one of three");

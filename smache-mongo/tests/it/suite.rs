@@ -44,8 +44,8 @@ impl SourceProbe for Probe {
     }
 
     async fn lost_position(&self) -> Position {
-        // The shared server must not forget anything; a test of its own makes a server forget. This is one whose last change
-        // the server does not have.
+        // The shared server must keep its history; another test makes a server drop it. This position has a last change
+        // that the server does not have.
         self.put(1_000, "x").await.expect("a write");
         let mut tail = self.world.tail().await;
         self.put(1_000, "y").await.expect("a write");

@@ -1,4 +1,4 @@
-//! Entities, a database of one's own, and a feed to read.
+//! Entities, a database for each test, and an open feed.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use smache_core::{
 use smache_mongo::MongoSource;
 use smache_testkit::servers::shared_mongo_uri;
 
-/// A wait for something that must happen is over by then.
+/// The bound of a wait for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,12 +69,12 @@ impl World {
         world
     }
 
-    /// On a server of the test's own.
+    /// On a server of this test alone.
     pub(crate) async fn at(uri: &str) -> Self {
         Self::in_database(uri, &format!("case-{}", Token::random())).await
     }
 
-    /// In a database of a server of the test's own.
+    /// In a database of a server of this test alone.
     pub(crate) async fn in_database(uri: &str, name: &str) -> Self {
         let client = Client::with_uri_str(uri).await.expect("a client");
         let db = client.database(name);
@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-/// Drops a database of the shared server, also when its test has failed.
+/// Drops a database of the shared server, after a failed test too.
 struct Cleanup {
     database: String,
 }
@@ -132,7 +132,7 @@ impl Drop for Cleanup {
             let uri = shared_mongo_uri();
             Client::with_uri_str(uri).await?.database(&database).drop().await
         };
-        // The runtime of the test is busy dropping this very value.
+        // The test's runtime is busy with this drop.
         let dropped = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(dropping).expect("the database is dropped");
@@ -150,7 +150,7 @@ pub(crate) fn topic(source: &dyn DataSource) -> Topic {
 #[derive(Debug)]
 pub(crate) struct Tail {
     pub(crate) stream: Box<dyn ChangeStream>,
-    /// As of when everything was told.
+    /// As of when the feed was complete.
     pub(crate) last: Option<Instant>,
 }
 
@@ -161,18 +161,18 @@ impl Tail {
         batch
     }
 
-    /// Reads until the feed confirms everything before now, and gives what it has told.
+    /// Reads until the feed confirms everything before now, and returns its changes.
     pub(crate) async fn all(&mut self) -> Vec<Change> {
         self.until(|tail, _| tail.last).await
     }
 
-    /// Reads until that many changes were told.
+    /// Reads until that many changes have arrived.
     pub(crate) async fn take(&mut self, number: usize) -> Vec<Change> {
         let enough = Instant::now() + PATIENCE;
         self.until(|_, changes| (changes.len() >= number).then_some(enough)).await
     }
 
-    /// Reads until something is known to have gone as far as now.
+    /// Reads until `reached` has come to the present.
     async fn until(&mut self, reached: impl Fn(&Self, &[Change]) -> Option<Instant>) -> Vec<Change> {
         let now = Instant::now();
         let mut changes = Vec::new();
@@ -188,7 +188,7 @@ impl Tail {
     }
 }
 
-/// Each change as the source, the key, what happened and the images.
+/// Each change as the source, the key, the kind and the images.
 pub(crate) fn told(changes: &[Change]) -> Vec<String> {
     changes.iter().map(line).collect()
 }

@@ -1,4 +1,4 @@
-//! What others do between two commands of a step.
+//! Steps of others between two commands of a step.
 
 use std::{
     future::Future,
@@ -16,12 +16,12 @@ use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::support::{Own, begin, change, compute, direct, fresh, id, lead, look, namespace, users};
 
-/// Does something to its end where nothing can be awaited, on a runtime of several threads.
+/// Runs a future where nothing can be awaited, on a runtime of several threads.
 fn meanwhile<T>(doing: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| Handle::current().block_on(doing))
 }
 
-/// Whether a command updates documents of a collection, and its update says something.
+/// Whether a command updates documents of a collection with an update that contains a word.
 fn updates(name: &str, command: &Document, collection: &str, word: &str) -> bool {
     name == "update" && command.get_str("update") == Ok(collection) && command.to_string().contains(word)
 }
@@ -161,7 +161,7 @@ async fn lease_of_a_feed_counts_from_the_beginning_of_its_step() {
     assert!(lease <= before.after(lasts), "{lease:?} {before:?}");
 }
 
-/// A step that was given up goes on to its end all the same.
+/// A step that its caller has dropped still goes on to its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn step_of_before_does_not_confirm_a_source_that_began_anew() {
     let own = Own::new().await;
@@ -205,7 +205,7 @@ async fn call_that_is_given_up_leaves_no_dropped_database_without_indexes() {
     let store = mongo.store(&namespace("shop")).expect("a store");
     store.lookup(&[id(1)]).await.expect("lookup");
     own.database.drop().await.expect("a drop");
-    // What it was told of while it connected.
+    // The notification of the connection.
     let _ = tokio::time::timeout(Duration::ZERO, making.notified()).await;
     let ids = [id(1)];
     tokio::select! {
@@ -222,7 +222,7 @@ async fn call_that_is_given_up_leaves_no_dropped_database_without_indexes() {
     }
 }
 
-/// An author that is only late says so again while maintenance is about to do its change again.
+/// An author that is only late renews its change while maintenance is about to redo it.
 #[tokio::test(flavor = "multi_thread")]
 async fn change_that_its_author_renews_is_left_to_it() {
     let own = Own::new().await;

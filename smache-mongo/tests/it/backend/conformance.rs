@@ -1,4 +1,4 @@
-//! The contract, on every shape that this backend comes in.
+//! The contract, for every combination that this backend allows.
 
 use std::{any::Any, sync::Arc};
 
@@ -8,14 +8,15 @@ use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness,
 
 use super::support::Own;
 
-/// A harness of a role in a database of its own. The stand-in, which the scripts start where MongoDB cannot be had, does some
-/// hundred commands a second: there a case of very many entries has some pages of them, and one of many rounds a part.
+/// The harness of a role in a database of its test. The stand-in that the scripts start where MongoDB is missing does
+/// some hundred commands a second: a case of very many entries has a few pages there, and one of many rounds a part of
+/// them.
 fn harness<R>(role: R, own: impl Any + Send + Sync) -> Harness<R> {
     let harness = Harness::new(role).with_guard(own);
     if std::env::var_os("SMACHE_SLOW_MONGODB").is_some() {
         return harness.with_many(300).with_one_round_in(4);
     }
-    // Twenty pages of them.
+    // Twenty pages.
     harness.with_many(1_000)
 }
 
@@ -31,8 +32,8 @@ mod alone {
     smache_testkit::store_suite!(store);
 }
 
-/// A store and a queue that share their documents. The steps of the store are those of one alone, but for the jobs, which
-/// have a suite of their own, and those of a queue are the same alone.
+/// A store and a queue that share their documents. The store's steps are those of a store alone, except for the jobs,
+/// which have another suite. The queue's steps are those of a queue alone.
 mod together {
     use super::*;
 
@@ -51,7 +52,7 @@ mod together {
     smache_testkit::joined_suite!(joined);
 }
 
-/// A database that has kept all its data and is another one all the same, as after it was restored.
+/// A database with all its data and another incarnation, as after a restore.
 mod renamed {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! What can be wrong with a server, and what is said then.
+//! Faults of a server, and the errors of `connect`.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use smache_testkit::servers::{MongoServer, shared_mongo_uri};
 
 use super::support::{Own, compute, fresh, id, look, namespace, url_of};
 
-/// Where somebody is, however busy the machine is.
+/// The bound where a server answers, on a busy machine too.
 const LONG_BOUND: Duration = Duration::from_secs(30);
 
 async fn refused(url: &str) -> Error {
     refused_within(url, LONG_BOUND).await
 }
 
-/// Where nobody is.
+/// The error where no server answers.
 async fn refused_soon(url: &str) -> Error {
     refused_within(url, Duration::from_secs(1)).await
 }

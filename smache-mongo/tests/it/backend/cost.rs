@@ -1,4 +1,4 @@
-//! How many commands a step takes: what the guide of the crate says.
+//! How many commands a step takes, as in the crate's guide.
 
 use std::sync::{Arc, Mutex};
 
@@ -115,7 +115,7 @@ async fn steps_of_the_queue_take_few_commands() {
     sent.take();
     queue.reserve(reserve()).await.expect("reserve");
     assert_eq!(sent.take(), 1, "no job is due");
-    // Through another client: the notifier is rung a little later.
+    // Through another client: its notification comes a little later.
     let jobs = [1, 2, 3].map(|number| NewJob::now(id(number), Lane::Recompute));
     own.mongo.queue(&namespace("shop")).expect("a queue").enqueue(&jobs).await.expect("enqueue");
     let taken = queue.reserve(reserve()).await.expect("reserve").jobs;

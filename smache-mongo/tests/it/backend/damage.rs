@@ -1,4 +1,4 @@
-//! Documents that somebody has damaged: they stop nothing but what is about them alone.
+//! Damaged documents: only their own entries are affected.
 
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{Abort, Backend, Commit, CommitOutcome, EntryId, ErrorKind, Invalidation, Lane, NewJob, Reserve};
@@ -60,7 +60,7 @@ async fn damaged_runs_do_not_stop_maintenance() {
     assert!(!store.abort(abort).await.expect("abort"), "its run is over");
 }
 
-/// Whatever of a job is damaged: its entry is computed, and so are the others.
+/// Whatever part of a job is damaged: its entry is computed, and so are the others.
 #[tokio::test]
 async fn entry_of_a_damaged_job_gets_another_one() {
     let damages = [
@@ -81,7 +81,7 @@ async fn entry_of_a_damaged_job_gets_another_one() {
         }
         store.invalidate(change("a")).await.expect("invalidate");
         damage(&own, id(1), update.clone()).await;
-        // The reconciler asks for it.
+        // As the reconciler does.
         let net = |number| NewJob { revive: false, ..NewJob::now(id(number), Lane::Recompute) };
         queue.enqueue(&[net(1), net(2)]).await.expect("enqueue");
         let mut taken = Vec::new();
@@ -96,7 +96,7 @@ async fn entry_of_a_damaged_job_gets_another_one() {
     }
 }
 
-/// What a namespace itself keeps: what is of it is stale once, and then all is as before.
+/// Damage to a namespace: its entries are stale once, and then everything works as before.
 #[tokio::test]
 async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
     let damages = [

@@ -1,4 +1,4 @@
-//! Steps that a crash has left half done, and steps of others that come between two commands of one.
+//! Steps that a crash has left half done, and steps of others between two commands of one.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn edge(entry: &Document) -> Vec<u8> {
 /// Where the hash of a dependency is in an edge.
 const HASH: std::ops::Range<usize> = 8..24;
 
-/// What the first command of a commit does, from the outside: the value `half` of the tag `name` lies beside.
+/// The effect of the first command of a commit: the value `half` of the tag `name` lies beside the stored one.
 async fn put_beside(own: &Own, name: &str) {
     let entry = own.only_entry().await;
     let mut other = edge(&entry);
@@ -40,7 +40,7 @@ async fn put_beside(own: &Own, name: &str) {
     own.raw("smache_entries").update_one(doc! { "_id": entry.get("_id") }, update).await.expect("an update");
 }
 
-/// What the first command of an invalidation does: the change is announced, with a deadline that is over.
+/// The effect of the first command of an invalidation: an announced change whose deadline is over.
 async fn announce(own: &Own) {
     announce_as(own, Token::random().as_bytes()).await;
 }
@@ -93,7 +93,7 @@ async fn commit_that_crashed_half_way_is_done_again_with_the_same_token() {
     assert_eq!((marked("a").await, marked("b").await, marked("c").await), (0, 0, 1));
 }
 
-/// Between the first and the last command of a commit: what lies beside learns that it was affected, and how hard.
+/// Between the first and the last command of a commit: an invalidation notes on the value beside how stale it is.
 #[tokio::test]
 async fn change_between_the_commands_of_a_commit_is_noted_on_what_lies_beside() {
     let own = Own::new().await;
@@ -107,7 +107,8 @@ async fn change_between_the_commands_of_a_commit_is_noted_on_what_lies_beside() 
     assert_eq!(next.get_array("causes").expect("causes"), &[Bson::from("$b changed")]);
 }
 
-/// A commit that nobody waits for any more is checked, then affected, and then made again: neither of the two may call it fresh.
+/// A commit is checked and its caller is gone, then the entry is affected, and then the commit is repeated: neither of
+/// the two may call the value fresh.
 #[tokio::test]
 async fn what_was_noted_on_the_first_of_two_equal_commits_counts_for_both() {
     let own = Own::new().await;
@@ -156,7 +157,7 @@ async fn maintenance_finishes_an_invalidation_whose_author_died() {
     assert_eq!(look(&*store, id(1)).await, fresh("two"));
 }
 
-/// The next try of a leader ends what the one before has announced, and nothing of others.
+/// The next attempt of a leader ends the changes that the one before announced, and no others.
 #[tokio::test]
 async fn next_try_of_a_feed_ends_what_the_one_before_announced() {
     let own = Own::new().await;
@@ -178,7 +179,7 @@ async fn next_try_of_a_feed_ends_what_the_one_before_announced() {
     assert_eq!(unfinished().await, 2, "those of another feed and of an application are left");
 }
 
-/// The answer to a reservation is lost, and the worker asks again: nobody has crashed.
+/// The answer to a reservation is lost, and the worker asks again: no job counts a crash.
 #[tokio::test]
 async fn repeated_reservation_answers_what_it_holds() {
     let own = Own::new().await;
@@ -200,7 +201,7 @@ async fn repeated_reservation_answers_what_it_holds() {
     assert!(first.iter().all(|id| !others.contains(id)));
 }
 
-/// The server itself removes what maintenance has not come to, and nothing that somebody works on.
+/// The server removes the entries that maintenance has not removed, and none with a run or a running job.
 #[tokio::test]
 async fn server_removes_entries_by_itself_long_after_their_end() {
     let own = Own::new().await;
@@ -227,7 +228,7 @@ async fn server_removes_entries_by_itself_long_after_their_end() {
     assert!(own.only_entry().await.contains_key("purge_at"));
 }
 
-/// A run of an entry that was never stored leaves nothing behind when it is given up.
+/// An aborted run of an entry without a value leaves no document.
 #[tokio::test]
 async fn run_without_an_entry_leaves_no_document() {
     let own = Own::new().await;

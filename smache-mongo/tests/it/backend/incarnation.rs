@@ -1,4 +1,4 @@
-//! What happens while it runs: collections that are dropped, workers of other processes, servers that restart.
+//! Events while it runs: dropped collections, workers of other processes, restarted servers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::support::{LONG, Own, begin, change, compute, direct, fresh, id, look, namespace, stale, url_of};
 
-/// A wait for something that must happen is over by then.
+/// The bound of a wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
@@ -66,11 +66,11 @@ async fn job_of_another_process_wakes_a_worker() {
     let name = namespace("shop");
     let connect = async || Mongo::connect(&own.url).await.expect("connect").queue(&name).expect("a queue");
     let (waits, adds): (Arc<dyn JobQueue>, _) = (connect().await, connect().await);
-    // The first wait of all ends when the stream is open.
+    // The first wait ends when the stream is open.
     waits.wait(LONG).await.expect("wait");
     let worker = tokio::spawn(async move {
         let started = Instant::now();
-        // A worker's loop: a hint may come for nothing.
+        // A worker's loop: a notification may come without a job.
         while waits.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect("reserve").jobs.is_empty() {
             waits.wait(LONG).await.expect("wait");
         }
@@ -93,7 +93,7 @@ async fn what_was_acknowledged_survives_a_server_that_is_killed() {
     }
     let incarnation = store.positions(&[]).await.expect("positions").incarnation;
     store.invalidate(change("a")).await.expect("invalidate");
-    // With short bounds, for the call that nobody answers.
+    // With short bounds, for the call that gets no answer.
     let deadline = Instant::now() + PATIENCE;
     let impatient = loop {
         match connect(Duration::from_secs(2)).await {

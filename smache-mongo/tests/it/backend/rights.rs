@@ -1,4 +1,4 @@
-//! What the rights of a user are enough for, and what one without them is told.
+//! The rights that a user needs, and the errors without them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use smache_testkit::servers::MongoServer;
 use super::support::{LONG, change, compute, direct, fresh, id, look, namespace, stale, url_of};
 use crate::world::{User, key};
 
-/// A server that asks for passwords, with a user for each role on the database `shop`, named like it.
+/// A server with authentication and a user for each role on the database `shop`, named like it.
 async fn guarded(roles: &[&str]) -> MongoServer {
     let server = MongoServer::builder().guarded_once_restarted().start().await;
     let shop = Client::with_uri_str(server.uri()).await.expect("a client").database("shop");
@@ -26,7 +26,7 @@ fn url(server: &MongoServer, user: &str) -> String {
     url_of(&server.uri().replace("mongodb://", &format!("mongodb://{user}:hunter2@")), "shop")
 }
 
-/// To compare passwords takes the server some computing.
+/// The server takes some time to compare passwords.
 async fn connect(server: &MongoServer, user: &str) -> Result<Mongo, Error> {
     Mongo::builder(url(server, user)).connect_timeout(LONG).timeout(LONG).connect().await
 }
@@ -52,7 +52,7 @@ async fn user_who_reads_and_writes_one_database_may_do_all_steps() {
     queue.wait(Duration::from_millis(10)).await.expect("wait");
     store.maintain(10).await.expect("maintain");
     store.new_epoch().await.expect("a new epoch");
-    // What it may not ask is not held against the server.
+    // A right that the user lacks is no finding about the server.
     for examination in [store.examine().await.expect("examine"), queue.examine().await.expect("examine")] {
         assert_eq!(examination.findings, []);
     }
@@ -83,7 +83,7 @@ async fn user_who_loses_the_role_is_told_at_the_next_step() {
     admin.run_command(grant).await.expect("another role is given");
     let revoke = doc! { "revokeRolesFromUser": "readWrite", "roles": ["readWrite"] };
     admin.run_command(revoke).await.expect("the role is taken away");
-    // The server's answer may be that of the moment before on connections that are open.
+    // Open connections may keep the rights of the moment before.
     server.restart().await;
     assert_eq!(look(&*store, id(1)).await, fresh("one"));
     assert_lacks(&store.invalidate(change("a")).await.expect_err("a write"), "`readWrite`");

@@ -20,8 +20,8 @@ use tokio::{
 use super::support::{Own, change, compute, direct, fresh, id, look, namespace, stale, url_of};
 use crate::world::User;
 
-/// A way to a server on which it says something else of itself for as long as is asked. The test server is a set of one,
-/// which has no secondaries.
+/// A proxy to a server that changes the server's answers about itself while the test wants it. The test server is a set
+/// of one, which has no secondaries.
 struct Way {
     uri: String,
     other: Arc<AtomicBool>,
@@ -68,7 +68,7 @@ async fn read(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Turns over what a primary says of its role: fields of one byte after their names.
+/// Inverts a primary's statements about its role: fields of one byte after their names.
 #[expect(clippy::ptr_arg, reason = "others make it longer")]
 fn demote(message: &mut Vec<u8>) {
     for (field, value) in [("isWritablePrimary", 0), ("ismaster", 0), ("secondary", 1)] {
@@ -82,7 +82,7 @@ fn demote(message: &mut Vec<u8>) {
 /// Where the document of a message begins: behind its head, flags and the kind of its section.
 const DOCUMENT: usize = 21;
 
-/// Adds a member to what a server says of its set.
+/// Adds a member to the server's answer about its set.
 fn add_member(message: &mut Vec<u8>) {
     let Some(mut said) = message.get(DOCUMENT..).and_then(|said| Document::from_reader(said).ok()) else { return };
     let Ok(hosts) = said.get_array_mut("hosts") else { return };
@@ -130,14 +130,14 @@ async fn secondary_is_refused_with_the_fix_until_it_is_the_primary() {
 #[tokio::test]
 async fn primary_that_steps_down_is_unavailable_and_nothing_is_lost_when_there_is_one_again() {
     let server = MongoServer::builder().test_commands().start().await;
-    // A server that steps down says so by itself; this one is only asked now and then.
+    // A server that steps down announces it; of this one the driver learns only when it asks.
     let url = format!("{}&heartbeatFrequencyMS=500", url_of(&server.uri(), "shop"));
     let mongo = Mongo::connect(url).await.expect("connect");
     let (store, queue) = mongo.both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "one", &[direct("a")]).await;
     let admin = Client::with_uri_str(server.uri()).await.expect("a client").database("admin");
     let fail = async |mode: &str| {
-        // `NotWritablePrimary`, as a primary answers that has just stepped down.
+        // `NotWritablePrimary`, the answer of a primary that has just stepped down.
         let what = doc! { "failCommands": ["insert", "update", "findAndModify", "delete"], "errorCode": 10107 };
         let command = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": what };
         admin.run_command(command).await.expect("a failpoint");

@@ -1,4 +1,4 @@
-//! A database of a test's own, and the words that the tests are written in.
+//! A database for each test, and helpers.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use smache_core::{
 use smache_mongo::Mongo;
 use smache_testkit::servers::shared_mongo_uri;
 
-/// A database of the shared server that no other test uses. It is dropped with it.
+/// A database of the shared server that no other test uses. Dropping this drops it.
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) mongo: Mongo,
@@ -40,12 +40,12 @@ impl Own {
         Self { mongo, database: client.database(&name), url }
     }
 
-    /// A collection of the backend, past it.
+    /// Direct access to a collection of the backend.
     pub(crate) fn raw(&self, name: &str) -> Collection<Document> {
         self.database.collection(name)
     }
 
-    /// Another backend on the same database; `before` is called with each of its commands before that is sent.
+    /// Another backend on the same database; it calls `before` with each command before it sends it.
     pub(crate) async fn told(&self, before: impl Fn(&str, &Document) + Send + Sync + 'static) -> Mongo {
         let mut options = ClientOptions::parse(&self.url).await.expect("a good URL");
         options.command_event_handler = Some(EventHandler::callback(move |event| {
@@ -67,7 +67,7 @@ impl Drop for Own {
     fn drop(&mut self) {
         let (url, name) = (self.url.clone(), self.database.name().to_owned());
         let dropping = async move { Client::with_uri_str(url).await?.database(&name).drop().await };
-        // The runtime of the test is busy dropping this very value.
+        // The test's runtime is busy with this drop.
         let dropped = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(dropping).expect("the database is dropped");
@@ -76,10 +76,10 @@ impl Drop for Own {
     }
 }
 
-/// Holds whatever the machine does meanwhile.
+/// Longer than any delay of the machine.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
-/// Is over after [`PAUSE`].
+/// Ends within [`PAUSE`].
 pub(crate) const SHORT: Duration = Duration::from_millis(60);
 
 /// Longer than [`SHORT`].
@@ -182,7 +182,7 @@ fn feed() -> FeedId {
 }
 
 impl Leader {
-    /// The leader of after a while.
+    /// A later leader of the feed.
     pub(crate) async fn again(&self, store: &dyn CacheStore) -> Self {
         store.resign(&feed(), self.0).await.expect("resign");
         let leadership = store.lead(&feed(), Token::random(), LONG).await.expect("lead");
@@ -208,12 +208,12 @@ impl Leader {
     }
 }
 
-/// What [`look`] gives of a value that is fresh.
+/// The answer of [`look`] for a fresh value.
 pub(crate) fn fresh(value: &str) -> Option<(String, bool)> {
     Some((value.to_owned(), true))
 }
 
-/// What [`look`] gives of a value that is stale.
+/// The answer of [`look`] for a stale value.
 pub(crate) fn stale(value: &str) -> Option<(String, bool)> {
     Some((value.to_owned(), false))
 }
