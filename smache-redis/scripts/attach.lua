@@ -1,4 +1,4 @@
--- incarnation, for how long to confirm, then (source, random epoch) each: nothing happens to a namespace of another layout
+-- incarnation, how long to confirm, then (source, random epoch) each: keys of another layout stay unchanged
 local incarnation, changed = ARGV[2], false
 call('HSETNX', PREFIX .. 'c', 'l', LAYOUT)
 local layout = call('HGET', PREFIX .. 'c', 'l')

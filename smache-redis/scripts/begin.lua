@@ -9,7 +9,7 @@ if run and not mine then
 end
 local record = call('HMGET', record_key(id), 'h', 's', 'm', 'v', 'k', 'n', 'u')
 
--- A retry of the same attempt keeps its revision: what changed since the first one conflicts.
+-- A retry of the same attempt keeps its revision: changes since the first try conflict.
 local start_revision = mine and from_u64(run, 17) or tonumber(call('HGET', PREFIX .. 'c', 'k') or '0')
 call('HSET', PREFIX .. 'run', id, token .. u64(start_revision))
 call('ZADD', PREFIX .. 'run:l', int(NOW + lease), id)

@@ -1,4 +1,4 @@
--- revision, then dependencies → revision, those that changed
+-- revision, then dependencies → revision, the changed dependencies
 local dependencies = {}
 for at = 2, #ARGV do dependencies[#dependencies + 1] = ARGV[at] end
 local answer = { revision }

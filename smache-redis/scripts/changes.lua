@@ -1,9 +1,9 @@
--- Which dependencies were invalidated after a revision, are being invalidated, or may have been.
+-- The dependencies that were invalidated after a revision, are being invalidated, or may have been.
 
 local state = call('HMGET', PREFIX .. 'c', 'k', 'f')
 local revision, low_watermark = tonumber(state[1] or '0'), tonumber(state[2] or '0')
 
--- Whether each of a list was.
+-- Whether each of a list has changed.
 local function changed_after(version, dependencies)
     local changed = {}
     if version < low_watermark then

@@ -1,5 +1,6 @@
--- id, token, start_revision, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay, version, how many are told
--- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies | 3 overtaken, now, revision, dependencies
+-- id, token, start_revision, epochs, call, value, meta, used, guards, ttl, not after, tainted, lazy, delay, version,
+-- how many are reported
+-- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies | 3 conflict reported, now, revision, dependencies
 local id, token, start_revision, epochs = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local version, most_told = tonumber(ARGV[16]), tonumber(ARGV[17])
 local used, guards = ARGV[9], ARGV[10]
@@ -8,8 +9,8 @@ local tainted, lazy, delay = ARGV[13] == '1', ARGV[14] == '1', tonumber(ARGV[15]
 local run = call('HGET', PREFIX .. 'run', id)
 if not run or string.sub(run, 1, 16) ~= token or from_u64(run, 17) ~= start_revision then return { 0 } end
 
--- Everything is read before anything is written: the server refuses a script for want of memory only at its first write,
--- so that a refused commit has changed nothing.
+-- All reads come before the first write: the server refuses a script for lack of memory only at its first write, so a
+-- refused commit has changed nothing.
 local dependencies, must_run_if_changed = {}, {}
 for at = 1, #used, USED do
     dependencies[#dependencies + 1] = string.sub(used, at, at + 15)
@@ -24,7 +25,7 @@ local changed = changed_after(version, dependencies)
 local conflicts, named, must_run = {}, {}, tainted
 for at = 1, #dependencies do
     if changed[at] then
-        -- One may be used and guarded at once.
+        -- A dependency may be used and guarded at once.
         if not named[dependencies[at]] then conflicts[#conflicts + 1] = dependencies[at] end
         named[dependencies[at]] = true
         must_run = must_run or must_run_if_changed[at]
@@ -65,8 +66,8 @@ if stale then
     if lazy then call('SADD', PREFIX .. 'z', id) else call('ZADD', PREFIX .. 's', since, id) end
 end
 
--- An invalidation takes the edges of a record without a header away, and nobody knows those of one that was damaged
--- otherwise: they are all written again.
+-- An invalidation removes the edges of a record without a header, and the edges of a record with other damage are
+-- unknown: all of them are written again.
 local whole = before[5] and #before[5] >= EPOCHS_AT + 15 and #(before[1] or '') % USED == 0
 local had = {}
 if before[1] then

@@ -1,4 +1,4 @@
--- → queued in the propagation lane, queued in the recompute lane, running, dead letter
+-- → queued in the propagation lane, queued in the recompute lane, running, dead letters
 local function queued(lane)
     local count = 0
     for _, priority in ipairs(call('ZRANGE', PREFIX .. 'q:p:' .. lane, 0, -1)) do

@@ -1,4 +1,4 @@
--- ids → how many were forgotten
+-- ids → how many jobs were removed
 local count = 0
 for _, id in ipairs(ARGV) do
     local job = job_fields(id, 's', 'l', 'p')

@@ -1,4 +1,4 @@
--- (id, lane, priority, delay, revive) each → what became of each
+-- (id, lane, priority, delay, revive) each → the result of each
 if not layout then call('HSET', PREFIX .. 'c', 'l', LAYOUT) end
 local answers = {}
 for at = 1, #ARGV, 5 do

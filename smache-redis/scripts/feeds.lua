@@ -1,8 +1,8 @@
--- Prepended to the scripts that take a feed's step, behind records.lua.
+-- Prepended to the scripts that apply a feed's step, behind records.lua.
 --
--- A feed is a hash `f:<feed>`: n fence, h holder, u until when it is led. Positions are the fields of `p`, by source:
--- four bytes of length, order, token. A step is written as feed, fence, leadership, valid_for (empty: as it is), deadline (empty:
--- none), caught_up, incarnation, and then (source, order, token, a random epoch) each.
+-- A feed is a hash `f:<feed>`: n fence, h holder, u end of its leadership. Positions are the fields of `p`, by source:
+-- four bytes of length, order, token. A step is written as feed, fence, leadership, valid_for (empty: unchanged),
+-- deadline (empty: none), caught_up, incarnation, and then (source, order, token, a random epoch) each.
 local function read_step(at)
     local step = {
         feed = PREFIX .. 'f:' .. ARGV[at], fence = ARGV[at + 1], leadership = tonumber(ARGV[at + 2]),
@@ -29,7 +29,7 @@ local function sorts_before(one, other)
     return #one < #other
 end
 
--- The order of a saved position; nothing where it cannot be read.
+-- The order of a saved position; nil if it cannot be read.
 local function order_of(saved)
     if #saved < 4 then return nil end
     local length = struct.unpack('>I4', saved)
@@ -37,8 +37,8 @@ local function order_of(saved)
     return string.sub(saved, 5, 4 + length)
 end
 
--- Says whether the position is taken: not where the saved one is of another history, which the first sixteen bytes of an
--- order name, or a later one of the same.
+-- Saves a position and returns true, unless the saved one is of another history, which the first sixteen bytes of an
+-- order name, or is a later one of the same history.
 local function save_position(position, even_back)
     local key = PREFIX .. 'p'
     if not even_back then

@@ -1,14 +1,14 @@
 -- phase, nonce, place, cursor, budget, number of changed dependencies, number of entries, step (0 none, 1 check, 2 check and save), then
 -- (dependency, cause) for each changed dependency, (id, cause) for each entry, and the step
--- → -1 fenced | place, cursor, revision, marked, ids that need a job; place 0 when it is done
+-- → -1 fenced | place, cursor, revision, marked, ids that need a job; place 0 at the end
 --
--- Phase `all` walks from a place on and finishes when it comes to the end; a page that does not is the announcement as
--- well, so that a run which commits meanwhile finds the mark. `announce`, `walk` and `finish` are the parts for an
--- invalidation that is too large for one set of arguments: all of it is announced before the first walk, and walked
--- before the first finish.
+-- Phase `all` walks from a place on and finishes at the end; a page before the end announces as well, so that a run
+-- that commits meanwhile finds the mark. `announce`, `walk` and `finish` are the parts for an invalidation that is too
+-- large for one set of arguments: it announces everything before the first walk, and walks everything before the first
+-- finish.
 --
--- The nonce names this attempt: no other one has it. Who comes to the end as the leader of a feed withdraws the marks of
--- the earlier attempts of that feed too, on what it has walked: their names start like its own and sort before it.
+-- The nonce is unique to this attempt. The leader of a feed that comes to the end also withdraws the marks of earlier
+-- attempts of that feed on the walked dependencies: their names have the same start and sort before it.
 local phase, nonce, place, cursor, budget = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local changed, entries, step = tonumber(ARGV[7]), tonumber(ARGV[8]), nil
 if ARGV[9] ~= '0' then
@@ -51,7 +51,7 @@ local function withdraw()
     end
 end
 
--- The jobs come last: how stale an entry is that is affected twice decides on the lane of its job.
+-- The jobs come last: for an entry that is affected twice, the higher staleness decides the lane of its job.
 local marked, levels, lazies = {}, {}, {}
 local function mark(id, must_run, text)
     local level, lazy = mark_stale(id, must_run, text)
@@ -61,7 +61,7 @@ local function mark(id, must_run, text)
     return true
 end
 
--- The places are the entries first and then the changed dependencies, so that what is named itself is marked with the announcement.
+-- The places are the entries first and then the changed dependencies, so that the announcing page marks named entries.
 local function walk()
     while place <= changed + entries and budget > 0 do
         if place <= entries then
@@ -71,9 +71,10 @@ local function walk()
         else
             local item = place - entries
             local edges = edge_key(what(item))
-            -- Where very many entries are affected, each costs more: the sets that they come into are larger.
+            -- Each entry costs more where very many are affected: their sets are larger.
             if call('HLEN', edges) > 20000 then budget = math.min(budget, 140) end
-            -- What is in the hash during the whole scan is returned, and what comes in meanwhile sees the mark.
+            -- A scan returns everything that is in the hash during the whole scan, and an entry that comes in meanwhile
+            -- sees the mark.
             local page = call('HSCAN', edges, cursor, 'COUNT', budget)
             local found = page[2]
             for at = 1, #found, 2 do
@@ -91,7 +92,7 @@ local function save_step()
     for _, position in ipairs(step.positions) do
         if save_position(position, false) then
             local source, was = read_source(position.source)
-            -- In the place of one that cannot be read comes a new epoch.
+            -- A new epoch replaces an unreadable source.
             if was and not source then ask_for_sweep() end
             source = source or { epoch = position.epoch, kind = 'f', valid_until = 0, caught_up_on = '' }
             if step.valid_for and source.kind == 'f' then

@@ -1,7 +1,7 @@
--- feed, holder, lease → 1, fence | 0, until when another one leads, from now
+-- feed, holder, lease → 1, fence | 0, time until the leadership of another holder ends
 local key, holder = PREFIX .. 'f:' .. ARGV[1], ARGV[2]
 local feed = call('HMGET', key, 'n', 'h', 'u')
--- A number that was damaged goes on at the time: nobody has counted as far.
+-- A damaged fence goes on at the time, which no fence has reached.
 local fence, ends = tonumber(feed[1] or '0') or NOW, tonumber(feed[3] or '0') or 0
 if feed[2] ~= holder then
     if feed[2] and ends > NOW then return { 0, ends - NOW } end

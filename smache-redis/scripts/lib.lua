@@ -1,7 +1,7 @@
 -- Prepended to every script: the time, the numbers and the jobs.
 --
--- KEYS[1] is the prefix `{<namespace>}:` of every key. Times are milliseconds of this server's clock. Whole numbers are
--- written with `int`, since Lua writes large ones as 1.7e+12.
+-- KEYS[1] is the prefix `{<namespace>}:` of every key. Times are milliseconds of this server's clock. `int` writes
+-- whole numbers, since Lua writes large ones as 1.7e+12.
 local PREFIX = KEYS[1]
 local call = redis.call
 local time = call('TIME')
@@ -14,20 +14,20 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
--- What a script answers on keys of another layout, which `layout!` of script.rs defines as `LAYOUT`.
+-- The answer of a script on keys of another layout; `layout!` of script.rs defines `LAYOUT`.
 local function other_layout(found) return redis.error_reply('LAYOUT ' .. int(tonumber(found) or 0)) end
 
 local function u64(number) return struct.pack('>I8', number) end
 local function from_u64(bytes, at) return (struct.unpack('>I8', bytes, at)) end
 
--- Lua's `unpack` takes some 8,000 values: long lists are sent in pieces.
+-- Lua's `unpack` takes some 8,000 values, so long lists go in pieces.
 local function in_pieces(list, size, send)
     for first = 1, #list, size do
         send(unpack(list, first, math.min(first + size - 1, #list)))
     end
 end
 
--- Members of sorted sets are added together, since a call costs more than an addition: `flush` before the sets are read.
+-- Adds members of sorted sets together, since a call costs more than an addition: `flush` before a read of the sets.
 local additions = {}
 local function add_later(key, score, member)
     local list = additions[key]
@@ -46,8 +46,8 @@ local function flush()
     additions = {}
 end
 
--- One page of a sorted set behind a place in it, with the scores. The place need not be a member any more: a member that
--- sorts right behind it is put in for a moment, to learn its rank.
+-- One page of a sorted set behind a place in it, with the scores. The place may no longer be a member: the function
+-- adds a member that sorts right behind it for a moment, to get its rank.
 local function page_after(key, score, member, limit)
     local start = 0
     if member ~= '' then
@@ -59,10 +59,10 @@ local function page_after(key, score, member, limit)
     return call('ZRANGE', key, start, start + limit - 1, 'WITHSCORES')
 end
 
--- A job is a hash `q:j:<id>`: s state (q queued, r running, b dead letter), l lane, p priority, d due, t token, e errors,
--- c crashes, m last error, w dead letter at; a, b and g are due, lane and priority of the run that follows the present one.
--- Queued jobs stand in one line a lane and priority, ordered by due; `q:p:<lane>` knows the priorities of the lines.
--- `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
+-- A job is a hash `q:j:<id>`: s state (q queued, r running, b dead letter), l lane, p priority, d due, t token, e
+-- errors, c crashes, m last error, w dead letter at; a, b and g are due, lane and priority of the run that follows the
+-- present one. Each lane and priority has one line of queued jobs, ordered by due; `q:p:<lane>` has the priorities of
+-- the lines. `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
 local PRIORITY = 4
 local notified = false
 local known_lines = {}
@@ -76,8 +76,8 @@ local function lower(one, other)
     return one
 end
 
--- Jobs are read with doubt: what somebody else has damaged of one must not end a script that is about others too. What is of
--- another type is no job, and goes.
+-- Reads a job. A damaged job must not end a script that works on others too. A key of another type is no job, and is
+-- removed.
 local function job_fields(id, ...)
     local found = redis.pcall('HMGET', job_key(id), ...)
     if not found.err then return found end
@@ -86,14 +86,14 @@ local function job_fields(id, ...)
     return {}
 end
 
--- A line that there is, for a job that does not know its own.
+-- An existing line for a job with an unreadable lane or priority.
 local function line_of(lane, priority)
     if lane ~= '0' and lane ~= '1' then lane = '1' end
     if not string.match(priority or '', '^%d+$') then priority = PRIORITY end
     return lane, priority
 end
 
--- One more of what a job counts.
+-- Adds one to a counter of a job.
 local function count_up(id, field)
     local counted = redis.pcall('HINCRBY', job_key(id), field, 1)
     if type(counted) == 'table' then call('HSET', job_key(id), field, 1) end
@@ -112,12 +112,12 @@ local function stand_in_line(id, was, lane, priority, due)
         if was then call('ZREM', PREFIX .. 'q:i', was .. id) end
         add_later(PREFIX .. 'q:i', 0, 'q' .. id)
     end
-    -- Also one that is due later: a worker that sleeps until another time has to know of it.
+    -- Also for a job that is due later: a sleeping worker must learn of it.
     notified = true
 end
 
--- Adds a job, or merges it with the one that there is: 0 queued, 1 merged, 2 runs once more, 3 stays a dead letter. Without
--- `revive` a job that there is stays as it is: nothing has changed, and whoever has it knows better when to try again.
+-- Adds a job, or merges it with the present one: 0 queued, 1 merged, 2 runs once more, 3 stays a dead letter. Without
+-- `revive` a present job stays unchanged: no data changed, and its worker knows better when to try again.
 local function enqueue(id, lane, due, priority, revive)
     local key = job_key(id)
     local job = job_fields(id, 's', 'l', 'p', 'd', 'a', 'b', 'g')
@@ -127,7 +127,7 @@ local function enqueue(id, lane, due, priority, revive)
         return 0
     elseif not revive then
         if state == 'b' then return 3 end
-        -- One that stands in no line, and that nobody works on, was damaged: it would never be found.
+        -- A job in no line and without a worker is damaged: no worker would ever find it.
         local place = state == 'r' and PREFIX .. 'q:r' or line_key(line_of(job[2], job[3]))
         if call('ZSCORE', place, id) then return 1 end
         call('DEL', key)
@@ -165,7 +165,7 @@ local function forget_job(id, state, lane, priority)
     call('DEL', job_key(id))
 end
 
--- Takes back what is not running; what runs does not run once more.
+-- Removes a job that does not run; a running one does not run once more.
 local function take_back(id)
     local job = job_fields(id, 's', 'l', 'p')
     if not job[1] then return end
@@ -176,8 +176,8 @@ local function take_back(id)
     forget_job(id, job[1], job[2], job[3])
 end
 
--- The end of a script that may have added jobs: wakes waiting workers. Only a hint, so that a user without the right to
--- publish may do without.
+-- Ends a script that may have added jobs: wakes waiting workers. The message is only a hint, so a user may lack the
+-- right to publish.
 local function finish_jobs()
     flush()
     if notified then redis.pcall('PUBLISH', PREFIX .. 'notifier', '') end

@@ -1,7 +1,7 @@
 -- limit, random epoch → expired, reaped, trimmed, marked, more, (overdue mark, its deadline) each, ids that need a job
 local limit = tonumber(ARGV[2])
 
--- What cannot be read of what confirms and of what counts starts anew, and everything of it is of an old epoch then.
+-- Replaces unreadable fields of the validity and the counters. Their entries then have an old epoch.
 local function heal()
     local validity, counts, damaged = PREFIX .. 'v', PREFIX .. 'c', false
     local fields = call('HGETALL', validity)
@@ -22,7 +22,7 @@ local function heal()
     local function is_count(text) return string.match(text, '^%d+$') and #text <= 16 end
     local numbers = call('HMGET', counts, 'k', 'f', 'sg')
     if numbers[1] and not is_count(numbers[1]) then
-        -- In microseconds: no revision that counts changes has come as far.
+        -- In microseconds: no revision that counts changes is as large.
         numbers[1] = int(NOW * 1000)
         call('HSET', counts, 'k', numbers[1])
         call('HSET', validity, 'e', ARGV[3])
@@ -40,11 +40,11 @@ local function heal()
 end
 heal()
 
--- What one call may do to edges: entries with thousands of them take a call each.
+-- The most edges that one call removes: an entry with thousands of them takes one call.
 local budget = 5000
 local more = false
 
--- Entries whose time is over, unless a run holds them: fetched with room for those, or they would block the way.
+-- Expired entries, unless a run holds them: fetched with room for those, which would block the others.
 local expired = 0
 local running = math.min(call('ZCARD', PREFIX .. 'run:l'), 1000)
 for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMIT', 0, limit + running + 1)) do
@@ -55,7 +55,7 @@ for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMI
             break
         end
         local edges = 0
-        -- What somebody else has put in its place is not removed with it.
+        -- A key of another type in the record's place stays.
         if fields_of(id, 'h') then edges = select(2, remove_record(id)) else forget_record(id) end
         if ends then drop_run(id) end
         if JOBS then take_back(id) end
@@ -64,7 +64,7 @@ for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMI
     end
 end
 
--- Runs whose lease has lapsed: a worker that died. The second leaves a slow one the time to commit after all.
+-- Runs whose lease has lapsed: their worker died. The second lets a slow worker commit after all.
 local reaped = 0
 for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'run:l', '-inf', int(NOW - 1001), 'LIMIT', 0, limit)) do
     drop_run(id)
@@ -76,8 +76,8 @@ if reaped == limit then more = true end
 local trimmed = trim(limit)
 if trimmed == limit then more = true end
 
--- Entries of old epochs, in the order of their expiry. Who is stored again on the way, and so changes its place, is of
--- the present epoch or marked already.
+-- Entries of old epochs, in the order of their expiry. A commit on the way moves an entry to another place; that entry
+-- has the present epoch or is marked already.
 local marked = 0
 local revision = PREFIX .. 'c'
 local sweep = call('HMGET', revision, 'sg', 'sd', 'sw', 'ss', 'si')
@@ -102,7 +102,7 @@ if sweep[1] and sweep[1] ~= sweep[2] then
     end
 end
 
--- Announced and not finished in time: whoever reads this does it again. The deadline tells of a mark that is renewed.
+-- Marks that were announced and not finished in time: the reader redoes them. The deadline identifies a renewed mark.
 local overdue = call('ZRANGEBYSCORE', PREFIX .. 'md', '-inf', int(NOW), 'WITHSCORES', 'LIMIT', 0, math.min(limit, 100))
 finish_jobs()
 return { expired, reaped, trimmed, marked, more and 1 or 0, overdue, reported }

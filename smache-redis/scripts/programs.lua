@@ -1,4 +1,5 @@
--- id ('' for none), notes, lease, ids to remove … → time, whether the program was there, then id, until and notes of each
+-- id ('' for none), notes, lease, ids to remove … → time, whether the program was there, then id, until and notes of
+-- each
 local key = PREFIX .. 'o'
 local known = 0
 if ARGV[1] ~= '' then

@@ -1,7 +1,7 @@
 -- child, lease (0 ends the notes), then (run, token, child) each → (run, child) of each wait that leads on from the child
 --
--- The notes of a run stand behind its token and its revision, so that they end with it and cost nobody else anything: the
--- child, the token of the child's run, and until when the note counts as eight bytes, the newest last.
+-- The notes of a run follow its token and its revision, so they end with the run and cost other steps nothing: the
+-- child, the token of the child's run, and the end of the note as eight bytes, the newest last.
 local RUNS, NOTES_AT, NOTE, MOST = PREFIX .. 'run', 25, 48, 64
 local from, lease = ARGV[1], tonumber(ARGV[2])
 

@@ -1,8 +1,9 @@
--- Prepended to the scripts of the store, behind lib.lua: records, edges, runs and what confirms them.
+-- Prepended to the scripts of the store, behind lib.lua: records, edges, runs and their validity.
 --
 -- A record is a hash `r:<id>`: h header (version, stored at and expiry as eight bytes each, then the epochs), v value,
--- m meta, k call, u what it uses (sixteen bytes and 1 direct or 0 child, each); and only where there is something to
--- say: s staleness (1 maybe stale or 2 stale, then since when), c causes, z lazy, n conflicts, f failures, l the last failure.
+-- m meta, k call, u used dependencies (sixteen bytes and 1 direct or 0 child, each). The other fields are there only
+-- when they apply: s staleness (1 maybe stale or 2 stale, then since when), c causes, z lazy, n conflicts, f failures,
+-- l the last failure.
 -- ARGV[1] says whether this store writes jobs (1) or reports the ids that need one (0).
 local JOBS = ARGV[1] == '1'
 local DIRECT, CHILD = '1', '0'
@@ -14,8 +15,8 @@ local reported = {}
 local function record_key(id) return PREFIX .. 'r:' .. id end
 local function edge_key(dependency) return PREFIX .. 'd:' .. dependency end
 
--- Records are read with doubt: what somebody else has damaged must not end a script halfway, in which everything else is
--- whole. Fields of a record; nothing where the key is of another type, and so no record.
+-- Reads fields of a record. A damaged record must not end a script halfway, while everything else is whole. Returns nil
+-- where the key is of another type, and so no record.
 local function fields_of(id, ...)
     local found = redis.pcall('HMGET', record_key(id), ...)
     if not found.err then return found end
@@ -28,7 +29,7 @@ local function count_of(text)
     return digits and #digits <= 15 and tonumber(digits) or 0
 end
 
--- How stale (1 or 2) and since when; nothing for what is fresh. What cannot be read is stale, since nobody knows when.
+-- The staleness (1 or 2) and its time; nil for a fresh record. An unreadable one is stale, without a time.
 local function staleness_of(text)
     if not text then return nil end
     local level, since = string.match(text, '^([12])(%d+)$')
@@ -36,7 +37,7 @@ local function staleness_of(text)
     return '2', nil
 end
 
--- The epochs of the validity, read once a script.
+-- The epochs of the validity; a script reads them once.
 local epochs_now
 local function present_epochs()
     if not epochs_now then
@@ -53,7 +54,7 @@ local function present_epochs()
     return epochs_now
 end
 
--- Whether epochs, written as the global one and then (length, source, epoch) each, are not the present ones.
+-- Whether epochs, written as the global one and then (length, source, epoch) each, differ from the present ones.
 local function of_old_epoch(bytes, at)
     local now = present_epochs()
     if string.sub(bytes, at, at + 15) ~= now.global then return true end
@@ -67,8 +68,8 @@ local function of_old_epoch(bytes, at)
     return false
 end
 
--- The field `a` of `v` is until when sources that the application reports are confirmed, as eight bytes.
--- A source of the validity is the field `s:<source>` of `v`: epoch, a application or f feed, until when the feed confirms it as
+-- The field `a` of `v` is until when sources that the application reports are confirmed, as eight bytes. A source of
+-- the validity is the field `s:<source>` of `v`: epoch, a application or f feed, until when the feed confirms it as
 -- eight bytes, and the incarnation that may confirm (empty: none).
 local function source_of(bytes)
     local kind = string.sub(bytes, 17, 17)
@@ -76,7 +77,8 @@ local function source_of(bytes)
     return { epoch = string.sub(bytes, 1, 16), kind = kind, valid_until = from_u64(bytes, 18), caught_up_on = string.sub(bytes, 26) }
 end
 
--- Nothing where it cannot be read either; and whether there was something, which entries are of.
+-- Returns a source, or nil if it is missing or unreadable; and whether the field exists, so that entries may depend on
+-- it.
 local function read_source(source)
     local bytes = call('HGET', PREFIX .. 'v', 's:' .. source)
     if not bytes then return nil, false end
@@ -87,10 +89,10 @@ local function write_source(source, is)
     call('HSET', PREFIX .. 'v', 's:' .. source, is.epoch .. is.kind .. u64(is.valid_until) .. is.caught_up_on)
 end
 
--- The entries of old epochs are looked for again, from the start.
+-- Starts the search for entries of old epochs again.
 local function ask_for_sweep() call('HINCRBY', PREFIX .. 'c', 'sg', 1) end
 
--- Causes are kept as (two bytes of length, text) each, at most eight, the newest last. Those that cannot be read go.
+-- Adds a cause to (two bytes of length, text) each, at most eight, the newest last. Unreadable causes are dropped.
 local packed = {}
 local function add_cause(causes, cause)
     local one = packed[cause]
@@ -111,7 +113,7 @@ local function add_cause(causes, cause)
     return causes .. one
 end
 
--- Something changed, so that the entry may succeed now: a dead letter comes back.
+-- Data changed, so the entry may succeed now: a dead letter comes back.
 local function want_job(id, must_run, due)
     if JOBS then
         enqueue(id, must_run and RECOMPUTE or PROPAGATION, due, PRIORITY, true)
@@ -120,8 +122,8 @@ local function want_job(id, must_run, due)
     end
 end
 
--- Marks an entry stale, at least that much. Never skipped because it is stale already: whoever did that may have died
--- before the job. Answers how stale it is now (1 or 2) and whether it is lazy; nothing where there is no record.
+-- Marks an entry at least as stale as given. A stale entry is marked too: the process that marked it may have died
+-- before it queued the job. Returns the staleness (1 or 2) and whether the entry is lazy; nil where there is no record.
 local function mark_stale(id, must_run, cause)
     local key = record_key(id)
     local record = fields_of(id, 'h', 's', 'z', 'c')
@@ -141,8 +143,8 @@ local function mark_stale(id, must_run, cause)
     return level, lazy
 end
 
--- A run was given up or its worker died: a record that is stale, by its mark or its epochs, wants another one. Nothing
--- has changed, so that a job that there is stays as it is.
+-- A run was aborted or its worker died: a record that is stale, by its mark or its epochs, needs another run. No data
+-- changed, so an existing job stays unchanged.
 local function want_job_after_run(id, due)
     local record = fields_of(id, 'h', 's', 'z')
     if not record or not record[1] or record[3] then return end
@@ -167,7 +169,7 @@ local function forget_record(id)
     call('SREM', PREFIX .. 'z', id)
 end
 
--- Removes a record with its edges. Says whether there was one, and how many edges it had.
+-- Removes a record with its edges. Returns whether there was one, and how many edges it had.
 local function remove_record(id)
     local used = call('HGET', record_key(id), 'u')
     if used then
@@ -180,7 +182,7 @@ local function remove_record(id)
     return there, used and #used / USED or 0
 end
 
--- Drops revisions of invalidations that no run compares with any more. A run whose lease has lapsed may still commit.
+-- Drops revisions of invalidations with which no run compares any more. A run whose lease has lapsed may still commit.
 local function trim(limit)
     local revisions = PREFIX .. 'n'
     local oldest = call('ZRANGE', PREFIX .. 'run:s', 0, 0, 'WITHSCORES')[2] or call('HGET', PREFIX .. 'c', 'k') or '0'

@@ -1,4 +1,4 @@
--- ids → how many had become dead letters
+-- ids → how many were dead letters
 local count = 0
 for _, id in ipairs(ARGV) do
     local job = job_fields(id, 's', 'l', 'p')

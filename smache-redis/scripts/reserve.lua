@@ -1,8 +1,8 @@
--- lane, max, lease, token, whether it is asked again → next due from now (-1: none), then (id, errors, crashes) each
+-- lane, max, lease, token, whether it is repeated → next due from now (-1: none), then (id, errors, crashes) each
 local lane, max, ends, token = ARGV[1], tonumber(ARGV[2]), int(NOW + tonumber(ARGV[3])), ARGV[4]
 local AT_ONCE = 100
 
--- What was not settled in time, of any lane: its worker vanished.
+-- Jobs of any lane that were not settled in time: their worker vanished.
 local lapsed = call('ZRANGEBYSCORE', PREFIX .. 'q:r', '-inf', int(NOW), 'LIMIT', 0, AT_ONCE)
 for _, id in ipairs(lapsed) do
     local job = job_fields(id, 'l', 'p', 'b', 'g')
@@ -19,7 +19,7 @@ local function add(id)
     jobs[#jobs + 1] = { id, tonumber(counted[1] or '0') or 0, tonumber(counted[2] or '0') or 0 }
 end
 
--- An answer was lost: what the token holds is answered. A walk over what runs, which nobody else pays for.
+-- A repeated request after a lost answer gets the jobs of its token. Only this case walks over the running jobs.
 if ARGV[5] == '1' then
     for _, id in ipairs(call('ZRANGE', PREFIX .. 'q:r', 0, -1)) do
         local job = job_fields(id, 't', 'l')

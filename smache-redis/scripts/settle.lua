@@ -13,10 +13,10 @@ local function settle(id, token, how, delay, text)
     elseif how == 'r' then
         count_up(id, 'e')
         call('HSET', key, 'm', text)
-        -- The later one: a job that fails backs off, also when it is asked for all the time.
+        -- The later time: a failing job backs off, even when it is requested all the time.
         put_back(id, near, nearer, again and math.max(again, NOW + delay) or NOW + delay)
     elseif again then
-        -- What a change does to a dead letter, and to one that is done: it starts anew, in the lane that it asked for.
+        -- As a change of a dead letter, or of a job that is done: it starts again, in the requested lane.
         call('HDEL', key, 'e', 'c', 'm')
         put_back(id, (line_of(job[6], nearer)), nearer, again)
     elseif how == 'd' then

@@ -1,6 +1,6 @@
--- (mark, its deadline as it was seen) each → how many are withdrawn
+-- (mark, its deadline when it was read) each → how many are withdrawn
 --
--- A mark is a dependency and the name of an attempt. One whose deadline is another one now was renewed by its author.
+-- A mark is a dependency and the name of an attempt. One with another deadline now was renewed by its author.
 local marks, deadlines = PREFIX .. 'm', PREFIX .. 'md'
 local withdrawn = 0
 for at = 2, #ARGV, 2 do

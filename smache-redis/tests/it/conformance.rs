@@ -1,4 +1,4 @@
-//! The contract, on every shape that this backend comes in.
+//! The contract, for every combination that this backend allows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ mod alone {
     smache_testkit::queue_suite!(queue);
 }
 
-/// A store and a queue that share their steps, by a user who has the rights that are documented and no others.
+/// A store and a queue that share their steps, for a user with exactly the documented rights.
 mod together {
     use super::*;
 
@@ -61,7 +61,7 @@ mod together {
     smache_testkit::joined_suite!(joined);
 }
 
-/// A server that loses nothing when it is killed, and is another incarnation afterwards.
+/// A server that loses nothing when it is killed, and has another incarnation afterwards.
 mod restarted {
     use super::*;
 

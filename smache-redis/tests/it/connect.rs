@@ -1,4 +1,4 @@
-//! Connecting: it works, or it says quickly and clearly why not.
+//! Connecting: it works, or it fails soon with a clear error.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use tokio::{
 
 use crate::support::{ask, raw};
 
-/// Where the bound is what ends an attempt.
+/// The bound where it ends an attempt.
 const BOUND: Duration = Duration::from_millis(500);
-/// Where the server says something, however busy the machine is.
+/// The bound where the server answers, on a busy machine too.
 const LONG_BOUND: Duration = Duration::from_secs(30);
 
 async fn refusal(url: &str) -> Error {
     refusal_within(url, LONG_BOUND).await
 }
 
-/// Of a server that does not say so itself.
+/// The error where the server gives no answer.
 async fn refusal_soon(url: &str) -> Error {
     let started = Instant::now();
     let error = refusal_within(url, BOUND).await;
@@ -38,7 +38,7 @@ async fn refusal_within(url: &str, bound: Duration) -> Error {
     refused.expect_err("this server cannot be used")
 }
 
-/// A port where something answers that is no Redis.
+/// A port where a server answers that is no Redis.
 async fn impostor(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -48,7 +48,7 @@ async fn impostor(answer: &'static [u8]) -> String {
                 let mut request = [0; 1024];
                 let _ = client.read(&mut request).await;
                 let _ = client.write_all(answer).await;
-                // Stays open unless there was nothing to say: who waits for more must give up by itself.
+                // Stays open unless the answer is empty: the client must give up by itself.
                 if !answer.is_empty() {
                     let _ = client.read(&mut request).await;
                 }
@@ -207,7 +207,7 @@ async fn full_memory_is_an_error_and_changes_nothing() {
     store.commit(run.value("value", &[crate::support::direct("b")], &[])).await.expect("there is memory again");
 }
 
-/// What a program of another release has stored means something else to this one.
+/// Keys in the layout of another release.
 #[tokio::test]
 async fn keys_of_another_layout_are_refused_and_left_alone() {
     let server = RedisServer::start().await;

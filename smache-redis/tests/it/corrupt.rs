@@ -1,4 +1,4 @@
-//! Keys that hold something else than this crate wrote.
+//! Keys with data that this crate did not write.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn damage_record(namespace: &Namespace, of: u32, words: &[&[u8]]) {
     let _: redis::Value = ask(&mut raw(&shared_redis_url()).await, &words).await;
 }
 
-/// What makes a record unreadable to everybody.
+/// Damage that makes a record unreadable to every step.
 const UNREADABLE: [&[&[u8]]; 8] = [
     &[b"HDEL", b"h"],
     &[b"HDEL", b"v"],
@@ -96,7 +96,7 @@ async fn a_record_that_cannot_be_read_is_replaced_by_the_next_run() {
     }
 }
 
-/// The edge of a record without a header is removed with the invalidation, and comes back with the next run.
+/// The invalidation removes the edge of a record without a header, and the next run restores it.
 #[tokio::test]
 async fn an_invalidation_goes_on_past_a_record_that_cannot_be_read() {
     for words in UNREADABLE {
@@ -121,7 +121,7 @@ async fn an_invalidation_goes_on_past_a_record_that_cannot_be_read() {
     }
 }
 
-/// A look-up does not read all of a record, so that its answer is fresh until somebody needs the rest.
+/// A look-up does not read the whole record, so its answer is fresh until a caller needs the rest.
 #[tokio::test]
 async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_somebody_asks_for_them() {
     let unreadable: [&[&[u8]]; 4] = [
@@ -230,7 +230,7 @@ async fn maintenance_and_invalidations_go_on_past_keys_of_a_wrong_type() {
     assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 2, "its edge is there again");
 }
 
-/// What the namespace itself keeps: everything is stale once, and then all is as before.
+/// Damage to the namespace: everything is stale once, and then works as before.
 #[tokio::test]
 async fn broken_epochs_and_revisions_are_replaced_by_new_ones() {
     let damages: [&[&[u8]]; 10] = [
@@ -296,7 +296,7 @@ async fn epochs_in_a_key_of_a_wrong_type_are_named() {
     assert!(error.to_string().contains(&validity) && error.to_string().contains("remove"), "{error}");
 }
 
-/// Whatever of a job is damaged: it is done, and so are the others.
+/// Whatever part of a job is damaged: it is done, and so are the others.
 #[tokio::test]
 async fn entry_of_a_broken_job_gets_another_one() {
     let damages: [&[&[u8]]; 10] = [
@@ -328,7 +328,7 @@ async fn entry_of_a_broken_job_gets_another_one() {
             let key = [format!("{{{namespace}}}:q:j:").as_bytes(), id(1).as_bytes()].concat();
             let words: Vec<&[u8]> = [words[0], &key].into_iter().chain(words[1..].iter().copied()).collect();
             let _: redis::Value = ask(&mut raw(&shared_redis_url()).await, &words).await;
-            // The reconciler asks for it.
+            // As the reconciler does.
             let net = |number| NewJob { revive: false, ..NewJob::now(id(number), Lane::Recompute) };
             queue.enqueue(&[net(1), net(2)]).await.expect("enqueue");
             queue.find(&id(1)).await.expect("find");

@@ -1,4 +1,4 @@
-//! What operations cost: round trips, commands, and the time of the server.
+//! The cost of operations: round trips, commands, and the server's time.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,7 +9,7 @@ use smache_testkit::{random_namespace, servers::RedisServer};
 
 use crate::support::{ask, begin, change, compute, compute_many, direct, id, raw, until};
 
-/// A server whose statistics nobody else disturbs.
+/// A server whose statistics no other test changes.
 struct Measured {
     _server: RedisServer,
     redis: Redis,
@@ -80,7 +80,7 @@ async fn a_computation_is_two_scripts_whatever_it_depends_on() {
     measured.reset().await;
     compute(&*store, id(1), &many[..2_999]).await;
     assert_eq!(measured.commands().await["evalsha"], 2);
-    // A change that affects one of them meanwhile is found among all.
+    // A change of one of them meanwhile is found among all.
     let run = begin(&*store, id(1)).await;
     store.invalidate(change([2_998])).await.expect("invalidate");
     let outcome = store.commit(run.value("value", &many, &[])).await.expect("commit");
@@ -103,7 +103,7 @@ async fn a_job_is_found_by_one_script_of_reads() {
     assert!(queue.find(&id(1)).await.expect("find").is_some());
     assert_eq!(measured.reads().await - before - 1, 1, "one for the job, and one for the question");
     let calls = measured.commands().await;
-    // The one more is for the layout.
+    // The extra one is for the layout.
     let expected = ["evalsha", "time", "hget", "hmget", "zscore"].map(|name| (name.to_owned(), 1));
     assert_eq!(calls, HashMap::from(expected));
 }
@@ -123,7 +123,7 @@ async fn a_wait_is_noted_and_answered_by_one_script() {
     assert_eq!(wait(&two, 1).await.expect("wait"), [(id(1), id(2)), (id(2), id(1))]);
     assert_eq!(measured.reads().await - before - 1, 1, "one for the wait, and one for the question");
     let calls = measured.commands().await;
-    // The two runs are read once to note and once to answer, and once each as what the other one waits for.
+    // Both runs are read once to note and once to answer, and once each as what the other one waits for.
     let expected = [("evalsha", 1), ("time", 1), ("hget", 6), ("hset", 1)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(calls, HashMap::from(expected));
 }
@@ -147,14 +147,14 @@ async fn ten_thousand_dependants_go_stale_in_short_scripts() {
     let mut measured = Measured::start().await;
     let (store, queue) = measured.redis.both(&random_namespace()).expect("both");
     compute_many(&store, 0..10_000, |_| vec![direct("a")]).await;
-    // How long they take is shown by the benchmarks.
+    // The benchmarks measure the time.
     measured.reset().await;
     assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 10_000);
     let calls = measured.commands().await["evalsha"];
     assert!((10..=50).contains(&calls), "neither one long script nor one for each: {calls}");
     assert_eq!(queue.counts().await.expect("counts").recompute, 10_000);
     assert_eq!(store.stats().await.expect("stats").stale, 10_000);
-    // Nothing of the announcement is left.
+    // No mark of the announcement remains.
     let run = begin(&*store, id(5)).await;
     assert!(!run.begun.pending);
 }

@@ -1,4 +1,4 @@
-//! The history of a table, when somebody else removes lines of it.
+//! The history of a table when another client removes lines of it.
 
 use redis::aio::MultiplexedConnection;
 use smache_core::{ChangeStream, Error, ErrorKind, Position, Result, Start};
@@ -28,7 +28,7 @@ async fn lines(admin: &mut MultiplexedConnection) -> Vec<String> {
     all.into_iter().map(|(place, _)| place).collect()
 }
 
-/// What a feed that goes on from a place finds, with its first batch at the latest.
+/// What a feed that goes on from a place finds, by its first batch at the latest.
 async fn found_later(notes: &RedisSource<Note>, position: Position) -> Result<usize> {
     changes(&mut open(notes, Start::After(position)).await?).await
 }
@@ -36,7 +36,7 @@ async fn found_later(notes: &RedisSource<Note>, position: Position) -> Result<us
 fn is_lost(found: Result<usize>, case: &str) {
     let error: Error = found.expect_err(case);
     assert_eq!(error.kind(), ErrorKind::HistoryLost, "{case}: {error}");
-    // A stream that is removed and written to in the same millisecond is another history, which nobody says more of.
+    // A stream that is removed and written to in the same millisecond is another history, without a longer error.
     if case != "remove the stream" {
         let text = error.to_string();
         assert!(text.contains("{table:notes}:log") && text.contains("`.history(n)`"), "{case}: {text}");
@@ -99,7 +99,7 @@ async fn lines_that_are_removed_before_they_were_read_are_missed() {
     }
 }
 
-/// A batch that is full says nothing of the end, and the next one follows it.
+/// A full batch does not check the end; the next one follows it.
 #[tokio::test]
 async fn a_line_that_is_missing_between_two_batches_is_noticed() {
     let (_server, notes, mut admin) = start().await;
@@ -118,7 +118,7 @@ async fn a_line_that_is_missing_between_two_batches_is_noticed() {
     is_lost(changes(&mut stream).await, "the first line of the second batch");
 }
 
-/// New lines would sort before those that were read, and nobody would ever read them.
+/// New lines would sort before the read ones, and no feed would read them.
 #[tokio::test]
 async fn a_stream_that_begins_anew_before_its_end_is_another_history() {
     let (_server, notes, mut admin) = start().await;

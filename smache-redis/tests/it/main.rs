@@ -1,4 +1,4 @@
-//! The Redis backend on real servers: the contract, and what is special about this backend.
+//! The Redis backend on real servers: the contract, and the cases of this backend.
 
 mod conformance;
 mod connect;

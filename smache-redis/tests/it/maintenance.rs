@@ -1,4 +1,4 @@
-//! Maintenance: nothing is left behind, and everything is bounded.
+//! Maintenance: no key remains, and every collection is bounded.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -66,7 +66,7 @@ async fn ten_thousand_entries_that_expire_leave_only_the_bookkeeping() {
     maintain_until_done(&*store, 1_000).await;
     let stats = store.stats().await.expect("stats");
     assert_eq!((stats.entries, stats.stale, stats.running, stats.invalidations), (0, 0, 0, 0));
-    // The epochs, the revision, and which lines of the queue were used last.
+    // The epochs, the revision, and the last lines of the queue.
     let mut connection = raw(&shared_redis_url()).await;
     let left = keys(&mut connection, &namespace).await;
     let fixed = ["c", "q:p:0", "q:p:1", "v"].map(str::to_owned);
@@ -82,7 +82,7 @@ async fn remembered_invalidations_are_bounded_without_any_maintenance() {
     }
     assert!(store.stats().await.expect("stats").invalidations <= 10_500);
 
-    // A run pins what it compares with.
+    // A run pins the revisions that it compares with.
     let run = begin(&*store, id(2)).await;
     for first in (20_000..34_000).step_by(500) {
         store.invalidate(change(first..first + 500)).await.expect("invalidate");

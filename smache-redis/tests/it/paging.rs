@@ -38,7 +38,7 @@ async fn thousands_of_changes_and_entries_are_one_change() {
     assert_eq!(store.positions(std::slice::from_ref(&of)).await.expect("positions").positions, [Some(position(2))]);
     let named = store.inspect(&id(2_599)).await.expect("inspect").expect("a record");
     assert_eq!((named.entry.staleness, named.causes[0].as_ref()), (Staleness::Stale, "named"));
-    // Every single change is remembered, whichever set of arguments it was in.
+    // Every change is remembered, whichever set of arguments it was in.
     for (run, number) in runs.into_iter().zip(places) {
         let conflict = store.commit(run.value("value", &[direct(number)], &[])).await.expect("commit");
         assert!(matches!(conflict, CommitOutcome::Conflicted { .. }), "{number}: {conflict:?}");
@@ -54,7 +54,7 @@ async fn an_announced_change_is_seen_by_runs_and_finished_by_maintenance() {
     compute(&*store, id(2), &[child("a")]).await;
     compute(&*store, id(3), &[direct("b")]).await;
 
-    // What an invalidation leaves behind whose author died after its first page: an announcement.
+    // The state after the author of an invalidation died behind its first page: an announcement.
     let announced = [tag_bytes("a").as_slice(), &[7; 16]].concat();
     let key = |name: &str| format!("{{{namespace}}}:{name}").into_bytes();
     let mut connection = raw(&shared_redis_url()).await;
@@ -92,7 +92,7 @@ async fn a_change_is_announced_with_its_first_page() {
         changing.abort();
         let _ = changing.await;
         if store.stats().await.expect("stats").stale == 3_000 {
-            // Too fast to be caught half-way.
+            // Too fast to be stopped half-way.
             continue;
         }
         assert!(begin(&*store, id(1)).await.begun.pending);
@@ -126,7 +126,7 @@ async fn the_next_try_of_a_feed_withdraws_what_the_crashed_one_announced() {
     let next = step(&*store, &of, 1).await;
     store.restart(next.clone()).await.expect("restart");
     let batch = || Invalidation { step: Some(next.clone()), ..change(["a"]) };
-    // Dropped at some await point: the announcement may be in, and the revision may not have ticked.
+    // Dropped at some await point: the announcement may be written, and the revision may not have grown.
     for micros in [300, 1_000, 3_000] {
         let _ = tokio::time::timeout(Duration::from_micros(micros), store.invalidate(batch())).await;
     }
@@ -149,7 +149,7 @@ async fn redoing_the_mark_of_a_dead_leader_leaves_the_mark_of_its_successor() {
     store.restart(next.clone()).await.expect("restart");
     let key = |name: &str| format!("{{{namespace}}}:{name}").into_bytes();
     let mut connection = raw(&shared_redis_url()).await;
-    // A walk that ends in the middle: the edges of the last dependency are none, which the server refuses.
+    // A walk that fails in the middle: the edges of the last dependency have another type, which the server refuses.
     let broken = [key("d:").as_slice(), &tag_bytes("broken")].concat();
     let _: () = ask(&mut connection, &[b"SET", &broken, b"no hash"]).await;
     let names = || (0..600).map(|number| number.to_string()).chain(["a".to_owned(), "broken".to_owned()]);
@@ -185,7 +185,7 @@ async fn a_mark_that_its_author_has_renewed_is_not_withdrawn_by_maintenance() {
         let store = store.clone();
         async move { store.maintain(100).await }
     });
-    // As soon as maintenance has seen it: the walk has pages to go.
+    // As soon as maintenance has read it: the walk has pages left.
     while store.stats().await.expect("stats").stale == 0 {}
     let _: () = ask(&mut connection, &[b"ZADD", &key("md"), b"99999999999999", &mark]).await;
     redoing.await.expect("maintenance ends").expect("maintain");
@@ -215,7 +215,7 @@ async fn a_run_that_meets_a_long_invalidation_is_never_fresh_with_the_old_data()
             }
         }
     });
-    // Begun before an invalidation ended, committed after it began: the one that is under way is never missed.
+    // Runs that begin before an invalidation ends and commit after it began never miss it.
     let mut overtaken = 0;
     while !invalidating.is_finished() {
         let run = begin(&*store, id(0)).await;

@@ -1,4 +1,4 @@
-//! Servers that go away and come back, as themselves or as another one.
+//! Servers that go away and come back, with the same incarnation or another.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use crate::support::{ask, begin, change, compute, compute_of, direct, freshness, id, raw, source, step, until};
 
-/// However busy the machine is.
+/// The bound on a busy machine.
 const LONG_BOUND: Duration = Duration::from_secs(30);
-/// Where nobody answers.
+/// The bound where no server answers.
 const SHORT: Duration = Duration::from_millis(800);
 
 async fn connect(server: &RedisServer) -> Redis {
@@ -33,7 +33,7 @@ async fn a_run_from_before_a_restart_stores_nothing_after_it() {
     server.kill().await;
     server.restart().await;
 
-    // A read is tried again by itself; a step may report the lost connection once.
+    // The store repeats a read; a step may report the lost connection once.
     let lookup = store.lookup(&[id(1)]).await.expect("lookup");
     assert_ne!(lookup.incarnation, before);
     let found = freshness(&*store, id(1)).await;
@@ -132,14 +132,14 @@ async fn a_primary_that_becomes_a_replica_is_left() {
     let _: () = ask(&mut admin, &[b"REPLICAOF", b"127.0.0.1", port.as_bytes()]).await;
     let error = store.invalidate(change(["a"])).await.expect_err("a replica takes no writes");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    // The connection is open and would answer look-ups from old data; it is not used any more.
+    // The connection is open and would answer look-ups from old data; the store does not use it any more.
     let error = store.lookup(&[id(1)]).await.expect_err("a replica is no store");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{error:?}");
     let _: () = ask(&mut admin, &[b"REPLICAOF", b"NO", b"ONE"]).await;
     until("it is a primary again", async || store.lookup(&[id(1)]).await.is_ok()).await;
 }
 
-/// It keeps its data as long as it cannot reach its successor, and nobody writes to it, which would be refused.
+/// It keeps its data while it cannot reach its successor, and no client writes to it, which it would refuse.
 #[tokio::test]
 async fn a_demoted_primary_that_cannot_reach_its_successor_confirms_nothing() {
     let server = RedisServer::start().await;

@@ -1,4 +1,5 @@
-//! The rights that the crate documents: a user who has them can do everything, and who lacks one is told what to grant.
+//! The rights in the crate's documentation: a user with them can do everything, and a user without one gets an error
+//! with the right to grant.
 
 use std::time::Duration;
 
@@ -15,14 +16,14 @@ use crate::{
     support::{LONG, Run, ask, change, direct, feed, id, raw, source},
 };
 
-/// Who is documented.
+/// The role in the documentation.
 #[derive(Clone, Copy)]
 pub(crate) enum Of {
     Both,
     Source,
 }
 
-/// The words behind `ACL SETUSER app`, as the crate documents them, for keys of another name.
+/// The documented words behind `ACL SETUSER app`, for keys of another name.
 fn documented(of: Of, name: &str) -> Vec<String> {
     let lines = include_str!("../../src/lib.rs").lines();
     let lines: Vec<&str> = lines.filter_map(|line| line.strip_prefix("//! ACL SETUSER app ")).collect();
@@ -34,7 +35,7 @@ fn documented(of: Of, name: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// A user who has just what is documented, until it is dropped.
+/// A user with exactly the documented rights, until it is dropped.
 pub(crate) struct User {
     admin: String,
     name: String,
@@ -66,14 +67,14 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         let client = redis::Client::open(self.admin.as_str()).expect("the URL of a test");
-        // A server of the test's own may be gone already.
+        // A server of the test alone may be gone already.
         if let Ok(mut connection) = client.get_connection() {
             let _ = redis::cmd("ACL").arg("DELUSER").arg(&self.name).exec(&mut connection);
         }
     }
 }
 
-/// What programs do all day with a store and its queue.
+/// The usual steps of programs with a store and its queue.
 async fn steps(url: &str) -> Result<()> {
     let redis = Redis::connect(url).await?;
     let (store, queue) = redis.both(&smache_core::Namespace::new("shop")?)?;
@@ -114,7 +115,7 @@ async fn steps(url: &str) -> Result<()> {
     store.examine().await.map(drop)
 }
 
-/// What programs do all day with a table.
+/// The usual steps of programs with a table.
 async fn table_steps(url: &str) -> Result<()> {
     let redis = Redis::connect(url).await?;
     let users = RedisSource::<Note>::builder(&redis).table("users").history(2).build()?;
@@ -132,7 +133,7 @@ async fn table_steps(url: &str) -> Result<()> {
 
 fn refused(error: &Error, right: &str, keys: &str) {
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Permission, false), "{right}: {}", error.report());
-    // Before anything else it is asked what server it is, when it is not known yet which keys there will be.
+    // The server is identified first, when the keys are not known yet.
     let words = if right == "+info" { vec![right] } else { vec![right, keys] };
     for word in words {
         assert!(error.to_string().contains(word), "{error} does not say {word}");
@@ -152,7 +153,7 @@ async fn what_is_documented_is_enough_and_whatever_is_missing_is_named() {
             let user = User::new(server.url());
             let words: Vec<String> = all.iter().filter(|word| Some(*word) != missing).cloned().collect();
             user.set(&words).await;
-            // The server would run a script that it knows, without the right to tell it one.
+            // The server would run a known script without the right to load it.
             let _: () = ask(&mut admin, &[b"SCRIPT", b"FLUSH"]).await;
             let _: () = ask(&mut admin, &[b"FLUSHALL"]).await;
             let outcome = match of {
@@ -241,7 +242,7 @@ async fn whoever_has_another_table_is_told_which_keys_are_missing() {
     ] {
         refused(&error, "+@hash", "~{table:notes}:*");
     }
-    // A right that is taken from a feed under way is not taken for a lost history.
+    // A right that is revoked under a running feed is no lost history.
     user.set(&documented(Of::Source, "notes")).await;
     let mut stream = feed.open(&topics, Start::Now).await.expect("open");
     user.set(&documented(Of::Source, "others")).await;

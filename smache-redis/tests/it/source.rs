@@ -1,4 +1,4 @@
-//! Tables of entities: the contract of a source, and what is particular about Redis.
+//! Tables of entities: the contract of a source, and the cases of Redis.
 
 use std::sync::Arc;
 
@@ -72,13 +72,13 @@ impl SourceProbe for Notes {
     }
 }
 
-/// A table of its own on the shared server.
+/// A new table on the shared server.
 async fn table(history: usize) -> RedisSource<Note> {
     let redis = Redis::connect(shared_redis_url()).await.expect("Redis");
     RedisSource::builder(&redis).table(random_namespace().to_string()).history(history).build().expect("a good name")
 }
 
-/// By a user who has the rights that are documented and no others.
+/// For a user with exactly the documented rights.
 async fn harness() -> SourceHarness {
     let name = random_namespace().to_string();
     let user = User::documented(Of::Source, shared_redis_url(), &name).await;

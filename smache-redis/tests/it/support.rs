@@ -1,4 +1,4 @@
-//! The words that the tests are written in.
+//! Helpers of the tests.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
-/// The server that all tests share; each uses a namespace of its own.
+/// The server that all tests share; each test has its namespace.
 pub(crate) async fn shared() -> Redis {
     Redis::connect(shared_redis_url()).await.expect("the shared Redis")
 }
 
-/// A plain connection, to look behind the scenes.
+/// A plain connection, to read keys directly.
 pub(crate) async fn raw(url: &str) -> MultiplexedConnection {
     let client = Client::open(url).expect("the URL of a test");
     client.get_multiplexed_async_connection().await.expect("the Redis of a test")
@@ -33,7 +33,7 @@ pub(crate) async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnectio
     command.query_async(connection).await.expect("a command of a test")
 }
 
-/// Waits for something that happens soon, and fails when it does not.
+/// Waits for a condition, and fails if it does not come soon.
 pub(crate) async fn until(what: &str, mut happens: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !happens().await {
@@ -153,7 +153,7 @@ pub(crate) fn change(names: impl IntoIterator<Item = impl Display>) -> Invalidat
     Invalidation { changed: changed(names), ..Invalidation::default() }
 }
 
-/// A step of the feed's leader, who covers one source.
+/// A step of the feed's leader, which covers one source.
 pub(crate) async fn step(store: &dyn CacheStore, of: &SourceId, number: u64) -> FeedStep {
     let lead = store.lead(&feed(), Token::from_bytes([1; 16]), LONG).await.expect("lead");
     let Leadership::Leader { fence } = lead else { panic!("nobody else leads") };

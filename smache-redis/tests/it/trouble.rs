@@ -1,4 +1,4 @@
-//! Tables on servers that are full, demoted or careless, and keys that others have written to.
+//! Tables on full, demoted or careless servers, and keys that other clients have written to.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) async fn open(notes: &RedisSource<Note>, start: Start) -> smache_core
     feed.open(&[topic], start).await
 }
 
-/// All that is stored, to compare.
+/// All stored data, for comparison.
 async fn dump(admin: &mut MultiplexedConnection) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut keys: Vec<Vec<u8>> = ask(admin, &[b"KEYS", b"*"]).await;
     keys.sort();
@@ -74,7 +74,7 @@ async fn full_memory_writes_nothing_by_halves_and_what_is_removed_makes_room() {
     assert_eq!(stream.next().await.expect("a batch").changes.len(), 1);
 }
 
-/// Who only reads never meets a refused write: each read asks for the role.
+/// A program that only reads never meets a refused write: each read asks for the role.
 #[tokio::test]
 async fn a_source_that_only_reads_leaves_a_primary_that_was_demoted() {
     let (server, notes, mut admin) = start().await;
@@ -104,7 +104,7 @@ async fn a_replica_is_named_and_works_again_after_its_promotion() {
     let _: () = ask(&mut admin, &demote).await;
     let error = unchanged.put(&note(1, "one")).await.expect_err("the primary may have another one");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
-    // The connection is open, and would say of what is not there that it was not there.
+    // The connection is open, and would say of a missing entity that it was missing.
     let error = notes.remove(&9).await.expect_err("a replica takes no writes");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
     assert!(error.to_string().contains("replica"), "{error}");
@@ -127,7 +127,7 @@ async fn a_replica_is_named_and_works_again_after_its_promotion() {
     assert_eq!(stream.next().await.expect("a batch").changes.len(), 1);
 }
 
-/// The server goes on answering those who read on an open connection, from data that are older every second.
+/// The server goes on answering readers on open connections, from data that grow older.
 #[tokio::test]
 async fn a_feed_ends_when_its_server_becomes_a_replica_whether_it_waits_or_not() {
     for waits in [true, false] {
@@ -242,7 +242,7 @@ async fn foreign_lines_in_the_history_count_as_a_change_of_everything() {
     assert!(changes.len() == 1 && changes[0].kind == ChangeKind::Update, "{changes:?}");
 }
 
-/// Behind a line of the last number there can be no other one.
+/// No line can follow one of the last number.
 #[tokio::test]
 async fn a_history_that_takes_no_lines_takes_no_writes() {
     let (_server, notes, mut admin) = start().await;
@@ -395,7 +395,7 @@ async fn an_examination_says_what_a_table_guarantees_and_what_is_unsafe() {
     let findings = notes.examine().await.expect("an examination").findings;
     assert!(findings.len() == 1 && findings[0].fix.contains("remove entities"), "{findings:?}");
 
-    // The same machine by a name that does not say so.
+    // The same machine by a name that hides it.
     let far = Redis::connect(format!("redis://[::ffff:127.0.0.1]:{}", server.port())).await;
     let far = RedisSource::<Note>::new(&far.expect("a server that is not bound to its name"));
     let findings = far.examine().await.expect("an examination").findings;

@@ -35,7 +35,7 @@ async fn all_who_wait_share_one_subscription_and_all_are_woken() {
             tokio::spawn(async move { queue.wait(LONG).await })
         })
         .collect();
-    // A change rings as well as an enqueue does. Whoever came too late for one ring is woken by the next.
+    // A change notifies as an enqueue does. A waiter that missed one notification is woken by the next.
     timeout(SOON, async {
         for waiter in waiting {
             while !waiter.is_finished() {
@@ -61,7 +61,7 @@ async fn a_job_for_later_wakes_workers_that_would_sleep_longer() {
         let queue = queue.clone();
         async move { queue.wait(LONG).await }
     });
-    // Who came too late for one ring is woken by the next.
+    // A waiter that missed one notification is woken by the next.
     timeout(SOON, async {
         for number in 1.. {
             let later = NewJob { delay: Duration::from_secs(30), ..NewJob::now(id(number), Lane::Recompute) };
@@ -88,7 +88,7 @@ async fn what_rings_between_two_waits_is_not_slept_through() {
     queue.wait(Duration::from_millis(1)).await.expect("what the subscription rang is heard");
 
     queue.enqueue(&[NewJob::now(id(1), Lane::Recompute)]).await.expect("enqueue");
-    // The message is on its way or has arrived; nobody waits at the moment.
+    // The message is on its way or has arrived; no worker waits at the moment.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let started = Instant::now();
     queue.wait(LONG).await.expect("wait");
