@@ -84,7 +84,7 @@ async fn measure(place: &mut Place, table: &mut Table, sizes: Sizes) {
     table.row("  [raw write of a row]", write);
     table.ratio("  ratio", commit, write);
     table.row(
-        format!("change of what {} results depend on", sizes.dependants),
+        format!("change that affects {} results", sizes.dependants),
         Some(invalidation(&world, sizes.dependants).await),
     );
     let queue = place.backend.queue(&namespace("jobs")).expect("it has queues");

@@ -53,11 +53,11 @@ async fn main() -> Result<()> {
     grades.update(&1, |grade| grade.points += 40)?;
     show("A grade gets better.").await?;
     grades.update(&2, |_| {})?;
-    show("A grade is written again as it was: the mean stays, so nobody asks whether the course is passed.").await?;
+    show("A grade is written again with the same points: the mean stays, so `passed` does not run.").await?;
     participants.update(&1, |participant| participant.course_id = 2)?;
     show("A participant moves from the first course to the second: both change.").await?;
     grades.insert(Grade { id: GRADES + 1, participant_id: 6, course_id: 3, points: 100 })?;
-    show("A new grade: nobody has read it before, but somebody has asked for it.").await?;
+    show("A new grade: no function has read it before, but a predicate matches it.").await?;
     grades.remove(&3)?;
     show("A grade is deleted.").await?;
     participants.update(&7, |participant| participant.last_login += 1)?;
@@ -76,7 +76,7 @@ async fn main() -> Result<()> {
     smache.run_until_idle().await?;
     smache.audit().assert_clean();
     let cut_offs = smache.stats().await?.process.cut_offs;
-    println!("\n{cut_offs} times a result was found to be still right without running its function.");
+    println!("\n{cut_offs} times the engine re-validated a result without running its function.");
     smache.shutdown().await;
     Ok(())
 }

@@ -242,7 +242,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 fn failed(path: &Path, error: io::Error) -> Error {
     let (kind, fix) = match error.kind() {
         WouldBlock => (ErrorKind::Unavailable, "is open already: stop the other process, or use another path"),
-        InvalidData => (ErrorKind::WrongServer, "is not a log of this store, and is left as it is: use another path"),
+        InvalidData => (ErrorKind::WrongServer, "is not a log of this store, and stays unchanged: use another path"),
         _ => (ErrorKind::Unavailable, "cannot be read or written: look at its rights and the disk"),
     };
     Error::new(kind, format!("the log file `{}` {fix}", path.display())).with_source(error)

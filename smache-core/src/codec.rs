@@ -41,7 +41,7 @@ pub(crate) struct Encoded {
 }
 
 /// A hash of a value that changes when its type writes more or fewer fields than the type that stored it, for types
-/// that hide their shape. Equal for equal values, whatever the order of their sets.
+/// that hide their shape. Equal for equal values, in any order of their sets.
 pub(crate) fn form<T: Serialize>(value: &T) -> [u8; 8] {
     // Not a number has no canonical form.
     let bytes = canonical::to_vec_as_typed(value, usize::MAX).ok().or_else(|| write(MESSAGE_PACK, value));

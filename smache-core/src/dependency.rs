@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{EntityKey, EntryId, Error, FunctionKey, Result, SourceId};
 
-/// Something whose change makes entries stale: four bits of its kind, twelve of its source, and a hash of both and its key.
+/// Something whose change makes entries stale: four bits of its kind, twelve of its source, and a hash of both and its
+/// key.
 ///
 /// Two different things of a source share a hash with a probability below 2⁻⁴⁸ for 2³² of them; if they did, an entry
 /// would be recomputed once too often, never too seldom.

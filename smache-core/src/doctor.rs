@@ -87,7 +87,7 @@ impl Finding {
     #[must_use]
     pub fn unverified(fix: impl Into<String>) -> Self {
         let problem =
-            "the server is on another machine and its certificate is not verified: another one can answer in its place";
+            "the server is on another machine and its certificate is not verified: any machine can answer in its place";
         Self::new(Severity::Danger, problem, fix)
     }
 }

@@ -1,4 +1,4 @@
-//! The one error type: the kind of failure ([`ErrorKind`]) apart from the advice what to do ([`Retry`]).
+//! The one error type: the kind of failure ([`ErrorKind`]) apart from the advice to repeat or not ([`Retry`]).
 //!
 //! The split follows `opendal` and `redis`: callers match on the kind, loops look at the retry advice, people read the
 //! message. A source stays a source, and never becomes text.

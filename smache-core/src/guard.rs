@@ -64,7 +64,7 @@ pub(crate) fn panicked(what: &str, text: &str) -> Error {
         }
     };
     if let Some(unlogged) = unlogged {
-        tracing::error!(what, panic = text, unlogged, "code of the application panicked: mend it");
+        tracing::error!(what, panic = text, unlogged, "code of the application panicked: fix it");
     }
     Error::new(ErrorKind::Panicked, format!("{what} panicked: {text}"))
 }

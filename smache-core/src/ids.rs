@@ -80,7 +80,7 @@ byte_identity! {
 }
 
 byte_identity! {
-    /// A unique token of one run or one reservation: a run that has lost it may not write any more.
+    /// A unique token of one run or one reservation: a holder that has lost it may not write any more.
     Token, 16
 }
 

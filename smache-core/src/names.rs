@@ -99,8 +99,8 @@ name! {
 }
 
 impl SourceId {
-    /// The name of something that is made of sources and functions: a hash of its parts. [`new`](Self::new) refuses
-    /// such names.
+    /// The name of a pseudo-source that is made of sources and functions: a hash of its parts. The builder refuses
+    /// sources with such names.
     pub(crate) fn derived(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in parts {

@@ -1,5 +1,6 @@
-//! One graph over three places: orders in PostgreSQL, products in MongoDB, discounts in the program itself. Its results are in
-//! Redis and its jobs in PostgreSQL first; then the same program is moved through the other backends, one line each.
+//! One graph over three places: orders in PostgreSQL, products in MongoDB, discounts in the program itself. Its results
+//! are in Redis and its jobs in PostgreSQL first; then the same program is moved through the other backends, one line
+//! each.
 //!
 //! `scripts/with-servers cargo run -p mixed`, or with servers of yours:
 //! `DATABASE_URL=postgres://… MONGODB_URI=mongodb://… REDIS_URL=redis://… cargo run -p mixed`

@@ -50,7 +50,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
-    /// Visits an integer: one that is written as typed by its type, any other as JSON gives it.
+    /// Visits an integer: by its type where integers are written as typed, and otherwise as JSON gives it.
     fn visit_integer<V: Visitor<'de>>(&mut self, tag: u8, visitor: V) -> Result<V::Value> {
         if self.integers == Integers::AsTyped {
             return match tag {
@@ -141,7 +141,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value> {
-        // Consumes nothing, so that a type which holds itself would recurse without end.
+        // Consumes nothing, so a type that contains itself would recurse without end.
         self.nested(|decoder| visitor.visit_newtype_struct(decoder))
     }
 

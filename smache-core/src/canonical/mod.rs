@@ -21,7 +21,7 @@
 //!
 //! | tag | serde's kind | content |
 //! |---|---|---|
-//! | `00` | end | none; closes what is marked "… `00`" below, and is never a value |
+//! | `00` | end | none; closes the kinds marked "… `00`" below, and is never a value |
 //! | `01` | unit, unit struct | none |
 //! | `02`, `03` | `false`, `true` | none |
 //! | `04` … `08` | an integer from 0 up | 1, 2, 4, 8, 16 bytes, big-endian, as few as hold it |
@@ -42,9 +42,9 @@
 //! | `1c` | struct variant | name, then as a struct … `00` |
 //!
 //! A newtype struct is written as its content. A *length* is the number of bytes as LEB128 (seven bits a byte, the
-//! least significant first) in as few bytes as possible. A *name* is the name of a variant: length, UTF-8. Names of types
-//! and indices of variants are not written, so renaming a type or reordering fields or variants changes no key. All
-//! other tags are free; a successor of this format starts with one of them and so cannot be mistaken for it.
+//! least significant first) in as few bytes as possible. A *name* is the name of a variant: length, UTF-8. Names of
+//! types and indices of variants are not written, so renaming a type or reordering fields or variants changes no key.
+//! All other tags are free; a successor of this format starts with one of them and so cannot be mistaken for it.
 //!
 //! The decoder accepts the canonical form only (minimal lengths and integers, ascending keys, no NaN, no `-0.0`), so a
 //! value has one accepted encoding even if the bytes come from elsewhere. The tag decides the visit, not the type's
@@ -63,7 +63,8 @@
 //! - `-0.0 == 0.0` in Rust, so they share a form and a worker decodes `0.0`. NaN does not even equal itself, so no
 //!   look-up could find it, and it is refused.
 //! - Maps are sorted, so a `HashMap` and a `BTreeMap` of equal content encode equal. An ordered map (`bson::Document`,
-//!   `IndexMap`) **loses its order**: where the order means something, as in a sort specification, pass a `Vec` of pairs.
+//!   `IndexMap`) **loses its order**: where the order means something, as in a sort specification, pass a `Vec` of
+//!   pairs.
 //! - A set is a sequence for serde: the order of a `HashSet` is random, so equal sets encode differently. The cost is a
 //!   recomputation, never a wrong result; pass a `BTreeSet`.
 //! - Variants of an untagged enum that serialise alike are one value, here as in every serde format.
@@ -77,7 +78,6 @@
 //!
 //! Serde buffers the content of a flattened field and of an internally tagged, adjacently tagged or untagged enum, and
 //! its buffer has no place for 128-bit integers: the decoder reports an error, or an untagged enum goes on to its next
-//! variant.
 //! variant. That buffer always calls itself human readable, and so does this format, although it is not: a type that
 //! writes itself differently for people (`IpAddr`, uuids) would otherwise not decode out of it.
 //!

@@ -34,8 +34,8 @@ impl<F: Computed> Call<F> {
         self
     }
 
-    /// Accepts a value that has been stale or unconfirmed for at most that long; an older one is computed again, and the
-    /// reader waits. A value that a change overtook while it was computed is stale since its run began.
+    /// Accepts a value that has been stale or unconfirmed for at most that long; an older one is computed again, and
+    /// the reader waits. A value that a change overtook while it was computed is stale since its run began.
     pub fn max_stale(mut self, at_most: Duration) -> Self {
         self.want.max_stale = Some(at_most);
         self

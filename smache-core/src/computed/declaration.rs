@@ -37,7 +37,7 @@ pub enum Refresh {
     OnRead,
 }
 
-/// The declaration of a computed function: its identity and what it reads.
+/// The declaration of a computed function: its identity and its reads.
 ///
 /// Its hash is part of every key ([`FunctionKey::of`]), so that a changed declaration neither serves a value of another
 /// shape nor keeps dependencies of old code.
@@ -95,8 +95,8 @@ fn identity<F: Computed>() -> [u8; 32] {
 }
 
 impl FunctionKey {
-    /// The identity of a function: the hash of its [`Declaration`], of the shapes of its arguments and its result, and of
-    /// the same of every function that it declares to call, directly or through others.
+    /// The identity of a function: the hash of its [`Declaration`], of the shapes of its arguments and its result, and
+    /// of the same of every function that it declares to call, directly or through others.
     ///
     /// The shape of a type is the form that serde stores, at every depth: the names of fields and variants, and the
     /// kinds of their values. Names of types and the order of fields do not matter.

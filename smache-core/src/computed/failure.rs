@@ -42,7 +42,7 @@ enum Said {
     Gone,
 }
 
-/// Says which errors of an application's own clients are outages.
+/// Says which errors of the application's clients are outages.
 pub(crate) type Outages = fn(&(dyn StdError + 'static)) -> bool;
 
 impl<E: Into<BoxError>> From<E> for Failure {
@@ -72,7 +72,7 @@ impl Failure {
     /// [`ErrorKind::Gone`], as when an `Entity` of the call does not exist.
     #[must_use]
     pub fn gone() -> Self {
-        let message = "what the call is about does not exist, says its function";
+        let message = "the function reports that the entity of the call does not exist";
         Self { error: Error::new(ErrorKind::Gone, message).into(), said: Said::Nothing }
     }
 

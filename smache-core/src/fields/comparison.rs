@@ -1,4 +1,5 @@
-//! How a source compares the values of its fields: one form for all values that are equal to its database.
+//! How a source compares the values of its fields: one form for all values that its database considers
+//! equal.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -12,8 +13,8 @@ use crate::{Error, ErrorKind, Result, canonical};
 
 /// The value of a field of any type, for a [`Compare`].
 ///
-/// `None` and `()` are [`Null`](Self::Null), `Some(x)` is `x`, a struct is a map, and a variant is its name or a map of one
-/// entry, as JSON has it.
+/// `None` and `()` are [`Null`](Self::Null), `Some(x)` is `x`, a struct is a map, and a variant is its name or a map of
+/// one entry, as JSON has it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum FieldValue {
@@ -131,7 +132,7 @@ impl<'de> Visitor<'de> for Any {
 
 /// How the values of one field are compared: usually that of a column's type.
 pub trait Compare: fmt::Debug + Send + Sync + 'static {
-    /// The form of a value: two values have one form where they are equal to the database.
+    /// The form of a value: two values have one form if the database considers them equal.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a value without a known form, such as a time that is written in an unknown way.

@@ -113,8 +113,8 @@ impl<T: 'static> Fields<T> {
     }
 }
 
-/// The name under which a `Decimal128` of BSON writes itself. One number has several of them (0.1 and 0.10), which are
-/// equal to a server.
+/// The name under which a `Decimal128` of BSON writes itself. One number has several of them (0.1 and 0.10), which a
+/// server considers equal.
 const DECIMAL128: &[u8] = b"$numberDecimal";
 
 fn encode(value: &impl Serialize) -> Result<Bytes> {

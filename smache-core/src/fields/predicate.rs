@@ -10,8 +10,8 @@ use crate::{Dependency, EntityType, Error, ErrorKind, Image, Result, SourceId};
 
 /// The entities of a type whose fields have certain values: `Grade::COURSE.eq(7) & Grade::PASSED.eq(true)`.
 ///
-/// Values are compared as the source compares them ([`DataSource::comparisons`](crate::DataSource::comparisons)): by default two
-/// are equal if serde writes them equal.
+/// Values are compared as the source compares them ([`DataSource::comparisons`](crate::DataSource::comparisons)): by
+/// default two are equal if serde writes them equal.
 pub struct Predicate<T> {
     filter: Result<Filter>,
     of: PhantomData<fn() -> T>,

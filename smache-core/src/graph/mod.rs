@@ -312,7 +312,7 @@ impl EdgeKind {
         }
     }
 
-    /// The colour of its line on a light ground. All of them can also be told from a dark ground.
+    /// The colour of its line on a light ground. All of them stand out on a dark ground as well.
     const fn light(self) -> &'static str {
         match self {
             Self::Entity => "#3b6fb6",

@@ -61,7 +61,8 @@ fn random(nodes: u64, edges: u64, labels: bool) -> Graph {
     graph
 }
 
-/// Parses the image, and checks that it shows every node and every edge exactly once. Answers the texts of its tooltips.
+/// Parses the image, and checks that it shows every node and every edge exactly once. Answers the texts of its
+/// tooltips.
 fn checked(graph: &Graph) -> Vec<String> {
     let svg = graph.to_svg();
     let document = roxmltree::Document::parse(&svg).expect("the image is well-formed XML");

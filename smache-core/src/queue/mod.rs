@@ -109,7 +109,7 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
 
     /// The queue's report on itself, for [`Smache::doctor`](crate::Smache::doctor). Empty by default.
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new("a queue of the application's own"))
+        Ok(Examination::new("a custom queue"))
     }
 
     /// Which incarnation of the queue this is: another one whenever acknowledged jobs may be lost, for example after a
@@ -121,7 +121,7 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST stay the same while jobs come and go `incarnation_stays_while_jobs_come_and_go`
     async fn incarnation(&self) -> Result<Incarnation>;
 
-    /// Waits until a job may have become due, at most `timeout`. A hint: it may return for nothing, and a hint may be
+    /// Waits until a job may have become due, at most `timeout`. A hint: it may return without a job, and a hint may be
     /// lost, which is why the timeout bounds it. [`Notifier::notified`] does that where the server can notify.
     ///
     /// # Contract

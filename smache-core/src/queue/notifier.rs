@@ -18,7 +18,8 @@ use crate::{Namespace, Result, Token};
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How notifications reach the other processes of one server: for authors of backends whose servers can publish messages.
+/// How notifications reach the other processes of one server: for authors of backends whose servers can publish
+/// messages.
 #[async_trait]
 pub trait NotifierTransport: fmt::Debug + Send + Sync + 'static {
     /// Publishes to all processes that `origin` has notified a namespace. Does nothing by default, for servers where
@@ -151,7 +152,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Jobs were added that are due: wakes the waiters, in this process at once, and in others as soon as the message arrives.
+    /// Jobs were added that are due: wakes the waiters, in this process at once, and in others as soon as the message
+    /// arrives.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

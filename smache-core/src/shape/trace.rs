@@ -102,7 +102,7 @@ impl Trace {
         self.lines.into_iter().collect()
     }
 
-    /// Deserializes the type until a round finds no new line. Says whether its shape is complete.
+    /// Deserializes the type until every choice is explored. Says whether its shape is complete.
     pub(super) fn run<T: DeserializeOwned>(&mut self) -> bool {
         while self.round < ROUNDS && self.steps < STEPS {
             self.round += 1;
@@ -265,7 +265,7 @@ impl Trace {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the type refuses what it is given")
+        f.write_str("the type refuses the sample")
     }
 }
 

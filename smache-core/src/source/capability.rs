@@ -35,7 +35,7 @@ pub(crate) fn can(source: &dyn DataSource, capability: Capability) -> bool {
     source.capabilities().contains(&capability)
 }
 
-/// An error, before the source is asked, where it does not declare that.
+/// Refuses a capability that the source does not declare, before the engine asks for it.
 pub(crate) fn demand(source: &dyn DataSource, capability: Capability) -> Result<()> {
     if can(source, capability) {
         return Ok(());

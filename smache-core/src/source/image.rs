@@ -75,7 +75,7 @@ pub struct Image {
     digest: Option<[u8; 16]>,
 }
 
-/// Tells two images apart.
+/// Identifies the content of an image, to tell two images apart.
 #[derive(Clone)]
 pub(crate) struct Mark {
     /// A digest, or the address of an entity.

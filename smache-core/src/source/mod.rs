@@ -69,7 +69,8 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     /// Finds the entities that fulfil a filter, in any order.
     ///
     /// # Contract
-    /// - MUST answer every entity whose stored fields equal the values, and MAY answer others `find_answers_what_matches`
+    /// - MUST answer every entity whose stored fields equal the values, and MAY answer others
+    ///   `find_answers_what_matches`
     /// - MUST see every change that was delivered or acknowledged before the call
     ///   `find_sees_acknowledged_changes`
     /// - MUST be refused where [`Capability::Find`] is not declared `find_answers_what_matches`
@@ -88,7 +89,7 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     /// entities in changes all use the same form of a value. By default values are equal if serde writes them equal.
     ///
     /// # Contract
-    /// - MUST give one form to values that are equal to the source `find_answers_what_matches`
+    /// - MUST give one form to values that the source considers equal `find_answers_what_matches`
     /// - MUST refuse the fields that it cannot compare in this way `find_answers_what_matches`
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::{Invalidated, Invalidation, JobWrites};
 use crate::{Incarnation, Namespace, Result};
 
-/// An open transaction of a writer, which can take an invalidation along: for [`Smache::in_transaction`](crate::Smache::in_transaction).
+/// An open transaction of a writer, which can take an invalidation along: for
+/// [`Smache::in_transaction`](crate::Smache::in_transaction).
 ///
 /// Its step is [`CacheStore::invalidate`](crate::CacheStore::invalidate) as a part of the transaction, in one step for
 /// any number of dependants: others see it when they see the writer's changes, or never.
@@ -17,7 +18,8 @@ use crate::{Incarnation, Namespace, Result};
 ///
 /// - MUST NOT mark anything in a store other than the requested one
 ///   `transaction_of_another_database_is_refused_and_marks_nothing`
-/// - MUST see every dependant that a run has committed before `run_that_committed_just_before_the_report_is_marked_by_it`
+/// - MUST see every dependant that a run has committed before
+///   `run_that_committed_just_before_the_report_is_marked_by_it`
 /// - MUST keep runs from committing from this step on to the end of the transaction, and let them find the change then
 ///   `run_that_read_before_a_commit_is_not_fresh_after_it`
 /// - MUST leave nothing after a rollback `results_are_stale_with_the_commit_and_untouched_by_a_rollback`
@@ -26,7 +28,8 @@ use crate::{Incarnation, Namespace, Result};
 /// A step that was dropped half-way may have happened: the transaction must be rolled back.
 #[async_trait]
 pub trait WriterTransaction: Send {
-    /// Marks every dependant of what changed stale, with the jobs where the store writes them itself, and raises the revision.
+    /// Marks every dependant of the change stale, with the jobs where the store writes them itself, and raises the
+    /// revision.
     ///
     /// # Errors
     /// [`ErrorKind::WrongServer`](crate::ErrorKind::WrongServer) when there is no store in its database;
@@ -42,7 +45,7 @@ pub struct InvalidateInTransaction {
     pub namespace: Namespace,
     /// The incarnation of the store that is meant.
     pub incarnation: Incarnation,
-    /// The part that writes the jobs.
+    /// Whether the store or the engine writes the jobs.
     pub jobs: JobWrites,
     /// How long it may wait for the transactions of others.
     pub patience: Duration,

@@ -57,16 +57,18 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST answer one element an id, in order, `None` where there is no record `lookup_answers_in_order`
-    /// - MUST take time, validity and entries so that a validity is never newer than an invalidation that an entry misses
-    ///   `lookup_never_mixes_an_old_entry_with_a_new_validity`
+    /// - MUST take time, validity and entries so that a validity is never newer than an invalidation that an entry
+    ///   misses `lookup_never_mixes_an_old_entry_with_a_new_validity`
     /// - MUST NOT write, and MUST NOT hide stale or expired entries `lookup_shows_stale_and_expired_entries`
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup>;
 
-    /// Starts a computation: takes the entry's lease under a new token, and reads the revision *before* any data is read.
+    /// Starts a computation: takes the entry's lease under a new token, and reads the revision *before* any data is
+    /// read.
     ///
     /// # Contract
     /// - MUST refuse with `Busy` while another run's lease has not lapsed `begin_is_exclusive_while_the_lease_holds`
-    /// - MUST take over a lapsed lease; the earlier token is lost then `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
+    /// - MUST take over a lapsed lease; the earlier token is lost then
+    ///   `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
     /// - MUST work for an entry without a record `begin_needs_no_record`
     /// - MUST NOT change the stored value `begin_keeps_the_value_readable`
     /// - MUST say whether an invalidation of one of the recorded dependencies is under way
@@ -76,8 +78,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// Stores a value, validated against every change since [`begin`](Self::begin).
     ///
     /// # Contract
-    /// - MUST store nothing without the token of the present run `lapsed_lease_is_taken_over_and_the_zombie_is_refused`,
-    ///   `removed_entry_is_not_resurrected`
+    /// - MUST store nothing without the token of the present run
+    ///   `lapsed_lease_is_taken_over_and_the_zombie_is_refused`, `removed_entry_is_not_resurrected`
     /// - MUST accept a lapsed lease that no other run has taken `lapsed_lease_that_nobody_took_still_commits`
     /// - MUST store as stale, with a job, when a used dependency was invalidated since `start_revision`
     ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
@@ -97,9 +99,11 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// conflicts that a [`commit`](Self::commit) with that version would find. A long run asks, to end early.
     ///
     /// # Contract
-    /// - MUST name every one that was invalidated after the revision of a run that goes on `changes_since_a_revision_are_named`
+    /// - MUST name every one that was invalidated after the revision of a run that goes on
+    ///   `changes_since_a_revision_are_named`
     /// - MUST name all where it may have forgotten some `changes_that_were_trimmed_are_named`
-    /// - MUST answer a revision that is not after the first change that is not named `changes_since_a_revision_are_named`
+    /// - MUST answer a revision that is not after the first change that is not named
+    ///   `changes_since_a_revision_are_named`
     /// - MUST NOT write `changes_since_a_revision_are_named`
     async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince>;
 
@@ -132,8 +136,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT answer a wait when one of its two runs has ended, was taken over or removed
     ///   `wait_ends_with_either_run`
     /// - MUST NOT answer a wait that was ended or not made again in time `wait_that_is_over_is_not_answered`
-    /// - MUST keep the 64 newest notes of a run, and answer those of the 64 nearest runs that wait; MAY leave out the rest
-    ///   `waits_are_bounded`
+    /// - MUST keep the 64 newest notes of a run, and answer those of the 64 nearest runs that wait; MAY leave out the
+    ///   rest `waits_are_bounded`
     async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>>;
 
     /// Removes an entry with its edges, run and job; with a token only if that run is the present one. Says whether it
@@ -144,7 +148,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST make the commit of a present run fail `removed_entry_is_not_resurrected`
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool>;
 
-    /// Marks every dependant of what changed stale, and raises the revision. When it returns, no reader gets an older
+    /// Marks every dependant of a change stale, and raises the revision. When it returns, no reader gets an older
     /// value as `Fresh` any more.
     ///
     /// It may take several steps when there are many dependants; the changes are then announced before the first and
@@ -152,7 +156,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST mark all dependants, direct ones as stale `dependants_go_stale`, `staleness_follows_the_edge`
-    /// - MUST NOT skip what is stale already `stale_entry_is_invalidated_again`
+    /// - MUST NOT skip an entry that is stale already `stale_entry_is_invalidated_again`
     /// - MUST remember the revision of a dependency that no entry has yet `dynamic_dependency_unknown_when_it_changed`
     /// - MUST give every stale entry a job unless it is lazy `every_stale_entry_has_a_job`, `lazy_entry_gets_no_job`
     /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
@@ -189,9 +193,10 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// demoted primary, the cut-off side of a partition, a file that was replaced) still gets `Fresh`.
     ///
     /// # Contract
-    /// - MUST NOT let an attached source confirm longer `attached_sources_are_confirmed_while_they_are_kept` (a store that no
-    ///   other process can reach cannot be superseded, and needs no end)
-    /// - MUST NOT mark as caught up what another incarnation confirmed `attach_on_a_new_incarnation_starts_an_epoch`
+    /// - MUST NOT let an attached source confirm longer `attached_sources_are_confirmed_while_they_are_kept` (a store
+    ///   that no other process can reach cannot be superseded, and needs no end)
+    /// - MUST NOT mark a source as caught up that another incarnation confirmed
+    ///   `attach_on_a_new_incarnation_starts_an_epoch`
     async fn keep_attached(&self, valid_for: Duration) -> Result<()>;
 
     /// Takes or keeps the leadership of a feed.
@@ -207,8 +212,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// The saved positions of sources, in order, with the incarnation that they were read on.
     async fn positions(&self, sources: &[SourceId]) -> Result<Positions>;
 
-    /// Lost history, or the first start: marks the sources as behind, starts a new epoch for them and saves the positions.
-    /// The caller took the positions *before*.
+    /// Lost history, or the first start: marks the sources as behind, starts a new epoch for them and saves the
+    /// positions. The caller took the positions *before*.
     ///
     /// # Contract
     /// - MUST make every value that depends on the sources stale, and only those `restart_makes_the_source_stale`
@@ -231,15 +236,14 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST lose none of the programs that register at the same time `programs_that_register_at_once_are_all_there`
     async fn programs(&self, step: ProgramStep) -> Result<Programs>;
 
-    /// One bounded piece of maintenance: removes expired entries with their edges, reaps lapsed runs, trims the revisions of
-    /// Removes expired entries with their edges, reaps lapsed runs, trims the revisions of old invalidations, redoes
-    /// invalidations whose author died, and marks the entries of old epochs stale. One call is one bounded piece of
-    /// this. Idempotent; any number of processes may do it.
+    /// One bounded piece of maintenance: removes expired entries with their edges, reaps lapsed runs, trims the
+    /// revisions of old invalidations, redoes invalidations whose author died, and marks the entries of old epochs
+    /// stale. Idempotent; any number of processes may do it.
     ///
     /// # Contract
     /// - MUST remove expired entries and everything of theirs `expired_entries_leave_nothing`
     /// - MUST give a stale entry whose run lapsed a job `lapsed_run_gets_a_job`
-    /// - MUST keep what a present run compares with `trim_spares_what_a_run_needs`
+    /// - MUST keep the revisions that a present run compares with `trim_spares_what_a_run_needs`
     /// - MUST mark entries of old epochs and give them jobs `old_epoch_entries_get_jobs`
     async fn maintain(&self, limit: usize) -> Result<Maintained>;
 
@@ -267,7 +271,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
 
     /// The store's report on itself, for [`Smache::doctor`](crate::Smache::doctor). Empty by default.
     async fn examine(&self) -> Result<Examination> {
-        Ok(Examination::new("a store of the application's own"))
+        Ok(Examination::new("a custom store"))
     }
 
     /// Numbers of the namespace.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Epochs, FeedStep, Record, StoredEntry, Validity};
 use crate::{ChangedDependency, Dependency, EntryId, Incarnation, Timestamp, Token, UsedDependency, Via};
 
-/// The part that writes the jobs of stale entries.
+/// Whether the store or the engine writes the jobs of stale entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobWrites {
     /// The store, in the same step, into the queue that it shares its server with.
@@ -275,7 +275,7 @@ pub struct Maintained {
 pub struct Page {
     /// Where the last page ended; `None` starts.
     pub cursor: Option<Bytes>,
-    /// Its length, about; an answer may be shorter or slightly longer.
+    /// The most entries of an answer, roughly.
     pub limit: usize,
 }
 

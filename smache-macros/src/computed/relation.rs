@@ -1,4 +1,5 @@
-//! `relation(…)`: from a changed entity to the ids of an `Entity` argument. Parsed, joined with its parameter, expanded.
+//! `relation(…)`: from a changed entity to the ids of an `Entity` argument. Parsed, joined with its parameter,
+//! expanded.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
