@@ -63,7 +63,7 @@ pub(crate) fn timestamp(cell: i64) -> Timestamp {
     Timestamp::from_millis(count(cell))
 }
 
-/// The start of a text that fits into some bytes, without what PostgreSQL cannot store in a text.
+/// The start of a text that fits into some bytes, without zeros, which PostgreSQL cannot store in a text.
 pub(crate) fn clip(text: &str, bytes: usize) -> String {
     text[..text.floor_char_boundary(bytes)].replace('\0', " ")
 }

@@ -1,7 +1,7 @@
 //! The part that the stores on both databases have in common: which of their methods is which step.
 
-/// The contract of a store for a type with the fields `link`, `name` and `jobs`, and a method for every step. The methods
-/// stand by their subjects in several files, which those of a trait cannot.
+/// The contract of a store for a type with the fields `link`, `name` and `jobs`, and a method for every step. The
+/// methods are in several files by subject, which the methods of a trait cannot be.
 macro_rules! cache_store {
     ($store:ident) => {
         const _: () = {

@@ -71,8 +71,8 @@ pub(crate) fn classify(error: &sqlx::Error, tables: Tables) -> (ErrorKind, &'sta
     }
 }
 
-/// Whether an error of the driver is an outage: one that passes by itself, or when an operator mends what is away. For
-/// [`Builder::outages`](smache_core::Builder::outages), where functions use a client of their own.
+/// Whether an error of the driver is an outage: one that passes by itself, or when an operator repairs the server or
+/// the network. For [`Builder::outages`](smache_core::Builder::outages), where functions use their own client.
 pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<sqlx::Error>() else { return false };
     let (kind, _) = classify(error, Tables::Source);
@@ -255,7 +255,7 @@ pub(crate) async fn bounded<T>(
     with_timeout(limit, elapsed, doing, async { operation.await.map_err(|error| of_source(error, doing)) }).await
 }
 
-/// Bounds a step of a source that says itself what its errors mean.
+/// Bounds a step of a source that interprets its errors itself.
 pub(crate) async fn with_timeout<T>(
     limit: Duration,
     elapsed: ErrorKind,

@@ -12,7 +12,7 @@ use crate::{
 
 const UNREADABLE: &str = "a job cannot be read: remove the row of `smache_jobs`";
 
-/// Warns of jobs that are of no entry: their entries get other ones from the reconciler.
+/// Warns of jobs that belong to no entry: the reconciler queues other ones for their entries.
 pub(crate) fn damaged_jobs(jobs: usize) {
     tracing::warn!(jobs, "jobs whose ids cannot be read are removed");
 }

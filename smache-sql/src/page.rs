@@ -1,4 +1,4 @@
-//! Pages of a listing, in the order of the ids, which nothing that happens meanwhile changes.
+//! Pages of a listing, in the order of the ids, which stays the same whatever changes meanwhile.
 
 use bytes::Bytes;
 use smache_core::{EntryId, Error, ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! Rows of a look-up: what confirms, entries, and what else is known of them.
+//! Rows of a look-up: the namespace with its sources, the entries, and the rest of their records.
 //!
 //! One statement answers them all, so that they are of one moment. Its columns are `kind, t, u, a, b, c, d, i … m`: two
 //! texts, four byte strings and five numbers, which mean something else in each kind of row.
@@ -6,7 +6,7 @@
 //! | kind | texts | byte strings | numbers |
 //! |---|---|---|---|
 //! | 0 the namespace | incarnation, null for a program that the tables no longer serve | epoch | now, revision |
-//! | 1 a source | name, caught up on | epoch | lease |
+//! | 1 a source | name, caught up on | epoch | valid until |
 //! | 2 an entry | | id, epochs, meta, value | version, staleness, since, stored at, expires |
 //! | 3 the rest of it | last failure, causes | id, call, used | conflicts, failures, failed at, lazy |
 //! | 4 busy | | | for how long |

@@ -1,4 +1,4 @@
-//! Tables of another version: what is said of them.
+//! The errors for tables of another version.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ pub(crate) fn refused(version: i64, made_by: Option<&str>, known: i64, elsewhere
     wrong_server(message, database)
 }
 
-/// A migration failed, and nothing of it was done.
+/// A migration failed, and changed nothing.
 pub(crate) fn not_migrated(error: sqlx::Error, from: i64, to: i64, database: &str) -> Error {
     let (kind, reason) = classify(&error, Tables::Own);
     let reason = match kind {

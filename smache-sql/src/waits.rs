@@ -1,10 +1,10 @@
-//! Runs that wait for each other: what leads on from one of them.
+//! Runs that wait for each other: the waits that lead on from one of them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use smache_core::EntryId;
 
-/// How many notes of a run are kept, and of how many runs they are answered.
+/// The most notes of a run that are kept, and the most runs whose notes an answer has.
 pub(crate) const MOST: i64 = 64;
 
 /// The waits that lead on from a run, the nearest first, out of all that count.

@@ -24,16 +24,16 @@ CREATE OR REPLACE FUNCTION smache_lock_of(p_key text) RETURNS text LANGUAGE sql 
     SELECT 'smache_lock_' || (hashtextextended(p_key, 0) & 63)
 $$;
 
--- Takes a lock until the end of the transaction. It is in memory: no step writes for a lock's sake. Vacuum, which comes by
--- without being asked, waits for nothing of `ROW SHARE`.
+-- Takes a lock until the end of the transaction. It is in memory: no step writes for a lock's sake. A vacuum and `ROW
+-- SHARE` do not wait for each other.
 CREATE OR REPLACE FUNCTION smache_lock(p_key text, p_mode text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('LOCK TABLE %s IN %s MODE', smache_lock_of(p_key), p_mode);
 END $$;
 
--- The row of a namespace, which is made when it is missing. Locks, always taken first: 1 shared, for a step on one
--- entry; 2 alone, for a change of what commits compare with. Namespaces of one lock wait for each other, and no step needs two.
--- Without a name there is no step: the program that asks is of a version that the tables no longer serve.
+-- The row of a namespace, made if missing. Locks, always taken first: 1 shared, for a step on one entry; 2 alone, for a
+-- change of the rows that commits compare with. Namespaces of one lock wait for each other, and no step needs two.
+-- Without a name there is no step: the tables no longer serve the version of the program.
 CREATE OR REPLACE FUNCTION smache_namespace(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;

@@ -44,7 +44,7 @@ BEGIN
                 FROM affected GROUP BY id
         ), done AS (
             UPDATE smache_entries e SET
-                -- That of a damaged record may be any number.
+                -- The staleness of a damaged record may be any number.
                 staleness = CASE WHEN e.staleness IN (0, 1) THEN greatest(e.staleness, entry.level) ELSE 2 END,
                 since = coalesce(e.since, t),
                 causes = smache_note(e.causes, entry.causes)

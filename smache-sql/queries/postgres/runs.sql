@@ -37,7 +37,8 @@ BEGIN
             FROM smache_entries e WHERE e.ns = s.ns AND e.id = p_id;
 END $$;
 
--- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation, 4 overtaken and told, at a revision. Vias: 0 child, 1 direct, 2 guard.
+-- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation, 4 conflict reported, at a revision. Vias: 0
+-- child, 1 direct, 2 guard.
 CREATE OR REPLACE FUNCTION smache_commit(
     p_name text, p_id bytea, p_token bytea, p_start_revision bigint, p_version bigint, p_tell bigint, p_incarnation text,
     p_epochs bytea, p_call bytea, p_value bytea,

@@ -1,6 +1,7 @@
 -- Numbers are bigint throughout, times are milliseconds of the server's clock.
 
--- oldest: of which version a program may be that still runs. functions: a fingerprint of the files that they are from.
+-- oldest: the oldest version of a program that these tables serve. functions: a fingerprint of the files of the
+-- functions.
 CREATE TABLE smache_meta (
     version bigint NOT NULL,
     incarnation text NOT NULL,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use smache_core::{Examination, Finding, Severity};
 
-/// From which share of its bound on a file is said to be full.
+/// The share of its bound from which `doctor` calls a file almost full.
 const ALMOST_FULL: f64 = 0.8;
 
 /// File systems that are on another machine: their locks are not to be trusted, and SQLite has no shared memory there.

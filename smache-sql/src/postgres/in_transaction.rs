@@ -62,7 +62,7 @@ impl<'a> PostgresTransaction<'a> {
 impl WriterTransaction for PostgresTransaction<'_> {
     async fn invalidate(&mut self, request: InvalidateInTransaction) -> Result<InTransactionOutcome> {
         if !self.connection.is_in_transaction() {
-            // The driver only knows of those that it has begun itself.
+            // The driver only knows of transactions that it has begun itself.
             sqlx::raw_sql(PROBE).execute(&mut *self.connection).await.map_err(refused)?;
         }
         let InvalidateInTransaction { namespace, incarnation, jobs, patience, invalidation } = &request;

@@ -96,7 +96,7 @@ impl Link {
         }
     }
 
-    /// Whether they are those of a pool of the application, and how many there are at most.
+    /// Whether the connections are those of a pool of the application, and how many there are at most.
     pub(super) fn connections(&self) -> (bool, u32) {
         match &self.way {
             Way::Own { connections, .. } => (false, *connections),
@@ -104,7 +104,7 @@ impl Link {
         }
     }
 
-    /// A pool for the connection that listens, which takes one for good.
+    /// A pool for the connection that listens, which keeps one.
     pub(super) fn listener_pool(&self) -> PgPool {
         match &self.way {
             Way::Own { options, .. } => sqlx::postgres::PgPoolOptions::new()
@@ -253,7 +253,7 @@ impl Link {
             if suspicious && connection.ping().await.is_err() {
                 continue;
             }
-            // One that has answered is as good as new.
+            // A connection that has just answered counts as new.
             let opened = if suspicious { Instant::now() } else { opened };
             return Ok(Held::Own { connection, opened, kept: kept.clone(), permit });
         }

@@ -73,8 +73,8 @@ const HANDSHAKE: &str = "SELECT current_setting('server_version_num')::int, pg_i
      ELSE current_setting('synchronous_commit') END, false), \
      set_config('default_transaction_isolation', 'read committed', false)";
 
-/// Sets how long the server lets a statement of this connection run, and wait: without the latter the functions set a
-/// bound of their own.
+/// Sets how long the server lets a statement of this connection run, and wait: without the latter the functions set
+/// their own bound.
 pub(super) async fn set_bounds(connection: &mut PgConnection, bound: Duration) -> Result<(), sqlx::Error> {
     let set = "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false)";
     let set = sqlx::query(set).bind(setting(bound));
@@ -262,7 +262,8 @@ async fn lock(work: &mut PgConnection) -> Result<(), sqlx::Error> {
     set_bounds_locally(work, MIGRATION_BOUND).await
 }
 
-/// Takes the steps and makes all functions again, in the transaction of the caller: an error or a crash leaves what was.
+/// Takes the steps and makes all functions again, in the transaction of the caller: an error or a crash changes
+/// nothing.
 async fn migrate(work: &mut PgConnection, steps: &[&'static str]) -> Result<(), sqlx::Error> {
     for script in steps.iter().chain(&SCHEMA[1..]) {
         sqlx::raw_sql(*script).execute(&mut *work).await?;

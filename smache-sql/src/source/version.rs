@@ -2,7 +2,7 @@
 
 use smache_core::{Error, ErrorKind, Result};
 
-/// The version that this program knows, of the change table, of the triggers and of what they run.
+/// The version that this program knows, of the change table and the triggers with their functions.
 pub(crate) const VERSION: i64 = 3;
 
 /// The oldest version of a program that goes on reading. Raised to [`VERSION`] when something that it reads is gone or means

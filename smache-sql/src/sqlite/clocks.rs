@@ -1,5 +1,5 @@
-//! By which clock the stores go that are open in this process. A transaction of the application comes on a connection of its
-//! own, which knows only the file; its jobs are due by the time of the store that is in it.
+//! The clocks of the stores that are open in this process. A transaction of the application comes on its own
+//! connection, which knows only the file; its jobs are due by the time of the store in that file.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

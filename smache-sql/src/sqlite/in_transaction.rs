@@ -24,10 +24,11 @@ const NAMESPACE: &str = "SELECT count(*) FROM smache_namespaces WHERE name = $1"
 
 /// An open transaction on the file of a store, for [`Smache::in_transaction`](smache_core::Smache::in_transaction).
 ///
-/// Data and store are the main database of the connection: a transaction over an attached file is not one step in WAL mode.
-/// From its first change on it is the only writer of the file, as any transaction is, so that steps of the store wait for it
-/// up to the busy timeout, and look-ups do not. Begin it with `BEGIN IMMEDIATE` unless it changes before it reads. The time
-/// in it is that of the store, where this process has it open, else this machine's. Workers that wait find its jobs within 50 milliseconds.
+/// Data and store are the main database of the connection: a transaction over an attached file is not one step in WAL
+/// mode. From its first change on it is the only writer of the file, as any transaction is, so that steps of the store
+/// wait for it up to the busy timeout, and look-ups do not. Begin it with `BEGIN IMMEDIATE` unless it changes before it
+/// reads. Its time is that of the store, where this process has it open, else this machine's. Waiting workers find its
+/// jobs within 50 milliseconds.
 ///
 /// ```no_run
 /// # use smache_core::{EntityType, Smache};
@@ -54,7 +55,8 @@ impl<'a> SqliteTransaction<'a> {
         Self { connection }
     }
 
-    /// Whether a transaction is open. The driver only knows of those that it has begun itself, but there cannot be two.
+    /// Whether a transaction is open. The driver only knows of transactions that it has begun itself, but there cannot
+    /// be two.
     async fn is_open(&mut self) -> Result<bool, sqlx::Error> {
         if self.connection.is_in_transaction() {
             return Ok(true);
@@ -79,7 +81,7 @@ async fn place_of(connection: &mut SqliteConnection) -> Result<Place, sqlx::Erro
     Ok(Place::of(Path::new(&file.unwrap_or_default())))
 }
 
-/// Which incarnation of which store is in the main file of a connection, if any; and the file.
+/// The incarnation of the store in the main file of a connection, if any; and the file.
 pub(crate) async fn incarnation_beside(
     connection: &mut SqliteConnection,
 ) -> Result<(Arc<str>, Option<Incarnation>), sqlx::Error> {

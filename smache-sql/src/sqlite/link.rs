@@ -1,7 +1,8 @@
-//! The connections to the file, and what a step is.
+//! The connections to the file, and the steps on them.
 //!
-//! All of them are opened at once, so that all of them have the same file open whatever happens to the path. SQLite has one writer at a time: within the process they stand in line for one connection, which is fairer and
-//! faster than to meet at the lock of the file; only the writers of other processes are met there.
+//! All of them are opened at once, so that all of them have the same file open whatever happens to the path. SQLite has
+//! one writer at a time: within the process the writers stand in line for one connection, which is fairer and faster
+//! than to compete for the lock of the file; only with other processes they compete for that.
 
 use std::{
     collections::HashMap,
@@ -52,7 +53,7 @@ pub(super) struct Link {
     max_bytes: Option<u64>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) place: Place,
-    /// Told when jobs were added by this process.
+    /// Notified when this process has added jobs.
     notifiers: StdMutex<HashMap<String, Arc<Notify>>>,
 }
 
@@ -73,8 +74,8 @@ impl Place {
         Self { file, mark: mark(&path), path }
     }
 
-    /// Whether the path still leads to the file that is open. A program that has another one open goes on with what was there
-    /// before, in which no other process writes any more: it would take everything there for true.
+    /// Whether the path still leads to the file that is open. A program with a replaced file open would go on with that
+    /// one, which gets no more writes, and would take its contents for the present ones.
     fn check(&self) -> Result<()> {
         if mark(&self.path) == self.mark {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The commit of a run: one call of a function, which compares and stores. And what it compares with.
+//! The commit of a run, one call of a function, which compares and stores; and `changed_since`.
 
 use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp};
 

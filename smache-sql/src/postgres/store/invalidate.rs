@@ -75,7 +75,7 @@ impl PostgresStore {
         Ok(Invalidated { jobs: self.reported(invalidated.jobs), ..invalidated })
     }
 
-    /// The ids that the caller has to see to; notifies of those that have a job already.
+    /// The ids that the caller has to queue; where the step wrote the jobs, wakes their workers instead.
     pub(super) fn reported(&self, needy: Vec<EntryId>) -> Vec<EntryId> {
         if !self.writes_jobs() {
             return needy;

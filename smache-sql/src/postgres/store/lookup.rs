@@ -29,7 +29,7 @@ const STATS: &str = "SELECT \
      FROM smache_namespaces n WHERE n.name = $1";
 
 impl PostgresStore {
-    /// The rows of a look-up. The first one of a namespace makes its row: without an epoch there is nothing to say.
+    /// The rows of a look-up. The first look-up of a namespace makes its row, since an answer needs an epoch.
     async fn rows(&self, operation: &'static str, sql: &'static str, ids: &[EntryId]) -> Result<Rows> {
         for _ in 0..2 {
             let bind = |query: super::Statement| query.bind(self.name.clone()).bind(id_list(ids));

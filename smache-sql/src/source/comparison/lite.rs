@@ -15,7 +15,7 @@ pub(crate) enum Affinity {
 }
 
 impl Affinity {
-    /// That of a column that was declared so, in capitals. The rules, and their order, are SQLite's.
+    /// The affinity of a column with that declaration, in capitals. The rules, and their order, are SQLite's.
     pub(crate) fn of(declared: &str) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| declared.contains(word));
         if has(&["INT"]) {

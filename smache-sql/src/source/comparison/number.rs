@@ -2,7 +2,7 @@
 
 use smache_core::FieldValue;
 
-/// The digits of a number, with neither zeros before nor after them, and its exponent; `None` for what is no number.
+/// The digits of a number, without zeros before or after them, and its exponent; `None` if it is no number.
 pub(super) fn decimal(value: &FieldValue) -> Option<Vec<u8>> {
     let text = match value {
         FieldValue::Integer(value) => value.to_string(),
@@ -48,7 +48,7 @@ pub(super) fn float8(value: &FieldValue) -> Option<[u8; 8]> {
         FieldValue::Text(text) => text.trim_ascii().parse().ok()?,
         _ => return None,
     };
-    // The zeros of both signs are one, and so are all that are no number.
+    // -0.0 equals 0.0, and every NaN equals every other.
     Some(if float.is_nan() { f64::NAN } else { float + 0.0 }.to_be_bytes())
 }
 

@@ -61,8 +61,8 @@ impl PgForm {
         })
     }
 
-    /// The form for an array by the type of its elements. Arrays are looked for as JSON, in which the elements of the others
-    /// are written in several ways.
+    /// The form for an array by the type of its elements. A search compares arrays as JSON, where elements of other
+    /// types are written in several ways.
     pub(crate) fn of_array(element: &str) -> Option<Self> {
         let plain = matches!(element, "text" | "varchar" | "enum" | "bool" | "int2" | "int4" | "int8");
         Self::of_type(element).filter(|_| plain).map(|form| Self::List(Box::new(form)))

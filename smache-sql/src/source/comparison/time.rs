@@ -55,7 +55,7 @@ fn digits(text: &str) -> Option<i128> {
         .then(|| text.parse().ok())?
 }
 
-/// The number of a day since 1970, in the calendar that goes on before it was made.
+/// The number of a day since 1970, in the Gregorian calendar, also before its introduction.
 fn day(text: &str, before_christ: bool) -> Option<i128> {
     let mut parts = text.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);

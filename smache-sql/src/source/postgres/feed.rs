@@ -106,7 +106,7 @@ impl PgFeed {
         Ok(())
     }
 
-    /// Which database of which server it is. The identity of the server itself may be kept from an ordinary role.
+    /// The database and its server. An ordinary role may not see the identity of the server itself.
     async fn server(&self, pool: &PgPool) -> Result<String> {
         let doing = self.doing("opening");
         let allowed = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')";
@@ -137,7 +137,7 @@ impl PgFeed {
         [("schema", quoted(&self.schema)), ("changes", change_table(&self.schema))]
     }
 
-    /// Begins a life where a crash has ended the last one.
+    /// Fills the table that a crash of the server has emptied.
     async fn revive(&self) -> Result<()> {
         let doing = self.doing("opening");
         let sql = format!("SELECT {}.smache_revive()::text", quoted(&self.schema));

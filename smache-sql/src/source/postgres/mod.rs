@@ -51,8 +51,8 @@ pub struct PostgresSource<T> {
 impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     /// The source of the entities of a table in the schema `public`. Connects to nothing.
     ///
-    /// The pool must lead to the primary: what a standby answers is refused. A [`SOURCE`](EntityType::SOURCE) that is not a valid name is an error of the
-    /// compiler.
+    /// The pool must lead to the primary: the source refuses the answers of a standby. A [`SOURCE`](EntityType::SOURCE)
+    /// that is not a valid name is an error of the compiler.
     #[must_use]
     pub fn new(pool: &PgPool, table: impl Into<String>) -> Self {
         Self::builder(pool, table).build()
@@ -70,9 +70,8 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
         Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
-    /// Makes the triggers on the table, and with the first table of a schema the change table. Does nothing where they
-    /// are as they should be. Where they are not, what was changed meanwhile is unknown, so everything of the table goes
-    /// stale.
+    /// Makes the triggers on the table, and with the first table of a schema the change table. Does nothing where the
+    /// triggers are right. Where they are not, earlier changes are unknown, so everything of the table goes stale.
     ///
     /// Has to be called again after an upgrade to a release that says so: until then the feed is an error.
     ///
@@ -80,9 +79,10 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
     /// schema, and the right `TRIGGER` on the table.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](smache_core::ErrorKind::Config) when there is no such table, or one that cannot be a source, or an
-    /// index of the entity names a column that cannot be compared; also for one that is [transactional](PostgresSourceBuilder::transactional), which needs no triggers; `Permission`;
-    /// `Unavailable`; `WrongServer`.
+    /// [`ErrorKind::Config`](smache_core::ErrorKind::Config) when there is no such table, or one that cannot be a
+    /// source, or an index of the entity names a column that cannot be compared; also for one that is
+    /// [transactional](PostgresSourceBuilder::transactional), which needs no triggers; `Permission`; `Unavailable`;
+    /// `WrongServer`.
     pub async fn install(&self) -> Result<()> {
         if self.feed.is_none() {
             return Err(needs_no_triggers(self.id.as_str()));

@@ -39,7 +39,7 @@ pub(super) struct PgStream {
     listener: Option<PgListener>,
     listener_tried: Instant,
     trimming: Trimming,
-    /// Whether it has said once where it is: until then its reader waits for just that.
+    /// Whether it has returned its position once: until then its reader waits for just that.
     looked: bool,
 }
 

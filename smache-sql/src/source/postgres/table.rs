@@ -307,8 +307,8 @@ type Rows<'q> = QueryAs<'q, Postgres, (bool, Option<String>), PgArguments>;
 pub(super) const STANDBY: &str = "the server is a standby, which is behind, and results of old data would be called fresh: give the pool \
      a URL that leads to the primary";
 
-/// Rows of a table, and which kind of server has answered. In the same statement, so that it costs no round trip, and each time:
-/// a pool may be led to a server that was demoted meanwhile. That there is no row is an answer, too.
+/// Rows of a table, and which kind of server has answered. In the same statement, so that it costs no round trip, and
+/// each time: a pool may be led to a server that was demoted meanwhile. No row is an answer, too.
 fn selecting(table: &str, wanted: &str) -> String {
     format!(
         "SELECT server.standby, found.json FROM (SELECT pg_is_in_recovery() AS standby) AS server

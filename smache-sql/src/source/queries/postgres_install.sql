@@ -2,9 +2,9 @@ CREATE TABLE IF NOT EXISTS {schema}.smache_feed (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     -- Which history this is: a position of another one is not in it.
     id text NOT NULL,
-    -- The youngest transaction of the rows that were trimmed.
+    -- The youngest transaction of the trimmed rows.
     trimmed xid8 NOT NULL DEFAULT '0',
-    -- Of all that `install` makes; and of which version a program may be that still reads it.
+    -- The version of all that `install` makes, and the oldest version of a program that still reads it.
     version bigint NOT NULL DEFAULT 1,
     oldest bigint NOT NULL DEFAULT 1
 );
@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS {schema}.smache_changes (
 );
 CREATE INDEX IF NOT EXISTS smache_changes_xid ON {schema}.smache_changes (xid);
 
--- The life of the server: after a crash the server empties a table that is not logged. So it knows of a crash that has
--- taken back what was committed, and read, with `synchronous_commit = off`.
+-- Shows a crash: after one the server empties a table that is not logged. The crash has taken back transactions that
+-- were committed, and read, with `synchronous_commit = off`.
 CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.smache_alive (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     life text NOT NULL DEFAULT gen_random_uuid()::text

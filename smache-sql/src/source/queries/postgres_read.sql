@@ -1,5 +1,5 @@
--- One statement, so that all of it has the same snapshot: what this snapshot (or the one of the read that goes on) sees
--- of the changes, and the last position does not.
+-- One statement, so that all of it has the same snapshot: the changes that this snapshot (or the one of the read that
+-- goes on) sees and the last position does not.
 WITH target AS MATERIALIZED (
     SELECT coalesce($2::text::pg_snapshot, pg_current_snapshot()) AS snapshot
 ), found AS (

@@ -43,8 +43,9 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
         self
     }
 
-    /// The columns that together name the rows, the primary key by default. They need a unique index of their own. The id of
-    /// the entity is a tuple in the order in which they are named here, or a struct of fields with their names.
+    /// The columns that together name the rows, the primary key by default. They need a unique index on just these
+    /// columns. The id of the entity is a tuple in the order in which they are named here, or a struct of fields with
+    /// their names.
     pub fn id_columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.id_columns = Some(columns.into_iter().map(Into::into).collect());
         self

@@ -68,15 +68,17 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
         Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
-    /// Makes the triggers on the table, and with the first table of a database the change table; sets the database to WAL,
-    /// so that readers and the writer do not wait for one another. Does nothing where they are as they should be. Where
-    /// they are not, what was changed meanwhile is unknown, so everything of the table goes stale.
+    /// Makes the triggers on the table, and with the first table of a database the change table; sets the database to
+    /// WAL, so that readers and the writer do not wait for one another. Does nothing where the triggers are right.
+    /// Where they are not, earlier changes are unknown, so everything of the table goes stale.
     ///
-    /// Has to be called again after an upgrade to a release that says so, and after a column or an index was added, renamed or removed: until then the feed is an error.
+    /// Has to be called again after an upgrade to a release that says so, and after a column or an index was added,
+    /// renamed or removed: until then the feed is an error.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source, or an index of the entity names a column
-    /// that cannot be compared; also for one that is [transactional](SqliteSourceBuilder::transactional), which needs no triggers; `Permission`; `Unavailable`.
+    /// [`ErrorKind::Config`] when there is no such table, or one that cannot be a source, or an index of the entity
+    /// names a column that cannot be compared; also for one that is
+    /// [transactional](SqliteSourceBuilder::transactional), which needs no triggers; `Permission`; `Unavailable`.
     pub async fn install(&self) -> Result<()> {
         if self.feed.is_none() {
             return Err(needs_no_triggers(self.id.as_str()));
@@ -124,8 +126,8 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
             let ids = ByIds { keys, scalars: scalars_of::<T> };
             let rows = self.table.rows(&doing, &ids);
             let (description, rows) = with_timeout(self.table.timeout, ErrorKind::Timeout, &doing, rows).await?;
-            // By key, because the rows come in an order of their own, and because a collation may find a row that goes by
-            // another id than the one that was asked for.
+            // By key, because the rows come in any order, and because a collation may find a row with another id than
+            // the requested one.
             let found: HashMap<_, _> = self.read(&rows, &description.shape)?.into_iter().collect();
             answers.extend(keys.iter().map(|key| found.get(key).cloned()));
         }

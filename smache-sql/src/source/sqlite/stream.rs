@@ -46,9 +46,9 @@ pub(super) struct LiteStream {
     version: i64,
     /// When old changes were last removed; none where there are more of them.
     trimmed: Option<Instant>,
-    /// Whether it has said once where it is: until then its reader waits for just that.
+    /// Whether it has returned its position once: until then its reader waits for just that.
     looked: bool,
-    /// Whether the last read has left something.
+    /// Whether the last read was full, and more may follow.
     more: bool,
 }
 

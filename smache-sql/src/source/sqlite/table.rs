@@ -276,8 +276,8 @@ impl LiteTable {
         Ok(comparisons)
     }
 
-    /// The collation of a column, or the name of one that is not SQLite's. No table tells it: a statement that compares the
-    /// column does.
+    /// The collation of a column, or the name of one that is not SQLite's. No table holds it: a statement that compares
+    /// the column shows it.
     async fn collation(
         &self,
         connection: &mut SqliteConnection,

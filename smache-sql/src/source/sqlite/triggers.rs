@@ -118,8 +118,8 @@ DELETE FROM smache_replaced WHERE source = {name};",
     bodies.into_iter().map(trigger).collect()
 }
 
-/// A column of a row that was noted, from its JSON, which names the blobs and some floats otherwise: what is not found by it
-/// counts as gone, which only tells of too much.
+/// A column of a noted row, from its JSON, which writes blobs and some floats in another form: a row that is not found
+/// by it counts as gone, which only reports too much.
 fn noted(column: &str) -> String {
     if column.contains(['"', '\\']) {
         return "NULL".to_owned();
@@ -155,8 +155,8 @@ pub(super) async fn intact(
     Ok(present(connection, &table.name).await?.len() == KINDS.len() && is_guarded(connection).await?)
 }
 
-/// The triggers of the application that write to the table while one writes to it: they are run in the middle of a statement,
-/// and what a `REPLACE` removes is not known after them.
+/// The triggers of the application that write to the table during a write to it: they run in the middle of a statement,
+/// and the rows that a `REPLACE` removes are unknown after them.
 pub(super) async fn meddling(connection: &mut SqliteConnection, table: &str) -> sqlx::Result<Vec<String>> {
     let all =
         "SELECT name, lower(sql) FROM sqlite_schema WHERE type = 'trigger' AND name NOT GLOB 'smache_*' ORDER BY name";
@@ -237,7 +237,7 @@ pub(super) async fn install(table: &LiteTable) -> Result<()> {
     if !intact(&mut transaction, table, &description).await.map_err(failed)? {
         drop_triggers(&mut transaction, &table.name, &doing).await?;
         for (_, sql) in triggers(&table.name, &description) {
-            // One by one, because their bodies have semicolons of their own.
+            // One by one, because their bodies contain semicolons.
             sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failed)?;
         }
         let reset = format!("INSERT INTO smache_changes (source, op) VALUES ({}, 'INSTALL')", literal(&table.name));

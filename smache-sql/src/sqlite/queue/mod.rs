@@ -194,7 +194,7 @@ impl JobQueue for SqliteQueue {
     async fn wait(&self, timeout: Duration) -> Result<()> {
         let began = Instant::now();
         let notifier = self.link.notifier(&self.name);
-        // Enabled before the look, so that a job that is added in between is heard of.
+        // Enabled before the look, so that a job that is added in between wakes it.
         let mut notified = pin!(notifier.notified());
         notified.as_mut().enable();
         loop {

@@ -130,7 +130,7 @@ impl Step<'_> {
                 let kept = if cell(1)?.unwrap_or(0) > 0 { cell(2)? } else { None };
                 since = kept.or(since);
                 conflicts = cell(3)?.unwrap_or(0).saturating_add(1);
-                // Those of a damaged record would damage this one.
+                // The causes of a damaged record would damage this one.
                 causes = old.text(4).ok().flatten().filter(|causes| decode_causes(causes).is_ok()).unwrap_or(causes);
             }
             old_used = old.bytes(0).map_err(|error| self.failed(error))?;

@@ -22,7 +22,7 @@ const REMEMBER: &str = "INSERT INTO smache_changed (ns, dep, revision) \
      SELECT $1, unhex(value), $3 FROM json_each($2) WHERE true \
      ON CONFLICT (ns, dep) DO UPDATE SET revision = excluded.revision";
 
-/// The entries that a step marked, with how stale each is now; those that are not left to their readers.
+/// The entries that a step marked, with how stale each is now; and those of them that a job has to compute.
 #[derive(Default)]
 pub(super) struct Marked {
     pub(super) all: HashMap<EntryId, bool>,
@@ -101,7 +101,7 @@ impl Step<'_> {
         Ok(Invalidated { revision: count(self.revision), marked: count_marked, jobs })
     }
 
-    /// All of it as a part of a transaction that is not of this crate, if it is of that incarnation.
+    /// The whole invalidation as a part of a transaction of the application, if the store is of that incarnation.
     pub(in crate::sqlite) async fn invalidate_within(
         mut self,
         incarnation: &Incarnation,

@@ -85,7 +85,7 @@ impl Step<'_> {
         self.execute(DROP_EDGES, |query| query.bind(ns).bind(id).bind(of)).await.map(drop)
     }
 
-    /// The lane in which an entry has to be computed, if it does and is not left to its readers.
+    /// The lane in which a job has to compute an entry; none for a fresh entry, or one that its readers refresh.
     async fn lane_of_need(&mut self, id: &EntryId, validity: &Validity) -> Result<Option<i64>> {
         let (ns, id) = (self.ns, id.as_bytes().to_vec());
         let Some(row) = self.row(NEEDS, |query| query.bind(ns).bind(id)).await? else { return Ok(None) };

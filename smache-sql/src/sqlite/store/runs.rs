@@ -117,7 +117,7 @@ impl SqliteStore {
 }
 
 impl Step<'_> {
-    /// Ends the run of an entry; with a token only that one. Says whether there was one.
+    /// Ends the run of an entry; with a token only that one. Returns whether there was one.
     async fn end_run(&mut self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         let (ns, id, token) = (self.ns, bytes(id), token.map(|token| token.as_bytes().to_vec()));
         self.execute(END_RUN, |query| query.bind(ns).bind(id).bind(token)).await.map(|ended| ended > 0)
