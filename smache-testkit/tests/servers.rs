@@ -55,7 +55,7 @@ async fn nothing_of_a_killed_postgres_goes_on() {
     let server = PostgresServer::start().await;
     let helpers = children(pid(&server));
     assert!(!helpers.is_empty());
-    // Stopped, they cannot notice by themselves. One of them may have ended since, and `kill` says so.
+    // Stopped, they cannot notice by themselves. One of them may have ended since, and `kill` reports that.
     let list: Vec<_> = helpers.iter().map(u32::to_string).collect();
     let stopping = Command::new("sh").arg("-c").arg(format!("kill -STOP {}", list.join(" "))).status();
     stopping.expect("there is a shell");

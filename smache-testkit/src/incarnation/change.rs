@@ -31,7 +31,7 @@ pub async fn new_incarnation_is_named(harness: StoreHarness) {
     assert_eq!(store.lookup(&[id(1)]).await.expect("lookup").incarnation, after);
 }
 
-/// Beyond the contract: a run that began in the incarnation before stores nothing; the next one is as good as any.
+/// Beyond the contract: a run that began in the earlier incarnation stores nothing; the next one works as usual.
 pub async fn run_of_the_incarnation_before_stores_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;

@@ -57,7 +57,7 @@ pub async fn value_stored_as_stale_wakes_a_waiting_worker(harness: JoinedHarness
     let (store, queue) = both(&harness);
     let run = begin(store, id(1)).await;
     change(store, "a").await;
-    // Whatever rang before is heard before.
+    // Earlier notifications arrive before the wait.
     let waits = harness.role().queue.clone();
     let waiting = tokio::spawn(async move { until_due_within(&*waits, LONG).await });
     tokio::time::sleep(PAUSE).await;
@@ -92,7 +92,7 @@ pub async fn lazy_entry_gets_no_job(harness: JoinedHarness) {
     assert_eq!(counts(queue).await, [0; 4]);
 }
 
-/// A value that is stored fresh takes back what asked for it: a job that is queued, delayed or dead letter.
+/// A value that is stored fresh takes back the job of its entry: one that is queued, delayed or a dead letter.
 pub async fn fresh_commit_takes_back_the_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     for number in 1..=3 {

@@ -70,7 +70,7 @@ pub async fn old_epoch_entries_get_jobs(harness: JoinedHarness) {
     assert!(is_fresh(store, id(20)).await);
 }
 
-/// Beyond the contract: an entry whose epoch is over has its job back when its run is given up.
+/// Beyond the contract: an entry of an old epoch has its job back when its run is aborted.
 pub async fn aborted_entry_of_an_old_epoch_has_a_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[direct("a")]).await;

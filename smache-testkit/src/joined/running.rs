@@ -44,7 +44,7 @@ pub async fn change_while_the_job_runs_is_not_lost(harness: JoinedHarness) {
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
 }
 
-/// A run that is given up leaves its stale entry with a job, not before the delay; a fresh entry needs none.
+/// An aborted run leaves its stale entry with a job, not before the delay; a fresh entry needs none.
 pub async fn aborted_stale_entry_has_a_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     let abort = async |run: &Run, delay| {

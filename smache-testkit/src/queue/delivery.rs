@@ -89,7 +89,7 @@ pub async fn lapsed_job_goes_back_to_its_lane(harness: QueueHarness) {
     assert_eq!((again.len(), again[0].crashes), (1, 1));
 }
 
-/// Beyond the contract: a reservation that lapsed and that nobody else got is settled and extended as ever.
+/// Beyond the contract: a reservation that lapsed, with no other reservation since, is settled and extended as usual.
 pub async fn lapsed_reservation_that_nobody_took_still_counts(harness: QueueHarness) {
     let queue = &**harness.role();
     queue.enqueue(&[job(id(1)), job(id(2))]).await.expect("enqueue");
@@ -132,7 +132,7 @@ pub async fn lanes_are_reserved_apart(harness: QueueHarness) {
     assert_eq!(counts(queue).await, [0, 0, 2, 0]);
 }
 
-/// A worker hears when the lane has something for it next.
+/// A worker learns when the lane has a job for it next.
 pub async fn next_due_is_reported(harness: QueueHarness) {
     let queue = &**harness.role();
     let ask = async |max| queue.reserve(Reserve::new(Lane::Recompute, max, LONG)).await.expect("reserve").next_due;
@@ -334,7 +334,7 @@ pub async fn jobs_are_listed(harness: QueueHarness) {
     assert_eq!(sorted(&seen), ids(0..30).into_iter().chain([id(100)]).collect::<Vec<_>>());
 }
 
-/// Beyond the contract: a token that was never given out settles nothing, and empty requests are fine.
+/// Beyond the contract: an unknown token settles nothing, and empty requests are fine.
 pub async fn unknown_jobs_are_lost(harness: QueueHarness) {
     let queue = &**harness.role();
     let forged = Settlement { id: id(1), token: Token::random(), end: release() };

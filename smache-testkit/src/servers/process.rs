@@ -264,7 +264,7 @@ impl State {
 
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Stopped, it starts no more processes, and their ids stay theirs since it cannot wait for them.
+            // Stopped, it starts no more processes, and keeps the ids of its children since it cannot wait for them.
             signal("STOP", &[child.id()]);
             let helpers = children(child.id());
             signal("KILL", &helpers);

@@ -69,7 +69,7 @@ pub async fn lost_history_is_an_error(harness: SourceHarness) {
     put(probe, 1, "one").await;
     let lost = probe.lost_position().await;
     let error = match open(probe, Start::After(lost)).await {
-        // Some servers tell when they are asked for the first change.
+        // Some servers report it at the first read of a change.
         Ok(mut stream) => stream.next().await.err(),
         Err(error) => Some(error),
     };
@@ -117,7 +117,8 @@ pub async fn streams_reach_the_present(harness: SourceHarness) {
     let mut stream = open(probe, Start::Now).await.expect("open");
     for round in 1..=5 {
         put(probe, round, "one").await;
-        // Where it cannot tell, a stream that is opened now stands there, and some servers go there with a change alone.
+        // A source that cannot tell its position opens its stream at the present one, and some servers get there with a
+        // change alone.
         let Some(present) = feed.head().await.expect("head") else { return };
         let (started, mut delivered) = (Instant::now(), Vec::new());
         while !stream.position().follows(&present) {

@@ -6,7 +6,7 @@ use smache_core::Commit;
 
 use crate::{StoreHarness, steps::*};
 
-/// One run at a time while its lease holds; the others hear for how long at most.
+/// One run at a time while its lease holds; the others learn for how long at most.
 pub async fn begin_is_exclusive_while_the_lease_holds(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;

@@ -10,7 +10,7 @@ fn abort(id: EntryId, token: Token, failure: Option<&str>) -> Abort {
     Abort { id, token, failure: failure.map(str::to_owned), delay: Duration::ZERO }
 }
 
-/// Only the run that holds the entry gives it up.
+/// Only the run that holds the entry aborts it.
 pub async fn abort_needs_the_token(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;

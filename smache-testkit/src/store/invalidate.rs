@@ -154,12 +154,12 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
     assert!(is_fresh(&**store, id(0)).await);
 }
 
-/// Longer than the longest time that a store leaves to an attempt which says nothing.
+/// Longer than the longest time that a store leaves to an attempt without a step.
 const LATE: Duration = Duration::from_secs(35);
 
-/// A leader gives its first attempt at a change up, in the middle of the walk, and is at its second one when maintenance does the
-/// first again: all that commits meanwhile meets the mark of the second, also behind the pages that it has walked. What maintenance
-/// does again where an author is only late ends nothing too early either.
+/// A leader drops its first attempt at a change in the middle of the walk, and makes its second one while maintenance
+/// redoes the first: all commits meanwhile meet the mark of the second, also behind the pages that it has walked. The
+/// redo of maintenance, for an author that is only late, ends nothing too early either.
 pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
     let (store, many) = (harness.role(), harness.many().div_ceil(4));
     let callees = ids(0..many);

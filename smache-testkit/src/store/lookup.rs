@@ -55,7 +55,7 @@ pub async fn lookup_shows_stale_and_expired_entries(harness: StoreHarness) {
     assert!(expired.entry.is_expired(expired.now), "the entry says that its time is over");
 }
 
-/// Beyond the contract: looking changes nothing that another step sees.
+/// Beyond the contract: a look-up changes nothing that another step sees.
 pub async fn lookup_writes_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "one", &[direct("a")]).await;

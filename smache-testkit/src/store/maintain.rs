@@ -9,7 +9,7 @@ use crate::{StoreHarness, steps::*};
 /// So old a run of the cases is whose lease, five times [`SHORT`], lapsed longer ago than maintenance has to spare it.
 const LAPSED_LONG_AGO: Duration = Duration::from_millis(1_300);
 
-/// Maintenance removes expired entries with all that is theirs, page by page, and nothing else.
+/// Maintenance removes expired entries with their edges and jobs, page by page, and nothing else.
 pub async fn expired_entries_leave_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     for number in 0..25 {
@@ -135,7 +135,7 @@ pub async fn old_epoch_entries_are_marked(harness: StoreHarness) {
     assert_eq!(store.stats().await.expect("stats").stale, 30);
 }
 
-/// Every stale entry that is not left to its readers is listed, with the time since when.
+/// Every stale entry that needs a job is listed, with the time since when.
 pub async fn stale_entries_are_listed(harness: StoreHarness) {
     let store = &**harness.role();
     assert_eq!(stale(store, 10).await, []);

@@ -51,7 +51,7 @@ pub async fn registered_programs_are_listed(harness: StoreHarness) {
     assert!(!register(store, 1, "one again", LONG).await.known);
 }
 
-/// A shorter lease takes the place of a longer one: a program that ends says so.
+/// A shorter lease replaces a longer one: a program that ends shortens it.
 pub async fn newest_lease_of_a_program_counts(harness: StoreHarness) {
     let store = &**harness.role();
     let long = register(store, 1, "one", LONG).await;

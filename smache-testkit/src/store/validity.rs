@@ -119,8 +119,8 @@ pub async fn restarted_source_confirms_after_it_has_caught_up(harness: StoreHarn
     assert_eq!(staleness(store, id(1)).await, Staleness::Fresh);
 }
 
-/// The newest step of the leader says until when it confirms, also where that is sooner than an older one said: the store's
-/// clock may have stepped back meanwhile.
+/// The newest step of the leader decides until when it confirms, also where that is sooner than an older one decided:
+/// the store's clock may have stepped back meanwhile.
 pub async fn newest_step_overwrites_the_validity(harness: StoreHarness) {
     let store = &**harness.role();
     let leader = confirming(store, "feed", &["users"]).await;
@@ -152,8 +152,7 @@ pub async fn late_step_confirms_no_longer_than_its_deadline(harness: StoreHarnes
     assert!(is_fresh(store, id(1)).await);
 }
 
-/// A step whose position is of another history than the saved one, or before it, says nothing of what comes after the
-/// saved one.
+/// A step whose position is of another history than the saved one, or before it, confirms nothing after the saved one.
 pub async fn position_that_is_not_taken_confirms_nothing(harness: StoreHarness) {
     let store = &**harness.role();
     let leader = lead(store, "feed", LONG).await;

@@ -124,8 +124,8 @@ impl MongoServerBuilder {
     /// Starts it and waits until it is the primary of its set of one.
     ///
     /// The program is the `mongod` that `SMACHE_MONGOD` names, or that is on the `PATH`. Where there is none and
-    /// `SMACHE_SECANTUSD` names a `secantusd-py`, that one takes its place: it has no users with rights of their own in the
-    /// database `admin`, no [short history](Self::short_history), and is no [`MongoSet`].
+    /// `SMACHE_SECANTUSD` names a `secantusd-py`, that one takes its place: it has no users with rights in the database
+    /// `admin`, no [short history](Self::short_history), and is no [`MongoSet`].
     ///
     /// # Panics
     /// If there is neither, or it does not answer in time; the message ends with its log.
