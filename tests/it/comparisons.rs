@@ -1,4 +1,4 @@
-//! Sources that take values for equal which serde writes in several ways.
+//! Sources for which values are equal that serde writes in several ways.
 
 use std::sync::{
     Arc,
@@ -43,7 +43,7 @@ struct Mood {
     refuses: bool,
 }
 
-/// A table that takes `Anna` and `ANNA` for one.
+/// A table for which `Anna` equals `ANNA`.
 #[derive(Debug)]
 struct Loose(MemorySource<User>, Mood);
 

@@ -18,7 +18,7 @@ pub(crate) async fn greeting(user: Entity<User>, probe: State<Probe>) -> Result<
     Ok(format!("Hello, {}", user.name))
 }
 
-/// The same, left to its readers.
+/// The same, refreshed on read.
 #[computed(refresh = "on_read")]
 pub(crate) async fn lazy_greeting(user: Entity<User>, probe: State<Probe>) -> Result<String, Refused> {
     probe.pass(format!("lazy_greeting {}", user.id)).await?;

@@ -134,7 +134,7 @@ async fn an_announcement_outlives_workers_that_cannot_report_it() -> Result<()> 
     tokio::time::sleep(SOON * 20).await;
     assert!(smache.is_fresh(greeting(1)).await?, "the only worker does not know the source");
     let ours = smache.worker().start();
-    // Both hear of the job when it is due; the one that cannot report it lets others go first.
+    // Both notice the job when it is due; the one that cannot report it lets others go first.
     until("ours does", async || Ok(*smache.get(greeting(1)).await? == "Hello, Annie")).await?;
     ours.shutdown(SOON).await;
     theirs.shutdown(SOON).await;

@@ -120,7 +120,7 @@ async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
     world.probe.arrived(1).await;
     clock.advance(LEASE);
     take_over(&world, &smache).await?;
-    // Before the next heartbeat tells the run that it lost.
+    // Before the run learns from the next heartbeat that it lost its lease.
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
     assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Anna", false), "its reader may have it, unconfirmed");

@@ -135,7 +135,7 @@ async fn the_run_of_a_reader_comes_to_its_end(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// An entry that is invalidated by its name has used nothing that can be read again.
+/// The run of an entry that is invalidated by its name has no read that could be repeated.
 async fn what_is_invalidated_by_name_runs_again(world: &World) -> Result<()> {
     let (smache, worker) = at_work(world).await?;
     smache.invalidate(greeting(1)).await?;

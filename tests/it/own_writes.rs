@@ -20,7 +20,7 @@ use crate::{
     world::{RuntimeClock, User, World},
 };
 
-/// How late the feed tells of a change.
+/// The delay of the feed.
 const LATE: Duration = Duration::from_millis(50);
 /// How long functions take here.
 const SLOW: Duration = Duration::from_secs(2);

@@ -330,7 +330,7 @@ async fn lists_tuples_sets_and_maps_are_arguments() -> Result<()> {
     Ok(())
 }
 
-/// The order of a hashed set is random and serde does not tell it from a list: that costs a computation, not the result.
+/// The order of a hashed set is random and serde writes it as a list: that costs a computation, not the result.
 #[tokio::test(start_paused = true)]
 async fn a_hashed_set_is_an_argument() -> Result<()> {
     let smache = World::memory().builder().register::<largest>().build().await?;

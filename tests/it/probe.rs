@@ -82,7 +82,7 @@ impl Probe {
         self.0.gate.send_replace(Gate::OpenFor(Vec::new()));
     }
 
-    /// Lets everybody through.
+    /// Opens the gate for all runs.
     pub(crate) fn open(&self) {
         self.0.gate.send_replace(Gate::Open);
     }

@@ -93,7 +93,7 @@ async fn hashed_set() -> HashSet<u64> {
     (0..100).collect()
 }
 
-/// Its order is random, and serde does not tell it from a list: no reason not to store it.
+/// Its order is random, and serde writes it as a list: no reason not to store it.
 #[tokio::test(start_paused = true)]
 async fn a_hashed_set_is_a_result_that_is_stored() -> Result<()> {
     let smache = World::memory().builder().register::<hashed_set>().build().await?;

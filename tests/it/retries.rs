@@ -1,4 +1,4 @@
-//! Jobs that fail: again, later, and at last no more.
+//! Jobs that fail: they run again, later, and at last become dead letters.
 
 use std::time::Duration;
 

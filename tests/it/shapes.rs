@@ -1,4 +1,4 @@
-//! A value of another shape is never read, and one that is made of another version of a function is not fresh.
+//! A value of another shape is never read, and one that used another version of a function is not fresh.
 
 use std::time::Duration;
 

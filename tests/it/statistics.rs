@@ -1,4 +1,4 @@
-//! The statistics of a school on memory: which functions ran after each change, by what the changes tell.
+//! The statistics of a school on memory: the functions that ran after each change, by the contents of the changes.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::{
     tale::{self, Told},
 };
 
-/// A source that behaves like MongoDB without pre-images: an update and a deletion tell the id, and an update its fields.
+/// A source that behaves like MongoDB without pre-images: an update and a deletion have the id, and an update its
+/// fields.
 #[derive(Debug)]
 pub(crate) struct Imageless(Arc<dyn DataSource>);
 

@@ -167,7 +167,7 @@ fn the_backend_table_of_the_readme_promises_what_the_sources_say() {
     ] {
         let says = read(says);
         let said = |guarantee: &Guarantee| says.contains(&format!("Guarantee::{guarantee:?}"));
-        // That is said of one that nothing is heard of, as its triggers are not there.
+        // A source whose triggers are missing says best effort, as it delivers nothing.
         let promised = |guarantee: &Guarantee| *guarantee != Guarantee::BestEffort;
         let said: Vec<Guarantee> = GUARANTEES.into_iter().filter(promised).filter(said).collect();
         assert_eq!(promised_by(backend), said, "{backend}");

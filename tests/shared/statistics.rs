@@ -56,9 +56,9 @@ pub(crate) async fn fill(data: &dyn Data) -> Result<()> {
     Ok(())
 }
 
-/// Tells the story, and asserts after each change which functions ran and what comes out.
+/// Runs the story, and asserts after each change which functions ran and with which results.
 pub(crate) async fn tell(smache: &Smache, data: &dyn Data, log: &Log, told: Told) -> Result<()> {
-    // Where a change does not tell what the entity was before, a relation may lead anywhere.
+    // Where a change does not show the earlier entity, a relation may lead anywhere.
     let exact = |exact: &'static str, everywhere: &'static str| if told == Told::Both { exact } else { everywhere };
 
     read(smache).await?;

@@ -10,7 +10,7 @@ use smache::{
 
 use crate::{Doc, Log, Table, census, held, label, quiet::add, report, total};
 
-/// So long clients wait that are not told otherwise: a machine that stands still for some seconds is not what is tested.
+/// How long clients wait by default: a machine that stands still for some seconds is not the subject of the tests.
 const PATIENT: Duration = Duration::from_secs(30);
 
 /// The roles of a process, and its places. Sent to nodes as JSON.

@@ -1,4 +1,4 @@
-//! A shop: products and reviews in PostgreSQL, pages in Redis, a web server and workers in processes of their own.
+//! A shop: products and reviews in PostgreSQL, pages in Redis, a web server and workers in separate processes.
 //!
 //! It is written as a user of the library would write it. `tests/it` gives it bad days.
 

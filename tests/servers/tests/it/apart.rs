@@ -34,7 +34,7 @@ async fn jobs_that_were_lost_with_their_queue_are_enqueued_again() {
     .await;
     queue.kill().await;
     queue.restart().await;
-    // Nothing tells the store that its jobs are gone.
+    // The store cannot notice that its jobs are gone.
     for id in 1..=3 {
         until_sight(&reader, id, 0, if id == 1 { 1 } else { 0 }, State::Stale).await;
     }

@@ -26,7 +26,7 @@ async fn readers_behind_a_barrier_read_their_own_writes() {
     own_writes(World::shared().await).await;
 }
 
-/// The feed tells of an insert while the function of its first reader runs, which has seen it.
+/// The feed delivers an insert while the function of its first reader runs, which has seen it.
 pub(crate) async fn first_reads(world: World) {
     let feeder = world.node(&world.feeder()).await;
     let reader = world.reader().await;

@@ -1,5 +1,5 @@
-//! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in processes of
-//! their own that are killed and started again. `everywhere` tells the most telling stories on the other backends.
+//! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in separate
+//! processes that are killed and started again. `everywhere` runs the most telling stories on the other backends.
 
 #[path = "../../../../examples/course_statistics/school.rs"]
 mod school;

@@ -1,4 +1,4 @@
-//! Everybody is killed or frozen all the time, and in the end everything is right.
+//! Every process is killed or frozen again and again, and in the end everything is right.
 
 use std::time::Duration;
 

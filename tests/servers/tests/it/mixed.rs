@@ -58,7 +58,7 @@ struct Scale {
 #[derive(Clone, Default)]
 struct Printed(Arc<AtomicU64>);
 
-/// Made of all the places: the course of SQLite, what is computed from PostgreSQL and MongoDB, and what the program keeps.
+/// Uses all the places: the course of SQLite, results from PostgreSQL and MongoDB, and the program's own data.
 #[computed(reads(Remark, Scale), calls(passed))]
 async fn certificate(cx: &Cx, printed: State<Printed>, course: Entity<Course>) -> Result<String> {
     printed.0.fetch_add(1, Ordering::Relaxed);

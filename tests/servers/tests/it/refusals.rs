@@ -1,4 +1,4 @@
-//! Servers that are not there, are others, or do not let one in: an error that says so, soon, and without secrets.
+//! Servers that are absent, are others, or refuse the client: an error that says so, soon, and without secrets.
 
 use std::time::Duration;
 

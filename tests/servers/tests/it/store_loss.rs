@@ -126,7 +126,7 @@ async fn a_store_that_lost_its_last_minutes_confirms_nothing_that_changed_in_the
     until_fresh(&reader, 1, 0, 1).await;
     node.kill().await;
 
-    // It comes back with the snapshot, where the old value is as good as new.
+    // It comes back with the snapshot, in which the old value is fresh.
     redis.kill().await;
     redis.restart().await;
     let feeder = Node::start(&world.feeder());

@@ -80,7 +80,7 @@ async fn a_change_in_the_middle_of_a_computation_is_not_lost() {
     let change = async {
         until_runs_of(&world, 1, 1).await;
         world.set(1, 1).await;
-        // The feed tells in order: when it has told of this, it has told of the change before.
+        // The feed delivers in order: after this change, it has delivered the one before.
         world.set(2, 1).await;
         until_fresh(&reader, 2, 0, 1).await;
         world.let_through(1, 1).await;
@@ -134,7 +134,7 @@ async fn what_is_deleted_goes_and_what_was_absent_comes() {
     let reader = world.reader().await;
     assert_eq!(get(&reader, 1, 0).await.n, 1);
     assert_eq!(*reader.get(label(7)).await.expect("an answer"), None);
-    // That there is none is a result as good as any.
+    // Absence is a result like any other.
     until_result(&reader, || label(7), "absence that is known", Option::is_none).await;
     assert_eq!(*reader.get(total()).await.expect("a sum"), 3);
     assert_eq!(*reader.get(census()).await.expect("numbers"), Census { docs: 2, labelled: 0 });
@@ -177,7 +177,7 @@ async fn only_a_transaction_that_is_committed_invalidates() {
     session.start_transaction().await.expect("a transaction");
     world.docs.update_one(doc! { "_id": 1 }, set.clone()).session(&mut session).await.expect("an update");
     session.abort_transaction().await.expect("an end");
-    // The feed tells in order: when it has told of this, it has told of nothing before.
+    // The feed delivers in order: after this change, it has delivered all earlier ones.
     world.set(2, 1).await;
     until_fresh(&reader, 2, 0, 1).await;
     assert_eq!(world.runs_of(1).await, 1, "nothing has happened to the document of the aborted transaction");

@@ -1,4 +1,4 @@
-//! A document that is written and read at the same time, and what its readers must never be told.
+//! A document that is written and read at the same time, and the answers that its readers must never get.
 
 use std::{
     sync::{
@@ -77,7 +77,7 @@ impl Watch {
         let mut seen = self.lock();
         assert!(sight.n >= seen.highest, "{sight:?} was read after {}", seen.highest);
         if sight.state == State::Fresh {
-            // The first write that the reader does not know of.
+            // The first write that the reader does not see.
             let unknown = seen.written.iter().find(|(at, n)| *n > sight.n && *at < asked);
             if let Some((at, n)) = unknown {
                 let (age, still) = (asked - *at, stood_still_since(*at));

@@ -1,4 +1,4 @@
-//! Servers, a namespace and a database of one's own, and the application on them.
+//! Servers, a separate namespace and database, and the application on them.
 
 use std::time::Duration;
 
