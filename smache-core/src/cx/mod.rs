@@ -251,7 +251,7 @@ impl Cx {
         })
     }
 
-    /// Makes the result depend on something that the function reads by a client of its own: a [`tag`], a
+    /// Makes the result depend on something that the function reads by its own client: a [`tag`], a
     /// [`Predicate`](crate::Predicate), an entity ([`on::entity`](crate::on::entity)) or a whole source
     /// ([`on::all`](crate::on::all)). The call may come before or after the read.
     ///

@@ -6,8 +6,7 @@ use super::Engine;
 use crate::{Lookup, SourceId};
 
 impl Engine {
-    /// Attaches the application sources again, if the store is another incarnation than the one that they were attached
-    /// on.
+    /// Attaches the application sources again, if the store has another incarnation than at their last attach.
     pub(crate) fn attach_again(self: &Arc<Self>, lookup: &Lookup) {
         let here = |source: &SourceId| {
             lookup

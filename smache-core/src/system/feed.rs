@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Pauses after an error.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
-/// The pause between two looks at the store's clock and its validity of the sources.
+/// The pause between two looks at the store's clock and at the validity of the sources.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long `build` waits for the sources to be confirmed.
 const START: Duration = Duration::from_secs(15);

@@ -66,7 +66,7 @@ pub(crate) async fn run(engine: Weak<Engine>, mut stop: watch::Receiver<bool>) {
     if let (Some(engine), Some(fence)) = (engine.upgrade(), fence)
         && let Err(error) = engine.timed("resign", engine.store.resign(&name, fence)).await
     {
-        tracing::debug!(error = %error.report(), "the maintenance was not given up: the next process waits for the end of its lease");
+        tracing::debug!(error = %error.report(), "the leadership of the maintenance passes on when its lease ends");
     }
 }
 

@@ -125,7 +125,7 @@ impl Reconciler {
         };
         let asked = engine.ask_about(Page { cursor, limit: if urgent { STEP } else { SLOW_STEP } }, None).await?;
         if asked.missing > 0 && !urgent {
-            tracing::warn!(jobs = asked.missing, "stale entries had no job: all of them are looked at");
+            tracing::warn!(jobs = asked.missing, "stale entries had no job: all stale entries are checked");
             self.everything = Everything::urgent();
             return Ok(true);
         }

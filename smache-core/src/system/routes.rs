@@ -182,7 +182,7 @@ impl Engine {
                     .check(source.kind().indexed_fields())
                     .map_err(|error| error.with_context("source", source.id())),
                 Ok(Err(error)) => {
-                    tracing::debug!(source = %source.id(), error = %error.report(), "how its fields are compared is asked for later");
+                    tracing::debug!(source = %source.id(), error = %error.report(), "the source is asked later how its fields compare");
                     Ok(())
                 }
                 Err(_) => Ok(()),

@@ -31,7 +31,7 @@ pub(in crate::system) struct Collection {
 /// Ended programs whose functions all belong to another program that is alive or has ended later.
 fn redundant(programs: &Programs, functions: &Functions) -> Vec<Token> {
     let mut ended: Vec<_> = programs.programs.iter().filter(|program| program.until <= programs.now).collect();
-    // Of several that ended at the same time the first one stays.
+    // The first to end come first; the id decides between equal times.
     ended.sort_by_key(|program| (program.until, program.id));
     let too_many = ended.len().saturating_sub(MOST_ENDED);
     let mut redundant: Vec<Token> = ended.iter().take(too_many).map(|program| program.id).collect();
@@ -76,7 +76,7 @@ impl Engine {
             if collection.cursor.is_none() && std::mem::take(&mut collection.in_this_pass) == 0 {
                 collection.functions.pop_front();
                 if let removed @ 1.. = std::mem::take(&mut collection.removed) {
-                    tracing::info!(%function, removed, "entries of a function are removed that no program has any more");
+                    tracing::info!(%function, removed, "the entries of a function that no program has any more are removed");
                 }
             }
         }

@@ -75,7 +75,9 @@ impl Engine {
         let register = Some(notes.registration(self.programs.id, LEASE));
         let programs = self.programs_step(ProgramStep { register, remove: Vec::new() }).await?;
         if !programs.known && !first {
-            tracing::info!("the register of programs was lost, or took this one for dead: it is there again");
+            tracing::info!(
+                "the register of programs had lost this program or counted it as ended: it is registered again"
+            );
             self.programs.was_lost();
             if self.background.has_workers() {
                 self.return_parked().await?;
