@@ -1,4 +1,4 @@
-//! An area of a namespace on a store, and how its steps are run.
+//! An area of a namespace on a store, and the runs of its steps.
 
 use std::{
     fmt,
@@ -23,26 +23,26 @@ use crate::{
     step::Step,
 };
 
-/// How often a step is run before its caller hears of the conflicts.
+/// How often a step runs before its caller gets the conflict.
 const TRIES: u32 = 100;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// To how few dependants conflicts shorten a page.
+/// The length below which conflicts do not shorten a page.
 const SHORTEST_PAGE: usize = 16;
 
-/// Which layout a namespace has to have.
+/// The layout that a step requires of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     Own,
     Any,
 }
 
-/// What a step does: a future that borrows it.
+/// The work of a step: a future that borrows it.
 pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// What the stores and queues of an area share.
+/// The state that the stores and queues of an area share.
 pub(crate) struct SharedArea {
     pub(crate) store: Arc<dyn KeyValue>,
     pub(crate) keys: Keys,
@@ -51,7 +51,7 @@ pub(crate) struct SharedArea {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all of an area share in this process.
+/// The state that all of an area share in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) hints: Hints,
@@ -61,13 +61,13 @@ pub(crate) struct Shared {
 
 /// How often the length of a page is halved now.
 ///
-/// Among writers that never pause, a long transaction meets another one at every try, and a short one comes through.
-/// A conflict halves the page, and one that is written full doubles it again.
+/// Among writers that never pause, a long transaction conflicts at every try, and a short one succeeds. A conflict
+/// halves the page, and a full page that is written doubles it again.
 #[derive(Debug, Default)]
 pub(crate) struct Pages(AtomicU32);
 
 impl Pages {
-    /// How many dependants a step may touch, out of at most `longest`.
+    /// How many dependants a step may touch, at most `longest`.
     pub(crate) fn length(&self, longest: usize) -> usize {
         let halved = longest.checked_shr(self.0.load(Ordering::Relaxed)).unwrap_or(0);
         halved.max(longest.min(SHORTEST_PAGE))
@@ -85,7 +85,7 @@ impl Pages {
     }
 }
 
-/// Tells the workers of this process that jobs were added.
+/// Notifies the workers of this process of added jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     added: AtomicU64,
@@ -93,7 +93,7 @@ pub(crate) struct Hints {
 }
 
 impl Hints {
-    /// Grows whenever jobs were added.
+    /// Grows when jobs are added.
     pub(crate) fn added(&self) -> u64 {
         self.added.load(Ordering::SeqCst)
     }
@@ -114,12 +114,12 @@ impl SharedArea {
         self.run(Access::Read, Layout::Own, work).await
     }
 
-    /// Runs a step, and again while another one is in its way.
+    /// Runs a step, repeatedly while another one conflicts with it.
     pub(crate) async fn write<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
         self.run(Access::Write, Layout::Own, work).await
     }
 
-    /// The same in a namespace that another release may have laid out.
+    /// The same in a namespace of any layout.
     pub(crate) async fn write_to_any_layout<'s, T>(
         &'s self,
         work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
@@ -182,7 +182,7 @@ impl fmt::Debug for SharedArea {
     }
 }
 
-/// A random part of a bound that doubles, so that those who met once do not meet again.
+/// A random part of a bound that doubles, so that conflicting steps do not meet again.
 fn pause(tries: u32) -> Duration {
     let bound = Duration::from_micros(100).saturating_mul(1 << tries.min(10)).min(LONGEST_PAUSE);
     let [random, ..] = *Token::random().as_bytes();

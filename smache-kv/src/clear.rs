@@ -1,4 +1,4 @@
-//! Emptying a namespace, of whichever layout.
+//! Empties a namespace of any layout.
 
 use smache_core::Result;
 
@@ -10,10 +10,11 @@ pub(crate) async fn clear(area: &SharedArea) -> Result<()> {
 }
 
 impl Step<'_> {
-    /// Removes some pairs. Says whether there may be more.
+    /// Removes some pairs. Returns whether there may be more.
     async fn clear_page(&mut self) -> Result<bool> {
         let (keys, layout) = (self.keys(), self.keys().layout());
-        // One more than the layout, which goes last: half a namespace of another layout must not look like one without any.
+        // One more than the layout, which goes last: half a namespace of another layout must not look like one without
+        // a layout.
         let length = self.page().saturating_add(1);
         let mut page = self.scan(&keys.all(), length).await?;
         self.touched = page.len();
@@ -23,7 +24,7 @@ impl Step<'_> {
         if page.is_empty() {
             return Ok(false);
         }
-        // First: no entry whose edges are gone may still be fresh.
+        // First: no entry without edges may still be fresh.
         self.delete(keys.of(Role::Validity, &[]));
         for (key, _) in page {
             self.delete(key);

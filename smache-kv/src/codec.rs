@@ -1,11 +1,11 @@
-//! Values: a version byte, then the fields in order. Nothing is allocated that the bytes do not hold.
+//! Values: a version byte, then the fields in order. The reader allocates no more than the bytes hold.
 
 use bytes::{BufMut, Bytes};
 use smache_core::Timestamp;
 
 use crate::layout::LAYOUT;
 
-/// The format that is written. Another one is another layout of the namespace: else an older release that runs beside
+/// The written format. Another format is another layout of the namespace: otherwise an older release beside this one
 /// would take every value for damaged.
 const VERSION: u8 = LAYOUT as u8;
 
@@ -46,7 +46,7 @@ impl Writer {
         self.count(bytes.len()).raw(bytes)
     }
 
-    /// How many of something follow.
+    /// How many elements follow.
     pub(crate) fn count(&mut self, count: usize) -> &mut Self {
         self.u32(u32::try_from(count).expect("nothing that is stored has four billion parts"))
     }
@@ -64,7 +64,7 @@ impl Writer {
     }
 }
 
-/// Reads a value. `None` is what cannot be read.
+/// Reads a value. `None` means unreadable.
 pub(crate) struct Reader(Bytes);
 
 impl Reader {
@@ -120,7 +120,7 @@ impl Reader {
         if self.flag()? { read(self).map(Some) } else { Some(None) }
     }
 
-    /// As many as are announced. A false count ends where the bytes do.
+    /// As many elements as announced. A wrong count ends with the bytes.
     pub(crate) fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.u32()?;
         let mut list = Vec::new();
@@ -131,7 +131,7 @@ impl Reader {
     }
 }
 
-/// A number that is the beginning of what follows a role.
+/// A number at the beginning of the bytes.
 pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|number| u64::from_be_bytes(*number))
 }

@@ -15,24 +15,24 @@ use crate::{
     keys::{Area, Keys},
 };
 
-/// How many dependants one transaction marks unless it is told otherwise.
+/// Default number of dependants that one transaction marks.
 const DEFAULT_PAGE: usize = 1_000;
 
-/// How often a waiting worker looks for jobs of other processes unless it is told otherwise.
+/// How often a waiting worker looks for jobs of other processes, by default.
 const DEFAULT_POLL: Duration = Duration::from_millis(500);
 
 type SharedByPlace = HashMap<(Namespace, u8), Arc<Shared>>;
 
-/// A backend on a store of one's own.
+/// A backend on your key-value store.
 ///
 /// [`store`](Backend::store) and [`both`](Backend::both) show one store, which writes jobs only through the latter.
-/// [`queue`](Backend::queue) alone is a queue of its own.
+/// [`queue`](Backend::queue) alone is a separate queue.
 #[derive(Debug, Clone)]
 pub struct KvBackend {
     store: Arc<dyn KeyValue>,
     page: usize,
     poll: Duration,
-    /// By namespace and area, so that stores and queues that are given out apart wake each other.
+    /// By namespace and area, so that separate stores and queues wake each other.
     shared: Arc<Mutex<SharedByPlace>>,
 }
 
@@ -43,22 +43,22 @@ impl KvBackend {
         Self::builder(store).build()
     }
 
-    /// A backend with other settings.
+    /// A backend with options.
     pub fn builder(store: impl KeyValue) -> KvBackendBuilder {
         KvBackendBuilder { store: Arc::new(store), page: DEFAULT_PAGE, poll: DEFAULT_POLL }
     }
 
-    /// Removes everything of a namespace, of whichever layout: results, jobs, positions, and what confirms results.
-    /// Feeds start at the present afterwards, and every result is computed anew.
+    /// Removes everything of a namespace of any layout: results, jobs, positions, and validity. Afterwards feeds start
+    /// at the present, and every result is computed again.
     ///
-    /// No program may use the namespace meanwhile, and those that used it have to start again: one that goes on may lose
-    /// what it was about to store.
+    /// No program may use the namespace meanwhile, and programs that used it have to restart: one that goes on may lose
+    /// the value that it was about to store.
     ///
     /// # Errors
-    /// What the store says. It goes on where it was when it is called again.
+    /// Those of the store. A repeated call goes on where the failed one ended.
     ///
     /// # Cancel safety
-    /// A call that is dropped has removed a part. No entry that is left is fresh.
+    /// A dropped call has removed a part. No remaining entry is fresh.
     pub async fn clear(&self, namespace: &Namespace) -> Result<()> {
         for area in [Area::Store, Area::Queue] {
             self.shared(namespace, area).layout.forget();
@@ -67,7 +67,7 @@ impl KvBackend {
     }
 
     fn shared(&self, namespace: &Namespace, area: Area) -> Arc<Shared> {
-        // Nothing that can panic half-way happens under this lock.
+        // No code under this lock can panic half-way.
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(shared.entry((namespace.clone(), area as u8)).or_default())
     }
@@ -103,8 +103,8 @@ pub struct KvBackendBuilder {
 }
 
 impl KvBackendBuilder {
-    /// How many dependants one transaction marks, at least one. An invalidation of more takes several transactions.
-    /// Each dependant is about six writes and a kilobyte; stay below what a transaction of the store may hold.
+    /// How many dependants one transaction marks, at least one. A larger invalidation takes several transactions. Each
+    /// dependant takes about six writes and a kilobyte; stay below the limit of a transaction of the store.
     pub fn page(mut self, dependants: usize) -> Self {
         self.page = dependants.max(1);
         self

@@ -1,16 +1,16 @@
-//! Parts of an entry that cannot be read. They count as absent, so that one damaged record stops neither a look-up of others
-//! nor an invalidation; what nobody can read any more is removed by the first step that writes.
+//! Unreadable parts of an entry. They count as absent, so that one damaged record stops neither a look-up of others nor
+//! an invalidation. The first step that writes removes them.
 
 use bytes::Bytes;
 use smache_core::{EntryId, Result};
 
 use crate::{key_value::Access, keys::Role, step::Step};
 
-/// A part of an entry as it was found.
+/// A part of an entry.
 pub(crate) enum Part<T> {
     There(T),
     Absent,
-    /// It was told of.
+    /// Already logged.
     Damaged,
 }
 
@@ -33,12 +33,12 @@ impl Step<'_> {
         })
     }
 
-    /// Whether what is damaged can be removed now. Who only reads leaves it to the next step that writes.
+    /// Whether the step can remove damage now. A step that only reads leaves it to the next one that writes.
     pub(crate) fn removes(&self) -> bool {
         self.access == Access::Write
     }
 
-    /// The entry that a key of an index ends with. A key that is not of an entry is nobody's and goes.
+    /// The entry at the end of a key of an index. A key without an entry is removed.
     pub(crate) fn listed(&mut self, key: &Bytes) -> Option<EntryId> {
         let id = self.keys().id_of(key);
         if id.is_none() {

@@ -1,8 +1,8 @@
-//! The errors of the layer itself. Those of the store come through as they are.
+//! The errors of this layer. Errors of the store pass through unchanged.
 
 use smache_core::{Error, ErrorKind};
 
-/// The error of a transaction that another one was in the way of. The step is run again.
+/// The error of a transaction that another one conflicts with. The step runs again.
 #[must_use]
 pub fn conflict() -> Error {
     Error::new(ErrorKind::Contended, "another transaction was in the way: the step is run again")
@@ -12,13 +12,13 @@ pub(crate) fn is_conflict(error: &Error) -> bool {
     error.kind() == ErrorKind::Contended
 }
 
-/// Every try of a step met a conflict.
+/// Every try of a step conflicted.
 pub(crate) fn gave_up(tries: u32, last: Error) -> Error {
     let message = "other transactions were in the way of every try of a step: try again later, or with fewer writers";
     Error::new(ErrorKind::Unavailable, message).with_context("tries", tries).with_source(last)
 }
 
-/// A cursor that no listing answered.
+/// A cursor that no listing returned.
 pub(crate) fn bad_cursor() -> Error {
     Error::new(ErrorKind::Argument, "a cursor is not one that a listing of this backend answered: start without one")
 }

@@ -1,4 +1,4 @@
-//! The seam: what a database must be able to do.
+//! The interface of a database.
 
 use std::fmt::Debug;
 
@@ -8,17 +8,17 @@ use smache_core::{Examination, Incarnation, Result, Timestamp};
 
 /// An ordered key-value store with transactions. Keys and values are bytes; keys are compared byte by byte.
 ///
-/// The points of the contracts name the cases of the suites of `smache-testkit` that find who breaks them.
+/// The points of the contracts name the cases in the suites of `smache-testkit` that fail when a store breaks them.
 ///
-/// Keys have fewer than 300 bytes, and all of a namespace begin with the same ones. Values are as large as the results
-/// that are cached, plus what is said of them: a store with a bound of its own refuses a larger one with
+/// Keys have fewer than 300 bytes, and all keys of a namespace have the same start. Values are as large as the cached
+/// results, plus their metadata: a store with a smaller bound refuses a larger one with
 /// [`ErrorKind::TooLarge`](smache_core::ErrorKind::TooLarge), or cuts it in pieces.
 #[async_trait]
 pub trait KeyValue: Debug + Send + Sync + 'static {
     /// Starts a transaction.
     ///
-    /// A store that has one writer at a time may let [`Access::Write`] wait here until the writer before is done; it must
-    /// not let it wait for ever.
+    /// A store with one writer at a time may let [`Access::Write`] wait here until the earlier writer ends; it must not
+    /// let it wait without end.
     ///
     /// # Contract
     /// - MUST take [`Started::now`] from the store's own clock, or from one that all its users share, not later than the
@@ -29,14 +29,14 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached, and
-    /// [`conflict`](crate::conflict) when another transaction is in the way.
+    /// [`conflict`](crate::conflict) when another transaction conflicts.
     ///
     /// # Cancel safety
-    /// A call that is dropped leaves nothing behind: neither a lock nor a transaction.
+    /// A dropped call leaves neither a lock nor a transaction.
     async fn begin(&self, access: Access) -> Result<Started>;
 
-    /// What it says about itself, for `Smache::doctor`: what and where it is, without any secret, and what is unsafe about
-    /// how it is set up. The store and the queue say the same. It changes nothing. By default it has nothing to say.
+    /// Describes the store for `Smache::doctor`: its kind and place, without any secret, and the dangers of its set-up.
+    /// The store and the queue return the same. It changes nothing. The default has no findings.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached.
@@ -50,17 +50,17 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
 
 /// A transaction: it reads one consistent state, and writes all or nothing, at its end.
 ///
-/// Its own writes are not its business: they are given to [`commit`](Self::commit) in one batch, and what the step reads
-/// after them is answered before it comes here. One that is dropped without a commit ends without a trace.
+/// It holds no pending writes: the step hands them to [`commit`](Self::commit) in one batch, and answers later reads of
+/// them from its batch. A transaction that is dropped without a commit leaves no trace.
 ///
 /// # Errors
-/// Every method: [`conflict`](crate::conflict) when another transaction was in the way, and nothing was written: the step
-/// is run again in a new transaction, a bounded number of times;
+/// Every method: [`conflict`](crate::conflict) when another transaction conflicted and nothing was written: the step
+/// runs again in a new transaction, a bounded number of times;
 /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached.
 ///
 /// # Cancel safety
-/// A `commit` that is dropped has happened or not as a whole; so has one that fails with another error than a conflict.
-/// Every step may be done again.
+/// A dropped `commit` has happened or not as a whole; so has one that fails with another error than a conflict. Every
+/// step may be repeated.
 #[async_trait]
 pub trait Transaction: Send {
     /// Reads keys: one element each, in order, `None` where there is none. One round trip.
@@ -86,21 +86,21 @@ pub trait Transaction: Send {
     async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()>;
 }
 
-/// What a transaction is for.
+/// The purpose of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Only reading: it is dropped without a commit. It waits for nobody where the store can do that.
+    /// Only reading: it is dropped without a commit. It does not wait, where the store allows that.
     Read,
     /// Reading, and then writing.
     Write,
 }
 
-/// A transaction, and what the store is when it starts.
+/// A transaction, with the time and the incarnation of the store at its start.
 pub struct Started {
     /// The time by the store's clock.
     pub now: Timestamp,
-    /// Which incarnation of the store it is: another one whenever writes that were acknowledged may be lost, for example after a
-    /// crash of a store that does not write through, a failover to a replica that lags, or a restored backup.
+    /// The incarnation of the store: another one whenever acknowledged writes may be lost, for example after a crash of
+    /// a store that does not write through, a failover to a replica that lags, or a restored backup.
     pub incarnation: Incarnation,
     /// The transaction.
     pub transaction: Box<dyn Transaction>,

@@ -1,7 +1,7 @@
-//! Where things are. The layout is persisted: a change of it raises [`LAYOUT`](crate::layout::LAYOUT).
+//! The keys. The layout is persisted: a change of it raises [`LAYOUT`](crate::layout::LAYOUT).
 //!
-//! Every key is the length of the namespace, the namespace, the area, a role, and what the role orders by. Numbers are
-//! eight bytes with the highest first, so that every listing is a range.
+//! Every key is the length of the namespace, the namespace, the area, a role, and the parts that order the role.
+//! Numbers are eight bytes with the highest first, so that every listing is a range.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use smache_core::{EntryId, Namespace};
 
 use crate::error::bad_cursor;
 
-/// What a namespace holds apart.
+/// The separate parts of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Area {
@@ -20,19 +20,19 @@ pub(crate) enum Area {
     Queue = b'q',
 }
 
-/// What a key is of. The letters of `PROTOCOL.md` are given where they name the same thing.
+/// The role of a key. The letters are those of `PROTOCOL.md` where they name the same thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Role {
     /// `K`.
     Revision = b'k',
-    /// Runs from before cannot be validated any more.
+    /// Runs that began before it cannot be validated any more.
     LowWatermark = b'f',
     /// `E` and the leases of `W`.
     Validity = b'e',
     /// Where the walk over entries of old epochs goes on; absent when there are none.
     Sweep = b's',
-    /// Where the walk over what no record lists any more goes on; absent when nothing was damaged.
+    /// Where the walk over places without a record goes on; absent when nothing was damaged.
     Repair = b'w',
     /// The positions of `W`, by source.
     Position = b'p',
@@ -52,11 +52,11 @@ pub(crate) enum Role {
     RunLease = b't',
     /// Runs by their start and the entry.
     RunStart = b'u',
-    /// What changes with every invalidation, by entry.
+    /// The fields that every invalidation changes, by entry.
     Head = b'h',
     /// The value and the engine's notes, by entry.
     Body = b'v',
-    /// The call and what it depends on, by entry.
+    /// The call and its dependencies, by entry.
     Lineage = b'g',
     /// `D`, by dependency and entry.
     Edge = b'd',
@@ -74,7 +74,7 @@ pub(crate) enum Role {
     JobLease = b'a',
 }
 
-/// What follows a namespace in the key of its layout, in the place of an area.
+/// Follows a namespace in the key of its layout, in the place of an area.
 const LAYOUT_OF: u8 = b'l';
 
 /// The keys of an area of a namespace.
@@ -115,12 +115,12 @@ impl Keys {
         self.of(role, &[&number.to_be_bytes(), id.as_bytes()])
     }
 
-    /// All keys that begin so.
+    /// All keys with a start.
     pub(crate) fn range(&self, role: Role, parts: &[&[u8]]) -> Range {
         Range::of(self.begin(role, parts))
     }
 
-    /// All keys of the namespace, in whichever area.
+    /// All keys of the namespace, in every area.
     pub(crate) fn all(&self) -> Range {
         Range::of(self.prefix[..self.prefix.len() - 1].to_vec())
     }
@@ -134,7 +134,7 @@ impl Keys {
         String::from_utf8_lossy(&self.prefix[1..self.prefix.len() - 1])
     }
 
-    /// The keys of an index by a number up to that number, included.
+    /// The keys of an index by a number, up to and including that number.
     pub(crate) fn up_to(&self, role: Role, parts: &[&[u8]], number: u64) -> Range {
         let mut range = self.range(role, parts);
         if let Some(next) = number.checked_add(1) {
@@ -145,12 +145,12 @@ impl Keys {
         range
     }
 
-    /// What comes after the role of a key of this area.
+    /// The bytes after the role of a key of this area.
     pub(crate) fn rest<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         key.get(self.prefix.len() + 1..).unwrap_or_default()
     }
 
-    /// The entry that a key ends with.
+    /// The entry at the end of a key.
     pub(crate) fn id_of(&self, key: &[u8]) -> Option<EntryId> {
         let rest = self.rest(key);
         rest.len().checked_sub(EntryId::LEN).and_then(|at| EntryId::from_slice(&rest[at..]).ok())
@@ -180,7 +180,7 @@ impl Range {
         Self { from: from.into(), to: to.into() }
     }
 
-    /// The rest of the range, after what a cursor of that length names.
+    /// The rest of the range, behind a cursor of that length.
     pub(crate) fn after(mut self, cursor: Option<&[u8]>, length: usize) -> smache_core::Result<Self> {
         if let Some(cursor) = cursor {
             if cursor.len() != length {
@@ -194,7 +194,7 @@ impl Range {
         Ok(self)
     }
 
-    /// The rest of the range, after a key of it.
+    /// The rest of the range, behind one of its keys.
     pub(crate) fn after_key(&mut self, key: &[u8]) {
         let mut from = key.to_vec();
         from.push(0);

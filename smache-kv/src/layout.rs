@@ -1,4 +1,4 @@
-//! The layout of a namespace: what another release has written in another way is left alone.
+//! The layout of a namespace: one of another release stays unchanged.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -9,11 +9,11 @@ use smache_core::{Error, ErrorKind, Incarnation, Result};
 
 use crate::{codec::whole_number, key_value::Access, keys::Keys, step::Step};
 
-/// How keys and values are laid out. Whoever changes either raises it.
+/// The layout of keys and values. A change of either raises it.
 pub(crate) const LAYOUT: u64 = 1;
 
-/// In which incarnation of the store the layout of a namespace was found to be this one, as a hash; 0 is none. A namespace keeps
-/// its layout until it is emptied, so that one look an incarnation is enough.
+/// The incarnation of the store on which the namespace was found to have this layout, as a hash; 0 is none. A namespace
+/// keeps its layout until it is emptied, so one look for each incarnation is enough.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLayout(AtomicU64);
 
@@ -39,7 +39,7 @@ fn hash(incarnation: &Incarnation) -> u64 {
 }
 
 impl Step<'_> {
-    /// Refuses a namespace of another layout. One without any gets it with what the step writes.
+    /// Refuses a namespace of another layout. A namespace without one gets it with the writes of the step.
     pub(crate) async fn check_layout(&mut self) -> Result<()> {
         let keys = self.keys();
         match self.get(&keys.layout()).await? {

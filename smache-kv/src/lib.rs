@@ -1,8 +1,9 @@
 //! A whole backend of SMache on any ordered key-value store with transactions.
 //!
-//! Whoever has a database of their own implements [`KeyValue`] and [`Transaction`] — four methods together — and gets a
-//! cache store and a job queue, alone or joined, that pass the published suites of `smache-testkit`. `docs/guide/writing-a-backend.md`
-//! of the repository is the guide; `examples/custom_backend` is a store of one's own in a file, and `smache-kv/tests/it` runs the suites on it.
+//! You implement [`KeyValue`] and [`Transaction`] for your database — four methods together — and get a cache store and
+//! a job queue, alone or joined, that pass the published suites of `smache-testkit`. `docs/guide/writing-a-backend.md`
+//! of the repository is the guide; `examples/custom_backend` is such a store in a file, and `smache-kv/tests/it` runs
+//! the suites on it.
 //!
 //! The smallest one is a map behind a lock:
 //!
@@ -18,7 +19,7 @@
 //! #[derive(Debug, Default)]
 //! struct Map(Arc<Mutex<BTreeMap<Bytes, Bytes>>>);
 //!
-//! /// Who has the lock is alone, so that nothing ever conflicts.
+//! /// A transaction has the lock alone, so nothing ever conflicts.
 //! struct Locked(OwnedMutexGuard<BTreeMap<Bytes, Bytes>>);
 //!
 //! #[async_trait]
@@ -60,28 +61,29 @@
 //! # }
 //! ```
 //!
-//! # What a step is
-//! Every method of the store and of the queue is one transaction. A step that meets another one is run again, up to a
-//! hundred times with short random pauses. Two things take several: maintenance, which does each of its tasks apart, and an
-//! invalidation of more than [a page](KvBackendBuilder::page) of dependants, which is announced first, so that nothing
-//! that is computed meanwhile is taken for fresh; one whose author died is done again by maintenance.
+//! # The steps
+//! Every method of the store and of the queue is one transaction. A step that conflicts with another one runs again, up
+//! to a hundred times with short random pauses. Two things take several transactions: maintenance, which does each of
+//! its tasks separately, and an invalidation of more than [a page](KvBackendBuilder::page) of dependants. The latter is
+//! announced first, so that no value that is computed meanwhile counts as fresh; maintenance redoes it if its author
+//! died.
 //!
-//! # What is damaged
-//! A record that cannot be read counts as absent, and is told of in the log with its entry: the look-up answers the others,
-//! and the entry is computed anew. Invalidations, maintenance and listings go on past it. The first step that writes removes it,
-//! and maintenance removes what it leaves in the indexes. What the namespace itself remembers starts anew, also with a warning: the
-//! first step that writes gives it another epoch, so that everything is computed again once, a clock that is ahead of the one
-//! that was there, and no position, so that the feed starts its source again. In the place of a job comes another one.
+//! # Damaged data
+//! A record that cannot be read counts as absent, and a warning names its entry: the look-up answers the others, and
+//! the entry is computed again. Invalidations, maintenance and listings skip it. The first step that writes removes it,
+//! and maintenance removes its places in the indexes. Damaged state of the namespace is replaced, also with a warning.
+//! The first step that writes starts another epoch, so that everything is computed again once; a revision ahead of the
+//! damaged one; and no position, so that the feed starts its source again. A damaged job is replaced by a new one.
 //!
 //! # Releases
-//! A namespace carries the layout of its keys and values, from its first write on. One that another release has laid out in
-//! another way is refused as a whole, [`WrongServer`](smache_core::ErrorKind::WrongServer), and left as it is:
-//! upgrade the program that is older, or empty the namespace with [`KvBackend::clear`]. It costs one key of one step an incarnation
+//! A namespace carries the layout of its keys and values, from its first write on. A namespace of another layout is
+//! refused as a whole, [`WrongServer`](smache_core::ErrorKind::WrongServer), and stays unchanged: upgrade the older
+//! program, or empty the namespace with [`KvBackend::clear`]. The check costs one key of one step for each incarnation
 //! of the store.
 //!
-//! # What it does not do
-//! It has no capacity: entries stay until they expire or are removed, so give functions a `ttl`. Jobs that other processes
-//! add are found by asking [every half second](KvBackendBuilder::poll).
+//! # Limits
+//! It has no capacity: entries stay until they expire or are removed, so give functions a `ttl`. Workers look for jobs
+//! of other processes [every half second](KvBackendBuilder::poll).
 
 mod area;
 mod clear;

@@ -1,4 +1,4 @@
-//! One step: a transaction, what it has read, and what it is going to write.
+//! One step: a transaction with its reads and its pending writes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,26 +13,26 @@ use crate::{
     layout::LAYOUT,
 };
 
-/// How many pairs a count reads at once.
+/// The most pairs that a count reads at once.
 const COUNTED: usize = 4_096;
 
-/// A step under way. Reads see its own writes, which reach the store in one batch at the end.
+/// A step under way. Reads see its writes, which reach the store in one batch at the end.
 pub(crate) struct Step<'s> {
     pub(crate) area: &'s SharedArea,
     pub(crate) now: Timestamp,
     pub(crate) incarnation: Incarnation,
     pub(crate) access: Access,
-    /// The entries that need a job and do not get it here.
+    /// The entries whose jobs the caller has to queue.
     pub(crate) reported: Vec<EntryId>,
     /// Whether a job was queued.
     pub(crate) added: bool,
-    /// Whether a record was removed that nobody could read.
+    /// Whether an unreadable record was removed.
     pub(crate) repairs: bool,
-    /// Whether the namespace gets its layout with what the step writes.
+    /// Whether the writes of the step bring the layout.
     pub(crate) brings_layout: bool,
-    /// How many dependants it may touch, if it has asked.
+    /// How many dependants it may touch, once it has asked.
     pub(crate) page: Option<usize>,
-    /// How many it has touched of those.
+    /// How many of those it has touched.
     pub(crate) touched: usize,
     transaction: Box<dyn Transaction>,
     seen: HashMap<Bytes, Option<Bytes>>,
@@ -59,7 +59,7 @@ impl<'s> Step<'s> {
         })
     }
 
-    /// Writes what there is to write. Says whether jobs were queued.
+    /// Writes the batch. Returns whether jobs were queued.
     pub(crate) async fn commit(mut self) -> Result<bool> {
         if self.writes.is_empty() {
             return Ok(false);
@@ -78,7 +78,7 @@ impl<'s> Step<'s> {
         Ok(self.added)
     }
 
-    /// How many dependants the step may touch: fewer while other transactions are in the way of long ones.
+    /// How many dependants the step may touch: fewer while other transactions conflict with long ones.
     pub(crate) fn page(&mut self) -> usize {
         *self.page.get_or_insert_with(|| self.area.shared.pages.length(self.area.page))
     }
@@ -87,7 +87,7 @@ impl<'s> Step<'s> {
         &self.area.keys
     }
 
-    /// Reads keys in one round trip, so that getting them one by one costs none.
+    /// Reads keys in one round trip, so that later reads of each cost none.
     pub(crate) async fn prefetch(&mut self, keys: impl IntoIterator<Item = Bytes>) -> Result<()> {
         let unknown = |key: &Bytes| !self.seen.contains_key(key) && !self.writes.contains_key(key);
         let keys: Vec<Bytes> = keys.into_iter().filter(unknown).collect();
@@ -118,13 +118,13 @@ impl<'s> Step<'s> {
         self.writes.insert(key, None);
     }
 
-    /// The first pairs of a range, those that the step has written itself included.
+    /// The first pairs of a range, with the writes of this step.
     pub(crate) async fn scan(&mut self, range: &Range, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
         if range.from >= range.to || limit == 0 {
             return Ok(Vec::new());
         }
         let own = || self.writes.range(range.from.clone()..range.to.clone());
-        // So many more that enough are left of them when those are gone that the step has removed.
+        // Enough pairs more to make up for those that the step has removed.
         let removed = own().filter(|(_, value)| value.is_none()).count();
         let found = self.transaction.scan(&range.from, &range.to, limit.saturating_add(removed)).await?;
         if !found.is_sorted_by(|a, b| a.0 < b.0) || found.len() > limit.saturating_add(removed) {
@@ -136,7 +136,7 @@ impl<'s> Step<'s> {
         Ok(merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).take(limit).collect())
     }
 
-    /// How many pairs there are in a range.
+    /// The number of pairs in a range.
     pub(crate) async fn count(&mut self, mut range: Range) -> Result<u64> {
         let mut count = 0;
         loop {
@@ -150,7 +150,7 @@ impl<'s> Step<'s> {
     }
 }
 
-/// The first bytes of a text, cut where a character ends.
+/// The longest start of a text that fits into `bytes`, cut between characters.
 pub(crate) fn shortened(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
@@ -169,7 +169,7 @@ mod tests {
         keys::{Area, Role},
     };
 
-    /// Twenty keys of a role, which nobody can change.
+    /// Twenty keys of a role, which never change.
     #[derive(Debug)]
     struct Fixed(BTreeMap<Bytes, Bytes>);
 

@@ -1,4 +1,5 @@
--- id, token, lease, random epoch → 0, remaining | 1, start_revision, now, validity, header and flags, call, conflicts, pending, used
+-- id, token, lease, random epoch
+-- → 0, remaining | 1, start_revision, now, validity, header and flags, call, conflicts, pending, used
 local id, token, lease, epoch = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local run = call('HGET', PREFIX .. 'run', id)

@@ -1,5 +1,5 @@
--- phase, nonce, place, cursor, budget, number of changed dependencies, number of entries, step (0 none, 1 check, 2 check and save), then
--- (dependency, cause) for each changed dependency, (id, cause) for each entry, and the step
+-- phase, nonce, place, cursor, budget, number of changed dependencies, number of entries, step (0 none, 1 check, 2
+-- check and save), then (dependency, cause) for each changed dependency, (id, cause) for each entry, and the step
 -- → -1 fenced | place, cursor, revision, marked, ids that need a job; place 0 at the end
 --
 -- Phase `all` walks from a place on and finishes at the end; a page before the end announces as well, so that a run

@@ -1,4 +1,5 @@
--- child, lease (0 ends the notes), then (run, token, child) each → (run, child) of each wait that leads on from the child
+-- child, lease (0 ends the notes), then (run, token, child) each
+-- → (run, child) of each wait that leads on from the child
 --
 -- The notes of a run follow its token and its revision, so they end with the run and cost other steps nothing: the
 -- child, the token of the child's run, and the end of the note as eight bytes, the newest last.

@@ -21,14 +21,14 @@ impl Redis {
     ///
     /// # Errors
     /// - [`ErrorKind::Config`]: the URL is not valid
-    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: nobody answers there, or the server is starting
+    /// - [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: no server answers there, or the server is starting
     /// - [`ErrorKind::Permission`]: the password or a permission is missing
     /// - [`ErrorKind::WrongServer`]: not a Redis, too old, a replica, in cluster mode, or one that evicts any key
     pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
         Self::builder(url).connect().await
     }
 
-    /// Connects with other bounds than the usual ones.
+    /// Connects with options.
     pub fn builder(url: impl AsRef<str>) -> RedisBuilder {
         RedisBuilder {
             url: url.as_ref().to_owned(),
@@ -59,7 +59,7 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// Connects to a server with other bounds than the usual ones.
+/// Options of a connection to a server.
 #[derive(Clone)]
 pub struct RedisBuilder {
     url: String,
@@ -68,14 +68,14 @@ pub struct RedisBuilder {
 }
 
 impl RedisBuilder {
-    /// How long a command may take; 2 seconds unless it is set.
+    /// How long a command may take; 2 seconds by default.
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// How long it may take to connect, also again later; 5 seconds unless it is set.
+    /// The bound of each connection, later ones included; 5 seconds by default.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -87,13 +87,13 @@ impl RedisBuilder {
     /// # Errors
     /// As [`Redis::connect`].
     pub async fn connect(self) -> Result<Redis> {
-        // The error of the parser is left out: it may quote the URL, and the URL may hold a password.
+        // The parser's error is left out: it may quote the URL, and the URL may hold a password.
         let invalid = || {
             let fix = "use `redis://[[user:]password@]host[:port][/db]`, `rediss://…` or `unix:///path`";
             Error::new(ErrorKind::Config, format!("the URL of the Redis server is not valid: {fix}"))
         };
         let info = self.url.as_str().into_connection_info().map_err(|_| invalid())?;
-        // Only this protocol tells at once that a connection is lost, and every server that is new enough speaks it.
+        // Only this protocol reports a lost connection at once, and every supported server speaks it.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings)).map_err(|_| invalid())?;
         let link = Arc::new(Link::new(client, self.response_timeout, self.connect_timeout));
@@ -113,10 +113,10 @@ impl fmt::Debug for RedisBuilder {
     }
 }
 
-/// How many changes the history of a table holds unless it is told otherwise.
+/// Default number of changes in the history of a table.
 const DEFAULT_HISTORY: usize = 100_000;
 
-/// A [`RedisSource`] in the making.
+/// The options of a [`RedisSource`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct RedisSourceBuilder<T> {
     pub(crate) link: Arc<Link>,
@@ -135,23 +135,24 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSourceBuilder<T> {
         }
     }
 
-    /// The name of the table, that of the source by default: the prefix of its keys is `{table:<name>}:`.
+    /// The name of the table; by default that of the source. The prefix of its keys is `{table:<name>}:`.
     pub fn table(mut self, name: impl Into<String>) -> Self {
         self.table = name.into();
         self
     }
 
-    /// How many changes the history holds, at least one; 100,000 by default. All programs must say the same number, since
-    /// each write cuts the history down to the writer's.
+    /// How many changes the history holds, at least one; 100,000 by default. All programs must use the same number,
+    /// since each write trims the history to the writer's.
     pub fn history(mut self, changes: usize) -> Self {
         self.history = changes;
         self
     }
 
-    /// The source. Connects to nothing.
+    /// The source. Does not connect.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the name of the source or of the table is not valid, or the table's longer than 122 bytes.
+    /// [`ErrorKind::Config`]: the name of the source or of the table is not valid, or that of the table is longer than
+    /// 122 bytes.
     pub fn build(self) -> Result<RedisSource<T>> {
         RedisSource::from_builder(self)
     }

@@ -1,7 +1,7 @@
-//! The one connection, and how it is opened again.
+//! The one connection, and when it is opened again.
 //!
-//! A connection that reopened itself would hide that another server answers now. Here every connection is opened by a
-//! call that finds none, and carries the incarnation that was read on it before it was used.
+//! A connection that reopened itself would hide that another server answers now. Here a call that finds no connection
+//! opens one, and the connection carries the incarnation that was read on it before its first use.
 
 use std::{
     fmt,
@@ -27,14 +27,14 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The way to a server: at most one connection at a time.
+/// The link to a server: at most one connection at a time.
 pub(crate) struct Link {
     client: Client,
     server: Arc<str>,
     response_timeout: Duration,
     connect_timeout: Duration,
     current: RwLock<Option<Arc<Live>>>,
-    /// Attempts to connect that are over. Who waited for one gets its outcome instead of making another.
+    /// Finished attempts to connect. A call that waited for one gets its outcome instead of making another.
     attempts: AtomicU64,
     connecting: Mutex<Failed>,
 }
@@ -46,7 +46,7 @@ struct Failed {
     in_a_row: u32,
 }
 
-/// A connection with the incarnation of the server at its other end.
+/// A connection with the incarnation of its server.
 pub(crate) struct Live {
     connection: MultiplexedConnection,
     pub(crate) incarnation: Incarnation,
@@ -85,7 +85,8 @@ impl Link {
         current.as_ref().filter(|live| !live.lost.load(Ordering::Acquire)).cloned()
     }
 
-    /// Uses the present connection no more: whoever reads elsewhere has noticed that the server is not what it was.
+    /// Drops the present connection: a reader of another connection has noticed that the server's role or history
+    /// changed.
     pub(crate) fn leave(&self) {
         if let Some(live) = self.current() {
             live.lost.store(true, Ordering::Release);
@@ -94,13 +95,13 @@ impl Link {
 
     /// The connection; a new one if there is none.
     ///
-    /// All who find none wait for the same attempt, for the bound of connecting at most, and share its failure.
+    /// All calls that find none wait for the same attempt, at most for the bound of connecting, and share its failure.
     pub(crate) async fn live(&self) -> Result<Arc<Live>> {
         if let Some(live) = self.current() {
             return Ok(live);
         }
         let seen = self.attempts.load(Ordering::Acquire);
-        // Whoever connects is bounded, but may be given up half-way, so that the next in line starts anew.
+        // The connecting call is bounded, but may be dropped half-way; then the next in line connects.
         let Ok(mut failures) = tokio::time::timeout(self.connect_timeout, self.connecting.lock()).await else {
             return Err(self.silent());
         };
@@ -155,7 +156,7 @@ impl Link {
             });
         let opened = self.client.get_multiplexed_async_connection_with_config(&config).await;
         let mut connection = opened.map_err(|error| match failed(error, &self.server) {
-            // What a server refuses before the first command is about the server.
+            // An error before the first command is about the server.
             error if error.kind() == ErrorKind::Internal => Error::new(
                 ErrorKind::WrongServer,
                 "the server refuses the connection: check the database number in the URL",
@@ -169,7 +170,7 @@ impl Link {
         Ok(Arc::new(Live { connection, incarnation, server: self.server.clone(), lost }))
     }
 
-    /// A server that hangs up before its first answer may be none of this kind.
+    /// A server that closes the connection before its first answer may not be a Redis.
     fn never_answered(&self, error: Error) -> Error {
         if error.message() != LOST {
             return error;
@@ -179,13 +180,13 @@ impl Link {
         Error::new(ErrorKind::Unavailable, message).with_context("server", &self.server).with_source(error)
     }
 
-    /// Calls a script once. It is not called again when the connection is lost, since it may have run.
+    /// Calls a script once. It is not repeated when the connection is lost, since it may have run.
     pub(crate) async fn call(&self, call: &Call) -> Result<Value> {
         self.live().await?.call(call).await
     }
 
-    /// Sends commands that only read; once more, on a new connection, when the present one turns out to be lost.
-    /// Answers one value a command, and the incarnation that they were read on.
+    /// Sends commands that only read; repeats them once, on a new connection, if the present one is lost. Returns one
+    /// value for each command, and the connection that they were read on.
     pub(crate) async fn read(&self, commands: &redis::Pipeline) -> Result<(Vec<Value>, Arc<Live>)> {
         let live = self.live().await?;
         match live.read(commands).await {
@@ -199,14 +200,15 @@ impl Link {
         }
     }
 
-    /// Reads as [`read`](Self::read) does, from a server that is still the primary that it was when it was connected to.
+    /// Reads as [`read`](Self::read) does, from a server that still is the primary that it was when the connection was
+    /// opened.
     ///
-    /// A primary that was demoted goes on answering reads on open connections. Where it cannot reach its successor it
-    /// keeps all its data, and so everything that confirmed them, while others acknowledge changes elsewhere. It is
-    /// asked last: whatever comes before was read while it was a primary.
+    /// A demoted primary goes on answering reads on open connections. While it cannot reach its successor it keeps all
+    /// its data, and so everything that confirmed them, while its successor acknowledges changes. The role is read
+    /// last: everything before it was read from a primary.
     pub(crate) async fn read_primary(&self, commands: &mut redis::Pipeline) -> Result<(Vec<Value>, Arc<Live>)> {
         commands.cmd("INFO").arg("replication");
-        // The second time on a new connection: another server may be at the address by now.
+        // The second time on a new connection: another server may have the address now.
         for _ in 0..2 {
             let (mut values, live) = self.read(commands).await?;
             let info = Info::of(values.pop().into_iter().collect(), &self.server)?;
@@ -236,7 +238,7 @@ impl Live {
     /// Calls a script on this connection, so on this incarnation.
     pub(crate) async fn call(&self, call: &Call) -> Result<Value> {
         let answer = match self.send(call.by_hash()).await {
-            // Refused before anything ran, so that it may be sent again.
+            // The server refuses the call before anything runs, so the link may repeat it.
             Err(error) if error.code() == Some("NOSCRIPT") => self.send(&call.with_text()).await,
             answer => answer,
         };
@@ -250,7 +252,7 @@ impl Live {
         })
     }
 
-    /// An error of the server on one command of a pipeline, with the key that it was about.
+    /// An error of the server on one command of a pipeline, with its key.
     pub(crate) fn failed(&self, error: redis::ServerError, keys: &Keys, key: impl fmt::Display) -> Error {
         match failed(self.noticed(error.into()), &self.server) {
             error if error.kind() == ErrorKind::Corrupt => {
@@ -279,12 +281,12 @@ impl fmt::Debug for Link {
     }
 }
 
-/// `rustls` panics where no provider is installed and it cannot choose one by itself.
+/// `rustls` panics where no provider is installed and it cannot choose one.
 pub(crate) fn provide_cryptography() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // An error says that somebody else was faster, which is as good.
+            // An error means that another thread was faster, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
     });

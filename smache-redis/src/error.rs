@@ -1,4 +1,4 @@
-//! What an error of Redis means.
+//! The driver's errors as errors of SMache.
 
 use std::{error::Error as StdError, io, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::keys::Role;
 #[cfg(test)]
 mod tests;
 
-/// The one classification: what failed, in the words of the framework, and what to do about it.
+/// The kind of an error, and a message with the fix.
 pub(crate) fn classify(error: &RedisError) -> (ErrorKind, &'static str) {
     match error.kind() {
         Theirs::Io => io_error(error),
@@ -25,15 +25,15 @@ pub(crate) fn classify(error: &RedisError) -> (ErrorKind, &'static str) {
     }
 }
 
-/// Whether an error of the driver is an outage: one that passes by itself, or when an operator mends what is away. For
-/// [`Builder::outages`](smache_core::Builder::outages), where functions use a client of their own.
+/// Whether an error of the driver is an outage: it passes by itself, or when an operator repairs the server. For
+/// [`Builder::outages`](smache_core::Builder::outages), where functions use their own client.
 pub fn is_outage(error: &(dyn std::error::Error + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<RedisError>() else { return false };
     let (kind, _) = classify(error);
     Error::new(kind, "").is_transient() || matches!(kind, ErrorKind::Permission | ErrorKind::WrongServer)
 }
 
-/// What the code means that an error of a server starts with.
+/// The meaning of the code at the start of a server's error.
 fn code(code: &str) -> (ErrorKind, &'static str) {
     match code {
         "LOADING" => (ErrorKind::Unavailable, "the server is still loading its data: try again later"),
@@ -41,7 +41,7 @@ fn code(code: &str) -> (ErrorKind, &'static str) {
         "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => {
             (ErrorKind::Unavailable, "the server has lost its primary or its cluster: try again later")
         }
-        // The second is what those are told who are waiting at that moment.
+        // Calls that wait at that moment get the second.
         "READONLY" | "UNBLOCKED" => (ErrorKind::Unavailable, BECAME_REPLICA),
         "NOREPLICAS" => {
             (ErrorKind::Unavailable, "the server misses replicas and refuses writes: check `min-replicas-to-write`")
@@ -62,10 +62,10 @@ fn code(code: &str) -> (ErrorKind, &'static str) {
     }
 }
 
-/// What is said of a server that must not be written to any more.
+/// The message for a server that no longer accepts writes.
 pub(crate) const BECAME_REPLICA: &str = "the server has become a replica: a failover is under way";
 
-/// Errors that are plain `ERR` but mean something: Redis 6.2 wraps what a script ran into, and some never had a code.
+/// Finds the code of an error that is plain `ERR`: Redis 6.2 wraps the errors of a script, and some have no code.
 fn hidden_code(detail: &str) -> &str {
     if detail.starts_with("max number of clients") {
         return "MAXCLIENTS";
@@ -73,7 +73,7 @@ fn hidden_code(detail: &str) -> &str {
     if detail.starts_with("unknown command") {
         return "UNKNOWN";
     }
-    // Redis 7.0 has a code for it only outside of scripts.
+    // Redis 7.0 has a code for it outside of scripts only.
     if detail.starts_with("The user executing the script") {
         return "NOPERM";
     }
@@ -81,7 +81,7 @@ fn hidden_code(detail: &str) -> &str {
     inner.and_then(|inner| inner.trim_start_matches('-').split(' ').next()).unwrap_or_default()
 }
 
-/// What is said of a connection that ended without a reason of its own.
+/// The message for a connection that ended without a reason.
 pub(crate) const LOST: &str = "the connection to the server was lost: try again, and it is opened again";
 
 fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
@@ -94,11 +94,11 @@ fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
     if error.is_connection_refusal() {
         return (ErrorKind::Unavailable, "nothing listens at the address: start the server or check the URL");
     }
-    // `redis` gives the cause out inside of the pointer that it is shared by.
+    // `redis` returns the cause inside of the pointer that shares it.
     let shared = error.source().and_then(|source| source.downcast_ref::<Arc<dyn StdError + Send + Sync>>());
     let cause = shared.and_then(|shared| shared.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
-        // A handshake of TLS with something that does not speak it, or a certificate that nobody confirms.
+        // A TLS handshake with a server that does not speak it, or a certificate that cannot be verified.
         Some(io::ErrorKind::InvalidData) => {
             (ErrorKind::WrongServer, "the TLS connection cannot be made: check the certificate, or use `redis://`")
         }
@@ -109,8 +109,8 @@ fn io_error(error: &RedisError) -> (ErrorKind, &'static str) {
     }
 }
 
-/// Whether the connection behind an error must not be used any more: it is lost, or out of step with its answers, or
-/// the server is none that may be written to.
+/// Whether the connection behind an error must not be used any more: it is lost, its answers are out of order, or the
+/// server does not accept writes.
 pub(crate) fn ends_connection(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_unrecoverable_error()
@@ -119,18 +119,18 @@ pub(crate) fn ends_connection(error: &RedisError) -> bool {
             && hidden_code(error.detail().unwrap_or_default()) == "READONLY"
 }
 
-/// An error of Redis as one of the framework.
+/// Turns an error of Redis into an [`Error`].
 pub(crate) fn failed(error: RedisError, server: &str) -> Error {
     let (kind, message) = classify(&error);
     Error::new(kind, message).with_context("server", server).with_source(error)
 }
 
-/// An error about keys, and where it is a right that is missing, what the user has to be granted.
+/// Adds the rights to grant to an error about keys, if it is about rights.
 pub(crate) fn with_rights(error: Error, role: Role, prefix: &str) -> Error {
     if error.kind() == ErrorKind::Permission { error.with_context("grant", role.rights(prefix)) } else { error }
 }
 
-/// The server is not one that can be used.
+/// The server cannot be used.
 pub(crate) fn wrong_server(message: String, server: &str) -> Error {
     Error::new(ErrorKind::WrongServer, message).with_context("server", server)
 }
@@ -140,7 +140,7 @@ pub(crate) fn corrupt(what: &'static str, key: impl std::fmt::Display) -> Error 
     Error::new(ErrorKind::Corrupt, what).with_context("key", key)
 }
 
-/// A script answered what it never answers.
+/// A script returned an answer of another form.
 pub(crate) fn unexpected(operation: &'static str) -> Error {
     let message = "a script answered something unexpected: does another version of this crate use the namespace?";
     Error::new(ErrorKind::Internal, message).with_context("operation", operation).with_retry(Retry::Never)

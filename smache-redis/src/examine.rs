@@ -1,19 +1,19 @@
-//! What a server says about itself when it is examined.
+//! Examines a server.
 
 use redis::ConnectionAddr;
 use smache_core::{Examination, Finding, Result, Severity, is_remote};
 
 use crate::{connection::Link, handshake::Info};
 
-/// From which share of its memory on a server is said to be full.
+/// The share of its memory from which on a server counts as full.
 const ALMOST_FULL: f64 = 0.8;
 
-/// What is kept on a server, and lost with it.
+/// The data on a server, which is lost with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holds {
-    /// What can be computed again, and jobs.
+    /// Results, which can be computed again, and jobs.
     Results,
-    /// The entities of a source, which nobody else has.
+    /// The entities of a source, which are nowhere else.
     Data,
 }
 
@@ -30,13 +30,13 @@ impl Link {
     }
 }
 
-/// What others can do on the way to the server.
+/// What an attacker on the network can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Safe,
-    /// Read along.
+    /// Read the data.
     Clear,
-    /// Answer in its place.
+    /// Answer in the server's place.
     Unverified,
 }
 

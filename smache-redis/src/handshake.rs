@@ -1,18 +1,18 @@
-//! Which server is at the other end, and whether it can be used.
+//! Identifies the server of a connection, and checks that it can be used.
 
 use redis::{Value, aio::MultiplexedConnection};
 use smache_core::{ErrorKind, Incarnation, Result};
 
 use crate::error::{failed, unexpected, wrong_server};
 
-/// What a server says about itself: the answer of `INFO`.
+/// The server's answer to `INFO`.
 pub(crate) struct Info(String);
 
 impl Info {
-    /// What is asked for. One by one, since only Redis 7 takes several sections at once.
+    /// The sections, one by one, since only Redis 7 takes several at once.
     pub(crate) const SECTIONS: [&str; 5] = ["server", "replication", "memory", "persistence", "cluster"];
 
-    /// Puts the answers together.
+    /// Joins the answers.
     pub(crate) fn of(answers: Vec<Value>, server: &str) -> Result<Self> {
         let mut text = String::new();
         for answer in answers {
@@ -44,7 +44,7 @@ impl From<String> for Info {
     }
 }
 
-/// Asks a new connection what it talks to, before it is used for anything.
+/// Checks the server of a new connection before its first use.
 pub(crate) async fn check_server(connection: &mut MultiplexedConnection, server: &str) -> Result<Incarnation> {
     let mut sections = redis::pipe();
     for section in Info::SECTIONS {
@@ -54,8 +54,8 @@ pub(crate) async fn check_server(connection: &mut MultiplexedConnection, server:
     judge(&Info::of(answers.map_err(|error| failed(error, server))?, server)?, server)
 }
 
-/// Whether a server, by what it says of its replication, is a primary; and whether it still has the history that an
-/// incarnation of it had: one that was a replica meanwhile has another one.
+/// Whether a server is a primary, by its replication section; and whether it still has the history of an incarnation: a
+/// former replica has another one.
 pub(crate) fn still(info: &Info, incarnation: &Incarnation) -> (bool, bool) {
     let history = incarnation.as_str().split_once('/').map(|(_, history)| history);
     (info.field("role").is_none_or(|role| role == "master"), info.field("master_replid") == history)

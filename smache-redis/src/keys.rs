@@ -1,8 +1,8 @@
-//! The names of the keys. `scripts/*.lua` know the same ones.
+//! The names of the keys. `scripts/*.lua` use the same ones.
 
 use smache_core::{Dependency, EntryId, Namespace};
 
-/// What keys are of.
+/// The owner of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A store, a queue or both.
@@ -12,7 +12,8 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// What the user needs for the keys behind a prefix, as `ACL SETUSER` takes it; `lib.rs` says the same.
+    /// The rights that the user needs for the keys behind a prefix, in the form of `ACL SETUSER`; `lib.rs` has the
+    /// same.
     pub(crate) fn rights(self, prefix: &str) -> String {
         match self {
             Self::Namespace => format!(
@@ -37,7 +38,7 @@ impl Keys {
         Self { validity: format!("{prefix}v"), prefix, role: Role::Namespace }
     }
 
-    /// The keys of a table of entities, which is of no namespace.
+    /// The keys of a table of entities, which belongs to no namespace.
     pub(crate) fn table(name: &str) -> Self {
         let prefix = format!("{{table:{name}}}:");
         Self { validity: format!("{prefix}v"), prefix, role: Role::Table }
@@ -47,17 +48,17 @@ impl Keys {
         self.role
     }
 
-    /// What every key starts with.
+    /// The start of every key.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The epochs, and what confirms the sources.
+    /// The epochs, and the validity of the sources.
     pub(crate) fn validity(&self) -> &str {
         &self.validity
     }
 
-    /// One of the keys that there is one of in a namespace.
+    /// A key of which a namespace has only one.
     pub(crate) fn of(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
@@ -67,12 +68,12 @@ impl Keys {
         [self.prefix.as_bytes(), b"r:", id.as_bytes()].concat()
     }
 
-    /// The entries that depend on something.
+    /// The entries that depend on a dependency.
     pub(crate) fn edges(&self, dependency: &Dependency) -> Vec<u8> {
         [self.prefix.as_bytes(), b"d:", dependency.as_bytes()].concat()
     }
 
-    /// The same for people, who cannot read raw bytes.
+    /// A readable form of the key of a record.
     pub(crate) fn record_name(&self, id: &EntryId) -> String {
         format!("{}r:{id}", self.prefix)
     }

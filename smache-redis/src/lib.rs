@@ -27,31 +27,30 @@
 //! ACL SETUSER app on >secret resetkeys resetchannels -@all ~{table:users}:* +@hash +@stream +eval +evalsha +get +info +set +time
 //! ```
 //!
-//! One user for both has all of it; a URL with another database than 0 needs `+select` as well. Without the channel,
-//! `+publish` or `+subscribe` the workers are not woken and look for jobs by themselves. What is missing otherwise is an
-//! error that says what to grant.
+//! One user for both needs the rights of both; a URL with another database than 0 needs `+select` as well. Without the
+//! channel, `+publish` or `+subscribe` workers look for jobs by themselves instead of being woken. Any other missing
+//! right is an error that says what to grant.
 //!
-//! The keys of a store, a queue and a table carry a layout. Those of another release that are laid out in another way are
-//! refused: by a store when it attaches its sources, by a queue and a table with every step.
+//! The keys of a store, a queue and a table carry a layout. Keys of another layout are refused: by a store when it
+//! attaches its sources, by a queue and a table with every step.
 //!
-//! `rediss://` trusts what the machine trusts (its certificate store, or the file of `SSL_CERT_FILE`), so that a private
-//! authority is added where administrators look for it.
+//! `rediss://` trusts what the machine trusts (its certificate store, or the file of `SSL_CERT_FILE`), so
+//! administrators add a private authority there.
 //!
 //! # What it promises
-//! Every step is one script, which Redis runs alone; the first write of a script is the only one that the server can
-//! refuse for want of memory, so that nothing is half-done. Redis acknowledges before it has written to disk or to
-//! a replica: after a crash or a failover the tail may be missing. The store notices (the server's incarnation, its run
-//! id with its replication id, is another one) and confirms nothing until the feed has replayed from the position
-//! that is stored beside the entries.
+//! Every step is one script, which Redis runs alone. Only the first write of a script can fail for lack of memory, so
+//! no step is half-done. Redis acknowledges before it has written to disk or to a replica: after a crash or a failover
+//! the tail may be missing. The store notices (the server has another incarnation, which is its run id with its
+//! replication id) and confirms nothing until the feed has replayed from the position beside the entries.
 //!
-//! A record that somebody has damaged counts as absent: a warning names its key and its field, the next run replaces it, and
-//! nothing else is held up by it. A key of another type in its place is left alone: its readers get
-//! [`Corrupt`](smache_core::ErrorKind::Corrupt) until it is removed. Epochs, revisions, positions and jobs that cannot be read are
-//! replaced by maintenance and by the next steps: what is of them is computed again once.
+//! A damaged record counts as absent: a warning names its key and its field, the next run replaces it, and other
+//! entries go on. A key of another type in its place stays: its readers get
+//! [`Corrupt`](smache_core::ErrorKind::Corrupt) until you remove it. Maintenance and later steps replace unreadable
+//! epochs, revisions, positions and jobs: the entries concerned are computed again once.
 //!
-//! A connection that is lost is opened again by the next call. Look-ups are tried again then; steps are not, since the
-//! lost one may have happened: they fail with [`Unavailable`](smache_core::ErrorKind::Unavailable), and the caller, who
-//! knows that steps are idempotent, decides.
+//! The next call reopens a lost connection. The store repeats look-ups then, but not steps, since the lost one may have
+//! happened: they fail with [`Unavailable`](smache_core::ErrorKind::Unavailable), and the caller, which knows that
+//! steps are idempotent, decides.
 
 mod config;
 mod connection;

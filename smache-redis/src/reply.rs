@@ -7,7 +7,7 @@ use smache_core::{Error, Result, Timestamp};
 
 use crate::error::unexpected;
 
-/// The elements of an answer of a script, in order. Each reader names the operation when an element is another thing.
+/// The elements of a script's answer, in order. Each reader names the operation when an element has another type.
 #[derive(Debug)]
 pub(crate) struct Reply {
     operation: &'static str,
@@ -53,7 +53,7 @@ impl Reply {
         bytes(value).ok_or_else(|| self.unexpected())
     }
 
-    /// Bytes, or nothing where the script had nothing.
+    /// Bytes, or `None` where the script had none.
     pub(crate) fn maybe_bytes(&mut self) -> Result<Option<Vec<u8>>> {
         match self.value()? {
             Value::Nil => Ok(None),
@@ -79,7 +79,7 @@ pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes of an answer that is a list of fields and values, whatever the protocol.
+/// The bytes of an answer that is a list of fields and values, in either protocol.
 pub(crate) fn fields(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     match value {
         Value::Map(pairs) => pairs.into_iter().map(|(name, value)| Some((bytes(name)?, bytes(value)?))).collect(),
@@ -95,7 +95,7 @@ pub(crate) fn fields(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     }
 }
 
-/// A number that is not negative, also when it is written as a string.
+/// A number that is not negative, possibly written as a string.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Int(number) => u64::try_from(*number).ok(),
@@ -104,14 +104,14 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// The server's time, as `TIME` answers it.
+/// The server's time, from the answer to `TIME`.
 pub(crate) fn time(value: Value) -> Option<Timestamp> {
     let Value::Array(parts) = value else { return None };
     let [seconds, micros] = parts.as_slice() else { return None };
     Some(Timestamp::from_millis(number(seconds)? * 1000 + number(micros)? / 1000))
 }
 
-/// The start of a text that fits into some bytes.
+/// The longest start of a text that fits into `bytes`.
 pub(crate) fn clip(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

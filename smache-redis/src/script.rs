@@ -1,4 +1,4 @@
-//! The scripts, and how they are called.
+//! The scripts, and their calls.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -6,15 +6,15 @@ use redis::{Cmd, ToRedisArgs};
 
 use crate::keys::{Keys, Role};
 
-/// A script with the hash that the server knows it by.
+/// A script with its hash on the server.
 pub(crate) struct Script {
     operation: &'static str,
     inner: redis::Script,
     text: &'static str,
 }
 
-/// The version of the keys. Every script that might meet another one compares it, so that no program works on keys that
-/// mean something else to it.
+/// The version of the keys. Every script that might meet another one compares it, so that no program works on keys of
+/// another layout.
 macro_rules! layout {
     () => {
         "2"
@@ -100,12 +100,12 @@ impl Call {
         self.script.operation
     }
 
-    /// What the keys are of that it works on.
+    /// The owner of the keys that it works on.
     pub(crate) fn role(&self) -> Role {
         if self.operation() == TABLE.operation { Role::Table } else { Role::Namespace }
     }
 
-    /// What the names of its keys start with.
+    /// The prefix of its keys.
     pub(crate) fn prefix(&self) -> String {
         // Behind the command, the hash and the number of keys.
         match self.command.args_iter().nth(3) {
@@ -119,7 +119,7 @@ impl Call {
         &self.command
     }
 
-    /// With the text, for a server that has forgotten the script or never knew it.
+    /// With the text, for a server that does not have the script.
     pub(crate) fn with_text(&self) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(self.script.text);
@@ -137,7 +137,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(MAX_MILLIS)
 }
 
-/// The end of time for scripts.
+/// The latest time for scripts.
 pub(crate) const MAX_MILLIS: u64 = 100_000_000_000_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A job: what is kept of it, and its places in the indexes.
+//! A job: its stored fields, and its places in the indexes.
 
 use bytes::Bytes;
 use smache_core::{EntryId, JobState, Lane, Result, Timestamp, Token};
@@ -11,7 +11,7 @@ use crate::{
     step::Step,
 };
 
-/// A job that is queued, running or a dead letter; one that is done is forgotten.
+/// A job that is queued, running or a dead letter; a job that is done is removed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StoredJob {
     pub(super) lane: Lane,
@@ -29,7 +29,7 @@ pub(super) enum State {
     DeadLetter { at: Timestamp },
 }
 
-/// What was asked for; of a running job, to run once more.
+/// A request for a job; in a running job, for one more run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Request {
     pub(super) due: Timestamp,
@@ -38,7 +38,7 @@ pub(super) struct Request {
 }
 
 impl State {
-    /// For people: its name, and when it is due, its lease ends or it became a dead letter.
+    /// The name of the state, and when the job is due, its lease ends or it became a dead letter.
     pub(super) fn named(&self) -> (JobState, Timestamp) {
         match self {
             Self::Queued { due } => (JobState::Queued, *due),
@@ -54,17 +54,17 @@ impl StoredJob {
         Self { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due } }
     }
 
-    /// Starts anew, as if it had never run.
+    /// Resets the counters, as if the job had never run.
     pub(super) fn forgive(&mut self) {
         (self.errors, self.crashes, self.error) = (0, 0, None);
     }
 
-    /// Whether it is listed there. A job that was damaged may have left its place to another one.
+    /// Whether a key is one of the job's places. A damaged job may have left its place to another one.
     pub(super) fn is_at(&self, keys: &Keys, id: &EntryId, key: &Bytes) -> bool {
         self.places(keys, id).iter().flatten().any(|place| place == key)
     }
 
-    /// Where it is listed: by its state, and by what its state waits for.
+    /// The places of the job: by its state, and by the time that the state waits for.
     fn places(&self, keys: &Keys, id: &EntryId) -> [Option<Bytes>; 2] {
         let (state, at) = self.state.named();
         let at = at.as_millis();
@@ -144,8 +144,8 @@ impl Step<'_> {
         })
     }
 
-    /// Another job is in its place at once, since nobody knows whether its entry is stale: one that is not has nothing to
-    /// do. The places by time of the damaged one go when a reservation meets them.
+    /// Another job takes its place at once, since the queue does not know whether the entry is stale; the job of a
+    /// fresh entry has nothing to do. A reservation removes the damaged job's places by time.
     fn replace_damaged_job(&mut self, id: &EntryId) -> Option<StoredJob> {
         if !self.removes() {
             return None;
@@ -163,7 +163,7 @@ impl Step<'_> {
         self.prefetch(ids.map(|id| keys.entry(Role::Job, &id))).await
     }
 
-    /// Puts a job in the place of the one before, with its places in the indexes.
+    /// Replaces a job, with its places in the indexes.
     pub(super) fn put_job(&mut self, id: &EntryId, old: Option<&StoredJob>, kept: &StoredJob) {
         if let Some(old) = old {
             self.delete_job(id, old);

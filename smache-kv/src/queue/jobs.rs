@@ -11,10 +11,10 @@ use smache_core::{
 use super::job::{Request, State, StoredJob, lane_byte, state_byte};
 use crate::{codec::number, keys::Role, step::Step};
 
-/// How urgent the jobs are that the store itself writes.
+/// The priority of the jobs that the store writes.
 pub(super) const USUAL_PRIORITY: u8 = 4;
 
-/// How many lapsed jobs one reservation puts back.
+/// How many lapsed jobs one reservation returns to the queue.
 const PUT_BACK: usize = 1_000;
 
 impl Step<'_> {
@@ -36,8 +36,8 @@ impl Step<'_> {
         self.request(id, Request { due, lane, priority: USUAL_PRIORITY }).await.map(drop)
     }
 
-    /// A run of a stale entry ended without a value. Nothing changed: whoever has the job knows better when to try again,
-    /// and whether.
+    /// A run of a stale entry ended without a value. No data changed: the worker of the job knows better whether and
+    /// when to try again.
     pub(crate) async fn need_job_after_run(&mut self, id: EntryId, lane: Lane, due: Timestamp) -> Result<()> {
         self.ensure(id, Request { due, lane, priority: USUAL_PRIORITY }).await.map(drop)
     }
@@ -101,17 +101,17 @@ impl Step<'_> {
             };
             let (id, token) = (&id, reserve.token);
             jobs.push(Job { id: *id, lane: old.lane, token, errors: old.errors, crashes: old.crashes });
-            // What is held already keeps the request that came meanwhile.
+            // A held job keeps the request that came meanwhile.
             let again = if let State::Running { again, .. } = old.state { again } else { None };
             let state = State::Running { token, until, again };
             self.put_job(id, Some(&old), &StoredJob { state, ..old.clone() });
         }
-        // A job that has come in the place of a damaged one is due, and not among those that were listed.
+        // A job that replaced a damaged one is due, and not among the listed ones.
         let next_due = if due.len() > max || missed { Some(Duration::ZERO) } else { later };
         Ok(Reservation { jobs, next_due })
     }
 
-    /// The job in a place of an index. A place without its job was left by one that was damaged, and goes.
+    /// The job in a place of an index. Removes the place that a damaged job has left.
     async fn job_at(&mut self, key: &Bytes) -> Result<Option<(EntryId, StoredJob)>> {
         let Some(id) = self.listed(key) else { return Ok(None) };
         let job = self.job(&id).await?.filter(|kept| kept.is_at(self.keys(), &id, key));
@@ -121,7 +121,7 @@ impl Step<'_> {
         Ok(job.map(|kept| (id, kept)))
     }
 
-    /// The places of what an earlier request with this token has reserved.
+    /// The places of the jobs that an earlier request with this token has reserved.
     async fn held(&mut self, reserve: &Reserve) -> Result<Vec<Bytes>> {
         let range = self.keys().range(Role::JobLease, &[]);
         let mut held = Vec::new();
@@ -135,8 +135,8 @@ impl Step<'_> {
         Ok(held)
     }
 
-    /// The places of the most urgent due jobs of a lane, one more than asked for, and when the next one becomes due. The
-    /// index is by priority first, so that it is walked from one priority to the next.
+    /// The places of the most urgent due jobs of a lane, one more than requested, and when the next one becomes due.
+    /// The index is by priority first, so this walks from priority to priority.
     async fn due(&mut self, lane: Lane, max: usize) -> Result<(Vec<Bytes>, Option<Duration>)> {
         let keys = self.keys();
         let (mut due, mut later, mut from) = (Vec::new(), None, 0);
@@ -166,7 +166,7 @@ impl Step<'_> {
         Ok((due, later))
     }
 
-    /// Queues the jobs again whose worker vanished.
+    /// Returns the jobs of vanished workers to the queue.
     async fn put_back_lapsed(&mut self) -> Result<()> {
         let range = self.keys().up_to(Role::JobLease, &[], self.now.as_millis());
         for (key, _) in self.scan(&range, PUT_BACK).await? {
@@ -204,7 +204,7 @@ impl Step<'_> {
         Ok(held)
     }
 
-    /// How long until a job becomes due or a reservation lapses, of those that have not yet.
+    /// The time until the next job becomes due or the next reservation lapses.
     pub(super) async fn next_event(&mut self) -> Result<Option<Duration>> {
         let mut next = None;
         for lane in Lane::ALL {
@@ -232,7 +232,7 @@ impl Step<'_> {
         })
     }
 
-    /// By entry: a job that stays in its state keeps its place, whatever becomes of its time.
+    /// By entry: a job that stays in its state keeps its place, even if its time changes.
     pub(super) async fn list(&mut self, state: JobState, cursor: Option<&[u8]>, limit: usize) -> Result<JobPage> {
         let limit = limit.max(1);
         let range = self.keys().range(Role::JobState, &[&[state_byte(state)]]).after(cursor, EntryId::LEN)?;

@@ -27,7 +27,7 @@ use crate::area::SharedArea;
 pub struct KvQueue {
     area: Arc<SharedArea>,
     poll: Duration,
-    /// How often jobs had been added in this process when this queue's workers last looked.
+    /// The count of added jobs in this process when this queue's workers last looked.
     seen: AtomicU64,
 }
 
@@ -44,7 +44,7 @@ impl JobQueue for KvQueue {
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
-        // Before the look: what is added during it is looked at again.
+        // Before the look: jobs that are added during it cause another look.
         let added = self.area.shared.hints.added();
         let reservation = self.area.write(|step| Box::pin(step.reserve(&reserve))).await?;
         self.seen.fetch_max(added, Ordering::SeqCst);
@@ -89,7 +89,7 @@ impl JobQueue for KvQueue {
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
         let hints = &self.area.shared.hints;
-        // Enabled before the look, so that a job that is added in between is heard of.
+        // Enabled before the look, so that it hears of a job that is added in between.
         let mut added = pin!(hints.notify().notified());
         added.as_mut().enable();
         let now = hints.added();
@@ -98,7 +98,7 @@ impl JobQueue for KvQueue {
         }
         let next = self.area.read(|step| Box::pin(step.next_event())).await?;
         let timeout = next.into_iter().chain([self.poll, timeout]).min().unwrap_or(timeout);
-        // Both ends mean the same: have a look.
+        // Look in either case.
         let _ = tokio::time::timeout(timeout, added).await;
         Ok(())
     }

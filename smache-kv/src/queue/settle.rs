@@ -5,7 +5,7 @@ use smache_core::{EntryId, JobEnd, Result, Settled, Settlement};
 use super::job::{Request, State};
 use crate::step::{Step, shortened};
 
-/// How many bytes of an error are kept.
+/// The most bytes of a stored error.
 const KEPT_ERROR: usize = 2_000;
 
 impl Step<'_> {
@@ -44,7 +44,7 @@ impl Step<'_> {
                     self.put_job(id, Some(&old), &kept);
                     return Ok(Settled::Settled);
                 }
-                // What a change does to a dead letter: it starts anew.
+                // As a change of a dead letter: it starts again.
                 kept.forgive();
                 None
             }
@@ -52,7 +52,7 @@ impl Step<'_> {
         let due = match (again, own_due) {
             (Some(again), None) => again.due,
             (None, Some(own)) => own,
-            // A job that fails backs off although its data changed; one that was handed back need not wait.
+            // A failed job backs off although its data changed; a released one need not wait.
             (Some(again), Some(own)) if matches!(end, JobEnd::Retry { .. }) => again.due.max(own),
             (Some(again), Some(own)) => again.due.min(own),
             (None, None) => {
@@ -96,7 +96,7 @@ impl Step<'_> {
         Ok(discarded)
     }
 
-    /// The entry is fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
+    /// The entry is fresh or gone: a queued job and a dead letter go, a running job does not run again.
     pub(crate) async fn take_back_job(&mut self, id: &EntryId) -> Result<()> {
         let Some(old) = self.job(id).await? else { return Ok(()) };
         let mut kept = old.clone();

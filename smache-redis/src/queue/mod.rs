@@ -20,7 +20,7 @@ use crate::{
     script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, INCARNATION, LIST, REQUEUE, RESERVE, SETTLE, Script},
 };
 
-/// Jobs a call: what one script may take as arguments, and some milliseconds of the server's time.
+/// The most jobs in one call: what one script may take as arguments, and some milliseconds of the server's time.
 const PER_CALL: usize = 500;
 
 /// A job queue on Redis.
@@ -41,7 +41,7 @@ impl RedisQueue {
         Reply::new(call.operation(), self.link.call(call).await?)
     }
 
-    /// Calls a script that takes ids and answers how many of them it was about.
+    /// Calls a script that takes ids and returns how many of them it changed.
     async fn count(&self, script: &'static Script, ids: &[EntryId]) -> Result<u64> {
         let mut count = 0;
         for ids in ids.chunks(PER_CALL) {
@@ -56,7 +56,7 @@ impl RedisQueue {
     }
 }
 
-/// How scripts name a lane; the urgent one sorts first.
+/// The name of a lane in scripts; the urgent one sorts first.
 fn lane_name(lane: Lane) -> &'static str {
     match lane {
         Lane::Propagation => "0",
@@ -64,7 +64,7 @@ fn lane_name(lane: Lane) -> &'static str {
     }
 }
 
-/// How scripts name a state.
+/// The name of a state in scripts.
 fn state_name(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "q",
@@ -194,11 +194,11 @@ impl JobQueue for RedisQueue {
         })
     }
 
-    /// In the order of the ids, which is the one that no merge and no extension changes. The cursor is the last id.
+    /// Jobs in the order of their ids, which no merge and no extension changes. The cursor is the last id.
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
         let limit = limit.clamp(1, 10_000);
         let mut call = LIST.call(&self.keys);
-        // One more than asked for tells whether there is a next page.
+        // A job beyond the limit means that there is another page.
         call.arg(state_name(state)).arg(cursor.as_deref().unwrap_or_default()).arg(limit + 1);
         let mut reply = self.reply(&call).await?;
         let mut jobs = Vec::new();
@@ -235,7 +235,7 @@ impl JobQueue for RedisQueue {
         Ok(Some(found))
     }
 
-    /// That of the server, and the name of the keys: a server that was emptied by a command is the same one.
+    /// The incarnation of the server, and the name of the keys: a command may have emptied the same server.
     async fn incarnation(&self) -> Result<Incarnation> {
         let live = self.link.live().await?;
         let mut call = INCARNATION.call(&self.keys);

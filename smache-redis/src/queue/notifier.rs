@@ -1,4 +1,4 @@
-//! What wakes waiting workers: the messages on a channel, which the steps publish that add jobs.
+//! Wakes waiting workers by messages on a channel, which the steps that add jobs publish.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     error::failed,
 };
 
-/// The channel of a namespace. Its messages do not say who sent them: who rang hears himself as well.
+/// The channel of a namespace. Its messages do not name their sender: a process receives its messages too.
 pub(super) struct Channel {
     client: Client,
     connect_timeout: Duration,
@@ -51,7 +51,7 @@ impl NotifierTransport for Channel {
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the client, which may hold a password.
+        // The client is left out: it may hold a password.
         f.debug_struct("Channel").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 
 /// How long the server waits for a change before it answers without any.
 const AWAIT: Duration = Duration::from_millis(400);
-/// How many changes a batch has at the most.
+/// The most changes in a batch.
 const BATCH: usize = 500;
 
 /// A place in a stream.
@@ -69,7 +69,7 @@ impl TableFeed {
         Self(table)
     }
 
-    /// A connection of its own, since waiting for a change blocks it.
+    /// Opens a connection for this feed alone, since waiting for a change blocks it.
     async fn connect(&self) -> Result<(MultiplexedConnection, Incarnation)> {
         provide_cryptography();
         let link = &self.0.link;
@@ -82,7 +82,7 @@ impl TableFeed {
         Ok((connection, incarnation))
     }
 
-    /// The table's name for itself, and where its history ends.
+    /// The table's random name, and the end of its history.
     async fn look(&self) -> Result<(Vec<u8>, Place)> {
         let mut look = TABLE.call(&self.0.keys);
         look.arg("look").arg("").arg("").arg("").arg(1).arg(Token::random().as_bytes());
@@ -91,7 +91,7 @@ impl TableFeed {
         reply.maybe_bytes()?;
         let (name, last, end) = (reply.bytes()?, reply.bytes()?, reply.bytes()?);
         let last = Place::read(&last).ok_or_else(|| unexpected("table"))?;
-        // The end outlives its line: lines that have been read may be removed by anybody.
+        // The end outlives its line: other clients may remove lines that the feed has read.
         let last = last.max(Place::read(&end).unwrap_or(last));
         Ok((name, last))
     }
@@ -136,21 +136,22 @@ impl ChangeFeed for TableFeed {
             if stream.at > last {
                 return Err(lost("the position is behind the end of the history"));
             }
-            // What was forgotten is noticed here and not with the first batch.
+            // This finds a trimmed history now and not with the first batch.
             stream.read(0).await?;
         }
         Ok(Box::new(stream))
     }
 
     async fn head(&self) -> Result<Option<Position>> {
-        // Before the end: of another incarnation than the end is of, it is in another history, which no stream comes to.
+        // The incarnation is read before the end: a position of another incarnation is in another history, which no
+        // stream reaches.
         let incarnation = self.0.link.live().await?.incarnation.clone();
         let (name, last) = self.look().await?;
         Ok(Some(last.position(&token(&name, &incarnation))))
     }
 }
 
-/// Which history: the table's name for itself and the server's incarnation.
+/// Names the history: the table's random name and the server's incarnation.
 fn token(name: &[u8], incarnation: &Incarnation) -> Vec<u8> {
     [name, incarnation.as_str().as_bytes()].concat()
 }
@@ -163,24 +164,24 @@ struct TableStream {
     table: Arc<TableOf>,
     connection: MultiplexedConnection,
     readers: Vec<(SourceId, Reader)>,
-    /// The table's name for itself.
+    /// The table's random name.
     name: Vec<u8>,
     token: Vec<u8>,
-    /// The server's when the feed was opened.
+    /// The server's incarnation when the feed was opened.
     incarnation: Incarnation,
     at: Place,
-    /// Whether it has said once where it is: until then its reader waits for just that.
+    /// Whether it has answered with its position once: until then its reader waits only for that.
     looked: bool,
 }
 
 impl TableStream {
-    /// The lines behind the place, at most that many, if the history still has them all.
+    /// At most `many` lines behind the place, if the history still has all of them.
     async fn read(&mut self, many: usize) -> Result<Vec<(Place, Line)>> {
         let keys = &self.table.keys;
         let mut read = redis::pipe();
         read.cmd("GET").arg(keys.of("i"));
         read.cmd("GET").arg(keys.of("t"));
-        // Before the lines: what is written between the two is no line that is missing.
+        // Before the lines: a line that is written between the two is not missing.
         read.cmd("GET").arg(keys.of("end"));
         read.cmd("XRANGE").arg(keys.of("log")).arg(format!("({}", self.at)).arg("+").arg("COUNT").arg(many.max(1));
         read.cmd("INFO").arg("replication");
@@ -211,7 +212,7 @@ impl TableStream {
         let mut read = Vec::with_capacity(lines.len());
         for value in lines {
             let (place, before, line) = line(value).ok_or_else(|| unexpected("XRANGE"))?;
-            // Lines of others have none before them, and are between those of the table.
+            // Lines of other clients have no line before them, and stand between those of the table.
             if before.is_some_and(|before| before > reached) {
                 return Err(self.removed());
             }
@@ -230,8 +231,8 @@ impl TableStream {
         lost(message).with_context("key", self.table.keys.of("log"))
     }
 
-    /// A server that was demoted still answers those who read on an open connection, and tells of no change that its
-    /// primary acknowledges.
+    /// A demoted server still answers readers on open connections, and never delivers the changes that its primary
+    /// acknowledges.
     fn check_role(&self, info: &Info) -> Result<()> {
         let (primary, same_history) = still(info, &self.incarnation);
         if primary && same_history {
@@ -244,7 +245,7 @@ impl TableStream {
         Err(Error::new(ErrorKind::Unavailable, BECAME_REPLICA).with_context("server", self.table.link.server()))
     }
 
-    /// Waits until there is something behind the place, for a while.
+    /// Waits for a change behind the place, for a while.
     async fn wait(&mut self) -> Result<()> {
         let mut wait = redis::cmd("XREAD");
         wait.arg("COUNT").arg(1).arg("BLOCK").arg(u64::try_from(AWAIT.as_millis()).unwrap_or(400));
@@ -257,8 +258,8 @@ impl TableStream {
     }
 }
 
-/// A line as `XRANGE` answers it: its place, then names and values in turns. With the place of the line before it, if it
-/// is one of the table.
+/// A line in the answer of `XRANGE`: its place, then names and values in turns. With the place of the line before it,
+/// if it is a line of the table.
 fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
     let Value::Array(parts) = value else { return None };
     let [place, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
@@ -288,7 +289,7 @@ impl ChangeStream for TableStream {
         if std::mem::replace(&mut self.looked, true) {
             self.wait().await?;
         }
-        // Whatever was acknowledged before this instant is in the answer, unless the batch is full.
+        // The answer has every change that was acknowledged before this instant, unless the batch is full.
         let asked = Instant::now();
         let lines = self.read(BATCH).await?;
         let complete = lines.len() < BATCH;

@@ -1,4 +1,4 @@
-//! What the table holds and what its history tells, as entities.
+//! The data of the table and the lines of its history, as entities.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -6,7 +6,7 @@ use smache_core::{
     Change, ChangeKind, EntityKey, EntityType, Error, ErrorKind, Image, Result, Snapshot, SourceId, guarded,
 };
 
-/// A line of the history: an id, and the entity before and after, as they are stored.
+/// A line of the history: an id, and the stored entity before and after.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) id: Vec<u8>,
@@ -14,7 +14,7 @@ pub(super) struct Line {
     pub(super) after: Option<Vec<u8>>,
 }
 
-/// How the lines of a table are read, whose type only its source knows.
+/// Reads the lines of a table; only its source knows the type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader {
     key: fn(&[u8]) -> Result<EntityKey>,
@@ -26,7 +26,7 @@ impl Reader {
         Self { key: key::<T>, image: image::<T> }
     }
 
-    /// The change that a line tells of. One that is not as this crate writes it tells that something has changed.
+    /// The change in a line. A line in another form than this crate's means that something has changed.
     pub(super) fn change(&self, source: &SourceId, line: &Line) -> Change {
         if line.before.is_none() && line.after.is_none() {
             tracing::warn!(%source, "a line in the history is not one of the table: all of it counts as changed");
@@ -72,7 +72,7 @@ fn fields(before: &[u8], after: &[u8]) -> Option<Vec<String>> {
     Some(changed)
 }
 
-/// The id of a field.
+/// The key of a field.
 pub(super) fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
     let decoding = format!("the `Deserialize` of an id of `{}`", T::SOURCE);
     let id: T::Id = guarded(&decoding, || Ok(serde_json::from_slice(id)))?.map_err(|error| {
@@ -82,7 +82,7 @@ pub(super) fn key<T: EntityType>(id: &[u8]) -> Result<EntityKey> {
     EntityKey::encode(&id)
 }
 
-/// An entity as it is stored, whatever its place.
+/// A stored entity, under any key.
 pub(super) fn parse<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<T> {
     let decoding = format!("the `Deserialize` of an entity of `{}`", T::SOURCE);
     guarded(&decoding, || Ok(serde_json::from_slice(stored)))?.map_err(|error| {
@@ -91,11 +91,11 @@ pub(super) fn parse<T: EntityType + DeserializeOwned>(stored: &[u8]) -> Result<T
     })
 }
 
-/// The entity of an id. Changes name entities by their fields: one that goes by anything else would never be found stale.
+/// The entity of an id. Changes name entities by their fields: no change would reach an entity under another id.
 pub(super) fn entity<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: &[u8]) -> Result<T> {
     let entity: T = parse(stored)?;
     let own = guarded(&format!("the id of an entity of `{}`", T::SOURCE), || EntityKey::encode(entity.id()))?;
-    // Who asks by a number of another width means the same one.
+    // A number of another width is the same id.
     if own == *key || own == EntityKey::encode(&key.decode::<T::Id>()?)? {
         return Ok(entity);
     }

@@ -25,7 +25,7 @@ use crate::{
     script::{Call, TABLE},
 };
 
-/// The keys of a table, each with a command that only what it should hold understands.
+/// The keys of a table, each with a command that only its type understands.
 const KEYS: [(&str, &str); 6] =
     [("HLEN", "e"), ("XLEN", "log"), ("GET", "end"), ("GET", "i"), ("GET", "t"), ("GET", "l")];
 
@@ -34,15 +34,15 @@ const TRIES: usize = 50;
 
 /// A table of entities in Redis, which other programs may read and write as well.
 ///
-/// An entity is JSON in the hash `{table:<name>}:e`, under its id as JSON. A write through this type changes the hash and
-/// adds a line to the stream `{table:<name>}:log` in one script, with the entity before and after; the stream is the feed.
-/// The guarantee is that of a **change feed**, for writes that go through this type: what writes to the hash by itself is
-/// not seen, and keyspace notifications could not help, since a message that nobody hears is lost.
+/// An entity is JSON in the hash `{table:<name>}:e`, under its id as JSON. A write through this type changes the hash
+/// and adds a line to the stream `{table:<name>}:log` in one script, with the entity before and after; the stream is
+/// the feed. The guarantee is that of a **change feed**, for writes through this type: the feed does not see direct
+/// writes to the hash. Keyspace notifications could not help, since a message without a listener is lost.
 ///
-/// Promises: a load reads the primary that the write was acknowledged by; hash and stream change in one step;
-/// every line has the entity before and after, and lines that somebody else removes before they were read are missed:
-/// everything of the table is computed again. A server that restarts or fails over may have lost the end of the
-/// stream without a trace, so it is another history: everything of the table is computed again.
+/// Promises: a load reads the primary that acknowledged the write; hash and stream change in one step; every line has
+/// the entity before and after. When another client removes lines before the feed has read them, the feed notices:
+/// everything of the table is computed again. A server that restarts or fails over may have lost the end of the stream
+/// without a trace, so it is another history: everything of the table is computed again.
 ///
 /// ```no_run
 /// use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ pub(crate) struct TableOf {
 }
 
 impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
-    /// The table that is called like the source, with a history of 100,000 changes. Connects to nothing.
+    /// The table with the name of the source, with a history of 100,000 changes. Does not connect.
     ///
     /// # Panics
     /// When [`EntityType::SOURCE`] is no [`SourceId`], or longer than 122 bytes.
@@ -110,8 +110,8 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
         Ok(Self { table: Arc::new(table), of: PhantomData })
     }
 
-    /// Inserts an entity, or replaces the one of the same id. Answers the replaced one. One that is stored like that already
-    /// is no change, and nothing is computed again.
+    /// Inserts an entity, or replaces the one of the same id. Returns the replaced one. An equal stored entity is no
+    /// change, and nothing is computed again.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] when it cannot be written as JSON; those of the server.
@@ -127,8 +127,8 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
     /// The entity of an id.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an id that cannot be written as JSON, [`ErrorKind::Corrupt`] when what is stored is no
-    /// such entity; those of the server.
+    /// [`ErrorKind::Argument`] for an id that cannot be written as JSON, [`ErrorKind::Corrupt`] when the stored value
+    /// is no such entity; those of the server.
     pub async fn get(&self, id: &T::Id) -> Result<Option<T>> {
         let field = self.field(id)?;
         let stored = self.table.values(std::slice::from_ref(&field)).await?.pop().flatten();
@@ -136,11 +136,11 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
         stored.map(read).transpose().map_err(|error| self.table.at(&field, error))
     }
 
-    /// Changes an entity in place, again if somebody else changed it meanwhile. Says whether there is one.
+    /// Changes an entity in place, repeatedly if another client changed it meanwhile. Returns whether there is one.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`ErrorKind::Argument`] when its id was changed; [`ErrorKind::Contended`] when others change
-    /// it all the time.
+    /// As [`get`](Self::get); [`ErrorKind::Argument`] when its id was changed; [`ErrorKind::Contended`] when others
+    /// change it all the time.
     ///
     /// # Cancel safety
     /// As [`put`](Self::put).
@@ -167,7 +167,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
         Err(Error::new(ErrorKind::Contended, message))
     }
 
-    /// Removes an entity and answers it.
+    /// Removes an entity and returns it.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -195,7 +195,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> RedisSource<T> {
 }
 
 impl TableOf {
-    /// One step of the script. Says whether it was done, and what was there before.
+    /// One step of the script. Returns whether it was done, and the value before it.
     async fn step(&self, what: &str, field: &str, value: &[u8], expected: &[u8]) -> Result<(bool, Option<Vec<u8>>)> {
         let mut call = TABLE.call(&self.keys);
         call.arg(what).arg(field).arg(value).arg(expected).arg(self.history).arg(Token::random().as_bytes());
@@ -203,7 +203,7 @@ impl TableOf {
         Ok((reply.number()? == 1, reply.maybe_bytes()?))
     }
 
-    /// Calls the script, and names the key where one holds something else.
+    /// Calls the script, and names the key if one has another type.
     async fn call(&self, call: &Call) -> Result<Value> {
         match self.link.call(call).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => Err(self.wrong_key(error).await),
@@ -211,7 +211,7 @@ impl TableOf {
         }
     }
 
-    /// A server says of a script only that some key is of another type: here each is asked for what it should hold.
+    /// A script's error says only that some key has another type: this asks each key.
     async fn wrong_key(&self, error: Error) -> Error {
         let mut ask = redis::pipe();
         for (command, key) in KEYS {
@@ -222,8 +222,8 @@ impl TableOf {
         wrong.next().map_or(error.clone(), |((_, key), _)| self.corrupt(key, error))
     }
 
-    /// The error of a key that holds something else. With the name of the table its history goes, so that nobody who had
-    /// read a part of it takes the rest for all.
+    /// The error of a key of another type. The fix removes the table's name and with it its history, so that no feed
+    /// that had read a part takes the rest for all.
     fn corrupt(&self, key: &str, error: Error) -> Error {
         let message = format!(
             "a key of the table `{}` holds something else than this crate stores there: rename or remove it, and remove `{}` \
@@ -234,7 +234,7 @@ impl TableOf {
         Error::new(ErrorKind::Corrupt, message).with_context("key", self.keys.of(key)).with_source(error)
     }
 
-    /// What a server says against a command on a key.
+    /// The server's error on a command on a key.
     fn refused(&self, error: ServerError, key: &str) -> Error {
         let error = failed(error.into(), self.link.server());
         if error.kind() == ErrorKind::Corrupt {
@@ -259,10 +259,10 @@ impl TableOf {
         fields(self.read(read).await?).ok_or_else(|| unexpected("HGETALL"))
     }
 
-    /// Reads entities, and the layout that they are of.
+    /// Reads entities, and their layout.
     async fn read(&self, mut entities: redis::Pipeline) -> Result<Value> {
         entities.cmd("GET").arg(self.keys.of("l"));
-        // One that was replaced, and is not told so, answers entities of before.
+        // A replaced primary that does not know of it answers old entities.
         let (values, _) = self.link.read_primary(&mut entities).await?;
         let [entities, layout] = <[Value; 2]>::try_from(values).map_err(|_| unexpected("table"))?;
         match layout {
@@ -277,7 +277,7 @@ impl TableOf {
         }
     }
 
-    /// Names the place of what cannot be read there.
+    /// Adds the place to the error of an unreadable entity.
     fn at(&self, field: &str, error: Error) -> Error {
         error.with_context("key", self.keys.of("e")).with_context("field", field)
     }
@@ -328,7 +328,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
 
     async fn examine(&self) -> Result<Examination> {
         let mut examination = self.table.link.examine(Holds::Data).await?.guarantee(Guarantee::ChangeFeed);
-        // What else writes to the hash is not heard of, and nobody should take the guarantee for one of that.
+        // The feed does not see direct writes to the hash; the text names the limit of the guarantee.
         examination.what = format!(
             "the table `{}` in {}, with a feed of what is written through `RedisSource`",
             self.table.name, examination.what

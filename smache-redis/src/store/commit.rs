@@ -1,4 +1,4 @@
-//! The commit of a run, and what it compares with.
+//! The commit of a run, and its comparison with changes.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,8 @@ impl RedisStore {
                 call.arg(dependency.as_bytes());
             }
             let mut reply = Reply::new(call.operation(), live.call(&call).await?)?;
-            // What the first piece does not name changes after its revision; what a later one does not, after a later revision.
+            // Dependencies that the first piece does not report change after its revision; those of later pieces after
+            // a later one.
             let answered = reply.number()?;
             earliest.get_or_insert(answered);
             while !reply.is_empty() {
@@ -78,7 +79,7 @@ impl RedisStore {
     }
 }
 
-/// Of a length that blocks the server for no long time; at least one, which brings the revision.
+/// Pieces short enough not to block the server for long; at least one, which brings the revision.
 fn pieces(dependencies: &[Dependency]) -> impl Iterator<Item = &[Dependency]> {
     let none = dependencies.is_empty().then_some(dependencies);
     dependencies.chunks(5_000).chain(none)

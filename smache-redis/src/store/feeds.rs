@@ -15,7 +15,8 @@ use crate::{
     script::{ATTACH, Call, KEEP_ATTACHED, LEAD, NEW_EPOCH, RESIGN, RESTART},
 };
 
-/// Writes a step as the scripts read it, some time after it was asked for: it confirms from then on and not from now.
+/// Writes a step as the scripts read it. `since` is the time since the step was requested: it confirms from then on and
+/// not from now.
 pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
     call.arg(step.feed.as_str()).arg(step.fence).millis(step.leadership);
     match step.valid_for {
@@ -39,7 +40,7 @@ pub(super) fn fenced(step: &FeedStep) -> Error {
         .with_context("fence", step.fence)
 }
 
-/// A step is of one incarnation: another one has another history to replay.
+/// A step belongs to one incarnation: another one has another history to replay.
 pub(super) fn same_incarnation(step: &FeedStep, present: &Incarnation) -> Result<()> {
     if step.incarnation == *present {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Invalidation: one script when everything fits into it, and otherwise page by page under an announcement.
+//! Invalidation: one script if everything fits into it, and otherwise page by page under an announcement.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,23 +21,23 @@ use crate::{
     script::{INVALIDATE, WITHDRAW},
 };
 
-/// Hits and entries a call: what one script may take as arguments.
+/// Changed dependencies and entries in a call: what one script may take as arguments.
 const PER_CALL: usize = 500;
-/// Edges a call: some two milliseconds of the server's time.
+/// Edges in a call: some two milliseconds of the server's time.
 const EDGES: usize = 220;
-/// When a walk of several parts renews its marks: a third of what they live.
+/// When a walk of several parts renews its marks: a third of their lifetime.
 const RENEW: Duration = Duration::from_secs(10);
 
-/// The mark of an attempt that did not come to its end, as maintenance saw it.
+/// The mark of an unfinished attempt, as maintenance read it.
 pub(super) struct Unfinished {
     /// The dependency and the attempt's name, as the server keeps them.
     pub(super) mark: Vec<u8>,
     pub(super) dependency: Dependency,
-    /// What the server wrote as its deadline: of a mark that was renewed since it is another one.
+    /// The deadline that the server wrote; a renewed mark has another one.
     pub(super) deadline: Vec<u8>,
 }
 
-/// What one set of arguments holds of an invalidation.
+/// The part of an invalidation that fits into one set of arguments.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     changed: &'a [ChangedDependency],
@@ -52,12 +52,12 @@ enum Phase {
     Finish,
 }
 
-/// An invalidation on its way, on one connection: another one might be another server.
+/// An invalidation under way, on one connection: another one might lead to another server.
 struct Walk<'a> {
     store: &'a RedisStore,
     live: &'a Live,
     all: &'a Invalidation,
-    /// Why entries were named: their own dependencies are among the changed dependencies.
+    /// The causes for named entries: the entries' dependencies are among the changed ones.
     causes: HashMap<Dependency, &'a str>,
     attempt: InvalidationAttempt,
     began: Instant,
@@ -75,8 +75,9 @@ impl RedisStore {
         self.walk(&live, invalidation).await
     }
 
-    /// Does again what others announced and did not finish, under a mark of this attempt. At the end it withdraws the
-    /// marks that were seen, unless their author has renewed them meanwhile: then it is alive, and ends them itself.
+    /// Redoes changes that other processes announced and did not finish, under a mark of this attempt. At the end it
+    /// withdraws the marks that it read, unless their author has renewed them meanwhile: then the author is alive, and
+    /// ends them.
     pub(super) async fn redo(&self, live: &Live, unfinished: &[Unfinished]) -> Result<Invalidated> {
         let changed = |mark: &Unfinished| ChangedDependency {
             dependency: mark.dependency,
@@ -114,8 +115,8 @@ impl RedisStore {
         match parts.as_slice() {
             [part] => walk.through(*part, Phase::All, true).await?,
             parts => {
-                // In this order every announcement is made before the revision grows for the first time, and the positions
-                // are saved after everything else.
+                // In this order all announcements come before the first rise of the revision, and the positions are
+                // saved last.
                 for phase in [Phase::Announce, Phase::Walk, Phase::Finish] {
                     for (place, part) in parts.iter().enumerate() {
                         walk.renew(parts, phase).await?;
@@ -141,8 +142,8 @@ fn parts(all: &Invalidation) -> impl Iterator<Item = Part<'_>> {
 }
 
 impl Walk<'_> {
-    /// Announces all of it again where that was long ago: a walk that takes long is not one that was given up. With one
-    /// part every page does that.
+    /// Renews the announcement where the last one was long ago: maintenance must not take a long walk as given up. With
+    /// one part every page renews it.
     async fn renew(&mut self, parts: &[Part<'_>], phase: Phase) -> Result<()> {
         if phase == Phase::Walk && self.renewed.elapsed() >= RENEW {
             for part in parts {
@@ -153,7 +154,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Calls the script until it has come to the end of a part.
+    /// Calls the script until the end of a part.
     async fn through(&mut self, part: Part<'_>, phase: Phase, last: bool) -> Result<()> {
         let (mut place, mut cursor) = (1, b"0".to_vec());
         while place != 0 {

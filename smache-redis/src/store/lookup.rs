@@ -10,15 +10,14 @@ use super::{
 use crate::{error::unexpected, reply::time};
 
 impl RedisStore {
-    /// Time first, then what confirms, then the entries.
+    /// Reads the time first, then the validity, then the entries.
     ///
     /// Scripts of others may run between the commands of a pipeline. In this order each part is at least as new as the
-    /// parts before it, and that is the safe side: an invalidation that renews a lease in the same script, a restart
-    /// with a new epoch, or an arming that runs in between can only make an entry look *worse* than it is. The entry
-    /// is the newest part, so it shows every invalidation that the validity knows of; a validity that was read after the
-    /// entry could carry a lease that was lent for a change which that entry misses. And the time is the oldest part,
-    /// so "fresh as of" never promises a change that was acknowledged after the entry was read. That the server is still a
-    /// primary comes after all of them.
+    /// parts before it, which is safe: a script in between that invalidates and renews a lease, starts a new epoch, or
+    /// catches up can only make an entry look *worse* than it is. The entries are the newest part, so they show every
+    /// invalidation that the validity knows of; a validity that was read after an entry could carry a lease for a
+    /// change which that entry misses. The time is the oldest part, so "fresh as of" never promises a change that was
+    /// acknowledged after the entry was read. The server's role comes last.
     pub(super) async fn look_up(&self, ids: &[EntryId]) -> Result<Lookup> {
         let mut commands = redis::Pipeline::with_capacity(ids.len() + 3);
         commands.cmd("TIME").cmd("HGETALL").arg(self.keys.validity());

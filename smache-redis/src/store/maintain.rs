@@ -1,4 +1,4 @@
-//! Maintenance, and the listing of what is stale.
+//! Maintenance, and the listing of stale entries.
 
 use smache_core::{Dependency, EntryId, Epoch, InvalidationAttempt, Maintained, Page, Result, Scanned, Timestamp};
 
@@ -9,7 +9,7 @@ use crate::{
     script::{MAINTAIN, STALE, WITHDRAW},
 };
 
-/// What one call of the script may do of each kind: some milliseconds of the server's time.
+/// The most that one call of the script does of each kind: some milliseconds of the server's time.
 const PER_CALL: usize = 250;
 
 impl RedisStore {
@@ -38,7 +38,7 @@ impl RedisStore {
                         Dependency::from_slice(dependency)?
                     }
                     _ => {
-                        // Nobody knows what is being invalidated: all of it is of an old epoch instead.
+                        // The change of an unreadable mark is unknown: a new epoch makes everything stale instead.
                         tracing::warn!(key = self.keys.of("md"), "a mark that cannot be read is ended by a new epoch");
                         self.start_epoch().await?;
                         let mut call = self.step(&WITHDRAW);
@@ -62,8 +62,8 @@ impl RedisStore {
         Ok(done)
     }
 
-    /// A cursor is the time since when the last entry of a page is stale, as eight bytes, and its id: who stays stale
-    /// keeps that place.
+    /// A cursor is the time since when the last entry of a page is stale, as eight bytes, and its id: an entry that
+    /// stays stale keeps that place.
     pub(super) async fn stale_page(&self, page: &Page) -> Result<Scanned> {
         let limit = page.limit.max(1);
         let mut call = STALE.call(&self.keys);
@@ -78,7 +78,7 @@ impl RedisStore {
                 call.arg("").arg("");
             }
         }
-        // One more than asked for tells whether there is a next page.
+        // An entry beyond the limit means that there is another page.
         call.arg(limit.min(10_000) + 1);
         let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
         let mut entries = Vec::new();

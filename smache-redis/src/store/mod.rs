@@ -1,4 +1,4 @@
-//! The store: one script a step.
+//! The store: one script for each step.
 
 mod commit;
 mod feeds;
@@ -44,14 +44,14 @@ impl RedisStore {
         Self { link, keys, jobs, validity: ValidityCache::default() }
     }
 
-    /// A call of a script of the store: all but a few want to know who writes the jobs.
+    /// A call of a script of the store: most scripts need to know whether the store writes the jobs.
     fn step(&self, script: &'static Script) -> Call {
         let mut call = script.call(&self.keys);
         call.flag(self.jobs == JobWrites::SameStep);
         call
     }
 
-    /// A call about one entry, whose record is what may turn out to be of a wrong type.
+    /// A call about one entry, whose record may have a wrong type.
     async fn call_on(&self, id: &EntryId, call: &Call) -> Result<Value> {
         self.link.call(call).await.map_err(|error| error.with_context("key", self.keys.record_name(id)))
     }

@@ -20,19 +20,19 @@ use crate::{
 /// The fields of a look-up: header, staleness, meta and value.
 pub(super) const ENTRY_FIELDS: [&str; 4] = ["h", "s", "m", "v"];
 
-/// A used dependency as records keep it: sixteen bytes, and `1` direct or `0` through a child.
+/// A used dependency in a record: sixteen bytes, and `1` direct or `0` through a child.
 const USED: usize = Dependency::LEN + 1;
 
-/// The field of a record that is missing or cannot be read.
+/// The missing or unreadable field of a record.
 type Broken = &'static str;
 
-/// A record that cannot be read is none, and the next run replaces it: nothing else has to wait for a person.
+/// An unreadable record counts as absent, and the next run replaces it: no other entry waits for an operator.
 pub(super) fn as_absent(keys: &Keys, id: &EntryId, field: Broken) {
     let key = keys.record_name(id);
     tracing::warn!(key, field, "a field of a record is missing or cannot be read: the next run replaces the record");
 }
 
-/// The entry in the answer to the fields of a look-up; `None` where there is no record, or none that can be read.
+/// The entry in the answer to a look-up; `None` where the record is missing or unreadable.
 pub(super) fn read_entry(values: Vec<Value>, keys: &Keys, id: &EntryId) -> Option<StoredEntry> {
     parse_entry(values).unwrap_or_else(|field| {
         as_absent(keys, id, field);
@@ -94,7 +94,7 @@ fn parse_staleness(stale: &[u8]) -> Option<(Staleness, Timestamp)> {
     Some((staleness, Timestamp::from_millis(std::str::from_utf8(since).ok()?.parse().ok()?)))
 }
 
-/// What a commit writes of its dependencies: those with an edge, each once, and those that are only checked.
+/// The dependencies in the form that a commit writes: those with an edge, each once, and those that it only checks.
 pub(super) fn encode_used(used: &[UsedDependency]) -> (Vec<u8>, Vec<u8>) {
     let mut edges: Vec<u8> = Vec::with_capacity(used.len() * USED);
     let mut guards = Vec::new();
@@ -106,7 +106,7 @@ pub(super) fn encode_used(used: &[UsedDependency]) -> (Vec<u8>, Vec<u8>) {
                 continue;
             }
             Via::Child => b'0',
-            // Also what is not known here: an entry that runs once too often is better than one that misses a change.
+            // Also for unknown kinds: an entry that runs once too often is better than one that misses a change.
             _ => b'1',
         };
         let at = *place.entry(dependency).or_insert(edges.len());
@@ -152,7 +152,7 @@ fn decode_failure(bytes: &[u8]) -> Option<RunFailure> {
     })
 }
 
-/// A whole record. What only tells people how it came about, and how long to wait, may be missing.
+/// Reads a whole record. Fields that only explain or delay may be missing.
 fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Record, Broken> {
     let (mut header, mut stale, mut meta, mut value, mut call, mut used) = (None, None, None, None, None, None);
     let (mut causes, mut lazy, mut conflicts, mut failures, mut last_failure) = (Vec::new(), false, 0, 0, None);
@@ -191,7 +191,7 @@ impl RedisStore {
         self.record_of(id, values.pop(), &live).await
     }
 
-    /// In the order of a look-up, for its reasons.
+    /// In the order of a look-up, for the same reasons.
     pub(super) async fn read_full_record(&self, id: &EntryId) -> Result<FullRecord> {
         let mut commands = redis::pipe();
         commands.cmd("TIME").cmd("HGETALL").arg(self.keys.validity()).cmd("HGETALL").arg(self.keys.record(id));
@@ -241,7 +241,8 @@ impl RedisStore {
             Ok(record) => Ok(Some(record)),
             Err(field) => {
                 as_absent(&self.keys, id, field);
-                // A look-up reads less of it, and may say that it is fresh. Who needs the whole would wait for ever.
+                // A look-up reads fewer fields, and may call the entry fresh; a caller that needs the whole record
+                // would wait without end.
                 self.invalidate_all(&Invalidation { entries: vec![*id], ..Invalidation::default() }).await?;
                 Ok(None)
             }

@@ -19,7 +19,7 @@ impl RedisStore {
     pub(super) async fn begin_run(&self, begin: &Begin) -> Result<BeginOutcome> {
         let mut call = self.step(&BEGIN);
         call.arg(begin.id.as_bytes()).arg(begin.token.as_bytes()).millis(begin.lease).arg(Epoch::random().as_bytes());
-        // The connection is taken once, so that the incarnation is the one that the script ran on.
+        // One connection for both, so that the incarnation is the one that the script ran on.
         let live = self.link.live().await?;
         let answer =
             live.call(&call).await.map_err(|error| error.with_context("key", self.keys.record_name(&begin.id)))?;
@@ -38,7 +38,7 @@ impl RedisStore {
         if used.is_none()
             && let Some(entry) = &mut entry
         {
-            // Nobody may find that it is still right, and store it again with less than it depends on.
+            // No re-validation may call it unchanged, and store it again with fewer dependencies.
             as_absent(&self.keys, &begin.id, "u");
             entry.staleness = Staleness::Stale;
             entry.since.get_or_insert(now);

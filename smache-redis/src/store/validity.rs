@@ -1,4 +1,4 @@
-//! What confirms: written by scripts, read here.
+//! The validity: scripts write it, this module reads it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use smache_core::{Epoch, Epochs, Incarnation, Result, SourceId, SourceValidity, 
 
 use crate::error::corrupt;
 
-/// The last validity as bytes and as what they mean: it changes with a feed's heartbeat, and is read with every look-up.
+/// The last validity, encoded and decoded: it changes with a feed's heartbeat, and every look-up reads it.
 #[derive(Debug, Default)]
 pub(super) struct ValidityCache(Mutex<Option<(Value, Arc<Validity>)>>);
 
@@ -27,12 +27,12 @@ impl ValidityCache {
     }
 }
 
-/// An empty namespace has no epoch yet. None of its own is all zeros, so that nothing is fresh in that one.
+/// An empty namespace has no epoch yet. No real epoch is all zeros, so nothing is fresh in that one.
 ///
-/// What cannot be read confirms nothing, and maintenance puts another epoch in its place.
+/// An unreadable field confirms nothing, and maintenance replaces it.
 fn parse(value: &Value, key: &str) -> Option<Validity> {
     let mut validity = Validity::new(Epoch::from_bytes([0; Epoch::LEN]));
-    // Without the field they confirm nothing yet.
+    // Without the field the attached sources confirm nothing yet.
     validity.attached_until = Some(Timestamp::default());
     let mut read = |name: &[u8], value: &[u8]| match name {
         b"a" => {
@@ -56,7 +56,7 @@ fn parse(value: &Value, key: &str) -> Option<Validity> {
         }
     };
     match value {
-        // Scripts answer lists, and so does everything that speaks the older protocol.
+        // Scripts answer lists, and so does a server with the older protocol.
         Value::Array(values) => {
             for pair in values.chunks(2) {
                 let [Value::BulkString(name), Value::BulkString(value)] = pair else { return None };
@@ -88,7 +88,7 @@ fn parse_source(bytes: &[u8]) -> Option<SourceValidity> {
     }
 }
 
-/// Epochs as records keep them: the global one, and then a length, the source and its epoch each.
+/// Epochs in the form that records have: the global one, and then a length, the source and its epoch each.
 pub(super) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
     let mut bytes = epochs.global.as_bytes().to_vec();
     for (source, epoch) in &epochs.sources {
