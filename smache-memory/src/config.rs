@@ -12,16 +12,16 @@ use smache_core::{
 
 use crate::{MemoryQueue, MemoryStore, namespace::NamespaceState};
 
-/// How many entries a namespace holds unless it is told otherwise.
+/// Default number of entries of a namespace.
 const DEFAULT_CAPACITY: usize = 100_000;
 
 /// A backend in the memory of this process.
 ///
-/// The same value gives the same data for the same namespace, and clones share it: [`store`](Backend::store) and
-/// [`both`](Backend::both) show one store, which writes jobs only through the latter. [`queue`](Backend::queue) alone is
-/// a queue of its own. Two values share nothing.
+/// The same value returns the same data for the same namespace, and clones share it: [`store`](Backend::store) and
+/// [`both`](Backend::both) show one store, which writes jobs only through the latter. [`queue`](Backend::queue) alone
+/// is a separate queue. Two values share nothing.
 ///
-/// Jobs are bounded by the entries that they are of; a queue alone holds what it is given.
+/// The entries bound the jobs of a joined queue; a queue alone holds every job that it gets.
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<Inner>);
 
@@ -39,29 +39,29 @@ struct Namespaces {
     queues: HashMap<Namespace, Arc<NamespaceState>>,
 }
 
-/// What a simulated restart loses.
+/// The loss of a simulated restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// All data is still there, but nobody knows whether the last of it is: what a failover looks like.
+    /// All data are still there, but may lack the last writes, as after a failover.
     Nothing,
-    /// Entries, jobs, positions and everything that confirmed them are gone.
+    /// Entries, jobs, positions and everything that confirmed them are lost.
     Everything,
 }
 
 impl Memory {
-    /// A backend with the default settings: the system's clock, 100,000 entries a namespace.
+    /// A backend with the default settings: the system's clock, 100,000 entries in each namespace.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A backend with other settings.
+    /// A backend with options.
     pub fn builder() -> MemoryBuilder {
         MemoryBuilder { capacity: DEFAULT_CAPACITY, clock: Arc::new(SystemClock) }
     }
 
-    /// Becomes another incarnation, as a server does that was restarted or replaced: nothing is confirmed until feeds
-    /// have replayed, and runs that began before cannot commit. For tests of what an application does then.
+    /// Becomes another incarnation, like a restarted or replaced server: nothing is confirmed until feeds have
+    /// replayed, and earlier runs cannot commit. For tests of an application's behaviour in this case.
     pub fn simulate_restart(&self, loss: Loss) {
         let mut namespaces = self.namespaces();
         namespaces.incarnation = random_incarnation();
@@ -71,7 +71,7 @@ impl Memory {
     }
 
     fn namespaces(&self) -> std::sync::MutexGuard<'_, Namespaces> {
-        // Nothing that can panic half-way happens under this lock.
+        // No code under this lock can panic half-way.
         self.0.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,7 +96,7 @@ impl Default for Memory {
     }
 }
 
-/// What store and queue say about themselves.
+/// The examination of store and queue.
 pub(crate) fn examination() -> Examination {
     Examination::new("memory of this process").finding(true, || {
         let problem = "what is stored ends with the process, and no other process sees it";
@@ -129,14 +129,14 @@ pub struct MemoryBuilder {
 }
 
 impl MemoryBuilder {
-    /// How many entries a namespace holds at most, at least one. Above it, those that were stored or read least recently
-    /// are removed with everything of theirs, which costs their next reader a computation.
+    /// How many entries a namespace holds at most, at least one. Above it, the store removes the entries that were
+    /// stored or read least recently with their edges, which costs their next reader a computation.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = entries.max(1);
         self
     }
 
-    /// Where the time comes from, for example a [`ManualClock`](smache_core::ManualClock) for tests without sleeps.
+    /// The clock, for example a [`ManualClock`](smache_core::ManualClock) for tests without sleeps.
     ///
     /// Moving such a clock does not wake [`JobQueue::wait`], which sleeps in real time.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {

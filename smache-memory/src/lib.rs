@@ -1,8 +1,8 @@
 //! The in-process backend of SMache: a store, a queue and a source.
 //!
-//! [`Memory`] is a whole backend without a server: for tests, for programs of one process, and as the reference that
-//! other backends are compared with. Nothing survives the process, and nothing grows without bound: above its capacity
-//! a store forgets the entries that were stored or read least recently.
+//! [`Memory`] is a whole backend without a server: for tests, for programs of one process, and as the reference for
+//! other backends. Nothing survives the process, and nothing grows without bound: above its capacity a store removes
+//! the entries that were stored or read least recently.
 //!
 //! ```
 //! use smache_core::{Backend, Namespace};
@@ -13,11 +13,11 @@
 //! # Ok::<(), smache_core::Error>(())
 //! ```
 //!
-//! [`MemorySource`] is a table of entities with a change feed of its own.
+//! [`MemorySource`] is a table of entities with a change feed.
 //!
-//! # What a lock guards
-//! One mutex a namespace: every method of the store and of the queue beside it is one critical section, so that each is
-//! one atomic step and nothing is ever half done. No lock is held across an await.
+//! # Locking
+//! One mutex for each namespace: every method of the store and of the queue beside it is one critical section, so each
+//! is one atomic step. No lock is held across an await.
 
 mod config;
 mod namespace;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{config::Loss, queue::Jobs, store::Cache};
 
-/// A namespace, shared by the stores and queues that show it.
+/// A namespace; its stores and queues share it.
 pub(crate) struct NamespaceState {
     capacity: usize,
     clock: Arc<dyn Clock>,
@@ -18,7 +18,7 @@ pub(crate) struct NamespaceState {
     jobs_added: Notify,
 }
 
-/// What the lock guards.
+/// The state under the lock.
 pub(crate) struct State {
     pub(crate) incarnation: Incarnation,
     pub(crate) cache: Cache,
@@ -31,7 +31,7 @@ impl NamespaceState {
         Self { capacity, clock, state, jobs_added: Notify::new() }
     }
 
-    /// One atomic step. The clock is read under the lock, so that the order of steps is the order of their times.
+    /// Runs one atomic step. It reads the clock under the lock, so that the order of steps is the order of their times.
     pub(crate) fn step<T>(&self, step: impl FnOnce(&mut State, Timestamp) -> T) -> Result<T> {
         let mut state = self.lock()?;
         let now = self.clock.now();
@@ -45,13 +45,13 @@ impl NamespaceState {
         Ok(answer)
     }
 
-    /// Told when jobs were added.
+    /// Notified when jobs are added.
     pub(crate) fn jobs_added(&self) -> &Notify {
         &self.jobs_added
     }
 
     pub(crate) fn restart(&self, incarnation: &Incarnation, loss: Loss) {
-        // A state that a panic left half-way is repaired by losing it, never by trusting it.
+        // A state that a panic left half-way is discarded, never trusted.
         let (mut state, loss) = match self.state.lock() {
             Ok(state) => (state, loss),
             Err(poisoned) => (poisoned.into_inner(), Loss::Everything),
@@ -82,7 +82,7 @@ impl fmt::Debug for NamespaceState {
     }
 }
 
-/// The first bytes of a text, cut where a character ends.
+/// The longest start of a text that fits into `bytes`, cut between characters.
 pub(crate) fn shortened(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

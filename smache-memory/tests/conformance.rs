@@ -1,4 +1,4 @@
-//! The published contract, on every way to use the memory backend.
+//! The published contract, for every combination of the memory backend.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use smache_testkit::{
     Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness, random_namespace,
 };
 
-/// A role of a backend whose clock is moved by hand.
+/// A role of a backend with a manual clock.
 fn harness<R>(role: impl FnOnce(&Memory) -> R) -> Harness<R> {
     let clock = ManualClock::default();
     let memory = Memory::builder().clock(Arc::new(clock.clone())).build();

@@ -1,4 +1,4 @@
-//! Storing a value, validated against everything that changed since its run began.
+//! Commits a value, validated against all changes since its run began.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::{codec::whole_number, keys::Role, step::Step};
 /// Later than every run.
 pub(super) const DAMAGED: u64 = u64::MAX;
 
-/// How many dependencies a conflict names.
+/// The most dependencies in a conflict.
 const NAMED_CONFLICTS: usize = 8;
 
 impl Step<'_> {
@@ -67,7 +67,7 @@ impl Step<'_> {
         Ok(CommitOutcome::Conflicted { now: self.now, dependencies: named(&conflicts, NAMED_CONFLICTS) })
     }
 
-    /// The answer to a commit that asks to be told, if changes of few dependencies are all that speaks against its value.
+    /// The report for a commit that asks for one, if changes of few dependencies are the only objection to its value.
     async fn told(&mut self, commit: &Commit, conflicts: &[UsedDependency]) -> Result<Option<CommitOutcome>> {
         let dependencies = named(conflicts, OnConflict::MAX_REPORTED + 1);
         let few = (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len());
@@ -81,14 +81,14 @@ impl Step<'_> {
         Ok(Some(CommitOutcome::ConflictReported { now: self.now, revision, dependencies }))
     }
 
-    /// What was invalidated since the run started, is being invalidated, or may have been.
+    /// The used dependencies that were invalidated since the run started, are being invalidated, or may have been.
     async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<UsedDependency>> {
         let used: Vec<Dependency> = commit.used.iter().map(|used| used.dependency).collect();
         let changed = self.changed_after(commit.version, &used).await?;
         Ok(commit.used.iter().filter(|used| changed.contains(&used.dependency)).copied().collect())
     }
 
-    /// Those of some dependencies.
+    /// The same for a list of dependencies.
     async fn changed_after(&mut self, version: u64, dependencies: &[Dependency]) -> Result<HashSet<Dependency>> {
         if version < self.number(Role::LowWatermark).await? {
             return Ok(dependencies.iter().copied().collect());
@@ -120,7 +120,7 @@ impl Step<'_> {
         self.keys().of(Role::Changed, &[dependency.as_bytes()])
     }
 
-    /// The revision of the last invalidation of a dependency. One that cannot be read may be the latest, and is taken for it.
+    /// The revision of the last invalidation of a dependency. An unreadable one counts as the latest.
     pub(super) async fn changed_at(&mut self, dependency: &Dependency) -> Result<Option<u64>> {
         let key = self.changed(dependency);
         let changed = self.get(&key).await?;
@@ -153,7 +153,7 @@ impl Step<'_> {
     }
 }
 
-/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+/// The dependencies that get an edge, each once. `Direct` wins; a `Guard` is checked but never indexed.
 fn edges(used: &[UsedDependency]) -> Vec<UsedDependency> {
     let mut edges: Vec<UsedDependency> = Vec::with_capacity(used.len());
     let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());

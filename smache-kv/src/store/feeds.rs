@@ -1,4 +1,4 @@
-//! What confirms: epochs, positions, leases and leaders.
+//! Epochs, positions, leases and leaders: the state that confirms entries.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     step::Step,
 };
 
-/// Who leads a feed.
+/// The leader of a feed.
 struct Leader {
     holder: Token,
     fence: u64,
@@ -63,11 +63,11 @@ fn decode_validity(bytes: &Bytes) -> Option<Validity> {
     })
 }
 
-/// Its lease is that of the sources that the application reports.
+/// The leader entry whose lease is that of the sources that the application reports.
 const ATTACHED: &str = "smache:attached";
 
 impl Step<'_> {
-    /// What confirms, with the lease of the sources that the application reports.
+    /// The validity, with the lease of the sources that the application reports.
     pub(super) async fn validity_with_lease(&mut self) -> Result<Validity> {
         let mut validity = self.validity().await?;
         let key = self.attached_key();
@@ -76,7 +76,7 @@ impl Step<'_> {
         Ok(validity)
     }
 
-    /// What is read of what confirms.
+    /// The keys of the validity.
     pub(super) fn validity_keys(&self) -> [Bytes; 2] {
         [self.keys().of(Role::Validity, &[]), self.attached_key()]
     }
@@ -91,7 +91,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// What confirms. A namespace that nobody has written to has an epoch that no entry is of.
+    /// The validity. A new namespace has an epoch of which there is no entry.
     pub(super) async fn validity(&mut self) -> Result<Validity> {
         let key = self.keys().of(Role::Validity, &[]);
         match self.decoded(key.clone(), "what confirms", decode_validity).await? {
@@ -99,7 +99,8 @@ impl Step<'_> {
             None if self.access == Access::Read => Ok(Validity::new(Epoch::from_bytes([0; Epoch::LEN]))),
             None => {
                 if self.get(&key).await?.is_some() {
-                    // It was damaged: everything is of another epoch now, and its sources are attached and led again.
+                    // It was damaged: everything is of another epoch now, and its sources need a new `attach` and new
+                    // leaders.
                     self.start_sweep();
                 }
                 let validity = Validity::new(Epoch::random());
@@ -152,7 +153,7 @@ impl Step<'_> {
 
     pub(super) async fn lead(&mut self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         let fence = match self.leader(feed).await? {
-            // It was damaged. Nobody has counted as far as the time.
+            // It was damaged. No fence is as large as the time.
             None if self.get(&self.leader_key(feed)).await?.is_some() => self.now.as_millis().max(1),
             None => 1,
             Some(leader) if leader.holder == holder => leader.fence,
@@ -226,7 +227,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Saves the progress of a leader; the step was checked.
+    /// Saves the progress of a leader, after the check of the step.
     pub(super) async fn save_step(&mut self, step: &FeedStep) -> Result<()> {
         self.renew(step).await?;
         let mut validity = self.validity().await?;

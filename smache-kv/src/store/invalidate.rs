@@ -1,9 +1,10 @@
-//! Changes.
+//! Invalidations.
 //!
-//! Up to a page of dependants, an invalidation is one step. Above it the changed dependencies are announced first, by
-//! marks with a deadline; then the dependants go stale page by page; then the revision grows, the positions are saved and the
-//! marks go, in one step. A commit that meets a mark of something that it used is a conflict, so that no dependant that
-//! is stored behind a page is fresh. Whoever finds a mark past its deadline does the invalidation again.
+//! An invalidation of up to a page of dependants is one step. A larger one first announces the changed dependencies, by
+//! marks with a deadline. Then it marks the dependants stale page by page. Then it raises the revision, saves the
+//! positions and removes the marks, in one step. A commit conflicts if one of its dependencies has a mark, so no
+//! dependant that is stored behind a page is fresh. A process that finds a mark past its deadline redoes the
+//! invalidation.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,19 +31,19 @@ use crate::{
     step::{Step, shortened},
 };
 
-/// How many changes a record names.
+/// The most changes that a record names.
 const KEPT_CAUSES: usize = 8;
 
-/// How many bytes of a cause are kept.
+/// The most bytes of a stored cause.
 const KEPT_CAUSE: usize = 200;
 
-/// How long an invalidation of several steps may take before somebody else does it again.
+/// How long an invalidation of several steps may take before another process redoes it.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long before its deadline a walk renews its marks: one that takes long is not one that was given up.
+/// How long before its deadline a walk renews its marks, so that no other process takes it as given up.
 const RENEW_BEFORE: Duration = Duration::from_secs(20);
 
-/// How many marks are read at once.
+/// The most marks that are read at once.
 const MARKS: usize = 1_000;
 
 /// An entry that an invalidation affects.
@@ -56,19 +57,19 @@ pub(super) struct Target {
 pub(super) struct Mark {
     key: Bytes,
     pub(super) dependency: Dependency,
-    /// The name of the attempt that left it.
+    /// The name of its attempt.
     attempt: Bytes,
     pub(super) cause: Arc<str>,
 }
 
-/// What the first step came to.
+/// The result of the first step.
 enum First {
     Done(Invalidated),
     /// On that incarnation, until that deadline.
     Announced(Incarnation, u64),
 }
 
-/// Invalidates, in as many steps as it takes.
+/// Invalidates, in one step or several.
 pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -> Result<Invalidated> {
     let attempt = InvalidationAttempt::next(invalidation.step.as_ref());
     let first = area.write(|step| Box::pin(step.invalidate_or_announce(invalidation, attempt))).await?;
@@ -96,12 +97,12 @@ pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -
     Ok(Invalidated { revision: last.revision, marked: marked + last.marked, jobs })
 }
 
-/// What each page of a walk looks at first.
+/// The state that each page of a walk checks first.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
-    /// On which incarnation it began.
+    /// The incarnation on which it began.
     pub(super) incarnation: &'a Incarnation,
-    /// What its author has announced, and until when.
+    /// The announced invalidation, its attempt, and the deadline.
     pub(super) announced: Option<(&'a Invalidation, InvalidationAttempt, &'a AtomicU64)>,
 }
 
@@ -135,8 +136,7 @@ pub(super) async fn mark_dependants(
 }
 
 impl Step<'_> {
-    /// A leader that was replaced walks no further, and announces nothing again. Says until when the marks hold if they are
-    /// renewed.
+    /// Stops the walk of a replaced leader, which must not announce again. Returns until when renewed marks hold.
     async fn go_on(&mut self, walk: Walk<'_>) -> Result<Option<u64>> {
         self.check_incarnation(walk.incarnation)?;
         let Some((invalidation, attempt, deadline)) = walk.announced else { return Ok(None) };
@@ -154,7 +154,7 @@ impl Step<'_> {
         Err(Error::new(ErrorKind::IncarnationChanged, message))
     }
 
-    /// Everything in one step if there are few dependants, else the marks alone.
+    /// Invalidates in one step if there are few dependants; otherwise only announces.
     async fn invalidate_or_announce(
         &mut self,
         invalidation: &Invalidation,
@@ -181,7 +181,7 @@ impl Step<'_> {
         Ok(First::Done(Invalidated { marked: marked + last.marked, ..last }))
     }
 
-    /// Puts the marks of an attempt; says until when they hold.
+    /// Writes the marks of an attempt. Returns until when they hold.
     fn announce(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt) -> u64 {
         let deadline = self.now.after(DEADLINE).as_millis();
         for changed in changed {
@@ -195,7 +195,7 @@ impl Step<'_> {
         self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), changed.dependency.as_bytes(), attempt.as_bytes()])
     }
 
-    /// Moves the deadline of the marks of an attempt that is at its walk, before others take it for dead.
+    /// Moves the deadline of the marks of a walking attempt, before other processes take it for dead.
     fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, before: u64) -> Option<u64> {
         if self.now.after(RENEW_BEFORE).as_millis() < before {
             return None;
@@ -207,7 +207,7 @@ impl Step<'_> {
         Some(self.announce(changed, attempt))
     }
 
-    /// A page of the dependants of one dependency, and what is left of the range.
+    /// Marks a page of the dependants of one dependency. Returns the rest of the range.
     async fn mark_page(&mut self, changed: &ChangedDependency, range: &Range) -> Result<(Invalidated, Option<Range>)> {
         let cause = kept_cause(&changed.cause);
         let page = self.page();
@@ -230,7 +230,7 @@ impl Step<'_> {
         })
     }
 
-    /// The last step: the entries that are named themselves, the revision, the positions, and the marks go.
+    /// The last step: marks the named entries, raises the revision, saves the positions and removes the marks.
     async fn finish(&mut self, invalidation: &Invalidation, attempt: InvalidationAttempt) -> Result<Invalidated> {
         let Invalidation { changed, entries, step } = invalidation;
         if let Some(step) = step {
@@ -257,14 +257,14 @@ impl Step<'_> {
         Ok(Invalidated { revision, marked, jobs: std::mem::take(&mut self.reported) })
     }
 
-    /// Raises the revision and remembers it for what was invalidated.
+    /// Raises the revision and stores it for the changed dependencies.
     pub(super) async fn tick(&mut self, changed: &HashSet<Dependency>) -> Result<()> {
         let keys: Vec<Bytes> = changed.iter().map(|dependency| self.changed(dependency)).collect();
         self.prefetch(keys).await?;
         let revision = self.revision().await? + 1;
         self.put_number(Role::Revision, revision);
         for dependency in changed {
-            // Where the damaged one is listed nobody knows: trimming meets it.
+            // The place of a damaged one is unknown: trimming finds it.
             if let Some(before) = self.changed_at(dependency).await?.filter(|before| *before != DAMAGED) {
                 self.delete(self.changed_index(before, dependency));
             }
@@ -282,7 +282,7 @@ impl Step<'_> {
         self.keys().of(Role::ChangedAt, &[&revision.to_be_bytes(), dependency.as_bytes()])
     }
 
-    /// The dependencies that are being invalidated, by their deadline. Mostly there are none.
+    /// The dependencies that are being invalidated, by their deadline. Usually there are none.
     pub(super) async fn marks(&mut self) -> Result<Vec<Mark>> {
         let mut range = self.keys().range(Role::Mark, &[]);
         let mut marks = Vec::new();
@@ -301,7 +301,7 @@ impl Step<'_> {
         }
     }
 
-    /// Nobody knows what is being invalidated: everything starts a new epoch instead.
+    /// The dependency of a damaged mark is unknown: a new epoch makes everything stale instead.
     async fn end_damaged_mark(&mut self, key: &Bytes) -> Result<()> {
         tracing::warn!(key = %key.escape_ascii(), "a mark that cannot be read is ended by a new epoch");
         if self.removes() {
@@ -326,7 +326,7 @@ impl Step<'_> {
         Ok(self.marks().await?.into_iter().map(|mark| mark.dependency).collect())
     }
 
-    /// Marks entries stale and gives each one job. Says how many there are of them.
+    /// Marks entries stale and queues one job for each. Returns how many there are.
     pub(super) async fn mark_all(&mut self, targets: Vec<Target>) -> Result<u64> {
         let keys = self.keys();
         self.prefetch(targets.iter().map(|target| keys.entry(Role::Head, &target.id))).await?;
@@ -354,7 +354,7 @@ impl Step<'_> {
         Ok(marked.len() as u64)
     }
 
-    /// Forgets a mark whose invalidation was done again.
+    /// Removes a mark after its invalidation was redone.
     pub(super) fn delete_mark(&mut self, mark: &Mark) {
         self.delete(mark.key.clone());
     }

@@ -41,7 +41,7 @@ impl Step<'_> {
         let mut entries = Vec::with_capacity(found.len());
         for (key, lazy) in &found {
             let Some((id, since)) = self.listed(key).zip(number(self.keys().rest(key))) else { continue };
-            // What is damaged is listed: a job too many does no harm.
+            // A damaged entry is listed: an extra job does no harm.
             if lazy.first() != Some(&1) {
                 entries.push((id, Timestamp::from_millis(since)));
             }
@@ -60,7 +60,7 @@ impl Step<'_> {
         Ok(Dependants { entries, next: self.cursor(&found, limit, Dependency::LEN) })
     }
 
-    /// Where the page after a full one starts: what its last key says after so many bytes.
+    /// Where the page behind a full one starts: the last key without its first bytes.
     pub(crate) fn cursor(&self, found: &[(Bytes, Bytes)], limit: usize, skip: usize) -> Option<Bytes> {
         let (last, _) = found.last().filter(|_| found.len() >= limit)?;
         self.keys().rest(last).get(skip..).map(Bytes::copy_from_slice)

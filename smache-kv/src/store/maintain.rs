@@ -1,4 +1,4 @@
-//! Maintenance: each task is a step of its own, and any number of processes may do it.
+//! Maintenance: each task is a separate step, and any number of processes may run it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{area::SharedArea, codec::number, keys::Role, step::Step};
 
-/// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
+/// How long after its end a run is reaped: its owner may be late and not dead.
 const REAP_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) async fn maintain(area: &SharedArea, limit: usize) -> Result<Maintained> {
@@ -39,9 +39,9 @@ enum Task {
     Repair,
 }
 
-/// Does the invalidations again whose author died half-way, under the marks that it left. Also those of a feed: its leader
-/// may be alive and late, but what changed was there before the mark was, so that a whole walk which began after the mark
-/// was seen has found every dependant of it. Only that mark goes at the end; one that was renewed has another key.
+/// Redoes the invalidations whose author died half-way, under the marks that it left, those of a feed included. Its
+/// leader may be alive and late, but the data changed before the mark was written, so a whole walk that began after the
+/// mark was read has found every dependant. It removes only that mark at the end; a renewed one has another key.
 async fn redo(area: &SharedArea, limit: usize, done: &mut Maintained) -> Result<()> {
     let (incarnation, overdue) = area.read(|step| Box::pin(step.overdue(limit))).await?;
     for mark in &overdue {
@@ -96,7 +96,7 @@ impl Step<'_> {
             }
             self.prefetch(listed.iter().map(|(_, id)| keys.entry(Role::Run, id))).await?;
             for (key, id) in listed {
-                // A run keeps its record: its value is being replaced, and is shown until then.
+                // A run keeps its record: readers see the value until the run replaces it.
                 if self.run(&id).await?.is_none_or(|run| run.until <= self.now) {
                     due.push((key, id));
                 }
@@ -132,7 +132,7 @@ impl Step<'_> {
         for (key, _) in lapsed.iter().take(limit) {
             let Some(id) = self.listed(key) else { continue };
             let lapsed = self.run(&id).await?.filter(|run| number(keys.rest(key)) == Some(run.until.as_millis()));
-            // Without its run it was damaged.
+            // A place without its run was left by a damaged one.
             let Some(run) = lapsed else {
                 self.delete(key.clone());
                 continue;
@@ -147,8 +147,8 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Forgets the invalidations that no present run compares with: those up to the start of the oldest one, lapsed ones
-    /// included.
+    /// Removes the invalidations that no present run compares with: those up to the start of the oldest one, lapsed
+    /// ones included.
     async fn trim(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let keys = self.keys();
         let needed = match self.oldest_run().await? {
@@ -169,7 +169,7 @@ impl Step<'_> {
                     let present = self.revision().await?;
                     self.put_changed(present, &dependency);
                 }
-                // Of a later one, where the revision in between was damaged, this is an old place.
+                // An old place of a dependency that was invalidated later, while the revision in between was damaged.
                 Some(at) if at > revision => {}
                 _ => self.delete(self.changed(&dependency)),
             }
@@ -183,7 +183,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// When the oldest run started. The place of a run that was damaged holds nothing up.
+    /// The start of the oldest run. The place of a damaged run does not hold trimming back.
     async fn oldest_run(&mut self) -> Result<Option<u64>> {
         let range = self.keys().range(Role::RunStart, &[]);
         while let Some((key, _)) = self.scan(&range, 1).await?.first() {
@@ -202,16 +202,16 @@ impl Step<'_> {
         self.put(self.keys().of(Role::Sweep, &[]), Vec::new());
     }
 
-    /// Marks entries of old epochs. One that is stored behind the walk is of the present epochs, or stale with a job: its
-    /// commit compared them.
+    /// Marks entries of old epochs. An entry that is stored behind the walk has the present epochs, or is stale with a
+    /// job: its commit compared them.
     async fn sweep(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let (keys, place) = (self.keys(), self.keys().of(Role::Sweep, &[]));
         if self.get(&keys.of(Role::Validity, &[])).await?.is_some() {
-            // What is damaged of it starts a new epoch.
+            // Damage to it starts a new epoch.
             self.validity().await?;
         }
         let Some(after) = self.get(&place).await? else { return Ok(()) };
-        // From the beginning, also where the place is damaged.
+        // From the beginning if the place is damaged.
         let after = Some(after.as_ref()).filter(|after| after.len() == EntryId::LEN);
         let range = keys.range(Role::Head, &[]).after(after, EntryId::LEN)?;
         let page = self.scan(&range, limit).await?;

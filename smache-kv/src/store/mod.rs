@@ -24,7 +24,7 @@ use smache_core::{
 
 use crate::area::SharedArea;
 
-/// A cache store on a key-value store. [`KvBackend`](crate::KvBackend) gives it.
+/// A cache store on a key-value store. [`KvBackend`](crate::KvBackend) creates it.
 #[derive(Debug)]
 pub struct KvStore {
     area: Arc<SharedArea>,

@@ -1,4 +1,4 @@
-//! Where the jobs of stale entries go: into the queue in the same step, or into a list for the caller.
+//! Queues the jobs of stale entries in the same step, or lists the entries for the caller.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use smache_core::{EntryId, JobWrites, Lane, Result};
 use crate::{keys::Role, step::Step};
 
 impl Step<'_> {
-    /// A change affected the entry: it may succeed now, so that its job comes back even if it became a dead letter.
+    /// A change affected the entry: it may succeed now, so its job comes back even from a dead letter.
     pub(super) async fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) -> Result<()> {
         match self.area.job_writes {
             JobWrites::SameStep => self.need_job(id, lane, self.now.after(delay)).await,
@@ -18,8 +18,8 @@ impl Step<'_> {
         }
     }
 
-    /// A run of the entry ended without a value and it still is stale. Nothing changed, so that a job that is there is
-    /// left as it is: dead letter, for example.
+    /// A run of the entry ended without a value, and it is still stale. No data changed, so an existing job, such as a
+    /// dead letter, stays unchanged.
     pub(super) async fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) -> Result<()> {
         match self.area.job_writes {
             JobWrites::SameStep => self.need_job_after_run(id, lane, self.now.after(delay)).await,
@@ -38,7 +38,7 @@ impl Step<'_> {
         }
     }
 
-    /// Reads the jobs of entries at once, where they are going to be asked for one by one.
+    /// Reads the jobs of entries at once, before the step asks for each.
     pub(super) async fn prefetch_jobs(&mut self, ids: &[EntryId]) -> Result<()> {
         match self.area.job_writes {
             JobWrites::SameStep => {

@@ -22,8 +22,8 @@ impl Step<'_> {
         self.keys().of(Role::Program, &[id.as_bytes()])
     }
 
-    /// What of the register cannot be read counts as absent, and as ended where it is to be removed: a program that is
-    /// alive writes it again.
+    /// Unreadable parts of the register count as absent, and as ended if the step removes them: a live program writes
+    /// them again.
     pub(super) async fn programs(&mut self, step: &ProgramStep) -> Result<Programs> {
         let mut known = false;
         if let Some(program) = &step.register {

@@ -1,4 +1,4 @@
-//! Records: what changes with every invalidation, the value, and what it came from, each under a key of its own.
+//! Records: the fields that every invalidation changes, the value, and its origin, each under a separate key.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -21,7 +21,7 @@ pub(super) struct Head {
     pub(super) version: u64,
     pub(super) epochs: Epochs,
     pub(super) staleness: Staleness,
-    /// There exactly when it is stale.
+    /// Set exactly when it is stale.
     pub(super) since: Option<Timestamp>,
     pub(super) stored_at: Timestamp,
     pub(super) expires: Option<Timestamp>,
@@ -39,7 +39,7 @@ pub(super) struct Body {
     pub(super) meta: Bytes,
 }
 
-/// The part of a record that only a commit writes and only runs and people read.
+/// The part of a record that only a commit writes and only runs and inspections read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lineage {
     pub(super) call: Bytes,
@@ -145,8 +145,8 @@ impl Lineage {
     }
 }
 
-/// An edge is direct or through a child; what is not known here is direct: an entry that runs once too often is better
-/// than one that misses a change.
+/// An edge is direct or through a child. An unknown value is direct: an entry that runs once too often is better than
+/// one that misses a change.
 pub(super) fn via_byte(via: Via) -> u8 {
     u8::from(via != Via::Child)
 }
@@ -159,7 +159,7 @@ fn byte_via(byte: u8) -> Option<Via> {
     }
 }
 
-/// What the value of an edge says, damaged or not.
+/// The kind in the value of an edge, damaged or not.
 pub(super) fn edge_via(value: &[u8]) -> Via {
     if value == [via_byte(Via::Child)] { Via::Child } else { Via::Direct }
 }
@@ -185,7 +185,7 @@ impl Step<'_> {
         Ok(self.whole(id, part))
     }
 
-    /// A record of which a part is damaged is none.
+    /// A record with a damaged part counts as absent.
     fn whole<T>(&mut self, id: &EntryId, part: Part<T>) -> Option<T> {
         match part {
             Part::There(part) => Some(part),
@@ -197,7 +197,7 @@ impl Step<'_> {
         }
     }
 
-    /// Its edges and its places in the indexes may be known to nobody any more: maintenance looks for them.
+    /// No record may know its edges and its places in the indexes any more: maintenance looks for them.
     fn remove_damaged(&mut self, id: &EntryId) {
         if self.removes() {
             for key in self.record_keys(id) {
@@ -207,8 +207,7 @@ impl Step<'_> {
         }
     }
 
-    /// Reads and decodes a value of the store's own. One that is damaged counts as absent, and the caller puts another one in
-    /// its place.
+    /// Reads and decodes a value of the namespace. A damaged one counts as absent, and the caller replaces it.
     pub(crate) async fn decoded<T>(
         &mut self,
         key: Bytes,
@@ -244,14 +243,14 @@ impl Step<'_> {
         Ok(Some(record))
     }
 
-    /// Nothing, for a record whose head is there and another part is not.
+    /// `None`, for a record with a head and without another part.
     fn half_a_record<T>(&mut self, id: &EntryId) -> Option<T> {
         tracing::warn!(entry = %id, "half a record counts as absent");
         self.remove_damaged(id);
         None
     }
 
-    /// Puts a record in the place of the one before, with its edges and its places in the indexes.
+    /// Replaces a record, with its edges and its places in the indexes.
     pub(super) async fn put_record(&mut self, id: &EntryId, head: &Head, body: &Body, lineage: &Lineage) -> Result<()> {
         let old = self.head(id).await?;
         let old_used = self.lineage(id).await?.map(|old| old.used).unwrap_or_default();
@@ -271,7 +270,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Puts a head in the place of the one before, with its places in the indexes.
+    /// Replaces a head, with its places in the indexes.
     pub(super) fn put_head(&mut self, id: &EntryId, old: Option<&Head>, new: &Head) {
         let keys = self.keys();
         if let Some(old) = old {
@@ -292,13 +291,13 @@ impl Step<'_> {
         }
     }
 
-    /// Where a record is listed: by its expiry, and as a stale one.
+    /// The places of a record: by its expiry, and by its staleness.
     pub(super) fn places(&self, id: &EntryId, head: &Head) -> [Option<Bytes>; 2] {
         let at = |role, time: Timestamp| self.keys().index(role, time.as_millis(), id);
         [head.expires.map(|expires| at(Role::Expiry, expires)), head.since.map(|since| at(Role::Stale, since))]
     }
 
-    /// Removes a record with everything of its, but the run: whoever computes the entry may still store it.
+    /// Removes a record with its edges and places, but not its run, which may still store a value.
     pub(super) async fn forget(&mut self, id: &EntryId) -> Result<bool> {
         self.prefetch([Role::Head, Role::Lineage].map(|role| self.keys().entry(role, id))).await?;
         let Some(head) = self.head(id).await? else { return Ok(false) };
@@ -317,7 +316,7 @@ impl Step<'_> {
         self.keys().of(Role::Edge, &[dependency.as_bytes(), id.as_bytes()])
     }
 
-    /// The lane in which an entry has to be computed, if it does and is not left to its readers.
+    /// The lane for the entry's job, if it is stale and not left to its readers.
     pub(super) async fn lane_of_need(&mut self, head: &Head) -> Result<Option<Lane>> {
         Ok(match head.staleness {
             _ if head.lazy => None,

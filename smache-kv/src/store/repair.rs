@@ -1,10 +1,10 @@
-//! What is left of a record that could not be read: edges and places in the indexes that no record knows of.
+//! Edges and places in the indexes that belong to no record any more, after a record was damaged.
 
 use smache_core::{EntryId, Maintained, Result};
 
 use crate::{keys::Role, step::Step};
 
-/// What is walked, in the order of the keys. All of them end with the entry.
+/// The roles that are walked, in the order of the keys. All of their keys end with the entry.
 const WALKED: [Role; 3] = [Role::Edge, Role::Expiry, Role::Stale];
 
 impl Step<'_> {
@@ -14,7 +14,8 @@ impl Step<'_> {
         self.put(self.keys().of(Role::Repair, &[]), Vec::new());
     }
 
-    /// Removes what no record lists, page by page. Present records and what is stored meanwhile are left as they are.
+    /// Removes places without a record, page by page. Present records and those that are stored meanwhile stay
+    /// unchanged.
     pub(super) async fn repair(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let (keys, place) = (self.keys(), self.keys().of(Role::Repair, &[]));
         let Some(last) = self.get(&place).await? else { return Ok(()) };
@@ -44,7 +45,7 @@ impl Step<'_> {
                     self.delete(key);
                 }
             }
-            // Another damaged record was met: what it leaves may be behind the walk.
+            // The step met another damaged record, whose places may be behind the walk.
             done.more |= page.len() == limit || self.repairs;
             if self.repairs {
                 return Ok(());

@@ -1,4 +1,4 @@
-//! Runs: their leases, how they begin, and how they end without a value.
+//! Runs: their begin, their leases, and their end without a value.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     step::{Step, shortened},
 };
 
-/// How many changes are read at once.
+/// The most changes that are read at once.
 const CHANGES: usize = 1_000;
 
-/// How many bytes of an error are kept.
+/// The most bytes of a stored error.
 const KEPT_ERROR: usize = 2_000;
 
 /// A computation under way.
@@ -25,15 +25,15 @@ pub(super) struct Run {
     pub(super) token: Token,
     pub(super) start_revision: u64,
     pub(super) until: Timestamp,
-    /// What it waits for, the newest last.
+    /// The waits of the run, the newest last.
     pub(super) waits: Vec<Note>,
 }
 
-/// A run waits for another one.
+/// A wait of a run for another one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Note {
     pub(super) child: EntryId,
-    /// Of the run that is waited for: a later run of the child is not waited for yet.
+    /// Of the awaited run: the note does not hold for a later run of the child.
     pub(super) token: Token,
     pub(super) until: Timestamp,
 }
@@ -71,7 +71,7 @@ impl Step<'_> {
         Ok(match self.part(id, Role::Run, "a run", Run::decode).await? {
             Part::There(run) => Some(run),
             Part::Absent => None,
-            // Its places in the indexes go when maintenance meets them.
+            // Maintenance removes its places in the indexes.
             Part::Damaged => {
                 if self.removes() {
                     self.delete(self.keys().entry(Role::Run, id));
@@ -81,7 +81,7 @@ impl Step<'_> {
         })
     }
 
-    /// Puts a run in the place of the one before, with its places in the indexes.
+    /// Replaces a run, with its places in the indexes.
     pub(super) fn put_run(&mut self, id: &EntryId, old: Option<&Run>, run: &Run) {
         if let Some(old) = old {
             self.delete_run(id, old);
@@ -99,7 +99,7 @@ impl Step<'_> {
         self.delete(keys.entry(Role::Run, id));
     }
 
-    /// The present run of an entry, if it is that token's. A lapsed lease that nobody took counts.
+    /// The present run of an entry, if the token holds it. A lapsed lease that no other run has taken counts.
     pub(super) async fn held_run(&mut self, id: &EntryId, token: Token) -> Result<Option<Run>> {
         Ok(self.run(id).await?.filter(|run| run.token == token))
     }
@@ -108,8 +108,8 @@ impl Step<'_> {
         self.number(Role::Revision).await
     }
 
-    /// A revision. One that is damaged goes on at the time, in microseconds, which no revision that counts changes has come to; and
-    /// everything starts a new epoch, so that no run compares with what was counted before.
+    /// A revision. A damaged one goes on at the time, in microseconds, which no counted revision has reached.
+    /// Everything starts a new epoch, so that no run compares with earlier revisions.
     pub(super) async fn number(&mut self, role: Role) -> Result<u64> {
         let key = self.keys().of(role, &[]);
         let Some(bytes) = self.get(&key).await? else { return Ok(0) };
@@ -118,7 +118,7 @@ impl Step<'_> {
         }
         tracing::warn!(what = "a revision", key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
         let number = match role {
-            // Runs of before cannot be validated, and those that begin now can.
+            // Earlier runs cannot be validated; those that begin now can.
             Role::LowWatermark => Box::pin(self.revision()).await?,
             _ => self.now.as_millis().saturating_mul(1_000).max(self.last_change().await?.saturating_add(1)),
         };
@@ -129,7 +129,7 @@ impl Step<'_> {
         Ok(number)
     }
 
-    /// The revision of the last change that is remembered.
+    /// The revision of the last stored change.
     async fn last_change(&mut self) -> Result<u64> {
         let mut range = self.keys().range(Role::ChangedAt, &[]);
         let mut last = 0;
@@ -161,7 +161,7 @@ impl Step<'_> {
         }
         let run = Run { token: *token, start_revision, until: self.now.after(*lease), waits: Vec::new() };
         self.put_run(id, old.as_ref(), &run);
-        // All of the record or nothing of it: without what it depends on, nobody may take its value for valid.
+        // The whole record or none: without its dependencies no re-validation may keep its value.
         let (mut entry, mut lineage) = (self.entry(id).await?, self.lineage(id).await?);
         if entry.is_none() || lineage.is_none() {
             (entry, lineage) = (None, None);

@@ -1,4 +1,4 @@
-//! Runs that wait for each other.
+//! Waits of runs for each other.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -7,7 +7,7 @@ use smache_core::{EntryId, RecordWaits, Result, Timestamp, WaitingRun};
 use super::runs::Note;
 use crate::{keys::Role, step::Step};
 
-/// How many notes of a run are kept, and of how many runs they are answered.
+/// The most notes of a run, and the most runs whose notes are answered.
 const MOST: usize = 64;
 
 impl Step<'_> {

@@ -12,7 +12,7 @@ use crate::{
     tree::{Conflicts, Tree},
 };
 
-/// A role of a tree whose clock is moved by hand.
+/// A role of a tree with a manual clock.
 fn on_tree<R>(conflicts: Conflicts, page: usize, role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
     let clock = ManualClock::default();
     let tree = Tree::new(clock.clone(), conflicts);
@@ -28,7 +28,7 @@ fn on_tree<R>(conflicts: Conflicts, page: usize, role: impl FnOnce(&KvBackend) -
         })
 }
 
-/// A role of the example's store, in a folder of its own.
+/// A role of the example's store, in a new folder.
 fn on_log<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
     let clock = ManualClock::default();
     let folder = tempfile::tempdir().expect("a folder");
@@ -39,7 +39,7 @@ fn on_log<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
     })
 }
 
-/// A role of redb, which is spared the disk.
+/// A role of redb, without writes to the disk.
 fn on_redb<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
     let clock = ManualClock::default();
     let store = Redb::in_memory(clock.clone()).expect("memory");
@@ -62,7 +62,7 @@ fn joined(backend: &KvBackend) -> Joined {
     Joined { store, queue }
 }
 
-/// All suites, on what a function makes of a role.
+/// All suites, with a function that makes the harness of a role.
 macro_rules! suites {
     ($name:ident, $on:expr) => {
         mod $name {

@@ -1,4 +1,4 @@
-//! Records that cannot be read: they cost their own entry a run, and nobody else anything.
+//! Unreadable records: they cost their entry a run, and other entries nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     tree::{Conflicts, Tree},
 };
 
-/// Every role whose keys end with an entry, and what the namespace remembers of changes.
+/// Every role whose keys end with an entry, and the changes that the namespace remembers.
 const ROLES: &[u8] = b"hvgrtudzxjqianc";
 
 struct Shop {
@@ -52,7 +52,7 @@ impl Shop {
         found[1].is_some()
     }
 
-    /// Nothing that anybody may ask for fails.
+    /// No read fails.
     async fn is_listed(&self) {
         let (store, queue, page) = (&self.store, &self.queue, || Page { cursor: None, limit: 100 });
         store.stale(page()).await.expect("stale");
@@ -153,7 +153,7 @@ async fn nothing_but_its_own_entry_is_in_the_way_of_what_is_damaged() {
     }
 }
 
-/// The layout, what confirms, the revision and its low watermark.
+/// The layout, the validity, the revision and its low watermark.
 const KEPT: usize = 4;
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn what_a_damaged_record_leaves_behind_is_removed_by_maintenance() {
     for role in *b"hvg" {
         let shop = Shop::full().await;
         shop.tree.spoil_of(role, id(1).as_bytes());
-        // The entry depends on something else now, expires later and is fresh.
+        // The entry has another dependency now, expires later and is fresh.
         shop.clock.advance(LONG + Duration::from_secs(2));
         assert!(is_fresh(&compute(&*shop.store, id(1), "b").await));
         shop.maintenance().await;
@@ -184,7 +184,7 @@ async fn expiry_of_a_damaged_record_is_not_that_of_the_one_that_follows() {
     shop.tree.spoil_of(b'h', id(1).as_bytes());
     shop.clock.advance(LONG + Duration::from_secs(2));
     assert!(is_fresh(&compute(&*shop.store, id(1), "a").await));
-    // No maintenance has been there in between.
+    // Without maintenance in between.
     shop.clock.advance(LONG);
     assert_eq!(shop.store.maintain(100).await.expect("maintain").expired, 1);
     assert!(shop.shows(1).await && !shop.shows(2).await);
@@ -276,7 +276,7 @@ async fn damaged_job_of_a_queue_alone_is_replaced() {
     }
 }
 
-/// Nobody but its workers meets the job again.
+/// Only its workers meet the job again.
 #[tokio::test]
 async fn entry_of_a_damaged_job_gets_another_one() {
     for spoilt_at in ["queued", "running", "dead_letter"] {
@@ -294,7 +294,7 @@ async fn entry_of_a_damaged_job_gets_another_one() {
         assert_eq!(shop.tree.spoil(b'j'), 1);
         shop.clock.advance(LONG * 2);
         if spoilt_at == "dead_letter" {
-            // The reconciler asks for it.
+            // As the reconciler does.
             let net = NewJob { revive: false, ..NewJob::now(id(1), Lane::Recompute) };
             shop.queue.enqueue(&[net]).await.expect("enqueue");
         }
@@ -304,7 +304,7 @@ async fn entry_of_a_damaged_job_gets_another_one() {
     }
 }
 
-/// What the namespace itself keeps: everything is stale once, and then all is as before.
+/// Damage to the namespace: everything is stale once, and then works as before.
 #[tokio::test]
 async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
     for role in *b"ekfpl" {

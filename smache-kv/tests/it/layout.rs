@@ -1,4 +1,4 @@
-//! What another release has laid out in another way is left alone, and can be removed.
+//! A namespace in the layout of another release stays unchanged, and can be removed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ fn shop() -> Namespace {
     Namespace::new("shop").expect("a good name")
 }
 
-/// The first step of everything that a namespace has.
+/// The first step of every kind in a namespace.
 async fn firsts(tree: &Tree) -> Vec<Result<()>> {
     let alone = || KvBackend::new(tree.clone());
     let (store, queue) = (|| alone().store(&shop()).expect("a store"), || alone().queue(&shop()).expect("a queue"));

@@ -1,4 +1,4 @@
-//! The store of the example: what it keeps, and what it says when it has lost something.
+//! The store of the example: the data that it keeps, and the incarnation after a loss.
 
 use std::{
     fs,
@@ -150,7 +150,7 @@ async fn doctor_names_the_file_and_what_a_crash_takes() {
     }
 }
 
-/// The store goes on with a step whose future is dropped: a system that ends lets its steps end before.
+/// The store goes on with a step whose future is dropped: a system that ends waits for its steps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_file_of_a_system_that_has_ended_can_be_opened_at_once() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,7 +1,7 @@
 //! The backend on key-value stores of several kinds.
 
-// The store of the example is written for the facade, which depends on this crate and not the other way round: here are
-// the two modules of it that the store names.
+// The store of the example uses the facade, which depends on this crate and not the other way round: here are the two
+// modules of it that the store names.
 extern crate self as smache;
 pub use smache_core as backend;
 pub use smache_kv as kv;

@@ -1,4 +1,4 @@
-//! The seam over `redb`: a store written by others, with one writer at a time and snapshots for readers.
+//! The interface over `redb`: a store with one writer at a time and snapshots for readers.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -16,7 +16,7 @@ use smache_kv::{Access, KeyValue, KvBackend, Started, Transaction, Write};
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("smache");
 
-/// Where the store keeps its own incarnation: a file is the same store for ever, since a commit is on the disk.
+/// The key of the store's incarnation: the store keeps it as long as the file exists, since a commit is on the disk.
 const INCARNATION: &[u8] = b"\0incarnation";
 
 pub(crate) struct Redb {
@@ -71,7 +71,8 @@ enum Open {
 #[async_trait]
 impl KeyValue for Redb {
     async fn begin(&self, access: Access) -> Result<Started> {
-        // A reader's time is from before its snapshot; a writer waits for the one before it, and nobody writes after that.
+        // A reader's time is from before its snapshot. A writer waits for the one before it, and no other writes after
+        // that.
         let before = self.clock.now();
         let database = Arc::clone(&self.database);
         let open = match access {

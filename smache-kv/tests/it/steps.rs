@@ -1,4 +1,4 @@
-//! What the suites cannot see: steps that end half-way, stores that misbehave, and what is left behind.
+//! Cases outside of the suites: steps that end half-way, stores that misbehave, and keys that remain.
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,7 +79,7 @@ async fn invalidation_whose_author_dies_half_way_is_done_again() {
             assert!(is_fresh(&compute(&*store, id(number), "a").await));
         }
         let ran_before = begin(&*store, id(11)).await;
-        // The marks, and so many pages of three; the last page has one.
+        // The marks, and that many pages of three; the last page has one.
         tree.fail_after(Some(1 + pages));
         let error = store.invalidate(change("a")).await.expect_err("the author dies");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -112,7 +112,7 @@ async fn walk_that_takes_long_is_not_taken_for_a_dead_one() {
     for number in 1..=20 {
         compute(&*store, id(number), "a").await;
     }
-    // The marks, and five pages of three: longer than a mark lives.
+    // The marks, and five pages of three: longer than the lifetime of a mark.
     tree.take(Duration::from_secs(9));
     tree.fail_after(Some(6));
     store.invalidate(change("a")).await.expect_err("the author dies after a minute");
@@ -181,7 +181,7 @@ async fn nothing_is_left_of_what_is_over() {
     }
     clock.advance(LONG * 2);
     while store.maintain(7).await.expect("maintain").more {}
-    // The layout, what confirms, the lease of attached sources, the revision and its low watermark.
+    // The layout, the validity, the lease of attached sources, the revision and its low watermark.
     assert_eq!(tree.len(), 5, "{tree:?}");
 }
 
@@ -208,7 +208,7 @@ async fn pages_get_shorter_where_long_transactions_meet_others() {
     assert_eq!(tree.len(), 0);
 }
 
-/// What is written in short pages says nothing of long ones.
+/// Short pages that succeed prove nothing about long ones.
 #[tokio::test]
 async fn pages_stay_short_while_small_changes_succeed() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Above(200));

@@ -1,4 +1,4 @@
-//! A map in memory as a key-value store: with locks, with conflicts on purpose, and without locks.
+//! A map in memory as a key-value store: with locks, with deliberate conflicts, and without locks.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use smache_core::{Clock, Incarnation, ManualClock, Result};
 use smache_kv::{Access, KeyValue, Started, Transaction, Write, conflict};
 use tokio::sync::OwnedMutexGuard;
 
-/// When a transaction meets another one.
+/// When a transaction conflicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Conflicts {
     /// Never: writers wait for each other.
@@ -25,9 +25,9 @@ pub(crate) enum Conflicts {
     EveryThird,
     /// At every commit.
     Always,
-    /// At the commit of a transaction that writes more, as where short ones never pause.
+    /// At the commit of a transaction with more writes, as where short ones never pause.
     Above(usize),
-    /// Whenever another one has committed since it began, as in a store that keeps no locks.
+    /// Whenever another one has committed since it began, as in a store without locks.
     Real,
 }
 
@@ -76,7 +76,7 @@ impl Tree {
         }))
     }
 
-    /// Is another incarnation from now on, with all its data.
+    /// Has another incarnation from now on, with all its data.
     pub(crate) fn become_another(&self) {
         self.state().life += 1;
     }
@@ -90,7 +90,7 @@ impl Tree {
         self.state().map.get(key).cloned()
     }
 
-    /// What another program writes.
+    /// Writes as another program.
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) {
         self.state().map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     }
@@ -100,12 +100,12 @@ impl Tree {
         self.state().map.len()
     }
 
-    /// Replaces every value whose key has that role after the namespace by bytes that nobody wrote. Says how many.
+    /// Replaces every value whose key has that role after the namespace by unreadable bytes. Returns how many.
     pub(crate) fn spoil(&self, role: u8) -> usize {
         self.spoil_of(role, b"")
     }
 
-    /// The same of the keys with that end alone.
+    /// The same for the keys with that end.
     pub(crate) fn spoil_of(&self, role: u8, end: &[u8]) -> usize {
         let is_of = |key: &Bytes| key.get(usize::from(key[0]) + 2) == Some(&role) && key.ends_with(end);
         let mut state = self.state();
@@ -113,12 +113,12 @@ impl Tree {
         spoilt.map(|(_, value)| *value = Bytes::from_static(b"\xffspoilt")).count()
     }
 
-    /// From now on each commit takes that long.
+    /// Every commit takes that long from now on.
     pub(crate) fn take(&self, pace: Duration) {
         *self.0.pace.lock().expect("no test panics under it") = pace;
     }
 
-    /// So many commits succeed, and the next ones find no store; `None` ends that.
+    /// That many commits succeed, and later ones find the store unavailable; `None` ends that.
     pub(crate) fn fail_after(&self, commits: Option<u64>) {
         *self.0.fails_after.lock().expect("no test panics under it") = commits;
     }
@@ -151,7 +151,7 @@ impl KeyValue for Tree {
 }
 
 impl TreeTransaction {
-    /// The state, if it still is the one that the transaction began in.
+    /// The state, if it still is the incarnation that the transaction began in.
     fn unchanged(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.tree.state();
         if state.version == self.version && state.life == self.life { Ok(state) } else { Err(conflict()) }

@@ -13,13 +13,13 @@ use smache_core::{
 
 use crate::store::cursor_id;
 
-/// How urgent the jobs are that the store itself writes.
+/// The priority of the jobs that the store writes.
 const USUAL_PRIORITY: u8 = 4;
 
-/// How many jobs of other states a listing passes in one page.
+/// How many jobs of other states one page of a listing may skip.
 const PASSED_JOBS: usize = 10_000;
 
-/// A job that is queued, running or a dead letter; one that is done is forgotten.
+/// A job that is queued, running or a dead letter; a job that is done is removed.
 pub(super) struct StoredJob {
     pub(super) lane: Lane,
     pub(super) priority: u8,
@@ -36,7 +36,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// For people: its name, and when it is due, its lease ends or it became a dead letter.
+    /// The name of the state, and when the job is due, its lease ends or it became a dead letter.
     fn named(&self) -> (JobState, Timestamp) {
         match self {
             Self::Queued { due, .. } => (JobState::Queued, *due),
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// A request that came while the job ran.
+/// A request during the job's run.
 #[derive(Clone, Copy)]
 pub(super) struct Again {
     pub(super) due: Timestamp,
@@ -54,7 +54,7 @@ pub(super) struct Again {
     pub(super) priority: u8,
 }
 
-/// Every job, and what finds the next one without a walk.
+/// All jobs, with indexes that find the next one without a walk.
 #[derive(Default)]
 pub(crate) struct Jobs {
     pub(super) all: BTreeMap<EntryId, StoredJob>,
@@ -64,7 +64,7 @@ pub(crate) struct Jobs {
     added: u64,
 }
 
-/// The queued jobs of a lane. One that became due goes over to `ready` when somebody asks.
+/// The queued jobs of a lane. A read of the lane moves due ones to `ready`.
 #[derive(Default)]
 struct LaneIndex {
     waiting: BTreeSet<(Timestamp, EntryId)>,
@@ -72,7 +72,7 @@ struct LaneIndex {
 }
 
 impl Jobs {
-    /// How often a job was added, ever.
+    /// How many jobs were ever added.
     pub(crate) fn added(&self) -> u64 {
         self.added
     }
@@ -87,8 +87,8 @@ impl Jobs {
         self.request(id, Again { due, lane, priority: USUAL_PRIORITY });
     }
 
-    /// A run of a stale entry ended without a value. Nothing changed: whoever has the job knows better when to try again, and
-    /// whether.
+    /// A run of a stale entry ended without a value. No data changed: the worker of the job knows better whether and
+    /// when to try again.
     pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
         self.ensure(id, Again { due, lane, priority: USUAL_PRIORITY });
     }
@@ -136,7 +136,7 @@ impl Jobs {
         }
     }
 
-    /// Puts a job in, with its place in the index of its state.
+    /// Adds a job, with its place in the index of its state.
     pub(super) fn insert(&mut self, id: EntryId, mut kept: StoredJob) {
         match &mut kept.state {
             State::Queued { due, place } => {
@@ -152,7 +152,7 @@ impl Jobs {
         self.all.insert(id, kept);
     }
 
-    /// Takes a job out, with its place in the index of its state.
+    /// Removes a job, with its place in the index of its state.
     pub(super) fn take(&mut self, id: &EntryId) -> Option<StoredJob> {
         let kept = self.all.remove(id)?;
         match &kept.state {
@@ -192,7 +192,7 @@ impl Jobs {
         Reservation { jobs, next_due }
     }
 
-    /// What an earlier request with this token has reserved, with new leases.
+    /// The jobs that an earlier request with this token has reserved, with new leases.
     fn held(&mut self, reserve: &Reserve, until: Timestamp) -> Vec<Job> {
         let mut held = Vec::new();
         for (_, id) in &self.leases {
@@ -214,7 +214,7 @@ impl Jobs {
         held
     }
 
-    /// Queues the jobs again whose worker vanished.
+    /// Returns the jobs of vanished workers to the queue.
     fn put_back_lapsed(&mut self, now: Timestamp) {
         while let Some((until, id)) = self.leases.first().copied() {
             if until > now {
@@ -256,7 +256,7 @@ impl Jobs {
         }
     }
 
-    /// How long until a job becomes due or a reservation lapses, of those that have not yet.
+    /// The time until the next job becomes due or the next reservation lapses.
     pub(crate) fn next_event(&self, now: Timestamp) -> Option<Duration> {
         let later = |set: &BTreeSet<(Timestamp, EntryId)>| {
             let after = Bound::Excluded((now, EntryId::from_bytes([u8::MAX; EntryId::LEN])));

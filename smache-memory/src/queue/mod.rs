@@ -25,11 +25,11 @@ use smache_core::{
 pub(crate) use self::jobs::Jobs;
 use crate::namespace::NamespaceState;
 
-/// A queue in the memory of this process. [`Memory`](crate::Memory) gives it.
+/// A queue in the memory of this process. [`Memory`](crate::Memory) creates it.
 #[derive(Debug)]
 pub struct MemoryQueue {
     shared: Arc<NamespaceState>,
-    /// How many jobs had been added when this queue's workers last looked.
+    /// The count of added jobs when this queue's workers last looked.
     seen: AtomicU64,
 }
 
@@ -93,18 +93,18 @@ impl JobQueue for MemoryQueue {
     }
 
     async fn wait(&self, timeout: Duration) -> Result<()> {
-        // Enabled before the look, so that a job that is added in between is heard of.
+        // Enabled before the look, so that it hears of a job that is added in between.
         let mut added = pin!(self.shared.jobs_added().notified());
         added.as_mut().enable();
         let (new, next) = self.shared.step(|state, now| {
             let added = state.jobs.added();
-            // Only what nobody of this queue has looked at: a job that stays due since no worker wants it must not turn
-            // the loop of the others into a busy one.
+            // Only jobs that no worker of this queue has seen: a due job that no worker takes must not make the others
+            // loop without pause.
             (self.seen.swap(added, Ordering::Relaxed) != added, state.jobs.next_event(now))
         })?;
         if !new {
             let timeout = next.map_or(timeout, |next| next.min(timeout));
-            // Both ends mean the same: have a look.
+            // Look in either case.
             let _ = tokio::time::timeout(timeout, added).await;
         }
         Ok(())

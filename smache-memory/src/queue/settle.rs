@@ -5,7 +5,7 @@ use smache_core::{EntryId, JobEnd, Settled, Settlement, Timestamp};
 use super::jobs::{Again, Jobs, State};
 use crate::namespace::shortened;
 
-/// How many bytes of an error are kept.
+/// The most bytes of a stored error.
 const KEPT_ERROR: usize = 2_000;
 
 impl Jobs {
@@ -37,7 +37,7 @@ impl Jobs {
                     self.insert(*id, kept);
                     return Settled::Settled;
                 }
-                // What a change does to a dead letter: it starts anew.
+                // As a change of a dead letter: it starts again.
                 (kept.errors, kept.crashes, kept.error) = (0, 0, None);
                 None
             }
@@ -45,7 +45,7 @@ impl Jobs {
         let due = match (again, own_due) {
             (Some(again), None) => again.due,
             (None, Some(own)) => own,
-            // A job that fails backs off although its data changed; one that was handed back need not wait.
+            // A failed job backs off although its data changed; a released one need not wait.
             (Some(again), Some(own)) if matches!(end, JobEnd::Retry { .. }) => again.due.max(own),
             (Some(again), Some(own)) => again.due.min(own),
             (None, None) => return Settled::Settled,
@@ -75,7 +75,7 @@ impl Jobs {
         !running && self.take(id).is_some()
     }
 
-    /// The entry is fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
+    /// The entry is fresh or gone: a queued job and a dead letter go, a running job does not run again.
     pub(crate) fn take_back(&mut self, id: &EntryId) {
         match self.all.get_mut(id).map(|kept| &mut kept.state) {
             Some(State::Running { again, .. }) => *again = None,

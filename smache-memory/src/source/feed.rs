@@ -70,15 +70,15 @@ struct MemoryStream {
     source: SourceId,
     number: u64,
     position: Position,
-    /// Whether it has said once where it is: until then its reader waits for just that.
+    /// Whether it has answered with its position once: until then its reader waits only for that.
     looked: bool,
 }
 
 impl MemoryStream {
-    /// What there is, and whether that is everything.
+    /// The next changes, and whether they are all.
     fn take(&mut self) -> Result<Batch> {
         let table = self.shared.table();
-        // Under the lock: whatever is written later is written after this instant.
+        // Under the lock: later writes happen after this instant.
         let now = Instant::now();
         let mut changes = table.after(self.number, BATCH)?;
         self.number += changes.len() as u64;
@@ -99,14 +99,14 @@ impl ChangeStream for MemoryStream {
 
     async fn next(&mut self) -> Result<Batch> {
         let shared = Arc::clone(&self.shared);
-        // Enabled before the look, so that a write in between is heard of.
+        // Enabled before the look, so that it hears of a write in between.
         let mut written = pin!(shared.written.notified());
         written.as_mut().enable();
         let batch = self.take()?;
         if !batch.changes.is_empty() || !std::mem::replace(&mut self.looked, true) {
             return Ok(batch);
         }
-        // Both ends mean the same: have a look.
+        // Look in either case.
         let _ = tokio::time::timeout(PATIENCE, written).await;
         self.take()
     }

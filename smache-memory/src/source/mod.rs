@@ -21,13 +21,13 @@ use tokio::sync::Notify;
 
 use self::{feed::MemoryFeed, table::Table};
 
-/// How many changes the history holds unless it is told otherwise.
+/// Default number of changes in the history.
 const DEFAULT_HISTORY: usize = 10_000;
 
-/// A table of entities in the memory of this process, with a feed of its own.
+/// A table of entities in the memory of this process, with a feed.
 ///
 /// Clones share the table. Every write is visible before the feed delivers it, and the feed knows the entity before and
-/// after the change. The history is bounded: a reader that falls behind it is told that it lost history.
+/// after the change. The history is bounded: a reader that falls behind it gets an error that it lost history.
 ///
 /// ```
 /// use smache_core::EntityType;
@@ -72,7 +72,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
         Self::with_history(DEFAULT_HISTORY)
     }
 
-    /// An empty table with a feed that remembers another number of changes, at least one.
+    /// An empty table with a feed that remembers `changes` changes, at least one.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -87,7 +87,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
         Self { shared: Arc::new(shared), with_feed: true, of: PhantomData }
     }
 
-    /// An empty table without a feed: only the application itself tells of changes.
+    /// An empty table without a feed: only the application reports changes.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -96,7 +96,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
         Self { with_feed: false, ..Self::with_history(1) }
     }
 
-    /// Inserts an entity, or replaces the one of the same id. Answers the replaced one.
+    /// Inserts an entity, or replaces the one of the same id. Returns the replaced one.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](smache_core::ErrorKind::Argument) when the id cannot be encoded.
@@ -107,7 +107,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
         self.write(|table, source| table.put(source, key, image, changed)).map(|before| before.get()).transpose()
     }
 
-    /// Changes an entity in place. Says whether there is one. A change of the id moves it.
+    /// Changes an entity in place. Returns whether there is one. A change of the id moves it.
     ///
     /// The closure runs while the table is locked: it must not use the source.
     ///
@@ -116,7 +116,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
     pub fn update(&self, id: &T::Id, change: impl FnOnce(&mut T)) -> Result<bool> {
         let key = EntityKey::encode(id)?;
         let changed = self.changed();
-        // Before the lock is let go, so that no other update is lost.
+        // Before the lock is released, so that no other update is lost.
         self.write(|table, source| {
             let Some(image) = table.get(&key) else { return Ok(false) };
             let mut entity = T::clone(&*image.get::<T>()?);
@@ -130,7 +130,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
         })
     }
 
-    /// Removes an entity and answers it.
+    /// Removes an entity and returns it.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](smache_core::ErrorKind::Argument) when the id cannot be encoded.
@@ -156,7 +156,7 @@ impl<T: EntityType + Clone> MemorySource<T> {
         images.iter().map(|image| image.get().expect("the table holds entities of one type")).collect()
     }
 
-    /// Which of the fields that functions can be narrowed to differ between two images; nothing where there is none.
+    /// Returns the fields of [`EntityType::fields`] that differ between two images; `None` if the type has none.
     fn changed(&self) -> impl FnOnce(&Image, &Image) -> Option<Vec<String>> + use<T> {
         let fields = T::fields();
         move |before, after| {
@@ -173,13 +173,13 @@ impl<T: EntityType + Clone> MemorySource<T> {
 }
 
 impl<T> MemorySource<T> {
-    /// How many entities there are.
+    /// The number of entities.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.table().len()
     }
 
-    /// Whether there is none.
+    /// Whether the table is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -236,7 +236,7 @@ impl<T: EntityType + Clone> DataSource for MemorySource<T> {
     }
 
     async fn find(&self, filter: &Filter) -> Result<Vec<Image>> {
-        // Outside the lock, since the comparison runs the entities' own code.
+        // Outside the lock, since the comparison runs the entities' code.
         let mut found = self.shared.table().list();
         let mut outcome = Ok(());
         found.retain(|image| {

@@ -13,7 +13,7 @@ pub(super) struct Table {
     kept: usize,
     /// The number of the last change; the history holds the ones up to it.
     last: u64,
-    /// Which table wrote the positions: another one never had these changes.
+    /// The table that wrote the positions: another one never had these changes.
     instance: Token,
 }
 
@@ -34,7 +34,7 @@ impl Table {
         self.entities.values().cloned().collect()
     }
 
-    /// Puts an entity into its place. The closure tells the changed fields of an entity that was there, if anybody can.
+    /// Stores an entity. The closure returns the changed fields of an existing one, if they are known.
     pub(super) fn put(
         &mut self,
         source: &SourceId,

@@ -1,4 +1,4 @@
-//! What only this source does: its history.
+//! The history of this source.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -113,7 +113,7 @@ async fn long_history_comes_in_batches_that_say_when_they_are_behind() {
 async fn quiet_feed_answers_after_half_a_second() {
     let source = MemorySource::<User>::new();
     let mut stream = open(&source, Start::Now).await.expect("open");
-    // The first answer comes at once: it says where the feed is.
+    // The first answer comes at once, with the position of the feed.
     stream.next().await.expect("a first batch");
     let asked = tokio::time::Instant::now();
     let batch = stream.next().await.expect("an empty batch");

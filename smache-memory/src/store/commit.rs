@@ -1,4 +1,4 @@
-//! The commit of a run, and what it compares with.
+//! The commit of a run, and its comparison with changes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use smache_core::{
 
 use super::{sink::JobSink, state::Cache};
 
-/// How many dependencies a conflict names.
+/// The most dependencies in a conflict.
 const NAMED_CONFLICTS: usize = 8;
 
 impl Cache {
@@ -110,7 +110,7 @@ impl Cache {
     }
 }
 
-/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
+/// The dependencies that get an edge, each once. `Direct` wins; a `Guard` is checked but never indexed.
 fn edges(used: &[UsedDependency]) -> Vec<UsedDependency> {
     let mut edges: Vec<UsedDependency> = Vec::with_capacity(used.len());
     let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());

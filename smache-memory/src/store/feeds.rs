@@ -1,4 +1,4 @@
-//! What confirms: epochs, positions, leases and leaders.
+//! Epochs, positions, leases and leaders: the state that confirms entries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use smache_core::{
 
 use super::state::Cache;
 
-/// Who leads a feed.
+/// The leader of a feed.
 pub(crate) struct Leader {
     holder: Token,
     fence: u64,
@@ -92,7 +92,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Saves the progress of a leader; the step was checked.
+    /// Saves the progress of a leader, after the check of the step.
     pub(super) fn save_step(&mut self, step: &FeedStep, incarnation: &Incarnation, now: Timestamp) {
         self.renew(step, now);
         for (source, position) in &step.positions {

@@ -1,4 +1,4 @@
-//! Changes.
+//! Invalidations.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use smache_core::{
 use super::{sink::JobSink, state::Cache};
 use crate::namespace::shortened;
 
-/// How many changes a record names.
+/// The most changes that a record names.
 const KEPT_CAUSES: usize = 8;
 
-/// How many bytes of a cause are kept.
+/// The most bytes of a stored cause.
 const KEPT_CAUSE: usize = 200;
 
 impl Cache {
@@ -63,7 +63,7 @@ impl Cache {
         Ok(Invalidated { revision: self.revision, marked: marked.len() as u64, jobs: sink.take_reported() })
     }
 
-    /// Marks an entry at least that stale. Says how stale it is now; `None` if there is none.
+    /// Marks an entry at least as stale as given. Returns how stale it is now; `None` if there is none.
     pub(super) fn mark(
         &mut self,
         id: &EntryId,

@@ -7,7 +7,7 @@ use smache_core::{
 use super::Cache;
 
 impl Cache {
-    /// Reads an entry. The mark for the eviction is nobody's data: a look-up still writes nothing.
+    /// Reads an entry. The mark for the eviction is no data: a look-up still writes nothing.
     pub(crate) fn read(&mut self, id: &EntryId) -> Option<StoredEntry> {
         let slot = self.records.get_mut(id)?;
         slot.read = true;
@@ -59,7 +59,7 @@ impl Cache {
     }
 }
 
-/// The id in a cursor, which came from outside.
+/// The id in a cursor, which comes from outside.
 pub(crate) fn cursor_id(cursor: &[u8]) -> Result<EntryId> {
     EntryId::from_slice(cursor).map_err(|error| {
         let message = "a cursor is not one that a listing of this backend answered: start without one";

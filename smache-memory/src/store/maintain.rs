@@ -6,10 +6,10 @@ use smache_core::{EntryId, Lane, Maintained, Staleness, Timestamp};
 
 use super::{sink::JobSink, state::Cache};
 
-/// How long a run may be lapsed before it is reaped: its owner may be late and not dead.
+/// How long after its end a run is reaped: its owner may be late and not dead.
 const REAP_AFTER: Duration = Duration::from_secs(1);
 
-/// Remembered invalidations are bounded by the capacity, but a small store may still remember that many.
+/// The capacity bounds the remembered invalidations, but a small store may remember this many.
 const FEWEST_REMEMBERED: usize = 10_000;
 
 impl Cache {
@@ -26,7 +26,7 @@ impl Cache {
     }
 
     fn expire(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
-        // A run keeps its record: its value is being replaced, and is shown until then.
+        // A run keeps its record: readers see the value until the run replaces it.
         let running = |id: &EntryId| self.runs.get(id).is_some_and(|run| run.until > now);
         let due = self.expiring.iter().take_while(|(expires, _)| *expires <= now).map(|(_, id)| *id);
         let mut due: Vec<EntryId> = due.filter(|id| !running(id)).take(limit + 1).collect();
@@ -52,7 +52,7 @@ impl Cache {
         }
     }
 
-    /// Forgets the invalidations that no present run compares with.
+    /// Removes the invalidations that no present run compares with.
     fn trim(&mut self) -> u64 {
         let needed = self.runs.values().map(|run| run.start_revision).min().unwrap_or(self.revision);
         self.trim_up_to(needed)
@@ -73,7 +73,7 @@ impl Cache {
         }
         self.trim();
         if self.changed.len() > bound {
-            // A run that takes very long: the older half goes, and that run commits its value as stale.
+            // A very long run holds them: the older half goes, and that run commits its value as stale.
             let mut revisions: Vec<u64> = self.changed.values().copied().collect();
             let middle = revisions.len() / 2;
             let (_, revision, _) = revisions.select_nth_unstable(middle);
@@ -88,7 +88,7 @@ impl Cache {
     }
 
     /// Marks entries of old epochs. An entry that is stored or moved meanwhile goes to the end of the order, ahead of
-    /// the walk, so that none is missed.
+    /// the walk, so the walk misses none.
     fn sweep(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
         let Some(after) = self.sweep else { return };
         let mut walk = self.order.range((Bound::Excluded(after), Bound::Unbounded));
@@ -111,7 +111,7 @@ impl Cache {
         done.more |= more;
     }
 
-    /// Gives memory back after a burst.
+    /// Releases memory after a burst.
     fn shrink(&mut self) {
         fn spare(capacity: usize, len: usize) -> bool {
             capacity > 1024 && capacity / 8 > len

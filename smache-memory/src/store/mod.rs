@@ -28,7 +28,7 @@ use self::sink::JobSink;
 pub(crate) use self::{lookup::cursor_id, state::Cache};
 use crate::namespace::{NamespaceState, State};
 
-/// A store in the memory of this process. [`Memory`](crate::Memory) gives it.
+/// A store in the memory of this process. [`Memory`](crate::Memory) creates it.
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<NamespaceState>,
@@ -40,7 +40,7 @@ impl MemoryStore {
         Self { shared, job_writes }
     }
 
-    /// A step that may need jobs.
+    /// Runs a step that may need jobs.
     fn step_with_jobs<T>(
         &self,
         step: impl FnOnce(&mut Cache, &Incarnation, &mut JobSink<'_>, Timestamp) -> T,
@@ -109,7 +109,7 @@ impl CacheStore for MemoryStore {
         self.shared.step(|State { cache, incarnation, .. }, _| cache.attach(sources, incarnation))
     }
 
-    // Only this process can reach it: it cannot be superseded, and needs no lease.
+    // Only this process can reach the store: no other one replaces it, so it needs no lease.
     async fn keep_attached(&self, _: Duration) -> Result<()> {
         Ok(())
     }

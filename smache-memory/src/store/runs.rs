@@ -7,7 +7,7 @@ use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Incarnation, RunFa
 use super::{Cache, sink::JobSink, state::Run};
 use crate::namespace::shortened;
 
-/// How many bytes of an error are kept.
+/// The most bytes of a stored error.
 const KEPT_ERROR: usize = 2_000;
 
 impl Cache {
@@ -54,7 +54,7 @@ impl Cache {
         true
     }
 
-    /// Whether a token holds the run of an entry. A lapsed lease that nobody took counts.
+    /// Whether a token holds the run of an entry. A lapsed lease that no other run has taken counts.
     pub(super) fn holds(&self, id: &EntryId, token: Token) -> bool {
         self.runs.get(id).is_some_and(|run| run.token == token)
     }

@@ -1,4 +1,4 @@
-//! Where the jobs of stale entries go.
+//! The destination of the jobs of stale entries.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl<'a> JobSink<'a> {
         }
     }
 
-    /// A change affected the entry: it may succeed now, so that its job comes back even if it became a dead letter.
+    /// A change affected the entry: it may succeed now, so its job comes back even from a dead letter.
     pub(crate) fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) {
         match self {
             Self::Queue { jobs, now } => jobs.need(id, lane, now.after(delay)),
@@ -28,8 +28,8 @@ impl<'a> JobSink<'a> {
         }
     }
 
-    /// A run of the entry ended without a value and it still is stale. Nothing changed, so that a job that is there is
-    /// left as it is: dead letter, for example.
+    /// A run of the entry ended without a value, and it is still stale. No data changed, so an existing job, such as a
+    /// dead letter, stays unchanged.
     pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) {
         match self {
             Self::Queue { jobs, now } => jobs.need_after_run(id, lane, now.after(delay)),

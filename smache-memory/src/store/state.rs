@@ -1,4 +1,4 @@
-//! What a store knows of a namespace, and how its records and indexes change together.
+//! The state of a namespace's store, and the steps that change its records and indexes together.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,9 +12,9 @@ use smache_core::{
 
 use super::{feeds::Leader, sink::JobSink, waits::Note};
 
-/// The state of a namespace. The letters of `PROTOCOL.md` are given where they name the same thing.
+/// The state of a namespace. The letters are those of `PROTOCOL.md` where they name the same thing.
 ///
-/// Every index holds only what the records hold, so that removing a record (and maintenance) leaves nothing behind.
+/// Every index holds only what the records hold, so that removing a record (and maintenance) leaves no entries in it.
 pub(crate) struct Cache {
     pub(super) capacity: usize,
     /// `E` and the leases of `W`: shared with every look-up, copied when it changes.
@@ -25,7 +25,7 @@ pub(crate) struct Cache {
     pub(super) programs: BTreeMap<Token, RegisteredProgram>,
     /// `K`.
     pub(super) revision: u64,
-    /// Runs from before cannot be validated any more.
+    /// Runs that began before it cannot be validated any more.
     pub(super) low_watermark: u64,
     /// `N`.
     pub(super) changed: HashMap<Dependency, u64>,
@@ -48,7 +48,7 @@ pub(crate) struct Run {
     pub(super) token: Token,
     pub(super) start_revision: u64,
     pub(super) until: Timestamp,
-    /// What it waits for, the newest last.
+    /// The waits of the run, the newest last.
     pub(super) waits: Vec<Note>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Run {
 pub(crate) struct Slot {
     pub(super) record: Record,
     pub(super) order: u64,
-    /// Whether it was read since it took its place: it gets a second chance then.
+    /// Whether it was read since it took its place: then it gets a second chance.
     pub(super) read: bool,
 }
 
@@ -86,7 +86,7 @@ impl Cache {
         Arc::clone(&self.validity)
     }
 
-    /// Puts a record in the place of the one before, with its edges and its places in the indexes.
+    /// Replaces a record, with its edges and its places in the indexes.
     pub(super) fn put(&mut self, id: EntryId, record: Record, sink: &mut JobSink<'_>) {
         let old = self.records.remove(&id);
         if let Some(slot) = &old {
@@ -125,13 +125,13 @@ impl Cache {
     }
 
     /// Removes the entry that was stored least recently among those that were not read since their turn last came.
-    /// Whether there is one.
+    /// Returns whether there is one.
     fn evict_one(&mut self, newest: &EntryId, sink: &mut JobSink<'_>) -> bool {
         while let Some((_, id)) = self.order.pop_first() {
             let alone = self.order.is_empty();
             let order = self.take_order();
             match self.records.get_mut(&id) {
-                // Else a store full of read entries would evict the one that it has just taken.
+                // Otherwise a store full of read entries would evict the one that it has just stored.
                 Some(slot) if slot.read || id == *newest => {
                     slot.read = false;
                     slot.order = order;
@@ -149,7 +149,7 @@ impl Cache {
         false
     }
 
-    /// Removes a record with everything of its, but the run: whoever computes the entry may still store it.
+    /// Removes a record with its edges and places, but not its run, which may still store a value.
     pub(super) fn forget(&mut self, id: &EntryId, sink: &mut JobSink<'_>) -> bool {
         let Some(slot) = self.records.remove(id) else { return false };
         for used in &slot.record.used {
@@ -173,7 +173,7 @@ impl Cache {
         }
     }
 
-    /// The lane in which an entry has to be computed, if it does and is not left to its readers.
+    /// The lane for the entry's job, if it is stale and not left to its readers.
     pub(super) fn lane_of_need(&self, record: &Record) -> Option<Lane> {
         match record.entry.staleness {
             _ if record.lazy => None,

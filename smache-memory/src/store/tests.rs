@@ -1,4 +1,4 @@
-//! What only this backend does: its bounds.
+//! The bounds of this backend.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,7 +70,7 @@ async fn there(store: &dyn CacheStore, numbers: std::ops::Range<u32>) -> Vec<u32
     numbers.zip(entries).filter_map(|(number, entry)| entry.map(|_| number)).collect()
 }
 
-/// How much every collection of a namespace holds.
+/// The size of every collection of a namespace.
 fn held(shared: &NamespaceState) -> Vec<usize> {
     let count = |state: &mut crate::namespace::State| {
         let cache = &state.cache;
@@ -95,7 +95,7 @@ async fn entry_that_was_stored_least_recently_makes_room() {
     for number in 0..3 {
         compute(&store, id(number), &[direct(&number.to_string()), direct("all")], Some(LEASE)).await;
     }
-    // Stored anew, so that it is not the oldest any more.
+    // Stored again, so it is not the oldest any more.
     compute(&store, id(0), &[direct("0"), direct("all")], None).await;
     change(&store, "1").await;
     compute(&store, id(3), &[direct("all")], None).await;
@@ -165,7 +165,7 @@ async fn remembered_changes_are_bounded_without_any_maintenance() {
     }
     assert!(held(&shared)[2] <= 10_000, "{:?}", held(&shared));
 
-    // A run that takes for ever pins them all; then it loses instead of the memory.
+    // A very long run pins them all; then the run loses its commit, and memory stays bounded.
     let run = Commit { used: vec![direct("nobody's")], ..begin(&store, id(1)).await };
     for number in 0..25_000_u32 {
         change(&store, &number.to_string()).await;

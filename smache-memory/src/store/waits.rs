@@ -1,4 +1,4 @@
-//! Runs that wait for each other.
+//! Waits of runs for each other.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -6,13 +6,13 @@ use smache_core::{EntryId, RecordWaits, Timestamp, Token, WaitingRun};
 
 use super::state::Cache;
 
-/// How many notes of a run are kept, and of how many runs they are answered.
+/// The most notes of a run, and the most runs whose notes are answered.
 const MOST: usize = 64;
 
-/// A run waits for another one.
+/// A wait of a run for another one.
 pub(crate) struct Note {
     child: EntryId,
-    /// Of the run that is waited for: a later run of the child is not waited for yet.
+    /// Of the awaited run: the note does not hold for a later run of the child.
     token: Token,
     until: Timestamp,
 }
