@@ -27,7 +27,7 @@ impl Step<'_> {
         Ok(match decode(&bytes) {
             Some(part) => Part::There(part),
             None => {
-                tracing::warn!(entry = %id, what, bytes = bytes.len(), "what cannot be read counts as absent");
+                tracing::warn!(entry = %id, what, bytes = bytes.len(), "an unreadable part of an entry counts as absent");
                 Part::Damaged
             }
         })

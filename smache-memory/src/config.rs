@@ -99,7 +99,7 @@ impl Default for Memory {
 /// The examination of store and queue.
 pub(crate) fn examination() -> Examination {
     Examination::new("memory of this process").finding(true, || {
-        let problem = "what is stored ends with the process, and no other process sees it";
+        let problem = "the data end with the process, and no other process sees them";
         Finding::new(Severity::Advice, problem, "use another backend outside of tests and small programs")
     })
 }

@@ -24,7 +24,7 @@ pub(crate) enum Damage {
 /// Rewrites the unreadable parts of a namespace. They start a new epoch.
 pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()> {
     const STEP: &str = "maintain";
-    tracing::warn!(namespace = %keys.name, ?damage, "what confirms cannot be read: it starts a new epoch");
+    tracing::warn!(namespace = %keys.name, ?damage, "unreadable state of a namespace starts a new epoch");
     let number = |field: &str, otherwise: Bson| -> Bson {
         doc! { "$cond": [{ "$in": [{ "$type": field }, ["int", "long"]] }, field, otherwise] }.into()
     };

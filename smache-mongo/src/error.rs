@@ -108,7 +108,7 @@ fn message(kind: ErrorKind, cause: &Driver, doing: &str) -> String {
             format!("the server refused it with code {code}; MongoDB 6.0 or newer is needed").into()
         }
         (ErrorKind::TooLarge, _) => TOO_LARGE.into(),
-        (ErrorKind::Unavailable, 112 | 11000) => "it lost against others again and again: try again later".into(),
+        (ErrorKind::Unavailable, 112 | 11000) => "other steps came first at every try: try again later".into(),
         (ErrorKind::Unavailable, 14031) => "the server's disk is full: free some space".into(),
         (ErrorKind::Unavailable, _) => "the server cannot be reached, or is not the primary at the moment".into(),
         (ErrorKind::Timeout, _) => "the server gave up within its bound".into(),
@@ -120,7 +120,7 @@ fn message(kind: ErrorKind, cause: &Driver, doing: &str) -> String {
 
 /// Why SMache refuses a server without a replica set, and the fix.
 pub(crate) fn standalone() -> &'static str {
-    "the server is not a member of a replica set, and only those tell of changes: start it with `--replSet` and run `rs.initiate()`"
+    "the server is not a member of a replica set, and only members have change streams: start it with `--replSet` and run `rs.initiate()`"
 }
 
 /// Bounds an operation of the driver, which looks for a server for 30 s and waits for an answer on an open connection
@@ -186,7 +186,7 @@ pub(crate) fn corrupt(what: &'static str) -> Error {
 
 /// Every try of a step met a document that another step had changed.
 pub(crate) fn overtaken(step: &'static str) -> Error {
-    let message = "it lost against others again and again: try again later";
+    let message = "other steps came first at every try: try again later";
     Error::new(ErrorKind::Unavailable, format!("{step}: {message}"))
 }
 

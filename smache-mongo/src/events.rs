@@ -21,7 +21,7 @@ impl Watched {
         let mut collections = HashMap::<_, Vec<_>>::new();
         for topic in topics {
             let Some(reader) = TopicReader::of(topic.reader.as_ref()) else {
-                let fix = "give it a feed of its own, whose id is no other feed's";
+                let fix = "give it a separate feed, whose id no other feed has";
                 let message =
                     format!("the source `{}` is not one of MongoDB and cannot be on its feed: {fix}", topic.source);
                 return Err(Error::new(ErrorKind::Config, message));

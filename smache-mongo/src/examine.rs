@@ -78,7 +78,7 @@ fn judge(seen: &Seen, name: &str, hint: bool) -> Examination {
     Examination::new(format!("the collection `{name}` of MongoDB {version}, a set of {}", seen.hosts))
         .guarantee(Guarantee::ChangeFeed)
         .finding(!seen.exists, || {
-            let problem = "there is no such collection: it is watched, and is empty until somebody writes to it";
+            let problem = "there is no such collection: it is watched, and is empty until a program writes to it";
             Finding::new(Severity::Warning, problem, "check its name, or create it")
         })
         .finding(seen.history.is_some_and(|history| history < SHORT), || {
@@ -154,7 +154,7 @@ fn judge_server(server: &Server) -> Examination {
             Finding::unverified(format!("{fix}, and name the authority of `{host}` with `tlsCAFile`"))
         })
         .finding(server.persistent == Some(false), || {
-            let problem = "the storage engine keeps nothing over a restart: if all members restart, everything is computed anew";
+            let problem = "the storage engine keeps nothing over a restart: if all members restart, everything is computed again";
             Finding::new(Severity::Warning, problem, "use the engine `wiredTiger`")
         })
         .finding(server.removes == Some(false), || {

@@ -75,7 +75,7 @@ impl MongoFeed {
         let primary = self.primary().await?;
         if place.time().is_some_and(|time| time > primary.time) {
             // The server accepts such a token, and sends nothing until its clock is there.
-            return Err(lost(&doing, "its time is still to come on this server, which was put back to an older state"));
+            return Err(lost(&doing, "its time is in the future of this server, which was restored to an older state"));
         }
         let watched = |name: &str| watched.has(name);
         place.origin().check(now, watched, &self.database, self.timeout, &doing).await

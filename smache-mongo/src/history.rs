@@ -289,7 +289,7 @@ impl Origin {
 
 /// A saved position is not of the history of this server.
 pub(crate) fn lost(doing: &str, why: &str) -> Error {
-    Error::new(ErrorKind::HistoryLost, format!("{doing}: the saved position is of another history: {why}"))
+    Error::new(ErrorKind::HistoryLost, format!("{doing}: the saved position belongs to another history: {why}"))
 }
 
 #[cfg(test)]

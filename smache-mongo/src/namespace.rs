@@ -26,7 +26,7 @@ use crate::{
     schema::{VERSION, make_indexes},
 };
 
-const UNREADABLE: &str = "what confirms cannot be read: remove the namespace's document of `smache_state`";
+const UNREADABLE: &str = "the state of a namespace cannot be read: remove its document from `smache_state`";
 
 /// How often a change of the document is tried before it fails with [`overtaken`].
 const TRIES: u32 = 64;
@@ -306,7 +306,7 @@ async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
         Ok(())
     });
     making.await.unwrap_or_else(|error| {
-        Err(Error::new(ErrorKind::Internal, "making the collections anew did not come to its end").with_source(error))
+        Err(Error::new(ErrorKind::Internal, "the task that creates the collections did not finish").with_source(error))
     })?;
     let missing = |field: &str, value: Bson| -> Bson { doc! { "$ifNull": [field, value] }.into() };
     let begins = doc! { "$multiply": [now(), 1_000_i64] };

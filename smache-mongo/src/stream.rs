@@ -156,7 +156,7 @@ impl MongoStream {
             Ok(Ok(primary)) => self.progress.mark(asked, primary.time),
             Ok(Err(error)) if error.kind() != ErrorKind::Timeout => return Err(error),
             // The next call asks again; meanwhile the feed only looks older than it is.
-            Ok(Err(error)) => tracing::debug!(error = %error.report(), "the primary does not tell its time"),
+            Ok(Err(error)) => tracing::debug!(error = %error.report(), "asking the primary for its time failed"),
             Err(_) => self.asking = Some((asked, asking)),
         }
         Ok(())

@@ -35,7 +35,7 @@ local function heal()
     end
     if damaged then
         ask_for_sweep()
-        redis.log(redis.LOG_WARNING, 'smache: what cannot be read of ' .. PREFIX .. ' starts a new epoch')
+        redis.log(redis.LOG_WARNING, 'smache: unreadable state of ' .. PREFIX .. ' starts a new epoch')
     end
 end
 heal()

@@ -82,8 +82,8 @@ fn judge(info: &Info, server: &str, way: Way, holds: Holds) -> Examination {
             let (severity, problem) = match holds {
                 Holds::Results => (
                     Severity::Advice,
-                    "what is stored does not survive a restart of the server: everything is computed again, and dead letters \
-                     are forgotten",
+                    "results do not survive a restart of the server: everything is computed again, and dead letters are \
+                     forgotten",
                 ),
                 Holds::Data => (
                     Severity::Danger,

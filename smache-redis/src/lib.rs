@@ -11,7 +11,7 @@
 //! # }
 //! ```
 //!
-//! # What it needs
+//! # Requirements
 //! One primary of Redis 6.2 or newer (or a compatible server), without cluster mode, whose eviction policy is
 //! `noeviction` or one of `volatile-*`: the edges and revisions of a store must never be evicted alone.
 //!
@@ -37,7 +37,7 @@
 //! `rediss://` trusts what the machine trusts (its certificate store, or the file of `SSL_CERT_FILE`), so
 //! administrators add a private authority there.
 //!
-//! # What it promises
+//! # Guarantees
 //! Every step is one script, which Redis runs alone. Only the first write of a script can fail for lack of memory, so
 //! no step is half-done. Redis acknowledges before it has written to disk or to a replica: after a crash or a failover
 //! the tail may be missing. The store notices (the server has another incarnation, which is its run id with its

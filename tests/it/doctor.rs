@@ -42,7 +42,7 @@ async fn every_part_says_what_it_guarantees_and_what_it_lacks() -> Result<()> {
     );
     let text = diagnosis.to_string();
     for line in [
-        "store: memory of this process\n  advice: what is stored ends with the process",
+        "store: memory of this process\n  advice: the data end with the process",
         "  advice: the store does not write its jobs",
         "source courses: a table of 2 entities in this process, with a feed (change feed; lists, finds, tells what was before)\n",
         "(change feed; lists, finds)\n  advice: changes do not tell what entities were before",

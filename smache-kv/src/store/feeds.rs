@@ -94,7 +94,7 @@ impl Step<'_> {
     /// The validity. A new namespace has an epoch of which there is no entry.
     pub(super) async fn validity(&mut self) -> Result<Validity> {
         let key = self.keys().of(Role::Validity, &[]);
-        match self.decoded(key.clone(), "what confirms", decode_validity).await? {
+        match self.decoded(key.clone(), "the validity", decode_validity).await? {
             Some(validity) => Ok(validity),
             None if self.access == Access::Read => Ok(Validity::new(Epoch::from_bytes([0; Epoch::LEN]))),
             None => {

@@ -217,7 +217,7 @@ impl Step<'_> {
         match self.get(&key).await? {
             None => Ok(None),
             Some(bytes) => Ok(decode(&bytes).or_else(|| {
-                tracing::warn!(what, key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
+                tracing::warn!(what, key = %key.escape_ascii(), "unreadable state of the namespace is replaced");
                 None
             })),
         }

@@ -116,7 +116,7 @@ impl Step<'_> {
         if let Some(number) = whole_number(&bytes) {
             return Ok(number);
         }
-        tracing::warn!(what = "a revision", key = %key.escape_ascii(), "what cannot be read of the namespace starts anew");
+        tracing::warn!(what = "a revision", key = %key.escape_ascii(), "unreadable state of the namespace is replaced");
         let number = match role {
             // Earlier runs cannot be validated; those that begin now can.
             Role::LowWatermark => Box::pin(self.revision()).await?,

@@ -362,7 +362,7 @@ async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
         shop.work_of(&of_both).await;
         assert!(fresh().await, "{name}");
         let log = logged.text();
-        assert!(log.contains("WARN") && log.contains("starts anew"), "{name}: {log}");
+        assert!(log.contains("WARN") && log.contains("is replaced"), "{name}: {log}");
         shop.store.invalidate(change("a")).await.expect("invalidate");
         assert!(!fresh().await, "{name}");
         assert!(is_fresh(&of_both(begin(&*shop.store, id(1)).await).await), "{name}");

@@ -175,7 +175,7 @@ fn a_source_of_another_kind_is_refused_on_this_feed() {
     let topic = Topic::new(SourceId::new("rows").expect("a name"), "rows").with_reader(Arc::new(7));
     let error = Watched::new("school", &[topic]).expect_err("not of MongoDB");
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("`rows`") && error.to_string().contains("a feed of its own"), "{error}");
+    assert!(error.to_string().contains("`rows`") && error.to_string().contains("a separate feed"), "{error}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl MongoStore {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         tokio::spawn(step(self.inner.clone())).await.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Internal, "a step of the store did not come to its end").with_source(error))
+            Err(Error::new(ErrorKind::Internal, "the task of a step of the store did not finish").with_source(error))
         })
     }
 }

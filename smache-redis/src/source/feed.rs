@@ -107,7 +107,7 @@ impl ChangeFeed for TableFeed {
         let readers = topics.iter().map(|topic| {
             let reader = topic.reader.as_ref().and_then(|reader| reader.downcast_ref::<Reader>().copied());
             reader.map(|reader| (topic.source.clone(), reader)).ok_or_else(|| {
-                let fix = "give it a feed of its own, whose id is no other feed's";
+                let fix = "give it a separate feed, whose id no other feed has";
                 let message =
                     format!("the source `{}` is not a table of Redis and cannot be on its feed: {fix}", topic.source);
                 Error::new(ErrorKind::Config, message)

@@ -100,7 +100,7 @@ pub(super) fn entity<T: EntityType + DeserializeOwned>(key: &EntityKey, stored: 
         return Ok(entity);
     }
     let message = format!(
-        "an entity in the table of `{}` has the id {own} and is stored under {key}: store it under its own id, or mend the id",
+        "an entity in the table of `{}` has the id {own} and is stored under {key}: store it under its own id, or correct the id",
         T::SOURCE
     );
     Err(Error::new(ErrorKind::Corrupt, message))

@@ -330,7 +330,7 @@ impl<T: EntityType + Serialize + DeserializeOwned> DataSource for RedisSource<T>
         let mut examination = self.table.link.examine(Holds::Data).await?.guarantee(Guarantee::ChangeFeed);
         // The feed does not see direct writes to the hash; the text names the limit of the guarantee.
         examination.what = format!(
-            "the table `{}` in {}, with a feed of what is written through `RedisSource`",
+            "the table `{}` in {}, with a feed of the writes through `RedisSource`",
             self.table.name, examination.what
         );
         Ok(examination)

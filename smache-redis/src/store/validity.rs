@@ -52,7 +52,7 @@ fn parse(value: &Value, key: &str) -> Option<Validity> {
     let mut field = |name: &[u8], value: &[u8]| {
         if read(name, value).is_none() {
             let field = name.escape_ascii();
-            tracing::warn!(key, %field, "an epoch that cannot be read starts anew");
+            tracing::warn!(key, %field, "an epoch that cannot be read is replaced by a new one");
         }
     };
     match value {

@@ -180,7 +180,7 @@ async fn a_source_of_another_kind_is_refused_with_the_fix() {
     let foreign = Topic::new(source("rows"), "rows").with_reader(Arc::new(7));
     let error = feed.open(&[foreign], Start::Now).await.expect_err("not of Redis");
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("`rows`") && error.to_string().contains("a feed of its own"), "{error}");
+    assert!(error.to_string().contains("`rows`") && error.to_string().contains("a separate feed"), "{error}");
 }
 
 #[tokio::test]

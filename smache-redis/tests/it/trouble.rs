@@ -374,7 +374,7 @@ async fn an_examination_says_what_a_table_guarantees_and_what_is_unsafe() {
     let what = &examination.what;
     assert!(
         what.contains("the table `notes` in Redis ")
-            && what.ends_with(", with a feed of what is written through `RedisSource`")
+            && what.ends_with(", with a feed of the writes through `RedisSource`")
     );
     assert!(what.contains(&server.port().to_string()), "{what}");
 
