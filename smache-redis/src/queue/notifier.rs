@@ -12,7 +12,7 @@ use crate::{
     error::failed,
 };
 
-/// The channel of a namespace. Its messages do not name their sender: a process receives its messages too.
+/// The channel of a namespace. Its messages do not name their sender: a process also receives those that it sent.
 pub(super) struct Channel {
     client: Client,
     connect_timeout: Duration,
