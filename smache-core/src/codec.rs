@@ -240,7 +240,7 @@ mod tests {
 
     impl Tree {
         fn of(levels: usize) -> Self {
-            (1..levels).fold(Self::default(), |engine, _| Self { name: "a branch".into(), branches: vec![engine] })
+            (1..levels).fold(Self::default(), |inner, _| Self { name: "a branch".into(), branches: vec![inner] })
         }
     }
 

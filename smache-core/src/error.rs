@@ -75,10 +75,10 @@ pub enum Retry {
 
 /// The error of the framework. Cheap to clone: all readers that waited for one computation get the same error.
 #[derive(Clone)]
-pub struct Error(Arc<Engine>);
+pub struct Error(Arc<Details>);
 
 #[derive(Clone)]
-struct Engine {
+struct Details {
     kind: ErrorKind,
     retry: Retry,
     message: Cow<'static, str>,
@@ -118,7 +118,7 @@ impl Error {
             | ErrorKind::IncarnationChanged => Retry::Transient,
             _ => Retry::Never,
         };
-        Self(Arc::new(Engine {
+        Self(Arc::new(Details {
             kind,
             retry,
             message: message.into(),
@@ -134,13 +134,13 @@ impl Error {
     #[must_use]
     pub fn with_source(self, source: impl Into<BoxError>) -> Self {
         let source: BoxError = source.into();
-        self.edit(|engine| engine.source = Some(Arc::from(source)))
+        self.edit(|details| details.source = Some(Arc::from(source)))
     }
 
     /// Adds a fact about where it happened, for example the function or the server.
     #[must_use]
     pub fn with_context(self, key: &'static str, value: impl fmt::Display) -> Self {
-        self.edit(|engine| engine.context.push((key, value.to_string())))
+        self.edit(|details| details.context.push((key, value.to_string())))
     }
 
     /// Adds a fact, unless one of that name is there: the innermost of nested calls is the one to know.
@@ -152,17 +152,17 @@ impl Error {
     /// Replaces the retry advice that its kind has by default.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
-        self.edit(|engine| engine.retry = retry)
+        self.edit(|details| details.retry = retry)
     }
 
     /// Notes that the error comes from a step of the store or the queue and not from the function or its sources.
     pub(crate) fn of_backend(self, step: &'static str) -> Self {
-        self.with_context("step", step).edit(|engine| engine.backend = true)
+        self.with_context("step", step).edit(|details| details.backend = true)
     }
 
     /// Adds the function's verdict.
     pub(crate) fn with_verdict(self, verdict: Verdict) -> Self {
-        self.edit(|engine| engine.verdict = verdict)
+        self.edit(|details| details.verdict = verdict)
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -188,7 +188,7 @@ impl Error {
 
     /// Makes it the outcome of a run with these reads.
     pub(crate) fn of_run(self, reads: FailedReads) -> Self {
-        self.edit(|engine| engine.reads = Some(Arc::new(reads)))
+        self.edit(|details| details.reads = Some(Arc::new(reads)))
     }
 
     /// The reads of the failed run, if a run failed.
@@ -206,10 +206,10 @@ impl Error {
         self.0.backend
     }
 
-    fn edit(self, change: impl FnOnce(&mut Engine)) -> Self {
-        let mut engine = Arc::unwrap_or_clone(self.0);
-        change(&mut engine);
-        Self(Arc::new(engine))
+    fn edit(self, change: impl FnOnce(&mut Details)) -> Self {
+        let mut details = Arc::unwrap_or_clone(self.0);
+        change(&mut details);
+        Self(Arc::new(details))
     }
 
     /// The kind of failure.

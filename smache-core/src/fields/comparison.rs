@@ -121,8 +121,8 @@ impl<'de> Visitor<'de> for Any {
         Ok(FieldValue::Map(map))
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, engine: D) -> std::result::Result<FieldValue, D::Error> {
-        engine.deserialize_any(self)
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> std::result::Result<FieldValue, D::Error> {
+        inner.deserialize_any(self)
     }
 
     fn visit_enum<A: serde::de::EnumAccess<'de>>(self, _: A) -> std::result::Result<FieldValue, A::Error> {

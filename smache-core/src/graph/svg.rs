@@ -28,7 +28,7 @@ pub(super) fn render(graph: &Graph) -> String {
     for place in &mut layout.places {
         (place.x, place.y) = (place.x + MARGIN, place.y + top);
     }
-    let engine = layout.width.max(width(&title, 16.0) * 1.1).max(360.0);
+    let inner = layout.width.max(width(&title, 16.0) * 1.1).max(360.0);
 
     let mut body = String::new();
     if !title.is_empty() {
@@ -41,9 +41,9 @@ pub(super) fn render(graph: &Graph) -> String {
     for (node, place) in graph.nodes.iter().zip(&layout.places) {
         draw_node(&mut body, node, *place);
     }
-    let bottom = legend(&mut body, graph, engine, top + layout.height + 30.0);
+    let bottom = legend(&mut body, graph, inner, top + layout.height + 30.0);
 
-    let (w, h) = (engine + 2.0 * MARGIN, bottom + MARGIN);
+    let (w, h) = (inner + 2.0 * MARGIN, bottom + MARGIN);
     let name = if graph.title.is_empty() { "dependencies" } else { &graph.title };
     let mut out = String::new();
     put(
@@ -186,17 +186,17 @@ fn outline(kind: NodeKind, Place { x, y, w, h }: Place) -> String {
             )
         }
         NodeKind::Tag => {
-            let (left, engine, middle) = (x + corner, right - corner, y + h / 2.0);
+            let (left, inner, middle) = (x + corner, right - corner, y + h / 2.0);
             format!(
-                "M{x:.1} {middle:.1}L{left:.1} {y:.1}H{engine:.1}L{right:.1} {middle:.1}\
-                 L{engine:.1} {bottom:.1}H{left:.1}z"
+                "M{x:.1} {middle:.1}L{left:.1} {y:.1}H{inner:.1}L{right:.1} {middle:.1}\
+                 L{inner:.1} {bottom:.1}H{left:.1}z"
             )
         }
     }
 }
 
 /// Draws the kinds of edges and nodes that occur, in rows. Answers the lower end.
-fn legend(out: &mut String, graph: &Graph, engine: f64, top: f64) -> f64 {
+fn legend(out: &mut String, graph: &Graph, inner: f64, top: f64) -> f64 {
     let edges = EdgeKind::ALL.into_iter().filter(|kind| graph.edges.iter().any(|edge| edge.kind == *kind));
     let mut nodes: Vec<NodeKind> = graph.nodes.iter().map(|node| node.kind).collect();
     nodes.sort_unstable();
@@ -206,7 +206,7 @@ fn legend(out: &mut String, graph: &Graph, engine: f64, top: f64) -> f64 {
     let (mut x, mut y) = (MARGIN, top);
     for (class, word, shape) in edges.chain(nodes) {
         let wide = 42.0 + width(word, SMALL) + 18.0;
-        if x > MARGIN && x + wide > MARGIN + engine {
+        if x > MARGIN && x + wide > MARGIN + inner {
             (x, y) = (MARGIN, y + 22.0);
         }
         put(out, format_args!("<g class=\"key {class}\">"));

@@ -32,11 +32,11 @@ mod before {
     #[derive(Deserialize)]
     pub(super) struct Page {
         title: String,
-        engine: Engine,
+        inner: Inner,
         tree: Tree,
     }
     #[derive(Deserialize)]
-    pub(super) struct Engine {
+    pub(super) struct Inner {
         kind: Kind,
         rest: BTreeMap<u8, Vec<(u8, Option<char>)>>,
     }
@@ -62,12 +62,12 @@ mod same_in_another_order {
 
     #[derive(Deserialize)]
     pub(super) struct Renamed {
-        engine: InTransaction,
+        inner: Within,
         tree: Forest,
         title: String,
     }
     #[derive(Deserialize)]
-    pub(super) struct InTransaction {
+    pub(super) struct Within {
         rest: BTreeMap<u8, Vec<(u8, Option<char>)>>,
         kind: Sort,
     }
@@ -94,11 +94,11 @@ mod one_more_field_deep_within {
     #[derive(Deserialize)]
     pub(super) struct Page {
         title: String,
-        engine: Engine,
+        inner: Inner,
         tree: super::before::Tree,
     }
     #[derive(Deserialize)]
-    pub(super) struct Engine {
+    pub(super) struct Inner {
         kind: Kind,
         rest: BTreeMap<u8, Vec<(u8, Option<char>)>>,
     }
@@ -143,9 +143,9 @@ fn every_part_of_a_type_is_found() {
     let shape = complete::<before::Page>();
     for line in [
         ".title text",
-        ".engine.kind|Named.id u64",
-        ".engine.kind|Two(2) again 1",
-        ".engine.rest{value}[](2)? char",
+        ".inner.kind|Named.id u64",
+        ".inner.kind|Two(2) again 1",
+        ".inner.rest{value}[](2)? char",
         ".tree.children[] again 1",
         ".tree.parent? again 1",
     ] {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::{DecodeReason, MAX_DEPTH, from_slice};
 use super::{
-    Adjacent, Engine, Flat, FlatTagged, Holder, Id, Internal, Kind, Unit, Untagged, encode, nested, round_trips,
+    Adjacent, Flat, FlatTagged, Holder, Id, Inner, Internal, Kind, Unit, Untagged, encode, nested, round_trips,
 };
 
 /// A value in any shape comes out again.
@@ -41,10 +41,10 @@ fn round_trips_everywhere<T: Serialize + DeserializeOwned + PartialEq + Debug>(v
     }
     for kind in [Kind::Empty, Kind::One(1), Kind::Two(70_000, 3), Kind::Named { z: 4, a: Some(5) }] {
         let rest = BTreeMap::from([("more".to_owned(), json!([1, null, {"x": -1.5}]))]);
-        round_trips(&Flat { id: 1, engine: Engine { of: value() }, kind, rest });
+        round_trips(&Flat { id: 1, inner: Inner { of: value() }, kind, rest });
     }
-    for engine in [Internal::Empty, Internal::Named { z: value() }] {
-        round_trips(&FlatTagged { id: 1, engine });
+    for inner in [Internal::Empty, Internal::Named { z: value() }] {
+        round_trips(&FlatTagged { id: 1, inner });
     }
 }
 

@@ -210,8 +210,8 @@ fn a_key_may_not_come_twice() {
     assert_eq!(to_vec(&Listed(vec![("a", 1), ("a", 1)]), LIMIT), Err(EncodeError::DuplicateKey));
     assert_eq!(to_vec(&Listed(vec![(1, 1), (3, 1), (2, 1), (3, 2)]), LIMIT), Err(EncodeError::DuplicateKey));
     assert_eq!(to_vec(&vec![Listed(vec![(0.0, 1), (-0.0, 2)])], LIMIT), Err(EncodeError::DuplicateKey));
-    let engine = || Listed(vec![("b", 2), ("a", 1)]);
-    assert!(to_vec(&Listed(vec![("b", engine()), ("a", engine())]), LIMIT).is_ok(), "each map counts for itself");
+    let inner = || Listed(vec![("b", 2), ("a", 1)]);
+    assert!(to_vec(&Listed(vec![("b", inner()), ("a", inner())]), LIMIT).is_ok(), "each map counts for itself");
 }
 
 #[test]

@@ -73,14 +73,14 @@ struct Holder<T> {
 struct FlatTagged<T> {
     id: u8,
     #[serde(flatten)]
-    engine: Internal<T>,
+    inner: Internal<T>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Flat<T> {
     id: u8,
     #[serde(flatten)]
-    engine: Engine<T>,
+    inner: Inner<T>,
     #[serde(flatten)]
     kind: Kind<u32>,
     #[serde(flatten)]
@@ -88,7 +88,7 @@ struct Flat<T> {
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Engine<T> {
+struct Inner<T> {
     of: T,
 }
 
@@ -104,5 +104,5 @@ struct Nested(Option<Box<Nested>>);
 
 /// A value of `2 * pairs + 1` levels.
 fn nested(pairs: usize) -> Nested {
-    (0..pairs).fold(Nested(None), |engine, _| Nested(Some(Box::new(engine))))
+    (0..pairs).fold(Nested(None), |inner, _| Nested(Some(Box::new(inner))))
 }

@@ -54,13 +54,13 @@ fn rich() -> impl Strategy<Value = Rich> {
         vec(any::<u8>(), 0..4).prop_map(|bytes| Rich::Bytes(ByteBuf::from(bytes))),
         btree_map((0..3_u8, option::of(any::<char>())), Just(()), 0..4).prop_map(Rich::Keyed),
     ];
-    leaf.prop_recursive(5, 48, 4, |engine| {
+    leaf.prop_recursive(5, 48, 4, |inner| {
         prop_oneof![
-            option::of(option::of(engine.clone().prop_map(Box::new))).prop_map(Rich::Maybe),
-            (engine.clone(), any::<u16>()).prop_map(|(first, second)| Rich::Pair(Box::new(first), second)),
-            vec(engine.clone(), 0..4).prop_map(Rich::List),
-            btree_map(text(), engine.clone(), 0..4).prop_map(Rich::Map),
-            (any::<u32>(), option::of(text()), engine).prop_map(|(id, name, rest)| Rich::Record {
+            option::of(option::of(inner.clone().prop_map(Box::new))).prop_map(Rich::Maybe),
+            (inner.clone(), any::<u16>()).prop_map(|(first, second)| Rich::Pair(Box::new(first), second)),
+            vec(inner.clone(), 0..4).prop_map(Rich::List),
+            btree_map(text(), inner.clone(), 0..4).prop_map(Rich::Map),
+            (any::<u32>(), option::of(text()), inner).prop_map(|(id, name, rest)| Rich::Record {
                 id,
                 name,
                 rest: Box::new(rest)
