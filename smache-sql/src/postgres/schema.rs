@@ -47,8 +47,15 @@ const MIGRATIONS: [&str; (VERSION - 1) as usize] = [
 /// How long a migration may take, and wait for the steps that are under way.
 const MIGRATION_BOUND: Duration = Duration::from_secs(600);
 
-/// How long a migration waits for the table that every step reads: look-ups queue behind it.
-const LOCK_WITHIN: Duration = Duration::from_secs(1);
+/// How long a migration waits for a table: look-ups queue behind it. Shorter than the server's `deadlock_timeout` of a second.
+const LOCK_WITHIN: Duration = Duration::from_millis(500);
+
+/// Locks every table of the schema that a step may read.
+const LOCK_TABLES: &str = "DO $$ DECLARE name regclass; BEGIN \
+     FOR name IN SELECT c.oid FROM pg_class c JOIN pg_class m ON m.relnamespace = c.relnamespace \
+         WHERE m.oid = 'smache_meta'::regclass AND c.relkind = 'r' AND c.relname IN ('smache_namespaces', 'smache_sources', \
+             'smache_entries', 'smache_edges', 'smache_runs', 'smache_changed', 'smache_jobs', 'smache_feeds') ORDER BY c.relname \
+     LOOP EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', name); END LOOP; END $$";
 
 /// How often a migration waits for that, and for how long it lets the look-ups pass in between.
 const LOCK_TRIES: (u32, Duration) = (60, Duration::from_millis(500));
@@ -253,12 +260,14 @@ impl Tables {
     }
 }
 
-/// Locks the tables. Every step reads this one before it does anything else: no step is in the middle of an old
-/// function.
+/// Locks the tables. Every function reads `smache_meta` before it does anything else: no step is in the middle of an old
+/// function. Look-ups read other tables first, so those are locked as well, before the migration changes one. A wait ends
+/// before the server looks for deadlocks: the migration gives way to a look-up, and tries again.
 async fn lock(work: &mut PgConnection) -> Result<(), sqlx::Error> {
     set_bounds_locally(work, LOCK_WITHIN).await?;
     sqlx::query(ENTER_SCHEMA).execute(&mut *work).await?;
     sqlx::query("LOCK TABLE smache_meta IN ACCESS EXCLUSIVE MODE").execute(&mut *work).await?;
+    sqlx::raw_sql(LOCK_TABLES).execute(&mut *work).await?;
     set_bounds_locally(work, MIGRATION_BOUND).await
 }
 
