@@ -62,7 +62,7 @@ pub(crate) async fn prepare(link: &Link) -> Result<()> {
     let version = found.as_ref().and_then(|schema| schema.get_i64("version").ok());
     if version != Some(VERSION) {
         let newer = version.is_some_and(|version| version > VERSION);
-        let fix = if newer { "upgrade this program" } else { "upgrade the programs that use it first" };
+        let fix = if newer { "upgrade this program" } else { "drop them when no older program uses them" };
         let found = version.map_or_else(|| "an unknown version".to_owned(), |version| format!("version {version}"));
         let message = format!(
             "the collections `smache_*` are of {found} and this program knows version {VERSION}: {fix}, or give it another \

@@ -79,8 +79,8 @@ if trimmed == limit then more = true end
 -- Entries of old epochs, in the order of their expiry. A commit on the way moves an entry to another place; that entry
 -- has the present epoch or is marked already.
 local marked = 0
-local revision = PREFIX .. 'c'
-local sweep = call('HMGET', revision, 'sg', 'sd', 'sw', 'ss', 'si')
+local counts = PREFIX .. 'c'
+local sweep = call('HMGET', counts, 'sg', 'sd', 'sw', 'ss', 'si')
 if sweep[1] and sweep[1] ~= sweep[2] then
     local score, from = sweep[4] or '', sweep[5] or ''
     if sweep[3] ~= sweep[1] then score, from = '', '' end
@@ -94,10 +94,10 @@ if sweep[1] and sweep[1] ~= sweep[2] then
         end
     end
     if #page < 2 * limit then
-        call('HSET', revision, 'sd', sweep[1])
-        call('HDEL', revision, 'sw', 'ss', 'si')
+        call('HSET', counts, 'sd', sweep[1])
+        call('HDEL', counts, 'sw', 'ss', 'si')
     else
-        call('HSET', revision, 'sw', sweep[1], 'ss', page[#page], 'si', page[#page - 1])
+        call('HSET', counts, 'sw', sweep[1], 'ss', page[#page], 'si', page[#page - 1])
         more = true
     end
 end

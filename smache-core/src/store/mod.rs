@@ -81,9 +81,9 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST store nothing without the token of the present run
     ///   `lapsed_lease_is_taken_over_and_the_zombie_is_refused`, `removed_entry_is_not_resurrected`
     /// - MUST accept a lapsed lease that no other run has taken `lapsed_lease_that_nobody_took_still_commits`
-    /// - MUST store as stale, with a job, when a used dependency was invalidated since `start_revision`
+    /// - MUST store as stale, with a job, when a used dependency was invalidated since the revision of begin
     ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
-    /// - MUST compare with [`Commit::version`], which is not before `start_revision`, and store the value under it
+    /// - MUST compare with [`Commit::version`], which is not before that revision, and store the value under it
     ///   `value_is_compared_and_stored_with_its_version`
     /// - MUST change nothing and let the run continue where [`OnConflict::Report`] asks for it and changes of few
     ///   dependencies are the only objection to the value: it names all of them, with the revision

@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The pause between two looks at the register for unknown jobs.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many functions are remembered as reported in the log.
-const MAX_REPORTED: usize = 10_000;
+const MOST_LOGGED: usize = 10_000;
 
 /// A program in the register of its namespace: one process, from the start to the end of its system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Register {
     /// Whether the log still has to name a function as unknown, or as one with parked jobs.
     fn tells(&self, function: FunctionKey, parked: bool) -> bool {
         let mut state = self.state();
-        state.told.len() < MAX_REPORTED && state.told.insert((function, parked))
+        state.told.len() < MOST_LOGGED && state.told.insert((function, parked))
     }
 }
 

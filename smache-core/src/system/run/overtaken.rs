@@ -56,7 +56,7 @@ enum Progress {
     /// No overtaking change up to this revision; the next question starts after it.
     Unchanged(u64),
     Unknown,
-    OnConflict,
+    Overtaken,
 }
 
 impl Run<'_> {
@@ -80,7 +80,7 @@ impl Run<'_> {
             match self.is_overtaken(begun, cx, revision).await {
                 Ok(Progress::Unchanged(until)) => revision = until,
                 Ok(Progress::Unknown) => {}
-                Ok(Progress::OnConflict) => return,
+                Ok(Progress::Overtaken) => return,
                 Err(error) => {
                     tracing::debug!(function = self.function.name, error = %error.report(), "whether a run is overtaken is not known");
                 }
@@ -98,7 +98,7 @@ impl Run<'_> {
         used.push(Dependency::entry(&self.id));
         let found = self.engine.timed("changed_since", self.engine.store.changed_since(revision, &used)).await?;
         if found.incarnation != begun.incarnation {
-            return Ok(Progress::OnConflict);
+            return Ok(Progress::Overtaken);
         }
         if found.dependencies.is_empty() {
             return Ok(Progress::Unchanged(found.revision));
@@ -106,10 +106,10 @@ impl Run<'_> {
         if cx.tracked().is_reading(&found.dependencies) {
             return Ok(Progress::Unknown);
         }
-        let Some(again) = self.again(cx, &found.dependencies) else { return Ok(Progress::OnConflict) };
+        let Some(again) = self.again(cx, &found.dependencies) else { return Ok(Progress::Overtaken) };
         Ok(match self.read_again(cx, again, found.revision).await {
             Some(Ok(Compared::Same(_))) => Progress::Unchanged(found.revision),
-            Some(Ok(Compared::Changed)) => Progress::OnConflict,
+            Some(Ok(Compared::Changed)) => Progress::Overtaken,
             Some(Ok(Compared::Unknown) | Err(_)) | None => Progress::Unknown,
         })
     }
