@@ -95,7 +95,7 @@ async fn processes_that_start_side_by_side_make_the_collections_once() {
 async fn collections_of_another_version_are_refused_and_left_alone() {
     let own = Own::new().await;
     let state = own.raw("smache_state");
-    for (version, fix) in [(7_i64, "upgrade this program"), (0, "upgrade the programs")] {
+    for (version, fix) in [(7_i64, "upgrade this program"), (0, "drop them")] {
         state.update_one(doc! { "_id": "smache" }, doc! { "$set": { "version": version } }).await.expect("an update");
         let error = refused(&own.url).await;
         assert_eq!(error.kind(), ErrorKind::WrongServer);
