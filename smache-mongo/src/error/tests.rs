@@ -20,7 +20,7 @@ fn every_known_error_has_its_kind_and_advice() {
         (&[9, 136, 260, 280, 286, 10334, 40647, 40649], HistoryLost, Retry::Never),
         (&[13, 18, 391, 8000], Permission, Retry::Never),
         (&[24, 50, 64, 202, 262], Timeout, Retry::Transient),
-        (&[112, 11000, 14031], Unavailable, Retry::Transient),
+        (&[112, 365, 11000, 14031], Unavailable, Retry::Transient),
         (&[17419, 17420], TooLarge, Retry::Never),
         (
             &[6, 7, 43, 63, 89, 91, 133, 134, 150, 175, 189, 211, 234, 237, 9001, 10107, 11600, 11602, 13435, 13436],
