@@ -3,7 +3,7 @@
 //! 1. [Getting started](getting_started): a first program, a worker, your databases
 //! 2. [Modelling data](modelling), [dependencies] and [hand-written queries](queries)
 //! 3. [Freshness and your own writes](freshness), [errors and missing entities](errors)
-//! 4. [Workers and sizing](workers), [testing], [backends], [deploying], [operating]
+//! 4. [Workers and sizing](workers), [testing], [backends], [sources], [deploying], [operating]
 //! 5. [Write a source](writing_a_source), [write a backend](writing_a_backend), [the protocol](protocol)
 //! 6. [FAQ and troubleshooting](faq), [glossary]
 //! 7. For contributors: [the map of the code](architecture), [the decisions](design)
@@ -69,6 +69,12 @@ pub mod testing {}
 #[doc = include_str!("links.md")]
 #[doc = include_str!("../docs/guide/backends.md")]
 pub mod backends {}
+
+/// Sources: drivers, guarantees, the length of histories, and what is refused.
+///
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../docs/guide/sources.md")]
+pub mod sources {}
 
 /// Watching, explaining, acting, shutting down.
 ///
