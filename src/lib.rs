@@ -38,7 +38,10 @@ pub mod kv {
 /// MongoDB as a store, a queue and a source (change streams).
 #[cfg(feature = "mongo")]
 pub mod mongo {
-    pub use smache_mongo::*;
+    pub use smache_mongo::{
+        Mongo, MongoBuilder, MongoQueue, MongoSource, MongoSourceBuilder, MongoStore, guide, is_outage, mongodb,
+        note_reads,
+    };
 }
 
 /// PostgreSQL as a store, a queue and a source.
@@ -46,7 +49,7 @@ pub mod mongo {
 pub mod postgres {
     pub use smache_sql::{
         Postgres, PostgresBuilder, PostgresQueue, PostgresSource, PostgresSourceBuilder, PostgresStore,
-        PostgresTransaction, is_outage, sqlx,
+        PostgresTransaction, guide, is_outage, sqlx,
     };
 }
 
@@ -60,7 +63,7 @@ pub mod redis {
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use smache_sql::{
-        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction,
+        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction, guide,
         is_outage, sqlx,
     };
 }

@@ -1,4 +1,5 @@
-#![doc = include_str!("docs/guide.md")]
+//! The MongoDB backend of SMache: a database as a store and a queue, a collection as a source of entities, and the change
+//! stream of its database as the feed. The [`guide`] has the rights that it needs, its promises and its limits.
 
 mod audit;
 mod backend;
@@ -25,6 +26,9 @@ mod schema;
 mod source;
 mod store;
 mod stream;
+
+#[doc = include_str!("docs/guide.md")]
+pub mod guide {}
 
 pub use self::{
     audit::note_reads,

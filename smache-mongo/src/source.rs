@@ -31,7 +31,7 @@ const DOCUMENTS_A_BATCH: u32 = 1_000;
 
 /// A collection as the source of the entities `T`, and its database's change stream as the feed.
 ///
-/// The [crate's guide](crate) says what it needs of the server and what it promises.
+/// The [guide](crate::guide) says what it needs of the server and what it promises.
 pub struct MongoSource<T> {
     id: SourceId,
     collection: Collection<RawDocumentBuf>,

@@ -14,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! [`source`] is the guide to tables as sources.
+//! [`guide`] is the guide to tables as sources.
 //!
 //! # What they promise
 //! Every step is one transaction, however much it does: no reader sees a half of an invalidation, and the jobs that it
@@ -89,12 +89,15 @@ mod page;
 mod postgres;
 mod programs;
 mod record;
-pub mod source;
+mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod step;
 mod version;
 mod waits;
+
+#[doc = include_str!("source/guide.md")]
+pub mod guide {}
 
 #[cfg(feature = "postgres")]
 pub use self::{

@@ -3,13 +3,16 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// The words that are no terms of the domain, with the reason.
-const NO_TERMS: [(&str, &str); 2] = [
+const NO_TERMS: [(&str, &str); 5] = [
+    ("guide", "the pages of a backend"),
     ("is_outage", "a function of each backend, in the page on errors"),
+    ("mongodb", "the driver that a backend re-exports"),
+    ("note_reads", "the hook of a MongoDB client, in the page on queries"),
     ("sqlx", "the driver that a backend re-exports"),
 ];
 
 /// The types of a backend begin with its name, and are in the page on backends.
-const BACKENDS: [&str; 2] = ["Postgres", "Sqlite"];
+const BACKENDS: [&str; 3] = ["Mongo", "Postgres", "Sqlite"];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -68,6 +71,48 @@ fn the_rights_of_a_redis_user_are_those_that_the_crate_proves() {
     for right in rights {
         assert!(page.contains(&format!("\nACL SETUSER{right}\n")), "docs/guide/backends.md lacks: ACL SETUSER{right}");
     }
+}
+
+/// A pool of another version of the driver is another type.
+#[test]
+fn the_versions_of_the_drivers_are_those_of_cargo() {
+    let (page, manifest) = (read("docs/guide/sources.md"), read("Cargo.toml"));
+    for (driver, library) in [("sqlx", "sql"), ("mongodb", "mongo"), ("redis", "redis")] {
+        let line = manifest.lines().find(|line| line.starts_with(&format!("{driver} = "))).expect("a dependency");
+        let version = line.split('"').find(|part| part.starts_with(|c: char| c.is_ascii_digit())).expect("a version");
+        let short: Vec<&str> = version.split('.').take(2).collect();
+        let short = short.join(".");
+        assert!(page.contains(&format!("| {driver} {short} ")), "docs/guide/sources.md lacks {driver} {short}");
+        let readme = read(&format!("smache-{library}/README.md"));
+        assert!(readme.contains(&format!("`{driver}` {short}")), "smache-{library}/README.md lacks `{driver}` {short}");
+    }
+}
+
+/// The text of the file below a folder that declares something.
+fn declaring(folder: &Path, declaration: &str) -> Option<String> {
+    fs::read_dir(folder).expect("a folder").find_map(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return declaring(&path, declaration);
+        }
+        fs::read_to_string(path).ok().filter(|text| text.contains(declaration))
+    })
+}
+
+#[test]
+fn the_page_on_errors_has_every_kind() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("smache-core/src");
+    let declaration = "\npub enum ErrorKind {\n";
+    let text = declaring(&core, declaration).expect("the kinds of errors");
+    let body = text.split(declaration).nth(1).and_then(|rest| rest.split("\n}").next()).expect("an enum");
+    let kinds: Vec<&str> = body.lines().filter_map(|line| line.trim().strip_suffix(',')).collect();
+    assert!(kinds.len() > 20, "{kinds:?}");
+    let page = read("docs/guide/errors.md");
+    let table = page.split("\n## Kinds of errors\n").nth(1).expect("a section");
+    let rows: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| ")?.split('|').next()).collect();
+    let missing: Vec<_> =
+        kinds.iter().filter(|kind| rows.iter().all(|row| !row.contains(&format!("`{kind}`")))).collect();
+    assert!(missing.is_empty(), "not in the table of docs/guide/errors.md: {missing:?}");
 }
 
 /// A page of the guide is read in one go.

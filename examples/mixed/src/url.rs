@@ -1,6 +1,6 @@
 //! The URL of a database beside another one.
 
-/// The URL of MongoDB with that database in it, which [`Mongo::connect`](smache::mongo::Mongo::connect) needs.
+/// The URL of MongoDB with that database in it, which `Mongo::connect` needs.
 pub(crate) fn with_database(url: &str, database: &str) -> String {
     let (address, options) = url.split_once('?').unwrap_or((url, ""));
     let hosts = address.find("://").map_or(0, |scheme| scheme + "://".len());

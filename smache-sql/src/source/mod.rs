@@ -1,4 +1,4 @@
-#![doc = include_str!("guide.md")]
+//! Tables as sources of entities, with triggers that record their changes as the feed.
 
 mod cell;
 mod changes;

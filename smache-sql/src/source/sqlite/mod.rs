@@ -37,7 +37,7 @@ const IDS_A_QUERY: usize = 1_000;
 
 /// A table of SQLite as the source of the entities `T`, and the change table of its database as the feed.
 ///
-/// The [guide](crate::source) says what it needs of the table and what it promises. [`install`](Self::install) makes
+/// The [guide](crate::guide) says what it needs of the table and what it promises. [`install`](Self::install) makes
 /// the triggers that record the changes.
 pub struct SqliteSource<T> {
     id: SourceId,
