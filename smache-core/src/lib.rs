@@ -23,6 +23,7 @@ mod queue;
 mod shape;
 mod source;
 mod store;
+pub mod support;
 mod system;
 mod time;
 mod worker;

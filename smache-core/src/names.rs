@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{EntityType, Error, ErrorKind, Result};
 
 /// Checks a name: 1 to 128 bytes of letters, digits, `_`, `-`, `.`, `:` and `/`.
 fn check(what: &str, name: &str) -> Result<()> {
@@ -23,6 +23,18 @@ fn check(what: &str, name: &str) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// The same check for the compiler.
+const fn is_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut good = 0;
+    while good < bytes.len()
+        && matches!(bytes[good], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-' | b'.' | b':' | b'/')
+    {
+        good += 1;
+    }
+    good == bytes.len() && 1 <= good && good <= 128
 }
 
 macro_rules! name {
@@ -99,6 +111,13 @@ name! {
 }
 
 impl SourceId {
+    /// The source of an entity type. A name that is not valid is an error of the compiler.
+    #[must_use]
+    pub fn of<T: EntityType>() -> Self {
+        const { assert!(is_name(T::SOURCE), "the name of a source is 1 to 128 letters, digits, `_`, `-`, `.`, `:` or `/`") };
+        Self(Arc::from(T::SOURCE))
+    }
+
     /// The name of a pseudo-source that is made of sources and functions: a hash of its parts. The builder refuses
     /// sources with such names.
     pub(crate) fn derived(kind: &str, parts: &[&[u8]]) -> Self {
@@ -125,6 +144,14 @@ impl SourceId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_compiler_accepts_the_names_that_a_program_may_use() {
+        let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
+        for name in ["users", "users.v2/eu:1", "A-z_0", "", "a b", "ä", "a\0", "{x}", &longest, &too_long] {
+            assert_eq!(is_name(name), SourceId::new(name).is_ok(), "{name:?}");
+        }
+    }
 
     #[test]
     fn bad_names_are_refused_with_the_name_and_the_fix() {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::notifier::{Notifier, NotifierTransport, Notifiers, Subscriber};
-use crate::{EntryId, Examination, Incarnation, Result, Timestamp, Token};
+use crate::{EntryId, Examination, Incarnation, Result, Timestamp, Token, support::limits::USUAL_PRIORITY};
 
 /// The line in which a job stands. Workers reserve each lane separately, so that neither waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,7 +139,7 @@ pub struct NewJob {
     pub id: EntryId,
     /// Its lane.
     pub lane: Lane,
-    /// 0 is the most urgent; 4 is usual.
+    /// 0 is the most urgent; [`USUAL_PRIORITY`] is the one of the jobs that stores write.
     pub priority: u8,
     /// The job is not due before.
     pub delay: Duration,
@@ -152,7 +152,7 @@ impl NewJob {
     /// A job that is due now.
     #[must_use]
     pub fn now(id: EntryId, lane: Lane) -> Self {
-        Self { id, lane, priority: 4, delay: Duration::ZERO, revive: true }
+        Self { id, lane, priority: USUAL_PRIORITY, delay: Duration::ZERO, revive: true }
     }
 }
 

@@ -162,8 +162,10 @@ impl Notifier {
         if self.publishing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (transport, origin) = (self.notifiers.transport.clone(), self.notifiers.origin.clone());
-        let (namespace, publishing) = (self.namespace.clone(), Publishing(self.publishing.clone()));
+        let transport = self.notifiers.transport.clone();
+        let origin = self.notifiers.origin.clone();
+        let namespace = self.namespace.clone();
+        let publishing = Publishing(self.publishing.clone());
         tokio::spawn(async move {
             match transport.debounce() {
                 Duration::ZERO => {}
@@ -247,7 +249,9 @@ mod tests {
 
     impl Transport {
         fn new(server: &broadcast::Sender<Option<(String, String)>>) -> Arc<Self> {
-            let (up, tries, published) = (AtomicBool::new(true), AtomicU64::new(0), AtomicU64::new(0));
+            let up = AtomicBool::new(true);
+            let tries = AtomicU64::new(0);
+            let published = AtomicU64::new(0);
             Arc::new(Self { server: server.clone(), up, tries, published })
         }
     }
@@ -294,8 +298,10 @@ mod tests {
         let server = broadcast::Sender::new(100);
         let transports = [Transport::new(&server), Transport::new(&server)];
         let [here, there] = transports.each_ref().map(|transport| Notifiers::new(transport.clone()));
-        let (notifies, waits) = (here.of(&namespace("shop")), here.of(&namespace("shop")));
-        let (elsewhere, other) = (there.of(&namespace("shop")), there.of(&namespace("school")));
+        let notifies = here.of(&namespace("shop"));
+        let waits = here.of(&namespace("shop"));
+        let elsewhere = there.of(&namespace("shop"));
+        let other = there.of(&namespace("school"));
         // The subscription itself wakes them once.
         tokio::join!(waited(&waits), waited(&elsewhere), waited(&other));
         let notification = async {

@@ -151,6 +151,19 @@ impl Topic {
         self.reader = Some(reader);
         self
     }
+
+    /// The reader, for the feed of a backend whose sources have readers of this type. `of` names what such a source is
+    /// of, for example "a table of Redis".
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a source of another backend, which cannot be on the feed.
+    pub fn reader_of<R: Any + Send + Sync>(&self, of: &str) -> Result<&R> {
+        self.reader.as_ref().and_then(|reader| reader.downcast_ref()).ok_or_else(|| {
+            let fix = "give it a separate feed, whose id no other feed has";
+            let message = format!("the source `{}` is not {of} and cannot be on its feed: {fix}", self.source);
+            Error::new(ErrorKind::Config, message)
+        })
+    }
 }
 
 impl Debug for Topic {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{Epochs, FeedStep, Record, StoredEntry, Validity};
-use crate::{ChangedDependency, Dependency, EntryId, Incarnation, Timestamp, Token, UsedDependency, Via};
+use crate::{
+    ChangedDependency, Dependency, EntryId, Error, ErrorKind, Incarnation, Result, Timestamp, Token, UsedDependency,
+    Via,
+};
 
 /// Whether the store or the engine writes the jobs of stale entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +287,29 @@ impl Page {
     #[must_use]
     pub fn first(limit: usize) -> Self {
         Self { cursor: None, limit }
+    }
+
+    /// The entry behind which the page starts, where a cursor is the id of the last entry.
+    ///
+    /// # Errors
+    /// [`not_a_cursor`](Self::not_a_cursor).
+    pub fn after(&self) -> Result<Option<EntryId>> {
+        self.cursor.as_deref().map(Self::id_in).transpose()
+    }
+
+    /// The entry in such a cursor.
+    ///
+    /// # Errors
+    /// [`not_a_cursor`](Self::not_a_cursor).
+    pub fn id_in(cursor: &[u8]) -> Result<EntryId> {
+        EntryId::from_slice(cursor).map_err(|error| Self::not_a_cursor().with_source(error))
+    }
+
+    /// The error for a cursor that no listing answered: it comes from outside.
+    #[must_use]
+    pub fn not_a_cursor() -> Error {
+        let message = "a cursor is not one that a listing of this backend answered: start without one";
+        Error::new(ErrorKind::Argument, message)
     }
 }
 

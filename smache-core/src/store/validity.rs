@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Staleness, StoredEntry};
-use crate::{Epoch, Incarnation, SourceId, Timestamp};
+use crate::{Epoch, Incarnation, Lane, SourceId, Timestamp};
 
 /// A store's record of the sources of a namespace: until when, and in which epoch, each is confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,18 @@ impl Validity {
                 .sources
                 .iter()
                 .all(|(source, epoch)| self.sources.get(source).is_some_and(|now| now.epoch == *epoch))
+    }
+
+    /// Whether the epochs in the bytes of a record differ from the present ones. Unreadable ones do.
+    #[must_use]
+    pub fn is_outdated(&self, epochs: &[u8]) -> bool {
+        Epochs::decode(epochs).is_none_or(|epochs| !self.has_epochs(&epochs))
+    }
+
+    /// The lane for the job of an entry whose run ended without a value; none for a fresh entry.
+    #[must_use]
+    pub fn lane_of_need(&self, staleness: Staleness, epochs: &Epochs) -> Option<Lane> {
+        if self.has_epochs(epochs) { staleness.lane() } else { Some(Lane::Recompute) }
     }
 
     /// How fresh an entry is. The definition of freshness of `docs/protocol.md`, in one place for all stores.
@@ -125,6 +137,37 @@ pub struct Epochs {
     pub global: Epoch,
     /// Those of the used sources, sorted by source.
     pub sources: Vec<(SourceId, Epoch)>,
+}
+
+impl Epochs {
+    /// Epochs as records keep them: the namespace's, and then the length of the name, the name and the epoch of each
+    /// source.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.global.as_bytes().to_vec();
+        for (source, epoch) in &self.sources {
+            let name = source.as_str().as_bytes();
+            bytes.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(epoch.as_bytes());
+        }
+        bytes
+    }
+
+    /// The opposite of [`encode`](Self::encode); `None` for bytes that it never writes.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (global, mut bytes) = bytes.split_first_chunk()?;
+        let mut sources = Vec::new();
+        while let Some((length, rest)) = bytes.split_first() {
+            let (name, rest) = rest.split_at_checked((*length).into())?;
+            let (epoch, rest) = rest.split_first_chunk()?;
+            let name = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
+            sources.push((name, Epoch::from_bytes(*epoch)));
+            bytes = rest;
+        }
+        Some(Self { global: Epoch::from_bytes(*global), sources })
+    }
 }
 
 /// How fresh a value is.
@@ -217,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmed_entry_is_fresh_until_the_feeds_lease_ends() {
+    fn a_confirmed_entry_is_fresh_until_the_validity_ends() {
         let (validity, entry, here, _) = world();
         let now = Timestamp::from_millis(1_999);
         assert_eq!(validity.judge(&entry, now, &here), Freshness::Fresh { as_of: now });
@@ -244,6 +287,16 @@ mod tests {
         let (mut validity, entry, here, _) = world();
         validity.epoch = Epoch::from_bytes([3; 16]);
         assert_eq!(validity.judge(&entry, Timestamp::from_millis(1), &here), stale);
+    }
+
+    #[test]
+    fn epochs_come_back_as_they_were() {
+        let source = |name: &str| SourceId::new(name).expect("a good name");
+        let sources = vec![(source("a"), Epoch::random()), (source(&"b".repeat(128)), Epoch::random())];
+        let epochs = Epochs { global: Epoch::random(), sources };
+        let bytes = epochs.encode();
+        assert_eq!(Epochs::decode(&bytes), Some(epochs));
+        assert_eq!(Epochs::decode(&bytes[..bytes.len() - 1]), None);
     }
 
     #[test]
