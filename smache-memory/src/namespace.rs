@@ -81,8 +81,3 @@ impl fmt::Debug for NamespaceState {
             .finish_non_exhaustive()
     }
 }
-
-/// The longest start of a text that fits into `bytes`, cut between characters.
-pub(crate) fn shortened(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}

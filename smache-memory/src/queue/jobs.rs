@@ -7,14 +7,9 @@ use std::{
 };
 
 use smache_core::{
-    Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
-    Result, Timestamp, Token,
+    Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Page, Reservation,
+    Reserve, Result, Timestamp, Token, support::limits::USUAL_PRIORITY,
 };
-
-use crate::store::cursor_id;
-
-/// The priority of the jobs that the store writes.
-const USUAL_PRIORITY: u8 = 4;
 
 /// How many jobs of other states one page of a listing may skip.
 const PASSED_JOBS: usize = 10_000;
@@ -279,7 +274,7 @@ impl Jobs {
     }
 
     pub(crate) fn list(&self, state: JobState, cursor: Option<&[u8]>, limit: usize) -> Result<JobPage> {
-        let after = cursor.map(cursor_id).transpose()?.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = cursor.map(Page::id_in).transpose()?.map_or(Bound::Unbounded, Bound::Excluded);
         let mut walk = self.all.range((after, Bound::Unbounded));
         let mut jobs = Vec::new();
         let mut last = None;

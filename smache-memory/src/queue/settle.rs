@@ -1,12 +1,11 @@
 //! The ends of jobs.
 
-use smache_core::{EntryId, JobEnd, Settled, Settlement, Timestamp};
+use smache_core::{
+    EntryId, JobEnd, Settled, Settlement, Timestamp,
+    support::{clip, limits::ERROR_BYTES},
+};
 
 use super::jobs::{Again, Jobs, State};
-use crate::namespace::shortened;
-
-/// The most bytes of a stored error.
-const KEPT_ERROR: usize = 2_000;
 
 impl Jobs {
     pub(crate) fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Settled {
@@ -27,12 +26,12 @@ impl Jobs {
             JobEnd::Release { delay } => Some(now.after(*delay)),
             JobEnd::Retry { delay, error } => {
                 kept.errors = kept.errors.saturating_add(1);
-                kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
+                kept.error = Some(clip(error, ERROR_BYTES).to_owned());
                 Some(now.after(*delay))
             }
             JobEnd::DeadLetter { error } => {
                 if again.is_none() {
-                    kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
+                    kept.error = Some(clip(error, ERROR_BYTES).to_owned());
                     kept.state = State::DeadLetter { at: now };
                     self.insert(*id, kept);
                     return Settled::Settled;

@@ -1,23 +1,14 @@
 //! The feed of a table.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use smache_core::{
     Batch, ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, SourceId, Start, Topic,
+    support::limits::{CHANGES_A_BATCH, FEED_PATIENCE},
 };
 
 use super::Shared;
-
-/// The longest that a reader waits for a change.
-const PATIENCE: Duration = Duration::from_millis(500);
-
-/// The most changes of a batch.
-const BATCH: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct MemoryFeed(Arc<Shared>);
@@ -80,7 +71,7 @@ impl MemoryStream {
         let table = self.shared.table();
         // Under the lock: later writes happen after this instant.
         let now = Instant::now();
-        let mut changes = table.after(self.number, BATCH)?;
+        let mut changes = table.after(self.number, CHANGES_A_BATCH)?;
         self.number += changes.len() as u64;
         self.position = table.position(self.number);
         for change in &mut changes {
@@ -107,7 +98,7 @@ impl ChangeStream for MemoryStream {
             return Ok(batch);
         }
         // Look in either case.
-        let _ = tokio::time::timeout(PATIENCE, written).await;
+        let _ = tokio::time::timeout(FEED_PATIENCE, written).await;
         self.take()
     }
 }

@@ -249,7 +249,8 @@ impl<T: EntityType + Clone> DataSource for MemorySource<T> {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        let (entities, feed) = (self.len(), if self.with_feed { "with" } else { "without" });
+        let entities = self.len();
+        let feed = if self.with_feed { "with" } else { "without" };
         Ok(Examination::new(format!("a table of {entities} entities in this process, {feed} a feed")))
     }
 

@@ -65,7 +65,8 @@ async fn reader_that_falls_behind_the_history_is_told() {
 
 #[tokio::test]
 async fn position_of_another_table_is_lost_history() {
-    let (one, two) = (MemorySource::new(), MemorySource::new());
+    let one = MemorySource::new();
+    let two = MemorySource::new();
     for source in [&one, &two] {
         source.insert(user(1, "Anna")).expect("insert");
     }

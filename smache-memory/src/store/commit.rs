@@ -1,16 +1,14 @@
 //! The commit of a run, and its comparison with changes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use smache_core::{
-    ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, Lane, OnConflict, Record, Staleness, StoredEntry,
-    Timestamp, UsedDependency, Via,
+    ChangedSince, Commit, CommitOutcome, Dependency, Incarnation, OnConflict, Record, Staleness, StoredEntry,
+    Timestamp, UsedDependency,
+    support::{distinct, edges, limits::NAMED_CONFLICTS},
 };
 
 use super::{sink::JobSink, state::Cache};
-
-/// The most dependencies in a conflict.
-const NAMED_CONFLICTS: usize = 8;
 
 impl Cache {
     pub(crate) fn commit(
@@ -29,41 +27,26 @@ impl Cache {
         }
         let conflicts: Vec<UsedDependency> =
             commit.used.iter().filter(|used| self.changed_since(&used.dependency, commit.version)).copied().collect();
-        let otherwise_right =
-            !commit.tainted && self.validity.has_epochs(&commit.epochs) && commit.version >= self.low_watermark;
-        if commit.on_conflict == OnConflict::Report && otherwise_right && !conflicts.is_empty() {
-            let dependencies = named(&conflicts, OnConflict::MAX_REPORTED + 1);
-            if dependencies.len() <= OnConflict::MAX_REPORTED {
-                return CommitOutcome::ConflictReported { now, revision: self.revision, dependencies };
-            }
+        let changed = |most| distinct(conflicts.iter().map(|used| used.dependency), most);
+        let has_epochs = self.validity.has_epochs(&commit.epochs);
+        let dependencies = changed(OnConflict::MAX_REPORTED + 1);
+        if commit.is_reported(has_epochs, self.low_watermark, dependencies.len()) {
+            return CommitOutcome::ConflictReported { now, revision: self.revision, dependencies };
         }
         self.runs.remove(&commit.id);
-        let staleness = if commit.tainted
-            || !self.validity.has_epochs(&commit.epochs)
-            || conflicts.iter().any(|used| used.via != Via::Child)
-        {
-            Staleness::Stale
-        } else if !conflicts.is_empty() {
-            Staleness::MaybeStale
-        } else {
-            Staleness::Fresh
-        };
+        let staleness = commit.staleness(has_epochs, &conflicts);
         let Commit { id, lazy, conflict_delay, .. } = commit;
         let record = self.record_of(commit, staleness, now);
         self.put(id, record, sink);
 
-        let lane = match staleness {
-            Staleness::Fresh => {
-                sink.take_back(&id);
-                return CommitOutcome::Fresh { now };
-            }
-            Staleness::MaybeStale => Lane::Propagation,
-            Staleness::Stale => Lane::Recompute,
+        let Some(lane) = staleness.lane() else {
+            sink.take_back(&id);
+            return CommitOutcome::Fresh { now };
         };
         if !lazy {
             sink.need(id, lane, conflict_delay);
         }
-        CommitOutcome::Conflicted { now, dependencies: named(&conflicts, NAMED_CONFLICTS) }
+        CommitOutcome::Conflicted { now, dependencies: changed(NAMED_CONFLICTS) }
     }
 
     /// Whether a dependency was invalidated since a run started, or may have been.
@@ -91,7 +74,7 @@ impl Cache {
         let fresh = staleness == Staleness::Fresh;
         let old = self.records.get(&commit.id).map(|slot| &slot.record).filter(|_| !fresh);
         let since = old.filter(|old| old.entry.staleness != Staleness::Fresh).and_then(|old| old.entry.since);
-        let ttl_until = commit.ttl.map(|ttl| now.after(ttl));
+        let expires = commit.expires(now);
         let entry = StoredEntry {
             value: commit.value,
             meta: commit.meta,
@@ -100,7 +83,7 @@ impl Cache {
             staleness,
             since: if fresh { None } else { since.or(Some(now)) },
             stored_at: now,
-            expires: ttl_until.into_iter().chain(commit.not_after).min(),
+            expires,
         };
         let mut record = Record::new(entry, commit.call, edges(&commit.used));
         record.causes = old.map(|old| old.causes.clone()).unwrap_or_default();
@@ -108,31 +91,4 @@ impl Cache {
         record.lazy = commit.lazy;
         record
     }
-}
-
-/// The dependencies that get an edge, each once. `Direct` wins; a `Guard` is checked but never indexed.
-fn edges(used: &[UsedDependency]) -> Vec<UsedDependency> {
-    let mut edges: Vec<UsedDependency> = Vec::with_capacity(used.len());
-    let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());
-    for used in used.iter().filter(|used| used.via != Via::Guard) {
-        match places.get(&used.dependency) {
-            Some(place) if used.via == Via::Direct => edges[*place].via = Via::Direct,
-            Some(_) => {}
-            None => {
-                places.insert(used.dependency, edges.len());
-                edges.push(*used);
-            }
-        }
-    }
-    edges
-}
-
-fn named(conflicts: &[UsedDependency], most: usize) -> Vec<Dependency> {
-    let mut named: Vec<Dependency> = Vec::new();
-    for used in conflicts {
-        if named.len() < most && !named.contains(&used.dependency) {
-            named.push(used.dependency);
-        }
-    }
-    named
 }

@@ -1,10 +1,9 @@
-//! Epochs, positions, leases and leaders: the state that confirms entries.
+//! Epochs, positions and leaders: the state that confirms entries.
 
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceValidity,
-    Timestamp, Token,
+    Epoch, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceValidity, Timestamp, Token,
 };
 
 use super::state::Cache;
@@ -27,10 +26,7 @@ impl Cache {
     pub(crate) fn attach(&mut self, sources: &[SourceId], incarnation: &Incarnation) {
         for source in sources {
             let known = self.validity.sources.get(source);
-            let here = |validity: &SourceValidity| {
-                validity.valid_until.is_none() && validity.caught_up_on.as_ref() == Some(incarnation)
-            };
-            if known.is_some_and(here) {
+            if known.is_some_and(|known| known.is_attached_on(incarnation)) {
                 continue;
             }
             let validity = SourceValidity::application(Epoch::random(), Some(incarnation.clone()));
@@ -80,16 +76,7 @@ impl Cache {
     }
 
     pub(super) fn check_step(&self, step: &FeedStep, incarnation: &Incarnation) -> Result<()> {
-        if self.leaders.get(&step.feed).is_none_or(|leader| leader.fence != step.fence) {
-            let message = "a newer leader of the feed exists: this one stops";
-            return Err(Error::new(ErrorKind::Fenced, message).with_context("feed", &step.feed));
-        }
-        if step.incarnation != *incarnation {
-            let message =
-                "the store is another incarnation than the leader of the feed knows: start again from its positions";
-            return Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed));
-        }
-        Ok(())
+        step.check(self.leaders.get(&step.feed).map(|leader| leader.fence), incarnation)
     }
 
     /// Saves the progress of a leader, after the check of the step.
@@ -101,14 +88,8 @@ impl Cache {
             }
             self.positions.insert(source.clone(), position.clone());
             let validity = Arc::make_mut(&mut self.validity);
-            let validity =
-                validity.sources.entry(source.clone()).or_insert_with(|| SourceValidity::behind(Epoch::random()));
-            if let (Some(lease), Some(until)) = (&mut validity.valid_until, step.valid_until(now)) {
-                *lease = until;
-            }
-            if step.caught_up {
-                validity.caught_up_on = Some(incarnation.clone());
-            }
+            let behind = || SourceValidity::behind(Epoch::random());
+            validity.sources.entry(source.clone()).or_insert_with(behind).advance(step, incarnation, now);
         }
     }
 

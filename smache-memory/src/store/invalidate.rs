@@ -3,17 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use smache_core::{
-    Dependency, EntryId, Incarnation, Invalidated, Invalidation, Lane, Record, Result, Staleness, Timestamp, Via,
+    Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result, Staleness, Timestamp, Via,
+    support::{kept_cause, note_cause},
 };
 
 use super::{sink::JobSink, state::Cache};
-use crate::namespace::shortened;
-
-/// The most changes that a record names.
-const KEPT_CAUSES: usize = 8;
-
-/// The most bytes of a stored cause.
-const KEPT_CAUSE: usize = 200;
 
 impl Cache {
     pub(crate) fn invalidate(
@@ -33,8 +27,7 @@ impl Cache {
             let dependants: Vec<(EntryId, Via)> =
                 self.edges.get(&changed.dependency).into_iter().flatten().map(|(id, via)| (*id, *via)).collect();
             for (id, via) in dependants {
-                let to = if via == Via::Child { Staleness::MaybeStale } else { Staleness::Stale };
-                if let Some(staleness) = self.mark(&id, to, Some(&cause), now) {
+                if let Some(staleness) = self.mark(&id, Staleness::by(via), Some(&cause), now) {
                     marked.insert(id, staleness);
                 }
             }
@@ -56,8 +49,10 @@ impl Cache {
             self.save_step(step, incarnation, now);
         }
         for (id, staleness) in &marked {
-            if self.records.get(id).is_some_and(|slot| !slot.record.lazy) {
-                sink.need(*id, lane(*staleness), Duration::ZERO);
+            if let Some(lane) = staleness.lane()
+                && self.records.get(id).is_some_and(|slot| !slot.record.lazy)
+            {
+                sink.need(*id, lane, Duration::ZERO);
             }
         }
         Ok(Invalidated { revision: self.revision, marked: marked.len() as u64, jobs: sink.take_reported() })
@@ -76,26 +71,8 @@ impl Cache {
         record.entry.since = record.entry.since.or(Some(now));
         self.stale.insert(*id);
         if let Some(cause) = cause {
-            note(record, cause);
+            note_cause(&mut record.causes, cause);
         }
         Some(record.entry.staleness)
-    }
-}
-
-/// The lane of the job of a stale entry.
-fn lane(staleness: Staleness) -> Lane {
-    if staleness == Staleness::Stale { Lane::Recompute } else { Lane::Propagation }
-}
-
-fn kept_cause(cause: &Arc<str>) -> Arc<str> {
-    if cause.len() <= KEPT_CAUSE { Arc::clone(cause) } else { shortened(cause, KEPT_CAUSE).into() }
-}
-
-fn note(record: &mut Record, cause: &Arc<str>) {
-    if record.causes.last() != Some(cause) {
-        if record.causes.len() >= KEPT_CAUSES {
-            record.causes.remove(0);
-        }
-        record.causes.push(Arc::clone(cause));
     }
 }

@@ -1,8 +1,6 @@
 //! Look-ups and listings: steps that only read.
 
-use smache_core::{
-    Dependants, Dependency, EntryId, Error, ErrorKind, Page, Record, Result, Scanned, StoreStats, StoredEntry, Via,
-};
+use smache_core::{Dependants, Dependency, EntryId, Page, Record, Result, Scanned, StoreStats, StoredEntry, Via};
 
 use super::Cache;
 
@@ -19,7 +17,7 @@ impl Cache {
     }
 
     pub(crate) fn stale(&self, page: &Page) -> Result<Scanned> {
-        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
+        let after = page.after()?;
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let mut walk = self.stale.range((from, std::ops::Bound::Unbounded));
         let mut last = None;
@@ -37,7 +35,7 @@ impl Cache {
     }
 
     pub(crate) fn dependants(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
-        let after = page.cursor.as_ref().map(|cursor| cursor_id(cursor)).transpose()?;
+        let after = page.after()?;
         let edges = self.edges.get(dependency).into_iter().flatten();
         let mut entries: Vec<(EntryId, Via)> =
             edges.map(|(id, via)| (*id, *via)).filter(|(id, _)| after.is_none_or(|after| *id > after)).collect();
@@ -57,12 +55,4 @@ impl Cache {
         stats.invalidations = self.changed.len() as u64;
         stats
     }
-}
-
-/// The id in a cursor, which comes from outside.
-pub(crate) fn cursor_id(cursor: &[u8]) -> Result<EntryId> {
-    EntryId::from_slice(cursor).map_err(|error| {
-        let message = "a cursor is not one that a listing of this backend answered: start without one";
-        Error::new(ErrorKind::Argument, message).with_source(error)
-    })
 }

@@ -2,15 +2,15 @@
 
 use std::{ops::Bound, sync::Arc, time::Duration};
 
-use smache_core::{EntryId, Lane, Maintained, Staleness, Timestamp};
+use smache_core::{
+    EntryId, Lane, Maintained, Staleness, Timestamp,
+    support::{
+        NEW_EPOCH,
+        limits::{REAP_AFTER, REMEMBERED_CHANGES},
+    },
+};
 
 use super::{sink::JobSink, state::Cache};
-
-/// How long after its end a run is reaped: its owner may be late and not dead.
-const REAP_AFTER: Duration = Duration::from_secs(1);
-
-/// The capacity bounds the remembered invalidations, but a small store may remember this many.
-const FEWEST_REMEMBERED: usize = 10_000;
 
 impl Cache {
     pub(crate) fn maintain(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>) -> Maintained {
@@ -67,7 +67,8 @@ impl Cache {
 
     /// Keeps the remembered invalidations bounded between two pieces of maintenance.
     pub(super) fn bound_changed(&mut self) {
-        let bound = self.capacity.max(FEWEST_REMEMBERED);
+        // The capacity bounds them, but a small store may remember more.
+        let bound = self.capacity.max(REMEMBERED_CHANGES);
         if self.changed.len() <= bound {
             return;
         }
@@ -94,7 +95,7 @@ impl Cache {
         let mut walk = self.order.range((Bound::Excluded(after), Bound::Unbounded));
         let page: Vec<(u64, EntryId)> = walk.by_ref().take(limit).map(|(order, id)| (*order, *id)).collect();
         let more = walk.next().is_some();
-        let cause: Arc<str> = "new epoch".into();
+        let cause: Arc<str> = NEW_EPOCH.into();
         for (_, id) in &page {
             let Some(slot) = self.records.get(id) else { continue };
             if self.validity.has_epochs(&slot.record.entry.epochs) {

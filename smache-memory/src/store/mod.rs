@@ -25,7 +25,7 @@ use smache_core::{
 };
 
 use self::sink::JobSink;
-pub(crate) use self::{lookup::cursor_id, state::Cache};
+pub(crate) use self::state::Cache;
 use crate::namespace::{NamespaceState, State};
 
 /// A store in the memory of this process. [`Memory`](crate::Memory) creates it.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Incarnation, RunFailure, Timestamp, Token};
+use smache_core::{
+    Abort, Begin, BeginOutcome, Begun, EntryId, Incarnation, RunFailure, Timestamp, Token,
+    support::{clip, limits::ERROR_BYTES},
+};
 
 use super::{Cache, sink::JobSink, state::Run};
-use crate::namespace::shortened;
-
-/// The most bytes of a stored error.
-const KEPT_ERROR: usize = 2_000;
 
 impl Cache {
     pub(crate) fn begin(&mut self, begin: &Begin, incarnation: &Incarnation, now: Timestamp) -> BeginOutcome {
@@ -45,8 +44,7 @@ impl Cache {
         self.runs.remove(&abort.id);
         if let (Some(slot), Some(message)) = (self.records.get_mut(&abort.id), abort.failure) {
             slot.record.failures = slot.record.failures.saturating_add(1);
-            slot.record.last_failure =
-                Some(RunFailure { message: shortened(&message, KEPT_ERROR).to_owned(), at: now });
+            slot.record.last_failure = Some(RunFailure { message: clip(&message, ERROR_BYTES).to_owned(), at: now });
         }
         if let Some(lane) = self.records.get(&abort.id).and_then(|slot| self.lane_of_need(&slot.record)) {
             sink.need_after_run(abort.id, lane, abort.delay);

@@ -7,7 +7,7 @@ use std::{
 
 use smache_core::{
     Dependency, EntryId, FeedId, Lane, Position, Record, RegisteredProgram, SourceId, Staleness, Timestamp, Token,
-    Validity, Via,
+    Validity, Via, support::EdgeChanges,
 };
 
 use super::{feeds::Leader, sink::JobSink, waits::Note};
@@ -95,13 +95,13 @@ impl Cache {
                 self.expiring.remove(&(expires, id));
             }
         }
-        if old.as_ref().is_none_or(|slot| slot.record.used != record.used) {
-            for used in old.iter().flat_map(|slot| &slot.record.used) {
-                self.remove_edge(&used.dependency, &id);
-            }
-            for used in &record.used {
-                self.edges.entry(used.dependency).or_default().insert(id, used.via);
-            }
+        let old_edges = old.as_ref().map_or(&[][..], |slot| &slot.record.used);
+        let changes = EdgeChanges::between(old_edges, &record.used);
+        for dependency in &changes.removed {
+            self.remove_edge(dependency, &id);
+        }
+        for used in changes.written {
+            self.edges.entry(used.dependency).or_default().insert(id, used.via);
         }
         if let Some(expires) = record.entry.expires {
             self.expiring.insert((expires, id));
@@ -175,12 +175,6 @@ impl Cache {
 
     /// The lane for the entry's job, if it is stale and not left to its readers.
     pub(super) fn lane_of_need(&self, record: &Record) -> Option<Lane> {
-        match record.entry.staleness {
-            _ if record.lazy => None,
-            Staleness::Stale => Some(Lane::Recompute),
-            _ if !self.validity.has_epochs(&record.entry.epochs) => Some(Lane::Recompute),
-            Staleness::MaybeStale => Some(Lane::Propagation),
-            Staleness::Fresh => None,
-        }
+        if record.lazy { None } else { self.validity.lane_of_need(record.entry.staleness, &record.entry.epochs) }
     }
 }

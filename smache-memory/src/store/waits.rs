@@ -1,13 +1,11 @@
 //! Waits of runs for each other.
 
-use std::collections::{HashSet, VecDeque};
-
-use smache_core::{EntryId, RecordWaits, Timestamp, Token, WaitingRun};
+use smache_core::{
+    EntryId, RecordWaits, Timestamp, Token, WaitingRun,
+    support::{WaitWalk, limits::WAITS},
+};
 
 use super::state::Cache;
-
-/// The most notes of a run, and the most runs whose notes are answered.
-const MOST: usize = 64;
 
 /// A wait of a run for another one.
 pub(crate) struct Note {
@@ -30,27 +28,19 @@ impl Cache {
         run.waits.retain(|note| note.child != waiting.child && note.until > now);
         if let Some(token) = awaited.filter(|_| until > now) {
             run.waits.push(Note { child: waiting.child, token, until });
-            let surplus = run.waits.len().saturating_sub(MOST);
+            let surplus = run.waits.len().saturating_sub(WAITS);
             run.waits.drain(..surplus);
         }
     }
 
     /// The waits that lead on from a run, the nearest first.
     fn waits_from(&self, from: EntryId, now: Timestamp) -> Vec<(EntryId, EntryId)> {
-        let (mut waits, mut runs) = (Vec::new(), 0);
-        let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));
-        while let Some(id) = line.pop_front().filter(|_| runs < MOST) {
-            let before = waits.len();
-            for note in self.runs.get(&id).into_iter().flat_map(|run| &run.waits) {
-                if note.until > now && self.holds(&note.child, note.token) {
-                    waits.push((id, note.child));
-                    if seen.insert(note.child) {
-                        line.push_back(note.child);
-                    }
-                }
-            }
-            runs += usize::from(waits.len() > before);
+        let mut walk = WaitWalk::from(from);
+        while let Some(id) = walk.next_run() {
+            let notes = self.runs.get(&id).into_iter().flat_map(|run| &run.waits);
+            let counting = notes.filter(|note| note.until > now && self.holds(&note.child, note.token));
+            walk.waits_for(id, counting.map(|note| note.child));
         }
-        waits
+        walk.into_waits()
     }
 }
