@@ -158,7 +158,8 @@ impl SharedArea {
             step.check_layout().await?;
         }
         let worked = work(&mut step).await;
-        let (page, touched) = (step.page, step.touched);
+        let page = step.page;
+        let touched = step.touched;
         let done = match worked {
             Ok(answer) => step.commit().await.map(|added| (answer, added)),
             Err(error) => Err(error),

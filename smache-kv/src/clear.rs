@@ -12,7 +12,8 @@ pub(crate) async fn clear(area: &SharedArea) -> Result<()> {
 impl Step<'_> {
     /// Removes some pairs. Returns whether there may be more.
     async fn clear_page(&mut self) -> Result<bool> {
-        let (keys, layout) = (self.keys(), self.keys().layout());
+        let keys = self.keys();
+        let layout = self.keys().layout();
         // One more than the layout, which goes last: half a namespace of another layout must not look like one without
         // a layout.
         let length = self.page().saturating_add(1);

@@ -73,7 +73,9 @@ impl KvBackend {
     }
 
     fn area(&self, namespace: &Namespace, area: Area, job_writes: JobWrites) -> Arc<SharedArea> {
-        let (store, keys, shared) = (Arc::clone(&self.store), Keys::new(namespace, area), self.shared(namespace, area));
+        let store = Arc::clone(&self.store);
+        let keys = Keys::new(namespace, area);
+        let shared = self.shared(namespace, area);
         Arc::new(SharedArea { store, keys, job_writes, page: self.page, shared })
     }
 }

@@ -2,7 +2,7 @@
 //! an invalidation. The first step that writes removes them.
 
 use bytes::Bytes;
-use smache_core::{EntryId, Result};
+use smache_core::{EntryId, Result, support::log_damaged_record};
 
 use crate::{key_value::Access, keys::Role, step::Step};
 
@@ -27,7 +27,7 @@ impl Step<'_> {
         Ok(match decode(&bytes) {
             Some(part) => Part::There(part),
             None => {
-                tracing::warn!(entry = %id, what, bytes = bytes.len(), "an unreadable part of an entry counts as absent");
+                log_damaged_record(id, format_args!("{what} of {} bytes cannot be decoded", bytes.len()));
                 Part::Damaged
             }
         })

@@ -18,11 +18,6 @@ pub(crate) fn gave_up(tries: u32, last: Error) -> Error {
     Error::new(ErrorKind::Unavailable, message).with_context("tries", tries).with_source(last)
 }
 
-/// A cursor that no listing returned.
-pub(crate) fn bad_cursor() -> Error {
-    Error::new(ErrorKind::Argument, "a cursor is not one that a listing of this backend answered: start without one")
-}
-
 /// The store breaks its contract.
 pub(crate) fn broken(message: &'static str) -> Error {
     Error::new(ErrorKind::Internal, message)

@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use smache_core::{EntryId, Namespace};
-
-use crate::error::bad_cursor;
+use smache_core::{EntryId, Namespace, Page};
 
 /// The separate parts of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +182,7 @@ impl Range {
     pub(crate) fn after(mut self, cursor: Option<&[u8]>, length: usize) -> smache_core::Result<Self> {
         if let Some(cursor) = cursor {
             if cursor.len() != length {
-                return Err(bad_cursor());
+                return Err(Page::not_a_cursor());
             }
             let mut from = self.from.to_vec();
             from.extend_from_slice(cursor);

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use smache_core::{Error, ErrorKind, Incarnation, Result};
+use smache_core::{Error, Incarnation, Result, support::other_layout};
 
 use crate::{codec::whole_number, key_value::Access, keys::Keys, step::Step};
 
@@ -47,7 +47,7 @@ impl Step<'_> {
             Some(found) => {
                 let found = whole_number(&found);
                 if found != Some(LAYOUT) {
-                    return Err(other_layout(found, keys));
+                    return Err(refused(found, keys));
                 }
                 self.area.shared.layout.set_known_in(&self.incarnation);
             }
@@ -56,16 +56,8 @@ impl Step<'_> {
     }
 }
 
-fn other_layout(found: Option<u64>, keys: &Keys) -> Error {
-    const EMPTY: &str = "empty it with `KvBackend::clear` once no program uses it any more";
-    let (what, fix) = match found {
-        Some(found) if found > LAYOUT => (format!("is of layout {found}"), "upgrade this program"),
-        Some(found) => (format!("is of layout {found}"), EMPTY),
-        None => ("is of a layout that cannot be read".to_owned(), EMPTY),
-    };
-    let namespace = keys.namespace();
-    let message = format!(
-        "the namespace `{namespace}` {what} and this program knows layout {LAYOUT}: {fix}, or use another namespace"
-    );
-    Error::new(ErrorKind::WrongServer, message)
+fn refused(found: Option<u64>, keys: &Keys) -> Error {
+    let what = format_args!("the namespace `{}` is", keys.namespace());
+    let older = "empty it with `KvBackend::clear` once no program uses it any more";
+    other_layout(what, found, LAYOUT, older, "another namespace")
 }

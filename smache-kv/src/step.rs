@@ -150,11 +150,6 @@ impl<'s> Step<'s> {
     }
 }
 
-/// The longest start of a text that fits into `bytes`, cut between characters.
-pub(crate) fn shortened(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -176,7 +171,8 @@ mod tests {
     #[async_trait]
     impl KeyValue for Fixed {
         async fn begin(&self, _: Access) -> Result<Started> {
-            let (now, incarnation) = (Timestamp::from_millis(1), Incarnation::new("one"));
+            let now = Timestamp::from_millis(1);
+            let incarnation = Incarnation::new("one");
             Ok(Started { now, incarnation, transaction: Box::new(Self(self.0.clone())) })
         }
     }
@@ -202,7 +198,8 @@ mod tests {
         let keys = Keys::new(&Namespace::new("shop").expect("a good name"), Area::Store);
         let key = |number: u8| keys.of(Role::Stale, &[&[number]]);
         let pairs = (0..40).step_by(2).map(|number| (key(number), Bytes::from_static(b"old"))).collect();
-        let (store, shared) = (Arc::new(Fixed(pairs)), Arc::new(Shared::default()));
+        let store = Arc::new(Fixed(pairs));
+        let shared = Arc::new(Shared::default());
         let area = SharedArea { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, shared };
         let mut step = Step::start(&area, Access::Write).await.expect("begin");
         for number in [0, 2, 6] {

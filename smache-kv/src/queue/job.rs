@@ -1,9 +1,8 @@
 //! A job: its stored fields, and its places in the indexes.
 
 use bytes::Bytes;
-use smache_core::{EntryId, JobState, Lane, Result, Timestamp, Token};
+use smache_core::{EntryId, JobState, Lane, Result, Timestamp, Token, support::limits::USUAL_PRIORITY};
 
-use super::jobs::USUAL_PRIORITY;
 use crate::{
     codec::{Reader, Writer},
     damage::Part,
@@ -95,9 +94,13 @@ impl StoredJob {
 
     fn decode(bytes: &Bytes) -> Option<Self> {
         Reader::read(bytes, |reader| {
-            let (lane, priority) = (byte_lane(reader.u8()?)?, reader.u8()?);
-            let (errors, crashes, error) = (reader.u32()?, reader.u32()?, reader.option(Reader::text)?);
-            let (state, at) = (reader.u8()?, reader.time()?);
+            let lane = byte_lane(reader.u8()?)?;
+            let priority = reader.u8()?;
+            let errors = reader.u32()?;
+            let crashes = reader.u32()?;
+            let error = reader.option(Reader::text)?;
+            let state = reader.u8()?;
+            let at = reader.time()?;
             let state = match state {
                 0 => State::Queued { due: at },
                 1 => State::Running {
@@ -198,7 +201,8 @@ mod tests {
             State::Running { token, until: due, again: Some(again) },
             State::DeadLetter { at: due },
         ] {
-            let (lane, error) = (Lane::Recompute, Some("out of paper".to_owned()));
+            let lane = Lane::Recompute;
+            let error = Some("out of paper".to_owned());
             let kept = StoredJob { lane, priority: 255, errors: 1, crashes: 2, error, state };
             let bytes = kept.encode();
             assert_eq!(StoredJob::decode(&bytes.slice(..bytes.len() - 1)), None);

@@ -6,16 +6,11 @@ use bytes::Bytes;
 use smache_core::{
     Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
     Result, Timestamp, Token,
+    support::limits::{LAPSED_JOBS, USUAL_PRIORITY},
 };
 
 use super::job::{Request, State, StoredJob, lane_byte, state_byte};
 use crate::{codec::number, keys::Role, step::Step};
-
-/// The priority of the jobs that the store writes.
-pub(super) const USUAL_PRIORITY: u8 = 4;
-
-/// How many lapsed jobs one reservation returns to the queue.
-const PUT_BACK: usize = 1_000;
 
 impl Step<'_> {
     pub(super) async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
@@ -57,7 +52,8 @@ impl Step<'_> {
             return Ok(Enqueued::Queued);
         };
         let mut kept = old.clone();
-        let (lane, priority) = (kept.lane.min(request.lane), kept.priority.min(request.priority));
+        let lane = kept.lane.min(request.lane);
+        let priority = kept.priority.min(request.priority);
         let answer = match &mut kept.state {
             State::Queued { due } => {
                 *due = request.due.min(*due);
@@ -90,7 +86,8 @@ impl Step<'_> {
         let (due, later) = self.due(reserve.lane, max).await?;
         let until = self.now.after(reserve.lease);
         self.prefetch_kept(due.iter().filter_map(|key| self.area.keys.id_of(key))).await?;
-        let (mut jobs, mut missed) = (Vec::with_capacity(held.len() + due.len().min(max)), false);
+        let mut jobs = Vec::with_capacity(held.len() + due.len().min(max));
+        let mut missed = false;
         for key in held.iter().chain(&due) {
             if jobs.len() >= held.len() + max {
                 break;
@@ -139,7 +136,9 @@ impl Step<'_> {
     /// The index is by priority first, so this walks from priority to priority.
     async fn due(&mut self, lane: Lane, max: usize) -> Result<(Vec<Bytes>, Option<Duration>)> {
         let keys = self.keys();
-        let (mut due, mut later, mut from) = (Vec::new(), None, 0);
+        let mut due = Vec::new();
+        let mut later = None;
+        let mut from = 0;
         loop {
             let mut rest = keys.range(Role::JobDue, &[&[lane_byte(lane)]]);
             rest.from = keys.of(Role::JobDue, &[&[lane_byte(lane), from]]);
@@ -169,7 +168,7 @@ impl Step<'_> {
     /// Returns the jobs of vanished workers to the queue.
     async fn put_back_lapsed(&mut self) -> Result<()> {
         let range = self.keys().up_to(Role::JobLease, &[], self.now.as_millis());
-        for (key, _) in self.scan(&range, PUT_BACK).await? {
+        for (key, _) in self.scan(&range, LAPSED_JOBS).await? {
             let Some((id, old)) = self.job_at(&key).await? else { continue };
             let mut kept = old.clone();
             kept.crashes = kept.crashes.saturating_add(1);

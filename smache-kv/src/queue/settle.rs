@@ -1,12 +1,12 @@
 //! The ends of jobs.
 
-use smache_core::{EntryId, JobEnd, Result, Settled, Settlement};
+use smache_core::{
+    EntryId, JobEnd, Result, Settled, Settlement,
+    support::{clip, limits::ERROR_BYTES},
+};
 
 use super::job::{Request, State};
-use crate::step::{Step, shortened};
-
-/// The most bytes of a stored error.
-const KEPT_ERROR: usize = 2_000;
+use crate::step::Step;
 
 impl Step<'_> {
     pub(super) async fn settle(&mut self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
@@ -34,12 +34,12 @@ impl Step<'_> {
             JobEnd::Release { delay } => Some(self.now.after(*delay)),
             JobEnd::Retry { delay, error } => {
                 kept.errors = kept.errors.saturating_add(1);
-                kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
+                kept.error = Some(clip(error, ERROR_BYTES).to_owned());
                 Some(self.now.after(*delay))
             }
             JobEnd::DeadLetter { error } => {
                 if again.is_none() {
-                    kept.error = Some(shortened(error, KEPT_ERROR).to_owned());
+                    kept.error = Some(clip(error, ERROR_BYTES).to_owned());
                     kept.state = State::DeadLetter { at: self.now };
                     self.put_job(id, Some(&old), &kept);
                     return Ok(Settled::Settled);

@@ -1,10 +1,11 @@
 //! Commits a value, validated against all changes since its run began.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use smache_core::{
-    ChangedSince, Commit, CommitOutcome, Dependency, Lane, OnConflict, Result, Staleness, UsedDependency, Via,
+    ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Staleness, UsedDependency,
+    support::{distinct, edges, limits::NAMED_CONFLICTS},
 };
 
 use super::record::{Body, Head, Lineage};
@@ -13,15 +14,13 @@ use crate::{codec::whole_number, keys::Role, step::Step};
 /// Later than every run.
 pub(super) const DAMAGED: u64 = u64::MAX;
 
-/// The most dependencies in a conflict.
-const NAMED_CONFLICTS: usize = 8;
-
 impl Step<'_> {
     pub(super) async fn commit_run(&mut self, commit: &Commit) -> Result<CommitOutcome> {
         if commit.incarnation != self.incarnation {
             return Ok(CommitOutcome::OtherIncarnation);
         }
-        let (keys, id) = (self.keys(), &commit.id);
+        let keys = self.keys();
+        let id = &commit.id;
         let [head, _, lineage] = self.record_keys(id);
         let own =
             [keys.entry(Role::Run, id), keys.of(Role::LowWatermark, &[]), keys.of(Role::Validity, &[]), head, lineage];
@@ -32,53 +31,29 @@ impl Step<'_> {
             _ => return Ok(CommitOutcome::Lost),
         };
         let conflicts = self.conflicts(commit).await?;
-        if commit.on_conflict == OnConflict::Report
-            && let Some(told) = self.told(commit, &conflicts).await?
-        {
-            return Ok(told);
+        let changed = |most| distinct(conflicts.iter().map(|used| used.dependency), most);
+        let has_epochs = self.validity().await?.has_epochs(&commit.epochs);
+        let low_watermark = self.number(Role::LowWatermark).await?;
+        let dependencies = changed(OnConflict::MAX_REPORTED + 1);
+        if commit.is_reported(has_epochs, low_watermark, dependencies.len()) {
+            let revision = self.number(Role::Revision).await?;
+            return Ok(CommitOutcome::ConflictReported { now: self.now, revision, dependencies });
         }
         self.delete_run(id, &run);
-        let staleness = if commit.tainted
-            || !self.validity().await?.has_epochs(&commit.epochs)
-            || conflicts.iter().any(|used| used.via != Via::Child)
-        {
-            Staleness::Stale
-        } else if !conflicts.is_empty() {
-            Staleness::MaybeStale
-        } else {
-            Staleness::Fresh
-        };
+        let staleness = commit.staleness(has_epochs, &conflicts);
         let head = self.head_of(commit, staleness).await?;
         let body = Body { value: commit.value.clone(), meta: commit.meta.clone() };
         let lineage = Lineage { call: commit.call.clone(), used: edges(&commit.used) };
         self.put_record(id, &head, &body, &lineage).await?;
 
-        let lane = match staleness {
-            Staleness::Fresh => {
-                self.take_back(id).await?;
-                return Ok(CommitOutcome::Fresh { now: self.now });
-            }
-            Staleness::MaybeStale => Lane::Propagation,
-            Staleness::Stale => Lane::Recompute,
+        let Some(lane) = staleness.lane() else {
+            self.take_back(id).await?;
+            return Ok(CommitOutcome::Fresh { now: self.now });
         };
         if !commit.lazy {
             self.need(*id, lane, commit.conflict_delay).await?;
         }
-        Ok(CommitOutcome::Conflicted { now: self.now, dependencies: named(&conflicts, NAMED_CONFLICTS) })
-    }
-
-    /// The report for a commit that asks for one, if changes of few dependencies are the only objection to its value.
-    async fn told(&mut self, commit: &Commit, conflicts: &[UsedDependency]) -> Result<Option<CommitOutcome>> {
-        let dependencies = named(conflicts, OnConflict::MAX_REPORTED + 1);
-        let few = (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len());
-        let otherwise_right = !commit.tainted
-            && self.validity().await?.has_epochs(&commit.epochs)
-            && commit.version >= self.number(Role::LowWatermark).await?;
-        if !few || !otherwise_right {
-            return Ok(None);
-        }
-        let revision = self.number(Role::Revision).await?;
-        Ok(Some(CommitOutcome::ConflictReported { now: self.now, revision, dependencies }))
+        Ok(CommitOutcome::Conflicted { now: self.now, dependencies: changed(NAMED_CONFLICTS) })
     }
 
     /// The used dependencies that were invalidated since the run started, are being invalidated, or may have been.
@@ -136,14 +111,13 @@ impl Step<'_> {
         let fresh = staleness == Staleness::Fresh;
         let old = self.head(&commit.id).await?.filter(|_| !fresh);
         let since = old.as_ref().and_then(|old| old.since).or(Some(self.now)).filter(|_| !fresh);
-        let ttl_until = commit.ttl.map(|ttl| self.now.after(ttl));
         Ok(Head {
             version: commit.version,
             epochs: commit.epochs.clone(),
             staleness,
             since,
             stored_at: self.now,
-            expires: ttl_until.into_iter().chain(commit.not_after).min(),
+            expires: commit.expires(self.now),
             lazy: commit.lazy,
             conflicts: if fresh { 0 } else { old.as_ref().map_or(0, |old| old.conflicts).saturating_add(1) },
             failures: 0,
@@ -151,26 +125,4 @@ impl Step<'_> {
             causes: old.map(|old| old.causes).unwrap_or_default(),
         })
     }
-}
-
-/// The dependencies that get an edge, each once. `Direct` wins; a `Guard` is checked but never indexed.
-fn edges(used: &[UsedDependency]) -> Vec<UsedDependency> {
-    let mut edges: Vec<UsedDependency> = Vec::with_capacity(used.len());
-    let mut places: HashMap<Dependency, usize> = HashMap::with_capacity(used.len());
-    for used in used.iter().filter(|used| used.via != Via::Guard) {
-        match places.get(&used.dependency) {
-            Some(place) if used.via == Via::Direct => edges[*place].via = Via::Direct,
-            Some(_) => {}
-            None => {
-                places.insert(used.dependency, edges.len());
-                edges.push(*used);
-            }
-        }
-    }
-    edges
-}
-
-fn named(conflicts: &[UsedDependency], most: usize) -> Vec<Dependency> {
-    let mut seen = HashSet::new();
-    conflicts.iter().map(|used| used.dependency).filter(|name| seen.insert(*name)).take(most).collect()
 }

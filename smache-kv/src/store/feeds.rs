@@ -1,11 +1,11 @@
-//! Epochs, positions, leases and leaders: the state that confirms entries.
+//! Epochs, positions and leaders: the state that confirms entries.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use smache_core::{
-    ATTACHED_VALID_FOR, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId,
-    SourceValidity, Timestamp, Token, Validity,
+    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceValidity,
+    Timestamp, Token, Validity,
 };
 
 use crate::{
@@ -42,7 +42,7 @@ fn encode_validity(validity: &Validity) -> Bytes {
         writer.option(validity.caught_up_on.as_ref(), |writer, caught_up_on| {
             writer.bytes(caught_up_on.as_str().as_bytes())
         });
-        writer.option(validity.valid_until, |writer, lease| writer.time(lease));
+        writer.option(validity.valid_until, |writer, valid_until| writer.time(valid_until));
     }
     writer.done()
 }
@@ -51,10 +51,11 @@ fn decode_validity(bytes: &Bytes) -> Option<Validity> {
     Reader::read(bytes, |reader| {
         let mut validity = Validity::new(Epoch::from_bytes(reader.array()?));
         let sources = reader.list(|reader| {
-            let (source, epoch) = (SourceId::new(reader.text()?).ok()?, Epoch::from_bytes(reader.array()?));
+            let source = SourceId::new(reader.text()?).ok()?;
+            let epoch = Epoch::from_bytes(reader.array()?);
             let caught_up_on = reader.option(Reader::text)?.map(Incarnation::new);
             Some(match reader.option(Reader::time)? {
-                Some(lease) => (source, SourceValidity::feed(epoch, caught_up_on, lease)),
+                Some(valid_until) => (source, SourceValidity::feed(epoch, caught_up_on, valid_until)),
                 None => (source, SourceValidity::application(epoch, caught_up_on)),
             })
         })?;
@@ -63,15 +64,15 @@ fn decode_validity(bytes: &Bytes) -> Option<Validity> {
     })
 }
 
-/// The leader entry whose lease is that of the sources that the application reports.
+/// The leader entry whose end is until when the sources that the application reports are confirmed.
 const ATTACHED: &str = "smache:attached";
 
 impl Step<'_> {
-    /// The validity, with the lease of the sources that the application reports.
-    pub(super) async fn validity_with_lease(&mut self) -> Result<Validity> {
+    /// The validity, with until when the sources that the application reports are confirmed.
+    pub(super) async fn validity_with_attached(&mut self) -> Result<Validity> {
         let mut validity = self.validity().await?;
         let key = self.attached_key();
-        let kept = self.decoded(key, "the lease of attached sources", Leader::decode).await?;
+        let kept = self.decoded(key, "the validity of attached sources", Leader::decode).await?;
         validity.attached_until = Some(kept.map_or_else(Timestamp::default, |kept| kept.until));
         Ok(validity)
     }
@@ -124,12 +125,9 @@ impl Step<'_> {
 
     pub(super) async fn attach(&mut self, sources: &[SourceId]) -> Result<()> {
         let mut validity = self.validity().await?;
-        let here = |validity: &SourceValidity, incarnation| {
-            validity.valid_until.is_none() && validity.caught_up_on.as_ref() == Some(incarnation)
-        };
         let mut changed = false;
         for source in sources {
-            if validity.sources.get(source).is_some_and(|validity| here(validity, &self.incarnation)) {
+            if validity.sources.get(source).is_some_and(|known| known.is_attached_on(&self.incarnation)) {
                 continue;
             }
             let attached = SourceValidity::application(Epoch::random(), Some(self.incarnation.clone()));
@@ -215,16 +213,7 @@ impl Step<'_> {
     }
 
     pub(super) async fn check_step(&mut self, step: &FeedStep) -> Result<()> {
-        if self.leader(&step.feed).await?.is_none_or(|leader| leader.fence != step.fence) {
-            let message = "a newer leader of the feed exists: this one stops";
-            return Err(Error::new(ErrorKind::Fenced, message).with_context("feed", &step.feed));
-        }
-        if step.incarnation != self.incarnation {
-            let message =
-                "the store is another incarnation than the leader of the feed knows: start again from its positions";
-            return Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed));
-        }
-        Ok(())
+        step.check(self.leader(&step.feed).await?.map(|leader| leader.fence), &self.incarnation)
     }
 
     /// Saves the progress of a leader, after the check of the step.
@@ -238,12 +227,7 @@ impl Step<'_> {
             self.put_position(source, position);
             let behind = || SourceValidity::behind(Epoch::random());
             let validity = validity.sources.entry(source.clone()).or_insert_with(behind);
-            if let (Some(lease), Some(until)) = (&mut validity.valid_until, step.valid_until(self.now)) {
-                *lease = until;
-            }
-            if step.caught_up {
-                validity.caught_up_on = Some(self.incarnation.clone());
-            }
+            validity.advance(step, &self.incarnation, self.now);
         }
         self.put_validity(&validity);
         Ok(())

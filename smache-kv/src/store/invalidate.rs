@@ -18,7 +18,12 @@ use std::{
 use bytes::Bytes;
 use smache_core::{
     ChangedDependency, Dependency, EntryId, Error, ErrorKind, Incarnation, Invalidated, Invalidation,
-    InvalidationAttempt, Lane, Result, Staleness, Via,
+    InvalidationAttempt, Result, Staleness,
+    support::{
+        kept_cause,
+        limits::{MARK_LIFETIME, MARK_RENEWAL},
+        log_damaged_mark, note_cause,
+    },
 };
 
 use super::{
@@ -28,20 +33,8 @@ use super::{
 use crate::{
     area::SharedArea,
     keys::{Range, Role},
-    step::{Step, shortened},
+    step::Step,
 };
-
-/// The most changes that a record names.
-const KEPT_CAUSES: usize = 8;
-
-/// The most bytes of a stored cause.
-const KEPT_CAUSE: usize = 200;
-
-/// How long an invalidation of several steps may take before another process redoes it.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// How long before its deadline a walk renews its marks, so that no other process takes it as given up.
-const RENEW_BEFORE: Duration = Duration::from_secs(20);
 
 /// The most marks that are read at once.
 const MARKS: usize = 1_000;
@@ -77,7 +70,8 @@ pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -
         First::Done(done) => return Ok(done),
         First::Announced(incarnation, deadline) => (incarnation, AtomicU64::new(deadline)),
     };
-    let (mut marked, mut jobs) = (0, Vec::new());
+    let mut marked = 0;
+    let mut jobs = Vec::new();
     let walk = Walk { incarnation: &incarnation, announced: Some((invalidation, attempt, &deadline)) };
     for changed in &invalidation.changed {
         let of_changed = mark_dependants(area, changed, walk).await?;
@@ -183,7 +177,7 @@ impl Step<'_> {
 
     /// Writes the marks of an attempt. Returns until when they hold.
     fn announce(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt) -> u64 {
-        let deadline = self.now.after(DEADLINE).as_millis();
+        let deadline = self.now.after(MARK_LIFETIME).as_millis();
         for changed in changed {
             let key = self.mark_key(deadline, changed, attempt);
             self.put(key, kept_cause(&changed.cause).as_bytes().to_vec());
@@ -197,7 +191,7 @@ impl Step<'_> {
 
     /// Moves the deadline of the marks of a walking attempt, before other processes take it for dead.
     fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, before: u64) -> Option<u64> {
-        if self.now.after(RENEW_BEFORE).as_millis() < before {
+        if self.now.after(MARK_LIFETIME - MARK_RENEWAL).as_millis() < before {
             return None;
         }
         for changed in changed {
@@ -225,7 +219,7 @@ impl Step<'_> {
 
     fn targets(&mut self, edges: &[(Bytes, Bytes)], cause: &Arc<str>) -> impl Iterator<Item = Target> {
         edges.iter().filter_map(|(key, via)| {
-            let to = if edge_via(via) == Via::Child { Staleness::MaybeStale } else { Staleness::Stale };
+            let to = Staleness::by(edge_via(via));
             Some(Target { id: self.listed(key)?, to, cause: Some(Arc::clone(cause)) })
         })
     }
@@ -303,7 +297,7 @@ impl Step<'_> {
 
     /// The dependency of a damaged mark is unknown: a new epoch makes everything stale instead.
     async fn end_damaged_mark(&mut self, key: &Bytes) -> Result<()> {
-        tracing::warn!(key = %key.escape_ascii(), "a mark that cannot be read is ended by a new epoch");
+        log_damaged_mark(key.escape_ascii());
         if self.removes() {
             self.delete(key.clone());
             self.new_epoch().await?;
@@ -337,7 +331,7 @@ impl Step<'_> {
             head.staleness = head.staleness.max(target.to);
             head.since = head.since.or(Some(self.now));
             if let Some(cause) = &target.cause {
-                note(&mut head.causes, cause);
+                note_cause(&mut head.causes, cause);
             }
             if head != old {
                 self.put_head(&target.id, Some(&old), &head);
@@ -347,9 +341,9 @@ impl Step<'_> {
         let needy: Vec<EntryId> = marked.iter().filter(|(_, head)| !head.lazy).map(|(id, _)| *id).collect();
         self.prefetch_jobs(&needy).await?;
         for id in needy {
-            let must_run = marked.get(&id).is_some_and(|head| head.staleness == Staleness::Stale);
-            let lane = if must_run { Lane::Recompute } else { Lane::Propagation };
-            self.need(id, lane, Duration::ZERO).await?;
+            if let Some(lane) = marked.get(&id).and_then(|head| head.staleness.lane()) {
+                self.need(id, lane, Duration::ZERO).await?;
+            }
         }
         Ok(marked.len() as u64)
     }
@@ -357,18 +351,5 @@ impl Step<'_> {
     /// Removes a mark after its invalidation was redone.
     pub(super) fn delete_mark(&mut self, mark: &Mark) {
         self.delete(mark.key.clone());
-    }
-}
-
-fn kept_cause(cause: &Arc<str>) -> Arc<str> {
-    if cause.len() <= KEPT_CAUSE { Arc::clone(cause) } else { shortened(cause, KEPT_CAUSE).into() }
-}
-
-fn note(causes: &mut Vec<Arc<str>>, cause: &Arc<str>) {
-    if causes.last() != Some(cause) {
-        if causes.len() >= KEPT_CAUSES {
-            causes.remove(0);
-        }
-        causes.push(Arc::clone(cause));
     }
 }

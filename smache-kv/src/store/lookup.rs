@@ -18,14 +18,14 @@ impl Step<'_> {
         for id in ids {
             entries.push(self.entry(id).await?);
         }
-        let validity = self.validity_with_lease().await?.into();
+        let validity = self.validity_with_attached().await?.into();
         Ok(Lookup { now: self.now, incarnation: self.incarnation.clone(), validity, entries })
     }
 
     pub(super) async fn read_record(&mut self, id: &EntryId) -> Result<FullRecord> {
         self.prefetch(self.record_keys(id).into_iter().chain(self.validity_keys())).await?;
         let record = self.record(id).await?;
-        let validity = self.validity_with_lease().await?.into();
+        let validity = self.validity_with_attached().await?.into();
         Ok(FullRecord { now: self.now, incarnation: self.incarnation.clone(), validity, record })
     }
 

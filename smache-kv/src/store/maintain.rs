@@ -3,16 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use smache_core::{ChangedDependency, Dependency, EntryId, Incarnation, Maintained, Result, Staleness};
+use smache_core::{
+    ChangedDependency, Dependency, EntryId, Incarnation, Maintained, Result, Staleness,
+    support::{NEW_EPOCH, limits::REAP_AFTER},
+};
 
 use super::{
     commit::DAMAGED,
     invalidate::{Mark, Target, Walk, mark_dependants},
 };
 use crate::{area::SharedArea, codec::number, keys::Role, step::Step};
-
-/// How long after its end a run is reaped: its owner may be late and not dead.
-const REAP_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) async fn maintain(area: &SharedArea, limit: usize) -> Result<Maintained> {
     let limit = limit.max(1);
@@ -205,7 +205,8 @@ impl Step<'_> {
     /// Marks entries of old epochs. An entry that is stored behind the walk has the present epochs, or is stale with a
     /// job: its commit compared them.
     async fn sweep(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
-        let (keys, place) = (self.keys(), self.keys().of(Role::Sweep, &[]));
+        let keys = self.keys();
+        let place = self.keys().of(Role::Sweep, &[]);
         if self.get(&keys.of(Role::Validity, &[])).await?.is_some() {
             // Damage to it starts a new epoch.
             self.validity().await?;
@@ -216,7 +217,7 @@ impl Step<'_> {
         let range = keys.range(Role::Head, &[]).after(after, EntryId::LEN)?;
         let page = self.scan(&range, limit).await?;
         let validity = self.validity().await?;
-        let cause: Arc<str> = "new epoch".into();
+        let cause: Arc<str> = NEW_EPOCH.into();
         let mut targets = Vec::new();
         for (key, _) in &page {
             let Some(id) = self.listed(key) else { continue };

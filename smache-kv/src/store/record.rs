@@ -1,11 +1,12 @@
 //! Records: the fields that every invalidation changes, the value, and its origin, each under a separate key.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smache_core::{
     Dependency, EntryId, Epoch, Epochs, Lane, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp,
     UsedDependency, Via,
+    support::{EdgeChanges, log_damaged_record, log_damaged_state},
 };
 
 use crate::{
@@ -217,7 +218,7 @@ impl Step<'_> {
         match self.get(&key).await? {
             None => Ok(None),
             Some(bytes) => Ok(decode(&bytes).or_else(|| {
-                tracing::warn!(what, key = %key.escape_ascii(), "unreadable state of the namespace is replaced");
+                log_damaged_state(key.escape_ascii(), what);
                 None
             })),
         }
@@ -245,7 +246,7 @@ impl Step<'_> {
 
     /// `None`, for a record with a head and without another part.
     fn half_a_record<T>(&mut self, id: &EntryId) -> Option<T> {
-        tracing::warn!(entry = %id, "half a record counts as absent");
+        log_damaged_record(id, "a part of it is missing");
         self.remove_damaged(id);
         None
     }
@@ -254,15 +255,12 @@ impl Step<'_> {
     pub(super) async fn put_record(&mut self, id: &EntryId, head: &Head, body: &Body, lineage: &Lineage) -> Result<()> {
         let old = self.head(id).await?;
         let old_used = self.lineage(id).await?.map(|old| old.used).unwrap_or_default();
-        if old_used != lineage.used {
-            let new: HashSet<UsedDependency> = lineage.used.iter().copied().collect();
-            let old: HashSet<UsedDependency> = old_used.iter().copied().collect();
-            for used in old_used.iter().filter(|used| !new.contains(*used)) {
-                self.delete(self.edge(&used.dependency, id));
-            }
-            for used in lineage.used.iter().filter(|used| !old.contains(*used)) {
-                self.put(self.edge(&used.dependency, id), vec![via_byte(used.via)]);
-            }
+        let changes = EdgeChanges::between(&old_used, &lineage.used);
+        for dependency in &changes.removed {
+            self.delete(self.edge(dependency, id));
+        }
+        for used in &changes.written {
+            self.put(self.edge(&used.dependency, id), vec![via_byte(used.via)]);
         }
         self.put(self.keys().entry(Role::Body, id), body.encode());
         self.put(self.keys().entry(Role::Lineage, id), lineage.encode());
@@ -318,13 +316,10 @@ impl Step<'_> {
 
     /// The lane for the entry's job, if it is stale and not left to its readers.
     pub(super) async fn lane_of_need(&mut self, head: &Head) -> Result<Option<Lane>> {
-        Ok(match head.staleness {
-            _ if head.lazy => None,
-            Staleness::Stale => Some(Lane::Recompute),
-            _ if !self.validity().await?.has_epochs(&head.epochs) => Some(Lane::Recompute),
-            Staleness::MaybeStale => Some(Lane::Propagation),
-            Staleness::Fresh => None,
-        })
+        if head.lazy {
+            return Ok(None);
+        }
+        Ok(self.validity().await?.lane_of_need(head.staleness, &head.epochs))
     }
 }
 

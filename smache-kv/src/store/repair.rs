@@ -17,7 +17,8 @@ impl Step<'_> {
     /// Removes places without a record, page by page. Present records and those that are stored meanwhile stay
     /// unchanged.
     pub(super) async fn repair(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
-        let (keys, place) = (self.keys(), self.keys().of(Role::Repair, &[]));
+        let keys = self.keys();
+        let place = self.keys().of(Role::Repair, &[]);
         let Some(last) = self.get(&place).await? else { return Ok(()) };
         for role in WALKED {
             let mut range = keys.range(role, &[]);

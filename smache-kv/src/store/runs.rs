@@ -3,21 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, RunFailure, Timestamp, Token};
+use smache_core::{
+    Abort, Begin, BeginOutcome, Begun, EntryId, Result, RunFailure, Timestamp, Token,
+    support::{clip, limits::ERROR_BYTES, log_damaged_state},
+};
 
 use super::record::Lineage;
 use crate::{
     codec::{Reader, Writer, number, whole_number},
     damage::Part,
     keys::Role,
-    step::{Step, shortened},
+    step::Step,
 };
 
 /// The most changes that are read at once.
 const CHANGES: usize = 1_000;
-
-/// The most bytes of a stored error.
-const KEPT_ERROR: usize = 2_000;
 
 /// A computation under way.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +116,7 @@ impl Step<'_> {
         if let Some(number) = whole_number(&bytes) {
             return Ok(number);
         }
-        tracing::warn!(what = "a revision", key = %key.escape_ascii(), "unreadable state of the namespace is replaced");
+        log_damaged_state(key.escape_ascii(), "a revision");
         let number = match role {
             // Earlier runs cannot be validated; those that begin now can.
             Role::LowWatermark => Box::pin(self.revision()).await?,
@@ -162,7 +162,8 @@ impl Step<'_> {
         let run = Run { token: *token, start_revision, until: self.now.after(*lease), waits: Vec::new() };
         self.put_run(id, old.as_ref(), &run);
         // The whole record or none: without its dependencies no re-validation may keep its value.
-        let (mut entry, mut lineage) = (self.entry(id).await?, self.lineage(id).await?);
+        let mut entry = self.entry(id).await?;
+        let mut lineage = self.lineage(id).await?;
         if entry.is_none() || lineage.is_none() {
             (entry, lineage) = (None, None);
         }
@@ -173,7 +174,7 @@ impl Step<'_> {
             start_revision,
             now: self.now,
             incarnation: self.incarnation.clone(),
-            validity: Arc::new(self.validity_with_lease().await?),
+            validity: Arc::new(self.validity_with_attached().await?),
             entry,
             call: lineage.map(|lineage| lineage.call),
             pending: used.iter().any(|used| marked.contains(&used.dependency)),
@@ -190,7 +191,7 @@ impl Step<'_> {
         if let Some(message) = &abort.failure {
             let old = head.clone();
             head.failures = head.failures.saturating_add(1);
-            let message = shortened(message, KEPT_ERROR).to_owned();
+            let message = clip(message, ERROR_BYTES).to_owned();
             head.last_failure = Some(RunFailure { message, at: self.now });
             self.put_head(id, Some(&old), &head);
         }

@@ -1,14 +1,12 @@
 //! Waits of runs for each other.
 
-use std::collections::{HashSet, VecDeque};
-
-use smache_core::{EntryId, RecordWaits, Result, Timestamp, WaitingRun};
+use smache_core::{
+    EntryId, RecordWaits, Result, Timestamp, WaitingRun,
+    support::{WaitWalk, limits::WAITS},
+};
 
 use super::runs::Note;
 use crate::{keys::Role, step::Step};
-
-/// The most notes of a run, and the most runs whose notes are answered.
-const MOST: usize = 64;
 
 impl Step<'_> {
     pub(super) async fn record_waits(&mut self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
@@ -30,7 +28,7 @@ impl Step<'_> {
         run.waits.retain(|note| note.child != waiting.child && note.until > now);
         if let Some(token) = awaited.filter(|_| until > now) {
             run.waits.push(Note { child: waiting.child, token, until });
-            let surplus = run.waits.len().saturating_sub(MOST);
+            let surplus = run.waits.len().saturating_sub(WAITS);
             run.waits.drain(..surplus);
         }
         if run != old {
@@ -41,24 +39,19 @@ impl Step<'_> {
 
     /// The waits that lead on from a run, the nearest first.
     async fn waits_from(&mut self, from: EntryId) -> Result<Vec<(EntryId, EntryId)>> {
-        let (mut waits, mut runs) = (Vec::new(), 0);
-        let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));
-        while runs < MOST {
-            let Some(id) = line.pop_front() else { break };
+        let mut walk = WaitWalk::from(from);
+        while let Some(id) = walk.next_run() {
             let Some(run) = self.run(&id).await? else { continue };
             let keys = self.keys();
             self.prefetch(run.waits.iter().map(|note| keys.entry(Role::Run, &note.child))).await?;
-            let before = waits.len();
+            let mut children = Vec::with_capacity(run.waits.len());
             for note in run.waits {
                 if note.until > self.now && self.held_run(&note.child, note.token).await?.is_some() {
-                    waits.push((id, note.child));
-                    if seen.insert(note.child) {
-                        line.push_back(note.child);
-                    }
+                    children.push(note.child);
                 }
             }
-            runs += usize::from(waits.len() > before);
+            walk.waits_for(id, children);
         }
-        Ok(waits)
+        Ok(walk.into_waits())
     }
 }
