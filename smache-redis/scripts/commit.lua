@@ -2,7 +2,7 @@
 -- how many are reported
 -- → 0 lost | 1 fresh, now | 2 conflicted, now, dependencies | 3 conflict reported, now, revision, dependencies
 local id, token, start_revision, epochs = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local version, most_told = tonumber(ARGV[16]), tonumber(ARGV[17])
+local version, most_reported = tonumber(ARGV[16]), tonumber(ARGV[17])
 local used, guards = ARGV[9], ARGV[10]
 local tainted, lazy, delay = ARGV[13] == '1', ARGV[14] == '1', tonumber(ARGV[15])
 
@@ -32,7 +32,7 @@ for at = 1, #dependencies do
     end
 end
 local old = of_old_epoch(epochs, 1)
-if not tainted and not old and version >= low_watermark and #conflicts > 0 and #conflicts <= most_told then
+if not tainted and not old and version >= low_watermark and #conflicts > 0 and #conflicts <= most_reported then
     return { 3, NOW, revision, unpack(conflicts) }
 end
 must_run = must_run or old
@@ -92,4 +92,4 @@ if JOBS then
 end
 finish_jobs()
 if not stale then return { 1, NOW } end
-return { 2, NOW, unpack(conflicts, 1, math.min(#conflicts, 8)) }
+return { 2, NOW, unpack(conflicts, 1, math.min(#conflicts, NAMED_CONFLICTS)) }

@@ -115,7 +115,7 @@ local function finish()
         end
         in_pieces(revisions, 1000, function(...) call('ZADD', PREFIX .. 'n', ...) end)
         withdraw()
-        if call('ZCARD', PREFIX .. 'n') > 10000 then trim(1000) end
+        if call('ZCARD', PREFIX .. 'n') > REMEMBERED_CHANGES then trim(1000) end
     end
     if ARGV[9] == '2' then save_step() end
 end

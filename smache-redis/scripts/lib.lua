@@ -14,7 +14,7 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
--- The answer of a script on keys of another layout; `layout!` of script.rs defines `LAYOUT`.
+-- The answer of a script on keys of another layout; script.rs defines `LAYOUT`, and the limits of all backends.
 local function other_layout(found) return redis.error_reply('LAYOUT ' .. int(tonumber(found) or 0)) end
 
 local function u64(number) return struct.pack('>I8', number) end
@@ -63,7 +63,6 @@ end
 -- errors, c crashes, m last error, w dead letter at; a, b and g are due, lane and priority of the run that follows the
 -- present one. Each lane and priority has one line of queued jobs, ordered by due; `q:p:<lane>` has the priorities of
 -- the lines. `q:i` has every job under its state, for listings; `q:r` has the running ones by the end of their lease.
-local PRIORITY = 4
 local notified = false
 local known_lines = {}
 

@@ -64,9 +64,9 @@ for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMI
     end
 end
 
--- Runs whose lease has lapsed: their worker died. The second lets a slow worker commit after all.
+-- Runs whose lease has lapsed: their worker died. The time after its end lets a slow worker commit after all.
 local reaped = 0
-for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'run:l', '-inf', int(NOW - 1001), 'LIMIT', 0, limit)) do
+for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'run:l', '-inf', int(NOW - REAP_AFTER - 1), 'LIMIT', 0, limit)) do
     drop_run(id)
     want_job_after_run(id, NOW)
     reaped = reaped + 1
@@ -88,7 +88,7 @@ if sweep[1] and sweep[1] ~= sweep[2] then
     for at = 1, #page, 2 do
         local record = fields_of(page[at], 'h')
         if record and record[1] and of_old_epoch(record[1], EPOCHS_AT) then
-            local _, lazy = mark_stale(page[at], true, 'new epoch')
+            local _, lazy = mark_stale(page[at], true, NEW_EPOCH)
             if not lazy then want_job(page[at], true, NOW) end
             marked = marked + 1
         end

@@ -3,7 +3,7 @@
 --
 -- The notes of a run follow its token and its revision, so they end with the run and cost other steps nothing: the
 -- child, the token of the child's run, and the end of the note as eight bytes, the newest last.
-local RUNS, NOTES_AT, NOTE, MOST = PREFIX .. 'run', 25, 48, 64
+local RUNS, NOTES_AT, NOTE = PREFIX .. 'run', 25, 48
 local from, lease = ARGV[1], tonumber(ARGV[2])
 
 local function token_of(id)
@@ -23,14 +23,14 @@ for at = 3, #ARGV, 3 do
         end
         local awaited = lease > 0 and token_of(child)
         if awaited then notes[#notes + 1] = child .. awaited .. u64(NOW + lease) end
-        local kept = table.concat(notes, '', math.max(1, #notes - MOST + 1))
+        local kept = table.concat(notes, '', math.max(1, #notes - WAITS + 1))
         call('HSET', RUNS, id, string.sub(run, 1, NOTES_AT - 1) .. kept)
     end
 end
 
 local waits, runs = {}, 0
 local seen, line, at = { [from] = true }, { from }, 1
-while line[at] and runs < MOST do
+while line[at] and runs < WAITS do
     local id, before = line[at], #waits
     local run = call('HGET', RUNS, id) or ''
     for note = NOTES_AT, #run - NOTE + 1, NOTE do

@@ -9,7 +9,6 @@ local JOBS = ARGV[1] == '1'
 local DIRECT, CHILD = '1', '0'
 local USED, EPOCHS_AT = 17, 25
 local RECOMPUTE, PROPAGATION = '1', '0'
-local MARK_LIFETIME = 30000
 local reported = {}
 
 local function record_key(id) return PREFIX .. 'r:' .. id end
@@ -92,7 +91,7 @@ end
 -- Starts the search for entries of old epochs again.
 local function ask_for_sweep() call('HINCRBY', PREFIX .. 'c', 'sg', 1) end
 
--- Adds a cause to (two bytes of length, text) each, at most eight, the newest last. Unreadable causes are dropped.
+-- Adds a cause to (two bytes of length, text) each, the newest last. Unreadable causes are dropped.
 local packed = {}
 local function add_cause(causes, cause)
     local one = packed[cause]
@@ -109,7 +108,7 @@ local function add_cause(causes, cause)
     end
     if at ~= #causes + 1 then return one end
     if string.sub(causes, starts[#starts]) == one then return causes end
-    if #starts >= 8 then causes = string.sub(causes, starts[#starts - 6]) end
+    if #starts >= CAUSES then causes = string.sub(causes, starts[#starts - CAUSES + 2]) end
     return causes .. one
 end
 

@@ -4,7 +4,10 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use redis::{Client, IntoConnectionInfo, ProtocolVersion};
 use serde::{Serialize, de::DeserializeOwned};
-use smache_core::{Backend, CacheStore, EntityType, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result};
+use smache_core::{
+    Backend, CacheStore, EntityType, Error, ErrorKind, JobQueue, JobWrites, Namespace, Result,
+    support::limits::CONNECT_TIMEOUT,
+};
 
 use crate::{RedisQueue, RedisSource, RedisStore, connection::Link, keys::Keys};
 
@@ -33,7 +36,7 @@ impl Redis {
         RedisBuilder {
             url: url.as_ref().to_owned(),
             response_timeout: Duration::from_secs(2),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: CONNECT_TIMEOUT,
         }
     }
 }

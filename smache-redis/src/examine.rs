@@ -1,12 +1,9 @@
 //! Examines a server.
 
 use redis::ConnectionAddr;
-use smache_core::{Examination, Finding, Result, Severity, is_remote};
+use smache_core::{Examination, Finding, Result, Severity, is_remote, support::limits::ALMOST_FULL};
 
 use crate::{connection::Link, handshake::Info};
-
-/// The share of its memory from which on a server counts as full.
-const ALMOST_FULL: f64 = 0.8;
 
 /// The data on a server, which is lost with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +120,8 @@ mod tests {
             let findings = judge(&info, "db:6379", Way::Safe, holds).findings;
             findings.into_iter().map(|finding| (finding.severity, finding.fix)).collect::<Vec<_>>()
         };
-        let (results, data) = (severities(Holds::Results), severities(Holds::Data));
+        let results = severities(Holds::Results);
+        let data = severities(Holds::Data);
         assert_eq!((results[1].0, data[1].0), (Severity::Advice, Severity::Danger));
         assert!(results[0].1.contains("ttl") && data[0].1.contains("remove entities"), "{results:?} {data:?}");
     }

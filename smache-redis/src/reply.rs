@@ -110,8 +110,3 @@ pub(crate) fn time(value: Value) -> Option<Timestamp> {
     let [seconds, micros] = parts.as_slice() else { return None };
     Some(Timestamp::from_millis(number(seconds)? * 1000 + number(micros)? / 1000))
 }
-
-/// The longest start of a text that fits into `bytes`.
-pub(crate) fn clip(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}

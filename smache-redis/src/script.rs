@@ -3,6 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use redis::{Cmd, ToRedisArgs};
+use smache_core::support::{self, limits};
 
 use crate::keys::{Keys, Role};
 
@@ -10,23 +11,31 @@ use crate::keys::{Keys, Role};
 pub(crate) struct Script {
     operation: &'static str,
     inner: redis::Script,
-    text: &'static str,
+    text: String,
 }
 
 /// The version of the keys. Every script that might meet another one compares it, so that no program works on keys of
 /// another layout.
-macro_rules! layout {
-    () => {
-        "2"
-    };
-}
+pub(crate) const LAYOUT: u64 = 2;
 
-pub(crate) const LAYOUT: &str = layout!();
+/// The facts of Rust that scripts use.
+static FACTS: LazyLock<String> = LazyLock::new(|| {
+    let reap_after = millis(limits::REAP_AFTER);
+    let lifetime = millis(limits::MARK_LIFETIME);
+    [
+        format!("local LAYOUT, PRIORITY, CAUSES = '{LAYOUT}', {}, {}", limits::USUAL_PRIORITY, limits::CAUSES),
+        format!("local NAMED_CONFLICTS, WAITS = {}, {}", limits::NAMED_CONFLICTS, limits::WAITS),
+        format!("local REAP_AFTER, MARK_LIFETIME = {reap_after}, {lifetime}"),
+        format!("local REMEMBERED_CHANGES, NEW_EPOCH = {}, '{}'", limits::REMEMBERED_CHANGES, support::NEW_EPOCH),
+        String::new(),
+    ]
+    .join("\n")
+});
 
 macro_rules! scripts {
     ($($name:ident = $operation:literal [$($file:literal)*]),* $(,)?) => {
         $(pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new($operation, concat!("local LAYOUT = '", layout!(), "'\n", include_str!("../scripts/lib.lua"), $(include_str!(concat!("../scripts/", $file))),*))
+            Script::new($operation, &[include_str!("../scripts/lib.lua"), $(include_str!(concat!("../scripts/", $file))),*])
         });)*
     };
 }
@@ -37,7 +46,7 @@ scripts! {
     CHANGED_SINCE = "changed_since" ["changes.lua" "changed_since.lua"],
     ABORT = "abort" ["records.lua" "abort.lua"],
     EXTEND_RUNS = "extend" ["extend_runs.lua"],
-    WAIT = "wait" ["record_waits.lua"],
+    RECORD_WAITS = "record_waits" ["record_waits.lua"],
     REMOVE = "remove" ["records.lua" "remove.lua"],
     INVALIDATE = "invalidate" ["records.lua" "feeds.lua" "invalidate.lua"],
     WITHDRAW = "withdraw" ["records.lua" "withdraw.lua"],
@@ -64,8 +73,9 @@ scripts! {
 }
 
 impl Script {
-    fn new(operation: &'static str, text: &'static str) -> Self {
-        Self { operation, inner: redis::Script::new(text), text }
+    fn new(operation: &'static str, files: &[&str]) -> Self {
+        let text = format!("{}{}", *FACTS, files.concat());
+        Self { operation, inner: redis::Script::new(&text), text }
     }
 
     /// A call on the keys of a namespace; arguments follow.
@@ -122,7 +132,7 @@ impl Call {
     /// With the text, for a server that does not have the script.
     pub(crate) fn with_text(&self) -> Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(self.script.text);
+        command.arg(&self.script.text);
         for argument in self.command.args_iter().skip(2) {
             if let redis::Arg::Simple(argument) = argument {
                 command.arg(argument);

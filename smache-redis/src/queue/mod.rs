@@ -9,6 +9,7 @@ use bytes::Bytes;
 use smache_core::{
     Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane,
     ListedJob, Namespace, NewJob, Notifier, Notifiers, Reservation, Reserve, Result, Settled, Settlement, Token,
+    support::{clip, limits::ERROR_BYTES},
 };
 
 use self::notifier::Channel;
@@ -16,7 +17,7 @@ use crate::{
     connection::Link,
     examine::Holds,
     keys::Keys,
-    reply::{Reply, clip, number},
+    reply::{Reply, number},
     script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, INCARNATION, LIST, REQUEUE, RESERVE, SETTLE, Script},
 };
 
@@ -158,7 +159,7 @@ impl JobQueue for RedisQueue {
                     JobEnd::Retry { delay, error } => ("r", *delay, error.as_str()),
                     JobEnd::DeadLetter { error } => ("b", Duration::ZERO, error.as_str()),
                 };
-                call.arg(id.as_bytes()).arg(token.as_bytes()).arg(end).millis(delay).arg(clip(error, 2_000));
+                call.arg(id.as_bytes()).arg(token.as_bytes()).arg(end).millis(delay).arg(clip(error, ERROR_BYTES));
             }
             let mut reply = self.reply(&call).await?;
             for _ in settlements {
@@ -222,7 +223,8 @@ impl JobQueue for RedisQueue {
         if reply.is_empty() {
             return Ok(None);
         }
-        let (state, lane) = (reply.bytes()?, reply.bytes()?);
+        let state = reply.bytes()?;
+        let lane = reply.bytes()?;
         let state = [JobState::Queued, JobState::Running, JobState::DeadLetter]
             .into_iter()
             .find(|named| state_name(*named).as_bytes() == state);

@@ -89,7 +89,9 @@ impl TableFeed {
         let mut reply = Reply::new(look.operation(), self.0.call(&look).await?)?;
         reply.number()?;
         reply.maybe_bytes()?;
-        let (name, last, end) = (reply.bytes()?, reply.bytes()?, reply.bytes()?);
+        let name = reply.bytes()?;
+        let last = reply.bytes()?;
+        let end = reply.bytes()?;
         let last = Place::read(&last).ok_or_else(|| unexpected("table"))?;
         // The end outlives its line: other clients may remove lines that the feed has read.
         let last = last.max(Place::read(&end).unwrap_or(last));
@@ -104,16 +106,8 @@ impl ChangeFeed for TableFeed {
     }
 
     async fn open(&self, topics: &[Topic], start: Start) -> Result<Box<dyn ChangeStream>> {
-        let readers = topics.iter().map(|topic| {
-            let reader = topic.reader.as_ref().and_then(|reader| reader.downcast_ref::<Reader>().copied());
-            reader.map(|reader| (topic.source.clone(), reader)).ok_or_else(|| {
-                let fix = "give it a separate feed, whose id no other feed has";
-                let message =
-                    format!("the source `{}` is not a table of Redis and cannot be on its feed: {fix}", topic.source);
-                Error::new(ErrorKind::Config, message)
-            })
-        });
-        let readers = readers.collect::<Result<Vec<_>>>()?;
+        let reader = |topic: &Topic| Ok((topic.source.clone(), *topic.reader_of::<Reader>("a table of Redis")?));
+        let readers = topics.iter().map(reader).collect::<Result<Vec<_>>>()?;
         let (connection, incarnation) = self.connect().await?;
         let (name, last) = self.look().await?;
         let mut stream = TableStream {
@@ -195,7 +189,10 @@ impl TableStream {
                 Value::ServerError(error) => Err(self.table.refused(error, key)),
                 value => Ok(value),
             });
-        let (name, forgotten, end, lines) = (name?, forgotten?, end?, lines?);
+        let name = name?;
+        let forgotten = forgotten?;
+        let end = end?;
+        let lines = lines?;
         if bytes(name).as_ref() != Some(&self.name) {
             return Err(lost("the table or its stream was removed: the history went with it"));
         }
@@ -264,7 +261,8 @@ fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
     let Value::Array(parts) = value else { return None };
     let [place, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
     let place = Place::read(&bytes(place)?)?;
-    let (mut line, mut before) = (Line::default(), None);
+    let mut line = Line::default();
+    let mut before = None;
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         let value = bytes(value)?;

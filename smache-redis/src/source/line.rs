@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 use smache_core::{
     Change, ChangeKind, EntityKey, EntityType, Error, ErrorKind, Image, Result, Snapshot, SourceId, guarded,
+    support::log_damaged_change,
 };
 
 /// A line of the history: an id, and the stored entity before and after.
@@ -48,7 +49,7 @@ impl Reader {
             None => Snapshot::Absent,
             Some(Ok(image)) => Snapshot::Known(image),
             Some(Err(error)) => {
-                tracing::warn!(%source, entity = %key, error = %error.report(), "a changed entity cannot be read");
+                log_damaged_change(source, &key, error.report());
                 Snapshot::Unknown
             }
         };
@@ -64,7 +65,8 @@ impl Reader {
 /// The fields that differ, from the JSON itself: a program of another version may know other fields.
 fn fields(before: &[u8], after: &[u8]) -> Option<Vec<String>> {
     let read = |stored| serde_json::from_slice::<Map<String, Json>>(stored).ok();
-    let (before, after) = (read(before)?, read(after)?);
+    let before = read(before)?;
+    let after = read(after)?;
     let mut changed: Vec<String> =
         before.keys().chain(after.keys()).filter(|field| before.get(*field) != after.get(*field)).cloned().collect();
     changed.sort_unstable();

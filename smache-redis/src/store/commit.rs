@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp};
+use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, Result, Timestamp};
 
-use super::{RedisStore, record::encode_used, validity::encode_epochs};
+use super::{RedisStore, record::encode_used};
 use crate::{
     reply::Reply,
     script::{CHANGED_SINCE, COMMIT, MAX_MILLIS},
@@ -19,7 +19,7 @@ impl RedisStore {
         let (used, guards) = encode_used(&commit.used);
         let mut call = self.step(&COMMIT);
         call.arg(commit.id.as_bytes()).arg(commit.token.as_bytes()).arg(commit.start_revision);
-        call.arg(encode_epochs(&commit.epochs)).arg(commit.call.as_ref()).arg(commit.value.as_ref());
+        call.arg(commit.epochs.encode()).arg(commit.call.as_ref()).arg(commit.value.as_ref());
         call.arg(commit.meta.as_ref()).arg(used).arg(guards);
         match commit.ttl {
             Some(ttl) => call.millis(ttl),
@@ -30,10 +30,7 @@ impl RedisStore {
             None => call.arg(""),
         };
         call.flag(commit.tainted).flag(commit.lazy).millis(commit.conflict_delay);
-        call.arg(commit.version).arg(match commit.on_conflict {
-            OnConflict::StoreStale => 0,
-            OnConflict::Report => OnConflict::MAX_REPORTED,
-        });
+        call.arg(commit.version).arg(commit.most_reported());
         let answer =
             live.call(&call).await.map_err(|error| error.with_context("key", self.keys.record_name(&commit.id)))?;
         let mut reply = Reply::new(call.operation(), answer)?;
@@ -57,7 +54,8 @@ impl RedisStore {
 
     pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
         let live = self.link.live().await?;
-        let (mut earliest, mut dependencies) = (None, BTreeSet::new());
+        let mut earliest = None;
+        let mut dependencies = BTreeSet::new();
         for piece in pieces(of) {
             let mut call = CHANGED_SINCE.call(&self.keys);
             call.arg(revision);

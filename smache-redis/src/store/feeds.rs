@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use redis::Value;
 use smache_core::{
-    ATTACHED_VALID_FOR, Epoch, Error, ErrorKind, FeedId, FeedStep, Incarnation, Leadership, Position, Positions,
-    Result, SourceId, Token,
+    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Leadership, Position, Positions, Result, SourceId, Token,
+    support::log_damaged_position,
 };
 
 use super::RedisStore;
@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
     call.arg(step.feed.as_str()).arg(step.fence).millis(step.leadership);
     match step.valid_for {
-        Some(lease) => call.millis(lease.saturating_sub(since)),
+        Some(valid_for) => call.millis(valid_for.saturating_sub(since)),
         None => call.arg(""),
     };
     match step.deadline {
@@ -32,21 +32,6 @@ pub(super) fn step_args(call: &mut Call, step: &FeedStep, since: Duration) {
         call.arg(source.as_str()).arg(position.order.as_ref()).arg(position.token.as_ref());
         call.arg(Epoch::random().as_bytes());
     }
-}
-
-pub(super) fn fenced(step: &FeedStep) -> Error {
-    Error::new(ErrorKind::Fenced, "another leader of the feed took over")
-        .with_context("feed", &step.feed)
-        .with_context("fence", step.fence)
-}
-
-/// A step belongs to one incarnation: another one has another history to replay.
-pub(super) fn same_incarnation(step: &FeedStep, present: &Incarnation) -> Result<()> {
-    if step.incarnation == *present {
-        return Ok(());
-    }
-    let message = "the server is another one than the feed's leader knows: start again from the stored positions";
-    Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed))
 }
 
 impl RedisStore {
@@ -115,7 +100,7 @@ impl RedisStore {
                 Value::BulkString(bytes) => {
                     let position = parse_position(&bytes);
                     if position.is_none() {
-                        tracing::warn!(key, %source, "a saved position that cannot be read counts as none");
+                        log_damaged_position(&key, source);
                     }
                     position
                 }
@@ -128,12 +113,12 @@ impl RedisStore {
 
     pub(super) async fn restart_sources(&self, step: &FeedStep) -> Result<()> {
         let live = self.link.live().await?;
-        same_incarnation(step, &live.incarnation)?;
+        step.check_incarnation(&live.incarnation)?;
         let mut call = self.step(&RESTART);
         step_args(&mut call, step, Duration::ZERO);
         match live.call(&call).await? {
             Value::Int(1) => Ok(()),
-            _ => Err(fenced(step)),
+            _ => Err(step.fenced()),
         }
     }
 }

@@ -3,21 +3,21 @@
 use std::{
     collections::{HashMap, HashSet},
     slice::Chunks,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use smache_core::{
     ChangedDependency, Dependency, EntryId, FeedStep, Invalidated, Invalidation, InvalidationAttempt, Result,
+    support::{
+        UNFINISHED, clip,
+        limits::{CAUSE_BYTES, MARK_RENEWAL},
+    },
 };
 
-use super::{
-    RedisStore,
-    feeds::{fenced, same_incarnation, step_args},
-    ids,
-};
+use super::{RedisStore, feeds::step_args, ids};
 use crate::{
     connection::Live,
-    reply::{Reply, clip},
+    reply::Reply,
     script::{INVALIDATE, WITHDRAW},
 };
 
@@ -25,8 +25,6 @@ use crate::{
 const PER_CALL: usize = 500;
 /// Edges in a call: some two milliseconds of the server's time.
 const EDGES: usize = 220;
-/// When a walk of several parts renews its marks: a third of their lifetime.
-const RENEW: Duration = Duration::from_secs(10);
 
 /// The mark of an unfinished attempt, as maintenance read it.
 pub(super) struct Unfinished {
@@ -70,7 +68,7 @@ impl RedisStore {
     pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
         let live = self.link.live().await?;
         if let Some(step) = &invalidation.step {
-            same_incarnation(step, &live.incarnation)?;
+            step.check_incarnation(&live.incarnation)?;
         }
         self.walk(&live, invalidation).await
     }
@@ -79,10 +77,7 @@ impl RedisStore {
     /// withdraws the marks that it read, unless their author has renewed them meanwhile: then the author is alive, and
     /// ends them.
     pub(super) async fn redo(&self, live: &Live, unfinished: &[Unfinished]) -> Result<Invalidated> {
-        let changed = |mark: &Unfinished| ChangedDependency {
-            dependency: mark.dependency,
-            cause: "unfinished invalidation".into(),
-        };
+        let changed = |mark: &Unfinished| ChangedDependency { dependency: mark.dependency, cause: UNFINISHED.into() };
         let invalidation =
             Invalidation { changed: unfinished.iter().map(changed).collect(), ..Invalidation::default() };
         let done = self.walk(live, &invalidation).await?;
@@ -98,8 +93,9 @@ impl RedisStore {
         let attempt = InvalidationAttempt::next(all.step.as_ref());
         let named: HashSet<_> = all.entries.iter().map(Dependency::entry).collect();
         let of_named = all.changed.iter().filter(|changed| named.contains(&changed.dependency));
-        let causes = of_named.map(|changed| (changed.dependency, clip(&changed.cause, 200))).collect();
-        let (done, jobs) = (Invalidated::default(), HashSet::new());
+        let causes = of_named.map(|changed| (changed.dependency, clip(&changed.cause, CAUSE_BYTES))).collect();
+        let done = Invalidated::default();
+        let jobs = HashSet::new();
         let mut walk = Walk {
             store: self,
             live,
@@ -145,7 +141,7 @@ impl Walk<'_> {
     /// Renews the announcement where the last one was long ago: maintenance must not take a long walk as given up. With
     /// one part every page renews it.
     async fn renew(&mut self, parts: &[Part<'_>], phase: Phase) -> Result<()> {
-        if phase == Phase::Walk && self.renewed.elapsed() >= RENEW {
+        if phase == Phase::Walk && self.renewed.elapsed() >= MARK_RENEWAL {
             for part in parts {
                 self.through(*part, Phase::Announce, false).await?;
             }
@@ -156,7 +152,8 @@ impl Walk<'_> {
 
     /// Calls the script until the end of a part.
     async fn through(&mut self, part: Part<'_>, phase: Phase, last: bool) -> Result<()> {
-        let (mut place, mut cursor) = (1, b"0".to_vec());
+        let mut place = 1;
+        let mut cursor = b"0".to_vec();
         while place != 0 {
             (place, cursor) = self.page(part, phase, last, place, &cursor).await?;
         }
@@ -190,7 +187,7 @@ impl Walk<'_> {
             (Some(_), true) => 2,
         });
         for changed in part.changed {
-            call.arg(changed.dependency.as_bytes()).arg(clip(&changed.cause, 200));
+            call.arg(changed.dependency.as_bytes()).arg(clip(&changed.cause, CAUSE_BYTES));
         }
         for id in part.entries {
             call.arg(id.as_bytes()).arg(self.causes.get(&Dependency::entry(id)).copied().unwrap_or_default());
@@ -201,7 +198,7 @@ impl Walk<'_> {
         let mut reply = Reply::new(call.operation(), self.live.call(&call).await?)?;
         let next = reply.value()?;
         if next == redis::Value::Int(-1) {
-            return Err(self.all.step.as_ref().map_or_else(|| reply.unexpected(), |step: &FeedStep| fenced(step)));
+            return Err(self.all.step.as_ref().map_or_else(|| reply.unexpected(), FeedStep::fenced));
         }
         let place = crate::reply::number(&next).ok_or_else(|| reply.unexpected())?;
         let cursor = reply.bytes()?;

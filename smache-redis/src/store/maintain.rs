@@ -1,6 +1,9 @@
 //! Maintenance, and the listing of stale entries.
 
-use smache_core::{Dependency, EntryId, Epoch, InvalidationAttempt, Maintained, Page, Result, Scanned, Timestamp};
+use smache_core::{
+    Dependency, EntryId, Epoch, InvalidationAttempt, Maintained, Page, Result, Scanned, Timestamp,
+    support::log_damaged_mark,
+};
 
 use super::{RedisStore, ids, invalidate::Unfinished};
 use crate::{
@@ -39,7 +42,7 @@ impl RedisStore {
                     }
                     _ => {
                         // The change of an unreadable mark is unknown: a new epoch makes everything stale instead.
-                        tracing::warn!(key = self.keys.of("md"), "a mark that cannot be read is ended by a new epoch");
+                        log_damaged_mark(self.keys.of("md"));
                         self.start_epoch().await?;
                         let mut call = self.step(&WITHDRAW);
                         live.call(call.arg(&mark).arg(&deadline)).await?;

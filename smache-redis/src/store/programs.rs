@@ -16,10 +16,13 @@ impl RedisStore {
             call.arg(id.as_bytes());
         }
         let mut reply = Reply::new(call.operation(), self.link.call(&call).await?)?;
-        let (now, known) = (reply.time()?, reply.number()? == 1);
+        let now = reply.time()?;
+        let known = reply.number()? == 1;
         let mut programs = Vec::new();
         while !reply.is_empty() {
-            let (id, until, notes) = (reply.bytes()?, reply.time()?, reply.bytes()?);
+            let id = reply.bytes()?;
+            let until = reply.time()?;
+            let notes = reply.bytes()?;
             programs.push(RegisteredProgram { id: Token::from_slice(&id)?, until, notes: notes.into() });
         }
         Ok(Programs { now, known, programs })

@@ -7,9 +7,10 @@ use redis::Value;
 use smache_core::{
     Dependants, Dependency, EntryId, Epochs, FullRecord, Invalidation, Page, Record, Result, RunFailure, Staleness,
     StoredEntry, Timestamp, UsedDependency, Via,
+    support::{edges, log_damaged_record},
 };
 
-use super::{RedisStore, validity::decode_epochs};
+use super::RedisStore;
 use crate::{
     connection::Live,
     error::unexpected,
@@ -20,16 +21,13 @@ use crate::{
 /// The fields of a look-up: header, staleness, meta and value.
 pub(super) const ENTRY_FIELDS: [&str; 4] = ["h", "s", "m", "v"];
 
-/// A used dependency in a record: sixteen bytes, and `1` direct or `0` through a child.
-const USED: usize = Dependency::LEN + 1;
-
 /// The missing or unreadable field of a record.
 type Broken = &'static str;
 
 /// An unreadable record counts as absent, and the next run replaces it: no other entry waits for an operator.
 pub(super) fn as_absent(keys: &Keys, id: &EntryId, field: Broken) {
     let key = keys.record_name(id);
-    tracing::warn!(key, field, "a field of a record is missing or cannot be read: the next run replaces the record");
+    log_damaged_record(key, format_args!("its field `{field}` is missing or cannot be read"));
 }
 
 /// The entry in the answer to a look-up; `None` where the record is missing or unreadable.
@@ -81,7 +79,7 @@ fn parse_header(header: &[u8]) -> Option<(u64, u64, u64, Epochs)> {
     let (stored_at, rest) = rest.split_first_chunk()?;
     let (expires, epochs) = rest.split_first_chunk()?;
     let [version, stored_at, expires] = [version, stored_at, expires].map(|bytes| u64::from_be_bytes(*bytes));
-    Some((version, stored_at, expires, decode_epochs(epochs)?))
+    Some((version, stored_at, expires, Epochs::decode(epochs)?))
 }
 
 fn parse_staleness(stale: &[u8]) -> Option<(Staleness, Timestamp)> {
@@ -96,42 +94,8 @@ fn parse_staleness(stale: &[u8]) -> Option<(Staleness, Timestamp)> {
 
 /// The dependencies in the form that a commit writes: those with an edge, each once, and those that it only checks.
 pub(super) fn encode_used(used: &[UsedDependency]) -> (Vec<u8>, Vec<u8>) {
-    let mut edges: Vec<u8> = Vec::with_capacity(used.len() * USED);
-    let mut guards = Vec::new();
-    let mut place = std::collections::HashMap::with_capacity(used.len());
-    for UsedDependency { dependency, via } in used {
-        let via = match via {
-            Via::Guard => {
-                guards.extend_from_slice(dependency.as_bytes());
-                continue;
-            }
-            Via::Child => b'0',
-            // Also for unknown kinds: an entry that runs once too often is better than one that misses a change.
-            _ => b'1',
-        };
-        let at = *place.entry(dependency).or_insert(edges.len());
-        if at == edges.len() {
-            edges.extend_from_slice(dependency.as_bytes());
-            edges.push(via);
-        } else {
-            edges[at + Dependency::LEN] = edges[at + Dependency::LEN].max(via);
-        }
-    }
-    (edges, guards)
-}
-
-pub(super) fn decode_used(bytes: &[u8]) -> Option<Vec<UsedDependency>> {
-    let (used, rest) = bytes.as_chunks::<USED>();
-    let one = |used: &[u8; USED]| {
-        let (dependency, via) = used.split_first_chunk()?;
-        let via = match via {
-            b"0" => Via::Child,
-            b"1" => Via::Direct,
-            _ => return None,
-        };
-        Some(UsedDependency { dependency: Dependency::from_bytes(*dependency), via })
-    };
-    rest.is_empty().then(|| used.iter().map(one).collect())?
+    let guards = used.iter().filter(|used| used.via == Via::Guard).flat_map(|used| *used.dependency.as_bytes());
+    (UsedDependency::encode_edges(&edges(used)), guards.collect())
 }
 
 fn decode_causes(mut bytes: &[u8]) -> Option<Vec<Arc<str>>> {
@@ -154,8 +118,17 @@ fn decode_failure(bytes: &[u8]) -> Option<RunFailure> {
 
 /// Reads a whole record. Fields that only explain or delay may be missing.
 fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Record, Broken> {
-    let (mut header, mut stale, mut meta, mut value, mut call, mut used) = (None, None, None, None, None, None);
-    let (mut causes, mut lazy, mut conflicts, mut failures, mut last_failure) = (Vec::new(), false, 0, 0, None);
+    let mut header = None;
+    let mut stale = None;
+    let mut meta = None;
+    let mut value = None;
+    let mut call = None;
+    let mut used = None;
+    let mut causes = Vec::new();
+    let mut lazy = false;
+    let mut conflicts = 0;
+    let mut failures = 0;
+    let mut last_failure = None;
     let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
     for (name, bytes) in found {
         match name.as_slice() {
@@ -164,7 +137,7 @@ fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Record, Broken> {
             b"m" => meta = Some(bytes),
             b"v" => value = Some(bytes),
             b"k" => call = Some(bytes),
-            b"u" => used = Some(decode_used(&bytes).ok_or("u")?),
+            b"u" => used = Some(UsedDependency::decode_edges(&bytes).ok_or("u")?),
             b"c" => causes = decode_causes(&bytes).unwrap_or_default(),
             b"z" => lazy = true,
             b"n" => conflicts = count(&bytes).unwrap_or_default(),
@@ -259,24 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_that_is_used_twice_has_one_edge_and_the_direct_one() {
+    fn a_guard_is_checked_and_has_no_edge() {
         let used = |number, via| UsedDependency { dependency: dependency(number), via };
-        let all = [
-            used(1, Via::Child),
-            used(2, Via::Direct),
-            used(1, Via::Direct),
-            used(2, Via::Child),
-            used(3, Via::Guard),
-            used(3, Via::Child),
-        ];
-        let (edges, guards) = encode_used(&all);
-        assert_eq!(decode_used(&edges), Some(vec![used(1, Via::Direct), used(2, Via::Direct), used(3, Via::Child)]));
+        let (edges, guards) = encode_used(&[used(1, Via::Child), used(3, Via::Guard), used(3, Via::Child)]);
+        assert_eq!(UsedDependency::decode_edges(&edges), Some(vec![used(1, Via::Child), used(3, Via::Child)]));
         assert_eq!(guards, [3; 16]);
     }
 
     #[test]
-    fn half_a_dependency_a_cause_or_a_header_is_refused() {
-        assert_eq!(decode_used(&[1; 18]), None);
+    fn half_a_cause_or_a_header_is_refused() {
         assert_eq!(decode_causes(&[0, 3, b'a', b'b']), None);
         assert_eq!(decode_causes(&[0, 2, b'a', b'b']), Some(vec![Arc::from("ab")]));
         assert_eq!(decode_failure(&[0; 7]), None);

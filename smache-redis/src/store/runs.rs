@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use redis::Value;
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Epoch, Result, Staleness, Token};
+use smache_core::{
+    Abort, Begin, BeginOutcome, Begun, EntryId, Epoch, Result, Staleness, Token, UsedDependency,
+    support::{clip, limits::ERROR_BYTES},
+};
 
 use super::{
     RedisStore,
-    record::{as_absent, decode_used, read_entry},
+    record::{as_absent, read_entry},
 };
 use crate::{
     error::unexpected,
-    reply::{Reply, clip, number},
+    reply::{Reply, number},
     script::{ABORT, BEGIN, EXTEND_RUNS, REMOVE, millis},
 };
 
@@ -34,7 +37,7 @@ impl RedisStore {
         let call = reply.maybe_bytes()?.map(Into::into);
         let conflicts = u32::try_from(reply.number()?).unwrap_or(u32::MAX);
         let pending = reply.number()? == 1;
-        let used = reply.maybe_bytes()?.as_deref().and_then(decode_used);
+        let used = reply.maybe_bytes()?.as_deref().and_then(UsedDependency::decode_edges);
         if used.is_none()
             && let Some(entry) = &mut entry
         {
@@ -61,7 +64,7 @@ impl RedisStore {
     pub(super) async fn abort_run(&self, abort: &Abort) -> Result<bool> {
         let mut call = self.step(&ABORT);
         call.arg(abort.id.as_bytes()).arg(abort.token.as_bytes());
-        call.flag(abort.failure.is_some()).arg(clip(abort.failure.as_deref().unwrap_or_default(), 2_000));
+        call.flag(abort.failure.is_some()).arg(clip(abort.failure.as_deref().unwrap_or_default(), ERROR_BYTES));
         call.millis(abort.delay);
         said_yes(&self.call_on(&abort.id, &call).await?, call.operation())
     }

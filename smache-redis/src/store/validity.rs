@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::Value;
-use smache_core::{Epoch, Epochs, Incarnation, Result, SourceId, SourceValidity, Timestamp, Validity};
+use smache_core::{
+    Epoch, Incarnation, Result, SourceId, SourceValidity, Timestamp, Validity, support::log_damaged_epoch,
+};
 
 use crate::error::corrupt;
 
@@ -51,8 +53,7 @@ fn parse(value: &Value, key: &str) -> Option<Validity> {
     };
     let mut field = |name: &[u8], value: &[u8]| {
         if read(name, value).is_none() {
-            let field = name.escape_ascii();
-            tracing::warn!(key, %field, "an epoch that cannot be read is replaced by a new one");
+            log_damaged_epoch(format_args!("{key}, field {}", name.escape_ascii()));
         }
     };
     match value {
@@ -77,40 +78,18 @@ fn parse(value: &Value, key: &str) -> Option<Validity> {
 fn parse_source(bytes: &[u8]) -> Option<SourceValidity> {
     let (epoch, rest) = bytes.split_at_checked(Epoch::LEN)?;
     let (kind, rest) = rest.split_first()?;
-    let (lease, caught_up_on) = rest.split_first_chunk()?;
+    let (valid_until, caught_up_on) = rest.split_first_chunk()?;
     let epoch = Epoch::from_slice(epoch).ok()?;
     let caught_up_on = std::str::from_utf8(caught_up_on).ok()?;
     let caught_up_on = (!caught_up_on.is_empty()).then(|| Incarnation::new(caught_up_on));
     match kind {
         b'a' => Some(SourceValidity::application(epoch, caught_up_on)),
-        b'f' => Some(SourceValidity::feed(epoch, caught_up_on, Timestamp::from_millis(u64::from_be_bytes(*lease)))),
+        b'f' => {
+            let valid_until = Timestamp::from_millis(u64::from_be_bytes(*valid_until));
+            Some(SourceValidity::feed(epoch, caught_up_on, valid_until))
+        }
         _ => None,
     }
-}
-
-/// Epochs in the form that records have: the global one, and then a length, the source and its epoch each.
-pub(super) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
-    let mut bytes = epochs.global.as_bytes().to_vec();
-    for (source, epoch) in &epochs.sources {
-        let name = source.as_str().as_bytes();
-        bytes.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
-        bytes.extend_from_slice(name);
-        bytes.extend_from_slice(epoch.as_bytes());
-    }
-    bytes
-}
-
-pub(super) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
-    let (global, mut rest) = bytes.split_at_checked(Epoch::LEN)?;
-    let mut epochs = Epochs { global: Epoch::from_slice(global).ok()?, sources: Vec::new() };
-    while let Some((&length, after)) = rest.split_first() {
-        let (name, after) = after.split_at_checked(length.into())?;
-        let (epoch, after) = after.split_at_checked(Epoch::LEN)?;
-        let source = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
-        epochs.sources.push((source, Epoch::from_slice(epoch).ok()?));
-        rest = after;
-    }
-    Some(epochs)
 }
 
 #[cfg(test)]
@@ -122,22 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn epochs_come_back_as_they_were() {
-        let epochs = Epochs {
-            global: Epoch::random(),
-            sources: vec![(source("a"), Epoch::random()), (source(&"b".repeat(128)), Epoch::random())],
-        };
-        let bytes = encode_epochs(&epochs);
-        assert_eq!(decode_epochs(&bytes), Some(epochs));
-        assert_eq!(decode_epochs(&bytes[..bytes.len() - 1]), None);
-    }
-
-    #[test]
     fn a_validity_is_the_same_in_both_protocols() {
         let text = |text: &[u8]| Value::BulkString(text.to_vec());
         let mut lent = vec![7; 16];
         lent.extend(b"f\0\0\0\0\0\0\x07\xd0run/history");
-        let (name, epoch) = (text(b"s:users"), text(&[9; 16]));
+        let name = text(b"s:users");
+        let epoch = text(&[9; 16]);
         let list = Value::Array(vec![text(b"e"), epoch.clone(), name.clone(), text(&lent)]);
         let map = Value::Map(vec![(text(b"e"), epoch), (name, text(&lent))]);
         let validity = parse(&list, "{ns}:v").expect("a validity");

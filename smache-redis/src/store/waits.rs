@@ -3,11 +3,11 @@
 use smache_core::{EntryId, RecordWaits, Result};
 
 use super::RedisStore;
-use crate::{reply::Reply, script::WAIT};
+use crate::{reply::Reply, script::RECORD_WAITS};
 
 impl RedisStore {
     pub(super) async fn record_waits_of_runs(&self, wait: &RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
-        let mut call = WAIT.call(&self.keys);
+        let mut call = RECORD_WAITS.call(&self.keys);
         call.arg(wait.child.as_bytes()).millis(wait.lease);
         for waiting in &wait.runs {
             call.arg(waiting.id.as_bytes()).arg(waiting.token.as_bytes()).arg(waiting.child.as_bytes());
