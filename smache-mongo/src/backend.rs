@@ -9,9 +9,10 @@ use mongodb::{
 };
 use smache_core::{
     Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Notifiers, Result, is_remote,
+    support::limits::{CONNECT_TIMEOUT, SOURCE_TIMEOUT},
 };
 
-use crate::{MongoQueue, MongoStore, config::DEFAULT_TIMEOUT, link::Link, notifier::Messages, schema};
+use crate::{MongoQueue, MongoStore, link::Link, notifier::Messages, schema};
 
 /// Default number of dependants in a page of an invalidation.
 const PAGE: usize = 1_000;
@@ -51,8 +52,8 @@ impl Mongo {
     pub fn builder(url: impl AsRef<str>) -> MongoBuilder {
         MongoBuilder {
             url: url.as_ref().to_owned(),
-            timeout: DEFAULT_TIMEOUT,
-            connect_timeout: Duration::from_secs(5),
+            timeout: SOURCE_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
             journal: true,
             page: PAGE,
         }
@@ -68,7 +69,7 @@ impl Mongo {
     /// As [`connect`](Self::connect).
     pub async fn from_database(database: &Database) -> Result<Self> {
         let server = format!("the database `{}`", database.name());
-        let link = Link::new(database.client(), database.name(), server, DEFAULT_TIMEOUT, true);
+        let link = Link::new(database.client(), database.name(), server, SOURCE_TIMEOUT, true);
         Self::from_link(link, PAGE).await
     }
 
@@ -167,7 +168,8 @@ impl MongoBuilder {
         options.connect_timeout = Some(self.connect_timeout);
         options.app_name.get_or_insert_with(|| "smache".to_owned());
         let server = server_name(&options);
-        let (in_the_clear, unverified) = (in_the_clear(&options), unverified(&options));
+        let in_the_clear = in_the_clear(&options);
+        let unverified = unverified(&options);
         let direct = options.direct_connection == Some(true);
         let client = Client::with_options(options).map_err(|_| invalid())?;
         let link = Link {

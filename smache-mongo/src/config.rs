@@ -4,13 +4,9 @@ use std::{fmt, marker::PhantomData, time::Duration};
 
 use mongodb::{Collection, bson::RawDocumentBuf};
 use serde::de::DeserializeOwned;
-use smache_core::{EntityType, FeedId};
+use smache_core::{EntityType, FeedId, support::limits::SOURCE_TIMEOUT};
 
 use crate::MongoSource;
-
-/// Default bound of an operation: shorter than the 30 s for which the driver looks for a server, so that a reader
-/// learns of a dead server while it still waits.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The options of a [`MongoSource`].
 #[must_use = "a builder does nothing until `build`"]
@@ -25,7 +21,7 @@ pub struct MongoSourceBuilder<T> {
 impl<T: EntityType + DeserializeOwned> MongoSourceBuilder<T> {
     pub(crate) fn new<C: Send + Sync>(collection: &Collection<C>) -> Self {
         let collection = collection.clone_with_type();
-        Self { collection, timeout: DEFAULT_TIMEOUT, feed: None, pre_images: false, entity: PhantomData }
+        Self { collection, timeout: SOURCE_TIMEOUT, feed: None, pre_images: false, entity: PhantomData }
     }
 
     /// The bound of a load, of every round trip of a listing, and of opening the change stream; 10 s by default.

@@ -1,11 +1,11 @@
 //! Unreadable parts of a namespace's document: they confirm nothing, and maintenance rewrites them.
 
 use mongodb::bson::{Bson, doc};
-use smache_core::{Epoch, Result};
+use smache_core::{Epoch, Result, support::log_damaged_state};
 
 use crate::{
     expression::now,
-    keys::Keys,
+    keys::{Keys, STATE},
     link::Link,
     namespace::{Change, Sweep, change},
 };
@@ -24,7 +24,7 @@ pub(crate) enum Damage {
 /// Rewrites the unreadable parts of a namespace. They start a new epoch.
 pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()> {
     const STEP: &str = "maintain";
-    tracing::warn!(namespace = %keys.name, ?damage, "unreadable state of a namespace starts a new epoch");
+    log_damaged_state(format_args!("{STATE}, namespace {}", keys.name), format_args!("{damage:?}"));
     let number = |field: &str, otherwise: Bson| -> Bson {
         doc! { "$cond": [{ "$in": [{ "$type": field }, ["int", "long"]] }, field, otherwise] }.into()
     };
@@ -45,7 +45,7 @@ pub(crate) async fn heal(link: &Link, keys: &Keys, damage: Damage) -> Result<()>
         if damage == Damage::Revision {
             namespace.epoch = Epoch::random();
         }
-        namespace.sweep = Sweep::anew();
+        namespace.sweep = Sweep::start();
         Ok(Change::Write { ticks: false, answer: () })
     })
     .await

@@ -1,6 +1,6 @@
 //! Documents as entities.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::fmt;
 
 use mongodb::{
     Database,
@@ -146,11 +146,6 @@ pub(crate) struct TopicReader {
 impl TopicReader {
     pub(crate) fn new<T: EntityType + DeserializeOwned>(database: Database) -> Self {
         Self { database, key: key_of::<T>, image: image_of::<T> }
-    }
-
-    /// The reader in a topic, if one of this crate made it.
-    pub(crate) fn of(reader: Option<&Arc<dyn Any + Send + Sync>>) -> Option<Self> {
-        reader?.downcast_ref().cloned()
     }
 }
 

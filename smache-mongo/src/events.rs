@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mongodb::bson::{Document, RawBson, RawDocument, Timestamp, doc};
-use smache_core::{Change, ChangeKind, Error, ErrorKind, Result, Snapshot, SourceId, Topic};
+use smache_core::{
+    Change, ChangeKind, Error, ErrorKind, Result, Snapshot, SourceId, Topic, support::log_damaged_change,
+};
 
 use crate::document::{TopicReader, foreign_key, shown_id};
 
@@ -20,13 +22,8 @@ impl Watched {
     pub(crate) fn new(database: &str, topics: &[Topic]) -> Result<Self> {
         let mut collections = HashMap::<_, Vec<_>>::new();
         for topic in topics {
-            let Some(reader) = TopicReader::of(topic.reader.as_ref()) else {
-                let fix = "give it a separate feed, whose id no other feed has";
-                let message =
-                    format!("the source `{}` is not one of MongoDB and cannot be on its feed: {fix}", topic.source);
-                return Err(Error::new(ErrorKind::Config, message));
-            };
-            collections.entry(topic.name.clone()).or_default().push((topic.source.clone(), reader));
+            let reader: &TopicReader = topic.reader_of("a collection of MongoDB")?;
+            collections.entry(topic.name.clone()).or_default().push((topic.source.clone(), reader.clone()));
         }
         Ok(Self { database: database.to_owned(), collections })
     }
@@ -187,7 +184,8 @@ fn difference(before: &RawDocument, after: &RawDocument) -> Option<Vec<String>> 
         let all = document.iter().map(|field| field.ok().map(|(name, value)| (name.to_string(), value.to_raw_bson())));
         all.collect::<Option<BTreeMap<String, RawBson>>>()
     };
-    let (before, after) = (fields(before)?, fields(after)?);
+    let before = fields(before)?;
+    let after = fields(after)?;
     let differs = |name: &&String| before.get(*name) != after.get(*name);
     let mut all: Vec<String> = before.keys().chain(after.keys()).filter(differs).cloned().collect();
     all.sort_unstable();
@@ -211,7 +209,7 @@ fn change(source: &SourceId, reader: &TopicReader, kind: ChangeKind, event: &Eve
     let image = |document: Option<&RawDocument>| match document.map(reader.image) {
         Some(Ok((id, image))) if id == key => Snapshot::Known(image),
         Some(Err(error)) => {
-            tracing::warn!(%source, id = shown_id(document_key), error = error.report(), "a changed document cannot be read");
+            log_damaged_change(source, shown_id(document_key), error.report());
             Snapshot::Unknown
         }
         _ => Snapshot::Unknown,

@@ -57,7 +57,8 @@ async fn history(database: &Database) -> Option<Duration> {
         let parts = doc! { "ts": 1, "o.msg": 1 };
         log.find_one(doc! {}).sort(doc! { "$natural": order }).projection(parts).await.ok().flatten()
     };
-    let (first, last) = (end(1).await?, end(-1).await?);
+    let first = end(1).await?;
+    let last = end(-1).await?;
     if is_beginning(&first) {
         return None;
     }

@@ -6,10 +6,8 @@
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::Timestamp;
-
-/// Later times count as endless; the sum of several still is a number.
-const LATEST: u64 = 1 << 60;
+use smache_core::support::limits::CAUSES;
+pub(crate) use smache_core::support::{millis, number, time};
 
 /// The last time that every driver and tool can show as a date: the end of the year 9999.
 const LAST_DATE: i64 = 253_402_300_799_000;
@@ -25,18 +23,6 @@ pub(crate) fn now() -> Bson {
 /// The server's time plus a duration.
 pub(crate) fn after(duration: Duration) -> Bson {
     doc! { "$add": [now(), millis(duration)] }.into()
-}
-
-pub(crate) fn millis(duration: Duration) -> i64 {
-    number(u64::try_from(duration.as_millis()).unwrap_or(LATEST))
-}
-
-pub(crate) fn time(time: Timestamp) -> i64 {
-    number(time.as_millis())
-}
-
-pub(crate) fn number(number: u64) -> i64 {
-    number.min(LATEST).cast_signed()
 }
 
 pub(crate) fn literal(value: impl Into<Bson>) -> Bson {
@@ -105,18 +91,13 @@ pub(crate) fn tidy(namespace: i64) -> [Document; 2] {
     ]
 }
 
-/// Appends texts to a list: it keeps the last eight, none twice in a row.
+/// Appends causes to those of a record, as [`note_cause`](smache_core::support::note_cause) does.
 pub(crate) fn noted(before: &str, new: impl Into<Bson>) -> Bson {
     let joined = doc! { "$concatArrays": ["$$value", ["$$this"]] };
     doc! { "$slice": [{ "$reduce": {
         "input": new.into(),
         "initialValue": { "$ifNull": [before, []] },
         "in": { "$cond": [{ "$eq": [{ "$last": "$$value" }, "$$this"] }, "$$value", joined] },
-    } }, -8] }
+    } }, -(CAUSES as i64)] }
     .into()
-}
-
-/// The longest start of a text that fits into `bytes`.
-pub(crate) fn clip(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }

@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn every_name_of_a_database_makes_a_feed_of_its_own() {
-        let (longest, odd) = ("x".repeat(63), "ä".repeat(31));
+        let longest = "x".repeat(63);
+        let odd = "ä".repeat(31);
         let names = ["shop", "a b", "café", &longest, &odd];
         let ids: Vec<FeedId> = names.iter().map(|name| default_id(name)).collect();
         assert_eq!(ids[0].as_str(), "mongo:shop");

@@ -247,7 +247,8 @@ impl Origin {
         let collections = collections.iter().map(|(name, id)| Some((name.clone(), id_in(id)?)));
         let last = document.get_document("last").ok();
         let last = last.and_then(|last| {
-            let (time, collection) = (last.get_timestamp("time").ok()?, last.get_str("collection").ok()?.to_owned());
+            let time = last.get_timestamp("time").ok()?;
+            let collection = last.get_str("collection").ok()?.to_owned();
             Some(LastChange { time, collection, key: last.get_document("key").ok().cloned() })
         });
         let identity =

@@ -6,19 +6,22 @@
 //! `n` is the namespace, for the index.
 
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{EntryId, FoundJob, JobState, Lane, ListedJob, Result, Timestamp};
+use smache_core::{
+    EntryId, FoundJob, JobState, Lane, ListedJob, Result, Timestamp,
+    support::{few, limits::USUAL_PRIORITY},
+};
 
 use crate::{
     error::corrupt,
     expression::{cond, gone, is_missing, keep},
     keys::entry_of,
-    record::{Fields, few},
+    record::Fields,
 };
 
-const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `smache_entries`";
+pub(crate) const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `smache_entries`";
 
 /// The priority of the jobs that the store writes.
-pub(crate) const USUAL: i64 = 4;
+pub(crate) const USUAL: i64 = USUAL_PRIORITY as i64;
 
 pub(crate) const QUEUED: i64 = 0;
 pub(crate) const RUNNING: i64 = 1;
@@ -135,7 +138,7 @@ pub(crate) fn found(job: &Document) -> Result<FoundJob> {
         _ => return Err(corrupt(UNREADABLE)),
     };
     let mut found = FoundJob::new(lane, state, Timestamp::from_millis(job.count("at")?));
-    (found.errors, found.crashes) = (few(job.count("errors")?), few(job.count("crashes")?));
+    (found.errors, found.crashes) = (few(job.int("errors")?), few(job.int("crashes")?));
     found.error = job.text("error").map(str::to_owned);
     Ok(found)
 }

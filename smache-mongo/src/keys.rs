@@ -1,7 +1,7 @@
 //! The names of namespaces, entries and dependencies in the collections.
 
 use mongodb::bson::{Binary, Bson, doc, spec::BinarySubtype};
-use smache_core::{Dependency, EntryId, Error, ErrorKind, Namespace, Result, Token};
+use smache_core::{Dependency, EntryId, Namespace, Result, Token};
 
 /// The namespace as a prefix of eight bytes.
 const PREFIX: usize = 8;
@@ -109,14 +109,6 @@ pub(crate) fn edge_of(key: &[u8]) -> Option<(Dependency, bool)> {
 /// The dependency in a change.
 pub(crate) fn changed_of(key: &[u8]) -> Option<Dependency> {
     Dependency::from_slice(key.get(PREFIX..)?).ok()
-}
-
-/// The entry behind which a page starts.
-pub(crate) fn cursor(cursor: Option<&[u8]>) -> Result<Option<EntryId>> {
-    cursor.map(EntryId::from_slice).transpose().map_err(|error| {
-        let message = "a cursor is not one that a listing of this backend answered: start without one";
-        Error::new(ErrorKind::Argument, message).with_source(error)
-    })
 }
 
 pub(crate) fn binary(bytes: impl Into<Vec<u8>>) -> Bson {

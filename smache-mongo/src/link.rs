@@ -49,7 +49,9 @@ impl Link {
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
         let collection = |name| database.collection_with_options(name, options.clone());
-        let (entries, state, notifier) = (collection(ENTRIES), collection(STATE), collection(NOTIFIER));
+        let entries = collection(ENTRIES);
+        let state = collection(STATE);
+        let notifier = collection(NOTIFIER);
         Self {
             database,
             entries,

@@ -64,7 +64,7 @@ pub(crate) enum Sweep {
 
 impl Sweep {
     /// A walk from the beginning.
-    pub(crate) fn anew() -> Self {
+    pub(crate) fn start() -> Self {
         Self::Under { walk: Token::random().as_bytes().to_vec(), after: Vec::new() }
     }
 
@@ -104,7 +104,8 @@ impl NamespaceDoc {
 
     /// Reads the two documents of a namespace.
     fn read(schema: &Document, namespace: &Document) -> Result<Self> {
-        let (schema, fields) = (Fields::new(schema, UNREADABLE), Fields::new(namespace, UNREADABLE));
+        let schema = Fields::new(schema, UNREADABLE);
+        let fields = Fields::new(namespace, UNREADABLE);
         let now = fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?;
         let mut damage = Damage::None;
         let source = |source: &Fields<'_>| {
@@ -118,14 +119,17 @@ impl NamespaceDoc {
         };
         let sources = readable_parts(&fields, "sources", &mut damage, source).into_iter().collect();
         let position = |position: &Fields<'_>| {
-            let (order, token) = (position.bytes("order")?.to_vec(), position.bytes("token")?.to_vec());
+            let order = position.bytes("order")?.to_vec();
+            let token = position.bytes("token")?.to_vec();
             Ok((name_of(position)?, Position { order: order.into(), token: token.into() }))
         };
         let positions = readable_parts(&fields, "positions", &mut damage, position).into_iter().collect();
         let mut lost_leader = false;
         let feed = |feed: &Fields<'_>| {
             let name = feed.text("name").ok_or_else(|| corrupt(UNREADABLE))?.to_owned();
-            let (holder, fence, until) = (feed.token("holder"), feed.count("fence"), feed.time("until"));
+            let holder = feed.token("holder");
+            let fence = feed.count("fence");
+            let until = feed.time("until");
             Ok(match (holder, fence, until) {
                 (Ok(holder), Ok(fence), Some(until)) => Feed { name, holder, fence, until },
                 _ => {
@@ -179,7 +183,8 @@ impl NamespaceDoc {
             )
         };
         let feed = |feed: &Feed| {
-            let (fence, until) = (number(feed.fence), time(feed.until));
+            let fence = number(feed.fence);
+            let until = time(feed.until);
             Bson::from(
                 doc! { "name": &feed.name, "holder": binary(feed.holder.as_bytes()), "fence": fence, "until": until },
             )
@@ -197,17 +202,8 @@ impl NamespaceDoc {
 
     /// Refuses a step of an older leader, and one of an earlier incarnation.
     pub(crate) fn check(&self, step: &FeedStep) -> Result<()> {
-        if !self.feeds.iter().any(|feed| feed.name == step.feed.as_str() && feed.fence == step.fence) {
-            return Err(Error::new(ErrorKind::Fenced, "another leader of the feed took over")
-                .with_context("feed", &step.feed)
-                .with_context("fence", step.fence));
-        }
-        if self.incarnation != step.incarnation {
-            let message =
-                "the database is another one than the feed's leader knows: start again from the stored positions";
-            return Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed));
-        }
-        Ok(())
+        let leader = self.feeds.iter().find(|feed| feed.name == step.feed.as_str());
+        step.check(leader.map(|leader| leader.fence), &self.incarnation)
     }
 
     /// Renews the lease of a leader that has done a step.
@@ -275,7 +271,9 @@ async fn read_all(link: &Link, keys: &Keys, step: &'static str, more: Vec<Docume
         }
         pipeline.extend(more.iter().cloned());
         let reading = async { link.state.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
-        let (mut schema, mut own, mut rest) = (None, None, Vec::new());
+        let mut schema = None;
+        let mut own = None;
+        let mut rest = Vec::new();
         for document in link.run(step, reading).await? {
             match document.get_str("_id") {
                 Ok(SCHEMA) => schema = Some(document),
@@ -311,7 +309,7 @@ async fn make(link: &Link, keys: &Keys, step: &'static str) -> Result<()> {
     let missing = |field: &str, value: Bson| -> Bson { doc! { "$ifNull": [field, value] }.into() };
     let begins = doc! { "$multiply": [now(), 1_000_i64] };
     // Older entries, if there are any, have an epoch that this document does not know.
-    let (walk, after) = Sweep::anew().written();
+    let (walk, after) = Sweep::start().written();
     let if_new = |new: Bson, field: &str| doc! { "$cond": [{ "$eq": [{ "$type": "$rev" }, "missing"] }, new, field] };
     let namespace = doc! { "$set": {
         "epoch": missing("$epoch", binary(Epoch::random().as_bytes())),

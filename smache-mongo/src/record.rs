@@ -1,12 +1,12 @@
 //! Reads the document of an entry.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mongodb::bson::{Bson, Document};
 use smache_core::{
-    Dependency, Epoch, Epochs, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp, Token,
-    UsedDependency, Via,
+    Epochs, Record, Result, RunFailure, Staleness, StoredEntry, Timestamp, Token, UsedDependency, Via,
+    support::{count, few, log_damaged_record},
 };
 
 use crate::{
@@ -84,18 +84,9 @@ fn int(value: &Bson) -> Option<i64> {
 pub(crate) fn readable<T>(document: &Document, read: Result<T>) -> Option<T> {
     read.inspect_err(|error| {
         let id = document.get("_id");
-        tracing::warn!(error = %error.report(), document = ?id, "a damaged document is left out");
+        log_damaged_record(format_args!("{id:?}"), error.report());
     })
     .ok()
-}
-
-/// A number that is never negative.
-pub(crate) fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-pub(crate) fn few(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The fields for a look-up.
@@ -137,7 +128,7 @@ pub(crate) fn entry(document: &Document) -> Result<Option<StoredEntry>> {
 /// The epochs of the stored value.
 pub(crate) fn epochs(document: &Document) -> Result<Epochs> {
     let bytes = Fields::new(document, UNREADABLE).bytes("epochs")?;
-    decode_epochs(bytes).ok_or_else(|| corrupt(UNREADABLE))
+    Epochs::decode(bytes).ok_or_else(|| corrupt(UNREADABLE))
 }
 
 /// The whole record, if there is one.
@@ -148,7 +139,7 @@ pub(crate) fn record(document: &Document) -> Result<Option<Record>> {
     let causes = document.get_array("causes").map_err(|_| corrupt(UNREADABLE))?;
     record.causes = causes.iter().filter_map(Bson::as_str).map(Arc::from).collect();
     record.lazy = document.get_bool("lazy").map_err(|_| corrupt(UNREADABLE))?;
-    (record.conflicts, record.failures) = (few(fields.count("conflicts")?), few(fields.count("failures")?));
+    (record.conflicts, record.failures) = (few(fields.int("conflicts")?), few(fields.int("failures")?));
     let failure = fields.text("failure").zip(fields.time("failed"));
     record.last_failure = failure.map(|(message, at)| RunFailure { message: message.to_owned(), at });
     Ok(Some(record))
@@ -170,55 +161,16 @@ fn used(document: &Document) -> Result<Vec<UsedDependency>> {
     own.map(one).collect()
 }
 
-/// The dependencies that get an edge, each once. `Direct` wins; a `Guard` is checked but never indexed.
+/// The keys of the edges for used dependencies.
 pub(crate) fn edges(keys: &Keys, used: &[UsedDependency]) -> Vec<Bson> {
-    let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
-    let mut places = HashMap::with_capacity(used.len());
-    for UsedDependency { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
-        let place = *places.entry(*dependency).or_insert(edges.len());
-        if place == edges.len() {
-            edges.push((*dependency, *via != Via::Child));
-        } else {
-            edges[place].1 |= *via != Via::Child;
-        }
-    }
-    edges.iter().map(|(dependency, direct)| keys.edge(dependency, *direct)).collect()
-}
-
-/// The namespace's epoch, then the length of the name, the name and the epoch of each source.
-pub(crate) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
-    let mut bytes = epochs.global.as_bytes().to_vec();
-    for (source, epoch) in &epochs.sources {
-        // Names have at most 128 bytes.
-        bytes.push(u8::try_from(source.as_str().len()).unwrap_or(u8::MAX));
-        bytes.extend_from_slice(source.as_str().as_bytes());
-        bytes.extend_from_slice(epoch.as_bytes());
-    }
-    bytes
-}
-
-fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
-    let (global, mut bytes) = bytes.split_first_chunk()?;
-    let mut sources = Vec::new();
-    while let Some((length, rest)) = bytes.split_first() {
-        let (name, rest) = rest.split_at_checked((*length).into())?;
-        let (epoch, rest) = rest.split_first_chunk()?;
-        let name = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
-        sources.push((name, Epoch::from_bytes(*epoch)));
-        bytes = rest;
-    }
-    Some(Epochs { global: Epoch::from_bytes(*global), sources })
-}
-
-/// Whether the encoded epochs differ from the present ones. Unreadable ones do.
-pub(crate) fn is_outdated(validity: &smache_core::Validity, bytes: &[u8]) -> bool {
-    decode_epochs(bytes).is_none_or(|epochs| !validity.has_epochs(&epochs))
+    let edges = smache_core::support::edges(used);
+    edges.iter().map(|edge| keys.edge(&edge.dependency, edge.via != Via::Child)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use mongodb::bson::doc;
-    use smache_core::{ErrorKind, Namespace};
+    use smache_core::{Dependency, Epoch, ErrorKind, Namespace, SourceId};
 
     use super::*;
     use crate::keys::binary;
@@ -237,7 +189,7 @@ mod tests {
         let used = [UsedDependency { dependency: Dependency::tag("a"), via: Via::Child }];
         doc! {
             "n": 5_i64, "value": binary([1]), "meta": binary([2]), "call": binary([3]), "version": 7_i64,
-            "epochs": binary(encode_epochs(&epochs())), "stale": 1_i32, "since": 8_i64, "stored": 9_i64, "causes": ["a"],
+            "epochs": binary(epochs().encode()), "stale": 1_i32, "since": 8_i64, "stored": 9_i64, "causes": ["a"],
             "lazy": true, "conflicts": 1_i64, "failures": 2_i64, "failure": "paper", "failed": 3_i64,
             "deps": edges(&keys(), &used),
         }

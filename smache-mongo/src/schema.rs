@@ -7,11 +7,11 @@ use mongodb::{
     bson::{Document, doc},
     options::IndexOptions,
 };
-use smache_core::Result;
+use smache_core::{Result, support::other_layout};
 
 use crate::{error::wrong_server, keys::SCHEMA, link::Link, namespace::make_schema, primary::Primary};
 
-/// The version of the documents and indexes that this crate knows.
+/// The layout of the documents and indexes that this crate knows.
 pub(crate) const VERSION: i64 = 2;
 
 /// The oldest release with everything that the updates use.
@@ -23,7 +23,8 @@ fn entry_indexes() -> Vec<IndexModel> {
         options.name = Some(format!("smache_{name}"));
         IndexModel::builder().keys(keys).options(options).build()
     };
-    let (whole, sparse) = (IndexOptions::default, || IndexOptions::builder().sparse(true).build());
+    let whole = IndexOptions::default;
+    let sparse = || IndexOptions::builder().sparse(true).build();
     // The server removes an expired entry with its edges an hour later, if maintenance has not done so.
     let by_age = IndexOptions::builder().expire_after(Duration::ZERO).build();
     let jobs = doc! { "job.n": 1, "job.s": 1, "job.l": 1, "job.p": 1, "job.at": 1, "job.token": 1 };
@@ -61,14 +62,10 @@ pub(crate) async fn prepare(link: &Link) -> Result<()> {
     let found = link.run(CONNECT, async { link.state.find_one(doc! { "_id": SCHEMA }).await }).await?;
     let version = found.as_ref().and_then(|schema| schema.get_i64("version").ok());
     if version != Some(VERSION) {
-        let newer = version.is_some_and(|version| version > VERSION);
-        let fix = if newer { "upgrade this program" } else { "drop them when no older program uses them" };
-        let found = version.map_or_else(|| "an unknown version".to_owned(), |version| format!("version {version}"));
-        let message = format!(
-            "the collections `smache_*` are of {found} and this program knows version {VERSION}: {fix}, or give it another \
-             database"
-        );
-        return Err(wrong_server(message, &link.server));
+        let found = version.and_then(|version| u64::try_from(version).ok());
+        let older = "drop them when no older program uses them";
+        let error = other_layout("the collections `smache_*` are", found, VERSION as u64, older, "another database");
+        return Err(error.with_context("server", &link.server));
     }
     make_indexes(link, CONNECT).await
 }

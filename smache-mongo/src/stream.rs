@@ -117,7 +117,8 @@ impl MongoStream {
             }
         };
         let pending = first.map(|first| (first, None));
-        let (progress, begin) = (Progress::default(), place.unread());
+        let progress = Progress::default();
+        let begin = place.unread();
         Ok(Self { feed, watched, cursor, pending, place, identity, progress, begin, asking: None, ended: false })
     }
 

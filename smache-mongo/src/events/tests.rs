@@ -113,7 +113,8 @@ async fn a_replacement_tells_the_fields_in_which_the_images_differ() {
     let before = doc! { "age": 7, "same": [1, 2], "gone": 1, "nested": { "a": 1, "b": 2 } };
     let after = doc! { "age": 7_i64, "same": [1, 2], "new": 1, "nested": { "a": 1, "b": 3 } };
     assert_eq!(told(replace(before, after)).await, ["people 7 updated x→x [age gone nested new]"]);
-    let (one, other) = (doc! { "a": 1, "b": 2 }, doc! { "b": 2, "a": 1 });
+    let one = doc! { "a": 1, "b": 2 };
+    let other = doc! { "b": 2, "a": 1 };
     assert_eq!(told(replace(one, other)).await, ["people 7 updated x→x"], "the order of the fields is none of them");
     let after = doc! { "fullDocument": user("new") };
     assert_eq!(told(with(event("replace", "users"), after)).await, ["people 7 updated ?→new"]);

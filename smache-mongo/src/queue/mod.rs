@@ -13,34 +13,31 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
     Enqueued, EntryId, ErrorKind, Examination, FoundJob, Incarnation, JobCounts, JobEnd, JobPage, JobQueue, JobState,
-    Lane, Namespace, NewJob, Notifier, Reservation, Reserve, Result, Settled, Settlement, Token,
+    Lane, Namespace, NewJob, Notifier, Page, Reservation, Reserve, Result, Settled, Settlement, Token,
+    support::{
+        clip, count,
+        limits::{ERROR_BYTES, PAGE},
+        log_damaged_job,
+    },
 };
 
 use crate::{
     error::{is_duplicate, overtaken},
     examine::examine_backend,
-    expression::{after, clip, cond, gone, literal, now, tidy},
-    job::{self, DEAD_LETTER, QUEUED, RUNNING, found, lane_number, listed, state_number},
-    keys::{Keys, binary, cursor},
+    expression::{after, cond, gone, literal, now, tidy},
+    job::{self, DEAD_LETTER, QUEUED, RUNNING, UNREADABLE, found, lane_number, listed, state_number},
+    keys::{ENTRIES, Keys, binary},
     link::{Link, SIDE_BY_SIDE},
     namespace::look,
-    record::{Fields, count},
+    record::Fields,
     store::next_page,
 };
-
-/// The most bytes of a stored error.
-const KEPT_ERROR: usize = 2_000;
 
 /// How often a step that others overtake is tried.
 const TRIES: usize = 32;
 
-/// The most jobs of a reservation, and rows of a page of a listing.
-const MOST: usize = 10_000;
-
 /// How many entries one update names.
 const IDS: usize = 100;
-
-const UNREADABLE: &str = "a job cannot be read: unset `job` in its document of `smache_entries`";
 
 /// A job queue on MongoDB.
 pub struct MongoQueue {
@@ -71,11 +68,12 @@ impl MongoQueue {
     /// entry has nothing to do.
     async fn replace_damaged(&self, ids: Bson) -> Result<u64> {
         let new = job::new(self.keys.number, &lane_number(Lane::Recompute).into(), job::USUAL, &now());
-        let (filter, update) = (job::damaged(self.keys.number, ids), self.with_job(cond(true, new, gone())));
+        let filter = job::damaged(self.keys.number, ids);
+        let update = self.with_job(cond(true, new, gone()));
         let replacing = async { self.link.entries.update_many(filter, update).await };
         let replaced = self.link.run("repair", replacing).await?.modified_count;
         if replaced > 0 {
-            tracing::warn!(jobs = replaced, "jobs that cannot be read are replaced");
+            log_damaged_job(ENTRIES, replaced);
             self.notifier.notify();
         }
         Ok(replaced)
@@ -84,7 +82,8 @@ impl MongoQueue {
     async fn enqueue_one(&self, job: &NewJob) -> Result<Enqueued> {
         const STEP: &str = "enqueue";
         let id = self.keys.entry(&job.id);
-        let (lane, due) = (Bson::from(lane_number(job.lane)), after(job.delay));
+        let lane = Bson::from(lane_number(job.lane));
+        let due = after(job.delay);
         let new = || job::new(self.keys.number, &lane, job.priority.into(), &due);
         let needed = || job::needed(self.keys.number, &lane, job.priority.into(), &due);
         for _ in 0..TRIES {
@@ -170,7 +169,8 @@ impl MongoQueue {
 
     /// Removes the job, and its document if that holds nothing else.
     async fn forget(&self, step: &'static str, which: &Document) -> Result<bool> {
-        let (mut nothing_else, mut with_entry) = (which.clone(), which.clone());
+        let mut nothing_else = which.clone();
+        let mut with_entry = which.clone();
         nothing_else.extend(doc! { "n": Bson::Null, "run": Bson::Null });
         with_entry.insert("n", self.keys.number);
         if self.joined && self.change(step, with_entry, gone()).await? {
@@ -183,7 +183,7 @@ impl MongoQueue {
 }
 
 fn error_text(error: &str) -> Bson {
-    literal(clip(error, KEPT_ERROR))
+    literal(clip(error, ERROR_BYTES))
 }
 
 /// The end of a job that was requested during its run.
@@ -206,7 +206,9 @@ fn once_more(end: &JobEnd) -> Bson {
 
 /// Requests in order, cut before a second one of the same entry: the two must not overtake each other.
 fn waves<T>(all: &[T], id: impl Fn(&T) -> EntryId) -> Vec<&[T]> {
-    let (mut waves, mut start, mut seen) = (Vec::new(), 0, HashSet::new());
+    let mut waves = Vec::new();
+    let mut start = 0;
+    let mut seen = HashSet::new();
     for (place, id) in all.iter().map(id).enumerate() {
         if !seen.insert(id) {
             waves.push(&all[start..place]);
@@ -313,7 +315,8 @@ impl JobQueue for MongoQueue {
         let mut counts = JobCounts::default();
         for group in self.link.run_long("counts", reading).await? {
             let Ok(of) = group.get_document("_id") else { continue };
-            let (of, all) = (Fields::new(of, UNREADABLE), Fields::new(&group, UNREADABLE).maybe_int("all"));
+            let of = Fields::new(of, UNREADABLE);
+            let all = Fields::new(&group, UNREADABLE).maybe_int("all");
             let all = all.map_or(0, count);
             match (of.int("s")?, of.int("l")?) {
                 (QUEUED, 0) => counts.propagation += all,
@@ -326,7 +329,8 @@ impl JobQueue for MongoQueue {
     }
 
     async fn list(&self, state: JobState, after: Option<Bytes>, limit: usize) -> Result<JobPage> {
-        let (after, limit) = (cursor(after.as_deref())?, limit.clamp(1, MOST));
+        let after = after.as_deref().map(Page::id_in).transpose()?;
+        let limit = limit.clamp(1, PAGE);
         let filter = doc! {
             "job.n": self.keys.number, "job.s": state_number(state), "_id": self.keys.after(after.as_ref()),
         };

@@ -4,20 +4,23 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
-use smache_core::{EntryId, Job, Reservation, Reserve, Result, Timestamp};
+use smache_core::{
+    EntryId, Job, Reservation, Reserve, Result, Timestamp,
+    support::{
+        count, few,
+        limits::{LAPSED_JOBS, PAGE},
+    },
+};
 
-use super::{IDS, MOST, MongoQueue, TRIES, UNREADABLE};
+use super::{IDS, MongoQueue, TRIES};
 use crate::{
     error::{corrupt, overtaken},
     expression::{after, now, time},
-    job::{self, QUEUED, RUNNING, id_of, lane_number},
+    job::{self, QUEUED, RUNNING, UNREADABLE, id_of, lane_number},
     keys::{ENTRIES, binary},
     namespace::and,
-    record::{Fields, count, few},
+    record::Fields,
 };
-
-/// How many lapsed reservations are returned at a time.
-const LAPSED: i64 = 1_000;
 
 /// The state of the queue for one reservation.
 struct View {
@@ -46,7 +49,7 @@ impl View {
 
 impl MongoQueue {
     pub(super) async fn reserve_jobs(&self, reserve: &Reserve) -> Result<Reservation> {
-        let max = reserve.max.min(MOST);
+        let max = reserve.max.min(PAGE);
         for _ in 0..TRIES {
             let view = self.view(reserve, max).await?;
             if view.lapsed {
@@ -77,7 +80,8 @@ impl MongoQueue {
 
     /// Reads the whole view in one command.
     async fn view(&self, reserve: &Reserve, max: usize) -> Result<View> {
-        let (namespace, lane) = (self.keys.number, lane_number(reserve.lane));
+        let namespace = self.keys.number;
+        let lane = lane_number(reserve.lane);
         let marked = |kind: &str, mut pipeline: Vec<Document>| {
             pipeline.push(doc! { "$project": { "job": 1, "kind": kind } });
             and(ENTRIES, pipeline)
@@ -141,7 +145,7 @@ impl MongoQueue {
             "job.at": { "$lte": time(now) },
         };
         let reading = async {
-            let found = self.link.entries.find(lapsed.clone()).projection(doc! { "_id": 1 }).limit(LAPSED);
+            let found = self.link.entries.find(lapsed.clone()).projection(doc! { "_id": 1 }).limit(LAPSED_JOBS as i64);
             found.await?.try_collect::<Vec<Document>>().await
         };
         let found = self.link.run("reserve", reading).await?;
@@ -248,7 +252,7 @@ fn reserved(entry: &Document, reserve: &Reserve) -> Result<Job> {
         id: id_of(entry)?,
         lane: reserve.lane,
         token: reserve.token,
-        errors: few(job.count("errors")?),
-        crashes: few(job.count("crashes")?),
+        errors: few(job.int("errors")?),
+        crashes: few(job.int("crashes")?),
     })
 }

@@ -21,11 +21,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, OnConflict, Result, Via};
+use smache_core::{
+    ChangedSince, Commit, CommitOutcome, Dependency, JobWrites, OnConflict, Result,
+    support::{distinct, limits::NAMED_CONFLICTS},
+};
 
 use super::{Inner, runs::drop_next};
 use crate::{
@@ -34,14 +37,11 @@ use crate::{
     job,
     keys::{STATE, binary, changed_of},
     namespace::{NamespaceDoc, Seen, and, look},
-    record::{edges, encode_epochs},
+    record::edges,
 };
 
 /// The most dependencies in one command.
 const PER_COMMAND: usize = 500;
-
-/// The most dependencies in a conflict.
-const NAMED: usize = 8;
 
 /// The result of a check.
 struct Checked {
@@ -49,8 +49,8 @@ struct Checked {
     conflicts: HashSet<Dependency>,
     /// 0 fresh, 1 maybe stale, 2 stale.
     level: i64,
-    /// Whether these changes are the only objection to the value.
-    only_by_changes: bool,
+    /// Whether the answer is a report of these changes.
+    is_reported: bool,
 }
 
 /// The name of a commit. A run makes at most one commit that asks for a report, and one for each version that does not.
@@ -60,24 +60,20 @@ fn name_of(commit: &Commit) -> Vec<u8> {
 }
 
 impl Checked {
-    /// The report for a commit that asks for one, if changes of few dependencies are the only objection to its value. A
-    /// change that the check has not read is announced after it, so its revision is later than the one that the check
-    /// read.
-    fn told(&self, commit: &Commit) -> Option<CommitOutcome> {
-        if commit.on_conflict != OnConflict::Report || !self.only_by_changes {
-            return None;
-        }
-        let dependencies: Vec<_> = self.named(commit).collect();
-        let (now, revision) = (self.namespace.now, self.namespace.revision);
-        let few = (1..=OnConflict::MAX_REPORTED).contains(&dependencies.len());
-        few.then_some(CommitOutcome::ConflictReported { now, revision, dependencies })
+    /// The conflict report for a commit that asks for one. A change that the check has not read is announced after it,
+    /// so its revision is later than the one that the check read.
+    fn report(&self, commit: &Commit) -> Option<CommitOutcome> {
+        self.is_reported.then(|| CommitOutcome::ConflictReported {
+            now: self.namespace.now,
+            revision: self.namespace.revision,
+            dependencies: self.named(commit, OnConflict::MAX_REPORTED),
+        })
     }
 
     /// The conflicts in the order of use, each once.
-    fn named(&self, commit: &Commit) -> impl Iterator<Item = Dependency> {
-        let mut named = HashSet::new();
+    fn named(&self, commit: &Commit, most: usize) -> Vec<Dependency> {
         let used = commit.used.iter().map(|used| used.dependency);
-        used.filter(move |used| self.conflicts.contains(used) && named.insert(*used))
+        distinct(used.filter(|used| self.conflicts.contains(used)), most)
     }
 }
 
@@ -105,9 +101,9 @@ impl Inner {
             // An invalidation has affected the value in between; the check can read its change now.
             checked = self.check(commit).await?;
         }
-        if let Some(told) = checked.told(commit) {
+        if let Some(report) = checked.report(commit) {
             self.take_away(commit, by).await?;
-            return Ok(told);
+            return Ok(report);
         }
         if !self.put_in_place(commit, by, checked.level, false).await? {
             return Ok(CommitOutcome::Lost);
@@ -115,7 +111,7 @@ impl Inner {
         if self.writes_jobs() && !commit.lazy {
             self.notifier.notify();
         }
-        let dependencies = checked.named(commit).take(NAMED).collect();
+        let dependencies = checked.named(commit, NAMED_CONFLICTS);
         Ok(CommitOutcome::Conflicted { now: checked.namespace.now, dependencies })
     }
 
@@ -133,8 +129,8 @@ impl Inner {
         if checked.namespace.incarnation != commit.incarnation {
             return Ok(CommitOutcome::OtherIncarnation);
         }
-        match checked.told(commit) {
-            Some(told) => Ok(told),
+        match checked.report(commit) {
+            Some(report) => Ok(report),
             None => Box::pin(self.commit_run(&Commit { on_conflict: OnConflict::StoreStale, ..commit.clone() })).await,
         }
     }
@@ -155,7 +151,7 @@ impl Inner {
         }
         let next = doc! {
             "by": binary(by), "value": binary(&commit.value[..]), "meta": binary(&commit.meta[..]),
-            "call": binary(&commit.call[..]), "epochs": binary(encode_epochs(&commit.epochs)),
+            "call": binary(&commit.call[..]), "epochs": binary(commit.epochs.encode()),
             "deps": edges(&self.keys, &commit.used),
         };
         let was = doc! { "$ifNull": ["$next.was", { "$ifNull": ["$deps", []] }] };
@@ -175,17 +171,13 @@ impl Inner {
 
     /// The second step. The namespace first: it shows the low watermark of all trims before the later reads.
     async fn check(&self, commit: &Commit) -> Result<Checked> {
-        let mut vias: HashMap<Dependency, bool> = HashMap::with_capacity(commit.used.len());
-        for used in &commit.used {
-            *vias.entry(used.dependency).or_default() |= used.via != Via::Child;
-        }
-        let used: Vec<Dependency> = vias.keys().copied().collect();
+        let used = distinct(commit.used.iter().map(|used| used.dependency), usize::MAX);
         let (namespace, conflicts) = self.changed_after(commit.version, &used, "commit").await?;
-        let must_run = conflicts.iter().any(|conflict| vias.get(conflict).is_none_or(|direct| *direct));
-        let otherwise_right = !commit.tainted && namespace.validity().has_epochs(&commit.epochs);
-        let level = if must_run || !otherwise_right { 2 } else { i64::from(!conflicts.is_empty()) };
-        let only_by_changes = otherwise_right && commit.version >= namespace.low_watermark;
-        Ok(Checked { namespace, conflicts, level, only_by_changes })
+        let has_epochs = namespace.validity().has_epochs(&commit.epochs);
+        let changed = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
+        let level = commit.staleness(has_epochs, changed) as i64;
+        let is_reported = commit.is_reported(has_epochs, namespace.low_watermark, conflicts.len());
+        Ok(Checked { namespace, conflicts, level, is_reported })
     }
 
     /// The dependencies that were invalidated after a revision, are being invalidated, or may have been; and the

@@ -16,7 +16,7 @@ impl Inner {
         let epoch = Epoch::random();
         let write = |namespace: &mut NamespaceDoc| {
             namespace.epoch = epoch;
-            namespace.sweep = Sweep::anew();
+            namespace.sweep = Sweep::start();
             Ok(Change::Write { ticks: false, answer: epoch })
         };
         change(&self.link, &self.keys, "new_epoch", write).await.map(|(epoch, _)| epoch)
@@ -26,14 +26,11 @@ impl Inner {
         let attach = |namespace: &mut NamespaceDoc| {
             let mut changed = false;
             for name in sources {
-                let here = Some(&namespace.incarnation);
-                let attached = |validity: &SourceValidity| {
-                    validity.valid_until.is_none() && validity.caught_up_on.as_ref() == here
-                };
-                if !namespace.sources.get(name).is_some_and(attached) {
-                    let validity = SourceValidity::application(Epoch::random(), here.cloned());
+                let here = &namespace.incarnation;
+                if !namespace.sources.get(name).is_some_and(|known| known.is_attached_on(here)) {
+                    let validity = SourceValidity::application(Epoch::random(), Some(here.clone()));
                     namespace.sources.insert(name.clone(), validity);
-                    namespace.sweep = Sweep::anew();
+                    namespace.sweep = Sweep::start();
                     changed = true;
                 }
             }
@@ -107,7 +104,7 @@ impl Inner {
                 namespace.sources.insert(name.clone(), SourceValidity::behind(Epoch::random()));
                 namespace.positions.insert(name.clone(), position.clone());
             }
-            namespace.sweep = Sweep::anew();
+            namespace.sweep = Sweep::start();
             Ok(Change::Write { ticks: false, answer: () })
         };
         change(&self.link, &self.keys, "restart", restart).await.map(drop)

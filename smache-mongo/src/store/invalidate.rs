@@ -6,22 +6,23 @@
 //! progress of the feed. At last the change gets that revision. A change without a revision was given up on the way:
 //! maintenance redoes it after its deadline, and until then it counts as under way, which is safe.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
-    ChangedDependency, Dependency, EntryId, FeedStep, Invalidated, Invalidation, InvalidationAttempt, Result,
+    ChangedDependency, Dependency, EntryId, Epoch, FeedStep, Invalidated, Invalidation, InvalidationAttempt, Result,
     SourceValidity, Timestamp,
+    support::{
+        UNFINISHED, clip,
+        limits::{CAUSE_BYTES, MARK_LIFETIME, MARK_RENEWAL},
+    },
 };
 use tokio::time::Instant;
 
 use super::Inner;
 use crate::{
-    expression::{after, all, clip, cond, gone, has_record, keep, literal, noted, now, number, tidy, when},
+    expression::{after, all, cond, gone, has_record, keep, literal, noted, now, number, tidy, when},
     job::{self, id_of},
     keys::binary,
     namespace::{Change, change, look, read, tick},
@@ -36,12 +37,6 @@ const IDS: usize = 100;
 
 /// The most dependencies in one document of a change.
 const ANNOUNCED: usize = 10_000;
-
-/// When maintenance takes an unfinished change as given up.
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// The most bytes of a stored cause.
-const KEPT_CAUSE: usize = 200;
 
 /// The progress of an invalidation.
 #[derive(Default)]
@@ -79,7 +74,8 @@ impl Inner {
             namespace.check(step)?;
             began = Some(namespace.now);
         }
-        let (mut announced, mut done) = (None, Done::default());
+        let mut announced = None;
+        let mut done = Done::default();
         if happened {
             let mut change = self.announce(changed, entries, step.as_ref()).await?;
             self.mark_all(&mut change, changed, entries, &mut done).await?;
@@ -143,7 +139,7 @@ impl Inner {
             let attempt = if place == 0 { first } else { InvalidationAttempt::next(step) };
             let nonce = self.keys.change(attempt.as_bytes());
             let written = doc! { "$set": {
-                "n": self.keys.number, "k": i64::MAX, "until": after(DEADLINE), "deps": literal(keys), "ids": literal(ids),
+                "n": self.keys.number, "k": i64::MAX, "until": after(MARK_LIFETIME), "deps": literal(keys), "ids": literal(ids),
             } };
             let filter = doc! { "_id": nonce.clone() };
             let writing = self.link.state.update_one(filter, vec![written]).upsert(true);
@@ -170,12 +166,12 @@ impl Inner {
 
     /// Moves the deadline of a long change, so that maintenance does not take it as given up.
     async fn renew(&self, change: &mut Announced) -> Result<()> {
-        if change.renewed.elapsed() < DEADLINE / 3 {
+        if change.renewed.elapsed() < MARK_RENEWAL {
             return Ok(());
         }
         change.renewed = Instant::now();
         let filter = doc! { "_id": { "$in": change.nonces.clone() }, "k": i64::MAX };
-        let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
+        let update = vec![doc! { "$set": { "until": after(MARK_LIFETIME) } }];
         self.link.run("invalidate", async { self.link.state.update_many(filter, update).await }).await.map(drop)
     }
 
@@ -191,7 +187,7 @@ impl Inner {
         let named: HashMap<Dependency, EntryId> = entries.iter().map(|id| (Dependency::entry(id), *id)).collect();
         let of_named = changed.iter().filter(|changed| named.contains_key(&changed.dependency));
         let own: HashMap<EntryId, &str> =
-            of_named.map(|changed| (named[&changed.dependency], clip(&changed.cause, KEPT_CAUSE))).collect();
+            of_named.map(|changed| (named[&changed.dependency], clip(&changed.cause, CAUSE_BYTES))).collect();
         let mut by_cause: BTreeMap<Option<&str>, Vec<EntryId>> = BTreeMap::new();
         for id in entries {
             by_cause.entry(own.get(id).copied()).or_default().push(*id);
@@ -227,11 +223,11 @@ impl Inner {
         let level =
             cond(doc! { "$gt": [{ "$size": { "$setIntersection": ["$deps", literal(direct)] } }, 0] }, 2_i64, 1_i64);
         let causes = match changed {
-            [changed] => literal(vec![Bson::from(clip(&changed.cause, KEPT_CAUSE))]),
+            [changed] => literal(vec![Bson::from(clip(&changed.cause, CAUSE_BYTES))]),
             _ => {
                 let one = |changed: &ChangedDependency| {
                     let edges = vec![edge(changed, true), edge(changed, false)];
-                    Bson::from(doc! { "e": edges, "c": clip(&changed.cause, KEPT_CAUSE) })
+                    Bson::from(doc! { "e": edges, "c": clip(&changed.cause, CAUSE_BYTES) })
                 };
                 let all: Vec<Bson> = changed.iter().map(one).collect();
                 let meets = doc! { "$gt": [{ "$size": { "$setIntersection": ["$$changed.e", "$deps"] } }, 0] };
@@ -320,17 +316,9 @@ impl Inner {
                     continue;
                 }
                 namespace.positions.insert(name.clone(), position.clone());
-                let source = namespace
-                    .sources
-                    .entry(name.clone())
-                    .or_insert_with(|| SourceValidity::behind(smache_core::Epoch::random()));
-                if step.caught_up {
-                    source.caught_up_on = Some(namespace.incarnation.clone());
-                }
-                // A source without `valid_until` is reported by the application, and stays so.
-                if let (Some(lease), Some(until)) = (&mut source.valid_until, step.valid_until(confirms_from)) {
-                    *lease = until;
-                }
+                let behind = || SourceValidity::behind(Epoch::random());
+                let source = namespace.sources.entry(name.clone()).or_insert_with(behind);
+                source.advance(step, &namespace.incarnation, confirms_from);
             }
             Ok(Change::Write { ticks, answer: () })
         })
@@ -350,16 +338,13 @@ impl Inner {
         // renewed it. An author that is only late may go on beside this: the data changed before the announcement, so
         // this walk finds every dependant, whichever process leads the feed now.
         let filter = doc! { "_id": nonce.clone(), "k": i64::MAX, "until": until };
-        let update = vec![doc! { "$set": { "until": after(DEADLINE) } }];
+        let update = vec![doc! { "$set": { "until": after(MARK_LIFETIME) } }];
         let taking = async { self.link.state.update_one(filter, update).await };
         if self.link.run("maintain", taking).await?.matched_count == 0 {
             return Ok(Vec::new());
         }
         let mut change = Announced { nonces: vec![nonce], earlier: None, renewed: Instant::now() };
-        let changed = |dependency: &Dependency| ChangedDependency {
-            dependency: *dependency,
-            cause: "unfinished invalidation".into(),
-        };
+        let changed = |dependency: &Dependency| ChangedDependency { dependency: *dependency, cause: UNFINISHED.into() };
         let changed: Vec<ChangedDependency> = dependencies.iter().map(changed).collect();
         let mut done = Done::default();
         self.mark_all(&mut change, &changed, entries, &mut done).await?;

@@ -6,21 +6,19 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use smache_core::{
     Dependants, Dependency, EntryId, FullRecord, Lookup, Page, Result, Scanned, StoreStats, StoredEntry, Via,
+    support::{count, limits::PAGE},
 };
 
 use super::Inner;
 use crate::{
     job::id_of,
-    keys::{ENTRIES, cursor},
+    keys::ENTRIES,
     namespace::{and, look},
-    record::{Fields, count, entry, entry_fields, readable, record},
+    record::{Fields, entry, entry_fields, readable, record},
 };
 
 /// The most entries in one command: some servers look a long list up in quadratic time.
 const IDS: usize = 100;
-
-/// The most rows in a page of a listing.
-const MOST: usize = 10_000;
 
 const UNREADABLE: &str = "a document of `smache_entries` cannot be read: remove it";
 
@@ -61,7 +59,8 @@ impl Inner {
     }
 
     pub(super) async fn stale_page(&self, page: &Page) -> Result<Scanned> {
-        let (after, limit) = (cursor(page.cursor.as_deref())?, page.limit.clamp(1, MOST));
+        let after = page.after()?;
+        let limit = page.limit.clamp(1, PAGE);
         let reading = async {
             let found = self
                 .link
@@ -84,7 +83,8 @@ impl Inner {
     }
 
     pub(super) async fn dependants_page(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
-        let (after, limit) = (cursor(page.cursor.as_deref())?, page.limit.clamp(1, MOST));
+        let after = page.after()?;
+        let limit = page.limit.clamp(1, PAGE);
         let direct = self.keys.edge(dependency, true);
         let either = vec![self.keys.edge(dependency, false), direct.clone()];
         let reading = async {
@@ -107,7 +107,9 @@ impl Inner {
     }
 
     pub(super) async fn numbers(&self) -> Result<StoreStats> {
-        let (namespace, entries, state) = (self.keys.number, &self.link.entries, &self.link.state);
+        let namespace = self.keys.number;
+        let entries = &self.link.entries;
+        let state = &self.link.state;
         let counted =
             async |filter: Document| self.link.run_long("stats", async { entries.count_documents(filter).await }).await;
         let changes = async {

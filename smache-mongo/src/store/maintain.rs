@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{Dependency, EntryId, Maintained, Result, Timestamp};
+use smache_core::{
+    Dependency, EntryId, Maintained, Result, Timestamp,
+    support::{
+        NEW_EPOCH, count,
+        limits::{PAGE, REAP_AFTER},
+    },
+};
 
 use super::{Inner, invalidate::nonce, runs::Running};
 use crate::{
@@ -14,20 +20,14 @@ use crate::{
     job::{self, id_of},
     keys::{ENTRIES, binary, changed_of, entry_of},
     namespace::{NamespaceDoc, Sweep, and, read},
-    record::{Fields, count, has_record as holds_record, is_outdated, readable},
+    record::{Fields, has_record as holds_record, readable},
 };
-
-/// How long after its end a run is reaped: its owner may be late and not dead.
-const LATE: Duration = Duration::from_millis(1_200);
 
 /// How many unfinished invalidations one piece of maintenance redoes.
 const REDONE: i64 = 100;
 
 /// The most entries in one update.
 const IDS: usize = 100;
-
-/// The most of each kind in one piece of maintenance.
-const MOST: usize = 10_000;
 
 /// How many unreadable runs may sort before the lapsed ones.
 const UNREADABLE_ROOM: i64 = 100;
@@ -36,7 +36,7 @@ const UNREADABLE: &str = "the bookkeeping of maintenance cannot be read: remove 
 
 impl Inner {
     pub(super) async fn run_maintenance(&self, limit: usize) -> Result<Maintained> {
-        let limit = limit.clamp(1, MOST);
+        let limit = limit.clamp(1, PAGE);
         let mut done = Maintained::default();
         let namespace = self.reap(limit, &mut done).await?;
         if namespace.damage != Damage::None {
@@ -66,7 +66,8 @@ impl Inner {
         // The whole namespace: maintenance rewrites its unreadable parts too.
         let seen = read(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
         let run_of = |entry: &Document| {
-            let run = readable(entry, Running::of(entry))?.filter(|run| run.until.after(LATE) < seen.namespace.now);
+            let run =
+                readable(entry, Running::of(entry))?.filter(|run| run.until.after(REAP_AFTER) < seen.namespace.now);
             Some((readable(entry, id_of(entry))?, run?))
         };
         let mut over: Vec<_> = seen.more.iter().filter_map(|entry| Some((entry, run_of(entry)?))).collect();
@@ -80,9 +81,8 @@ impl Inner {
                 continue;
             }
             done.reaped += 1;
-            let outdated = || {
-                entry.get_binary_generic("epochs").is_ok_and(|epochs| is_outdated(&seen.namespace.validity(), epochs))
-            };
+            let outdated =
+                || entry.get_binary_generic("epochs").is_ok_and(|epochs| seen.namespace.validity().is_outdated(epochs));
             let stale = Fields::new(entry, UNREADABLE).maybe_int("stale").is_some_and(|level| level > 0);
             if holds_record(entry) && entry.get_bool("lazy") != Ok(true) && (stale || outdated()) {
                 done.jobs.push(id);
@@ -203,8 +203,7 @@ impl Inner {
         let mut beside: BTreeMap<Vec<u8>, Vec<EntryId>> = BTreeMap::new();
         for entry in &found {
             let Some(id) = readable(entry, id_of(entry)) else { continue };
-            if let Some(epochs) =
-                entry.get_binary_generic("epochs").ok().filter(|epochs| is_outdated(&validity, epochs))
+            if let Some(epochs) = entry.get_binary_generic("epochs").ok().filter(|epochs| validity.is_outdated(epochs))
             {
                 records.entry(epochs.clone()).or_default().push(id);
                 done.marked += 1;
@@ -213,7 +212,7 @@ impl Inner {
                 }
             }
             let next = entry.get_document("next").ok().and_then(|next| next.get_binary_generic("epochs").ok());
-            if let Some(epochs) = next.filter(|epochs| is_outdated(&validity, epochs)) {
+            if let Some(epochs) = next.filter(|epochs| validity.is_outdated(epochs)) {
                 beside.entry(epochs.clone()).or_default().push(id);
             }
         }
@@ -273,7 +272,7 @@ impl Inner {
         let mut marked = doc! {
             "stale": when(has_record(), "$stale", 2_i64),
             "since": when(has_record(), "$since", doc! { "$ifNull": ["$since", now()] }),
-            "causes": when(has_record(), "$causes", noted("$causes", literal(vec![Bson::from("new epoch")]))),
+            "causes": when(has_record(), "$causes", noted("$causes", literal(vec![Bson::from(NEW_EPOCH)]))),
         };
         if self.writes_jobs() {
             let wanted = all([has_record(), doc! { "$not": ["$lazy"] }.into()]);

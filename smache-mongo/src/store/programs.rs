@@ -33,7 +33,8 @@ impl Inner {
             self.link.run(STEP, async { self.link.state.delete_many(lapsed).await }).await?;
         }
         // Hexadecimal digits follow the prefix.
-        let (from, to) = (self.keys.programs(), format!("{}~", self.keys.programs()));
+        let from = self.keys.programs();
+        let to = format!("{}~", self.keys.programs());
         let all = and(STATE, vec![doc! { "$match": { "_id": { "$gte": from, "$lt": to } } }]);
         let seen = look(&self.link, &self.keys, STEP, vec![all]).await?;
         let mut programs = Vec::with_capacity(seen.more.len());

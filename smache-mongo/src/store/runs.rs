@@ -4,26 +4,26 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, Timestamp, Token};
+use smache_core::{
+    Abort, Begin, BeginOutcome, Begun, EntryId, Result, Timestamp, Token,
+    support::{clip, limits::ERROR_BYTES},
+};
 
 use super::Inner;
 use crate::{
     error::{corrupt, is_duplicate, overtaken},
-    expression::{after, all, clip, cond, gone, has_record, is_there, keep, literal, now, number, tidy, when},
+    expression::{after, all, cond, gone, has_record, is_there, keep, literal, now, number, tidy, when},
     job,
     keys::{ENTRIES, STATE, binary, changed_of},
     link::SIDE_BY_SIDE,
     namespace::{NamespaceDoc, Seen, and, look},
-    record::{Fields, has_record as holds_record, is_outdated, record},
+    record::{Fields, has_record as holds_record, record},
 };
-
-/// The most bytes of a stored error.
-const KEPT_ERROR: usize = 2_000;
 
 /// How often a step that others overtake is tried.
 const TRIES: usize = 32;
 
-const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `smache_entries`";
+pub(super) const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `smache_entries`";
 
 /// A run in a document.
 pub(super) struct Running {
@@ -134,7 +134,7 @@ impl Inner {
     pub(super) async fn abort_run(&self, abort: &Abort) -> Result<bool> {
         let seen = self.before("abort", &abort.id, doc! { "epochs": 1 }, None).await?;
         let Some(entry) = seen.more.first() else { return Ok(false) };
-        let failure = abort.failure.as_deref().map(|failure| clip(failure, KEPT_ERROR));
+        let failure = abort.failure.as_deref().map(|failure| clip(failure, ERROR_BYTES));
         let filter = doc! { "_id": self.keys.entry(&abort.id), "run.token": binary(abort.token.as_bytes()) };
         let held = self.end_run("abort", filter, entry, &seen.namespace, failure, abort.delay).await?;
         if held && self.writes_jobs() {
@@ -155,7 +155,7 @@ impl Inner {
         delay: Duration,
     ) -> Result<bool> {
         let epochs = entry.get_binary_generic("epochs").ok();
-        let outdated = epochs.filter(|epochs| is_outdated(&namespace.validity(), epochs));
+        let outdated = epochs.filter(|epochs| namespace.validity().is_outdated(epochs));
         let mut ended = drop_next();
         ended.insert("run", gone());
         if let Some(failure) = failure {

@@ -1,12 +1,15 @@
 //! Waits of runs for each other, as notes in the waiting run.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use smache_core::{EntryId, RecordWaits, Result, Timestamp, Token, WaitingRun};
+use smache_core::{
+    EntryId, RecordWaits, Result, Timestamp, Token, WaitingRun,
+    support::{WaitWalk, limits::WAITS},
+};
 
-use super::Inner;
+use super::{Inner, runs::UNREADABLE};
 use crate::{
     error::corrupt,
     expression::{after, literal, now},
@@ -14,11 +17,6 @@ use crate::{
     keys::binary,
     record::Fields,
 };
-
-/// The most notes of a run, and the most runs whose notes are answered.
-const MOST: usize = 64;
-
-const UNREADABLE: &str = "a run cannot be read: unset `run` in its document of `smache_entries`";
 
 /// A run with its notes.
 struct Waiting {
@@ -59,14 +57,15 @@ impl Inner {
         } };
         let note = |run: &&WaitingRun| {
             let awaited = known.get(&run.child)?.token;
-            let (child, awaited) = (binary(run.child.as_bytes()), binary(awaited.as_bytes()));
+            let child = binary(run.child.as_bytes());
+            let awaited = binary(awaited.as_bytes());
             Some(Bson::from(doc! { "child": child, "awaited": awaited, "until": after(wait.lease) }))
         };
         let notes: Vec<Bson> = if wait.lease.is_zero() { Vec::new() } else { runs.iter().filter_map(note).collect() };
-        let all = doc! { "$slice": [{ "$concatArrays": [others, notes] }, -(MOST as i64)] };
+        let all = doc! { "$slice": [{ "$concatArrays": [others, notes] }, -(WAITS as i64)] };
         let filter = doc! { "_id": self.keys.entry(&id), "run.token": binary(token.as_bytes()) };
         let update = vec![doc! { "$set": { "run.waits": all } }];
-        self.link.run("wait", async { self.link.entries.update_one(filter, update).await }).await.map(drop)
+        self.link.run("record_waits", async { self.link.entries.update_one(filter, update).await }).await.map(drop)
     }
 
     /// All runs of the namespace, with the notes that have not expired.
@@ -76,7 +75,7 @@ impl Inner {
             doc! { "$project": { "token": "$run.token", "waits": "$run.waits", "now": now() } },
         ];
         let reading = async { self.link.entries.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
-        let runs = self.link.run("wait", reading).await?;
+        let runs = self.link.run("record_waits", reading).await?;
         runs.iter().map(|run| Ok((id_of(run)?, waiting(run)?))).collect()
     }
 }
@@ -96,19 +95,11 @@ fn waiting(run: &Document) -> Result<Waiting> {
 
 /// The waits that lead on from a run, the nearest first. A note counts while the awaited run is the same.
 fn leading_on(from: EntryId, all: &HashMap<EntryId, Waiting>) -> Vec<(EntryId, EntryId)> {
-    let (mut waits, mut runs) = (Vec::new(), 0);
-    let (mut seen, mut line) = (HashSet::from([from]), VecDeque::from([from]));
-    while let Some(id) = line.pop_front().filter(|_| runs < MOST) {
+    let mut walk = WaitWalk::from(from);
+    while let Some(id) = walk.next_run() {
         let Some(run) = all.get(&id) else { continue };
         let holds = |(child, awaited): &&(EntryId, Token)| all.get(child).is_some_and(|run| run.token == *awaited);
-        let mut children = run.notes.iter().filter(holds).map(|(child, _)| *child).peekable();
-        runs += usize::from(children.peek().is_some());
-        for child in children {
-            waits.push((id, child));
-            if seen.insert(child) {
-                line.push_back(child);
-            }
-        }
+        walk.waits_for(id, run.notes.iter().filter(holds).map(|(child, _)| *child));
     }
-    waits
+    walk.into_waits()
 }

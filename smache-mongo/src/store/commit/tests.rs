@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smache_core::{
     Begin, BeginOutcome, CacheStore, ChangedDependency, EntryId, FunctionKey, Invalidation, Namespace, Staleness,
-    Token, UsedDependency,
+    Token, UsedDependency, Via,
 };
 
 use super::*;
@@ -19,7 +19,8 @@ async fn what_is_late_of_a_commit_never_takes_effect_on_another_one() {
     let mongo = Mongo::from_database(&database).await.expect("tables");
     let store: MongoStore = mongo.store_alone(&Namespace::new("shop").expect("a good name"));
     let inner = store.inner.clone();
-    let (id, token) = (EntryId::new(FunctionKey::from_bytes([7; 8]), [9; 16]), Token::random());
+    let id = EntryId::new(FunctionKey::from_bytes([7; 8]), [9; 16]);
+    let token = Token::random();
     let begin = Begin { id, token, lease: Duration::from_secs(60) };
     let BeginOutcome::Begun(begun) = store.begin(begin).await.expect("begin") else { panic!("nobody else runs it") };
     let used = Dependency::tag("used");
