@@ -1,8 +1,7 @@
 //! The cells of a row, whichever database it came from, and the values that go into one.
 
-use std::time::Duration;
-
-use smache_core::{EntryId, Lane, Timestamp};
+pub(crate) use smache_core::support::{count, few, millis, number, time};
+use smache_core::{EntryId, Lane, Timestamp, support};
 
 /// A row by its columns' places. Numbers are 64 bits in every table and every answer.
 pub(crate) trait Cells: Send {
@@ -34,38 +33,13 @@ cells!(sqlx::postgres::PgRow);
 #[cfg(feature = "sqlite")]
 cells!(sqlx::sqlite::SqliteRow);
 
-/// Times and durations beyond it are as good as endless, and sums of some still fit into a cell.
-const LATEST: u64 = 1 << 60;
-
-pub(crate) fn millis(duration: Duration) -> i64 {
-    number(u64::try_from(duration.as_millis()).unwrap_or(LATEST))
-}
-
-pub(crate) fn time(time: Timestamp) -> i64 {
-    number(time.as_millis())
-}
-
-/// A number as a cell holds it.
-pub(crate) fn number(number: u64) -> i64 {
-    number.min(LATEST).cast_signed()
-}
-
-/// A number that is never negative.
-pub(crate) fn count(cell: i64) -> u64 {
-    u64::try_from(cell).unwrap_or(0)
-}
-
-pub(crate) fn few(cell: i64) -> u32 {
-    u32::try_from(cell.max(0)).unwrap_or(u32::MAX)
-}
-
 pub(crate) fn timestamp(cell: i64) -> Timestamp {
     Timestamp::from_millis(count(cell))
 }
 
 /// The start of a text that fits into some bytes, without zeros, which PostgreSQL cannot store in a text.
 pub(crate) fn clip(text: &str, bytes: usize) -> String {
-    text[..text.floor_char_boundary(bytes)].replace('\0', " ")
+    support::clip(text, bytes).replace('\0', " ")
 }
 
 /// How tables name a lane; the urgent one sorts first.
@@ -80,9 +54,3 @@ pub(crate) fn lane_number(lane: Lane) -> i64 {
 pub(crate) fn id_list(ids: &[EntryId]) -> Vec<&[u8]> {
     ids.iter().map(|id| id.as_bytes().as_slice()).collect()
 }
-
-/// How many bytes of a cause are kept.
-pub(crate) const KEPT_CAUSE: usize = 200;
-
-/// How many bytes of an error are kept.
-pub(crate) const KEPT_ERROR: usize = 2_000;

@@ -16,7 +16,8 @@ pub(crate) fn read<R: Cells>(
     database: &str,
     (revision, asked): (u64, &[Dependency]),
 ) -> Result<Option<ChangedSince>> {
-    let (mut head, mut changed) = (None, BTreeSet::new());
+    let mut head = None;
+    let mut changed = BTreeSet::new();
     let failed = |error| failed(error, database);
     for row in rows {
         if let Some(dependency) = row.bytes(3).map_err(failed)? {

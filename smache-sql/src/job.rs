@@ -2,10 +2,13 @@
 
 #[cfg(feature = "postgres")]
 use smache_core::{Enqueued, Settled};
-use smache_core::{FoundJob, JobCounts, JobEnd, JobPage, JobState, Lane, ListedJob, Result};
+use smache_core::{
+    FoundJob, JobCounts, JobEnd, JobPage, JobState, Lane, ListedJob, Result,
+    support::{limits::ERROR_BYTES, log_damaged_job},
+};
 
 use crate::{
-    cells::{Cells, KEPT_ERROR, clip, count, few, millis, timestamp},
+    cells::{Cells, clip, count, few, millis, timestamp},
     error::{corrupt, failed},
     page::Listing,
 };
@@ -14,7 +17,7 @@ const UNREADABLE: &str = "a job cannot be read: remove the row of `smache_jobs`"
 
 /// Warns of jobs that belong to no entry: the reconciler queues other ones for their entries.
 pub(crate) fn damaged_jobs(jobs: usize) {
-    tracing::warn!(jobs, "jobs whose ids cannot be read are removed");
+    log_damaged_job("smache_jobs", jobs as u64);
 }
 
 /// How a job ended, as steps name it: 0 done, 1 released, 2 retried, 3 dead letter.
@@ -31,9 +34,9 @@ impl End {
             JobEnd::Done => Self { kind: 0, delay: 0, error: None },
             JobEnd::Release { delay } => Self { kind: 1, delay: millis(*delay), error: None },
             JobEnd::Retry { delay, error } => {
-                Self { kind: 2, delay: millis(*delay), error: Some(clip(error, KEPT_ERROR)) }
+                Self { kind: 2, delay: millis(*delay), error: Some(clip(error, ERROR_BYTES)) }
             }
-            JobEnd::DeadLetter { error } => Self { kind: 3, delay: 0, error: Some(clip(error, KEPT_ERROR)) },
+            JobEnd::DeadLetter { error } => Self { kind: 3, delay: 0, error: Some(clip(error, ERROR_BYTES)) },
         }
     }
 }
@@ -86,7 +89,8 @@ pub(crate) fn counts<R: Cells>(rows: &[R]) -> Result<JobCounts, sqlx::Error> {
 pub(crate) fn listed<R: Cells>(rows: &[R], limit: usize, database: &str) -> Result<JobPage> {
     let listing = Listing::read(rows, limit, database)?;
     let jobs = listing.rows.iter().map(|(id, row)| {
-        let (at, error) = (row.int(1)?, row.text(2)?);
+        let at = row.int(1)?;
+        let error = row.text(2)?;
         Ok(ListedJob { id: *id, at: timestamp(at.unwrap_or(0)), error })
     });
     let jobs = jobs.collect::<Result<_, sqlx::Error>>().map_err(|error| failed(error, database))?;

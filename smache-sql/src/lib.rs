@@ -84,6 +84,8 @@ mod contract;
 mod error;
 mod examine;
 mod job;
+#[cfg(test)]
+mod limits;
 mod page;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -1,7 +1,7 @@
 //! Pages of a listing, in the order of the ids, which stays the same whatever changes meanwhile.
 
 use bytes::Bytes;
-use smache_core::{EntryId, Error, ErrorKind, Result};
+use smache_core::{EntryId, Page, Result};
 
 use crate::{
     cells::Cells,
@@ -10,11 +10,8 @@ use crate::{
 
 /// The bytes of the id that a page starts after.
 pub(crate) fn after(cursor: Option<&[u8]>) -> Result<Vec<u8>> {
-    let Some(cursor) = cursor else { return Ok(Vec::new()) };
-    EntryId::from_slice(cursor).map(|id| id.as_bytes().to_vec()).map_err(|error| {
-        let message = "a cursor is not one that a listing of this backend answered: start without one";
-        Error::new(ErrorKind::Argument, message).with_source(error)
-    })
+    let id = cursor.map(Page::id_in).transpose()?;
+    Ok(id.map(|id| id.as_bytes().to_vec()).unwrap_or_default())
 }
 
 /// The rows of a page, each with the id in its first column.

@@ -19,8 +19,9 @@ use std::{
 
 use bytes::Bytes;
 use smache_core::{
-    Dependency, EntryId, Epoch, Epochs, Incarnation, Record, Result, RunFailure, SourceId, SourceValidity, Staleness,
-    StoredEntry, Timestamp, UsedDependency, Validity, Via,
+    EntryId, Epoch, Epochs, Incarnation, Record, Result, RunFailure, SourceId, SourceValidity, Staleness, StoredEntry,
+    Timestamp, UsedDependency, Validity,
+    support::{log_damaged_epoch, log_damaged_record},
 };
 
 use crate::{
@@ -28,9 +29,6 @@ use crate::{
     error::{corrupt, failed, wrong_server},
     version::MIGRATED,
 };
-
-#[cfg(test)]
-mod tests;
 
 const UNREADABLE: &str = "the bookkeeping of a record cannot be read";
 const UNREADABLE_STALENESS: &str = "the `staleness` of a record is not one";
@@ -70,8 +68,12 @@ pub(crate) struct Rest {
 impl Rows {
     pub(crate) fn read<R: Cells>(rows: &[R], database: &str) -> Result<Self> {
         let mut read = Self::default();
-        let (mut now, mut incarnation, mut revision, mut validity) = (None, None, 0, None::<Validity>);
-        let (mut sources, mut damaged) = (Vec::new(), Damaged::default());
+        let mut now = None;
+        let mut incarnation = None;
+        let mut revision = 0;
+        let mut validity = None::<Validity>;
+        let mut sources = Vec::new();
+        let mut damaged = Damaged::default();
         for row in rows {
             let row = Row { row, database };
             match row.int(0)? {
@@ -126,7 +128,8 @@ impl Rows {
 
     /// The whole record of an entry.
     pub(crate) fn take_record(&mut self, id: &EntryId) -> Option<Record> {
-        let (entry, rest) = (self.entries.remove(id)?, self.rest.remove(id)?);
+        let entry = self.entries.remove(id)?;
+        let rest = self.rest.remove(id)?;
         let mut record = Record::new(entry, rest.call, rest.used);
         (record.causes, record.lazy, record.conflicts) = (rest.causes, rest.lazy, rest.conflicts);
         (record.failures, record.last_failure) = (rest.failures, rest.last_failure);
@@ -143,7 +146,7 @@ impl Damaged {
     /// The fields of a record, unless it is damaged.
     fn left_out<T>(&mut self, id: EntryId, read: Result<T>) -> Option<T> {
         read.inspect_err(|error| {
-            tracing::warn!(entry = %id, error = %error.report(), "a record that cannot be read is left out");
+            log_damaged_record(id, error.report());
             self.0.insert(id);
         })
         .ok()
@@ -174,7 +177,7 @@ impl<R: Cells> Row<'_, R> {
     fn epoch(&self) -> Option<Epoch> {
         let epoch = self.row.bytes(3).ok().flatten().and_then(|bytes| Epoch::from_slice(&bytes).ok());
         if epoch.is_none() {
-            tracing::warn!(database = self.database, "an epoch that cannot be read is replaced by a new one");
+            log_damaged_epoch(self.database);
         }
         epoch
     }
@@ -195,7 +198,8 @@ impl<R: Cells> Row<'_, R> {
             _ => return Err(corrupt(UNREADABLE_STALENESS)),
         };
         Ok(StoredEntry {
-            epochs: decode_epochs(&self.some_bytes(4, UNREADABLE_EPOCHS)?).ok_or_else(|| corrupt(UNREADABLE_EPOCHS))?,
+            epochs: Epochs::decode(&self.some_bytes(4, UNREADABLE_EPOCHS)?)
+                .ok_or_else(|| corrupt(UNREADABLE_EPOCHS))?,
             meta: self.some_bytes(5, UNREADABLE)?.into(),
             value: self.some_bytes(6, UNREADABLE)?.into(),
             version: count(self.some_int(7)?),
@@ -212,7 +216,8 @@ impl<R: Cells> Row<'_, R> {
         let at = self.int(9)?.map(timestamp);
         Ok(Rest {
             call: self.some_bytes(4, UNREADABLE)?.into(),
-            used: decode_used(&self.some_bytes(5, UNREADABLE_USED)?).ok_or_else(|| corrupt(UNREADABLE_USED))?,
+            used: UsedDependency::decode_edges(&self.some_bytes(5, UNREADABLE_USED)?)
+                .ok_or_else(|| corrupt(UNREADABLE_USED))?,
             conflicts: few(self.some_int(7)?),
             causes,
             lazy: self.some_int(10)? != 0,
@@ -222,91 +227,20 @@ impl<R: Cells> Row<'_, R> {
     }
 }
 
-/// The namespace's epoch, then the length of the name, the name and the epoch of each source.
-pub(crate) fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
-    let mut bytes = epochs.global.as_bytes().to_vec();
-    for (source, epoch) in &epochs.sources {
-        // Names have at most 128 bytes.
-        bytes.push(u8::try_from(source.as_str().len()).unwrap_or(u8::MAX));
-        bytes.extend_from_slice(source.as_str().as_bytes());
-        bytes.extend_from_slice(epoch.as_bytes());
-    }
-    bytes
-}
-
-pub(crate) fn decode_epochs(bytes: &[u8]) -> Option<Epochs> {
-    let (global, mut bytes) = bytes.split_first_chunk()?;
-    let mut sources = Vec::new();
-    while let Some((length, rest)) = bytes.split_first() {
-        let (name, rest) = rest.split_at_checked((*length).into())?;
-        let (epoch, rest) = rest.split_first_chunk()?;
-        let name = SourceId::new(std::str::from_utf8(name).ok()?).ok()?;
-        sources.push((name, Epoch::from_bytes(*epoch)));
-        bytes = rest;
-    }
-    Some(Epochs { global: Epoch::from_bytes(*global), sources })
-}
-
 /// Why an entry is stale, as an array of JSON.
 pub(crate) fn decode_causes(json: &str) -> serde_json::Result<Vec<Arc<str>>> {
     let causes: Vec<String> = serde_json::from_str(json)?;
     Ok(causes.into_iter().map(Arc::from).collect())
 }
 
-/// A used dependency as records keep it: sixteen bytes, and `1` direct or `0` through a child.
-const USED: usize = Dependency::LEN + 1;
-
 /// How steps name the way in which a dependency is used.
 #[cfg(feature = "postgres")]
-pub(crate) fn via_number(via: Via) -> i64 {
+pub(crate) fn via_number(via: smache_core::Via) -> i64 {
+    use smache_core::Via;
     match via {
         Via::Child => 0,
         Via::Guard => 2,
         // Also what is not known here: an entry that runs once too often is better than one that misses a change.
         _ => 1,
     }
-}
-
-/// The dependencies that get an edge, each once: `Direct` wins, and a `Guard` is checked but never indexed.
-pub(crate) fn edges(used: &[UsedDependency]) -> Vec<(Dependency, bool)> {
-    let mut edges: Vec<(Dependency, bool)> = Vec::with_capacity(used.len());
-    let mut places = HashMap::with_capacity(used.len());
-    for UsedDependency { dependency, via } in used.iter().filter(|used| used.via != Via::Guard) {
-        let place = *places.entry(*dependency).or_insert(edges.len());
-        if place == edges.len() {
-            edges.push((*dependency, *via != Via::Child));
-        } else {
-            edges[place].1 |= *via != Via::Child;
-        }
-    }
-    edges
-}
-
-pub(crate) fn encode_edges(edges: &[(Dependency, bool)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(edges.len() * USED);
-    for (dependency, direct) in edges {
-        bytes.extend_from_slice(dependency.as_bytes());
-        bytes.push(if *direct { b'1' } else { b'0' });
-    }
-    bytes
-}
-
-pub(crate) fn decode_used(bytes: &[u8]) -> Option<Vec<UsedDependency>> {
-    let (used, rest) = bytes.as_chunks::<USED>();
-    let one = |used: &[u8; USED]| {
-        let (dependency, via) = used.split_first_chunk()?;
-        let via = match via {
-            b"0" => Via::Child,
-            b"1" => Via::Direct,
-            _ => return None,
-        };
-        Some(UsedDependency { dependency: Dependency::from_bytes(*dependency), via })
-    };
-    rest.is_empty().then(|| used.iter().map(one).collect())?
-}
-
-/// The dependencies that a conflict names: each once, in order, at most eight.
-pub(crate) fn named(conflicts: impl IntoIterator<Item = Dependency>) -> Vec<Dependency> {
-    let mut seen = HashSet::new();
-    conflicts.into_iter().filter(|dependency| seen.insert(*dependency)).take(8).collect()
 }

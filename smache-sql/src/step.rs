@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use smache_core::{Error, ErrorKind, FeedStep, Incarnation, Position, Positions, Result, SourceId};
+use smache_core::{FeedStep, Incarnation, Position, Positions, Result, SourceId};
 
 use crate::{
     cells::Cells,
@@ -19,14 +19,8 @@ pub(crate) const OTHER: u64 = 2;
 pub(crate) fn refused(outcome: u64, step: &FeedStep) -> Result<()> {
     match outcome {
         0 => Ok(()),
-        FENCED => Err(Error::new(ErrorKind::Fenced, "another leader of the feed took over")
-            .with_context("feed", &step.feed)
-            .with_context("fence", step.fence)),
-        OTHER => {
-            let message =
-                "the database is another one than the feed's leader knows: start again from the stored positions";
-            Err(Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &step.feed))
-        }
+        FENCED => Err(step.fenced()),
+        OTHER => Err(step.of_other_incarnation()),
         _ => Err(unexpected("step")),
     }
 }
@@ -41,8 +35,9 @@ pub(crate) fn positions<R: Cells>(rows: &[R], sources: &[SourceId], database: &s
             incarnation = Some(Incarnation::new(name));
             continue;
         }
-        let (name, order, token) =
-            (row.text(1).map_err(broken)?, row.bytes(2).map_err(broken)?, row.bytes(3).map_err(broken)?);
+        let name = row.text(1).map_err(broken)?;
+        let order = row.bytes(2).map_err(broken)?;
+        let token = row.bytes(3).map_err(broken)?;
         match (name, order, token) {
             (Some(name), Some(order), Some(token)) => {
                 saved.insert(name, Position { order: order.into(), token: token.into() });

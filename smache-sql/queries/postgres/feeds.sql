@@ -9,11 +9,12 @@ END $$;
 
 -- Until when sources that the application reports are confirmed, in a row beside the leaders': its writers wait for no
 -- transaction that has the namespace.
-CREATE OR REPLACE FUNCTION smache_keep_attached(p_name text, p_lease bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION smache_keep_attached(p_name text, p_valid_for bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces := smache_namespace(p_name, 0);
 BEGIN
-    INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES (s.ns, 'smache:attached', '', 0, smache_now() + p_lease)
+    INSERT INTO smache_feeds (ns, name, holder, fence, until)
+        VALUES (s.ns, 'smache:attached', '', 0, smache_now() + p_valid_for)
     ON CONFLICT (ns, name) DO UPDATE SET until = excluded.until;
 END $$;
 

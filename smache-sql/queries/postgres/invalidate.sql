@@ -12,13 +12,13 @@ END $$;
 CREATE OR REPLACE FUNCTION smache_invalidate(
     p_name text, p_jobs boolean, p_deps bytea[], p_causes text[], p_ids bytea[], p_id_causes text[],
     p_feed text, p_fence bigint, p_leadership bigint, p_incarnation text, p_sources text[], p_orders bytea[],
-    p_tokens bytea[], p_lease bigint, p_deadline bigint, p_caught_up boolean,
+    p_tokens bytea[], p_valid_for bigint, p_deadline bigint, p_caught_up boolean,
     OUT outcome bigint, OUT revision bigint, OUT marked bigint, OUT needy bytea[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces := smache_namespace(p_name, 2);
     t bigint := smache_now();
-    step_valid_until bigint := least(t + p_lease, CASE WHEN p_lease IS NOT NULL THEN p_deadline END);
+    step_valid_until bigint := least(t + p_valid_for, CASE WHEN p_valid_for IS NOT NULL THEN p_deadline END);
     lanes bigint[];
 BEGIN
     outcome := 0;

@@ -40,8 +40,8 @@ END $$;
 -- Outcome: 0 fresh, 1 stored as stale, 2 lost, 3 another incarnation, 4 conflict reported, at a revision. Vias: 0
 -- child, 1 direct, 2 guard.
 CREATE OR REPLACE FUNCTION smache_commit(
-    p_name text, p_id bytea, p_token bytea, p_start_revision bigint, p_version bigint, p_tell bigint, p_incarnation text,
-    p_epochs bytea, p_call bytea, p_value bytea,
+    p_name text, p_id bytea, p_token bytea, p_start_revision bigint, p_version bigint, p_most_reported bigint,
+    p_incarnation text, p_epochs bytea, p_call bytea, p_value bytea,
     p_meta bytea, p_used bytea, p_deps bytea[], p_vias bigint[], p_ttl bigint, p_not_after bigint, p_tainted boolean,
     p_lazy boolean, p_delay bigint, p_jobs boolean,
     OUT outcome bigint, OUT now bigint, OUT revision bigint, OUT conflicts bytea[]
@@ -66,13 +66,13 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT (array_agg(DISTINCT u.dep))[:p_tell + 8], coalesce(bool_or(u.via <> 0), false) INTO conflicts, must_run
+    SELECT (array_agg(DISTINCT u.dep))[:p_most_reported + 8], coalesce(bool_or(u.via <> 0), false) INTO conflicts, must_run
         FROM unnest(p_deps, p_vias) AS u (dep, via)
         WHERE p_version < s.low_watermark OR EXISTS (
             SELECT 1 FROM smache_changed c WHERE c.ns = s.ns AND c.dep = u.dep AND c.revision > p_version
         );
     otherwise_right := NOT p_tainted AND smache_present(s.ns, p_epochs);
-    IF otherwise_right AND p_version >= s.low_watermark AND cardinality(conflicts) <= p_tell THEN
+    IF otherwise_right AND p_version >= s.low_watermark AND cardinality(conflicts) <= p_most_reported THEN
         outcome := 4;
         revision := s.revision;
         RETURN;

@@ -104,7 +104,8 @@ CREATE TABLE smache_changed (
 );
 CREATE INDEX smache_changed_revision ON smache_changed (ns, revision);
 
--- state: 0 queued, 1 running, 2 dead letter. at: due, lease ends or a dead letter. again_*: a request that came while it ran.
+-- state: 0 queued, 1 running, 2 dead letter. at: when the job is due, when its lease ends, or since when it is a dead
+-- letter. again_*: a request that came while it ran.
 CREATE TABLE smache_jobs (
     ns bigint NOT NULL,
     id bytea NOT NULL,

@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use smache_core::{Examination, Finding, Severity};
-
-/// The share of its bound from which `doctor` calls a file almost full.
-const ALMOST_FULL: f64 = 0.8;
+use smache_core::{Examination, Finding, Severity, support::limits::ALMOST_FULL};
 
 /// File systems that are on another machine: their locks are not to be trusted, and SQLite has no shared memory there.
 const REMOTE: [&str; 14] = [

@@ -2,13 +2,19 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use smache_core::{Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Notifiers, Result};
+use smache_core::{
+    Backend, CacheStore, Error, ErrorKind, JobQueue, JobWrites, Namespace, Notifiers, Result,
+    support::limits::CONNECT_TIMEOUT,
+};
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
 use super::{PostgresQueue, PostgresStore, link::Link, notifier::Notifications, schema};
+
+/// How long a statement of a step may take, unless the builder says otherwise.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A PostgreSQL database as a backend. Clones share its connections.
 ///
@@ -40,8 +46,8 @@ impl Postgres {
         PostgresBuilder {
             url: url.as_ref().to_owned(),
             connections: 10,
-            statement_timeout: Duration::from_secs(5),
-            connect_timeout: Duration::from_secs(5),
+            statement_timeout: STATEMENT_TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
         }
     }
 
@@ -53,8 +59,7 @@ impl Postgres {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn from_pool(pool: PgPool) -> Result<Self> {
-        let timeouts = (Duration::from_secs(5), Duration::from_secs(5));
-        Self::from_link(Link::given(pool, timeouts.0, timeouts.1)).await
+        Self::from_link(Link::given(pool, STATEMENT_TIMEOUT, CONNECT_TIMEOUT)).await
     }
 
     async fn from_link(link: Link) -> Result<Self> {

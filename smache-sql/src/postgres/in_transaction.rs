@@ -14,7 +14,7 @@ use crate::{
     error::{failed, unexpected},
 };
 
-const WITHIN: &str =
+const INVALIDATE: &str =
     concat!("SELECT * FROM smache_invalidate_in_transaction($2, $3, ", name!(), ", $4, $5, $6, $7, $8)");
 
 /// Refused by the server outside of a transaction block.
@@ -66,7 +66,7 @@ impl WriterTransaction for PostgresTransaction<'_> {
             sqlx::raw_sql(PROBE).execute(&mut *self.connection).await.map_err(refused)?;
         }
         let InvalidateInTransaction { namespace, incarnation, jobs, patience, invalidation } = &request;
-        let query = sqlx::query(WITHIN).bind(namespace.as_str().to_owned()).bind(incarnation.as_str().to_owned());
+        let query = sqlx::query(INVALIDATE).bind(namespace.as_str().to_owned()).bind(incarnation.as_str().to_owned());
         let query = query.bind(millis(*patience).max(1)).bind(*jobs == JobWrites::SameStep);
         let row = Marks::of(invalidation).bind(query).fetch_one(&mut *self.connection).await.map_err(refused)?;
         let answer = Answer { row, database: DATABASE.into() };
@@ -76,7 +76,8 @@ impl WriterTransaction for PostgresTransaction<'_> {
                     JobWrites::SameStep => Vec::new(),
                     JobWrites::Reported => answer.ids("needy")?,
                 };
-                let (revision, marked) = (answer.number("revision")?, answer.number("marked")?);
+                let revision = answer.number("revision")?;
+                let marked = answer.number("marked")?;
                 Ok(InTransactionOutcome::Invalidated(Invalidated { revision, marked, jobs }))
             }
             1 => Ok(InTransactionOutcome::OtherStore),

@@ -254,7 +254,8 @@ struct Tables {
 impl Tables {
     async fn found(work: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let row = sqlx::query(FOUND).fetch_one(work).await?;
-        let (version, functions): (i64, Option<String>) = (row.try_get(0)?, row.try_get(2)?);
+        let version: i64 = row.try_get(0)?;
+        let functions: Option<String> = row.try_get(2)?;
         let current = version == VERSION && functions.as_deref() == Some(FUNCTIONS.to_string().as_str());
         Ok(Self { version, made_by: row.try_get(1)?, current, steps: steps_from(version) })
     }
@@ -296,7 +297,8 @@ const fn fingerprint(texts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut text = 1;
     while text < texts.len() {
-        let (bytes, mut place) = (texts[text].as_bytes(), 0);
+        let bytes = texts[text].as_bytes();
+        let mut place = 0;
         while place < bytes.len() {
             hash = (hash ^ bytes[place] as u64).wrapping_mul(0x0100_0000_01b3);
             place += 1;

@@ -1,10 +1,10 @@
 //! Recorded changes as changes of entities.
 
-use std::{any::Any, collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use smache_core::{
-    Change, ChangeKind, EntityKey, EntityType, Error, ErrorKind, Image, Result, Snapshot, SourceId, Topic,
+    Change, ChangeKind, EntityKey, EntityType, Image, Result, Snapshot, SourceId, Topic, support::log_damaged_change,
 };
 
 use super::row::{Shape, differing, image_of, key_of};
@@ -55,14 +55,8 @@ pub(crate) struct Watched<D> {
 impl<D: fmt::Debug + Send + Sync + 'static> Watched<D> {
     /// The readers of topics, all of which sources of this crate must have made.
     pub(crate) fn readers(topics: &[Topic]) -> Result<Vec<TopicReader<D>>> {
-        let reader = |topic: &Topic| {
-            let reader = topic.reader.as_ref().and_then(|reader: &Arc<dyn Any + Send + Sync>| reader.downcast_ref());
-            reader.cloned().ok_or_else(|| {
-                let message = format!("the source `{}` is of another kind of database than its feed", topic.source);
-                Error::new(ErrorKind::Config, message)
-            })
-        };
-        topics.iter().map(reader).collect()
+        let of = "a table of the feed's kind of database";
+        topics.iter().map(|topic| topic.reader_of(of).cloned()).collect()
     }
 
     /// Watches topics, of which the columns are known by now.
@@ -161,13 +155,12 @@ impl<D> Watch<D> {
 
     /// The key of a row, and its entity if it can be read. Without a key the whole source has changed.
     fn read(&self, row: &str) -> Result<(EntityKey, Snapshot)> {
-        let (source, shape) = (&self.source, &self.shape);
+        let shape = &self.shape;
         match (self.reader.image)(row, shape) {
             Ok((key, image)) => Ok((key, Snapshot::Known(image))),
             Err(error) => {
                 let key = (self.reader.key)(row, shape).or_else(|error| shape.foreign_key(row).ok_or(error));
-                let (id, error) = (shape.shown_id(row), error.report());
-                tracing::warn!(%source, id, error, "a changed row cannot be read as the entity");
+                log_damaged_change(&self.source, shape.shown_id(row), error.report());
                 Ok((key?, Snapshot::Unknown))
             }
         }

@@ -1,5 +1,7 @@
 //! Tables as sources of entities, with triggers that record their changes as the feed.
 
+use std::time::Duration;
+
 mod cell;
 mod changes;
 mod comparison;
@@ -11,6 +13,15 @@ mod version;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+/// How many ids one query asks for.
+const IDS_A_QUERY: usize = 1_000;
+
+/// How many old changes one statement removes at the most: writers wait for it.
+const TRIMMED_AT_ONCE: i64 = 10_000;
+
+/// How long changes are kept for feeds that are away, unless the builder says otherwise: over a night.
+const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Without a feed that reads them, triggers are of no use.
 fn needs_no_triggers(source: &str) -> smache_core::Error {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use smache_core::{FeedId, SourceId};
+use smache_core::FeedId;
 
 /// A name as SQL wants it: in double quotes.
 pub(crate) fn quoted(name: &str) -> String {
@@ -59,26 +59,6 @@ pub(crate) fn feed_id(prefix: &str, name: &str) -> FeedId {
     })
 }
 
-/// The source of an entity type.
-///
-/// A name that is not valid is an error of the compiler.
-pub(crate) fn source_id<T: smache_core::EntityType>() -> SourceId {
-    const { assert!(is_name(T::SOURCE), "the name of a source is 1 to 128 letters, digits, `_`, `-`, `.`, `:` or `/`") };
-    SourceId::new(T::SOURCE).expect("the compiler has checked the name")
-}
-
-/// The check of [`SourceId::new`], for the compiler.
-const fn is_name(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    let mut good = 0;
-    while good < bytes.len()
-        && matches!(bytes[good], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-' | b'.' | b':' | b'/')
-    {
-        good += 1;
-    }
-    good == bytes.len() && 1 <= good && good <= 128
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,13 +87,5 @@ mod tests {
         assert_eq!(feed_id("postgres", "school").as_str(), "postgres:school");
         assert_eq!(feed_id("postgres", "schöl").as_str(), "postgres:x736368c3b66c");
         assert!(feed_id("sqlite", &"ä".repeat(400)).as_str().starts_with("sqlite:x"));
-    }
-
-    #[test]
-    fn the_compiler_accepts_the_names_that_core_accepts() {
-        let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
-        for name in ["users", "users.v2/eu:1", "A-z_0", "", "a b", "ä", "a\0", "{x}", &longest, &too_long] {
-            assert_eq!(is_name(name), SourceId::new(name).is_ok(), "{name:?}");
-        }
     }
 }

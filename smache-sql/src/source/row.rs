@@ -71,7 +71,8 @@ fn key_in<T: EntityType>(columns: &Columns<'_>, row: &str, shape: &Shape) -> Res
     match decoded {
         Ok(id) => EntityKey::encode(&id),
         Err(error) => {
-            let (columns, source) = (shape.id_names(), T::SOURCE);
+            let columns = shape.id_names();
+            let source = T::SOURCE;
             let message = match shape.ids.len() {
                 1 => format!("the column `{columns}` of the source `{source}` is not the id of a `{}`", kind::<T>()),
                 _ => format!(
@@ -116,7 +117,8 @@ pub(crate) fn image_of<T: EntityType + DeserializeOwned>(row: &str, shape: &Shap
 
 /// The columns in which two rows differ, compared as they are written. `None` when one of them cannot be read.
 pub(crate) fn differing(before: &str, after: &str) -> Option<Vec<String>> {
-    let (before, after) = (columns(before, "").ok()?, columns(after, "").ok()?);
+    let before = columns(before, "").ok()?;
+    let after = columns(after, "").ok()?;
     let value = |row: &Columns<'_>, column: &str| row.get(column).map(|value| value.get().to_owned());
     let mut fields: Vec<String> = before.keys().chain(after.keys()).map(|column| column.clone().into_owned()).collect();
     fields.sort_unstable();

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn statements_name_the_version_of_this_program() {
-        let (older, newer) = (format!(" < {VERSION} THEN -1"), format!(" > {VERSION} THEN 1"));
+        let older = format!(" < {VERSION} THEN -1");
+        let newer = format!(" > {VERSION} THEN 1");
         for text in [include_str!("queries/postgres_read.sql"), include_str!("queries/sqlite_read.sql")] {
             assert!(text.contains(&older) && text.contains(&newer), "{text}");
         }

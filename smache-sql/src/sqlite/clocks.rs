@@ -33,8 +33,10 @@ mod tests {
     #[test]
     fn a_store_has_its_clock_until_it_is_closed() {
         let store = Incarnation::new("clocks/1");
-        let (one, two) = (ManualClock::default(), ManualClock::new(Timestamp::from_millis(5)));
-        let (first, second): (Arc<dyn Clock>, Arc<dyn Clock>) = (Arc::new(one.clone()), Arc::new(two));
+        let one = ManualClock::default();
+        let two = ManualClock::new(Timestamp::from_millis(5));
+        let first: Arc<dyn Clock> = Arc::new(one.clone());
+        let second: Arc<dyn Clock> = Arc::new(two);
         note(store.clone(), &first);
         note(Incarnation::new("clocks/2"), &second);
         one.advance(Duration::from_secs(1));

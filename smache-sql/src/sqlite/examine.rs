@@ -16,16 +16,19 @@ const USED: &str = "SELECT c.page_count - f.freelist_count, s.page_size \
 impl Link {
     /// Asks how the file is kept.
     pub(super) async fn examine(&self) -> Result<Examination> {
-        let (asked, used) = (self.read(ASK, |query| query).await?, self.read(USED, |query| query).await?);
+        let asked = self.read(ASK, |query| query).await?;
+        let used = self.read(USED, |query| query).await?;
         let failed = |error| self.failed(error);
-        let (mut file, mut version) = (File { synchronous: 2, ..File::default() }, String::new());
+        let mut file = File { synchronous: 2, ..File::default() };
+        let mut version = String::new();
         if let Some(row) = asked.first() {
             file.journal = row.text(0).map_err(failed)?.unwrap_or_default();
             file.synchronous = row.int(1).map_err(failed)?.unwrap_or(2);
             version = row.text(2).map_err(failed)?.unwrap_or_default();
         }
         if let (Some(row), Some(bytes)) = (used.first(), self.max_bytes()) {
-            let (pages, size) = (row.int(0).map_err(failed)?, row.int(1).map_err(failed)?);
+            let pages = row.int(0).map_err(failed)?;
+            let size = row.int(1).map_err(failed)?;
             let most = i64::try_from(bytes).unwrap_or(i64::MAX) / size.unwrap_or(4_096).max(1);
             file.used = pages.map(|pages| (pages, most));
         }

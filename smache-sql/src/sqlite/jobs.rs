@@ -14,7 +14,7 @@ const NOT_AGAIN: &str = "UPDATE smache_jobs SET again_at = NULL, again_lane = NU
      WHERE ns = $1 AND state = 1 AND id IN (SELECT unhex(value) FROM json_each($2))";
 
 /// How urgent the jobs are that the store itself writes.
-pub(super) const USUAL_PRIORITY: i64 = 4;
+pub(super) const USUAL_PRIORITY: i64 = smache_core::support::limits::USUAL_PRIORITY as i64;
 
 /// Rows a statement.
 pub(super) const PER_STATEMENT: usize = 1_000;
@@ -55,7 +55,8 @@ impl Step<'_> {
 
     /// A job where there is none in any state. Says whether there was none.
     pub(super) async fn ensure(&mut self, id: &EntryId, lane: i64, priority: i64, due: i64) -> Result<bool> {
-        let (ns, id) = (self.ns, id.as_bytes().to_vec());
+        let ns = self.ns;
+        let id = id.as_bytes().to_vec();
         let bind = |query: super::link::Statement| query.bind(ns).bind(id).bind(lane).bind(priority).bind(due);
         let added = self.execute(ENSURE, bind).await? > 0;
         if added {

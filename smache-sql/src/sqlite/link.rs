@@ -41,7 +41,7 @@ const READERS: usize = 4;
 const NAMESPACE: &str = "SELECT n.ns, n.revision, n.low_watermark, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
      FROM smache_meta m LEFT JOIN smache_namespaces n ON n.name = $1";
 const MAKE_NAMESPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
-const RING: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
+const COUNT_ADDED: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
 
 /// The way to a file.
 pub(super) struct Link {
@@ -340,7 +340,11 @@ impl<'a> Step<'a> {
     }
 
     async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
-        let (ns, revision, low_watermark, added, sweep) = (0, 0, 0, 0, None);
+        let ns = 0;
+        let revision = 0;
+        let low_watermark = 0;
+        let added = 0;
+        let sweep = None;
         let mut step = Self { work, place, name, now, ns, revision, low_watermark, added, sweep, notifies: false };
         let mut row = step.namespace().await?;
         if row.int(5).map_err(|error| place.failed(error))? != Some(1) {
@@ -402,7 +406,7 @@ impl<'a> Step<'a> {
     pub(super) async fn commit(mut self) -> Result<()> {
         if self.notifies {
             let ns = self.ns;
-            self.execute(RING, |query| query.bind(ns)).await?;
+            self.execute(COUNT_ADDED, |query| query.bind(ns)).await?;
         }
         if let Work::Own(work, link) = self.work {
             work.commit().await.map_err(|error| link.failed(error))?;

@@ -17,7 +17,7 @@ BEGIN
         SELECT p.oid FROM pg_proc p JOIN pg_class c ON c.relnamespace = p.pronamespace
         WHERE c.oid = 'smache_meta'::regclass AND p.proname IN (
             'smache_life', 'smache_space', 'smache_within', 'smache_wait', 'smache_check_step', 'smache_invalidate', 'smache_restart',
-            'smache_commit'
+            'smache_commit', 'smache_keep_attached'
         )
     LOOP
         EXECUTE 'DROP FUNCTION ' || gone;

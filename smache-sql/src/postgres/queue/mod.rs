@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
     Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState, Namespace,
-    NewJob, Notifier, Reservation, Reserve, Result, Settled, Settlement, Token,
+    NewJob, Notifier, Reservation, Reserve, Result, Settled, Settlement, Token, support::limits::PAGE,
 };
 use sqlx::{Postgres, Row};
 
@@ -34,9 +34,6 @@ const FIND: &str = "SELECT j.lane, j.state, j.at, j.errors, j.crashes, j.error \
      FROM smache_jobs j JOIN smache_namespaces n USING (ns) WHERE n.name = $1 AND j.id = $2";
 
 const INCARNATION: &str = "SELECT smache_incarnation()";
-
-/// Jobs a reservation, and rows a page of a listing.
-const MOST: usize = 10_000;
 
 /// A job queue on PostgreSQL.
 pub struct PostgresQueue {
@@ -86,7 +83,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
-        let max = reserve.max.min(MOST) as i64;
+        let max = reserve.max.min(PAGE) as i64;
         let bind = |query: Statement| {
             let query = query.bind(self.name.clone()).bind(lane_number(reserve.lane)).bind(max);
             query.bind(millis(reserve.lease)).bind(reserve.token.as_bytes().to_vec()).bind(reserve.again)
@@ -163,7 +160,8 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
-        let (after, limit) = (after(cursor.as_deref())?, limit.clamp(1, MOST));
+        let after = after(cursor.as_deref())?;
+        let limit = limit.clamp(1, PAGE);
         let bind = |query: Statement| {
             query.bind(self.name.clone()).bind(after.clone()).bind(state_number(state)).bind(limit as i64 + 1)
         };

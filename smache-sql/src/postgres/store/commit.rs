@@ -1,13 +1,16 @@
 //! The commit of a run, one call of a function, which compares and stores; and `changed_since`.
 
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp};
+use smache_core::{
+    ChangedSince, Commit, CommitOutcome, Dependency, Result, Timestamp, UsedDependency,
+    support::{distinct, edges, limits::NAMED_CONFLICTS},
+};
 
 use super::{PostgresStore, runs::bytes};
 use crate::{
     cells::{millis, number, time},
     changed,
     error::unexpected,
-    record::{edges, encode_edges, encode_epochs, named, via_number},
+    record::via_number,
 };
 
 const COMMIT: &str = concat!(
@@ -19,26 +22,21 @@ const CHANGED_SINCE: &str = include_str!("../../../queries/postgres/changed_sinc
 
 impl PostgresStore {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
-        let edges = edges(&commit.used);
         let dependencies: Vec<&[u8]> = commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()).collect();
         let vias: Vec<i64> = commit.used.iter().map(|used| via_number(used.via)).collect();
-        let most_told = match commit.on_conflict {
-            OnConflict::StoreStale => 0,
-            OnConflict::Report => i64::try_from(OnConflict::MAX_REPORTED).unwrap_or(i64::MAX),
-        };
         let bind = |query: super::Statement| {
             query
                 .bind(bytes(&commit.id))
                 .bind(commit.token.as_bytes().to_vec())
                 .bind(number(commit.start_revision))
                 .bind(number(commit.version))
-                .bind(most_told)
+                .bind(commit.most_reported() as i64)
                 .bind(commit.incarnation.as_str().to_owned())
-                .bind(encode_epochs(&commit.epochs))
+                .bind(commit.epochs.encode())
                 .bind(&commit.call[..])
                 .bind(&commit.value[..])
                 .bind(&commit.meta[..])
-                .bind(encode_edges(&edges))
+                .bind(UsedDependency::encode_edges(&edges(&commit.used)))
                 .bind(&dependencies)
                 .bind(&vias)
                 .bind(commit.ttl.map(millis))
@@ -59,7 +57,8 @@ impl PostgresStore {
                 if self.writes_jobs() && !commit.lazy {
                     self.notifier.notify();
                 }
-                CommitOutcome::Conflicted { now, dependencies: named(conflicts.collect::<Result<Vec<_>>>()?) }
+                let changed = conflicts.collect::<Result<Vec<_>>>()?;
+                CommitOutcome::Conflicted { now, dependencies: distinct(changed, NAMED_CONFLICTS) }
             }
             4 => CommitOutcome::ConflictReported {
                 now,

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use smache_core::{Dependency, EntryId, Invalidated, Invalidation, Result};
+use smache_core::{Dependency, EntryId, Invalidated, Invalidation, Result, support::limits::CAUSE_BYTES};
 
 use super::{PostgresStore, Statement, feeds::positions};
 use crate::{
-    cells::{KEPT_CAUSE, clip, id_list, millis, number},
+    cells::{clip, id_list, millis, number},
     step::refused,
 };
 
@@ -27,7 +27,7 @@ pub(in crate::postgres) struct Marks<'a> {
 impl<'a> Marks<'a> {
     pub(in crate::postgres) fn of(Invalidation { changed, entries, .. }: &'a Invalidation) -> Self {
         let dependencies = changed.iter().map(|changed| changed.dependency.as_bytes().as_slice()).collect();
-        let causes: Vec<String> = changed.iter().map(|changed| clip(&changed.cause, KEPT_CAUSE)).collect();
+        let causes: Vec<String> = changed.iter().map(|changed| clip(&changed.cause, CAUSE_BYTES)).collect();
         // Why entries were named: their own dependencies are among the changed dependencies.
         let own: HashMap<&Dependency, &String> =
             changed.iter().map(|changed| &changed.dependency).zip(&causes).collect();
@@ -42,7 +42,8 @@ impl<'a> Marks<'a> {
 
 impl PostgresStore {
     pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
-        let (marks, step) = (Marks::of(invalidation), &invalidation.step);
+        let marks = Marks::of(invalidation);
+        let step = &invalidation.step;
         let bind = |query: Statement| {
             let query = marks.bind(query.bind(self.writes_jobs()));
             match step {

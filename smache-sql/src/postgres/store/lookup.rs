@@ -59,7 +59,8 @@ impl PostgresStore {
     }
 
     pub(super) async fn stale_page(&self, page: &Page) -> Result<Scanned> {
-        let (after, limit) = (after(page.cursor.as_deref())?, page.limit.max(1));
+        let after = after(page.cursor.as_deref())?;
+        let limit = page.limit.max(1);
         let bind = |query: super::Statement| query.bind(self.name.clone()).bind(after.clone()).bind(limit as i64 + 1);
         let rows = self.link.read("stale", STALE, bind).await?;
         let listing = Listing::read(&rows, limit, &self.link.server)?;
@@ -71,7 +72,8 @@ impl PostgresStore {
     }
 
     pub(super) async fn dependants_page(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
-        let (after, limit) = (after(page.cursor.as_deref())?, page.limit.max(1));
+        let after = after(page.cursor.as_deref())?;
+        let limit = page.limit.max(1);
         let bind = |query: super::Statement| {
             query
                 .bind(self.name.clone())

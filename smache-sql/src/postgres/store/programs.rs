@@ -23,7 +23,8 @@ impl PostgresStore {
         let rows = self.link.step("programs", PROGRAMS, bind).await?;
         let read_all = || {
             let Some(first) = rows.first() else { return Ok(None) };
-            let (now, known) = (timestamp(first.int(0)?.unwrap_or_default()), first.int(1)? == Some(1));
+            let now = timestamp(first.int(0)?.unwrap_or_default());
+            let known = first.int(1)? == Some(1);
             let mut programs = Vec::with_capacity(rows.len());
             for row in &rows {
                 programs.extend(read(row, 2)?);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token};
+use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token, support::limits::ERROR_BYTES};
 
 use super::PostgresStore;
 use crate::{
-    cells::{KEPT_ERROR, clip, id_list, millis},
+    cells::{clip, id_list, millis},
     error::unexpected,
     record::Rows,
 };
@@ -55,7 +55,7 @@ impl PostgresStore {
             query
                 .bind(bytes(&abort.id))
                 .bind(abort.token.as_bytes().to_vec())
-                .bind(abort.failure.as_deref().map(|failure| clip(failure, KEPT_ERROR)))
+                .bind(abort.failure.as_deref().map(|failure| clip(failure, ERROR_BYTES)))
                 .bind(millis(abort.delay))
                 .bind(self.writes_jobs())
         };

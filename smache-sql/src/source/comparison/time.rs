@@ -58,11 +58,15 @@ fn digits(text: &str) -> Option<i128> {
 /// The number of a day since 1970, in the Gregorian calendar, also before its introduction.
 fn day(text: &str, before_christ: bool) -> Option<i128> {
     let mut parts = text.split('-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let year = parts.next()?;
+    let month = parts.next()?;
+    let day = parts.next()?;
     if parts.next().is_some() || year.len() < 4 || month.len() != 2 || day.len() != 2 {
         return None;
     }
-    let (year, month, day) = (digits(year)?, digits(month)?, digits(day)?);
+    let year = digits(year)?;
+    let month = digits(month)?;
+    let day = digits(day)?;
     if year == 0 {
         return None;
     }
@@ -87,7 +91,9 @@ fn day(text: &str, before_christ: bool) -> Option<i128> {
 /// The microseconds of `09:00`, `09:00:00` or `09:00:00.5`.
 fn clock(text: &str) -> Option<i128> {
     let mut parts = text.split(':');
-    let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next().unwrap_or("00"));
+    let hours = parts.next()?;
+    let minutes = parts.next()?;
+    let seconds = parts.next().unwrap_or("00");
     let (seconds, part) = seconds.split_once('.').unwrap_or((seconds, "0"));
     if parts.next().is_some() || [hours, minutes, seconds].iter().any(|number| number.len() != 2) {
         return None;
@@ -98,7 +104,9 @@ fn clock(text: &str) -> Option<i128> {
         return None;
     }
     let micros = digits(&format!("{part:0<6}"))?;
-    let (hours, minutes, seconds) = (digits(hours)?, digits(minutes)?, digits(seconds)?);
+    let hours = digits(hours)?;
+    let minutes = digits(minutes)?;
+    let seconds = digits(seconds)?;
     let whole = ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros;
     (minutes < 60 && seconds <= 60 && whole <= DAY).then_some(whole)
 }

@@ -3,10 +3,14 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
 use serde::de::DeserializeOwned;
-use smache_core::{EntityType, FeedId};
+use smache_core::{
+    EntityType, FeedId,
+    support::limits::{FEED_PATIENCE, SOURCE_TIMEOUT},
+};
 use sqlx::PgPool;
 
 use super::PostgresSource;
+use crate::source::RETENTION;
 
 /// A [`PostgresSource`] in the making.
 #[must_use = "a builder does nothing until `build`"]
@@ -31,9 +35,9 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
             table,
             id_columns: None,
             feed: None,
-            timeout: Duration::from_secs(10),
-            poll_interval: Duration::from_millis(500),
-            retention: Duration::from_secs(24 * 60 * 60),
+            timeout: SOURCE_TIMEOUT,
+            poll_interval: FEED_PATIENCE,
+            retention: RETENTION,
             transactional: false,
             entity: PhantomData,
         }
@@ -77,7 +81,7 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
 
     /// How often the feed looks for changes while it hears of none, 500 ms by default and at the most.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval.clamp(Duration::from_millis(1), Duration::from_millis(500));
+        self.poll_interval = interval.clamp(Duration::from_millis(1), FEED_PATIENCE);
         self
     }
 

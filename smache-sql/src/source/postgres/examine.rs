@@ -9,8 +9,8 @@ use crate::{
     examine::postgres::{ASK, Server, deaf, is_heard},
 };
 
-/// Of where reports are made within transactions.
-const WITHIN: &str =
+/// Asks how transactions begin, and whether a store whose transactions report changes is beside the table.
+const TRANSACTIONS: &str =
     "SELECT current_setting('default_transaction_isolation'), to_regprocedure('smache_incarnation()') IS NOT NULL";
 
 /// Asks whether the triggers record every change of the table, and how long changes are kept. Without a feed every
@@ -40,7 +40,8 @@ pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Ex
         return Ok(examination.guarantee(Guarantee::BestEffort).finding(true, finding));
     }
     let examination = examination.guarantee(Guarantee::ChangeFeed);
-    let (options, pool) = (table.pool.connect_options(), &table.pool);
+    let options = table.pool.connect_options();
+    let pool = &table.pool;
     let notify =
         async |channel: String| sqlx::query("SELECT pg_notify($1, '')").bind(channel).execute(pool).await.map(drop);
     let heard = is_heard(&options, notify).await;
@@ -64,7 +65,7 @@ async fn trims(table: &PgTable, doing: &str) -> Result<bool> {
 
 /// A table whose writers report within their transactions.
 async fn examine_transactional(table: &PgTable, doing: &str, examination: Examination) -> Result<Examination> {
-    let asked = sqlx::query_as(WITHIN).fetch_one(&table.pool);
+    let asked = sqlx::query_as(TRANSACTIONS).fetch_one(&table.pool);
     let (isolation, neighbour): (String, bool) = bounded(table.timeout, ErrorKind::Timeout, doing, asked).await?;
     let blind = ["repeatable read", "serializable"].contains(&isolation.as_str());
     let examination = examination.guarantee(Guarantee::Exact).finding(blind, || {

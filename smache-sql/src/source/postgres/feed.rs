@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, Start, Topic};
+use smache_core::{
+    ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, Result, Start, Topic,
+    support::limits::CHANGES_A_BATCH,
+};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{
@@ -22,9 +25,6 @@ use crate::{
         version::{VERSION, check},
     },
 };
-
-/// How many changes one batch has at the most.
-pub(super) const CHANGES_A_BATCH: usize = 1_000;
 
 /// The change table of a schema, shared by all sources in it.
 ///
@@ -170,7 +170,8 @@ impl PgFeed {
                 Err(error) => return Err(self.failed(error, &doing).await),
             };
             let (seen, history, columns) = row.ok_or_else(|| missing(&self.schema, "smache_feed"))?;
-            let (seen, history) = (Snapshot::parse(&seen)?, Self::history(server, &history));
+            let seen = Snapshot::parse(&seen)?;
+            let history = Self::history(server, &history);
             Ok(Place { history, seen, columns: tables.iter().cloned().zip(columns).collect(), reading: None })
         };
         with_timeout(self.timeout, ErrorKind::Unavailable, &doing, read).await
@@ -257,14 +258,16 @@ impl PgFeed {
         if let Some(broken) = broken {
             return Err(missing(&self.schema, broken));
         }
-        let (target, flushed) = (Snapshot::parse(target)?, *flushed);
+        let target = Snapshot::parse(target)?;
+        let flushed = *flushed;
         let columns = tables.iter().cloned().zip(columns.iter().copied()).collect::<BTreeMap<_, _>>();
         let last = rows.last().and_then(|row| row.8);
         let recorded = rows.into_iter().filter_map(|(.., seq, source, before, after)| {
             seq.map(|_| Recorded { table: source.unwrap_or_default(), before, after })
         });
         let mut recorded: Vec<Recorded> = recorded.collect();
-        let (history, last) = (place.history.clone(), last.filter(|_| recorded.len() >= CHANGES_A_BATCH));
+        let history = place.history.clone();
+        let last = last.filter(|_| recorded.len() >= CHANGES_A_BATCH);
         // Columns are as this statement sees them. A read that goes on reads up to an older snapshot, and would come to
         // the position of another reader that has not seen the columns so.
         let columns = if place.reading.is_none() {

@@ -27,14 +27,11 @@ use self::{
     table::{Equal, PgTable},
 };
 use super::{
+    IDS_A_QUERY,
     changes::TopicReader,
-    name::source_id,
     needs_no_triggers,
     row::{Shape, image_of, no_such_column, scalars_of, value_of},
 };
-
-/// How many ids one query asks for.
-const IDS_A_QUERY: usize = 1_000;
 
 /// A table of PostgreSQL as the source of the entities `T`, and the change table of its schema as the feed.
 ///
@@ -67,7 +64,7 @@ impl<T: EntityType + DeserializeOwned> PostgresSource<T> {
         let feed = (!builder.transactional).then(|| Arc::new(PgFeed::new(&builder)));
         let PostgresSourceBuilder { pool, schema, table, id_columns, timeout, .. } = builder;
         let table = PgTable::new(pool, schema, table, id_columns, timeout);
-        Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
+        Self { id: SourceId::of::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
     /// Makes the triggers on the table, and with the first table of a schema the change table. Does nothing where the

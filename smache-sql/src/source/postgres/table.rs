@@ -217,7 +217,8 @@ impl PgTable {
             }
         };
         let typed = selecting(&table, &format!("WHERE {wanted}"));
-        let (mut rows, mut parts) = (Vec::new(), vec![ids]);
+        let mut rows = Vec::new();
+        let mut parts = vec![ids];
         while let Some(part) = parts.pop() {
             match self.strings(&typed, columns.len(), part, &doing).await? {
                 Some(found) => rows.extend(found),
@@ -271,7 +272,9 @@ impl PgTable {
     pub(super) async fn matching(&self, conditions: &[Equal], doing: &str) -> Result<Vec<String>> {
         let mut wanted = String::new();
         for (index, Equal { column, kind, value, zero }) in conditions.iter().enumerate() {
-            let (joint, column, number) = (if index == 0 { "WHERE" } else { "AND" }, quoted(column), index + 1);
+            let joint = if index == 0 { "WHERE" } else { "AND" };
+            let column = quoted(column);
+            let number = index + 1;
             // Not `IS NOT DISTINCT FROM`, which no index serves.
             let condition = match value {
                 // A parameter that nothing uses has no type.
@@ -321,7 +324,8 @@ fn is_new_enough(version: i32) -> Result<()> {
     if version >= OLDEST {
         return Ok(());
     }
-    let (major, needed) = (version / 10_000, OLDEST / 10_000);
+    let major = version / 10_000;
+    let needed = OLDEST / 10_000;
     let message = format!("the server of the source is PostgreSQL {major}: use {needed} or newer");
     Err(Error::new(ErrorKind::WrongServer, message))
 }

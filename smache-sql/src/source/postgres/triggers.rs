@@ -132,7 +132,8 @@ async fn is_installed(connection: &mut PgConnection, table: &PgTable, doing: &st
 
 /// An expression for whether the triggers of the table `$1` are as they were made.
 fn intact_triggers(schema: &str) -> String {
-    let (present, schema) = (present_triggers(schema, "$1"), quoted(schema));
+    let present = present_triggers(schema, "$1");
+    let schema = quoted(schema);
     format!("coalesce((SELECT triggers FROM {schema}.smache_tables WHERE name = $1) = ({present}), false)")
 }
 
@@ -160,7 +161,8 @@ pub(super) async fn install(table: &PgTable) -> Result<()> {
 async fn make(table: &PgTable, doing: &str) -> Result<()> {
     let mut transaction = begin(table, doing).await?;
     migrate(&mut transaction, table, doing).await?;
-    let (schema, qualified) = (quoted(&table.schema), table.qualified());
+    let schema = quoted(&table.schema);
+    let qualified = table.qualified();
     let parts = bodies(&schema).map(|(name, body)| (name, escaped(&body)));
     let parts = [&parts[..], &[("schema", schema.clone())]].concat();
     run(&mut transaction, filled(include_str!("../queries/postgres_install.sql"), &parts), doing).await?;
@@ -236,7 +238,8 @@ const PRESENT: &str = "SELECT quote_ident(t.tgname), format('%I.%I', n.nspname, 
 /// Forgets the tables that have no triggers any more: they were dropped or renamed, and nothing else would remove their
 /// rows.
 async fn forget_others(connection: &mut PgConnection, table: &PgTable, doing: &str) -> Result<()> {
-    let (schema, present) = (quoted(&table.schema), present_triggers(&table.schema, "s.name"));
+    let schema = quoted(&table.schema);
+    let present = present_triggers(&table.schema, "s.name");
     run(connection, format!("DELETE FROM {schema}.smache_tables s WHERE ({present}) IS NULL"), doing).await
 }
 

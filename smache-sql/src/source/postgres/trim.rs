@@ -6,9 +6,7 @@ use smache_core::{ErrorKind, Result};
 use tokio::task::JoinHandle;
 
 use super::{feed::PgFeed, place::Place};
-
-/// How many changes one statement removes at the most.
-const PORTION: i64 = 10_000;
+use crate::source::TRIMMED_AT_ONCE;
 
 /// The removal of old changes beside the reading of new ones: by time, because under a constant load there is always
 /// something to read, and in a task, because a change must not wait for it.
@@ -29,7 +27,7 @@ impl Trimming {
             }
             match task.await {
                 // There is more of it.
-                Ok(Ok(PORTION..)) => due = true,
+                Ok(Ok(TRIMMED_AT_ONCE..)) => due = true,
                 // A program that may only read the change table leaves trimming to others.
                 Ok(Err(error)) if error.kind() != ErrorKind::Permission => {
                     tracing::warn!(?feed, error = error.report(), "old changes cannot be removed");
@@ -41,8 +39,9 @@ impl Trimming {
         }
         if due {
             self.begun = Some(Instant::now());
-            let (feed, place) = (feed.clone(), place.clone());
-            self.task = Some(tokio::spawn(async move { feed.trim(&place, PORTION).await }));
+            let feed = feed.clone();
+            let place = place.clone();
+            self.task = Some(tokio::spawn(async move { feed.trim(&place, TRIMMED_AT_ONCE).await }));
         }
     }
 }

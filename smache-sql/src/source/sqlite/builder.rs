@@ -3,10 +3,14 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
 use serde::de::DeserializeOwned;
-use smache_core::{EntityType, FeedId};
+use smache_core::{
+    EntityType, FeedId,
+    support::limits::{FEED_PATIENCE, SOURCE_TIMEOUT},
+};
 use sqlx::SqlitePool;
 
 use super::SqliteSource;
+use crate::source::RETENTION;
 
 /// A [`SqliteSource`] in the making.
 #[must_use = "a builder does nothing until `build`"]
@@ -29,9 +33,9 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
             table,
             id_columns: None,
             feed: None,
-            timeout: Duration::from_secs(10),
+            timeout: SOURCE_TIMEOUT,
             poll_interval: Duration::from_millis(20),
-            retention: Duration::from_secs(24 * 60 * 60),
+            retention: RETENTION,
             transactional: false,
             entity: PhantomData,
         }
@@ -68,7 +72,7 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
 
     /// How often the feed looks for new writes, 20 ms by default, 500 ms at the most. A look reads one number.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval.clamp(Duration::from_millis(1), Duration::from_millis(500));
+        self.poll_interval = interval.clamp(Duration::from_millis(1), FEED_PATIENCE);
         self
     }
 

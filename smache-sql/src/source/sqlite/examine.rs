@@ -39,7 +39,8 @@ pub(super) async fn examine(table: &LiteTable, transactional: bool) -> Result<Ex
     let found = version(&mut connection).await.map_err(failed)?;
     let intact = intact(&mut connection, table, &description).await.map_err(failed)?;
     let meddling = meddling(&mut connection, &table.name).await.map_err(failed)?;
-    let (told, in_memory) = (found == Some(VERSION) && intact, path.as_os_str() == ":memory:");
+    let told = found == Some(VERSION) && intact;
+    let in_memory = path.as_os_str() == ":memory:";
     let newer = found.is_some_and(|found| found > VERSION);
     let heard = told || newer && intact && serves(&mut connection).await.map_err(failed)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();

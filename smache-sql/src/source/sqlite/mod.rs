@@ -25,15 +25,13 @@ use self::{
     table::{Column, Description, LiteTable, Wanted},
 };
 use super::{
+    IDS_A_QUERY,
     changes::TopicReader,
-    name::{quoted, source_id},
+    name::quoted,
     needs_no_triggers,
     row::{Shape, image_of, no_such_column, scalars_of, value_of},
 };
 use crate::error::with_timeout;
-
-/// How many ids one query asks for.
-const IDS_A_QUERY: usize = 1_000;
 
 /// A table of SQLite as the source of the entities `T`, and the change table of its database as the feed.
 ///
@@ -65,7 +63,7 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
         let feed = (!builder.transactional).then(|| Arc::new(LiteFeed::new(&builder)));
         let SqliteSourceBuilder { pool, table, id_columns, timeout, .. } = builder;
         let table = LiteTable::new(pool, table, id_columns, timeout);
-        Self { id: source_id::<T>(), table: Arc::new(table), feed, entity: PhantomData }
+        Self { id: SourceId::of::<T>(), table: Arc::new(table), feed, entity: PhantomData }
     }
 
     /// Makes the triggers on the table, and with the first table of a database the change table; sets the database to

@@ -6,7 +6,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use smache_core::{Batch, ChangeStream, Error, ErrorKind, Position, Result};
+use smache_core::{
+    Batch, ChangeStream, Error, ErrorKind, Position, Result,
+    support::limits::{CHANGES_A_BATCH, FEED_PATIENCE},
+};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use super::{
@@ -17,22 +20,14 @@ use super::{
 use crate::{
     error::{of_source, with_timeout},
     source::{
+        TRIMMED_AT_ONCE,
         changes::{Recorded, Watched},
         version::check,
     },
 };
 
-/// How many changes one batch has at the most.
-const CHANGES_A_BATCH: usize = 1_000;
-
-/// How many changes one transaction removes at the most.
-const PORTION: i64 = 10_000;
-
 /// How long the removal waits for a writer: changes wait for it meanwhile.
 const TRIM_WITHIN: Duration = Duration::from_millis(100);
-
-/// The longest that a reader waits for a change.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The changes of a database, read batch by batch.
 pub(super) struct LiteStream {
@@ -131,7 +126,7 @@ impl LiteStream {
     /// Waits for the next write, but not for long.
     async fn wait(&mut self) -> Result<()> {
         let started = Instant::now();
-        while started.elapsed() < PATIENCE && self.data_version().await? == self.version {
+        while started.elapsed() < FEED_PATIENCE && self.data_version().await? == self.version {
             tokio::time::sleep(self.feed.poll_interval).await;
         }
         Ok(())
@@ -218,7 +213,7 @@ impl LiteStream {
         let age = self.age();
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let watermark = sqlx::query(include_str!("../queries/sqlite_trim.sql"));
-        watermark.bind(age).bind(self.place.row).bind(PORTION).execute(&mut *transaction).await?;
+        watermark.bind(age).bind(self.place.row).bind(TRIMMED_AT_ONCE).execute(&mut *transaction).await?;
         let delete = "DELETE FROM smache_changes WHERE seq <= (SELECT trimmed FROM smache_feed)";
         sqlx::query(delete).execute(&mut *transaction).await?;
         transaction.commit().await

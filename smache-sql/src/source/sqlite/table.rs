@@ -270,7 +270,9 @@ impl LiteTable {
                     continue;
                 }
             };
-            let (affinity, blob, json) = (Affinity::of(&column.kind), column.is_blob(), column.is_json());
+            let affinity = Affinity::of(&column.kind);
+            let blob = column.is_blob();
+            let json = column.is_json();
             comparisons = comparisons.by(&column.name, Arc::new(LiteForm { affinity, collation, blob, json }));
         }
         Ok(comparisons)
@@ -283,7 +285,8 @@ impl LiteTable {
         connection: &mut SqliteConnection,
         column: &str,
     ) -> Result<std::result::Result<Collation, String>> {
-        let (column, table) = (quoted(column), quoted(&self.name));
+        let column = quoted(column);
+        let table = quoted(&self.name);
         let sql = format!("EXPLAIN SELECT +smache_row.{column} = ?1 FROM {table} AS smache_row");
         // Not kept: a prepared `EXPLAIN` does not follow a changed schema.
         let steps = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await;

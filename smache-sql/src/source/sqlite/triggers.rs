@@ -40,9 +40,14 @@ fn trigger_name(kind: &str, table: &str) -> String {
 
 /// The triggers of a table, as SQLite keeps their text, by name.
 fn triggers(table: &str, description: &Description) -> Vec<(String, String)> {
-    let (name, on) = (literal(table), quoted(table));
-    let (old_id, new_id, present_id) = (description.id("OLD"), description.id("NEW"), description.id("o"));
-    let (old, new, present) = (description.json("OLD"), description.json("NEW"), description.json("o"));
+    let name = literal(table);
+    let on = quoted(table);
+    let old_id = description.id("OLD");
+    let new_id = description.id("NEW");
+    let present_id = description.id("o");
+    let old = description.json("OLD");
+    let new = description.json("NEW");
+    let present = description.json("o");
 
     // A `REPLACE` removes the rows that are in its way without a word, unless the writer has set `recursive_triggers`. So
     // they are noted before, and afterwards it shows which of them are gone.

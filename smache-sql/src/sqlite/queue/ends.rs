@@ -15,16 +15,22 @@ const BACK: &str = "UPDATE smache_jobs SET state = 0, at = $3, token = NULL, lan
 
 impl Step<'_> {
     pub(super) async fn settle(&mut self, settlement: &Settlement) -> Result<Settled> {
-        let (ns, now, id) = (self.ns, self.now, settlement.id.as_bytes().to_vec());
+        let ns = self.ns;
+        let now = self.now;
+        let id = settlement.id.as_bytes().to_vec();
         let token = settlement.token.as_bytes().to_vec();
         let Some(job) = self.row(HELD, |query| query.bind(ns).bind(id.clone()).bind(token)).await? else {
             return Ok(Settled::Lost);
         };
         let cell = |place| job.int(place).map_err(|error| self.failed(error));
         let kept = |place| cell(place).map(Option::unwrap_or_default);
-        let (lane, priority, again_at) = (kept(0)?, kept(1)?, cell(4)?);
-        let (again_lane, again_priority) = (cell(5)?.unwrap_or(lane), cell(6)?.unwrap_or(priority));
-        let (mut errors, crashes) = (kept(2)?, kept(3)?);
+        let lane = kept(0)?;
+        let priority = kept(1)?;
+        let again_at = cell(4)?;
+        let again_lane = cell(5)?.unwrap_or(lane);
+        let again_priority = cell(6)?.unwrap_or(priority);
+        let mut errors = kept(2)?;
+        let crashes = kept(3)?;
         let mut error = job.text(7).map_err(|error| self.failed(error))?;
         let End { delay, error: its_error, .. } = End::of(&settlement.end);
         let own = now.saturating_add(delay);

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
     Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState, Namespace,
-    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token, support::limits::PAGE,
 };
 use tokio::time::Instant;
 
@@ -60,9 +60,6 @@ const FIND: &str = "SELECT j.lane, j.state, j.at, j.errors, j.crashes, j.error \
 const ADDED: &str = "SELECT added FROM smache_namespaces WHERE name = $1";
 
 const INCARNATION: &str = "SELECT incarnation || $1 FROM smache_meta";
-
-/// Jobs a reservation, and rows a page of a listing.
-const MOST: usize = 10_000;
 
 /// How often a waiting worker looks whether another process has added jobs.
 const POLL: Duration = Duration::from_millis(50);
@@ -116,7 +113,8 @@ impl JobQueue for SqliteQueue {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let (ns, until) = (step.ns, now + millis(lease));
+        let ns = step.ns;
+        let until = now + millis(lease);
         let mut held = Vec::with_capacity(jobs.len());
         for (id, token) in jobs {
             let bind = |query: Statement| {
@@ -171,7 +169,8 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {
-        let (after, limit) = (after(cursor.as_deref())?, limit.clamp(1, MOST));
+        let after = after(cursor.as_deref())?;
+        let limit = limit.clamp(1, PAGE);
         let bind = |query: Statement| {
             query.bind(self.name.clone()).bind(after).bind(state_number(state)).bind(limit as i64 + 1)
         };
@@ -214,11 +213,14 @@ impl JobQueue for SqliteQueue {
 
 impl Step<'_> {
     async fn enqueue(&mut self, job: &NewJob) -> Result<Enqueued> {
-        let (lane, priority, due) = (lane_number(job.lane), i64::from(job.priority), self.now + millis(job.delay));
+        let lane = lane_number(job.lane);
+        let priority = i64::from(job.priority);
+        let due = self.now + millis(job.delay);
         if self.ensure(&job.id, lane, priority, due).await? {
             return Ok(Enqueued::Queued);
         }
-        let (ns, id) = (self.ns, job.id.as_bytes().to_vec());
+        let ns = self.ns;
+        let id = job.id.as_bytes().to_vec();
         // No worker would ever find a job whose state or lane does not exist.
         let unreadable = self.execute(UNREADABLE, |query| query.bind(ns).bind(id.clone())).await? > 0;
         if unreadable && self.ensure(&job.id, lane, priority, due).await? {
@@ -245,9 +247,14 @@ impl Step<'_> {
 
     /// From priority to priority, so that no job that waits for its time is passed on the way to one that is due.
     async fn reserve(&mut self, reserve: &Reserve) -> Result<Reservation> {
-        let (ns, now, lane, mut max) = (self.ns, self.now, lane_number(reserve.lane), reserve.max.min(MOST));
+        let ns = self.ns;
+        let now = self.now;
+        let lane = lane_number(reserve.lane);
+        let mut max = reserve.max.min(PAGE);
         self.execute(PUT_BACK, |query| query.bind(ns).bind(now)).await?;
-        let (mut jobs, mut soonest, mut level) = (Vec::new(), None::<i64>, -1);
+        let mut jobs = Vec::new();
+        let mut soonest = None::<i64>;
+        let mut level = -1;
         if reserve.again {
             let bind = |query: Statement| query.bind(ns).bind(lane).bind(reserve.token.as_bytes().to_vec());
             for row in &self.rows(HELD, bind).await? {
@@ -282,7 +289,8 @@ impl Step<'_> {
             return Ok(None);
         };
         let job = Job { id, lane: reserve.lane, token: reserve.token, errors: cell(1)?, crashes: cell(2)? };
-        let (ns, until) = (self.ns, self.now + millis(reserve.lease));
+        let ns = self.ns;
+        let until = self.now + millis(reserve.lease);
         let bind = |query: Statement| {
             query.bind(ns).bind(id.as_bytes().to_vec()).bind(job.token.as_bytes().to_vec()).bind(until)
         };

@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 
-use smache_core::{ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Timestamp, Via};
+use smache_core::{
+    ChangedSince, Commit, CommitOutcome, Dependency, Result, Timestamp, UsedDependency, Via,
+    support::{EdgeChanges, distinct, edges, limits::NAMED_CONFLICTS},
+};
 
 use super::{SqliteStore, Step, runs::bytes};
 use crate::{
     cells::{Cells, count, millis, number, time, timestamp},
     changed,
     error::unexpected,
-    record::{decode_causes, edges, encode_edges, encode_epochs, named},
+    record::decode_causes,
     sqlite::{
         jobs::{USUAL_PRIORITY, list, pairs},
         link::Statement,
@@ -46,12 +49,8 @@ impl SqliteStore {
         }
         let conflicts = step.conflicts(commit).await?;
         let changed = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
-        let otherwise_right = !commit.tainted && head.validity.has_epochs(&commit.epochs);
-        if commit.on_conflict == OnConflict::Report
-            && otherwise_right
-            && number(commit.version) >= step.low_watermark
-            && (1..=OnConflict::MAX_REPORTED).contains(&conflicts.len())
-        {
+        let has_epochs = head.validity.has_epochs(&commit.epochs);
+        if commit.is_reported(has_epochs, count(step.low_watermark), conflicts.len()) {
             // The rollback also undoes the earlier writes of this step.
             let revision = count(step.revision);
             return Ok(CommitOutcome::ConflictReported {
@@ -60,8 +59,7 @@ impl SqliteStore {
                 dependencies: conflicts.into_iter().collect(),
             });
         }
-        let must_run = !otherwise_right || changed.clone().any(|used| used.via != Via::Child);
-        let staleness = if must_run { 2 } else { i64::from(!conflicts.is_empty()) };
+        let staleness = commit.staleness(has_epochs, changed.clone()) as i64;
         step.put(commit, staleness, now).await?;
         if self.writes_jobs() {
             let id = commit.id;
@@ -72,7 +70,7 @@ impl SqliteStore {
                 step.need(&[(id, staleness - 1)], USUAL_PRIORITY, due).await?;
             }
         }
-        let dependencies = named(changed.map(|used| used.dependency));
+        let dependencies = distinct(changed.map(|used| used.dependency), NAMED_CONFLICTS);
         step.commit().await?;
         Ok(if staleness == 0 { CommitOutcome::Fresh { now } } else { CommitOutcome::Conflicted { now, dependencies } })
     }
@@ -105,7 +103,8 @@ impl Step<'_> {
         if number(commit.version) < self.low_watermark {
             return Ok(all.collect());
         }
-        let (ns, version) = (self.ns, number(commit.version));
+        let ns = self.ns;
+        let version = number(commit.version);
         let all = list(commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()));
         let rows = self.rows(CONFLICTS, |query| query.bind(ns).bind(all).bind(version)).await?;
         let one = |row: &_| {
@@ -120,10 +119,12 @@ impl Step<'_> {
         let ns = self.ns;
         let old = self.row(OLD, |query| query.bind(ns).bind(bytes(&commit.id))).await?;
         let edges = edges(&commit.used);
-        let used = encode_edges(&edges);
+        let used = UsedDependency::encode_edges(&edges);
         let stale = staleness > 0;
-        let (mut since, mut conflicts, mut causes) = (stale.then_some(time(now)), i64::from(stale), "[]".to_owned());
-        let mut old_used = None;
+        let mut since = stale.then_some(time(now));
+        let mut conflicts = i64::from(stale);
+        let mut causes = "[]".to_owned();
+        let mut old_used = Vec::new();
         if let Some(old) = &old {
             let cell = |place| old.int(place).map_err(|error| self.failed(error));
             if stale {
@@ -133,11 +134,10 @@ impl Step<'_> {
                 // The causes of a damaged record would damage this one.
                 causes = old.text(4).ok().flatten().filter(|causes| decode_causes(causes).is_ok()).unwrap_or(causes);
             }
-            old_used = old.bytes(0).map_err(|error| self.failed(error))?;
+            old_used = old.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
         }
-        let ttl_until = commit.ttl.map(|ttl| now.after(ttl));
-        let expires = ttl_until.into_iter().chain(commit.not_after).min().map(time);
-        let (encoded, stored_at) = (used.clone(), time(now));
+        let expires = commit.expires(now).map(time);
+        let stored_at = time(now);
         let bind = |query: Statement| {
             query
                 .bind(ns)
@@ -149,24 +149,24 @@ impl Step<'_> {
                 .bind(expires)
                 .bind(conflicts)
                 .bind(i64::from(commit.lazy))
-                .bind(encode_epochs(&commit.epochs))
+                .bind(commit.epochs.encode())
                 .bind(causes)
                 .bind(commit.call.to_vec())
-                .bind(encoded)
+                .bind(used)
                 .bind(commit.meta.to_vec())
                 .bind(commit.value.to_vec())
         };
         self.execute(STORE, bind).await?;
-        if old_used.as_ref() == Some(&used) {
-            return Ok(());
+        let changes = EdgeChanges::between(&UsedDependency::edges_in(&old_used), &edges);
+        if !changes.removed.is_empty() {
+            self.drop_edges(&commit.id, changes.removed.iter().map(|gone| gone.as_bytes().as_slice())).await?;
         }
-        if let Some(old_used) = &old_used {
-            let kept: HashSet<&[u8]> = edges.iter().map(|(dependency, _)| dependency.as_bytes().as_slice()).collect();
-            let gone: Vec<&[u8]> =
-                old_used.chunks_exact(17).map(|used| &used[..16]).filter(|old| !kept.contains(old)).collect();
-            self.drop_edges(&commit.id, gone).await?;
+        if !changes.written.is_empty() {
+            let written = changes.written.iter();
+            let edges =
+                pairs(written.map(|edge| (edge.dependency.as_bytes().as_slice(), i64::from(edge.via != Via::Child))));
+            self.execute(ADD_EDGES, |query| query.bind(ns).bind(bytes(&commit.id)).bind(edges)).await?;
         }
-        let edges = pairs(edges.iter().map(|(to, direct)| (to.as_bytes().as_slice(), i64::from(*direct))));
-        self.execute(ADD_EDGES, |query| query.bind(ns).bind(bytes(&commit.id)).bind(edges)).await.map(drop)
+        Ok(())
     }
 }

@@ -47,7 +47,8 @@ impl SqliteStore {
     pub(super) async fn start_epoch(&self) -> Result<Epoch> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        let (ns, epoch) = (step.ns, Epoch::random());
+        let ns = step.ns;
+        let epoch = Epoch::random();
         step.execute(NEW_EPOCH, |query| query.bind(ns).bind(epoch.as_bytes().to_vec())).await?;
         step.sweep_from(Some(Vec::new())).await?;
         step.commit().await?;
@@ -57,10 +58,12 @@ impl SqliteStore {
     pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        let (ns, incarnation) = (step.ns, step.incarnation().await?);
+        let ns = step.ns;
+        let incarnation = step.incarnation().await?;
         let mut changed = 0;
         for source in sources {
-            let (name, incarnation) = (source.as_str().to_owned(), incarnation.as_str().to_owned());
+            let name = source.as_str().to_owned();
+            let incarnation = incarnation.as_str().to_owned();
             changed += step.execute(ATTACH, |query| query.bind(ns).bind(name).bind(random()).bind(incarnation)).await?;
         }
         if changed > 0 {
@@ -104,7 +107,8 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let (ns, feed) = (step.ns, feed.as_str().to_owned());
+        let ns = step.ns;
+        let feed = feed.as_str().to_owned();
         step.execute(RESIGN, |query| query.bind(ns).bind(feed).bind(number(fence)).bind(now)).await?;
         step.commit().await
     }
@@ -139,13 +143,15 @@ impl SqliteStore {
 impl Step<'_> {
     /// Until when sources that the application reports are confirmed, in a row beside the leaders'.
     async fn keep_attached(&mut self, valid_for: Duration) -> Result<()> {
-        let (ns, until) = (self.ns, self.now + millis(valid_for));
+        let ns = self.ns;
+        let until = self.now + millis(valid_for);
         self.execute(KEEP_ATTACHED, |query| query.bind(ns).bind(until)).await.map(drop)
     }
 
     /// Whether a step of a feed is refused, and why: an outcome as [`refused`] reads it.
     pub(super) async fn check(&mut self, step: &FeedStep) -> Result<u64> {
-        let (ns, feed) = (self.ns, step.feed.as_str().to_owned());
+        let ns = self.ns;
+        let feed = step.feed.as_str().to_owned();
         let row = self.row(LEADER, |query| query.bind(ns).bind(feed)).await?;
         let fence = row.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
         if fence != Some(number(step.fence)) {
@@ -176,7 +182,9 @@ impl Step<'_> {
     }
 
     async fn renew(&mut self, step: &FeedStep) -> Result<()> {
-        let (ns, feed, until) = (self.ns, step.feed.as_str().to_owned(), self.now + millis(step.leadership));
+        let ns = self.ns;
+        let feed = step.feed.as_str().to_owned();
+        let until = self.now + millis(step.leadership);
         self.execute(RENEW, |query| query.bind(ns).bind(feed).bind(until)).await.map(drop)
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use smache_core::{Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result};
+use smache_core::{Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result, support::limits::CAUSE_BYTES};
 use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, Step};
 use crate::{
-    cells::{Cells, KEPT_CAUSE, clip, count},
+    cells::{Cells, clip, count},
     sqlite::{
         jobs::{PER_STATEMENT, USUAL_PRIORITY, list},
         link::Statement,
@@ -85,7 +85,8 @@ impl Step<'_> {
         }
         self.mark_changed(invalidation, &mut marked).await?;
         self.revision += 1;
-        let (ns, revision) = (self.ns, self.revision);
+        let ns = self.ns;
+        let revision = self.revision;
         self.execute(TICK, |query| query.bind(ns)).await?;
         for changed in invalidation.changed.chunks(PER_STATEMENT) {
             let changed = list(changed.iter().map(|changed| changed.dependency.as_bytes().as_slice()));
@@ -119,7 +120,8 @@ impl Step<'_> {
 
     async fn mark_changed(&mut self, invalidation: &Invalidation, marked: &mut Marked) -> Result<()> {
         let (ns, now) = (self.ns, self.now);
-        let causes: Vec<String> = invalidation.changed.iter().map(|changed| clip(&changed.cause, KEPT_CAUSE)).collect();
+        let causes: Vec<String> =
+            invalidation.changed.iter().map(|changed| clip(&changed.cause, CAUSE_BYTES)).collect();
         for (changed, cause) in invalidation.changed.iter().zip(&causes) {
             let bind = |query: Statement| {
                 query.bind(ns).bind(changed.dependency.as_bytes().to_vec()).bind(cause.clone()).bind(now)
@@ -139,7 +141,9 @@ impl Step<'_> {
 
     /// Marks an entry as stale.
     pub(super) async fn mark_entry(&mut self, id: &EntryId, cause: Option<String>, marked: &mut Marked) -> Result<()> {
-        let (ns, now, id) = (self.ns, self.now, id.as_bytes().to_vec());
+        let ns = self.ns;
+        let now = self.now;
+        let id = id.as_bytes().to_vec();
         let rows = self.rows(MARK_ENTRY, |query| query.bind(ns).bind(id).bind(cause).bind(now)).await?;
         marked.take(&rows, self)
     }

@@ -60,7 +60,8 @@ impl SqliteStore {
     }
 
     pub(super) async fn stale_page(&self, page: &Page) -> Result<Scanned> {
-        let (after, limit) = (after(page.cursor.as_deref())?, page.limit.max(1));
+        let after = after(page.cursor.as_deref())?;
+        let limit = page.limit.max(1);
         let bind = |query: Statement| query.bind(self.name.clone()).bind(after.clone()).bind(limit as i64 + 1);
         let rows = self.link.read(STALE, bind).await?;
         let listing = Listing::read(&rows, limit, &self.link.place.file)?;
@@ -73,7 +74,8 @@ impl SqliteStore {
     }
 
     pub(super) async fn dependants_page(&self, dependency: &Dependency, page: &Page) -> Result<Dependants> {
-        let (after, limit) = (after(page.cursor.as_deref())?, page.limit.max(1));
+        let after = after(page.cursor.as_deref())?;
+        let limit = page.limit.max(1);
         let bind = |query: Statement| {
             query
                 .bind(self.name.clone())

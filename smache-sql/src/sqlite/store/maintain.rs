@@ -1,13 +1,16 @@
 //! Maintenance.
 
-use smache_core::{EntryId, Epoch, Maintained, Result};
+use smache_core::{
+    EntryId, Epoch, Maintained, Result,
+    support::{NEW_EPOCH, limits::REAP_AFTER},
+};
 use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, Step, invalidate::Marked};
-use crate::{cells::Cells, record::decode_epochs, sqlite::jobs::USUAL_PRIORITY};
-
-/// How many milliseconds a run may be lapsed before it is reaped: its owner may be late and not dead.
-const REAP_AFTER: i64 = 1_000;
+use crate::{
+    cells::{Cells, millis},
+    sqlite::jobs::USUAL_PRIORITY,
+};
 
 /// Maintenance of a piece larger than this would keep the file locked for too long.
 const MOST: usize = 1_000;
@@ -63,7 +66,9 @@ impl Step<'_> {
     }
 
     async fn expire(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {
-        let (ns, now, one_more) = (self.ns, self.now, limit as i64 + 1);
+        let ns = self.ns;
+        let now = self.now;
+        let one_more = limit as i64 + 1;
         // A run keeps its record: its value is being replaced, and is shown until then.
         let due = self.rows(EXPIRED, |query| query.bind(ns).bind(now).bind(one_more)).await?;
         done.more |= due.len() > limit;
@@ -75,8 +80,10 @@ impl Step<'_> {
     }
 
     async fn reap(&mut self, limit: usize, writes_jobs: bool, done: &mut Maintained) -> Result<()> {
-        let (ns, now, one_more) = (self.ns, self.now, limit as i64 + 1);
-        let lapsed = self.rows(LAPSED, |query| query.bind(ns).bind(now - REAP_AFTER).bind(one_more)).await?;
+        let ns = self.ns;
+        let now = self.now;
+        let one_more = limit as i64 + 1;
+        let lapsed = self.rows(LAPSED, |query| query.bind(ns).bind(now - millis(REAP_AFTER)).bind(one_more)).await?;
         done.more |= lapsed.len() > limit;
         if lapsed.is_empty() {
             return Ok(());
@@ -128,8 +135,8 @@ impl Step<'_> {
         for (id, row) in self.ids(&page)?.into_iter().zip(&page) {
             last = Some(id);
             let epochs = row.bytes(2).map_err(|error| self.failed(error))?.unwrap_or_default();
-            if !decode_epochs(&epochs).is_some_and(|epochs| validity.has_epochs(&epochs)) {
-                self.mark_entry(&id, Some("new epoch".to_owned()), &mut marked).await?;
+            if validity.is_outdated(&epochs) {
+                self.mark_entry(&id, Some(NEW_EPOCH.to_owned()), &mut marked).await?;
             }
         }
         done.marked = marked.all.len() as u64;

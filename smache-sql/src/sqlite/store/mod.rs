@@ -11,16 +11,18 @@ mod waits;
 
 use std::sync::Arc;
 
-use smache_core::{EntryId, Incarnation, JobWrites, Namespace, Result, Validity};
+use smache_core::{
+    EntryId, Epochs, Incarnation, JobWrites, Lane, Namespace, Result, Staleness, UsedDependency, Validity,
+};
 
 use super::{
     jobs::ids,
     link::{Link, Step, name_of},
 };
 use crate::{
-    cells::Cells,
+    cells::{Cells, lane_number},
     error::unexpected,
-    record::{Head, Rows, decode_epochs},
+    record::{Head, Rows},
 };
 
 const LOOKUP: &str = include_str!("../../../queries/sqlite/lookup.sql");
@@ -47,7 +49,9 @@ impl SqliteStore {
 impl Step<'_> {
     /// The rows of a look-up, as of this step.
     async fn look(&mut self, sql: &'static str, all: &[EntryId]) -> Result<Rows> {
-        let (name, now, place) = (self.name.to_owned(), self.now, self.place);
+        let name = self.name.to_owned();
+        let now = self.now;
+        let place = self.place;
         let bind = |query: super::link::Statement| query.bind(name).bind(ids(all)).bind(now).bind(place.mark.clone());
         let rows = self.rows(sql, bind).await?;
         Rows::read(&rows, &place.file)
@@ -68,11 +72,13 @@ impl Step<'_> {
 
     /// Removes a record with its edges and its job, but not its run: the run of the entry may still store its result.
     async fn forget(&mut self, id: &EntryId, jobs: bool) -> Result<bool> {
-        let (ns, bytes) = (self.ns, id.as_bytes().to_vec());
+        let ns = self.ns;
+        let bytes = id.as_bytes().to_vec();
         let gone = self.row(FORGET, |query| query.bind(ns).bind(bytes)).await?;
         if let Some(row) = &gone {
             let used = row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
-            self.drop_edges(id, used.chunks(17).map(|used| &used[..16.min(used.len())])).await?;
+            let edges = UsedDependency::edges_in(&used);
+            self.drop_edges(id, edges.iter().map(|edge| edge.dependency.as_bytes().as_slice())).await?;
         }
         if jobs {
             self.take_back(std::slice::from_ref(id)).await?;
@@ -81,25 +87,33 @@ impl Step<'_> {
     }
 
     async fn drop_edges(&mut self, id: &EntryId, of: impl IntoIterator<Item = &[u8]> + Send) -> Result<()> {
-        let (ns, id, of) = (self.ns, id.as_bytes().to_vec(), super::jobs::list(of));
+        let ns = self.ns;
+        let id = id.as_bytes().to_vec();
+        let of = super::jobs::list(of);
         self.execute(DROP_EDGES, |query| query.bind(ns).bind(id).bind(of)).await.map(drop)
     }
 
     /// The lane in which a job has to compute an entry; none for a fresh entry, or one that its readers refresh.
     async fn lane_of_need(&mut self, id: &EntryId, validity: &Validity) -> Result<Option<i64>> {
-        let (ns, id) = (self.ns, id.as_bytes().to_vec());
+        let ns = self.ns;
+        let id = id.as_bytes().to_vec();
         let Some(row) = self.row(NEEDS, |query| query.bind(ns).bind(id)).await? else { return Ok(None) };
         let cell = |place| row.int(place).map(Option::unwrap_or_default).map_err(|error| self.failed(error));
         let epochs = row.bytes(2).map_err(|error| self.failed(error))?.unwrap_or_default();
-        Ok(match (cell(0)?, cell(1)?) {
-            (_, 1) => None,
-            (2, _) => Some(1),
-            _ if !decode_epochs(&epochs).is_some_and(|epochs| validity.has_epochs(&epochs)) => Some(1),
-            (0, _) => None,
-            (1, _) => Some(0),
-            // Damaged.
-            _ => Some(1),
-        })
+        let staleness = match cell(0)? {
+            0 => Staleness::Fresh,
+            1 => Staleness::MaybeStale,
+            // Also a damaged one.
+            _ => Staleness::Stale,
+        };
+        if cell(1)? == 1 {
+            return Ok(None);
+        }
+        let lane = match Epochs::decode(&epochs) {
+            Some(epochs) => validity.lane_of_need(staleness, &epochs),
+            None => Some(Lane::Recompute),
+        };
+        Ok(lane.map(lane_number))
     }
 }
 

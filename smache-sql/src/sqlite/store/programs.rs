@@ -21,7 +21,8 @@ impl SqliteStore {
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
         let (ns, mut known) = (step.ns, false);
         if let Some(program) = &programs.register {
-            let (name, notes) = (name_of(&program.id), program.notes.to_vec());
+            let name = name_of(&program.id);
+            let notes = program.notes.to_vec();
             known = step.row(KNOWN, |query| query.bind(ns).bind(name.clone())).await?.is_some();
             let until = now + millis(program.lease);
             step.execute(REGISTER, |query| query.bind(ns).bind(name).bind(notes).bind(until)).await?;

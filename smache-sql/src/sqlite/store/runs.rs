@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token};
+use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token, support::limits::ERROR_BYTES};
 
 use super::{READ_RECORD, SqliteStore, Step};
 use crate::{
-    cells::{Cells, KEPT_ERROR, clip, count, millis},
+    cells::{Cells, clip, count, millis},
     error::unexpected,
     sqlite::{jobs::USUAL_PRIORITY, link::Statement},
 };
@@ -29,7 +29,8 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let (ns, mut start_revision) = (step.ns, step.revision);
+        let ns = step.ns;
+        let mut start_revision = step.revision;
         if let Some(run) = step.row(RUN, |query| query.bind(ns).bind(bytes(&begin.id))).await? {
             let token = run.bytes(0).map_err(|error| step.failed(error))?.unwrap_or_default();
             let cell = |place| run.int(place).map(Option::unwrap_or_default).map_err(|error| step.failed(error));
@@ -75,7 +76,7 @@ impl SqliteStore {
         }
         let ns = step.ns;
         if let Some(failure) = &abort.failure {
-            let failure = clip(failure, KEPT_ERROR);
+            let failure = clip(failure, ERROR_BYTES);
             let bind = |query: Statement| query.bind(ns).bind(bytes(&abort.id)).bind(failure).bind(now);
             step.execute(FAILED, bind).await?;
         }
@@ -93,7 +94,8 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let (ns, until) = (step.ns, now + millis(lease));
+        let ns = step.ns;
+        let until = now + millis(lease);
         let mut held = Vec::with_capacity(runs.len());
         for (id, token) in runs {
             let bind = |query: Statement| query.bind(ns).bind(bytes(id)).bind(token.as_bytes().to_vec()).bind(until);
@@ -119,7 +121,9 @@ impl SqliteStore {
 impl Step<'_> {
     /// Ends the run of an entry; with a token only that one. Returns whether there was one.
     async fn end_run(&mut self, id: &EntryId, token: Option<Token>) -> Result<bool> {
-        let (ns, id, token) = (self.ns, bytes(id), token.map(|token| token.as_bytes().to_vec()));
+        let ns = self.ns;
+        let id = bytes(id);
+        let token = token.map(|token| token.as_bytes().to_vec());
         self.execute(END_RUN, |query| query.bind(ns).bind(id).bind(token)).await.map(|ended| ended > 0)
     }
 }

@@ -1,12 +1,12 @@
 //! Runs that wait for runs of other processes.
 
-use smache_core::{EntryId, RecordWaits, Result};
+use smache_core::{EntryId, RecordWaits, Result, support::limits::WAITS};
 
 use super::{SqliteStore, Step, runs::bytes};
 use crate::{
     cells::{Cells, millis},
     sqlite::link::Statement,
-    waits::{MOST, leading_on},
+    waits::leading_on,
 };
 
 const FORGET_WAITS: &str = "DELETE FROM smache_waits WHERE ns = $1 AND until <= $2";
@@ -16,7 +16,7 @@ const NOTE_WAIT: &str = "INSERT INTO smache_waits (ns, id, token, child, awaited
      WHERE r.ns = $1 AND r.id = $2 AND r.token = $3";
 const BOUND_WAITS: &str = "DELETE FROM smache_waits WHERE ns = $1 AND id = $2 AND number NOT IN \
      (SELECT number FROM smache_waits WHERE ns = $1 AND id = $2 ORDER BY number DESC LIMIT $3)";
-const WAITS: &str = "SELECT w.id, w.child FROM smache_waits w \
+const ALL_WAITS: &str = "SELECT w.id, w.child FROM smache_waits w \
      JOIN smache_runs r ON r.ns = w.ns AND r.id = w.id AND r.token = w.token \
      JOIN smache_runs c ON c.ns = w.ns AND c.id = w.child AND c.token = w.awaited \
      WHERE w.ns = $1 ORDER BY w.number";
@@ -26,7 +26,8 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let (ns, until) = (step.ns, now + millis(wait.lease));
+        let ns = step.ns;
+        let until = now + millis(wait.lease);
         step.execute(FORGET_WAITS, |query| query.bind(ns).bind(now)).await?;
         for run in &wait.runs {
             let of = |query: Statement| {
@@ -36,11 +37,11 @@ impl SqliteStore {
             step.execute(END_WAIT, of).await?;
             if until > now {
                 step.execute(NOTE_WAIT, |query| of(query).bind(until)).await?;
-                step.execute(BOUND_WAITS, |query| query.bind(ns).bind(bytes(&run.id)).bind(MOST)).await?;
+                step.execute(BOUND_WAITS, |query| query.bind(ns).bind(bytes(&run.id)).bind(WAITS as i64)).await?;
             }
         }
         let mut all = Vec::new();
-        for row in step.rows(WAITS, |query| query.bind(ns)).await? {
+        for row in step.rows(ALL_WAITS, |query| query.bind(ns)).await? {
             let cell = |place| row.bytes(place).map(Option::unwrap_or_default).map_err(|error| step.failed(error));
             all.push((EntryId::from_slice(&cell(0)?)?, EntryId::from_slice(&cell(1)?)?));
         }
