@@ -66,8 +66,7 @@ struct Inner {
 }
 
 impl Faults {
-    /// Every step fails from now on. Steps are called as the methods of the traits, and `CacheStore::record_waits` is
-    /// `wait_for_run`, since a queue has a `wait` as well.
+    /// Every step fails from now on. Steps are called as the methods of the traits.
     pub fn all(&self, fault: Fault) {
         *lock(&self.0.all) = Some(fault);
     }
@@ -207,7 +206,7 @@ impl CacheStore for FaultyStore {
 
     async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
         // `wait` is the queue's.
-        self.faults.around("wait_for_run", self.store.record_waits(wait)).await
+        self.faults.around("record_waits", self.store.record_waits(wait)).await
     }
 
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {

@@ -125,7 +125,7 @@ impl<const N: usize> Processes<N> {
     }
 
     fn asked(&self) -> usize {
-        self.faults.calls("wait_for_run")
+        self.faults.calls("record_waits")
     }
 }
 
@@ -192,7 +192,7 @@ async fn a_cycle_through_four_processes_is_refused_with_its_path() -> Result<()>
 async fn a_cycle_is_found_though_the_store_fails_in_between() -> Result<()> {
     for fault in [Fault::Unavailable, Fault::Ambiguous] {
         let Processes { each: [one, two], probe, faults } = Processes::start().await?;
-        faults.times("wait_for_run", fault, 3);
+        faults.times("record_waits", fault, 3);
         probe.close();
         let readings = [reading!(one, chicken()), reading!(two, egg())];
         probe.arrived(2).await;

@@ -11,12 +11,12 @@ pub async fn full_record_shows_what_an_entry_depends_on(harness: StoreHarness) {
     compute(store, id(1), "one", &[direct("a"), child("b")]).await;
     change(store, "b").await;
 
-    let traced = store.read_record(&id(1)).await.expect("read_record");
+    let full = store.read_record(&id(1)).await.expect("read_record");
     let seen = see(store, id(1)).await;
-    let record = traced.record.expect("a record");
+    let record = full.record.expect("a record");
     assert_eq!((&record.entry, record.entry.staleness), (&seen.entry, Staleness::MaybeStale));
-    assert!(traced.validity.has_epochs(&record.entry.epochs), "the validity comes with it");
-    assert!(!traced.validity.judge(&record.entry, traced.now, &traced.incarnation).is_fresh());
+    assert!(full.validity.has_epochs(&record.entry.epochs), "the validity comes with it");
+    assert!(!full.validity.judge(&record.entry, full.now, &full.incarnation).is_fresh());
     let used: Vec<UsedDependency> = sorted_used(&record.used);
     assert_eq!(used, sorted_used(&[direct("a"), child("b")]));
     assert_eq!(sorted_used(&begin(store, id(1)).await.begun.used), used);
