@@ -30,9 +30,9 @@ pub const REAP_AFTER: Duration = Duration::from_secs(1);
 ///
 /// An author that is late and not dead must renew them in time: one step of its walk may wait for a loaded server, and
 /// is repeated once with six times the usual `store_timeout` of 5 s. While a dead author's marks hold, commits on its
-/// dependencies conflict, and the dependants behind its last page are not marked yet; no caller was told that they are,
-/// since the author died before it answered. So a longer life costs only time after a crash, and a shorter one a second
-/// walk over all dependants in the middle of the first one.
+/// dependencies conflict, and the dependants behind its last page are not marked yet; but the author died before it
+/// answered. So a longer life costs only time after a crash, and a shorter one a second walk over all dependants in the
+/// middle of the first one.
 pub const MARK_LIFETIME: Duration = Duration::from_secs(30);
 
 /// After how long a walk renews its marks: a third of their life, so that one renewal may fail.
