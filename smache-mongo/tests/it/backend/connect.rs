@@ -101,7 +101,7 @@ async fn collections_of_another_version_are_refused_and_left_alone() {
         assert_eq!(error.kind(), ErrorKind::WrongServer);
         let text = error.to_string();
         assert!(
-            text.contains(&format!("version {version}")) && text.contains("version 2") && text.contains(fix),
+            text.contains(&format!("layout {version}")) && text.contains("layout 2") && text.contains(fix),
             "{text}"
         );
         let kept = state.find_one(doc! { "_id": "smache" }).await.expect("find").expect("the document");
