@@ -170,7 +170,8 @@ pub async fn connect(url: impl AsRef<str>) -> Result<Arc<dyn Backend>> {
     match scheme.connect {
         Some(connect) => connect(url).await,
         None => {
-            let (name, feature) = (scheme.names[0], scheme.feature);
+            let name = scheme.names[0];
+            let feature = scheme.feature;
             let message = format!(
                 "this program was built without the backend of `{name}:` URLs: enable the feature `{feature}` of `smache`"
             );

@@ -56,7 +56,9 @@ async fn main() {
 async fn measure(place: &mut Place, table: &mut Table, sizes: Sizes) {
     let world = World::on(Arc::clone(&place.backend), 2_000).await;
     world.smache.get(size(0u64)).await.expect("computes");
-    let (mut ours, mut reads, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ours = Vec::new();
+    let mut reads = Vec::new();
+    let mut writes = Vec::new();
     for _ in 0..sizes.reads {
         let mut there = true;
         let raw = time(async { there = place.raw.read().await }).await;
@@ -64,7 +66,8 @@ async fn measure(place: &mut Place, table: &mut Table, sizes: Sizes) {
         ours.push(time(world.smache.get(size(0u64))).await);
     }
     let hit = median(ours);
-    let (mut misses, mut commits) = (Vec::new(), Vec::new());
+    let mut misses = Vec::new();
+    let mut commits = Vec::new();
     let store = place.backend.store(&namespace("commit")).expect("it has stores");
     for id in 1..=sizes.writes {
         let mut there = true;
@@ -105,7 +108,8 @@ fn entry(number: u64) -> EntryId {
 
 /// How long the commit of a run with ten dependencies takes.
 async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
-    let (id, token) = (entry(number), Token::random());
+    let id = entry(number);
+    let token = Token::random();
     let begun = store.begin(Begin { id, token, lease: LEASE }).await.expect("begin");
     let BeginOutcome::Begun(begun) = begun else { panic!("nobody else runs it") };
     let used = (0..10)

@@ -42,12 +42,14 @@ async fn hit_on_redis() {
     let key = world.record(&size(0u64));
     let mut command = redis::cmd("HMGET");
     command.arg(&key).arg(&["h", "s", "m", "v"]);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
     for _ in 0..10_000 {
         theirs.push(time(raw.send_packed_command(&command)).await);
         ours.push(time(world.smache.get(size(0u64))).await);
     }
-    let (ours, theirs) = (median(ours), median(theirs));
+    let ours = median(ours);
+    let theirs = median(theirs);
     row("raw HMGET of the record, median", micros(theirs), "");
     row("warm hit on Redis, median", micros(ours), "");
     row("  ratio", format!("{:.2}", ours.as_secs_f64() / theirs.as_secs_f64()), "<= 1.30");

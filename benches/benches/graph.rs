@@ -29,7 +29,8 @@ async fn dynamic_dependencies() {
         let world = World::redis(1000).await;
         let mut raw = raw().await;
         world.smache.refresh(total(dependencies)).await.expect("computes");
-        let (mut samples, before) = (Vec::new(), scripts(&mut raw).await);
+        let mut samples = Vec::new();
+        let before = scripts(&mut raw).await;
         for _ in 0..50 {
             samples.push(time(world.smache.refresh(total(dependencies))).await);
         }

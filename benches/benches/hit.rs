@@ -24,7 +24,8 @@ fn redis(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("redis");
     group.bench_function("raw HMGET", |bench| {
         bench.to_async(&runtime).iter(|| {
-            let (mut raw, key) = (raw.clone(), &key);
+            let mut raw = raw.clone();
+            let key = &key;
             async move {
                 let mut command = redis::cmd("HMGET");
                 command.arg(key).arg(&["h", "s", "m", "v"]);

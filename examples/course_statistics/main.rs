@@ -82,7 +82,9 @@ async fn main() -> Result<()> {
 }
 
 async fn open() -> Result<School> {
-    let (courses, participants, grades) = (MemorySource::new(), MemorySource::new(), MemorySource::new());
+    let courses = MemorySource::new();
+    let participants = MemorySource::new();
+    let grades = MemorySource::new();
     for id in 1..=COURSES {
         courses.insert(Course { id, title: format!("Course {id}") })?;
     }

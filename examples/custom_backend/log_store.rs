@@ -66,7 +66,8 @@ impl KeyValue for LogStore {
     async fn begin(&self, _: Access) -> Result<Started> {
         let log = Arc::clone(&self.log).lock_owned().await;
         // Under the lock: the order of transactions is the order of their times.
-        let (now, incarnation) = (self.clock.now(), log.incarnation.clone());
+        let now = self.clock.now();
+        let incarnation = log.incarnation.clone();
         Ok(Started { now, incarnation, transaction: Box::new(LogTransaction(log)) })
     }
 
@@ -126,7 +127,9 @@ impl Log {
         }
         let mut file = File::options().create(true).append(true).open(path)?;
         file.write_all(&MAGIC[magic.len()..])?;
-        let (path, map, incarnation) = (path.to_owned(), BTreeMap::new(), Incarnation::new(""));
+        let path = path.to_owned();
+        let map = BTreeMap::new();
+        let incarnation = Incarnation::new("");
         let mut log = Self { path, _lock, file, durability, incarnation, map, length: 0, live: 0, broken: false };
         while let Some((batch, after)) = next_batch(rest) {
             log.apply(batch);
@@ -201,14 +204,12 @@ fn encode(writes: &[Write]) -> Vec<u8> {
     let mut batch = vec![0; 16];
     for Write { key, value } in writes {
         let length = value.as_ref().map_or(u32::MAX, |value| value.len() as u32);
-        batch.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        batch.extend_from_slice(&length.to_le_bytes());
-        batch.extend_from_slice(key);
-        batch.extend_from_slice(value.as_deref().unwrap_or_default());
+        let lengths = [key.len() as u32, length].map(u32::to_le_bytes).concat();
+        batch.extend([&lengths[..], key, value.as_deref().unwrap_or_default()].concat());
     }
-    let (length, sum) = ((batch.len() - 16) as u64, checksum(&batch[16..]));
-    batch[..8].copy_from_slice(&length.to_le_bytes());
-    batch[8..16].copy_from_slice(&sum.to_le_bytes());
+    let length = (batch.len() - 16) as u64;
+    let head = [length, checksum(&batch[16..])].map(u64::to_le_bytes).concat();
+    batch[..16].copy_from_slice(&head);
     batch
 }
 
@@ -227,8 +228,7 @@ fn next_batch(bytes: &[u8]) -> Option<(Vec<Write>, &[u8])> {
         let (key, after) = after.split_at_checked(u32::from_le_bytes(*key) as usize)?;
         let length = Some(u32::from_le_bytes(*value)).filter(|length| *length != u32::MAX);
         let (value, after) = after.split_at_checked(length.unwrap_or_default() as usize)?;
-        let value = length.map(|_| Bytes::copy_from_slice(value));
-        writes.push(Write { key: Bytes::copy_from_slice(key), value });
+        writes.push(Write { key: Bytes::copy_from_slice(key), value: length.map(|_| Bytes::copy_from_slice(value)) });
         batch = after;
     }
     Some((writes, rest))

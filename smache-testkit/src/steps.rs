@@ -154,7 +154,9 @@ pub(crate) async fn compute_of(
 /// Computes many entries that use the same, some at a time.
 pub(crate) async fn compute_many(store: &Arc<dyn CacheStore>, ids: &[EntryId], used: &[UsedDependency]) {
     let tasks = ids.chunks(ids.len().div_ceil(16).max(1)).map(|ids| {
-        let (store, ids, used) = (Arc::clone(store), ids.to_vec(), used.to_vec());
+        let store = Arc::clone(store);
+        let ids = ids.to_vec();
+        let used = used.to_vec();
         async move {
             for id in ids {
                 compute(&*store, id, "one of many", &used).await;

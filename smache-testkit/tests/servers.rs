@@ -105,7 +105,8 @@ async fn servers_side_by_side_have_their_own_data() {
 #[tokio::test]
 async fn a_killed_redis_refuses_connections_and_comes_back_on_its_port() {
     let server = RedisServer::start().await;
-    let (port, first) = (server.port(), pid(&server));
+    let port = server.port();
+    let first = pid(&server);
     redis(port, &["SET", "k", "v"]).await.expect("it answers");
     server.kill().await;
     assert!(!exists(first));
@@ -195,7 +196,8 @@ async fn a_paused_redis_can_be_stopped_killed_and_dropped() {
 #[tokio::test]
 async fn a_dropped_server_leaves_no_process_and_no_folder() {
     let server = RedisServer::start().await;
-    let (process, folder) = (pid(&server), redis_folder(&server));
+    let process = pid(&server);
+    let folder = redis_folder(&server);
     assert!(exists(process) && folder.join("data").is_dir());
     drop(server);
     assert!(!exists(process));
@@ -249,7 +251,8 @@ async fn a_killed_test_process_takes_its_servers_with_it() {
 #[tokio::test]
 async fn mongo_keeps_what_it_acknowledged_over_a_kill_and_a_stop() {
     let server = MongoServer::start().await;
-    let (port, first) = (server.port(), pid(&server));
+    let port = server.port();
+    let first = pid(&server);
     assert_eq!(server.uri(), format!("mongodb://127.0.0.1:{port}/?directConnection=true"));
     insert(port, 1).await.expect("it answers");
     server.kill().await;

@@ -84,7 +84,8 @@ struct World {
 }
 
 async fn world(with: impl FnOnce(Builder) -> Builder) -> Result<World> {
-    let (prices, rates) = (MemorySource::new(), MemorySource::new());
+    let prices = MemorySource::new();
+    let rates = MemorySource::new();
     prices.insert(Price { id: 1, cents: 100 })?;
     rates.insert(Rate { id: 1, percent: 5 })?;
     let builder = Smache::builder("audit")

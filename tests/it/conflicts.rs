@@ -140,7 +140,9 @@ async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
     let smache = world.start().await?;
     smache.get(slow(1, 100)).await?;
     let worker = smache.worker().concurrency(1).start();
-    let (begin, mut changes, mut values) = (Instant::now(), 0, Vec::new());
+    let begin = Instant::now();
+    let mut changes = 0;
+    let mut values = Vec::new();
     while begin.elapsed() < Duration::from_secs(2) {
         changes += 1;
         world.put(1, changes.to_string()).await?;

@@ -15,7 +15,8 @@ use crate::{
 
 /// Stores something under an entry's id, past the engine, as a bug or another program would.
 async fn overwrite(world: &World, id: EntryId, call: Bytes, value: Bytes, meta: Bytes) -> Result<()> {
-    let (store, token) = (world.store()?, Token::random());
+    let store = world.store()?;
+    let token = Token::random();
     let begun = match store.begin(Begin { id, token, lease: Duration::from_secs(10) }).await? {
         BeginOutcome::Begun(begun) => begun,
         BeginOutcome::Busy { .. } => panic!("nobody computes it"),
@@ -54,7 +55,8 @@ async fn an_unreadable_entry_is_replaced(world: &World) -> Result<()> {
     let good = stored(&smache, &id).await?;
     smache.get(square(4)).await?;
     let other = stored(&smache, &smache.key(&square(4))?).await?;
-    let (value, meta) = (good.entry.value.clone(), good.entry.meta.clone());
+    let value = good.entry.value.clone();
+    let meta = good.entry.meta.clone();
     let garbage = [
         ("an empty value", Bytes::new(), meta.clone()),
         ("a value of an unknown format", Bytes::from_static(b"\xff9"), meta.clone()),

@@ -150,7 +150,8 @@ async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -
     let survivor = world.start().await?;
     let process = Process::start();
     let (victim, probe) = start_in(&process, &world)?;
-    let (paused, resume) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+    let paused = mpsc::channel::<()>();
+    let resume = mpsc::channel::<()>();
     process.run({
         let victim = victim.clone();
         async move {
@@ -160,7 +161,8 @@ async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -
     probe.arrived(1).await;
     // The only thread of the process stands still: no heartbeat, as when a machine swaps or a container is paused.
     process.run({
-        let (sender, receiver) = (paused.0, resume.1);
+        let sender = paused.0;
+        let receiver = resume.1;
         async move {
             tokio::spawn(async move {
                 sender.send(()).expect("the test waits");

@@ -205,7 +205,8 @@ async fn a_cycle_is_found_though_the_store_fails_in_between() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_shared_child_that_another_process_runs_is_no_cycle() -> Result<()> {
     let processes = Processes::start().await?;
-    let ([one, two], probe) = (&processes.each, &processes.probe);
+    let [one, two] = &processes.each;
+    let probe = &processes.probe;
     probe.close();
     let below = reading!(two, shared());
     probe.arrived(1).await;
@@ -224,7 +225,8 @@ async fn a_shared_child_that_another_process_runs_is_no_cycle() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_was_given_up_is_no_part_of_a_cycle() -> Result<()> {
     let processes = Processes::start().await?;
-    let ([one, two], probe) = (&processes.each, &processes.probe);
+    let [one, two] = &processes.each;
+    let probe = &processes.probe;
     let thorough = reading!(two, thorough());
     probe.arrived(1).await;
     probe.act(Act::Sleep(Duration::from_secs(3)));
@@ -238,7 +240,8 @@ async fn a_wait_that_was_given_up_is_no_part_of_a_cycle() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn only_a_long_wait_for_another_process_is_noted() -> Result<()> {
     let processes = Processes::start().await?;
-    let ([one, two], probe) = (&processes.each, &processes.probe);
+    let [one, two] = &processes.each;
+    let probe = &processes.probe;
     probe.act(Act::Sleep(Duration::from_secs(1)));
     assert_eq!(*one.get(diamond()).await?, 3);
     assert_eq!(processes.asked(), 0, "a run of the same process is not looked for in the store");
@@ -253,7 +256,8 @@ async fn only_a_long_wait_for_another_process_is_noted() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn what_waited_in_a_cycle_can_be_computed_when_there_is_none_any_more() -> Result<()> {
     let processes = Processes::start().await?;
-    let ([one, two], probe) = (&processes.each, &processes.probe);
+    let [one, two] = &processes.each;
+    let probe = &processes.probe;
     probe.close();
     let readings = [reading!(one, chicken()), reading!(two, egg())];
     probe.arrived(2).await;

@@ -161,7 +161,8 @@ async fn world(changes: Changes) -> Result<World> {
         tables.customers.insert(Customer { id, name: format!("c{id}"), visits: 0 })?;
         tables.orders.insert(order(id, id))?;
     }
-    let (log, gate) = (Log::default(), Arc::new(Semaphore::new(0)));
+    let log = Log::default();
+    let gate = Arc::new(Semaphore::new(0));
     let builder = Smache::builder("shop")
         .backend(Memory::new())
         .state(tables.clone())
@@ -294,7 +295,8 @@ async fn without_images_a_query_of_ones_own_is_recomputed_whatever_changes() -> 
 async fn what_an_application_reports_is_exact_with_the_entity_before_and_after() -> Result<()> {
     let world = world(Changes::Reported).await?;
     world.read_of_all().await?;
-    let (before, after) = (order(1, 1), order(1, 2));
+    let before = order(1, 1);
+    let after = order(1, 2);
     world.tables.orders.insert(after.clone())?;
     world.smache.changed_from(Some(&before), Some(&after)).await?;
     assert_eq!(

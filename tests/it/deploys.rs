@@ -37,7 +37,8 @@ fn declared(memory: &Memory, tables: &Tables, new: bool) -> (Builder, Log) {
 
 #[tokio::test]
 async fn an_older_leader_does_not_confirm_a_relation_that_it_does_not_know() -> Result<()> {
-    let (memory, tables) = (Memory::new(), Tables::default());
+    let memory = Memory::new();
+    let tables = Tables::default();
     tale::fill(&tables).await?;
     let (old, _) = program(&memory, &tables, false, true).await?;
     let (new, _) = program(&memory, &tables, true, false).await?;
@@ -88,7 +89,8 @@ async fn a_relation_that_was_unknown_for_long_does_not_take_its_source_along() -
 
 #[tokio::test]
 async fn a_source_that_is_dropped_takes_its_relations_along() -> Result<()> {
-    let (memory, tables) = (Memory::new(), Tables::default());
+    let memory = Memory::new();
+    let tables = Tables::default();
     tale::fill(&tables).await?;
     let (first, _) = program(&memory, &tables, true, true).await?;
     first.get(course_score(1)).await?;
@@ -105,7 +107,9 @@ async fn a_source_that_is_dropped_takes_its_relations_along() -> Result<()> {
 
 #[tokio::test]
 async fn a_position_of_another_history_is_no_later_one_of_this() -> Result<()> {
-    let (memory, tables, others) = (Memory::new(), Tables::default(), Tables::default());
+    let memory = Memory::new();
+    let tables = Tables::default();
+    let others = Tables::default();
     tale::fill(&tables).await?;
     tale::fill(&others).await?;
     let (first, _) = program(&memory, &tables, true, true).await?;
@@ -151,7 +155,8 @@ impl SourceLayer for PutBack {
 
 #[tokio::test]
 async fn a_position_behind_the_end_of_the_history_is_noticed_beside_one_that_is_in_it() -> Result<()> {
-    let (memory, tables) = (Memory::new(), Tables::default());
+    let memory = Memory::new();
+    let tables = Tables::default();
     tale::fill(&tables).await?;
     let (first, _) = program(&memory, &tables, true, true).await?;
     first.get(greeting(1)).await?;

@@ -216,7 +216,8 @@ async fn readers_in_the_moment_of_expiry_compute_once() -> Result<()> {
     let values = Arc::new(Mutex::new(Vec::new()));
     let begin = Instant::now();
     let read = |_| {
-        let (smache, values) = (smache.clone(), Arc::clone(&values));
+        let smache = smache.clone();
+        let values = Arc::clone(&values);
         tokio::spawn(async move {
             let value = *smache.get(news(1)).await?;
             values.lock().expect("nobody panics").push(value);

@@ -23,7 +23,8 @@ struct School {
 
 /// The feeds of the tables hand their changes over by themselves; a manual clock keeps the ages exact.
 async fn school() -> Result<School> {
-    let (tables, clock) = (Tables::default(), ManualClock::default());
+    let tables = Tables::default();
+    let clock = ManualClock::default();
     tale::fill(&tables).await?;
     let builder = Smache::builder("school")
         .backend(Memory::builder().clock(Arc::new(clock.clone())).build())

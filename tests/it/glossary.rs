@@ -65,7 +65,8 @@ fn each_row_of_the_glossary_has_a_term_a_meaning_and_the_word_of_others() {
 /// The page on backends shows the rights that the crate documents and its tests prove.
 #[test]
 fn the_rights_of_a_redis_user_are_those_that_the_crate_proves() {
-    let (page, library) = (read("docs/guide/backends.md"), read("smache-redis/src/lib.rs"));
+    let page = read("docs/guide/backends.md");
+    let library = read("smache-redis/src/lib.rs");
     let rights: Vec<&str> = library.lines().filter_map(|line| line.strip_prefix("//! ACL SETUSER")).collect();
     assert_eq!(rights.len(), 2);
     for right in rights {

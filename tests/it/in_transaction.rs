@@ -88,7 +88,8 @@ async fn a_transaction_beside_another_store_is_refused_and_the_store_is_named() 
     let (_world, _, smache) = world().await?;
     smache.get(greeting(1)).await?;
     let elsewhere = Beside::of(&Memory::new(), "world");
-    let (store, asked) = (elsewhere.store.clone(), elsewhere.asked.clone());
+    let store = elsewhere.store.clone();
+    let asked = elsewhere.asked.clone();
     let error = smache.in_transaction(elsewhere).changed::<User>(&1).await.expect_err("another store");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false));
     let text = error.to_string();
@@ -166,7 +167,9 @@ async fn guests_in(cx: &Cx, room: i64) -> Result<usize> {
 }
 
 async fn hotel(guests: MemorySource<Guest>) -> Result<(Memory, Smache)> {
-    let (memory, houses, rooms) = (Memory::new(), MemorySource::without_feed(), MemorySource::without_feed());
+    let memory = Memory::new();
+    let houses = MemorySource::without_feed();
+    let rooms = MemorySource::without_feed();
     for id in [1, 2] {
         houses.insert(House { id })?;
         rooms.insert(Room { id, house: id })?;

@@ -190,7 +190,8 @@ async fn a_run_that_began_on_another_store_stores_nothing() -> Result<()> {
 async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
-    let (leader, reader) = (world.start().await?, world.builder().feeds(false).build().await?);
+    let leader = world.start().await?;
+    let reader = world.builder().feeds(false).build().await?;
     assert!(reader.get(greeting(1)).await?.is_fresh());
     leader.shutdown().await;
     world.put(1, "Annie").await?;
@@ -208,7 +209,8 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
 async fn who_wants_a_fresh_value_that_nobody_confirms_computes_it_once_a_read() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
-    let (leader, reader) = (world.start().await?, world.builder().feeds(false).build().await?);
+    let leader = world.start().await?;
+    let reader = world.builder().feeds(false).build().await?;
     reader.get(greeting(1)).await?;
     leader.shutdown().await;
     until("nobody confirms any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
@@ -226,7 +228,8 @@ async fn who_wants_a_fresh_value_that_nobody_confirms_computes_it_once_a_read() 
 async fn another_system_takes_the_feed_over_at_once_after_a_shutdown() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
-    let (one, two) = (world.start().await?, world.start().await?);
+    let one = world.start().await?;
+    let two = world.start().await?;
     two.get(greeting(1)).await?;
     one.shutdown().await;
     let begin = Instant::now();

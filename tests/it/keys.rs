@@ -86,7 +86,8 @@ async fn equal_arguments_of_different_functions_are_different_entries() -> Resul
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_the_same_in_every_process() -> Result<()> {
-    let (one, two) = (World::memory(), World::memory());
+    let one = World::memory();
+    let two = World::memory();
     let one = one.builder().register::<pair>().build().await?;
     let two = two.builder().register::<pair>().build().await?;
     let call = || pair("left".to_owned(), "right".to_owned());

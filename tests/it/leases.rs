@@ -25,7 +25,8 @@ fn reading(smache: &Smache) -> JoinHandle<Result<Cached<String>>> {
 
 /// Takes the entry as another process does whose clock shows that the lease has lapsed.
 async fn take_over(world: &World, smache: &Smache) -> Result<Token> {
-    let (id, token) = (smache.key(&greeting(1))?, Token::random());
+    let id = smache.key(&greeting(1))?;
+    let token = Token::random();
     match world.store()?.begin(Begin { id, token, lease: Duration::from_secs(3_600) }).await? {
         BeginOutcome::Begun(_) => Ok(token),
         BeginOutcome::Busy { remaining } => panic!("the lease holds for {remaining:?}"),
@@ -36,9 +37,11 @@ async fn take_over(world: &World, smache: &Smache) -> Result<Token> {
 async fn a_run_longer_than_its_lease_keeps_it() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
-    let (one, two) = (start(&world).await?, start(&world).await?);
+    let one = start(&world).await?;
+    let two = start(&world).await?;
     world.probe.close();
-    let (first, second) = (reading(&one), reading(&two));
+    let first = reading(&one);
+    let second = reading(&two);
     world.probe.arrived(1).await;
     tokio::time::sleep(20 * LEASE).await;
     world.probe.open();
@@ -175,7 +178,8 @@ async fn heartbeats_do_not_end_a_run_that_is_about_to_begin() -> Result<()> {
     });
     world.probe.arrived(1).await;
     faults.times("begin", Fault::Slow(2 * LEASE), 1);
-    let (beats, begins) = (faults.calls("extend"), faults.calls("begin"));
+    let beats = faults.calls("extend");
+    let begins = faults.calls("begin");
     let reader = reading(&smache);
     tokio::time::sleep(3 * LEASE).await;
     assert!(faults.calls("extend") > beats + 5, "the hearts of all runs beat together");

@@ -52,7 +52,8 @@ async fn everywhere(item: Entity<Item>) -> u64 {
 }
 
 async fn world() -> Result<(Smache, MemorySource<Item>, MemorySource<Other>)> {
-    let (items, others) = (MemorySource::new(), MemorySource::new());
+    let items = MemorySource::new();
+    let others = MemorySource::new();
     for id in 0..100 {
         items.insert(Item { id, group: 1 })?;
     }

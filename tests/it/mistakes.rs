@@ -244,7 +244,8 @@ async fn bounds_without_an_end_are_bounds_like_any_other() -> Result<()> {
 async fn bounds_without_an_end_are_bounds_for_a_file_too() -> Result<()> {
     use smache::Connect;
 
-    let (folder, most) = (tempfile::tempdir().expect("a folder"), Duration::MAX);
+    let folder = tempfile::tempdir().expect("a folder");
+    let most = Duration::MAX;
     let builder = Smache::builder("shop").sqlite(folder.path().join("app.db")).register::<alone>();
     let smache = builder.store_timeout(most).run_lease(most).build().await?;
     assert_eq!(*smache.get(alone(1)).await?, 1);

@@ -106,7 +106,9 @@ struct School {
 }
 
 async fn school() -> Result<School> {
-    let (grades, log, clock) = (MemorySource::<Grade>::new(), Log::default(), ManualClock::default());
+    let grades = MemorySource::<Grade>::new();
+    let log = Log::default();
+    let clock = ManualClock::default();
     grades.insert(Grade { id: 1, points: 60 })?;
     let smache = Smache::builder("school")
         .backend(Memory::builder().clock(Arc::new(clock.clone())).build())

@@ -315,7 +315,8 @@ async fn jobs_whose_end_is_not_heard_at_first_are_not_run_again() -> Result<()> 
     smache.get(greeting(1)).await?;
     let worker = smache.worker().start();
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
-        let (runs, settled) = (world.probe.runs(), faults.calls("settle"));
+        let runs = world.probe.runs();
+        let settled = faults.calls("settle");
         faults.times("settle", fault, 2);
         smache.changed::<User>(&1).await?;
         until("it is settled", async || {
@@ -337,7 +338,8 @@ async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token
     let lease = Duration::from_secs(600);
     let worker = smache.worker().job_lease(lease).max_crashes(1).start();
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
-        let (started, runs) = (Instant::now(), world.probe.runs());
+        let started = Instant::now();
+        let runs = world.probe.runs();
         faults.times("reserve", fault, 4);
         smache.changed::<User>(&1).await?;
         until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;

@@ -105,7 +105,8 @@ struct Shop {
 }
 
 async fn shop_on(backend: impl smache::backend::Backend) -> Result<Shop> {
-    let (stocks, trouble) = (MemorySource::<Stock>::new(), Trouble::default());
+    let stocks = MemorySource::<Stock>::new();
+    let trouble = Trouble::default();
     let smache = Smache::builder("shop")
         .backend(backend)
         .source(stocks.clone())

@@ -115,7 +115,8 @@ async fn poll(cx: &Cx, probe: State<Probe>) -> Result<usize, Any> {
 }
 
 async fn world() -> Result<(World, Smache, MemorySource<Pet>)> {
-    let (users, all_pets) = (MemorySource::<User>::new(), MemorySource::<Pet>::new());
+    let users = MemorySource::<User>::new();
+    let all_pets = MemorySource::<Pet>::new();
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
     let world = World::new("late", memory, Layered::new(Late(users.clone())), users);
     let builder = world.builder().source(Layered::new(Late(all_pets.clone()))).register::<pets>().register::<crowd>();
@@ -167,7 +168,8 @@ async fn what_was_found_listed_and_called_is_read_again_as_well() -> Result<()> 
 
 /// Reads in a task, which has come to the last of some runs when this returns.
 async fn reading<F: Computed>(world: &World, smache: &Smache, call: Call<F>, runs: usize) -> JoinHandle<Result<bool>> {
-    let (before, reader) = (world.probe.runs(), smache.clone());
+    let before = world.probe.runs();
+    let reader = smache.clone();
     let task = tokio::spawn(async move { reader.get(call).await.map(|found| found.is_fresh()) });
     world.probe.arrived(before + runs).await;
     task

@@ -158,7 +158,8 @@ fn check(page: &Path, text: &str, target: &str) -> Result<(), String> {
 
 #[test]
 fn every_link_of_the_pages_leads_somewhere() {
-    let (mut wrong, mut checked) = (Vec::new(), 0);
+    let mut wrong = Vec::new();
+    let mut checked = 0;
     for page in pages() {
         let text = read(&page);
         let links = links(&text);

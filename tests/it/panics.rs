@@ -109,7 +109,8 @@ impl SourceLayer for Fragile {
 
 #[tokio::test]
 async fn a_feed_that_panics_at_one_place_is_passed_over_with_a_new_epoch() -> Result<()> {
-    let (flowers, panics) = (MemorySource::<Flower>::new(), Arc::new(AtomicU32::new(0)));
+    let flowers = MemorySource::<Flower>::new();
+    let panics = Arc::new(AtomicU32::new(0));
     flowers.insert(Flower::new(1, "red", 5))?;
     let smache = start(Layered::new(Fragile(flowers.clone(), Arc::clone(&panics)))).await?;
     assert_eq!(*smache.get(petals(1_u32)).await?, 5);

@@ -229,7 +229,8 @@ async fn strings_of_any_content_come_back_as_they_are() -> Result<()> {
 async fn strings_that_differ_in_the_last_of_a_million_bytes_are_different_arguments() -> Result<()> {
     let smache = World::memory().builder().register::<length>().build().await?;
     let long = "x".repeat(1 << 20);
-    let (mut one, mut two) = (long.clone(), long);
+    let mut one = long.clone();
+    let mut two = long;
     one.push('1');
     two.push('2');
     assert_ne!(smache.key(&length(one.clone()))?, smache.key(&length(two.clone()))?);

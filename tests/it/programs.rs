@@ -131,7 +131,8 @@ async fn a_parked_job_returns_to_a_program_without_a_worker_of_its_own() -> Resu
 #[tokio::test(start_paused = true)]
 async fn jobs_of_a_living_program_are_left_to_it() -> Result<()> {
     let memory = memory();
-    let (old, deployed) = (old(&memory).await?, new(&memory).await?);
+    let old = old(&memory).await?;
+    let deployed = new(&memory).await?;
     let workers = [old.worker().start(), deployed.worker().start()];
     deployed.get(report(1)).await?;
     for _ in 0..50 {
@@ -169,7 +170,8 @@ async fn nothing_is_parked_while_the_register_is_away() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn programs_are_listed_with_what_they_know() -> Result<()> {
     let memory = memory();
-    let (old, deployed) = (old(&memory).await?, new(&memory).await?);
+    let old = old(&memory).await?;
+    let deployed = new(&memory).await?;
     let worker = deployed.worker().start();
     sleep(Duration::from_secs(5)).await;
     let find =
@@ -223,7 +225,8 @@ async fn entries_of_functions_that_no_program_has_are_collected() -> Result<()> 
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_function_is_forgotten_by_its_name() -> Result<()> {
     let memory = memory();
-    let (old, deployed) = (old(&memory).await?, new(&memory).await?);
+    let old = old(&memory).await?;
+    let deployed = new(&memory).await?;
     for n in 0..MANY {
         deployed.get(report(n)).await?;
     }

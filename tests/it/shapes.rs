@@ -316,10 +316,8 @@ async fn types_that_hide_their_shape_are_arguments_and_results_like_others() -> 
     use hidden::{Answer, Coupon, everything};
 
     let memory = Memory::new();
-    let (one, other) = (
-        program(&memory).register::<everything>().build().await?,
-        program(&memory).register::<everything>().build().await?,
-    );
+    let one = program(&memory).register::<everything>().build().await?;
+    let other = program(&memory).register::<everything>().build().await?;
     let call = |n: u64| everything(Answer::Number { n }, Coupon(9), serde_json::json!({ "a": [1, null, "x"] }));
     let first = one.get(call(3)).await?;
     for program in [&one, &other] {

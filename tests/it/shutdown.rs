@@ -118,7 +118,8 @@ on_every_world! {
 async fn a_feed_is_handed_over_long_before_its_leadership_would_lapse() -> Result<()> {
     let world = World::memory();
     world.put(1, "old").await?;
-    let (first, second) = (world.start().await?, world.start().await?);
+    let first = world.start().await?;
+    let second = world.start().await?;
     second.get(greeting(1)).await?;
     first.shutdown().await;
     let ended = Instant::now();

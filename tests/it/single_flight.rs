@@ -46,9 +46,11 @@ async fn readers_of_one_system_compute_once(world: &World) -> Result<()> {
 /// Fifty readers of two systems, as of two processes.
 async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
-    let (one, two) = (world.start().await?, world.start().await?);
+    let one = world.start().await?;
+    let two = world.start().await?;
     world.probe.close();
-    let (first, second) = (readers(&one, 25), readers(&two, 25));
+    let first = readers(&one, 25);
+    let second = readers(&two, 25);
     world.probe.arrived(1).await;
     until("all of them wait", async || Ok(one.stats().await?.process.misses + two.stats().await?.process.misses == 50))
         .await?;

@@ -65,7 +65,8 @@ impl SourceLayer for Moody {
 }
 
 async fn moody() -> Result<(World, Mood)> {
-    let (users, mood) = (MemorySource::<User>::new(), Mood::default());
+    let users = MemorySource::<User>::new();
+    let mood = Mood::default();
     let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
     let world = World::new("moody", memory, Layered::new(Moody(users.clone(), mood.clone())), users);
     world.put(1, "Anna").await?;
@@ -149,7 +150,8 @@ async fn a_stale_value_outlives_a_source_that_is_down() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_stored_is_worth_the_wait_for_a_slow_store_while_the_source_is_down() -> Result<()> {
-    let (users, mood) = (MemorySource::<User>::without_feed(), Mood::default());
+    let users = MemorySource::<User>::without_feed();
+    let mood = Mood::default();
     let (backend, faults) = faulty::memory();
     let world = World::new("moody", backend, Layered::new(Moody(users.clone(), mood.clone())), users);
     world.put(1, "Anna").await?;

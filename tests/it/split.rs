@@ -23,7 +23,8 @@ fn memory() -> Memory {
 
 /// A system whose queue fails on demand and loses everything on demand.
 async fn split() -> Result<(World, Builder, Faults, Memory)> {
-    let (store, queue) = (memory(), memory());
+    let store = memory();
+    let queue = memory();
     let (faulty, faults) = Faulty::of(queue.clone());
     let world = World::attached_to(store.clone());
     world.put(1, "old").await?;
@@ -206,7 +207,8 @@ async fn a_change_revives_a_dead_letter_although_the_queue_fails() -> Result<()>
 /// A separate queue may have a job that the store would have taken back.
 #[tokio::test(start_paused = true)]
 async fn a_job_of_what_is_merely_unconfirmed_runs_nothing() -> Result<()> {
-    let (store, queue) = (memory(), memory());
+    let store = memory();
+    let queue = memory();
     let world = World::on(store.clone());
     world.put(1, "Anna").await?;
     let smache = register(world.bare()).store(store).queue(queue.clone()).build().await?;

@@ -284,7 +284,8 @@ fn the_guide_to_backends_names_every_method_and_what_exists() {
         }
     }
     // A source has methods that answer at once, and several traits with methods of the same name.
-    let (mut owner, mut named) = (String::new(), 0);
+    let mut owner = String::new();
+    let mut named = 0;
     for line in read("smache-core/src/source/mod.rs").lines() {
         if let Some(name) = line.strip_prefix("pub trait ") {
             owner = name.split(':').next().expect("a name").to_owned();

@@ -21,7 +21,8 @@ fn read(smache: &Smache, call: Call<greeting>) -> JoinHandle<Result<Cached<Strin
 async fn nobody_is_told_fresh_by_a_run_whose_feed_died_meanwhile() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
-    let (leader, smache) = (world.start().await?, world.builder().feeds(false).build().await?);
+    let leader = world.start().await?;
+    let smache = world.builder().feeds(false).build().await?;
     world.probe.close();
     let runner = read(&smache, greeting(1));
     world.probe.arrived(1).await;
@@ -49,7 +50,8 @@ async fn a_value_that_was_overtaken_while_it_was_computed_is_stale_since_its_run
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     world.probe.close();
-    let (any, bounded) = (read(&smache, greeting(1)), read(&smache, greeting(1).max_stale(4 * SECOND)));
+    let any = read(&smache, greeting(1));
+    let bounded = read(&smache, greeting(1).max_stale(4 * SECOND));
     world.probe.arrived(1).await;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;
@@ -85,7 +87,8 @@ async fn a_stored_value_that_was_overtaken_keeps_the_time_when_its_run_began() -
 async fn max_stale_accepts_what_nobody_confirms_since_a_while() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
-    let (leader, smache) = (world.start().await?, world.builder().feeds(false).build().await?);
+    let leader = world.start().await?;
+    let smache = world.builder().feeds(false).build().await?;
     smache.get(greeting(1)).await?;
     leader.shutdown().await;
     tokio::time::sleep(6 * SECOND).await;

@@ -95,7 +95,8 @@ async fn heartbeats_keep_every_job_of_a_reservation() -> Result<()> {
 /// A worker may be in another process than readers and feeds.
 async fn a_worker_of_another_system_does_the_work(world: &World) -> Result<()> {
     world.put(1, "old").await?;
-    let (reader, other) = (world.start().await?, world.start().await?);
+    let reader = world.start().await?;
+    let other = world.start().await?;
     reader.get(greeting(1)).await?;
     let worker = other.worker().start();
     world.put(1, "new").await?;
@@ -103,7 +104,8 @@ async fn a_worker_of_another_system_does_the_work(world: &World) -> Result<()> {
         Ok(reader.peek(greeting(1)).await?.is_some_and(|found| found.is_fresh() && *found == "Hello, new"))
     })
     .await?;
-    let (readers, others) = (reader.stats().await?.process.runs, other.stats().await?.process.runs);
+    let readers = reader.stats().await?.process.runs;
+    let others = other.stats().await?.process.runs;
     assert_eq!((readers, others), (1, 1));
     worker.shutdown(GRACE).await;
     reader.shutdown().await;
@@ -141,7 +143,8 @@ async fn workers_share_the_work(world: &World) -> Result<()> {
     for id in 1..=30 {
         world.put(id, "old").await?;
     }
-    let (one, two) = (world.start().await?, world.start().await?);
+    let one = world.start().await?;
+    let two = world.start().await?;
     for id in 1..=30 {
         one.get(greeting(id)).await?;
     }

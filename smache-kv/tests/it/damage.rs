@@ -54,7 +54,9 @@ impl Shop {
 
     /// No read fails.
     async fn is_listed(&self) {
-        let (store, queue, page) = (&self.store, &self.queue, || Page { cursor: None, limit: 100 });
+        let store = &self.store;
+        let queue = &self.queue;
+        let page = || Page { cursor: None, limit: 100 };
         store.stale(page()).await.expect("stale");
         store.dependants(&Dependency::tag("a"), page()).await.expect("dependants");
         store.inspect(&id(1)).await.expect("inspect");
@@ -117,7 +119,8 @@ async fn damaged_record_is_a_miss_and_the_others_are_answered() {
 #[tokio::test]
 async fn nothing_but_its_own_entry_is_in_the_way_of_what_is_damaged() {
     for role in ROLES.iter().copied() {
-        let (shop, name) = (Shop::full().await, role.escape_ascii());
+        let shop = Shop::full().await;
+        let name = role.escape_ascii();
         let end: &[u8] = if b"ncq".contains(&role) { b"" } else { &[1; EntryId::LEN] };
         assert!(shop.tree.spoil_of(role, end) > 0, "{name} is there to be damaged");
         shop.is_listed().await;
@@ -308,11 +311,13 @@ async fn entry_of_a_damaged_job_gets_another_one() {
 #[tokio::test]
 async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
     for role in *b"ekfpl" {
-        let (shop, name) = (Shop::new(), role.escape_ascii());
+        let shop = Shop::new();
+        let name = role.escape_ascii();
         let users = smache_core::SourceId::new("users").expect("a good name");
         let orders = smache_core::SourceId::new("orders").expect("a good name");
         shop.store.attach(std::slice::from_ref(&users)).await.expect("attach");
-        let (feed, holder) = (smache_core::FeedId::new("feed").expect("a good name"), Token::random());
+        let feed = smache_core::FeedId::new("feed").expect("a good name");
+        let holder = Token::random();
         let step = async |fence, order: u8| smache_core::FeedStep {
             feed: feed.clone(),
             fence,

@@ -25,7 +25,8 @@ fn shop() -> Namespace {
 /// The first step of every kind in a namespace.
 async fn firsts(tree: &Tree) -> Vec<Result<()>> {
     let alone = || KvBackend::new(tree.clone());
-    let (store, queue) = (|| alone().store(&shop()).expect("a store"), || alone().queue(&shop()).expect("a queue"));
+    let store = || alone().store(&shop()).expect("a store");
+    let queue = || alone().queue(&shop()).expect("a queue");
     let lease = Duration::from_secs(1);
     vec![
         store().lookup(&[id(1)]).await.map(drop),
@@ -42,8 +43,10 @@ async fn firsts(tree: &Tree) -> Vec<Result<()>> {
 
 #[tokio::test]
 async fn namespace_of_another_layout_is_refused_with_the_fix_and_left_as_it_is() {
-    let (older, newer) = ("is of layout 0", "is of layout 2");
-    let (empty, unreadable) = ("empty it with `KvBackend::clear`", "is of a layout that cannot be read");
+    let older = "is of layout 0";
+    let newer = "is of layout 2";
+    let empty = "empty it with `KvBackend::clear`";
+    let unreadable = "is of a layout that cannot be read";
     for (found, what, fix) in [
         (&[0; 8][..], older, empty),
         (&[0, 0, 0, 0, 0, 0, 0, 2], newer, "upgrade this program"),

@@ -151,7 +151,8 @@ impl Transaction for Open {
 async fn results_and_jobs_outlive_the_program() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cache.redb");
-    let (clock, namespace) = (ManualClock::default(), Namespace::new("shop").expect("a good name"));
+    let clock = ManualClock::default();
+    let namespace = Namespace::new("shop").expect("a good name");
     let id = EntryId::new(FunctionKey::from_bytes([7; 8]), [1; 16]);
     let incarnation = {
         let (store, queue) =

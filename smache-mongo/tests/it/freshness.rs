@@ -55,7 +55,9 @@ impl Writers {
     fn start(world: &World) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(HashMap::new()));
-        let (users, stopped, notes) = (world.users.clone(), Arc::clone(&stop), Arc::clone(&acknowledged));
+        let users = world.users.clone();
+        let stopped = Arc::clone(&stop);
+        let notes = Arc::clone(&acknowledged);
         let watched = tokio::spawn(async move {
             for id in 0_i64.. {
                 if stopped.load(Ordering::Relaxed) {
@@ -66,7 +68,8 @@ impl Writers {
             }
         });
         // Long stretches of history of a collection that the feed does not watch.
-        let (others, stopped) = (world.documents("others"), Arc::clone(&stop));
+        let others = world.documents("others");
+        let stopped = Arc::clone(&stop);
         let unwatched = tokio::spawn(async move {
             while !stopped.load(Ordering::Relaxed) {
                 let documents = (0..300).map(|number| doc! { "number": number });
@@ -149,7 +152,8 @@ async fn detour(uri: &str, delay: Duration) -> String {
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let server = TcpStream::connect(&address).await.expect("the server");
-            let ((mut asking, mut told), (mut answering, mut asked)) = (client.into_split(), server.into_split());
+            let (mut asking, mut told) = client.into_split();
+            let (mut answering, mut asked) = server.into_split();
             tokio::spawn(async move { tokio::io::copy(&mut asking, &mut asked).await });
             tokio::spawn(async move {
                 let mut bytes = vec![0; 1 << 16];

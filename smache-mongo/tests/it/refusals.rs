@@ -23,10 +23,13 @@ async fn source(uri: &str, bound: Duration) -> MongoSource<User> {
 /// The errors of a load, a listing and of opening the feed, each within the bound.
 async fn errors(uri: &str, bound: Duration) -> [Error; 3] {
     // A client for each: after a failure a client looks for the server again, possibly until the bound.
-    let (loads, lists, opens) = (source(uri, bound).await, source(uri, bound).await, source(uri, bound).await);
+    let loads = source(uri, bound).await;
+    let lists = source(uri, bound).await;
+    let opens = source(uri, bound).await;
     let (feed, topic) = opens.feed().expect("a feed");
     let began = Instant::now();
-    let (keys, topics) = ([key(1_i64)], [topic]);
+    let keys = [key(1_i64)];
+    let topics = [topic];
     let (load, list, open) = tokio::join!(loads.load(&keys), lists.list(), feed.open(&topics, Start::Now));
     assert!(began.elapsed() < bound + LONG_BOUND, "{:?}", began.elapsed());
     [load.expect_err("a load"), list.expect_err("a listing"), open.expect_err("a feed")]
@@ -90,7 +93,8 @@ async fn a_standalone_server_is_refused_with_the_fix() {
 
 #[tokio::test]
 async fn databases_of_one_name_on_two_servers_are_not_taken_for_one() {
-    let (here, there) = (World::shared().await, MongoServer::start().await);
+    let here = World::shared().await;
+    let there = MongoServer::start().await;
     let there = Client::with_uri_str(there.uri()).await.map(|client| (client, there)).expect("a client");
     let other = MongoSource::<User>::new(&there.0.database(here.db.name()).collection::<User>("users"));
     let (feed, own) = here.source().feed().expect("a feed");

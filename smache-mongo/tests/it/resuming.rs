@@ -82,7 +82,8 @@ async fn a_server_that_goes_ends_the_stream_within_the_bound() {
     let world = World::at(&server.uri()).await;
     let source = MongoSource::<User>::builder(&world.users).timeout(Duration::from_secs(1)).build();
     let (feed, topic) = source.feed().expect("a feed");
-    let (topics, began) = ([topic], Instant::now());
+    let topics = [topic];
+    let began = Instant::now();
     let mut stream = loop {
         match feed.open(&topics, Start::Now).await {
             Ok(stream) => break stream,

@@ -69,10 +69,11 @@ mod restarted {
         let server = Arc::new(RedisServer::builder().keep_data().start().await);
         let redis = Redis::connect(server.url()).await.expect("the private Redis");
         let store = redis.store(&random_namespace()).expect("a store");
-        let (restarted, probe) =
-            (server.clone(), redis.store(&Namespace::new("probe").expect("a name")).expect("a store"));
+        let restarted = server.clone();
+        let probe = redis.store(&Namespace::new("probe").expect("a name")).expect("a store");
         StoreHarness::new(store).with_guard(server).with_new_incarnation(move || {
-            let (server, probe) = (restarted.clone(), probe.clone());
+            let server = restarted.clone();
+            let probe = probe.clone();
             async move {
                 server.kill().await;
                 server.restart().await;

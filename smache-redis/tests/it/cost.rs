@@ -182,7 +182,8 @@ async fn clones_share_one_connection() {
         let (store, queue) = clone.both(&random_namespace()).expect("both");
         let tasks: Vec<_> = (0..20)
             .map(|number| {
-                let (store, queue) = (store.clone(), queue.clone());
+                let store = store.clone();
+                let queue = queue.clone();
                 tokio::spawn(async move {
                     compute(&*store, id(number), &[direct("a")]).await;
                     queue.counts().await.expect("counts");

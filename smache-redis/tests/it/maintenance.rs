@@ -11,7 +11,8 @@ use crate::support::{ask, begin, change, child, compute, compute_many, direct, i
 /// The keys of a namespace, without its prefix.
 async fn keys(connection: &mut MultiplexedConnection, namespace: &Namespace) -> BTreeSet<String> {
     let pattern = format!("{{{namespace}}}:*");
-    let (mut cursor, mut found) = ("0".to_owned(), BTreeSet::new());
+    let mut cursor = "0".to_owned();
+    let mut found = BTreeSet::new();
     loop {
         let (next, keys): (String, Vec<Vec<u8>>) =
             ask(connection, &[b"SCAN", cursor.as_bytes(), b"MATCH", pattern.as_bytes(), b"COUNT", b"10000"]).await;

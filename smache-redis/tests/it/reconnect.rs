@@ -75,7 +75,8 @@ async fn a_server_that_is_down_fails_calls_at_once_and_all_together() {
     server.kill().await;
     let calls: Vec<_> = (0..200)
         .map(|number| {
-            let (store, queue) = (store.clone(), queue.clone());
+            let store = store.clone();
+            let queue = queue.clone();
             tokio::spawn(async move {
                 match number % 3 {
                     0 => store.lookup(&[id(1)]).await.map(|_| ()),
@@ -124,7 +125,8 @@ async fn a_server_that_hangs_ends_in_a_timeout_and_is_used_again_afterwards() {
 
 #[tokio::test]
 async fn a_primary_that_becomes_a_replica_is_left() {
-    let (server, other) = (RedisServer::start().await, RedisServer::start().await);
+    let server = RedisServer::start().await;
+    let other = RedisServer::start().await;
     let store = connect(&server).await.store(&random_namespace()).expect("a store");
     compute(&*store, id(1), &[]).await;
     let mut admin = raw(&server.url()).await;

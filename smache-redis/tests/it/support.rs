@@ -128,7 +128,8 @@ pub(crate) async fn compute_many(
 ) {
     let all: Vec<_> = numbers.map(|number| (id(number), used(number))).collect();
     let tasks = all.chunks(all.len().div_ceil(32).max(1)).map(|some| {
-        let (store, some) = (store.clone(), some.to_vec());
+        let store = store.clone();
+        let some = some.to_vec();
         tokio::spawn(async move {
             for (id, used) in some {
                 compute(&*store, id, &used).await;

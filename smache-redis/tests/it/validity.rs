@@ -14,18 +14,22 @@ use crate::support::{LONG, change, compute_of, direct, id, position, shared, sou
 /// misses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_is_lent_with_a_change_never_confirms_the_value_before() {
-    let (writer, reader) = (shared().await, shared().await);
+    let writer = shared().await;
+    let reader = shared().await;
     let namespace = random_namespace();
-    let (store, seen) = (writer.store(&namespace).expect("a store"), reader.store(&namespace).expect("a store"));
+    let store = writer.store(&namespace).expect("a store");
+    let seen = reader.store(&namespace).expect("a store");
     let of = source("users");
-    let (looks, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let looks = Arc::new(AtomicU64::new(0));
+    let over = Arc::new(AtomicBool::new(false));
     let ids: Vec<_> = (0..5).map(id).collect();
     // The server serves other clients between two reads from a socket, of 16 KiB: this pipeline takes several, and the
     // commands at its end read later than the entries.
     let wanted: Vec<_> = ids.iter().copied().chain((1_000..2_500).map(id)).collect();
 
     let reading = tokio::spawn({
-        let (looks, over) = (looks.clone(), over.clone());
+        let looks = looks.clone();
+        let over = over.clone();
         async move {
             while !over.load(Ordering::SeqCst) {
                 let lookup = seen.lookup(&wanted).await.expect("lookup");

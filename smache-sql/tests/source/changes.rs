@@ -195,8 +195,10 @@ async fn one_stream_serves_several_tables_and_types(world: World) {
     for table in ["grades", "others"] {
         world.run(&format!("CREATE TABLE {} (number INTEGER PRIMARY KEY)", world.table(table))).await;
     }
-    let (people, names) = (world.source(), world.source_of::<Name>("people"));
-    let (grades, others) = (world.source_of::<Grade>("grades"), world.source_of::<Grade>("others"));
+    let people = world.source();
+    let names = world.source_of::<Name>("people");
+    let grades = world.source_of::<Grade>("grades");
+    let others = world.source_of::<Grade>("others");
     people.install().await.expect("install");
     grades.install().await.expect("install");
     others.install().await.expect("install");

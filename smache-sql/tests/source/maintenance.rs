@@ -49,7 +49,8 @@ async fn old_changes_are_removed_in_portions(world: World) {
     let started = Instant::now();
     let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {changes} WHERE seq <= 25000");
     let left = async || world.ask(&sql).await[0].parse::<i64>().expect("a number");
-    let (mut before, mut id) = (left().await, 100_000);
+    let mut before = left().await;
+    let mut id = 100_000;
     while before > 0 {
         assert!(started.elapsed() < LONG, "{before} old changes are left");
         id += 1;
@@ -67,7 +68,8 @@ fn a_change_table_from_another_server_is_named_and_mended() {
     case(async |world| {
         let source = world.source();
         let mut tail = world.tail().await;
-        let (feed, changes) = (world.table("smache_feed"), world.table("smache_changes"));
+        let feed = world.table("smache_feed");
+        let changes = world.table("smache_changes");
         for (foreign, is_named) in [
             (format!("UPDATE {feed} SET trimmed = '1000000000000'"), true),
             (format!("UPDATE {changes} SET xid = '1000000000000'"), false),

@@ -18,7 +18,8 @@ async fn become_first(world: &World) {
     let body = format!("$body${}$body$", include_str!("../fixtures/postgres_1/record.sql"));
     let record = include_str!("../fixtures/postgres_1/source.sql").replace("{body}", &body);
     let record = record.split_once("CREATE OR REPLACE").map(|(_, function)| format!("CREATE OR REPLACE{function}"));
-    let (changes, alive) = (world.table("smache_changes"), world.table("smache_alive"));
+    let changes = world.table("smache_changes");
+    let alive = world.table("smache_alive");
     world
         .run(&format!(
             "DROP TRIGGER smache_removed ON {changes}; DROP TRIGGER smache_emptied ON {changes}; DROP TABLE {alive};
@@ -52,7 +53,8 @@ async fn an_older_change_table_is_named_and_migrated_by_install(world: World) {
     let mut tail = world.tail().await;
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
     assert_eq!(tail.told().await, ["1 inserted -→Anna"]);
-    let (position, fresh) = (tail.stream.position(), columns(&world).await);
+    let position = tail.stream.position();
+    let fresh = columns(&world).await;
     become_first(&world).await;
     assert_eq!(columns(&world).await, columns_of_first().await[usize::from(!world.is_postgres())]);
     world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;

@@ -142,7 +142,8 @@ fn changes_whose_notifications_are_swallowed_come_by_looking() {
         let proxy = Proxy::start(&server.url(), true).await;
         let pool = PgPool::connect(&proxy.url).await.expect("a connection");
         let deaf = World::Postgres { pool, schema: schema.clone() };
-        let (mut hears, mut does_not) = (listen(&server.url()).await, listen(&proxy.url).await);
+        let mut hears = listen(&server.url()).await;
+        let mut does_not = listen(&proxy.url).await;
         let mut tail = deaf.source().tail().await;
         tail.told().await;
         for id in 0..3 {

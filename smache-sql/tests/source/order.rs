@@ -185,7 +185,8 @@ fn an_idle_feed_writes_nothing() {
         world.run("INSERT INTO <people> (id, name) VALUES (1, 'x')").await;
         assert_eq!(tail.told().await, ["1 inserted -→x"]);
         tail.next().await;
-        let (position, next) = (tail.stream.position(), "SELECT pg_current_snapshot()::text");
+        let position = tail.stream.position();
+        let next = "SELECT pg_current_snapshot()::text";
         let before = world.ask(next).await;
         for _ in 0..3 {
             tail.next().await;

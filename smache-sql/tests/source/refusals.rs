@@ -97,7 +97,8 @@ async fn a_field_that_is_no_column_is_an_error(world: World) {
 
 async fn sources_of_two_databases_on_one_feed_are_refused(world: World) {
     let other = if world.is_postgres() { World::postgres().await } else { World::sqlite().await };
-    let (one, two) = (world.source(), other.source());
+    let one = world.source();
+    let two = other.source();
     one.install().await.expect("install");
     two.install().await.expect("install");
     let (feed, topic) = one.feed();

@@ -43,7 +43,8 @@ impl SourceProbe for Probe {
     async fn put(&self, number: u32, text: &str) -> Result<()> {
         let upsert = "(id, name) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET name = excluded.name";
         let sql = sqlx::AssertSqlSafe(format!("INSERT INTO {} {upsert}", self.world.table("people")));
-        let (id, name) = (i64::from(number), self.stored(text));
+        let id = i64::from(number);
+        let name = self.stored(text);
         match &self.world {
             World::Postgres { pool, .. } => sqlx::query(sql).bind(id).bind(name).execute(pool).await.map(drop),
             World::Sqlite { pool, .. } => sqlx::query(sql).bind(id).bind(name).execute(pool).await.map(drop),

@@ -41,7 +41,8 @@ async fn installing_twice_changes_nothing(world: World) {
 
 async fn uninstalling_removes_everything(world: World) {
     world.run(&format!("CREATE TABLE {} (id BIGINT PRIMARY KEY, name TEXT)", world.table("others"))).await;
-    let (people, others) = (world.source(), world.source_of::<Person>("others"));
+    let people = world.source();
+    let others = world.source_of::<Person>("others");
     people.install().await.expect("install");
     others.install().await.expect("install");
     people.uninstall().await.expect("uninstall");
@@ -69,7 +70,8 @@ async fn a_renamed_table_is_recorded_once_and_nothing_of_it_is_left(world: World
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
     world.source().install().await.expect("install");
     world.run("ALTER TABLE <people> RENAME TO persons").await;
-    let (persons, table) = (world.source_of::<Person>("persons"), world.table("persons"));
+    let persons = world.source_of::<Person>("persons");
+    let table = world.table("persons");
     persons.install().await.expect("install");
     assert_eq!(recorded_by(&world, &format!("UPDATE {table} SET name = 'Anne'")).await, 1);
     let mut tail = persons.tail().await;
@@ -111,7 +113,8 @@ async fn a_table_that_was_dropped_or_renamed_leaves_nothing_behind_with_the_last
     world.source().install().await.expect("install");
     world.run(&format!("DROP TABLE {}", world.table("dropped"))).await;
     world.run("ALTER TABLE <people> RENAME TO persons").await;
-    let (others, persons) = (world.source_of::<Person>("others"), world.source_of::<Person>("persons"));
+    let others = world.source_of::<Person>("others");
+    let persons = world.source_of::<Person>("persons");
     others.uninstall().await.expect("uninstall");
     world.run(&format!("INSERT INTO {} (id, name) VALUES (1, 'Anna')", world.table("persons"))).await;
     assert!(!left(&world).await.is_empty(), "the triggers of the renamed one need the change table");

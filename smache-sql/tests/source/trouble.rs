@@ -39,7 +39,8 @@ async fn a_trigger_that_is_dropped_is_noticed_and_what_was_missed_is_covered(wor
 
 async fn a_table_that_is_renamed_is_named_and_found_again(world: World) {
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
-    let (source, mut tail) = (world.source(), world.tail().await);
+    let source = world.source();
+    let mut tail = world.tail().await;
     assert!(source.plain().load(&[key(1)]).await.expect("load")[0].is_some());
     world.run("ALTER TABLE <people> RENAME TO persons").await;
     says(&source.plain().load(&[key(1)]).await.expect_err("another name"), ErrorKind::Config, &["people"]);
@@ -138,7 +139,8 @@ fn a_standby_is_refused_by_its_feed_and_by_every_read() {
         let number =
             |id: i64| Field::<Person, i64>::new("id", |person| &person.id).eq(id).into_filter().expect("a filter");
         let within = copy.built::<Person>("people", PostgresSourceBuilder::transactional, |builder| builder);
-        let (people, small) = (copy.source().plain(), copy.source_of::<Person>("small").plain());
+        let people = copy.source().plain();
+        let small = copy.source_of::<Person>("small").plain();
         for error in [
             copy.source().open(Start::Now).await.err(),
             copy.source().install().await.err(),

@@ -108,7 +108,9 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
     }
     let writers: Vec<_> = (0..3_u32)
         .map(|writer| {
-            let (store, data, open) = (Arc::clone(&harness.role().store), Arc::clone(&data), Arc::clone(&open));
+            let store = Arc::clone(&harness.role().store);
+            let data = Arc::clone(&data);
+            let open = Arc::clone(&open);
             tokio::spawn(async move {
                 for number in 0..rounds {
                     data.fetch_add(1, Ordering::SeqCst);
@@ -126,9 +128,12 @@ pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
         .collect();
     let workers: Vec<_> = (0..3_u32)
         .map(|worker| {
-            let (both, data, open) = (harness.role().clone(), Arc::clone(&data), Arc::clone(&open));
+            let both = harness.role().clone();
+            let data = Arc::clone(&data);
+            let open = Arc::clone(&open);
             tokio::spawn(async move {
-                let (store, queue) = (&*both.store, &*both.queue);
+                let store = &*both.store;
+                let queue = &*both.queue;
                 let mut turn = worker;
                 loop {
                     let closed = open.load(Ordering::SeqCst) == 0;

@@ -72,7 +72,8 @@ pub(crate) async fn counts(queue: &dyn JobQueue) -> [u64; 4] {
 
 /// Every job of a state, page by page.
 pub(crate) async fn list(queue: &dyn JobQueue, state: JobState, limit: usize) -> Vec<ListedJob> {
-    let (mut jobs, mut cursor) = (Vec::new(), None);
+    let mut jobs = Vec::new();
+    let mut cursor = None;
     loop {
         let page = queue.list(state, cursor, limit).await.expect("list");
         jobs.extend(page.jobs);

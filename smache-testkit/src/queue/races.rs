@@ -65,7 +65,9 @@ pub async fn last_request_is_always_followed_by_a_run(harness: QueueHarness) {
     let rounds = harness.rounds(60);
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let (queue, requested, open) = (Arc::clone(harness.role()), Arc::clone(&requested), Arc::clone(&open));
+            let queue = Arc::clone(harness.role());
+            let requested = Arc::clone(&requested);
+            let open = Arc::clone(&open);
             tokio::spawn(async move {
                 for number in 0..rounds {
                     let entry = (writer + number) % ENTRIES;
@@ -79,13 +81,11 @@ pub async fn last_request_is_always_followed_by_a_run(harness: QueueHarness) {
         .collect();
     let workers: Vec<_> = (0..3_usize)
         .map(|worker| {
-            let (queue, requested, ran, running, open) = (
-                Arc::clone(harness.role()),
-                Arc::clone(&requested),
-                Arc::clone(&ran),
-                Arc::clone(&running),
-                Arc::clone(&open),
-            );
+            let queue = Arc::clone(harness.role());
+            let requested = Arc::clone(&requested);
+            let ran = Arc::clone(&ran);
+            let running = Arc::clone(&running);
+            let open = Arc::clone(&open);
             tokio::spawn(async move {
                 let mut turn = worker;
                 loop {

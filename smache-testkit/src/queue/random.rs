@@ -87,11 +87,13 @@ impl Side {
 pub async fn random_steps_agree_with_the_memory_queue(harness: QueueHarness) {
     let reference = Memory::new().queue(&random_namespace()).expect("memory has queues");
     let mut chance = Chance::new();
-    let (mut tested, mut reference) = (Side::new(Arc::clone(harness.role())), Side::new(reference));
+    let mut tested = Side::new(Arc::clone(harness.role()));
+    let mut reference = Side::new(reference);
     let mut history = Vec::new();
     for _ in 0..harness.rounds(600) {
         let operation = Operation::random(&mut chance);
-        let (got, expected) = (tested.apply(&operation).await, reference.apply(&operation).await);
+        let got = tested.apply(&operation).await;
+        let expected = reference.apply(&operation).await;
         history.push(format!("{operation:?} gave {expected}"));
         let last = || history.iter().rev().take(15).rev().cloned().collect::<Vec<_>>().join("\n");
         assert_eq!(got, expected, "left: the tested queue, right: memory; {chance:?}, after\n{}", last());

@@ -55,7 +55,8 @@ impl PostgresServer {
     /// # Panics
     /// As [`PostgresServerBuilder::start`]; also if there is no `pg_basebackup` beside `postgres`.
     pub async fn start_standby(&self) -> Self {
-        let (primary, password) = (self.port(), self.password.clone());
+        let primary = self.port();
+        let password = self.password.clone();
         let way = Way::to_be_allowed();
         let postgres = find_postgres();
         let login = password.clone();

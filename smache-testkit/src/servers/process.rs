@@ -311,7 +311,8 @@ impl State {
     /// With the owners of the files, which some servers check.
     fn copy(&mut self, from: &str, to: &str) {
         assert!(self.child.is_none(), "{} runs: stop or kill it before its data are copied", self.recipe.name);
-        let (from, to) = (self.folder.path().join(from), self.folder.path().join(to));
+        let from = self.folder.path().join(from);
+        let to = self.folder.path().join(to);
         match Command::new("cp").arg("-a").args([&from, &to]).status() {
             Ok(status) if status.success() => {}
             outcome => panic!("cannot copy {}: {outcome:?}", from.display()),

@@ -95,7 +95,8 @@ pub async fn changes_say_what_happened(harness: SourceHarness) {
     let states = [None, Some("one".to_owned()), Some("two".to_owned()), None];
     for (index, change) in changes.iter().enumerate() {
         assert_eq!((&change.source, &change.key), (probe.source().id(), &probe.key(1)));
-        let (before, after) = (shown(probe, &change.before), shown(probe, &change.after));
+        let before = shown(probe, &change.before);
+        let after = shown(probe, &change.after);
         if probe.source().capabilities().contains(&Capability::BeforeImages) {
             assert_eq!(before, Ok(states[index].clone()), "before change {index}");
         } else {
@@ -120,7 +121,8 @@ pub async fn streams_reach_the_present(harness: SourceHarness) {
         // A source that cannot tell its position opens its stream at the present one, and some servers get there with a
         // change alone.
         let Some(present) = feed.head().await.expect("head") else { return };
-        let (started, mut delivered) = (Instant::now(), Vec::new());
+        let started = Instant::now();
+        let mut delivered = Vec::new();
         while !stream.position().follows(&present) {
             assert!(started.elapsed() < super::PATIENCE, "{:?} does not come to {present:?}", stream.position());
             delivered.extend(keys(&next(&mut *stream).await.changes));

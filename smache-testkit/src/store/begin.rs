@@ -83,13 +83,15 @@ pub async fn begin_starts_at_the_clock_of_the_last_change(harness: StoreHarness)
 /// fresh value if it uses that dependency, unless the revision has grown already; after the end of the invalidation no
 /// run learns so.
 pub async fn begin_hints_at_an_invalidation_in_progress(harness: StoreHarness) {
-    let (store, many) = (harness.role(), harness.many().min(1_500));
+    let store = harness.role();
+    let many = harness.many().min(1_500);
     compute_many(store, &ids(0..many), &[direct("a")]).await;
     let invalidation = tokio::spawn({
         let store = Arc::clone(store);
         async move { change(&*store, "a").await }
     });
-    let (mut number, mut fresh) = (0, Vec::new());
+    let mut number = 0;
+    let mut fresh = Vec::new();
     while !invalidation.is_finished() && number < many {
         let run = begin(&**store, id(number)).await;
         number += 1;

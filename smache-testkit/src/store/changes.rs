@@ -28,7 +28,8 @@ pub async fn changes_since_a_revision_are_named(harness: StoreHarness) {
     assert_eq!(since(start_revision).await, first, "asking changes nothing");
     assert!(since(first.revision).await.dependencies.is_empty(), "it goes on from there");
 
-    let (own, entries) = (vec![change_of(Dependency::entry(&id(1)))], vec![id(1)]);
+    let own = vec![change_of(Dependency::entry(&id(1)))];
+    let entries = vec![id(1)];
     store.invalidate(Invalidation { changed: own, entries, step: None }).await.expect("invalidate");
     assert_eq!(since(first.revision).await.dependencies, [Dependency::entry(&id(1))]);
     assert_eq!(sorted(&since(start_revision).await.dependencies), sorted(&[tag("a"), Dependency::entry(&id(1))]));

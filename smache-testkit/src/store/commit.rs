@@ -56,7 +56,8 @@ pub async fn overtaken_run_is_told_what_changed_and_goes_on(harness: StoreHarnes
         let run = begin(store, id(1)).await;
         change(store, "a").await;
         change(store, "unused").await;
-        let (own, entries) = (vec![change_of(Dependency::entry(&id(1)))], vec![id(1)]);
+        let own = vec![change_of(Dependency::entry(&id(1)))];
+        let entries = vec![id(1)];
         store.invalidate(Invalidation { changed: own, entries, step: None }).await.expect("invalidate");
         let used = [direct("a"), child("b"), direct("c"), guard(id(1))];
         let asking = Commit { on_conflict: OnConflict::Report, ..run.value("seen", &used) };
@@ -173,7 +174,8 @@ pub async fn epoch_taken_at_begin_is_compared_at_commit(harness: StoreHarness) {
     assert_eq!((staleness(store, id(1)).await, is_fresh(store, id(1)).await), (Staleness::Stale, false));
 
     let leader = lead(store, "feed", LONG).await;
-    let (run, other) = (begin(store, id(1)).await, begin(store, id(2)).await);
+    let run = begin(store, id(1)).await;
+    let other = begin(store, id(2)).await;
     store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
     assert_conflicted(&commit(store, run.value_of("old", &[], &[source("users")])).await, &[]);
     assert_eq!((staleness(store, id(1)).await, is_fresh(store, id(1)).await), (Staleness::Stale, false));

@@ -86,7 +86,8 @@ pub async fn one_leader_at_a_time(harness: StoreHarness) {
 /// A new leader has a higher fence than all before; a leader that renews keeps its own.
 pub async fn fence_grows_with_every_leader(harness: StoreHarness) {
     let store = &**harness.role();
-    let (one, two) = (Token::random(), Token::random());
+    let one = Token::random();
+    let two = Token::random();
     let mut last = 0;
     for holder in [one, two, one] {
         let Leadership::Leader { fence } = store.lead(&feed("feed"), holder, LONG).await.expect("lead") else {

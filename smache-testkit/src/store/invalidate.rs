@@ -128,7 +128,8 @@ pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
 
 /// Ten thousand dependants go stale, and all of them need a job.
 pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
-    let (store, number) = (harness.role(), harness.many());
+    let store = harness.role();
+    let number = harness.many();
     let many = ids(0..number);
     compute_many(store, &many, &[direct("a")]).await;
     compute(&**store, id(number), "another", &[direct("b")]).await;
@@ -161,13 +162,15 @@ const LATE: Duration = Duration::from_secs(35);
 /// redoes the first: all commits meanwhile meet the mark of the second, also behind the pages that it has walked. The
 /// redo of maintenance, for an author that is only late, ends nothing too early either.
 pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
-    let (store, many) = (harness.role(), harness.many().div_ceil(4));
+    let store = harness.role();
+    let many = harness.many().div_ceil(4);
     let callees = ids(0..many);
     compute_many(store, &callees, &[direct("a")]).await;
     let leader = confirming(&**store, "feed", &["users"]).await;
     let step = leader.step(&**store, &["users"], 2).await;
     let attempt = || {
-        let (store, batch) = (Arc::clone(store), Invalidation { step: Some(step.clone()), ..changes_of(&["a"]) });
+        let store = Arc::clone(store);
+        let batch = Invalidation { step: Some(step.clone()), ..changes_of(&["a"]) };
         tokio::spawn(async move { store.invalidate(batch).await })
     };
     let first = attempt();
@@ -177,7 +180,8 @@ pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
     let second = attempt();
     let mut of_old_callees = Vec::new();
     for number in 0.. {
-        let (parent, callee) = (id(many + number), callees[(number as usize * 7_919) % callees.len()]);
+        let parent = id(many + number);
+        let callee = callees[(number as usize * 7_919) % callees.len()];
         let run = begin(&**store, parent).await;
         let of_old = is_fresh(&**store, callee).await;
         let used = [child("a"), UsedDependency { dependency: Dependency::entry(&callee), via: Via::Child }];

@@ -74,7 +74,8 @@ pub async fn trim_spares_what_a_run_needs(harness: StoreHarness) {
     assert_conflicted(&commit(store, run.value("overtaken", &[direct(1), direct(7)])).await, &[tag(7)]);
     // On a slow machine it has lapsed long ago when it ends, and is lost: then another one is tried.
     for number in 100.. {
-        let (began, lapsed) = (Instant::now(), begin_for(store, id(number), 5 * SHORT).await);
+        let began = Instant::now();
+        let lapsed = begin_for(store, id(number), 5 * SHORT).await;
         change(store, 19).await;
         harness.advance(5 * PAUSE).await;
         maintain(store).await;

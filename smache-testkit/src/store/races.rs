@@ -136,11 +136,13 @@ async fn compute_parent(store: &dyn CacheStore, id: EntryId, children: [EntryId;
 pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarness) {
     let writes = u64::from(harness.rounds(60));
     let data = Data::new();
-    let (callees, parent) = ([id(1), id(2)], id(3));
+    let callees = [id(1), id(2)];
+    let parent = id(3);
     let over = |data: &Data| data.over.load(Ordering::SeqCst);
     let mut runs = Vec::new();
     for worker in 0..4 {
-        let (store, data) = (Arc::clone(harness.role()), Arc::clone(&data));
+        let store = Arc::clone(harness.role());
+        let data = Arc::clone(&data);
         runs.push(tokio::spawn(async move {
             while !over(&data) {
                 match worker % 2 {
@@ -153,7 +155,8 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     }
     let readers: Vec<_> = (0..2)
         .map(|_| {
-            let (store, data) = (Arc::clone(harness.role()), Arc::clone(&data));
+            let store = Arc::clone(harness.role());
+            let data = Arc::clone(&data);
             tokio::spawn(async move {
                 let mut fresh = 0_u64;
                 while !over(&data) {
@@ -173,7 +176,8 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
         })
         .collect();
     let maintenance = tokio::spawn({
-        let (store, data) = (Arc::clone(harness.role()), Arc::clone(&data));
+        let store = Arc::clone(harness.role());
+        let data = Arc::clone(&data);
         async move {
             while !over(&data) {
                 store.maintain(10).await.expect("maintain");
@@ -182,7 +186,8 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
         }
     });
     all((0..3).map(|what| {
-        let (store, data) = (Arc::clone(harness.role()), Arc::clone(&data));
+        let store = Arc::clone(harness.role());
+        let data = Arc::clone(&data);
         async move {
             for _ in 0..writes {
                 data.write(&*store, what).await;
@@ -251,7 +256,8 @@ pub async fn dropped_steps_happen_as_a_whole(harness: StoreHarness) {
     let rounds = harness.rounds(60);
     for round in 0..rounds {
         let patience = Duration::from_micros(2_400) * round / rounds;
-        let (entry, name) = (id(round), format!("tag {round}"));
+        let entry = id(round);
+        let name = format!("tag {round}");
         let run = begin(&**store, entry).await;
         let value = run.value("one", &[direct(&name), direct("all")]);
         let _ = tokio::time::timeout(patience, store.commit(value.clone())).await;

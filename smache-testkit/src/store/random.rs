@@ -177,16 +177,19 @@ fn said(what: &impl Debug) -> String {
 pub async fn random_steps_agree_with_the_memory_store(harness: StoreHarness) {
     let reference = Memory::new().store(&random_namespace()).expect("memory has stores");
     let mut chance = Chance::new();
-    let (mut tested, mut reference) = (Side::new(Arc::clone(harness.role())).await, Side::new(reference).await);
+    let mut tested = Side::new(Arc::clone(harness.role())).await;
+    let mut reference = Side::new(reference).await;
     let mut history = Vec::new();
     for _ in 0..harness.rounds(500) {
         let operation = Operation::random(&mut chance);
-        let (got, expected) = (tested.apply(&operation).await, reference.apply(&operation).await);
+        let got = tested.apply(&operation).await;
+        let expected = reference.apply(&operation).await;
         history.push(format!("{operation:?} gave {expected}"));
         let last = || history.iter().rev().take(25).rev().cloned().collect::<Vec<_>>().join("\n");
         assert_eq!(got, expected, "left: the tested store, right: memory; {chance:?}, after\n{}", last());
         for entry in 0..IDS {
-            let (got, expected) = (tested.shows(entry).await, reference.shows(entry).await);
+            let got = tested.shows(entry).await;
+            let expected = reference.shows(entry).await;
             assert_eq!(
                 got,
                 expected,

@@ -28,7 +28,8 @@ async fn waits_of(store: &dyn CacheStore, entry: u32) -> Vec<(EntryId, EntryId)>
 pub async fn waits_lead_on_from_the_child(harness: StoreHarness) {
     let store = &**harness.role();
     let [one, two, three] = [begin(store, id(1)).await, begin(store, id(2)).await, begin(store, id(3)).await];
-    let (_four, _five) = (begin(store, id(4)).await, begin(store, id(5)).await);
+    let _four = begin(store, id(4)).await;
+    let _five = begin(store, id(5)).await;
     assert_eq!(wait(store, &one, 2).await, []);
     assert_eq!(wait(store, &two, 4).await, []);
     assert_eq!(wait(store, &two, 4).await, [], "again is harmless");

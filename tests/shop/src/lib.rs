@@ -50,8 +50,8 @@ pub struct Review {
 /// The errors of the databases while it connects.
 pub async fn build(database: &str, redis: &str, release: Release) -> Result<Smache, Box<dyn Error + Send + Sync>> {
     let pool = PgPool::connect(database).await?;
-    let (products, reviews) =
-        (PostgresSource::<Product>::new(&pool, "products"), PostgresSource::<Review>::new(&pool, "reviews"));
+    let products = PostgresSource::<Product>::new(&pool, "products");
+    let reviews = PostgresSource::<Review>::new(&pool, "reviews");
     products.install().await?;
     reviews.install().await?;
     let builder: Builder =

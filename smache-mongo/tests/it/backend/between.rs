@@ -38,7 +38,8 @@ async fn walk_over_old_epochs_moves_on_while_a_feed_saves_its_progress() {
     plain.new_epoch().await.expect("new epoch");
     let step = leader.step(&*plain, 2).await;
     let saved = Arc::new(Mutex::new(0));
-    let (saves, count) = (plain.clone(), saved.clone());
+    let saves = plain.clone();
+    let count = saved.clone();
     let mongo = own
         .told(move |name, command| {
             if updates(name, command, "smache_state", "sweep") {
@@ -49,7 +50,9 @@ async fn walk_over_old_epochs_moves_on_while_a_feed_saves_its_progress() {
         })
         .await;
     let store = mongo.store(&namespace("shop")).expect("a store");
-    let (mut marked, mut jobs, mut rounds) = (0, Vec::new(), 0);
+    let mut marked = 0;
+    let mut jobs = Vec::new();
+    let mut rounds = 0;
     loop {
         let maintained = store.maintain(4).await.expect("maintain");
         marked += maintained.marked;
@@ -73,7 +76,8 @@ async fn walk_that_is_started_anew_meanwhile_begins_at_the_beginning() {
         compute(&*plain, id(number), "one", &[]).await;
     }
     plain.new_epoch().await.expect("new epoch");
-    let (once, restarts) = (Mutex::new(true), plain.clone());
+    let once = Mutex::new(true);
+    let restarts = plain.clone();
     let mongo = own
         .told(move |name, command| {
             if updates(name, command, "smache_state", "sweep") && std::mem::take(&mut *once.lock().expect("once")) {
@@ -140,7 +144,8 @@ async fn lease_of_a_feed_counts_from_the_beginning_of_its_step() {
     let plain = own.mongo.store(&namespace("shop")).expect("a store");
     let leader = lead(&*plain).await;
     compute(&*plain, id(1), "one", &[direct("a")]).await;
-    let (times, time) = (plain.clone(), Arc::new(Mutex::new(None)));
+    let times = plain.clone();
+    let time = Arc::new(Mutex::new(None));
     let noted = time.clone();
     let mongo = own
         .told(move |name, command| {

@@ -57,7 +57,8 @@ async fn invalidations_take_commands_by_the_page() {
     let store = mongo.store(&namespace("shop")).expect("a store");
     let leader = lead(&*store).await;
     compute(&*store, id(1), "one", &[direct("a")]).await;
-    let (one, two) = (leader.step(&*store, 2).await, leader.step(&*store, 3).await);
+    let one = leader.step(&*store, 2).await;
+    let two = leader.step(&*store, 3).await;
     sent.take();
 
     let empty = Invalidation { step: Some(one), ..Invalidation::default() };

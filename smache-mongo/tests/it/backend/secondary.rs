@@ -38,7 +38,8 @@ impl Way {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&host).await.expect("the server listens");
-                let ((mut questions, mut answers), (from, mut to)) = (client.into_split(), server.into_split());
+                let (mut questions, mut answers) = client.into_split();
+                let (from, mut to) = server.into_split();
                 tokio::spawn(async move { tokio::io::copy(&mut questions, &mut to).await });
                 let asked = asked.clone();
                 tokio::spawn(async move {

@@ -65,7 +65,8 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let (url, name) = (self.url.clone(), self.database.name().to_owned());
+        let url = self.url.clone();
+        let name = self.database.name().to_owned();
         let dropping = async move { Client::with_uri_str(url).await?.database(&name).drop().await };
         // The test's runtime is busy with this drop.
         let dropped = std::thread::spawn(|| {

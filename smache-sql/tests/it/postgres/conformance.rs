@@ -63,7 +63,8 @@ mod restarted {
         let probe = postgres.store(&Namespace::new("probe").expect("a name")).expect("a store");
         let restarted = server.clone();
         StoreHarness::new(store).with_guard(server).with_new_incarnation(move || {
-            let (server, probe) = (restarted.clone(), probe.clone());
+            let server = restarted.clone();
+            let probe = probe.clone();
             async move {
                 server.kill().await;
                 server.restart().await;

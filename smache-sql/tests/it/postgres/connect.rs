@@ -180,7 +180,8 @@ async fn pool_whose_transactions_do_not_see_what_they_waited_for_is_refused() {
     let lock = "SELECT pg_backend_pid() FROM smache_lock('smache:' || $1, 'EXCLUSIVE')";
     let pid: i32 = sqlx::query_scalar(lock).bind(name.as_str()).fetch_one(&mut *holds).await.expect("the lock");
     let commit = tokio::spawn({
-        let (store, commit) = (store.clone(), run.value("old", &[direct("a")]));
+        let store = store.clone();
+        let commit = run.value("old", &[direct("a")]);
         async move { store.commit(commit).await }
     });
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";

@@ -15,8 +15,10 @@ fn said(examination: &Examination) -> Vec<String> {
 
 async fn examined(postgres: &Postgres) -> Examination {
     let (store, queue) = postgres.both(&namespace("doctor")).expect("both");
-    let (store, queue) = (CacheStore::examine(&*store).await, JobQueue::examine(&*queue).await);
-    let (store, queue) = (store.expect("an examination"), queue.expect("an examination"));
+    let store = CacheStore::examine(&*store).await;
+    let queue = JobQueue::examine(&*queue).await;
+    let store = store.expect("an examination");
+    let queue = queue.expect("an examination");
     assert_eq!(store, queue);
     store
 }

@@ -64,7 +64,8 @@ async fn steps_on_a_pool_of_the_application_do_not_wait_after_the_program_gave_u
     let pool = PgPoolOptions::new().connect(&url).await.expect("a pool");
     let store = Postgres::from_pool(pool).await.expect("a good pool").store(&namespace(&name)).expect("a store");
     let half_way = begin(&*store, id(1)).await;
-    let (mut holder, mut watch) = (plain(&url).await, plain(&url).await);
+    let mut holder = plain(&url).await;
+    let mut watch = plain(&url).await;
     let pid = take(&mut holder, &name).await;
     let error = store.commit(half_way.value("one", &[])).await.expect_err("another one has the namespace");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Timeout, true), "{}", error.report());
@@ -84,7 +85,8 @@ async fn a_long_step_leaves_the_settings_of_a_pool_as_they_were() {
     let store =
         Postgres::from_pool(pool.clone()).await.expect("a good pool").store(&namespace(&name)).expect("a store");
     compute(&*store, id(1), "one", &[direct("a")]).await;
-    let (mut holder, mut watch) = (plain(&url).await, plain(&url).await);
+    let mut holder = plain(&url).await;
+    let mut watch = plain(&url).await;
     let pid = take(&mut holder, &name).await;
     let invalidation = tokio::spawn({
         let store = store.clone();
@@ -106,7 +108,8 @@ async fn an_entry_that_is_removed_while_it_is_stored_leaves_no_edges() {
     let store = Postgres::connect(&url).await.expect("connect").store(&namespace("shop")).expect("a store");
     compute(&*store, id(1), "one", &[direct("a")]).await;
     // The writes of a commit of an entry that uses something else by now.
-    let (mut holder, mut watch) = (plain(&url).await, plain(&url).await);
+    let mut holder = plain(&url).await;
+    let mut watch = plain(&url).await;
     let stores = "BEGIN; UPDATE smache_entries SET used = '\\x0707070707070707070707070707070731';
                   INSERT INTO smache_edges SELECT ns, '\\x07070707070707070707070707070707', id, true FROM smache_entries;
                   DELETE FROM smache_edges WHERE dep <> '\\x07070707070707070707070707070707'";
@@ -151,7 +154,8 @@ async fn look_ups_go_on_while_a_migration_waits_for_a_transaction_that_stays_ope
     let store = Postgres::connect(&url).await.expect("connect").store(&namespace("shop")).expect("a store");
     compute(&*store, id(1), "one", &[]).await;
     run(&url, "UPDATE smache_meta SET functions = 'others'".to_owned()).await;
-    let (mut holder, mut watch) = (plain(&url).await, plain(&url).await);
+    let mut holder = plain(&url).await;
+    let mut watch = plain(&url).await;
     let holds = "BEGIN; SELECT version FROM smache_meta";
     sqlx::raw_sql(holds).execute(&mut holder).await.expect("a lock on the table");
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut holder).await.expect("a pid");

@@ -64,7 +64,8 @@ async fn steps_that_meet_end_in_good_time() {
     }
     let mut tasks = Vec::new();
     for task in 0..6_u32 {
-        let (store, queue) = (store.clone(), queue.clone());
+        let store = store.clone();
+        let queue = queue.clone();
         tasks.push(tokio::spawn(async move {
             for round in 0..30_u32 {
                 let mut numbers: Vec<u32> = (0..40).collect();

@@ -31,14 +31,16 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let url = format!("{before}@127.0.0.1:{port}/{database}?sslmode=disable");
         let answers = Arc::new(AtomicU64::new(0));
-        let (counter, address) = (answers.clone(), address.to_owned());
+        let counter = answers.clone();
+        let address = address.to_owned();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(&address).await else { continue };
                 client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).expect("an option");
-                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
                 connections.spawn(pass(from_client, to_server));
                 connections.spawn(watch(from_server, to_client, counter.clone(), deaf));
             }

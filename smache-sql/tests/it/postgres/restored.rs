@@ -24,8 +24,10 @@ async fn run(server: &PostgresServer, program: &str, arguments: &[&str]) {
 async fn tables_that_were_restored_under_a_running_server_are_another_incarnation() {
     let server = PostgresServer::start().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let (url, backup) = (server.url(), folder.path().join("backup"));
-    let (url, backup) = (url.as_str(), backup.to_str().expect("a path"));
+    let url = server.url();
+    let backup = folder.path().join("backup");
+    let url = url.as_str();
+    let backup = backup.to_str().expect("a path");
     let store = Postgres::connect(url).await.expect("connect").store(&namespace("shop")).expect("a store");
     for number in [1, 2] {
         compute(&*store, id(number), "old", &[direct("a")]).await;

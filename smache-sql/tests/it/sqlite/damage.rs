@@ -17,7 +17,8 @@ async fn file_that_is_full_refuses_steps_is_read_and_takes_steps_again() {
     let (_folder, path) = folder();
     let sqlite = Sqlite::builder(&path).max_bytes(1 << 20).open().await.expect("open");
     let (store, queue) = sqlite.both(&namespace("shop")).expect("both");
-    let (mut stored, large) = (0, "x".repeat(20_000));
+    let mut stored = 0;
+    let large = "x".repeat(20_000);
     let error = loop {
         let run = begin(&*store, id(stored)).await;
         match store.commit(run.value(&large, &[direct(stored)])).await {

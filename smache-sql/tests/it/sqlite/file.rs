@@ -135,7 +135,8 @@ async fn file_that_was_replaced_or_removed_while_it_is_open_answers_nothing() {
         let run = begin(&*store, id(2)).await;
         assert_eq!(look(&*store, id(1)).await, Some(("before".to_owned(), true)));
         for name in ["cache.db", "cache.db-wal"] {
-            let (old, copy) = (path.with_file_name(name), path.with_file_name(format!("{name}.copy")));
+            let old = path.with_file_name(name);
+            let copy = path.with_file_name(format!("{name}.copy"));
             fs::copy(&old, &copy).expect("a copy");
             fs::remove_file(&old).expect("it is there");
             if replaced {

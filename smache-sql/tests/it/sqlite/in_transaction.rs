@@ -152,8 +152,10 @@ async fn transaction_that_read_before_others_wrote_is_told_to_begin_as_a_writer(
 
 #[tokio::test]
 async fn transaction_on_another_file_is_refused() {
-    let (world, other) = (World::new().await, World::new().await);
-    let (smache, there) = (world.start().await, other.start().await);
+    let world = World::new().await;
+    let other = World::new().await;
+    let smache = world.start().await;
+    let there = other.start().await;
     let mut tx = other.begin().await;
     let error = report(&smache, &mut tx, 1).await.expect_err("another file");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false), "{}", error.report());
@@ -237,7 +239,8 @@ async fn jobs_are_due_by_the_clock_of_the_store() {
 
 #[tokio::test]
 async fn queue_of_another_backend_gets_its_jobs_after_the_commit() {
-    let (world, elsewhere) = (World::new().await, World::new().await);
+    let world = World::new().await;
+    let elsewhere = World::new().await;
     let builder = world.bare().store(world.backend().await).queue(elsewhere.backend().await).maintenance(false);
     let smache = builder.build().await.expect("a system");
     assert!(smache.get(name_of(1)).await.expect("a value").is_fresh());
@@ -302,7 +305,8 @@ async fn fresh_results_have_every_change_that_was_committed_before_they_were_ask
 
 #[tokio::test]
 async fn doctor_says_exact_only_of_a_source_beside_its_store() {
-    let (world, elsewhere) = (World::new().await, World::new().await);
+    let world = World::new().await;
+    let elsewhere = World::new().await;
     for (backend, guarantee, worst) in [
         (world.backend().await, Guarantee::Exact, None),
         (elsewhere.backend().await, Guarantee::BestEffort, Some(Severity::Danger)),

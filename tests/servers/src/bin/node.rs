@@ -52,7 +52,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     answers.send((0, Answer::Ready))?;
     while let Some(line) = ordered.recv().await {
         let (number, order): Numbered<Order> = serde_json::from_str(&line)?;
-        let (smache, answers) = (smache.clone(), answers.clone());
+        let smache = smache.clone();
+        let answers = answers.clone();
         tokio::spawn(async move {
             let answer = carry_out(&smache, order).await.unwrap_or_else(|error| Answer::Failed(error.report()));
             // The receiver is gone only when the process ends.

@@ -102,7 +102,8 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
     }
 
     // The first document is written all the time, the second one only while no process leads the feed.
-    let (busy, quiet) = (Watch::default(), Watch::default());
+    let busy = Watch::default();
+    let quiet = Watch::default();
     let story = async {
         until("some changes", async || if busy.highest() >= 5 { Ok(()) } else { Err(format!("{busy:?}")) }).await;
         let killed = Instant::now();

@@ -30,7 +30,8 @@ async fn one_process_leads_the_feed_and_hands_it_over_when_it_ends() {
     let world = World::shared().await;
     world.insert(1, 0).await;
     let first = world.node(&world.feeder()).await;
-    let (second, third) = (world.node(&world.feeder()).await, world.node(&world.feeder()).await);
+    let second = world.node(&world.feeder()).await;
+    let third = world.node(&world.feeder()).await;
     let worker = world.node(&world.worker()).await;
     let reader = world.reader().await;
     assert_eq!(get(&reader, 1, 0).await.n, 0);

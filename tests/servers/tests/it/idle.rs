@@ -111,7 +111,8 @@ async fn postgres_does_little_where_nobody_works() {
 #[tokio::test]
 async fn lost_job_is_found_while_nothing_happens() {
     let server = RedisServer::start().await;
-    let (store, queue) = (RedisServer::start().await, server);
+    let store = RedisServer::start().await;
+    let queue = server;
     let numbers = MemorySource::<Number>::without_feed();
     numbers.insert(Number { id: 1 }).expect("a number is an id");
     let jobs = Redis::connect(&queue.url()).await.expect("Redis");

@@ -100,9 +100,11 @@ impl Mixed {
     }
 
     fn roster(&self) -> Roster {
-        let (pool, table) = (self.participants.clone(), self.table.clone());
+        let pool = self.participants.clone();
+        let table = self.table.clone();
         Roster::new(move |course| {
-            let (pool, query) = (pool.clone(), format!("SELECT _id FROM {table} WHERE course_id = $1"));
+            let pool = pool.clone();
+            let query = format!("SELECT _id FROM {table} WHERE course_id = $1");
             async move {
                 let ids = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(course).fetch_all(&pool).await;
                 ids.map_err(failed)
@@ -182,7 +184,8 @@ struct Own {
 
 impl Own {
     fn create() -> Result<Self> {
-        let (remarks, scales) = (MemorySource::without_feed(), MemorySource::without_feed());
+        let remarks = MemorySource::without_feed();
+        let scales = MemorySource::without_feed();
         remarks.insert(Remark { course: 1, text: "fine".to_owned() })?;
         scales.insert(Scale { course: 1, best: 100 })?;
         Ok(Self { remarks, scales, printed: Printed::default() })
@@ -240,7 +243,8 @@ async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_g
     courses.install().await.expect("triggers");
     participants().install().await.expect("triggers");
     tale::fill(&data).await.expect("the data of a school");
-    let (log, own) = (Log::default(), Own::create().expect("what the program keeps"));
+    let log = Log::default();
+    let own = Own::create().expect("what the program keeps");
     let builder = Smache::builder(&data.table)
         .feed_validity(tale::FEED_LEASE)
         .store_timeout(PATIENCE)

@@ -112,7 +112,8 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
 
 #[tokio::test]
 async fn a_cycle_through_two_processes_is_refused_long_before_the_deadline() {
-    let (namespace, meeting) = (format!("nested_{}", ObjectId::new().to_hex()), Meeting(watch::Sender::new(0)));
+    let namespace = format!("nested_{}", ObjectId::new().to_hex());
+    let meeting = Meeting(watch::Sender::new(0));
     // A connection each, as two processes have.
     let start = async || {
         Smache::builder(&namespace)
@@ -127,7 +128,8 @@ async fn a_cycle_through_two_processes_is_refused_long_before_the_deadline() {
             .await
             .expect("a system")
     };
-    let (one, two) = (start().await, start().await);
+    let one = start().await;
+    let two = start().await;
     let both = async { tokio::join!(one.get(chicken()), two.get(egg())) };
     let (first, second) = tokio::time::timeout(PATIENCE, both).await.expect("long before the deadline");
     for error in [first.expect_err("a cycle"), second.expect_err("a cycle")] {

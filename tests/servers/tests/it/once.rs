@@ -19,7 +19,8 @@ async fn processes_that_miss_together_compute_once() {
 
 /// Rounds in which all ask for results that are not stored: of slow functions, and of quick ones.
 pub(crate) async fn misses_together(world: World, slow: i64, quick: i64) {
-    let (slow, quick) = (1..=slow, 101..=100 + quick);
+    let slow = 1..=slow;
+    let quick = 101..=100 + quick;
     // Before the feed begins: a change that it delivers in the middle of a run makes another one necessary.
     for id in slow.clone().chain(quick.clone()) {
         world.insert(id, id).await;

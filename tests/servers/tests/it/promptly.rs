@@ -38,7 +38,8 @@ async fn slow(number: Entity<Number>, runs: State<Runs>) -> u64 {
 
 /// A change in the middle of a worker's run, where the worker looks by itself once a minute only.
 async fn change_during_a_run(backend: Arc<dyn Backend>) {
-    let (numbers, runs) = (MemorySource::<Number>::without_feed(), Runs::default());
+    let numbers = MemorySource::<Number>::without_feed();
+    let runs = Runs::default();
     numbers.insert(Number { id: 1, n: 0 }).expect("a number is an id");
     let smache = Smache::builder(random_namespace().as_str())
         .backend(backend)

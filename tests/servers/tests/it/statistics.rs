@@ -170,7 +170,8 @@ async fn what_runs_after_each_change_of_mongo_and_a_store_in_memory() {
 
 /// The story on tables in memory, with a store and a queue elsewhere.
 async fn on_tables(backend: impl Backend) {
-    let (tables, log) = (Tables::default(), Log::default());
+    let tables = Tables::default();
+    let log = Log::default();
     tale::fill(&tables).await.expect("the data of a school");
     let smache = builder(backend, &log, tables.roster())
         .source(tables.courses.clone())
@@ -303,7 +304,8 @@ impl Data for RedisTables {
 #[tokio::test]
 async fn what_runs_after_each_change_of_tables_in_redis() {
     let redis = redis().await;
-    let (tables, log) = (RedisTables::new(&redis), Log::default());
+    let tables = RedisTables::new(&redis);
+    let log = Log::default();
     tale::fill(&tables).await.expect("the data of a school");
     let smache = builder(redis, &log, tables.roster())
         .source(tables.courses.clone())
@@ -327,7 +329,8 @@ async fn a_client_that_tells_what_it_reads_is_audited() {
     let courses = client.database(data.db.name()).collection::<Document>(Course::SOURCE);
     let grades = client.database(data.db.name()).collection::<Document>(Grade::SOURCE);
     let careless = Roster::new(move |course| {
-        let (courses, grades) = (courses.clone(), grades.clone());
+        let courses = courses.clone();
+        let grades = grades.clone();
         async move {
             courses.find_one(doc! { "_id": course }).await.map_err(failed)?;
             grades.count_documents(doc! {}).await.map_err(failed)?;

@@ -157,7 +157,8 @@ async fn a_store_that_falls_silent_keeps_nobody_waiting() {
     let node = world.node(&world.all_roles()).await;
     let reader = world.reader().await;
     assert_eq!(get(&reader, 1, 0).await.n, 0);
-    let (computing, failing) = (impatient(&world, Silent::Compute).await, impatient(&world, Silent::Fail).await);
+    let computing = impatient(&world, Silent::Compute).await;
+    let failing = impatient(&world, Silent::Fail).await;
 
     redis.pause().await;
     world.set(1, 1).await;

@@ -31,7 +31,8 @@ static PAUSES: LazyLock<Mutex<(Instant, Vec<Pause>)>> = LazyLock::new(|| {
         loop {
             thread::sleep(TICK);
             let mut pauses = PAUSES.lock().unwrap_or_else(PoisonError::into_inner);
-            let (began, now) = (pauses.0, Instant::now());
+            let began = pauses.0;
+            let now = Instant::now();
             if now - began > 10 * TICK {
                 pauses.1.push((began, now - began));
             }
@@ -80,7 +81,8 @@ impl Watch {
             // The first write that the reader does not see.
             let unknown = seen.written.iter().find(|(at, n)| *n > sight.n && *at < asked);
             if let Some((at, n)) = unknown {
-                let (age, still) = (asked - *at, stood_still_since(*at));
+                let age = asked - *at;
+                let still = stood_still_since(*at);
                 assert!(
                     age <= VALIDITY + NOISE + still,
                     "{sight:?} was read {age:?} after {n} was written, and the machine stood still for {still:?} of it"

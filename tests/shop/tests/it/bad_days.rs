@@ -53,13 +53,15 @@ async fn for_a_while(time: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_with_a_new_argument_and_its_roll_back() {
     let shop = Shop::open().await;
-    let (web, worker) = (shop.start("web", "first").await, shop.start("worker", "first").await);
+    let web = shop.start("web", "first").await;
+    let worker = shop.start("worker", "first").await;
     soon_fresh(&web.says, &shop).await;
     let customers = shop.customers(&[&web]);
     let (new_web, seen) = while_prices_change(&shop, async {
         for_a_while(Duration::from_secs(2)).await;
         // The new release beside the old one, then without it.
-        let (new_web, new_worker) = (shop.start("web", "second").await, shop.start("worker", "second").await);
+        let new_web = shop.start("web", "second").await;
+        let new_worker = shop.start("worker", "second").await;
         let new_customers = shop.customers(&[&new_web]);
         for_a_while(Duration::from_secs(4)).await;
         check(&customers.leave().await);
@@ -67,7 +69,8 @@ async fn a_deploy_with_a_new_argument_and_its_roll_back() {
         worker.end().await;
         for_a_while(Duration::from_secs(4)).await;
         // And back.
-        let (web, _worker) = (shop.start("web", "first").await, shop.start("worker", "first").await);
+        let web = shop.start("web", "first").await;
+        let _worker = shop.start("worker", "first").await;
         let old_customers = shop.customers(&[&web]);
         for_a_while(Duration::from_secs(2)).await;
         check(&new_customers.leave().await);
@@ -84,7 +87,8 @@ async fn a_deploy_with_a_new_argument_and_its_roll_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_comes_back_empty() {
     let shop = Shop::open().await;
-    let (web, _worker) = (shop.start("web", "first").await, shop.start("worker", "first").await);
+    let web = shop.start("web", "first").await;
+    let _worker = shop.start("worker", "first").await;
     soon_fresh(&web.says, &shop).await;
     let customers = shop.customers(&[&web]);
     while_prices_change(&shop, async {
@@ -104,7 +108,8 @@ async fn redis_comes_back_empty() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_full() {
     let shop = Shop::open().await;
-    let (web, _worker) = (shop.start("web", "first").await, shop.start("worker", "first").await);
+    let web = shop.start("web", "first").await;
+    let _worker = shop.start("worker", "first").await;
     soon_fresh(&web.says, &shop).await;
     let client = redis::Client::open(shop.redis.url()).expect("a URL");
     let mut admin = client.get_multiplexed_async_connection().await.expect("Redis");
@@ -124,7 +129,8 @@ async fn redis_is_full() {
 /// PostgreSQL is away for a minute, on the shop's side of the balancer.
 async fn postgres_is_away(how: Mode) {
     let shop = Shop::open().await;
-    let (web, _worker) = (shop.start("web", "first").await, shop.start("worker", "first").await);
+    let web = shop.start("web", "first").await;
+    let _worker = shop.start("worker", "first").await;
     soon_fresh(&web.says, &shop).await;
     let customers = shop.customers(&[&web]);
     let began = Instant::now();

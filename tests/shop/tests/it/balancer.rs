@@ -62,7 +62,8 @@ async fn serve(client: TcpStream, server: u16, mut mode: watch::Receiver<Mode>) 
         let mut to_open = mode.clone();
         until(&mut to_open, |mode| mode != Mode::Silent).await;
         let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
-        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
         tokio::join!(copy(from_client, to_server, mode.clone()), copy(from_server, to_client, mode.clone()));
     };
     let mut refused = mode.clone();

@@ -61,9 +61,13 @@ pub(crate) struct Customers {
 impl Customers {
     pub(crate) fn enter(webs: &[String], prices: &Prices) -> Self {
         let (leave, left) = watch::channel(false);
-        let (mut tasks, seen) = (JoinSet::new(), Arc::<Mutex<Seen>>::default());
+        let mut tasks = JoinSet::new();
+        let seen = Arc::<Mutex<Seen>>::default();
         for web in webs.iter().chain(webs) {
-            let (web, prices, seen, left) = (web.clone(), prices.clone(), Arc::clone(&seen), left.clone());
+            let web = web.clone();
+            let prices = prices.clone();
+            let seen = Arc::clone(&seen);
+            let left = left.clone();
             tasks.spawn(async move {
                 let client = client();
                 for id in (0..PRODUCTS).cycle() {
@@ -120,7 +124,8 @@ async fn get(client: &Client, web: &str, id: i64) -> Result<Served, String> {
 
 /// Waits until every page is fresh with its last price, and says for how long.
 pub(crate) async fn until_fresh(web: &str, prices: &Prices) -> Duration {
-    let (client, began) = (client(), Instant::now());
+    let client = client();
+    let began = Instant::now();
     for id in 0..PRODUCTS {
         loop {
             let served = get(&client, web, id).await;

@@ -28,7 +28,8 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn open() -> Self {
-        let (redis, postgres) = (RedisServer::start().await, PostgresServer::start().await);
+        let redis = RedisServer::start().await;
+        let postgres = PostgresServer::start().await;
         let balancer = Balancer::start(postgres.port()).await;
         let office = PgPool::connect(&postgres.url()).await.expect("PostgreSQL");
         for statement in [

@@ -182,13 +182,17 @@ async fn fresh_results_have_every_change_that_was_committed_before_they_were_ask
     }
     let workers: Vec<_> = systems.iter().map(|system| system.worker().concurrency(3).start()).collect();
     let floors: Floors = Arc::new((0..ROWS).map(|_| AtomicI64::new(0)).collect());
-    let (over, fresh) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let over = Arc::new(AtomicBool::new(false));
+    let fresh = Arc::new(AtomicUsize::new(0));
     let seed = u64::from_le_bytes(Token::random().as_bytes()[..8].try_into().expect("eight bytes"));
 
     let system = |number: u64| systems[number as usize % systems.len()].clone();
     let readers: Vec<_> = (0..READERS)
         .map(|reader| {
-            let (smache, floors, over, fresh) = (system(reader), floors.clone(), over.clone(), fresh.clone());
+            let smache = system(reader);
+            let floors = floors.clone();
+            let over = over.clone();
+            let fresh = fresh.clone();
             let mut chance = Chance(seed ^ (reader << 32));
             tokio::spawn(async move {
                 while !over.load(SeqCst) {
@@ -200,7 +204,9 @@ async fn fresh_results_have_every_change_that_was_committed_before_they_were_ask
         .collect();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let (smache, pool, floors) = (system(writer), world.pool.clone(), floors.clone());
+            let smache = system(writer);
+            let pool = world.pool.clone();
+            let floors = floors.clone();
             let mut chance = Chance(seed.wrapping_add(writer));
             tokio::spawn(async move {
                 for _ in 0..ROUNDS {

@@ -36,14 +36,16 @@ async fn jobs_are_written_with_the_commit_and_wake_the_workers_of_other_processe
 #[tokio::test]
 async fn queue_of_another_backend_gets_its_jobs_after_the_commit_or_from_the_reconciler() {
     let world = World::new().await;
-    let (store, queue) = (world.backend().await, world.backend().await);
+    let store = world.backend().await;
+    let queue = world.backend().await;
     let smache = world.bare().store(store).queue(queue).maintenance(false).build().await.expect("a system");
     let queued = async || smache.stats().await.expect("numbers").jobs.recompute;
     for id in [1, 2, 3] {
         assert!(smache.get(name_of(id)).await.expect("a value").is_fresh());
     }
     let mut tx = world.begin().await;
-    let (mut both, third) = (None, report(&smache, &mut tx, 3).await.expect("a report"));
+    let mut both = None;
+    let third = report(&smache, &mut tx, 3).await.expect("a report");
     for id in [1, 2] {
         rename(&mut tx, id, "Bea").await;
         let one = report(&smache, &mut tx, id).await.expect("a report");

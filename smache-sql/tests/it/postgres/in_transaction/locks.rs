@@ -65,7 +65,8 @@ async fn writers_who_report_last_never_lock_each_other_out() {
     let world = World::new().await;
     let smache = world.start().await;
     let writers = (0..6_i64).map(|writer| {
-        let (smache, pool) = (smache.clone(), world.pool.clone());
+        let smache = smache.clone();
+        let pool = world.pool.clone();
         tokio::spawn(async move {
             for round in 0..10 {
                 let mut tx = pool.begin().await.expect("begin");

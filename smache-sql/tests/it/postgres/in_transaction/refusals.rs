@@ -9,7 +9,8 @@ use super::{User, World, is, name_of, own_schema, rename, report, stored};
 
 #[tokio::test]
 async fn transaction_of_another_database_is_refused_and_marks_nothing() {
-    let (world, other) = (World::new().await, World::new().await);
+    let world = World::new().await;
+    let other = World::new().await;
     let smache = world.start().await;
     assert!(smache.get(name_of(1)).await.expect("a value").is_fresh());
     // Another store, also in a namespace of the same name.

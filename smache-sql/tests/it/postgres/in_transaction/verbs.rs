@@ -75,7 +75,8 @@ async fn thousands_of_dependants_are_stale_with_one_commit() {
     let world = World::new().await;
     let smache = world.start().await;
     let store = world.backend().await.both(&world.namespace).expect("both").0;
-    let (many, all) = (3_000_u32, [direct("all")]);
+    let many = 3_000_u32;
+    let all = [direct("all")];
     for page in (0..many).collect::<Vec<_>>().chunks(100) {
         join_all(page.iter().map(|number| compute(&*store, id(*number), "value", &all))).await;
     }
