@@ -111,7 +111,7 @@ async fn commit(store: &dyn CacheStore, number: u64) -> Duration {
     let id = entry(number);
     let token = Token::random();
     let begun = store.begin(Begin { id, token, lease: LEASE }).await.expect("begin");
-    let BeginOutcome::Begun(begun) = begun else { panic!("nobody else runs it") };
+    let BeginOutcome::Begun(begun) = begun else { panic!("another run holds it") };
     let used = (0..10)
         .map(|part| UsedDependency { dependency: Dependency::tag(&format!("{number} {part}")), via: Via::Direct });
     let commit = Commit {

@@ -128,7 +128,7 @@ pub async fn places(folder: &std::path::Path) -> Vec<Place> {
     ];
     let uri = env::var("MONGODB_URI").expect("set MONGODB_URI, or run it by `scripts/with-servers`");
     let mongo = Client::with_uri_str(uri).await.expect("a client").database("smache_bench");
-    mongo.drop().await.expect("the database is made anew");
+    mongo.drop().await.expect("the database is dropped");
     places.push(Place {
         name: "mongo",
         backend: Arc::new(Mongo::from_database(&mongo).await.expect("MONGODB_URI is a MongoDB")),

@@ -19,7 +19,7 @@
 //!
 //! A factory is an async function without arguments, called once a case, that gives a store (queue, source) with nothing
 //! in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever flushed. Name it
-//! by a plain name or an absolute path. A suite expands to a module of its own name; wrap it in another module to run it
+//! by a plain name or an absolute path. A suite expands to a module of the same name; wrap it in another module to run it
 //! twice. A backend that can be a store alone, a queue alone, and both, runs the store's suite on both kinds of stores.
 //!
 //! # Example

@@ -166,7 +166,7 @@ pub(crate) async fn compute_many(store: &Arc<dyn CacheStore>, ids: &[EntryId], u
     all(tasks).await;
 }
 
-/// Runs futures on tasks of their own and gives what they gave, in order.
+/// Runs each future on its own task, and returns their outputs in order.
 pub(crate) async fn all<F>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
@@ -255,7 +255,7 @@ pub(crate) async fn maintain(store: &dyn CacheStore) -> Vec<EntryId> {
             return jobs;
         }
     }
-    panic!("maintenance says that there is more to do for ever");
+    panic!("maintenance never ends: it always says that there is more to do");
 }
 
 /// A leader of a feed.

@@ -229,7 +229,7 @@ async fn a_killed_test_process_takes_its_servers_with_it() {
         let server = RedisServer::start().await;
         // Written past the capture of the harness, on a separate line.
         std::io::Write::write_all(&mut std::io::stdout(), format!("\nserver {}\n", pid(&server)).as_bytes())
-            .expect("somebody reads");
+            .expect("the test reads");
         std::future::pending::<()>().await;
     }
     let left_behind = tempfile::tempdir().expect("a folder for what a killed process cannot remove");

@@ -169,7 +169,7 @@ async fn production_takes_samples_and_fails_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_read_outside_of_any_run_is_nobodys() -> Result<()> {
+async fn a_read_outside_of_any_run_belongs_to_no_function() -> Result<()> {
     let World { smache, .. } = world(Builder::strict).await?;
     assert!(!note_read("rates"));
     smache.audit().assert_clean();
@@ -187,9 +187,9 @@ async fn a_check_finds_what_a_function_forgot_to_depend_on() -> Result<()> {
     assert_eq!(smache.verify(says_so(1u64)).await?, Verified::Same);
     rates.insert(Rate { id: 1, percent: 7 })?;
     smache.run_until_idle().await?;
-    assert!(smache.is_fresh(says_so(1u64)).await?, "nobody told that it depends on the rate");
+    assert!(smache.is_fresh(says_so(1u64)).await?, "it does not declare that it depends on the rate");
     assert_eq!(smache.verify(says_so(1u64)).await?, Verified::Different);
-    assert_eq!(smache.verify(declared(1u64)).await?, Verified::Same, "it was computed anew");
+    assert_eq!(smache.verify(declared(1u64)).await?, Verified::Same, "it was computed again");
     smache.get(counter()).await?;
     assert_eq!(smache.verify(counter()).await?, Verified::Different, "it never gives the same twice");
     Ok(())

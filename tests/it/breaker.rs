@@ -81,7 +81,7 @@ async fn readers_who_ask_for_more_than_a_value_wait_for_the_store() -> Result<()
         smache.get(greeting(1)).await?;
     }
     let began = Instant::now();
-    let error = smache.get(greeting(1).fresh()).await.expect_err("nobody can confirm it");
+    let error = smache.get(greeting(1).fresh()).await.expect_err("the store cannot confirm it");
     assert_eq!((error.kind(), began.elapsed().as_secs()), (ErrorKind::Timeout, 5));
     faults.heal();
     assert!(smache.get(greeting(1).fresh()).await?.is_fresh(), "and find it at once when it is back");

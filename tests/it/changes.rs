@@ -36,7 +36,7 @@ async fn a_change_reaches_exactly_its_dependants(world: &World) -> Result<()> {
 async fn an_absent_entity_is_a_dependency(world: &World) -> Result<()> {
     let smache = world.start().await?;
     assert_eq!(*smache.get(real_name(1)).await?, None);
-    assert!(smache.is_fresh(real_name(1)).await?, "nobody is a result too");
+    assert!(smache.is_fresh(real_name(1)).await?, "`None` is a result too");
     world.put(1, "Anna").await?;
     smache.run_until_idle().await?;
     assert_eq!(smache.get(real_name(1)).await?.as_deref(), Some("Anna"));
@@ -104,13 +104,13 @@ on_every_world! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_changed_returns_nobody_is_told_fresh_any_more() -> Result<()> {
+async fn when_changed_returns_no_reader_gets_the_value_as_fresh() -> Result<()> {
     let world = World::attached();
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     smache.get(greeting(1)).await?;
     world.put(1, "Annie").await?;
-    assert!(smache.is_fresh(greeting(1)).await?, "nobody has told");
+    assert!(smache.is_fresh(greeting(1)).await?, "no change was reported");
     let token = smache.changed::<User>(&1).await?;
     assert!(!smache.is_fresh(greeting(1)).await?);
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");

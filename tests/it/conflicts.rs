@@ -154,7 +154,7 @@ async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
     }
     assert!(values.is_sorted() && values.len() >= 3, "the value moves on: {values:?}");
     let recomputed = world.probe.runs() - 1;
-    assert!(recomputed <= 8, "{recomputed} runs of 100 ms in 2 s: nobody else has a chance");
+    assert!(recomputed <= 8, "{recomputed} runs of 100 ms in 2 s: other jobs have no chance");
     let cooled = Instant::now();
     until("it settles", async || {
         let found = smache.peek(slow(1, 100)).await?.expect("stored");

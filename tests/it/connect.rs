@@ -98,7 +98,7 @@ async fn what_cannot_be_connected_is_an_error_of_build() {
         (builder().url("mongodb://me:hush@127.0.0.1:1"), ErrorKind::Config),
         (builder().postgres("nonsense"), ErrorKind::Config),
     ] {
-        let error = builder.build().await.map(drop).expect_err("nobody is there");
+        let error = builder.build().await.map(drop).expect_err("no server is there");
         assert!(error.kind() == kind && !error.report().contains("hush"), "{}", error.report());
     }
 }

@@ -19,7 +19,7 @@ async fn overwrite(world: &World, id: EntryId, call: Bytes, value: Bytes, meta: 
     let token = Token::random();
     let begun = match store.begin(Begin { id, token, lease: Duration::from_secs(10) }).await? {
         BeginOutcome::Begun(begun) => begun,
-        BeginOutcome::Busy { .. } => panic!("nobody computes it"),
+        BeginOutcome::Busy { .. } => panic!("another run computes it"),
     };
     let commit = Commit {
         id,
@@ -96,7 +96,7 @@ async fn a_job_without_a_readable_call_is_dropped(world: &World) -> Result<()> {
         overwrite(world, id, call, good.entry.value.clone(), good.entry.meta.clone()).await?;
         smache.invalidate(square(3)).await?;
         let jobs = tokio::time::timeout(Duration::from_secs(10), smache.run_until_idle()).await;
-        assert!(jobs.is_ok_and(|jobs| jobs.is_ok()), "the job must not come back for ever");
+        assert!(jobs.is_ok_and(|jobs| jobs.is_ok()), "the job must not come back without end");
         assert_eq!(world.probe.runs(), runs);
     }
     assert_eq!(*smache.get(square(3).fresh()).await?, 9, "a reader knows the call");

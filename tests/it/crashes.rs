@@ -34,7 +34,7 @@ impl Process {
         let runtime = self.runtime.as_ref().expect("it is not killed yet");
         runtime.spawn(async move {
             let result = work.await;
-            done.send(result).expect("somebody waits");
+            done.send(result).expect("the test waits");
         });
         result.recv().expect("it is not killed yet")
     }
@@ -132,7 +132,7 @@ async fn a_dead_leader_of_the_feed_is_followed_by_the_next_one() -> Result<()> {
     assert!(survivor.get(greeting(1)).await?.is_fresh());
     process.kill();
     world.put(1, "new").await?;
-    until("nobody is told fresh with the old value for long", async || Ok(!survivor.is_fresh(greeting(1)).await?))
+    until("no reader gets the old value as fresh for long", async || Ok(!survivor.is_fresh(greeting(1)).await?))
         .await?;
     until("the next one delivers", async || {
         survivor.run_until_idle().await?;

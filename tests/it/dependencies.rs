@@ -219,7 +219,7 @@ async fn a_relation_leads_to_many_to_none_and_through_another_source() -> Result
     world.tables.lines.insert(Line { id: 1, order: 3 })?;
     assert_eq!(world.ran().await?, "history(3)", "by way of the order");
     world.tables.lines.insert(Line { id: 2, order: 99 })?;
-    assert_eq!(world.ran().await?, "", "an order that nobody has");
+    assert_eq!(world.ran().await?, "", "an order that no result has read");
     Ok(())
 }
 

@@ -43,7 +43,7 @@ async fn an_older_leader_does_not_confirm_a_relation_that_it_does_not_know() -> 
     let (old, _) = program(&memory, &tables, false, true).await?;
     let (new, _) = program(&memory, &tables, true, false).await?;
     assert!(new.get(directory()).await?.is_fresh(), "both know it");
-    assert!(!new.get(course_score(1)).await?.is_fresh(), "a value, and nobody confirms it");
+    assert!(!new.get(course_score(1)).await?.is_fresh(), "a value without a confirmation");
     tables.set_points(1, 0).await?;
     old.run_until_idle().await?;
     assert!(!new.peek(course_score(1)).await?.expect("stored").is_fresh(), "the old leader has passed the change");

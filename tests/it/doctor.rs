@@ -55,7 +55,7 @@ async fn every_part_says_what_it_guarantees_and_what_it_lacks() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_nobody_confirms_is_found() -> Result<()> {
+async fn a_source_without_a_confirmation_is_found() -> Result<()> {
     let tables = Tables::default();
     tale::fill(&tables).await?;
     let builder = Smache::builder("school")
@@ -91,7 +91,7 @@ impl SourceLayer for Gone {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        Err(Error::new(ErrorKind::Unavailable, "nobody answers"))
+        Err(Error::new(ErrorKind::Unavailable, "the server does not answer"))
     }
 
     fn has_feed(&self) -> bool {
@@ -113,6 +113,6 @@ async fn a_part_that_cannot_be_examined_is_the_worst_finding() -> Result<()> {
     let findings = diagnosis.findings();
     let (role, worst) = findings[0];
     assert_eq!((role, worst.severity, diagnosis.worst()), ("source courses", Severity::Danger, Some(Severity::Danger)));
-    assert!(worst.problem.contains("nobody answers"), "{worst:?}");
+    assert!(worst.problem.contains("the server does not answer"), "{worst:?}");
     Ok(())
 }

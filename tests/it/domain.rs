@@ -25,7 +25,7 @@ async fn report(cx: &Cx, id: i64, probe: State<Probe>) -> Result<String, Failure
 
 #[computed(cache_errors = "10s")]
 async fn entitled(user: Entity<User>, probe: State<Probe>) -> String {
-    probe.pass(format!("entitled {}", user.id)).await.expect("nobody wants it to fail");
+    probe.pass(format!("entitled {}", user.id)).await.expect("the test lets it succeed");
     user.name.clone()
 }
 
@@ -49,7 +49,7 @@ async fn lenient(user: Entity<User>, probe: State<Probe>) -> Result<String, Fail
     probe.pass(format!("lenient {}", user.id)).await?;
     match user.name.as_str() {
         "no" => Err(Failure::permanent("refused")),
-        "away" => Err(Failure::transient("a client of its own has no connection")),
+        "away" => Err(Failure::transient("another client has no connection")),
         name => Ok(name.to_owned()),
     }
 }
@@ -69,14 +69,14 @@ async fn an_error_is_kept_until_its_time_is_over() -> Result<()> {
     let world = World::attached();
     let smache = start(&world).await?;
     for _ in 0..50 {
-        let error = smache.get(report(1).fresh()).await.expect_err("nobody is there");
+        let error = smache.get(report(1).fresh()).await.expect_err("the user is absent");
         assert_eq!(error.kind(), ErrorKind::Gone);
-        assert_eq!(smache.get(entitled(1)).await.expect_err("nobody is there").kind(), ErrorKind::Gone);
+        assert_eq!(smache.get(entitled(1)).await.expect_err("the user is absent").kind(), ErrorKind::Gone);
     }
     assert_eq!(world.probe.log(), ["report 1"], "the entity of the other one is looked for before it runs");
     assert!(smache.peek(report(1)).await?.is_none() && !smache.is_fresh(report(1)).await?);
     tokio::time::sleep(11 * SECOND).await;
-    smache.get(report(1)).await.expect_err("nobody is there");
+    smache.get(report(1)).await.expect_err("the user is absent");
     assert_eq!(world.probe.runs(), 2, "and then looked for again");
     Ok(())
 }
@@ -100,9 +100,9 @@ async fn a_kept_error_says_what_the_first_one_said() -> Result<()> {
 async fn a_change_ends_a_kept_error_at_once() -> Result<()> {
     let world = World::attached();
     let smache = start(&world).await?;
-    smache.get(report(1)).await.expect_err("nobody is there");
+    smache.get(report(1)).await.expect_err("the user is absent");
     changed(&world, &smache, 1, "Anna").await?;
-    assert_eq!(smache.stats().await?.jobs.recompute, 0, "nobody waits for it");
+    assert_eq!(smache.stats().await?.jobs.recompute, 0, "no job waits for it");
     assert_eq!(*smache.get(report(1)).await?, "all of Anna");
     changed(&world, &smache, 1, "noah").await?;
     smache.run_until_idle().await?;
@@ -117,10 +117,10 @@ async fn a_change_ends_a_kept_error_at_once() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_tolerates_a_kept_error_depends_on_what_it_had_read() -> Result<()> {
+async fn a_tolerated_kept_error_brings_its_dependencies() -> Result<()> {
     let world = World::attached();
     let smache = start(&world).await?;
-    smache.get(report(1)).await.expect_err("nobody is there");
+    smache.get(report(1)).await.expect_err("the user is absent");
     let covered = smache.get(cover(1)).await?;
     assert_eq!((covered.as_str(), covered.is_fresh()), ("None: Gone", true), "the kept error is an answer");
     assert_eq!(world.probe.runs(), 1);

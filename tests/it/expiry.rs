@@ -37,7 +37,7 @@ async fn an_expired_value_is_absent() -> Result<()> {
     let again = smache.get(news(1)).await?;
     assert_eq!((*again, again.age()), (2, Duration::ZERO), "its reader computes and waits");
     clock.advance(MINUTE - A_BIT);
-    assert_eq!(*smache.get(news(1)).await?, 2, "with a whole life of its own");
+    assert_eq!(*smache.get(news(1)).await?, 2, "with its own whole life");
     Ok(())
 }
 
@@ -220,14 +220,14 @@ async fn readers_in_the_moment_of_expiry_compute_once() -> Result<()> {
         let values = Arc::clone(&values);
         tokio::spawn(async move {
             let value = *smache.get(news(1)).await?;
-            values.lock().expect("nobody panics").push(value);
+            values.lock().expect("no holder panics").push(value);
             Ok::<_, Error>(())
         })
     };
     for reader in (0..20).map(read).collect::<Vec<_>>() {
         reader.await.expect("it does not panic")?;
     }
-    assert_eq!((values.lock().expect("nobody panics").as_slice(), world.probe.runs()), (&[2; 20][..], 2));
+    assert_eq!((values.lock().expect("no holder panics").as_slice(), world.probe.runs()), (&[2; 20][..], 2));
     assert!(begin.elapsed() < Duration::from_secs(1));
     Ok(())
 }

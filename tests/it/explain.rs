@@ -178,8 +178,8 @@ async fn the_impact_of_a_change_is_counted_and_nothing_is_done() -> Result<()> {
     assert!(impact.to_string().starts_with("grades 1 updated would make 3 entries stale, 2 of which must run again"));
     let participant = smache.impact::<Participant>(&3).await?;
     assert_eq!(participant.calls, ["course_score@1(2)", "greeting@1(3)", "participant_score@1(3)", "passed@1(2)"]);
-    let nobody = smache.impact::<Grade>(&77).await?;
-    assert_eq!((nobody.entries, nobody.calls.len()), (0, 0));
+    let unread = smache.impact::<Grade>(&77).await?;
+    assert_eq!((unread.entries, unread.calls.len()), (0, 0));
     assert_eq!(smache.stats().await?.store, before, "nothing went stale");
     assert_eq!(smache.stats().await?.process.changes, 0);
     Ok(())

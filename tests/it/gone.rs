@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// A call of an entity that never was has no result, and leaves nothing.
-async fn a_call_of_nobody_is_gone(world: &World) -> Result<()> {
+async fn a_call_of_an_absent_user_is_gone(world: &World) -> Result<()> {
     let smache = world.start().await?;
-    let error = smache.get(greeting(1)).await.expect_err("nobody is there");
+    let error = smache.get(greeting(1)).await.expect_err("the user is absent");
     assert_eq!(error.kind(), ErrorKind::Gone);
     assert!(error.to_string().contains("`users`") && error.to_string().contains('1'), "{error}");
     let stats = smache.stats().await?;
@@ -36,7 +36,7 @@ async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> 
     assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.dead_letters), (0, 0, 0));
 
     world.put(1, "Anna again").await?;
-    assert_eq!(smache.run_until_idle().await?, 0, "nobody has asked for her yet");
+    assert_eq!(smache.run_until_idle().await?, 0, "no reader has asked for her yet");
     let hello = smache.get(greeting(1)).await?;
     assert_eq!((hello.as_str(), hello.is_fresh()), ("Hello, Anna again", true));
     world.put(1, "Annie").await?;
@@ -91,15 +91,15 @@ async fn a_function_may_take_absence_as_an_answer(world: &World) -> Result<()> {
     smache.get(real_name(1)).await?;
     world.remove(1).await?;
     smache.run_until_idle().await?;
-    let nobody = smache.get(real_name(1)).await?;
-    assert_eq!((nobody.as_ref(), nobody.is_fresh()), (None, true));
+    let none = smache.get(real_name(1)).await?;
+    assert_eq!((none.as_ref(), none.is_fresh()), (None, true));
     assert_eq!(smache.stats().await?.store.entries, 1);
     smache.shutdown().await;
     Ok(())
 }
 
 on_every_world! {
-    a_call_of_nobody_is_gone,
+    a_call_of_an_absent_user_is_gone,
     an_entry_goes_with_its_entity_and_comes_back_with_it,
     a_reader_who_finds_the_entity_gone_removes_the_entry,
     an_entity_that_goes_during_the_run_takes_the_result_along,

@@ -195,7 +195,7 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
     assert!(reader.get(greeting(1)).await?.is_fresh());
     leader.shutdown().await;
     world.put(1, "Annie").await?;
-    until("nobody confirms any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    until("the confirmation lapses", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
     assert!(reader.get(greeting(1)).await?.freshness().is_unconfirmed());
 
     let next = world.start().await?;
@@ -206,14 +206,14 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_a_fresh_value_that_nobody_confirms_computes_it_once_a_read() -> Result<()> {
+async fn a_fresh_read_without_a_confirmation_computes_each_time() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let leader = world.start().await?;
     let reader = world.builder().feeds(false).build().await?;
     reader.get(greeting(1)).await?;
     leader.shutdown().await;
-    until("nobody confirms any more", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    until("the confirmation lapses", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
     for (runs, name) in [(2, "Annie"), (3, "Anne")] {
         world.put(1, name).await?;
         assert_eq!(*reader.get(greeting(1).fresh()).await?, format!("Hello, {name}"));

@@ -51,7 +51,7 @@ async fn an_announced_change_is_reported_although_its_program_ended() -> Result<
         Ok(*smache.get(greeting(1)).await? == "Hello, Annie" && smache.is_fresh(greeting(1)).await?)
     })
     .await?;
-    assert_eq!(world.probe.runs(), 3, "nobody else was concerned");
+    assert_eq!(world.probe.runs(), 3, "no other result was affected");
     assert_eq!((jobs(&smache).await?, smache.stats().await?.store.entries), (0, 2), "nothing is left of it");
     worker.shutdown(SOON).await;
     Ok(())

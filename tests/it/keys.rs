@@ -145,7 +145,7 @@ async fn zeros_of_both_signs_are_equal_and_so_one_entry() -> Result<()> {
     }
     let smache = World::memory().builder().register::<reciprocal>().build().await?;
     assert_eq!(smache.key(&reciprocal(0.0))?, smache.key(&reciprocal(-0.0))?);
-    assert_eq!(*smache.get(reciprocal(-0.0)).await?, f64::INFINITY, "whoever computes first, it is with the same zero");
+    assert_eq!(*smache.get(reciprocal(-0.0)).await?, f64::INFINITY, "either zero is computed as the same one");
     Ok(())
 }
 

@@ -134,7 +134,7 @@ async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lapsed_lease_that_nobody_took_still_stores() -> Result<()> {
+async fn a_lapsed_lease_that_no_other_run_took_still_stores() -> Result<()> {
     let (world, clock) = World::manual();
     world.put(1, "Anna").await?;
     let smache = world.builder().run_lease(LEASE).maintenance(false).build().await?;

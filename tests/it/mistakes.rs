@@ -37,7 +37,7 @@ async fn secretive(cx: &Cx, id: i64) -> Result<bool, Any> {
 
 #[computed]
 async fn large(bytes: usize, probe: State<Probe>) -> String {
-    probe.pass("large").await.expect("nobody wants it to fail");
+    probe.pass("large").await.expect("the test lets it succeed");
     "x".repeat(bytes + probe.runs())
 }
 
@@ -61,7 +61,7 @@ fn names(error: &Error, kind: ErrorKind, parts: &[&str]) {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
     assert!(!text.ends_with('.') && text.starts_with(|c: char| c.is_lowercase() || c == '`'), "{text}");
-    assert!(!error.is_transient(), "somebody has to change something: {text}");
+    assert!(!error.is_transient(), "the program has to change: {text}");
 }
 
 fn builder() -> smache::Builder {
@@ -97,7 +97,7 @@ async fn a_source_that_is_not_registered() -> Result<()> {
     names(&error, ErrorKind::Unregistered, &["`greeting`", "`users`", ".source("]);
 
     let smache = builder().register::<secretive>().build().await?;
-    let error = smache.get(secretive(1)).await.expect_err("it reads a source that nobody declared");
+    let error = smache.get(secretive(1)).await.expect_err("it reads an undeclared source");
     names(&error, ErrorKind::Unregistered, &["`users`", ".source("]);
     let error = smache.changed::<User>(&1).await.expect_err("unregistered");
     names(&error, ErrorKind::Unregistered, &["`users`", ".source("]);
@@ -257,7 +257,7 @@ async fn bounds_without_an_end_are_bounds_for_a_file_too() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_that_nobody_gave() -> Result<()> {
+async fn a_missing_state() -> Result<()> {
     let smache = builder().register::<stateful>().build().await?;
     let error = smache.get(stateful(1)).await.expect_err("no state");
     names(&error, ErrorKind::Unregistered, &["u32", ".state("]);

@@ -206,7 +206,7 @@ async fn a_diamond_computes_its_shared_child_once() -> Result<()> {
 async fn a_cycle_is_refused_with_its_path() -> Result<()> {
     let School { smache, .. } = school().await?;
     let error =
-        tokio::time::timeout(Duration::from_secs(10), smache.get(chicken())).await.expect("nobody waits for ever");
+        tokio::time::timeout(Duration::from_secs(10), smache.get(chicken())).await.expect("neither waits without end");
     let error = error.expect_err("a cycle");
     assert_eq!(error.kind(), ErrorKind::Cycle);
     assert!(error.to_string().contains("egg → chicken → egg"), "{error}");

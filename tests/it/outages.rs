@@ -72,13 +72,13 @@ async fn a_feed_stays_the_leader_during_a_change_that_takes_long() -> Result<()>
     faults.times("invalidate", Fault::Late(Duration::from_secs(20)), 2);
     world.put(1, "Annie").await?;
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert!(!smache.is_fresh(greeting(1)).await?, "nobody confirms meanwhile");
+    assert!(!smache.is_fresh(greeting(1)).await?, "the feed does not confirm meanwhile");
     until("it is handed over", async || {
         let found = smache.get(greeting(1).fresh()).await;
         Ok(found.is_ok_and(|found| found.is_fresh() && *found == "Hello, Annie"))
     })
     .await?;
-    assert_eq!(faults.calls("positions"), leaderships, "nobody began anew");
+    assert_eq!(faults.calls("positions"), leaderships, "no leader began again");
     for smache in systems {
         smache.shutdown().await;
     }
@@ -107,14 +107,14 @@ async fn readers_who_compute_without_the_store_compute_once_together() -> Result
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_more_than_a_value_gets_the_stores_error() -> Result<()> {
+async fn a_reader_that_wants_more_than_a_value_gets_the_stores_error() -> Result<()> {
     let (world, faults) = world().await?;
     let smache = world.builder().store_timeout(BOUND).build().await?;
     let token = smache.changed::<User>(&1).await?;
     faults.all(Fault::Unavailable);
     let wants = [greeting(1).fresh(), greeting(1).max_stale(Duration::from_secs(1)), greeting(1).at_least(token)];
     for call in wants {
-        let error = smache.get(call).await.expect_err("nobody can confirm it");
+        let error = smache.get(call).await.expect_err("the store cannot confirm it");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
     assert_eq!(world.probe.runs(), 0);
@@ -122,7 +122,7 @@ async fn who_wants_more_than_a_value_gets_the_stores_error() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn told_so_readers_get_the_stores_error_within_its_bound() -> Result<()> {
+async fn readers_may_get_the_stores_error_within_its_bound() -> Result<()> {
     let (world, faults) = world().await?;
     let smache = world.builder().on_store_failure(StoreFailure::Error).store_timeout(BOUND).build().await?;
     smache.get(greeting(1)).await?;
@@ -245,13 +245,13 @@ async fn a_reported_change_is_tried_again_and_then_not_acknowledged() -> Result<
         smache.refresh(greeting(1)).await?;
     }
     faults.on("invalidate", Fault::Unavailable);
-    let error = smache.changed::<User>(&1).await.expect_err("nobody takes it");
+    let error = smache.changed::<User>(&1).await.expect_err("the store does not take it");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_transient() && error.to_string().contains("report it again"), "{error}");
     assert!(smache.is_fresh(greeting(1)).await?, "it was not acknowledged");
     faults.on("invalidate", Fault::Hang);
     let begin = Instant::now();
-    let error = smache.invalidate(square(1)).await.expect_err("nobody answers");
+    let error = smache.invalidate(square(1)).await.expect_err("the store does not answer");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(begin.elapsed() < (1 + 6 + 36) * BOUND + Duration::from_millis(500), "{:?}", begin.elapsed());
     Ok(())
@@ -282,7 +282,7 @@ async fn a_change_behind_a_feed_is_delivered_when_the_store_is_back() -> Result<
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie", "computed directly");
     faults.heal();
-    assert!(!smache.is_fresh(greeting(1)).await?, "nobody confirms what was stored");
+    assert!(!smache.is_fresh(greeting(1)).await?, "no feed confirms what was stored");
     until("the feed catches up", async || {
         smache.run_until_idle().await?;
         smache.is_fresh(greeting(1)).await
@@ -343,7 +343,7 @@ async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token
         faults.times("reserve", fault, 4);
         smache.changed::<User>(&1).await?;
         until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
-        assert!(started.elapsed() < lease / 4, "{fault:?}: nobody waits for the lease");
+        assert!(started.elapsed() < lease / 4, "{fault:?}: no reader waits for the lease");
         assert_eq!(world.probe.runs(), runs + 1, "{fault:?}");
         assert_eq!(smache.dead_letters(10).await?, [], "{fault:?}");
     }

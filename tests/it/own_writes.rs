@@ -327,7 +327,7 @@ async fn what_the_application_reports_is_a_conflict_whatever_the_entity_shows() 
 async fn what_is_not_read_through_the_context_alone_cannot_be_shown() -> Result<()> {
     let (world, smache, _) = world().await?;
     world.put(1, "Anna").await?;
-    assert!(!smache.get(beside(1)).await?.is_fresh(), "it reads in a way of its own");
+    assert!(!smache.get(beside(1)).await?.is_fresh(), "it reads past the context");
     let read = reading(&world, &smache, greeting(1), 1).await;
     smache.invalidate(greeting(1)).await?;
     assert!(!read.await.expect("it does not panic")?, "it was asked to run again");

@@ -23,7 +23,7 @@ struct Color(String);
 
 impl Serialize for Color {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        assert_ne!(self.0, "ultraviolet", "nobody can see it");
+        assert_ne!(self.0, "ultraviolet", "no eye can see it");
         serializer.serialize_str(&self.0)
     }
 }

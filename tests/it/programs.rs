@@ -97,7 +97,7 @@ async fn a_roll_back_slows_no_worker_and_its_jobs_come_back() -> Result<()> {
 
     let unknown = stats.process.unknown_jobs;
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(old.stats().await?.process.unknown_jobs, unknown, "nobody meets them again");
+    assert_eq!(old.stats().await?.process.unknown_jobs, unknown, "no worker meets them again");
 
     let again = new(&memory).await?;
     let began = Instant::now();
@@ -185,7 +185,7 @@ async fn programs_are_listed_with_what_they_know() -> Result<()> {
     assert!(find("new").await?.is_some_and(|new| new.alive), "it says so again and again");
     worker.shutdown(Duration::ZERO).await;
     deployed.shutdown().await;
-    assert!(find("new").await?.is_some_and(|new| !new.alive), "it has ended, and nobody else knows its functions");
+    assert!(find("new").await?.is_some_and(|new| !new.alive), "it has ended, and no other program knows its functions");
     let again = new(&memory).await?;
     sleep(Duration::from_secs(120)).await;
     let left = old.programs().await?.iter().filter(|one| one.name == "new").count();

@@ -62,7 +62,7 @@ async fn a_shutdown_hands_back_what_runs_beyond_the_grace(world: &World) -> Resu
     until("the other one has done them", async || Ok(smache.stats().await?.store.stale == 0)).await?;
     assert!(begin.elapsed() < 5 * SECOND, "before any lease: {:?}", begin.elapsed());
     assert_eq!(smache.dead_letters(10).await?, []);
-    assert_eq!(smache.stats().await?.process.failures, 0, "it is nobody's failure");
+    assert_eq!(smache.stats().await?.process.failures, 0, "a shutdown is no failure");
     next.shutdown(SECOND).await;
     smache.shutdown().await;
     other.shutdown().await;

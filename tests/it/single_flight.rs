@@ -83,7 +83,7 @@ async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Resu
 }
 
 /// The result of a run is stored although its readers have gone.
-async fn a_result_that_nobody_waits_for_is_stored(world: &World) -> Result<()> {
+async fn a_result_without_a_waiting_reader_is_stored(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     world.probe.close();
@@ -103,7 +103,7 @@ async fn a_result_that_nobody_waits_for_is_stored(world: &World) -> Result<()> {
 }
 
 /// Every reader that waits for a run that fails gets its error; the next reader runs it again.
-async fn an_error_is_everybodys_who_waits(world: &World) -> Result<()> {
+async fn every_waiting_reader_gets_the_error(world: &World) -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     world.probe.act(Act::Fail);
@@ -129,8 +129,8 @@ on_every_world! {
     readers_of_one_system_compute_once,
     readers_of_two_systems_compute_once,
     a_reader_that_goes_away_does_not_hurt_the_others,
-    a_result_that_nobody_waits_for_is_stored,
-    an_error_is_everybodys_who_waits,
+    a_result_without_a_waiting_reader_is_stored,
+    every_waiting_reader_gets_the_error,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -168,7 +168,7 @@ async fn two_systems_on_many_threads_compute_every_value_once() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_does_not_wait_longer_than_it_was_told() -> Result<()> {
+async fn a_reader_does_not_wait_longer_than_its_timeout() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let smache = world.builder().wait_timeout(Duration::from_secs(3)).build().await?;
@@ -185,7 +185,7 @@ async fn a_reader_does_not_wait_longer_than_it_was_told() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_another_system_does_not_wait_longer_than_it_was_told() -> Result<()> {
+async fn a_reader_of_another_system_does_not_wait_longer_than_its_timeout() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let one = world.start().await?;

@@ -62,7 +62,7 @@ async fn a_batch_confirms_from_when_it_was_read_however_long_it_takes_to_evaluat
         let asked = changed.elapsed();
         match smache.peek(greeting(2)).await?.expect("it is stored").freshness() {
             Freshness::Stale { .. } => break,
-            Freshness::Fresh { .. } => assert!(asked <= lease, "fresh {asked:?} after a change that nobody delivered"),
+            Freshness::Fresh { .. } => assert!(asked <= lease, "fresh {asked:?} after a change that no feed delivered"),
             _ => {}
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -89,7 +89,7 @@ async fn a_feed_stays_the_leader_while_it_evaluates() -> Result<()> {
         Ok(matches!(found.freshness(), Freshness::Stale { .. }))
     })
     .await?;
-    assert_eq!(faults.calls("positions"), leaderships, "nobody began anew");
+    assert_eq!(faults.calls("positions"), leaderships, "no leader began again");
     one.shutdown().await;
     other.shutdown().await;
     Ok(())
@@ -122,7 +122,7 @@ async fn a_feed_that_does_not_open_is_opened_again() -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.start().await?;
     smache.get(greeting(1)).await?;
-    assert!(!smache.is_fresh(greeting(1)).await?, "nobody confirms yet, which is no reason not to start");
+    assert!(!smache.is_fresh(greeting(1)).await?, "no feed confirms yet, and the system starts");
     let worker = smache.worker().start();
     until_within(120 * SECOND, "it is confirmed", async || smache.is_fresh(greeting(1)).await).await?;
     worker.shutdown(SECOND).await;

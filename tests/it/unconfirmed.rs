@@ -18,7 +18,7 @@ fn read(smache: &Smache, call: Call<greeting>) -> JoinHandle<Result<Cached<Strin
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_told_fresh_by_a_run_whose_feed_died_meanwhile() -> Result<()> {
+async fn a_run_whose_feed_died_meanwhile_confirms_nothing() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let leader = world.start().await?;
@@ -84,7 +84,7 @@ async fn a_stored_value_that_was_overtaken_keeps_the_time_when_its_run_began() -
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_stale_accepts_what_nobody_confirms_since_a_while() -> Result<()> {
+async fn max_stale_accepts_a_confirmation_that_lapsed_a_while_ago() -> Result<()> {
     let world = World::memory();
     world.put(1, "Anna").await?;
     let leader = world.start().await?;

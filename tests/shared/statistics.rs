@@ -132,7 +132,7 @@ pub(crate) async fn tell(smache: &Smache, data: &dyn Data, log: &Log, told: Told
 
     data.insert_participant(participant(4, 1)).await?;
     after(smache).await?;
-    assert_eq!(log.take(), "course_score(1) participant_score(4) passed(1)", "a participant that nobody knew");
+    assert_eq!(log.take(), "course_score(1) participant_score(4) passed(1)", "a new participant");
     assert_eq!(scores(smache).await?, (20, 71));
 
     data.set_title(1, "c1!").await?;

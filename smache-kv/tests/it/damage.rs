@@ -330,7 +330,7 @@ async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
         };
         let lead = async || match shop.store.lead(&feed, holder, LONG).await.expect("lead") {
             smache_core::Leadership::Leader { fence } => fence,
-            other => panic!("nobody else leads: {other:?}"),
+            other => panic!("another process leads: {other:?}"),
         };
         let fence = lead().await;
         shop.store.restart(step(fence, 1).await).await.expect("restart");

@@ -97,7 +97,7 @@ async fn layout_comes_with_the_first_write_and_is_read_once_an_incarnation() {
 }
 
 #[tokio::test]
-async fn cleared_namespace_begins_anew_and_others_are_left() {
+async fn cleared_namespace_begins_again_and_others_are_left() {
     let tree = tree();
     let backend = KvBackend::builder(tree.clone()).page(2).build();
     let neighbours = ["sho", "shop-1", "shoq"].map(|name| Namespace::new(name).expect("a good name"));

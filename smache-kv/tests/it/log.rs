@@ -46,7 +46,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(incarnation(&store).await, before, "nothing was lost");
     drop(store);
     let careless = open(&path, Durability::System);
-    assert_ne!(incarnation(&careless).await, before, "nobody knows whether something was");
+    assert_ne!(incarnation(&careless).await, before, "the file does not show whether something was");
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn batch_that_is_not_whole_is_not_there_and_the_store_is_another_one() {
 }
 
 #[tokio::test]
-async fn file_is_written_anew_when_most_of_it_is_of_the_past() {
+async fn file_is_rewritten_when_most_of_it_is_of_the_past() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("log");
     let store = open(&path, Durability::System);
@@ -100,7 +100,7 @@ async fn file_is_written_anew_when_most_of_it_is_of_the_past() {
 fn file_of_something_else_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notes.txt");
-    for foreign in [&b"x"[..], b"smachlob", b"a file that somebody needs\n"] {
+    for foreign in [&b"x"[..], b"smachlob", b"a file of another program\n"] {
         fs::write(&path, foreign).expect("a file");
         let error = LogStore::open(&path, Durability::Disk, SystemClock).expect_err("not a log");
         assert_eq!(error.kind(), ErrorKind::WrongServer);

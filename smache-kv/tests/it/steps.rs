@@ -135,7 +135,7 @@ async fn invalidation_again_clears_what_the_feed_left_behind() {
     let feed = smache_core::FeedId::new("feed").expect("a good name");
     let holder = Token::random();
     let smache_core::Leadership::Leader { fence } = store.lead(&feed, holder, LONG).await.expect("lead") else {
-        panic!("nobody else leads");
+        panic!("another process leads");
     };
     let incarnation = store.positions(&[]).await.expect("positions").incarnation;
     let step = smache_core::FeedStep {
@@ -248,7 +248,7 @@ async fn job_of_another_process_is_found_long_before_the_timeout() {
 }
 
 #[tokio::test]
-async fn mark_is_cleared_by_nobody_but_its_own_invalidation() {
+async fn mark_is_cleared_by_its_own_invalidation_only() {
     let tree = Tree::new(ManualClock::default(), Conflicts::Never);
     let (store, _) = both(&tree);
     for number in 1..=10 {
@@ -257,7 +257,7 @@ async fn mark_is_cleared_by_nobody_but_its_own_invalidation() {
     tree.fail_after(Some(2));
     store.invalidate(change("a")).await.expect_err("the author dies");
     tree.fail_after(None);
-    assert_eq!(store.invalidate(change("a")).await.expect("somebody else's").marked, 10);
+    assert_eq!(store.invalidate(change("a")).await.expect("the change of another author").marked, 10);
     let run = begin(&*store, id(1)).await;
     assert!(run.1.pending, "the first one is not over");
     assert!(!is_fresh(&commit(&*store, id(1), run, "a").await));

@@ -6,7 +6,7 @@ use smache_core::ChangeKind;
 use crate::world::{Grade, User, World, counted, key, told};
 
 #[tokio::test]
-async fn every_kind_of_write_is_told() {
+async fn every_kind_of_write_is_delivered() {
     let world = World::shared().await;
     let mut tail = world.tail().await;
     world.insert(1, "Anna").await;
@@ -28,7 +28,7 @@ async fn every_kind_of_write_is_told() {
 }
 
 #[tokio::test]
-async fn images_are_told_where_the_collection_keeps_them() {
+async fn images_are_delivered_where_the_collection_keeps_them() {
     let world = World::shared().await;
     world.keep_images().await;
     let mut tail = world.tail().await;
@@ -43,7 +43,7 @@ async fn images_are_told_where_the_collection_keeps_them() {
 }
 
 #[tokio::test]
-async fn writes_of_many_documents_are_told_one_by_one() {
+async fn writes_of_many_documents_are_delivered_one_by_one() {
     const NUMBER: i64 = 700;
     let world = World::shared().await;
     let mut tail = world.tail().await;
@@ -66,7 +66,7 @@ async fn writes_of_many_documents_are_told_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_told_when_it_commits_and_never_when_it_aborts() {
+async fn a_transaction_is_delivered_when_it_commits_and_never_when_it_aborts() {
     let world = World::shared().await;
     world.insert(1, "Anna").await;
     world.grades.insert_one(Grade { id: ObjectId::from_bytes([1; 12]), points: 1 }).await.expect("an insert");
@@ -129,7 +129,7 @@ async fn documents_that_are_not_entities_do_not_stop_the_feed() {
 }
 
 #[tokio::test]
-async fn every_write_of_many_writers_is_told_once() {
+async fn every_write_of_many_writers_is_delivered_once() {
     const WRITERS: i64 = 4;
     const WRITES: i64 = 25;
     let world = World::shared().await;

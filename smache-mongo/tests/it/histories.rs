@@ -29,14 +29,14 @@ fn changed(position: &Position, change: impl FnOnce(&mut Document)) -> Position 
 }
 
 /// The server again, with the same name and address, and empty.
-async fn make_anew(server: &MongoServer) {
+async fn recreate(server: &MongoServer) {
     server.kill().await;
     server.wipe().await;
     server.restart().await;
 }
 
 #[tokio::test]
-async fn a_set_that_was_made_anew_does_not_take_a_position_of_its_predecessor() {
+async fn a_set_that_was_made_again_does_not_take_a_position_of_its_predecessor() {
     let server = MongoServer::start().await;
     let world = World::at(&server.uri()).await;
     // While a position can name nothing but the set.
@@ -45,7 +45,7 @@ async fn a_set_that_was_made_anew_does_not_take_a_position_of_its_predecessor() 
     world.insert(1, "old").await;
     tail.take(1).await;
     let position = tail.position();
-    make_anew(&server).await;
+    recreate(&server).await;
 
     world.insert(1, "new").await;
     assert_lost(&world, quiet).await;
@@ -72,7 +72,7 @@ async fn a_user_who_only_reads_is_not_led_to_another_set_either() {
     let world = World::in_database(&uri, name).await;
     let quiet = world.tail().await.position();
     assert!(!saved(&quiet).get_document("origin").expect("a history").contains_key("set"), "it is not told");
-    make_anew(&server).await;
+    recreate(&server).await;
     // The second start asks for passwords; the third is the first one of the new set.
     server.kill().await;
     server.wipe().await;

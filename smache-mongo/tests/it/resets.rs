@@ -50,7 +50,7 @@ async fn a_collection_that_takes_the_name_of_a_source_resets_it() {
 }
 
 #[tokio::test]
-async fn a_dropped_database_resets_all_sources_and_the_stream_begins_anew() {
+async fn a_dropped_database_resets_all_sources_and_the_stream_begins_again() {
     let world = World::shared().await;
     world.insert(1, "Anna").await;
     let mut tail = world.tail().await;

@@ -59,7 +59,7 @@ async fn impostor(answer: &'static [u8]) -> String {
 }
 
 #[tokio::test]
-async fn nobody_at_the_port_is_unavailable() {
+async fn port_without_a_listener_is_unavailable() {
     let address = format!("127.0.0.1:{}", free_port());
     let error = refusal(&format!("redis://user:secret@{address}")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -105,7 +105,7 @@ async fn credentials_are_checked_and_never_shown() {
 }
 
 #[tokio::test]
-async fn a_user_without_the_permissions_is_told_so() {
+async fn a_user_without_the_permissions_learns_so() {
     let server = RedisServer::start().await;
     let mut admin = raw(&server.url()).await;
     let _: () = ask(&mut admin, &[b"ACL", b"SETUSER", b"guest", b"on", b">guest", b"~*", b"+@connection"]).await;

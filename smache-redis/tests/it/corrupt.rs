@@ -123,7 +123,7 @@ async fn an_invalidation_goes_on_past_a_record_that_cannot_be_read() {
 
 /// A look-up does not read the whole record, so its answer is fresh until a caller needs the rest.
 #[tokio::test]
-async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_somebody_asks_for_them() {
+async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_a_caller_asks_for_them() {
     let unreadable: [&[&[u8]]; 4] = [
         &[b"HSET", b"u", b"one and a half dependencies"],
         &[b"HSET", b"u", b"a dependency of x"],
@@ -142,7 +142,7 @@ async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_somebody_
             let run = begin(&*store, id(1)).await;
             if asks || words[1] == b"u" {
                 let entry = run.begun.entry.as_ref().expect("its value can be read");
-                assert_eq!(entry.staleness, Staleness::Stale, "nobody stores it again without a run: {words:?}");
+                assert_eq!(entry.staleness, Staleness::Stale, "only a run stores it again: {words:?}");
             }
             store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
             is_whole(&*store, 1).await;
@@ -151,7 +151,7 @@ async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_somebody_
 }
 
 #[tokio::test]
-async fn notes_on_a_record_that_cannot_be_read_begin_anew() {
+async fn notes_on_a_record_that_cannot_be_read_begin_again() {
     for causes in [&b"\0\x09short"[..], b"x", b""] {
         let namespace = random_namespace();
         let store = shared().await.store(&namespace).expect("a store");
@@ -224,7 +224,7 @@ async fn maintenance_and_invalidations_go_on_past_keys_of_a_wrong_type() {
     assert_eq!(record.causes.last().map(AsRef::as_ref), Some("changed"));
     for number in [1, 3] {
         let left: i64 = ask(&mut connection, &[b"DEL", &key(&namespace, &id(number))]).await;
-        assert_eq!(left, 1, "nobody's key is removed");
+        assert_eq!(left, 1, "the foreign key stays");
     }
     compute(&*store, id(1), &[direct("a")]).await;
     assert_eq!(store.invalidate(change(["a"])).await.expect("invalidate").marked, 2, "its edge is there again");

@@ -91,10 +91,10 @@ async fn lines_that_are_removed_before_they_were_read_are_missed() {
             }
             is_lost(changes(&mut stream).await, case);
             is_lost(found_later(&notes, position).await, case);
-            let mut anew = open(&notes, Start::Now).await.expect("open");
-            anew.next().await.expect("the first look");
+            let mut again = open(&notes, Start::Now).await.expect("open");
+            again.next().await.expect("the first look");
             puts(&notes, &["six"]).await;
-            assert_eq!(changes(&mut anew).await.expect("it has begun anew"), 1, "{case}");
+            assert_eq!(changes(&mut again).await.expect("it has begun again"), 1, "{case}");
         }
     }
 }
@@ -120,7 +120,7 @@ async fn a_line_that_is_missing_between_two_batches_is_noticed() {
 
 /// New lines would sort before the read ones, and no feed would read them.
 #[tokio::test]
-async fn a_stream_that_begins_anew_before_its_end_is_another_history() {
+async fn a_stream_that_begins_again_before_its_end_is_another_history() {
     let (_server, notes, mut admin) = start().await;
     let later: &[u8] = b"9999999999999-0";
     let _: String = ask(&mut admin, &[b"XADD", LOG, later, b"foreign", b"line"]).await;
@@ -133,8 +133,8 @@ async fn a_stream_that_begins_anew_before_its_end_is_another_history() {
     for found in [changes(&mut stream).await, found_later(&notes, position).await] {
         assert_eq!(found.expect_err("another history").kind(), ErrorKind::HistoryLost);
     }
-    let mut anew = open(&notes, Start::Now).await.expect("open");
-    anew.next().await.expect("the first look");
+    let mut again = open(&notes, Start::Now).await.expect("open");
+    again.next().await.expect("the first look");
     puts(&notes, &["three"]).await;
-    assert_eq!(changes(&mut anew).await.expect("it has begun anew"), 1);
+    assert_eq!(changes(&mut again).await.expect("it has begun again"), 1);
 }

@@ -37,7 +37,7 @@ async fn a_run_from_before_a_restart_stores_nothing_after_it() {
     let lookup = store.lookup(&[id(1)]).await.expect("lookup");
     assert_ne!(lookup.incarnation, before);
     let found = freshness(&*store, id(1)).await;
-    assert!(found.is_some_and(|found| found.is_unconfirmed()), "the value is there, and nobody confirms");
+    assert!(found.is_some_and(|found| found.is_unconfirmed()), "the value is there, without a confirmation");
     let outcome = store.commit(run.value("value", &[], &[])).await.expect("commit");
     assert_eq!(outcome, CommitOutcome::OtherIncarnation);
     assert_eq!(freshness(&*store, id(2)).await, None);
@@ -113,7 +113,7 @@ async fn a_server_that_hangs_ends_in_a_timeout_and_is_used_again_afterwards() {
     server.pause().await;
     for _ in 0..2 {
         let call = timeout(LONG_BOUND, impatient.invalidate(change(["a"]))).await;
-        let error = call.expect("it is given up").expect_err("nobody answers");
+        let error = call.expect("it is given up").expect_err("the server does not answer");
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
         assert!(error.is_transient());
     }

@@ -81,13 +81,13 @@ async fn steps(url: &str) -> Result<()> {
     let users = source("users");
     store.attach(std::slice::from_ref(&users)).await?;
     let Leadership::Leader { fence } = store.lead(&feed(), Token::random(), LONG).await? else {
-        panic!("nobody else leads")
+        panic!("another process leads")
     };
     store.positions(std::slice::from_ref(&users)).await?;
     for number in [1, 1, 2] {
         let token = Token::random();
         let BeginOutcome::Begun(begun) = store.begin(Begin { id: id(number), token, lease: LONG }).await? else {
-            panic!("nobody else computes")
+            panic!("another run computes")
         };
         let run = Run { id: id(number), token, begun };
         store.commit(run.value("value", &[direct("a")], std::slice::from_ref(&users))).await?;
@@ -201,7 +201,7 @@ async fn a_user_without_the_channel_works_and_one_with_it_is_woken() {
 }
 
 #[tokio::test]
-async fn whoever_may_only_read_a_table_reads_it_and_is_told_what_writing_needs() {
+async fn a_user_who_may_only_read_a_table_reads_it_and_learns_what_writing_needs() {
     let server = RedisServer::start().await;
     let admin = Redis::connect(server.url()).await.expect("the private Redis");
     let all = RedisSource::<Note>::new(&admin);
@@ -227,7 +227,7 @@ async fn whoever_may_only_read_a_table_reads_it_and_is_told_what_writing_needs()
 }
 
 #[tokio::test]
-async fn whoever_has_another_table_is_told_which_keys_are_missing() {
+async fn a_user_of_another_table_learns_which_keys_are_missing() {
     let server = RedisServer::start().await;
     let user = User::documented(Of::Source, server.url(), "others").await;
     let redis = Redis::connect(&user.url).await.expect("it may connect");

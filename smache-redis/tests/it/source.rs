@@ -150,7 +150,7 @@ async fn no_update_of_many_writers_is_lost() {
 }
 
 #[tokio::test]
-async fn a_history_that_was_cut_is_lost_and_changed_fields_are_told() {
+async fn a_history_that_was_cut_is_lost_and_changed_fields_are_delivered() {
     let notes = table(5).await;
     let (feed, topic) = notes.feed().expect("it has a feed");
     let topics = [topic];

@@ -82,7 +82,7 @@ pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
     let token = Token::random();
     match store.begin(Begin { id, token, lease: LONG }).await.expect("begin") {
         BeginOutcome::Begun(begun) => Run { id, token, begun },
-        BeginOutcome::Busy { .. } => panic!("nobody else computes {id}"),
+        BeginOutcome::Busy { .. } => panic!("another run computes {id}"),
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn change(names: impl IntoIterator<Item = impl Display>) -> Invalidat
 /// A step of the feed's leader, which covers one source.
 pub(crate) async fn step(store: &dyn CacheStore, of: &SourceId, number: u64) -> FeedStep {
     let lead = store.lead(&feed(), Token::from_bytes([1; 16]), LONG).await.expect("lead");
-    let Leadership::Leader { fence } = lead else { panic!("nobody else leads") };
+    let Leadership::Leader { fence } = lead else { panic!("another process leads") };
     let incarnation = store.positions(&[]).await.expect("positions").incarnation;
     FeedStep {
         feed: feed(),

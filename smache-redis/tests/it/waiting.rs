@@ -25,7 +25,7 @@ async fn all_who_wait_share_one_subscription_and_all_are_woken() {
     let (store, queue) = redis.both(&random_namespace()).expect("both");
     let mut probe = raw(&server.url()).await;
     compute(&*store, id(1), &[direct("a")]).await;
-    assert_eq!(listeners(&mut probe).await, 0, "nobody waits yet");
+    assert_eq!(listeners(&mut probe).await, 0, "no task waits yet");
     queue.wait(SOON).await.expect("the first wait ends when the subscription holds");
     until("there is one subscription", async || listeners(&mut probe).await == 1).await;
 
@@ -48,7 +48,7 @@ async fn all_who_wait_share_one_subscription_and_all_are_woken() {
     .expect("all are woken");
     assert_eq!(listeners(&mut probe).await, 1);
     drop((store, queue));
-    until("nobody listens any more", async || listeners(&mut probe).await == 0).await;
+    until("no connection listens", async || listeners(&mut probe).await == 0).await;
 }
 
 #[tokio::test]

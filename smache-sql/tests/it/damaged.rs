@@ -67,7 +67,7 @@ async fn is_left_out(store: Arc<dyn CacheStore>, damage: &str, run: impl AsyncFn
 }
 
 #[tokio::test]
-async fn damaged_record_of_postgres_is_absent_and_stored_anew() {
+async fn damaged_record_of_postgres_is_absent_and_stored_again() {
     let (url, _) = own_schema().await;
     let postgres = Postgres::connect(&url).await.expect("connect");
     let epochs = EPOCHS.map(|bytes| format!("epochs = substring(epochs FOR 16) || '\\x{bytes}'"));
@@ -88,7 +88,7 @@ async fn damaged_record_of_postgres_is_absent_and_stored_anew() {
 }
 
 #[tokio::test]
-async fn damaged_record_of_sqlite_is_absent_and_stored_anew() {
+async fn damaged_record_of_sqlite_is_absent_and_stored_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cache.db");
     let sqlite = Sqlite::open(&path).await.expect("open");
@@ -119,7 +119,7 @@ async fn damaged_record_of_sqlite_is_absent_and_stored_anew() {
 
 /// Damage in the row of a namespace or of a source: its results are stale once, and then everything works again. And a
 /// damaged job of an entry.
-async fn starts_anew(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, damage: &str, run: impl AsyncFn(String)) {
+async fn starts_again(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, damage: &str, run: impl AsyncFn(String)) {
     let users = SourceId::new("users").expect("a good name");
     store.attach(std::slice::from_ref(&users)).await.expect("attach");
     let fresh = async || {
@@ -175,7 +175,7 @@ async fn damaged_epochs_and_jobs_of_postgres_are_replaced_by_new_ones() {
             assert_eq!(done.rows_affected(), 1);
         };
         let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
-        starts_anew(store, queue, &damage.replace("{ns}", &space).replace("{short}", "'\\x07'"), run).await;
+        starts_again(store, queue, &damage.replace("{ns}", &space).replace("{short}", "'\\x07'"), run).await;
     }
 }
 
@@ -193,6 +193,6 @@ async fn damaged_epochs_and_jobs_of_sqlite_are_replaced_by_new_ones() {
             assert_eq!(done.rows_affected(), 1);
         };
         let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
-        starts_anew(store, queue, &damage.replace("{ns}", &space).replace("{short}", "x'07'"), run).await;
+        starts_again(store, queue, &damage.replace("{ns}", &space).replace("{short}", "x'07'"), run).await;
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
     let token = Token::random();
     match store.begin(Begin { id, token, lease: LONG }).await.expect("begin") {
         BeginOutcome::Begun(begun) => Run { id, token, begun },
-        BeginOutcome::Busy { .. } => panic!("nobody else computes {id}"),
+        BeginOutcome::Busy { .. } => panic!("another run computes {id}"),
     }
 }
 

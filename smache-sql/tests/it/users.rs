@@ -107,7 +107,7 @@ pub(crate) async fn recomputed(smache: &Smache, id: i64, name: &str) {
         smache.run_until_idle().await.expect("the jobs");
         stored(smache, id).await == is(name, true)
     };
-    until("the result is computed anew", done).await;
+    until("the result is computed again", done).await;
 }
 
 /// A computation of a user's name that has read, and is held up before its end.

@@ -6,18 +6,18 @@ use smache_core::{ChangeKind, EntityType, Start};
 use crate::world::{Tail, World, counted, key, on_both, told};
 
 on_both!(
-    every_kind_of_write_is_told,
-    what_is_rolled_back_is_not_told,
+    every_kind_of_write_is_delivered,
+    what_is_rolled_back_is_not_delivered,
     another_key_is_another_entity,
-    any_value_is_told,
+    any_value_is_delivered,
     an_update_of_nothing_is_no_change,
-    every_write_of_many_writers_is_told_once,
-    a_large_transaction_is_told_in_batches_and_resumed_in_the_middle,
+    every_write_of_many_writers_is_delivered_once,
+    a_large_transaction_is_delivered_in_batches_and_resumed_in_the_middle,
     rows_that_are_not_entities_do_not_stop_the_feed,
     one_stream_serves_several_tables_and_types,
 );
 
-async fn every_kind_of_write_is_told(world: World) {
+async fn every_kind_of_write_is_delivered(world: World) {
     let mut tail = world.tail().await;
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna'), (2, 'Bea')").await;
     world.run("UPDATE <people> SET name = 'Anne', note = 'x' WHERE id = 1").await;
@@ -41,7 +41,7 @@ async fn every_kind_of_write_is_told(world: World) {
     );
 }
 
-async fn what_is_rolled_back_is_not_told(world: World) {
+async fn what_is_rolled_back_is_not_delivered(world: World) {
     let mut tail = world.tail().await;
     world.run("BEGIN; INSERT INTO <people> (id, name) VALUES (1, 'Eve'); ROLLBACK").await;
     let savepoint = "BEGIN; INSERT INTO <people> (id, name) VALUES (1, 'Anna'); SAVEPOINT s;
@@ -59,7 +59,7 @@ async fn another_key_is_another_entity(world: World) {
     assert_eq!(tail.told().await, ["1 inserted -→Anna", "1 deleted Anna→-", "5 inserted -→Anne"]);
 }
 
-async fn any_value_is_told(world: World) {
+async fn any_value_is_delivered(world: World) {
     let mut tail = world.tail().await;
     let name = "Ä“\"\\/\n\t\u{1}𝄞'; DROP TABLE people; --{}[]";
     world
@@ -88,7 +88,7 @@ async fn an_update_of_nothing_is_no_change(world: World) {
     assert!(tail.told().await.is_empty());
 }
 
-async fn every_write_of_many_writers_is_told_once(world: World) {
+async fn every_write_of_many_writers_is_delivered_once(world: World) {
     const WRITERS: usize = 6;
     const WRITES: usize = 20;
     let mut tail = world.tail().await;
@@ -119,7 +119,7 @@ async fn every_write_of_many_writers_is_told_once(world: World) {
     assert_eq!(counted(told(&changes)), counted(committed.map(|id| format!("{id} inserted -→x"))));
 }
 
-async fn a_large_transaction_is_told_in_batches_and_resumed_in_the_middle(world: World) {
+async fn a_large_transaction_is_delivered_in_batches_and_resumed_in_the_middle(world: World) {
     const NUMBER: i64 = 2_500;
     let mut tail = world.tail().await;
     let numbers = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2499)";

@@ -9,7 +9,7 @@ on_both!(
     a_row_is_named_by_the_columns_of_its_primary_key,
     the_id_may_be_a_tuple_in_the_order_of_the_columns,
     a_unique_index_may_name_the_rows,
-    rows_that_a_replace_removes_are_told,
+    rows_that_a_replace_removes_are_delivered,
     an_id_of_another_shape_is_an_error,
 );
 
@@ -153,7 +153,7 @@ async fn a_unique_index_may_name_the_rows(world: World) {
     assert!(error.to_string().contains("`product_id`, `cents`") && error.to_string().contains("unique"), "{error}");
 }
 
-async fn rows_that_a_replace_removes_are_told(world: World) {
+async fn rows_that_a_replace_removes_are_delivered(world: World) {
     if world.is_postgres() {
         return;
     }

@@ -75,7 +75,7 @@ fn a_trigger_that_writes_in_the_middle_is_found() {
 }
 
 #[test]
-fn a_role_that_may_not_trim_is_told() {
+fn a_role_that_may_not_trim_is_found() {
     smache_testkit::run(async {
         let world = World::postgres().await;
         world.source().install().await.expect("install");

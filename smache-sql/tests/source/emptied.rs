@@ -76,7 +76,7 @@ async fn a_change_table_without_its_guard_is_no_history(world: World) {
     };
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
     world.run(&off).await;
-    let error = world.source().open(Start::Now).await.err().expect("nobody would notice");
+    let error = world.source().open(Start::Now).await.err().expect("the loss would go unnoticed");
     assert_eq!(error.kind(), ErrorKind::Config, "{}", error.report());
     assert!(error.message().contains("`install`"), "{error}");
     world.run(&format!("DELETE FROM {changes}")).await;

@@ -103,7 +103,7 @@ fn a_feed_ends_when_its_file_is_replaced_or_removed() {
             }
             let replaced = [tail.stream.next().await.err(), source.open(Start::Now).await.err()];
             for error in replaced {
-                let error = error.expect("nobody else writes to the file that it has open");
+                let error = error.expect("no other connection writes to the open file");
                 says(&error, ErrorKind::WrongServer, &["replaced", "case.db", "new pool"]);
             }
             // A new open is accepted: the copy has the same history up to its end.
@@ -176,7 +176,7 @@ fn a_write_whose_record_finds_no_room_fails_as_a_whole() {
         let name = async || world.ask("SELECT ltrim(name, '0') FROM people").await;
         assert_eq!(name().await, [(told - 1).to_string()], "the statement has changed nothing");
         assert_eq!(world.ask("SELECT op FROM smache_changes WHERE op = 'UPDATE'").await.len(), told);
-        assert_eq!(tail.told().await.len(), told, "what was recorded is told");
+        assert_eq!(tail.told().await.len(), told, "the tail delivers the recorded changes");
 
         // In a transaction: all of it happens, or nothing.
         run(&mut writer, "BEGIN IMMEDIATE; INSERT INTO people (id, name) VALUES (2, 'Bea')")
@@ -186,7 +186,7 @@ fn a_write_whose_record_finds_no_room_fails_as_a_whole() {
         let committed = run(&mut writer, "COMMIT").await.is_ok();
         let there = world.ask("SELECT name FROM people WHERE id = 2").await.len();
         assert_eq!(there, usize::from(committed));
-        assert_eq!(tail.told().await.len(), there, "what is there is told, and nothing else");
+        assert_eq!(tail.told().await.len(), there, "the tail delivers the remaining changes, and nothing else");
         assert_eq!(name().await[0], (told - 1).to_string());
 
         // Others have no such bound, and with more room the same writer goes on.

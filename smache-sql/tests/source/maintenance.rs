@@ -224,7 +224,7 @@ fn a_change_of_columns_that_gives_rows_other_values_resets_the_source() {
 }
 
 #[test]
-fn installing_what_is_there_waits_for_nobody() {
+fn installing_again_waits_for_no_reader() {
     case(async |world| {
         let source = world.source();
         source.install().await.expect("install");

@@ -7,7 +7,7 @@ use crate::world::{Person, World, on_both, told};
 on_both!(
     an_older_change_table_is_named_and_migrated_by_install,
     a_newer_change_table_is_refused_and_left_alone,
-    a_program_that_reads_while_a_newer_one_migrates_goes_on_or_is_told,
+    a_program_that_reads_while_a_newer_one_migrates_goes_on_or_is_refused,
 );
 
 /// Takes back what the present release has added: what the first one made, with the changes that it recorded.
@@ -107,7 +107,7 @@ async fn a_newer_change_table_is_refused_and_left_alone(world: World) {
     assert!(error.message().contains("upgrade this program"), "{error}");
 }
 
-async fn a_program_that_reads_while_a_newer_one_migrates_goes_on_or_is_told(world: World) {
+async fn a_program_that_reads_while_a_newer_one_migrates_goes_on_or_is_refused(world: World) {
     let mut tail = world.tail().await;
     let feed = world.table("smache_feed");
     world.run(&format!("UPDATE {feed} SET version = 4, oldest = 2")).await;

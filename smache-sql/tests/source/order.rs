@@ -25,7 +25,7 @@ fn case(case: impl AsyncFnOnce(World)) {
 }
 
 #[test]
-fn a_transaction_that_wrote_first_and_commits_last_is_told() {
+fn a_transaction_that_wrote_first_and_commits_last_is_delivered() {
     case(async |world| {
         let mut tail = world.tail().await;
         let mut first = pool(&world).begin().await.expect("a transaction");
@@ -35,7 +35,7 @@ fn a_transaction_that_wrote_first_and_commits_last_is_told() {
         let between = tail.stream.position();
         world.run("INSERT INTO <people> (id, name) VALUES (3, 'x')").await;
         assert_eq!(tail.told().await, ["3 inserted -→x"]);
-        assert!(tail.told().await.is_empty(), "nothing is told twice");
+        assert!(tail.told().await.is_empty(), "the tail delivers nothing twice");
         first.commit().await.expect("a commit");
         assert_eq!(tail.told().await, ["1 inserted -→x"]);
         let mut again = world.source().open(Start::After(between)).await.expect("open");
@@ -65,7 +65,7 @@ fn positions_grow_whatever_the_order_of_commits() {
 }
 
 #[test]
-fn a_savepoint_is_told_with_its_transaction() {
+fn a_savepoint_is_delivered_with_its_transaction() {
     case(async |world| {
         let mut tail = world.tail().await;
         let mut transaction = pool(&world).begin().await.expect("a transaction");
@@ -121,7 +121,7 @@ fn a_crash_takes_back_nothing_that_was_told() {
         let stopped = Command::new("sh").arg("-c").arg(format!("kill -STOP {writer}")).status();
         assert!(stopped.expect("sh sends a signal").success());
         world.run("INSERT INTO <people> (id, name) VALUES (2, 'Bea')").await;
-        assert_eq!(world.source().list().await.len(), 2, "a run reads what nobody has told of");
+        assert_eq!(world.source().list().await.len(), 2, "a run reads what the tail has not delivered");
         // The crash loses all that is not in the log by then.
         server.kill().await;
         server.restart().await;
@@ -132,7 +132,7 @@ fn a_crash_takes_back_nothing_that_was_told() {
                 Err(error) => assert!(error.is_transient(), "{}", error.report()),
             }
         };
-        assert_eq!(people, 1, "what was told is there, and only what nobody has heard of is lost");
+        assert_eq!(people, 1, "delivered rows are there, and only undelivered ones are lost");
         // The server gives the lost transaction's number again.
         world.run("INSERT INTO <people> (id, name) VALUES (3, 'Cleo')").await;
         let error = loop {
@@ -150,7 +150,7 @@ fn a_crash_takes_back_nothing_that_was_told() {
 }
 
 #[test]
-fn a_long_transaction_holds_back_trimming_and_nobody_loses_anything() {
+fn a_long_transaction_holds_back_trimming_and_no_reader_loses_anything() {
     case(async |world| {
         let source = world.built::<Person>(
             "people",

@@ -51,7 +51,7 @@ fn rows_that_were_in_the_way_are_deleted() {
 }
 
 #[test]
-fn what_stays_is_not_told() {
+fn what_stays_is_not_delivered() {
     case(async |world| {
         world.run("INSERT INTO people VALUES (1, 'Anna', 'a'), (2, 'Bea', 'b')").await;
         let mut tail = world.tail().await;

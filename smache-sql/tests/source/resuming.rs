@@ -9,7 +9,7 @@ use crate::world::{World, on_both};
 on_both!(
     a_position_that_was_trimmed_is_lost,
     a_position_of_another_database_is_lost,
-    what_nobody_listened_to_is_told_later,
+    changes_without_a_reader_are_delivered_later,
 );
 
 async fn a_position_that_was_trimmed_is_lost(world: World) {
@@ -54,7 +54,7 @@ async fn a_position_of_another_database_is_lost(world: World) {
     assert_eq!(error.kind(), ErrorKind::HistoryLost);
 }
 
-async fn what_nobody_listened_to_is_told_later(world: World) {
+async fn changes_without_a_reader_are_delivered_later(world: World) {
     let position = world.tail().await.stream.position();
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
     world.run("UPDATE <people> SET name = 'Anne'").await;

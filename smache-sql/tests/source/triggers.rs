@@ -11,7 +11,7 @@ on_both!(
     a_renamed_table_is_recorded_once_and_nothing_of_it_is_left,
     a_table_that_was_dropped_or_renamed_leaves_nothing_behind_with_the_last_one,
     a_column_can_be_added,
-    a_table_that_is_made_again_starts_anew,
+    a_table_that_is_made_again_starts_again,
     names_may_be_anything,
 );
 
@@ -151,7 +151,7 @@ async fn a_column_can_be_added(world: World) {
     assert_eq!(tail.told().await, ["1 updated Anna/new→Anna/newer [note]"]);
 }
 
-async fn a_table_that_is_made_again_starts_anew(world: World) {
+async fn a_table_that_is_made_again_starts_again(world: World) {
     let mut tail = world.tail().await;
     world.run("INSERT INTO <people> (id, name) VALUES (1, 'Anna')").await;
     assert_eq!(tail.told().await, ["1 inserted -→Anna"]);

@@ -10,7 +10,7 @@ on_both!(
     a_trigger_that_is_dropped_is_noticed_and_what_was_missed_is_covered,
     a_table_that_is_renamed_is_named_and_found_again,
     a_column_that_is_dropped_is_named,
-    a_table_that_is_gone_is_named_by_whoever_reads_it,
+    every_reader_names_a_table_that_is_gone,
 );
 
 fn says(error: &smache_core::Error, kind: ErrorKind, words: &[&str]) {
@@ -74,7 +74,7 @@ async fn a_column_that_is_dropped_is_named(world: World) {
     assert_eq!(source.list().await[0].name, "Anna");
 }
 
-async fn a_table_that_is_gone_is_named_by_whoever_reads_it(world: World) {
+async fn every_reader_names_a_table_that_is_gone(world: World) {
     let source = world.source_of::<Person>("nowhere");
     says(&source.plain().load(&[key(1)]).await.expect_err("no table"), ErrorKind::Config, &["nowhere"]);
     says(&source.open(Start::Now).await.err().expect("no table"), ErrorKind::Config, &["nowhere"]);
@@ -87,7 +87,7 @@ async fn a_table_that_is_gone_is_named_by_whoever_reads_it(world: World) {
 }
 
 #[test]
-fn a_role_without_a_right_on_the_change_table_is_told_which() {
+fn a_role_learns_which_right_on_the_change_table_it_lacks() {
     smache_testkit::run(async {
         let world = World::postgres().await;
         world.source().install().await.expect("install");

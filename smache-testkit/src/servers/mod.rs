@@ -1,7 +1,7 @@
 //! Servers for tests: the shared ones that `scripts/test` starts, and private ones that a test may kill, restart, pause,
 //! protect with a password or configure badly.
 //!
-//! Most tests want [`shared_redis_url`], [`shared_mongo_uri`] and [`shared_postgres_url`] with a prefix of their own. A test
+//! Most tests want [`shared_redis_url`], [`shared_mongo_uri`] and [`shared_postgres_url`] with their own prefix. A test
 //! that needs to break its server starts a [`RedisServer`], a [`MongoServer`] or a [`PostgresServer`]:
 //!
 //! ```no_run

@@ -49,7 +49,7 @@ pub async fn feed_resumes_after_a_position(harness: SourceHarness) {
         positions.push((stream.position(), number as usize));
     }
     drop(stream);
-    put(probe, 7, "while nobody listened").await;
+    put(probe, 7, "while no reader listened").await;
     assert!(positions.is_sorted_by(|(one, _), (two, _)| one.order < two.order), "{positions:?}");
     for (position, passed) in positions {
         let mut stream = open(probe, Start::After(position)).await.expect("open");

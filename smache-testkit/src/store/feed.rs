@@ -50,8 +50,8 @@ pub async fn older_leader_is_fenced(harness: StoreHarness) {
 
     save(store, new.step(store, &["users"], 6).await).await;
     assert_eq!(saved(store, "users").await, Some(position(6)));
-    let nobody = FeedStep { feed: feed("nobody-leads"), ..new.step(store, &["users"], 7).await };
-    let refused = store.invalidate(Invalidation { step: Some(nobody), ..Invalidation::default() }).await;
+    let unled = FeedStep { feed: feed("nobody-leads"), ..new.step(store, &["users"], 7).await };
+    let refused = store.invalidate(Invalidation { step: Some(unled), ..Invalidation::default() }).await;
     assert_eq!(refused.expect_err("a feed without a leader").kind(), ErrorKind::Fenced);
 }
 

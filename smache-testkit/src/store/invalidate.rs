@@ -18,7 +18,7 @@ pub async fn dependants_go_stale(harness: StoreHarness) {
     assert_eq!(fresh, [false, false, true]);
     assert_eq!(see(store, id(1)).await.text(), "one", "the value stays readable");
 
-    let several = store.invalidate(changes_of(&["b", "nobody's", "a"])).await.expect("invalidate");
+    let several = store.invalidate(changes_of(&["b", "unused", "a"])).await.expect("invalidate");
     assert!(several.revision > invalidated.revision, "the revision grows with every change");
     assert!(!is_fresh(store, id(3)).await);
     assert_eq!(store.stats().await.expect("stats").stale, 3);
@@ -117,7 +117,7 @@ pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
     assert_eq!(jobs, expect(&[id(1), id(2), id(4)]));
 
     for (number, used) in [(1, direct("a")), (2, child("a")), (4, direct("b"))] {
-        compute(store, id(number), "anew", &[used]).await;
+        compute(store, id(number), "again", &[used]).await;
     }
     store.new_epoch().await.expect("new epoch");
     compute(store, id(5), "of the new epoch", &[]).await;

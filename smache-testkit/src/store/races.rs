@@ -64,7 +64,7 @@ pub async fn revision_counts_every_invalidation(harness: StoreHarness) {
     }))
     .await;
     let distinct: BTreeSet<u64> = revisions.into_iter().flatten().collect();
-    assert_eq!(distinct.len() as u64, WRITERS * each, "each has a revision of its own");
+    assert_eq!(distinct.len() as u64, WRITERS * each, "each has its own revision");
     assert_eq!(harness.role().stats().await.expect("stats").revision, before + WRITERS * each);
 }
 

@@ -45,7 +45,7 @@ async fn walk_over_old_epochs_moves_on_while_a_feed_saves_its_progress() {
             if updates(name, command, "smache_state", "sweep") {
                 let progress = Invalidation { step: Some(step.clone()), ..Invalidation::default() };
                 meanwhile(saves.invalidate(progress)).expect("invalidate");
-                *count.lock().expect("nobody panics with it") += 1;
+                *count.lock().expect("no holder panics") += 1;
             }
         })
         .await;
@@ -65,11 +65,11 @@ async fn walk_over_old_epochs_moves_on_while_a_feed_saves_its_progress() {
     }
     jobs.sort();
     assert_eq!((marked, jobs), (12, (0..12).map(id).collect()), "each is marked once");
-    assert_eq!(*saved.lock().expect("nobody panics with it"), rounds, "the feed saved in between");
+    assert_eq!(*saved.lock().expect("no holder panics"), rounds, "the feed saved in between");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn walk_that_is_started_anew_meanwhile_begins_at_the_beginning() {
+async fn walk_that_starts_again_meanwhile_begins_at_the_beginning() {
     let own = Own::new().await;
     let plain = own.mongo.store(&namespace("shop")).expect("a store");
     for number in 0..4 {
@@ -153,7 +153,7 @@ async fn lease_of_a_feed_counts_from_the_beginning_of_its_step() {
                 let now = || meanwhile(times.lookup(&[])).expect("lookup").now;
                 let before = now();
                 while now() < before.after(Duration::from_millis(50)) {}
-                *noted.lock().expect("nobody panics with it") = Some(before);
+                *noted.lock().expect("no holder panics") = Some(before);
             }
         })
         .await;
@@ -161,24 +161,25 @@ async fn lease_of_a_feed_counts_from_the_beginning_of_its_step() {
     let step = leader.step(&*plain, 2).await;
     let lasts = step.valid_for.expect("a lease");
     store.invalidate(Invalidation { step: Some(step), ..change("a") }).await.expect("invalidate");
-    let before = time.lock().expect("nobody panics with it").take().expect("a page was marked");
+    let before = time.lock().expect("no holder panics").take().expect("a page was marked");
     let lease = plain.lookup(&[]).await.expect("lookup").validity.sources[&users()].valid_until.expect("a lease");
     assert!(lease <= before.after(lasts), "{lease:?} {before:?}");
 }
 
 /// A step that its caller has dropped still goes on to its end.
 #[tokio::test(flavor = "multi_thread")]
-async fn step_of_before_does_not_confirm_a_source_that_began_anew() {
+async fn earlier_step_does_not_confirm_a_source_that_began_again() {
     let own = Own::new().await;
     let plain = own.mongo.store(&namespace("shop")).expect("a store");
     let leader = lead(&*plain).await;
     compute(&*plain, id(1), "one", &[direct("a")]).await;
-    let (step, anew) = (leader.step(&*plain, 2).await, leader.step(&*plain, 5).await);
+    let step = leader.step(&*plain, 2).await;
+    let again = leader.step(&*plain, 5).await;
     let restarts = plain.clone();
     let mongo = own
         .told(move |name, command| {
             if updates(name, command, "smache_entries", "causes") {
-                meanwhile(restarts.restart(anew.clone())).expect("restart");
+                meanwhile(restarts.restart(again.clone())).expect("restart");
             }
         })
         .await;

@@ -45,7 +45,7 @@ async fn url_without_a_database_is_refused_with_the_fix() {
 }
 
 #[tokio::test]
-async fn address_where_nobody_listens_is_unavailable_soon() {
+async fn address_without_a_listener_is_unavailable_soon() {
     let started = Instant::now();
     let error = refused_soon("mongodb://user:hunter2@127.0.0.1:1/db").await;
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true));
@@ -120,7 +120,7 @@ async fn database_of_the_application_is_used_whatever_its_concerns() {
 }
 
 #[tokio::test]
-async fn doctor_is_told_what_it_is_and_no_secret() {
+async fn doctor_names_the_server_and_no_secret() {
     let own = Own::new().await;
     let (store, queue) = own.mongo.both(&namespace("shop")).expect("both");
     for examination in [store.examine().await.expect("examine"), queue.examine().await.expect("examine")] {

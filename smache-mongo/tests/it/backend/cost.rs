@@ -13,7 +13,7 @@ struct Sent(Arc<Mutex<Vec<String>>>);
 
 impl Sent {
     fn take(&self) -> usize {
-        let sent = std::mem::take(&mut *self.0.lock().expect("nobody panics with it"));
+        let sent = std::mem::take(&mut *self.0.lock().expect("no holder panics"));
         sent.iter().filter(|name| *name != "endSessions").count()
     }
 }
@@ -21,7 +21,7 @@ impl Sent {
 async fn watched(own: &Own) -> (Mongo, Sent) {
     let sent = Sent::default();
     let told = sent.clone();
-    let note = move |name: &str, _: &_| told.0.lock().expect("nobody panics with it").push(name.to_owned());
+    let note = move |name: &str, _: &_| told.0.lock().expect("no holder panics").push(name.to_owned());
     (own.told(note).await, sent)
 }
 
@@ -44,7 +44,7 @@ async fn steps_of_the_store_take_few_commands() {
         store.commit(run.value("two", &[direct("a"), direct("b")])).await.expect("commit");
         assert_eq!(sent.take(), 3, "a commit, whatever it depends on");
     }
-    store.invalidate(change("nobody's")).await.expect("invalidate");
+    store.invalidate(change("unused")).await.expect("invalidate");
     assert_eq!(sent.take(), 4, "a change without dependants");
     store.invalidate(change("a")).await.expect("invalidate");
     assert_eq!(sent.take(), 5, "a change with a page of dependants");
@@ -102,7 +102,7 @@ async fn settling_a_job_takes_more_commands_where_it_is_not_the_usual_one() {
     assert_eq!(settled(&own, &*joined, &sent, false).await, 2, "a joined queue expects an entry");
     compute(&*own.mongo.store(&namespace("shop")).expect("a store"), id(1), "one", &[]).await;
     assert_eq!(settled(&own, &*joined, &sent, false).await, 1, "an entry with its job");
-    assert_eq!(settled(&own, &*alone, &sent, false).await, 2, "a queue of its own does not expect it");
+    assert_eq!(settled(&own, &*alone, &sent, false).await, 2, "a separate queue does not expect it");
     assert_eq!(settled(&own, &*joined, &sent, true).await, 4, "it was requested again");
 }
 

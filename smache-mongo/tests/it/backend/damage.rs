@@ -30,7 +30,11 @@ async fn damaged_entry_is_absent_and_the_others_are_answered() {
     assert_eq!((look(&*store, id(1)).await, look(&*store, id(2)).await), (None, fresh("one")));
     let both = store.lookup(&[id(1), id(2)]).await.expect("lookup").entries;
     assert!(both[0].is_none() && both[1].is_some());
-    assert_eq!(store.inspect(&id(1)).await.expect_err("damaged").kind(), ErrorKind::Corrupt, "who asks is told");
+    assert_eq!(
+        store.inspect(&id(1)).await.expect_err("damaged").kind(),
+        ErrorKind::Corrupt,
+        "`inspect` reports the damage"
+    );
 }
 
 #[tokio::test]

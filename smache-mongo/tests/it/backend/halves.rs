@@ -144,7 +144,7 @@ async fn maintenance_finishes_an_invalidation_whose_author_died() {
     compute(&*store, id(1), "one", &[direct("a")]).await;
     announce(&own).await;
     let run = begin(&*store, id(1)).await;
-    assert!(run.begun.pending, "a run is told");
+    assert!(run.begun.pending, "a run learns of it");
     let stored = store.commit(run.value("hasty", &[direct("a")])).await.expect("commit");
     let CommitOutcome::Conflicted { dependencies, .. } = stored else { panic!("{stored:?}") };
     assert_eq!(dependencies, [Dependency::tag("a")], "nothing that it changed is fresh while it is not over");

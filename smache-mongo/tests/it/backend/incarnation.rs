@@ -34,7 +34,7 @@ async fn dropped_state_is_another_incarnation_and_confirms_nothing() {
 }
 
 #[tokio::test]
-async fn dropped_entries_are_computed_anew() {
+async fn dropped_entries_are_computed_again() {
     let own = Own::new().await;
     let (store, queue) = own.mongo.both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "old", &[direct("a")]).await;
@@ -48,7 +48,7 @@ async fn dropped_entries_are_computed_anew() {
 }
 
 #[tokio::test]
-async fn dropped_database_is_made_anew_with_its_indexes() {
+async fn dropped_database_is_made_again_with_its_indexes() {
     let own = Own::new().await;
     let store = own.mongo.store(&namespace("shop")).expect("a store");
     let run = begin(&*store, id(1)).await;
@@ -102,7 +102,7 @@ async fn what_was_acknowledged_survives_a_server_that_is_killed() {
         }
     };
     server.kill().await;
-    let error = impatient.invalidate(change("a")).await.expect_err("nobody is there");
+    let error = impatient.invalidate(change("a")).await.expect_err("the server is down");
     assert!(error.is_transient(), "{}", error.report());
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{}", error.report());
     server.restart().await;

@@ -59,7 +59,7 @@ async fn user_who_reads_and_writes_one_database_may_do_all_steps() {
 }
 
 #[tokio::test]
-async fn user_who_only_reads_is_told_the_role_and_changes_nothing() {
+async fn user_who_only_reads_learns_the_role_and_changes_nothing() {
     let server = guarded(&["read", "readWrite", "nobody"]).await;
     for user in ["read", "nobody"] {
         assert_lacks(&connect(&server, user).await.expect_err("nothing is made yet"), "`readWrite`");
@@ -73,7 +73,7 @@ async fn user_who_only_reads_is_told_the_role_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn user_who_loses_the_role_is_told_at_the_next_step() {
+async fn user_who_loses_the_role_learns_it_at_the_next_step() {
     let server = guarded(&["readWrite", "userAdmin"]).await;
     let mongo = connect(&server, "readWrite").await.expect("connect");
     let (store, queue) = mongo.both(&namespace("shop")).expect("both");

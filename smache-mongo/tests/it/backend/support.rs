@@ -120,7 +120,7 @@ pub(crate) async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Durati
     let token = Token::random();
     match store.begin(Begin { id, token, lease }).await.expect("begin") {
         BeginOutcome::Begun(begun) => Run { id, token, begun },
-        BeginOutcome::Busy { .. } => panic!("nobody else computes {id}"),
+        BeginOutcome::Busy { .. } => panic!("another run computes {id}"),
     }
 }
 
@@ -172,7 +172,7 @@ pub(crate) struct Leader(u64);
 /// Leads the feed of the users, which stands at position 1 and confirms nothing yet.
 pub(crate) async fn lead(store: &dyn CacheStore) -> Leader {
     let leadership = store.lead(&feed(), Token::random(), LONG).await.expect("lead");
-    let Leadership::Leader { fence } = leadership else { panic!("nobody else leads: {leadership:?}") };
+    let Leadership::Leader { fence } = leadership else { panic!("another process leads: {leadership:?}") };
     let leader = Leader(fence);
     store.restart(leader.step(store, 1).await).await.expect("restart");
     leader
@@ -187,7 +187,7 @@ impl Leader {
     pub(crate) async fn again(&self, store: &dyn CacheStore) -> Self {
         store.resign(&feed(), self.0).await.expect("resign");
         let leadership = store.lead(&feed(), Token::random(), LONG).await.expect("lead");
-        let Leadership::Leader { fence } = leadership else { panic!("nobody else leads: {leadership:?}") };
+        let Leadership::Leader { fence } = leadership else { panic!("another process leads: {leadership:?}") };
         assert_ne!(fence, self.0);
         Self(fence)
     }

@@ -37,7 +37,7 @@ async fn url_that_is_not_valid_is_refused_without_its_password() {
 }
 
 #[tokio::test]
-async fn address_where_nobody_listens_is_unavailable_at_once() {
+async fn address_without_a_listener_is_unavailable_at_once() {
     let started = Instant::now();
     let error = refused("postgres://user:hunter2@127.0.0.1:1/db").await;
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true));
@@ -83,7 +83,7 @@ async fn balancer_that_accepts_and_closes_is_a_server_that_is_away() {
 }
 
 #[tokio::test]
-async fn role_that_may_not_create_is_told_what_it_lacks() {
+async fn role_that_may_not_create_learns_what_it_lacks() {
     let (url, schema) = own_schema().await;
     run(&url, format!("CREATE ROLE role_{schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO role_{schema}")).await;
     let (_, rest) = url.split_once('@').expect("a URL with a user");

@@ -41,7 +41,7 @@ async fn until_waiters<T>(watch: &mut PgConnection, pid: i32, fit: impl Fn(&[Wai
     }
 }
 
-async fn until_somebody_waits(watch: &mut PgConnection, pid: i32) -> Waiter {
+async fn until_a_waiter(watch: &mut PgConnection, pid: i32) -> Waiter {
     until_waiters(watch, pid, |waiters| waiters.first().cloned()).await
 }
 
@@ -93,7 +93,7 @@ async fn a_long_step_leaves_the_settings_of_a_pool_as_they_were() {
         async move { store.invalidate(change("a")).await }
     });
     // The step, then the long one.
-    let step = until_somebody_waits(&mut watch, pid).await;
+    let step = until_a_waiter(&mut watch, pid).await;
     until_waiters(&mut watch, pid, |waiters| waiters.iter().any(|waiter| *waiter != step).then_some(())).await;
     end(&mut holder).await;
     assert_eq!(invalidation.await.expect("the task").expect("it has waited long enough").marked, 1);
@@ -119,7 +119,7 @@ async fn an_entry_that_is_removed_while_it_is_stored_leaves_no_edges() {
         let store = store.clone();
         async move { store.remove(&id(1), None).await }
     });
-    until_somebody_waits(&mut watch, pid).await;
+    until_a_waiter(&mut watch, pid).await;
     end(&mut holder).await;
     assert!(removal.await.expect("the task").expect("remove"));
     assert_eq!(look(&*store, id(1)).await, None);
@@ -161,7 +161,7 @@ async fn look_ups_go_on_while_a_migration_waits_for_a_transaction_that_stays_ope
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut holder).await.expect("a pid");
     let connecting = tokio::spawn(Postgres::connect(url.clone()));
     for _ in 0..3 {
-        until_somebody_waits(&mut watch, pid).await;
+        until_a_waiter(&mut watch, pid).await;
         assert!(!connecting.is_finished());
         assert_eq!(look(&*store, id(1)).await, Some(("one".to_owned(), true)));
     }

@@ -25,7 +25,7 @@ async fn look_ups_survive_a_restart_and_steps_fail_once_at_most() {
         store.invalidate(change("a")).await.expect("connections from before are tested first");
     }
     server.kill().await;
-    let error = store.invalidate(change("a")).await.expect_err("nobody is there");
+    let error = store.invalidate(change("a")).await.expect_err("the server is down");
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{}", error.report());
     server.restart().await;
     store.invalidate(change("a")).await.expect("it is back");

@@ -175,7 +175,7 @@ async fn a_server_that_dies_during_a_migration_has_the_older_version() {
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
     let deadline = Instant::now() + Duration::from_secs(60);
     while scalar::<i64>(&url, waiting).await == 0 {
-        assert!(!connecting.is_finished() && Instant::now() < deadline, "it waits for whoever reads");
+        assert!(!connecting.is_finished() && Instant::now() < deadline, "it waits for the reader");
     }
     server.kill().await;
     let error = connecting.await.expect("the task").expect_err("the server died");
@@ -224,7 +224,7 @@ async fn processes_that_start_side_by_side_migrate_once_while_an_old_one_works()
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_migrate_is_told_who_may() {
+async fn a_role_that_may_not_migrate_learns_which_may() {
     let (url, schema) = first().await;
     run(
         &url,
@@ -245,7 +245,7 @@ async fn a_role_that_may_not_migrate_is_told_who_may() {
 }
 
 #[tokio::test]
-async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
+async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_refused() {
     let (url, _) = own_schema().await;
     let (store, queue) = Postgres::connect(&url).await.expect("connect").both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "one", &[direct("a")]).await;

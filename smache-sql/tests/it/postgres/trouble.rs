@@ -14,7 +14,7 @@ async fn role(url: &str, schema: &str) -> String {
 }
 
 #[tokio::test]
-async fn role_that_may_only_read_is_told_what_it_lacks_and_changes_nothing() {
+async fn role_that_may_only_read_learns_what_it_lacks_and_changes_nothing() {
     let (url, schema) = own_schema().await;
     let (store, _) = Postgres::connect(&url).await.expect("connect").both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "one", &[direct("a")]).await;

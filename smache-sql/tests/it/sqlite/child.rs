@@ -112,7 +112,7 @@ async fn check(path: &Path, said: &HashSet<String>) {
         }
         // Whether or not the invalidation was acknowledged: it came with its job.
         if let Some((_, false)) = look(&*store, id(number)).await {
-            assert!(jobs.contains(&id(number)), "{number} is stale and nobody computes it");
+            assert!(jobs.contains(&id(number)), "{number} is stale and has no job");
         }
     }
 }

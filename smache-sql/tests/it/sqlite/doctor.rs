@@ -46,7 +46,7 @@ async fn a_file_that_is_almost_full_is_found() {
 }
 
 #[tokio::test]
-async fn a_journal_that_somebody_has_changed_is_found() {
+async fn a_journal_that_another_program_has_changed_is_found() {
     let (_folder, path) = folder();
     drop(Sqlite::open(&path).await.expect("open"));
     let mut other = raw(&path).await;

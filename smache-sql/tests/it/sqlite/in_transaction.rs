@@ -75,7 +75,7 @@ async fn results_are_stale_with_the_commit_and_untouched_by_a_rollback() {
         let mut tx = world.begin().await;
         rename(&mut tx, 1, "Bea").await;
         let uncommitted = report(&smache, &mut tx, 1).await.expect("a report");
-        assert_eq!(stored(&smache, 1).await, is("Ann", true), "nobody else sees it, and nobody waits");
+        assert_eq!(stored(&smache, 1).await, is("Ann", true), "no other connection sees it, and none waits");
         if commits {
             tx.commit().await.expect("commit");
             let token = uncommitted.committed().await;
@@ -137,7 +137,7 @@ async fn savepoint_takes_its_reports_back() {
 
 /// Its snapshot is old, and it can never write any more.
 #[tokio::test]
-async fn transaction_that_read_before_others_wrote_is_told_to_begin_as_a_writer() {
+async fn transaction_that_read_before_others_wrote_must_begin_as_a_writer() {
     let world = World::new().await;
     let smache = world.start().await;
     let mut tx = world.pool.begin().await.expect("a deferred one");
@@ -172,7 +172,7 @@ async fn transaction_on_another_file_is_refused() {
     assert!(error.to_string().contains("plain.db") && error.to_string().contains("Sqlite::open"), "{error}");
 
     let mut tx = world.begin().await;
-    let nameless = Smache::builder("nobody-made-it").backend(other.backend().await).build().await.expect("a system");
+    let nameless = Smache::builder("not-made").backend(other.backend().await).build().await.expect("a system");
     let error =
         nameless.in_transaction(SqliteTransaction::new(&mut tx)).changed_tag("any").await.expect_err("another file");
     assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());

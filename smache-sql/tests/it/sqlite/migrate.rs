@@ -100,7 +100,7 @@ async fn processes_that_start_side_by_side_migrate_once() {
 }
 
 #[tokio::test]
-async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_told() {
+async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_refused() {
     let (_folder, path) = folder();
     let (store, queue) = Sqlite::open(&path).await.expect("open").both(&namespace("shop")).expect("both");
     compute(&*store, id(1), "one", &[direct("a")]).await;

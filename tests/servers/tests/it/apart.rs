@@ -1,4 +1,4 @@
-//! A store and a queue on servers of their own.
+//! A store and a queue on separate servers.
 
 use smache::{Smache, memory::Memory, mongo::MongoSource, redis::Redis};
 use smache_server_tests::{Doc, State, report};

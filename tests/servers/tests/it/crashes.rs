@@ -70,7 +70,7 @@ async fn a_reader_that_is_killed_while_it_computes_holds_up_the_others_for_its_l
     asking.abort();
     // The task holds the other handle until it is over.
     let _ = asking.await;
-    Arc::into_inner(victim).expect("nobody asks any more").kill().await;
+    Arc::into_inner(victim).expect("no task holds it").kill().await;
 
     world.let_through(1, 1).await;
     let reader = world.reader().await;
@@ -118,8 +118,8 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
     let writing = write_on(&world, 1, &busy, Duration::from_millis(100));
     let reading = async { tokio::join!(read_on(&reader, 1, 0, &busy), read_on(&reader, 2, 0, &quiet)) };
     let (gap, ..) = tokio::join!(story, writing, reading);
-    assert!(gap > VALIDITY, "nobody took over before the leadership lapsed: {gap:?}");
-    assert!(quiet.states().contains(&State::Unconfirmed), "without a feed nobody confirms: {:?}", quiet.states());
+    assert!(gap > VALIDITY, "a process took over before the leadership lapsed: {gap:?}");
+    assert!(quiet.states().contains(&State::Unconfirmed), "without a feed nothing is confirmed: {:?}", quiet.states());
     until_fresh(&reader, 1, 0, busy.last()).await;
     for node in [second, worker] {
         node.end().await;

@@ -70,7 +70,7 @@ async fn commands(raw: &mut MultiplexedConnection) -> u64 {
 }
 
 #[tokio::test]
-async fn redis_does_little_where_nobody_works() {
+async fn redis_does_little_without_workers() {
     let server = RedisServer::start().await;
     let client = redis::Client::open(server.url()).expect("a URL");
     let mut raw = client.get_multiplexed_async_connection().await.expect("Redis");
@@ -92,7 +92,7 @@ async fn rows(pool: &PgPool) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn postgres_does_little_where_nobody_works() {
+async fn postgres_does_little_without_workers() {
     let server = PostgresServer::start().await;
     let pool = PgPoolOptions::new().max_connections(1).connect(&server.url()).await.expect("PostgreSQL");
     let smache = idle_on(Postgres::connect(&server.url()).await.expect("PostgreSQL"), "idle").await;

@@ -226,7 +226,7 @@ impl Own {
         // As if the program had ended between its commit and its report.
         drop(smache.intend().changes::<Scale>(&1)?.report_after(Duration::from_millis(300)).announce().await?);
         self.scales.update(&1, |scale| scale.best = 150)?;
-        until("certificate of the change that nobody reported", async || {
+        until("certificate of the unreported change", async || {
             self.printed(smache, 7, "Logic passed of 150: well done").await.map_err(|error| error.report())
         })
         .await;

@@ -56,7 +56,7 @@ pub(crate) async fn misses_together(world: World, slow: i64, quick: i64) {
     let mut counted = Vec::new();
     for node in nodes {
         counted.push(node.count().await);
-        Arc::into_inner(node).expect("nobody asks any more").end().await;
+        Arc::into_inner(node).expect("no task holds it").end().await;
     }
     let runs: u64 = counted.iter().map(|counted| counted.runs).sum();
     assert_eq!(runs, slow.chain(quick).count() as u64, "the processes say so themselves: {counted:?}");
@@ -96,7 +96,7 @@ pub(crate) async fn wanted_fresh_together(world: World, rounds: i64) {
     let mut counted = Vec::new();
     for node in nodes {
         counted.push(node.count().await);
-        Arc::into_inner(node).expect("nobody asks any more").end().await;
+        Arc::into_inner(node).expect("no task holds it").end().await;
     }
     let overtaken: u64 = counted.iter().map(|counted| counted.conflicts).sum();
     assert_eq!(world.runs_of(1).await, rounds.unsigned_abs() + 1 + overtaken, "{counted:?}");

@@ -53,7 +53,7 @@ impl World {
     pub(crate) async fn kept_apart(store: Place, queue: Place) -> Self {
         let mut world = Self::shared().await;
         if [store, queue].contains(&Place::Mongo) {
-            world.turn = Some(ON_MONGO.acquire().await.expect("nobody closes it"));
+            world.turn = Some(ON_MONGO.acquire().await.expect("it stays open"));
         }
         let name = world.setup.namespace.clone();
         store.create(&name).await;

@@ -13,7 +13,7 @@ const BOUND: Duration = Duration::from_secs(30);
 const SECRET: &str = "s3cret-p4ss";
 
 /// An address without a server.
-fn nobody() -> String {
+fn closed_port() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
@@ -56,9 +56,9 @@ fn says(error: &Error, kinds: &[ErrorKind], words: &[&str]) {
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named_with_what_to_do() {
-    let nobody = nobody();
-    let error = connect_error(&format!("redis://:{SECRET}@{nobody}")).await;
-    says(&error, &[ErrorKind::Unavailable], &[&nobody, "start the server or check the URL"]);
+    let closed = closed_port();
+    let error = connect_error(&format!("redis://:{SECRET}@{closed}")).await;
+    says(&error, &[ErrorKind::Unavailable], &[&closed, "start the server or check the URL"]);
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_mongodb_in_the_place_of_a_redis_is_found_out() {
 
 #[tokio::test]
 async fn a_mongodb_that_is_not_there_is_named_with_what_to_do() {
-    let uri = format!("mongodb://anna:{SECRET}@{}/?directConnection=true", nobody());
+    let uri = format!("mongodb://anna:{SECRET}@{}/?directConnection=true", closed_port());
     says(&build_error(&uri).await, &[ErrorKind::Unavailable], &["mongo:shop", "check that it runs"]);
 }
 

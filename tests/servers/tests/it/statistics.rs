@@ -200,7 +200,7 @@ async fn store_in_mongo() -> (Mongo, Database) {
 
 #[tokio::test]
 async fn what_runs_after_each_change_with_a_store_in_mongo() {
-    let _turn = ON_MONGO.acquire().await.expect("nobody closes it");
+    let _turn = ON_MONGO.acquire().await.expect("it stays open");
     let (mongo, results) = store_in_mongo().await;
     on_tables(mongo).await;
     results.drop().await.expect("the database is dropped");
@@ -208,7 +208,7 @@ async fn what_runs_after_each_change_with_a_store_in_mongo() {
 
 #[tokio::test]
 async fn what_runs_after_each_change_of_mongo_and_a_store_in_mongo() {
-    let _turn = ON_MONGO.acquire().await.expect("nobody closes it");
+    let _turn = ON_MONGO.acquire().await.expect("it stays open");
     let (mongo, results) = store_in_mongo().await;
     on_mongo(mongo, true).await;
     results.drop().await.expect("the database is dropped");

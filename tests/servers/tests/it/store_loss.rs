@@ -151,7 +151,7 @@ async fn a_store_that_lost_its_last_minutes_confirms_nothing_that_changed_in_the
 }
 
 #[tokio::test]
-async fn a_store_that_falls_silent_keeps_nobody_waiting() {
+async fn readers_do_not_wait_for_a_silent_store() {
     let redis = RedisServer::start().await;
     let world = world_on(&redis).await;
     let node = world.node(&world.all_roles()).await;

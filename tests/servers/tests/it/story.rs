@@ -22,7 +22,7 @@ async fn get_held(smache: &Smache, id: i64) -> Sight {
 }
 
 #[tokio::test]
-async fn nobody_waits_after_a_change_and_a_worker_in_another_process_recomputes() {
+async fn readers_do_not_wait_after_a_change_and_a_worker_in_another_process_recomputes() {
     let world = World::shared().await;
     world.insert(1, 0).await;
     let node = world.node(&world.all_roles()).await;
@@ -52,7 +52,7 @@ async fn nobody_waits_after_a_change_and_a_worker_in_another_process_recomputes(
         .await;
         until_runs_of(&world, 1, n.unsigned_abs() + 1).await;
         let seen = get_held(&reader, 1).await;
-        assert!(seen.n == n - 1 && seen.state != State::Fresh, "it is computed anew: {seen:?}");
+        assert!(seen.n == n - 1 && seen.state != State::Fresh, "it is being computed again: {seen:?}");
         world.let_through(1, n).await;
         until(&format!("fresh report after the {change}"), async || {
             let seen = get_held(&reader, 1).await;

@@ -55,7 +55,7 @@ async fn a_request_reads_its_own_writes_while_workers_of_other_processes_compute
 }
 
 #[tokio::test]
-async fn what_nobody_reports_is_not_known_and_what_is_reported_twice_does_no_harm() {
+async fn an_unreported_change_is_not_known_and_a_repeated_report_does_no_harm() {
     let world = quiet().await;
     let worker = world.node(&Setup { maintenance: true, ..world.worker() }).await;
     let here = world.reader().await;

@@ -54,7 +54,7 @@ async fn deadlock_is_an_error_that_says_to_report_last_and_the_next_try_goes_thr
 
     let mut again = world.begin().await;
     rename(&mut again, 2, "Bea").await;
-    let _token = report(&smache, &mut again, 2).await.expect("nobody is in the way");
+    let _token = report(&smache, &mut again, 2).await.expect("no lock is in the way");
     again.commit().await.expect("commit");
     recomputed(&smache, 2, "Bea").await;
 }
@@ -83,7 +83,7 @@ async fn writers_who_report_last_never_lock_each_other_out() {
 }
 
 #[tokio::test]
-async fn second_writer_gives_up_in_time_and_can_begin_anew() {
+async fn second_writer_gives_up_in_time_and_can_begin_again() {
     let world = World::new().await;
     // Longer than a busy machine takes for all but the wait, which the server ends before the client does.
     let timeout = Duration::from_secs(5);

@@ -83,7 +83,7 @@ impl World {
     }
 
     async fn until_waiting(&self, many: i64) {
-        until("somebody waits for the namespace", async || self.waiting().await >= many).await;
+        until("a connection waits for the namespace", async || self.waiting().await >= many).await;
     }
 }
 

@@ -28,7 +28,7 @@ async fn transaction_of_another_database_is_refused_and_marks_nothing() {
 }
 
 #[tokio::test]
-async fn transaction_without_the_tables_is_told_where_to_begin() {
+async fn transaction_without_the_tables_learns_where_to_begin() {
     let world = World::new().await;
     let smache = world.start().await;
     let (elsewhere, _) = own_schema(&shared_postgres_url()).await;
