@@ -60,7 +60,8 @@ pub mod layer;
 pub mod queue;
 pub mod servers;
 pub mod source;
-mod steps;
+#[doc(hidden)]
+pub mod steps;
 pub mod store;
 mod suites;
 

@@ -1,4 +1,4 @@
-//! The words that the cases are written in.
+//! The short steps that the cases are written in, for a backend's own tests too.
 
 use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
@@ -9,18 +9,18 @@ use smache_core::{
 };
 
 /// Holds whatever the machine does meanwhile.
-pub(crate) const LONG: Duration = Duration::from_secs(600);
+pub const LONG: Duration = Duration::from_secs(600);
 
 /// Is over after [`PAUSE`].
-pub(crate) const SHORT: Duration = Duration::from_millis(60);
+pub const SHORT: Duration = Duration::from_millis(60);
 
 /// Longer than [`SHORT`].
-pub(crate) const PAUSE: Duration = Duration::from_millis(120);
+pub const PAUSE: Duration = Duration::from_millis(120);
 
 /// Longer than the grace after which maintenance reaps a lapsed run.
 pub(crate) const GRACE: Duration = Duration::from_millis(1_400);
 
-pub(crate) fn id(number: u32) -> EntryId {
+pub fn id(number: u32) -> EntryId {
     let mut call = [0x5A; 16];
     call[..4].copy_from_slice(&number.to_be_bytes());
     EntryId::new(FunctionKey::from_bytes([7; 8]), call)
@@ -30,15 +30,15 @@ pub(crate) fn ids(numbers: std::ops::Range<u32>) -> Vec<EntryId> {
     numbers.map(id).collect()
 }
 
-pub(crate) fn tag(name: impl Display) -> Dependency {
+pub fn tag(name: impl Display) -> Dependency {
     Dependency::tag(&name.to_string())
 }
 
-pub(crate) fn direct(name: impl Display) -> UsedDependency {
+pub fn direct(name: impl Display) -> UsedDependency {
     UsedDependency { dependency: tag(name), via: Via::Direct }
 }
 
-pub(crate) fn child(name: impl Display) -> UsedDependency {
+pub fn child(name: impl Display) -> UsedDependency {
     UsedDependency { dependency: tag(name), via: Via::Child }
 }
 
@@ -47,24 +47,25 @@ pub(crate) fn guard(id: EntryId) -> UsedDependency {
     UsedDependency { dependency: Dependency::entry(&id), via: Via::Guard }
 }
 
-pub(crate) fn source(name: &str) -> SourceId {
+pub fn source(name: &str) -> SourceId {
     SourceId::new(name).expect("the cases use good names")
 }
 
-pub(crate) fn position(number: u64) -> Position {
+pub fn position(number: u64) -> Position {
     position_in("the history", number)
 }
 
 /// A place in a history of that name.
-pub(crate) fn position_in(history: &str, number: u64) -> Position {
+pub fn position_in(history: &str, number: u64) -> Position {
     Position::new(history, number.to_be_bytes(), format!("token {number}"))
 }
 
 /// A run that holds its lease.
-pub(crate) struct Run {
-    pub(crate) id: EntryId,
-    pub(crate) token: Token,
-    pub(crate) begun: Box<Begun>,
+#[derive(Debug)]
+pub struct Run {
+    pub id: EntryId,
+    pub token: Token,
+    pub begun: Box<Begun>,
 }
 
 pub(crate) async fn try_begin(store: &dyn CacheStore, id: EntryId, lease: Duration) -> Result<Run, Duration> {
@@ -75,25 +76,25 @@ pub(crate) async fn try_begin(store: &dyn CacheStore, id: EntryId, lease: Durati
     }
 }
 
-pub(crate) async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Duration) -> Run {
+pub async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Duration) -> Run {
     match try_begin(store, id, lease).await {
         Ok(run) => run,
         Err(remaining) => panic!("no run computes {id}, but the store is busy for {remaining:?}"),
     }
 }
 
-pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
+pub async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
     begin_for(store, id, LONG).await
 }
 
 impl Run {
     /// A commit of a value that was made of tags, without a source.
-    pub(crate) fn value(&self, value: &str, used: &[UsedDependency]) -> Commit {
+    pub fn value(&self, value: &str, used: &[UsedDependency]) -> Commit {
         self.value_of(value, used, &[])
     }
 
     /// A commit of a value that was made of sources.
-    pub(crate) fn value_of(&self, value: &str, used: &[UsedDependency], sources: &[SourceId]) -> Commit {
+    pub fn value_of(&self, value: &str, used: &[UsedDependency], sources: &[SourceId]) -> Commit {
         Commit {
             id: self.id,
             token: self.token,
@@ -135,12 +136,12 @@ pub(crate) fn assert_conflicted(outcome: &CommitOutcome, dependencies: &[Depende
 }
 
 /// Computes an entry from begin to commit; nothing changes meanwhile.
-pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[UsedDependency]) {
+pub async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[UsedDependency]) {
     compute_of(store, id, value, used, &[]).await;
 }
 
 /// Computes an entry that uses sources.
-pub(crate) async fn compute_of(
+pub async fn compute_of(
     store: &dyn CacheStore,
     id: EntryId,
     value: &str,
@@ -180,23 +181,24 @@ where
 }
 
 /// An entry as a reader sees it.
-pub(crate) struct Seen {
-    pub(crate) entry: StoredEntry,
-    pub(crate) freshness: Freshness,
-    pub(crate) now: Timestamp,
+#[derive(Debug)]
+pub struct Seen {
+    pub entry: StoredEntry,
+    pub freshness: Freshness,
+    pub now: Timestamp,
 }
 
 impl Seen {
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.entry.value).expect("the cases store text")
     }
 
-    pub(crate) fn is_fresh(&self) -> bool {
+    pub fn is_fresh(&self) -> bool {
         self.freshness.is_fresh()
     }
 }
 
-pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<Seen> {
+pub async fn look(store: &dyn CacheStore, id: EntryId) -> Option<Seen> {
     let mut lookup = store.lookup(&[id]).await.expect("lookup");
     assert_eq!(lookup.entries.len(), 1, "one element an id");
     let entry = lookup.entries.remove(0)?;
@@ -217,11 +219,11 @@ pub(crate) async fn staleness(store: &dyn CacheStore, id: EntryId) -> Staleness 
     see(store, id).await.entry.staleness
 }
 
-pub(crate) fn change_of(dependency: Dependency) -> ChangedDependency {
+pub fn change_of(dependency: Dependency) -> ChangedDependency {
     ChangedDependency { dependency, cause: format!("{dependency} changed").into() }
 }
 
-pub(crate) fn changes_of(names: &[&str]) -> Invalidation {
+pub fn changes_of(names: &[&str]) -> Invalidation {
     Invalidation { changed: names.iter().map(|name| change_of(tag(name))).collect(), ..Invalidation::default() }
 }
 

@@ -3,23 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Backend, Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId,
-    ErrorKind, Invalidation, JobQueue, Lane, ManualClock, Namespace, NewJob, OnConflict, Reserve, Token,
-    UsedDependency, Via,
+    Backend, Begun, CacheStore, Commit, CommitOutcome, EntryId, ErrorKind, Invalidation, JobQueue, Lane, ManualClock,
+    Namespace, NewJob, Reserve, Token,
 };
 use smache_kv::KvBackend;
+use smache_testkit::steps;
+pub(crate) use smache_testkit::steps::LONG;
 
 use crate::tree::{Conflicts, Tree};
-
-pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 pub(crate) fn id(number: u8) -> EntryId {
     EntryId::from_bytes([number; EntryId::LEN])
 }
 
 pub(crate) fn change(name: &str) -> Invalidation {
-    let changed = ChangedDependency { dependency: Dependency::tag(name), cause: format!("{name} changed").into() };
-    Invalidation { changed: vec![changed], ..Invalidation::default() }
+    steps::changes_of(&[name])
 }
 
 pub(crate) fn both(tree: &Tree) -> (Arc<dyn CacheStore>, Arc<dyn JobQueue>) {
@@ -28,32 +26,12 @@ pub(crate) fn both(tree: &Tree) -> (Arc<dyn CacheStore>, Arc<dyn JobQueue>) {
 }
 
 pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> (Token, Box<Begun>) {
-    let token = Token::random();
-    match store.begin(Begin { id, token, lease: LONG }).await.expect("begin") {
-        BeginOutcome::Begun(begun) => (token, begun),
-        BeginOutcome::Busy { remaining } => panic!("busy for {remaining:?}"),
-    }
+    let run = steps::begin(store, id).await;
+    (run.token, run.begun)
 }
 
 pub(crate) fn value(id: EntryId, (token, begun): (Token, Box<Begun>), tag: &str) -> Commit {
-    Commit {
-        id,
-        token,
-        start_revision: begun.start_revision,
-        version: begun.start_revision,
-        on_conflict: OnConflict::StoreStale,
-        incarnation: begun.incarnation,
-        epochs: begun.validity.epochs([]),
-        call: "call".into(),
-        value: "value".into(),
-        meta: "meta".into(),
-        used: vec![UsedDependency { dependency: Dependency::tag(tag), via: Via::Direct }],
-        ttl: None,
-        not_after: None,
-        tainted: false,
-        lazy: false,
-        conflict_delay: Duration::ZERO,
-    }
+    steps::Run { id, token, begun }.value("value", &[steps::direct(tag)])
 }
 
 pub(crate) async fn commit(store: &dyn CacheStore, id: EntryId, run: (Token, Box<Begun>), tag: &str) -> CommitOutcome {

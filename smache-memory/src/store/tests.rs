@@ -3,24 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Backend, Begin, BeginOutcome, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId,
-    FunctionKey, Invalidation, JobWrites, ManualClock, Namespace, OnConflict, Token, UsedDependency, Via,
+    Backend, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, Invalidation, JobWrites,
+    ManualClock, Namespace, UsedDependency,
 };
+use smache_testkit::steps::{self, direct, id};
 
 use super::MemoryStore;
 use crate::{Loss, Memory, namespace::NamespaceState};
 
 const LEASE: Duration = Duration::from_secs(60);
-
-fn id(number: u32) -> EntryId {
-    let mut call = [0; 16];
-    call[..4].copy_from_slice(&number.to_be_bytes());
-    EntryId::new(FunctionKey::from_bytes([1; 8]), call)
-}
-
-fn direct(name: &str) -> UsedDependency {
-    UsedDependency { dependency: Dependency::tag(name), via: Via::Direct }
-}
 
 fn shared(capacity: usize) -> (Arc<NamespaceState>, MemoryStore, ManualClock) {
     let clock = ManualClock::default();
@@ -30,28 +21,7 @@ fn shared(capacity: usize) -> (Arc<NamespaceState>, MemoryStore, ManualClock) {
 }
 
 async fn begin(store: &dyn CacheStore, id: EntryId) -> Commit {
-    let token = Token::random();
-    let BeginOutcome::Begun(begun) = store.begin(Begin { id, token, lease: LEASE }).await.expect("begin") else {
-        panic!("nobody computes {id}");
-    };
-    Commit {
-        id,
-        token,
-        start_revision: begun.start_revision,
-        version: begun.start_revision,
-        on_conflict: OnConflict::StoreStale,
-        incarnation: begun.incarnation.clone(),
-        epochs: begun.validity.epochs([]),
-        call: "call".into(),
-        value: "value".into(),
-        meta: "meta".into(),
-        used: Vec::new(),
-        ttl: None,
-        not_after: None,
-        tainted: false,
-        lazy: false,
-        conflict_delay: Duration::ZERO,
-    }
+    steps::begin_for(store, id, LEASE).await.value("value", &[])
 }
 
 async fn compute(store: &dyn CacheStore, id: EntryId, used: &[UsedDependency], ttl: Option<Duration>) -> CommitOutcome {
@@ -93,7 +63,7 @@ fn held(shared: &NamespaceState) -> Vec<usize> {
 async fn entry_that_was_stored_least_recently_makes_room() {
     let (shared, store, _) = shared(3);
     for number in 0..3 {
-        compute(&store, id(number), &[direct(&number.to_string()), direct("all")], Some(LEASE)).await;
+        compute(&store, id(number), &[direct(number), direct("all")], Some(LEASE)).await;
     }
     // Stored again, so it is not the oldest any more.
     compute(&store, id(0), &[direct("0"), direct("all")], None).await;
@@ -141,7 +111,7 @@ async fn run_of_an_evicted_entry_still_stores_it() {
 async fn ten_thousand_expired_entries_leave_nothing_at_all() {
     let (shared, store, clock) = shared(100_000);
     for number in 0..10_000 {
-        let own = direct(&number.to_string());
+        let own = direct(number);
         compute(&store, id(number), &[own, direct("all")], Some(Duration::from_secs(1))).await;
         if number % 3 == 0 {
             change(&store, &number.to_string()).await;
@@ -166,14 +136,14 @@ async fn remembered_changes_are_bounded_without_any_maintenance() {
     assert!(held(&shared)[2] <= 10_000, "{:?}", held(&shared));
 
     // A very long run pins them all; then the run loses its commit, and memory stays bounded.
-    let run = Commit { used: vec![direct("nobody's")], ..begin(&store, id(1)).await };
+    let run = Commit { used: vec![direct("unused")], ..begin(&store, id(1)).await };
     for number in 0..25_000_u32 {
         change(&store, &number.to_string()).await;
     }
     assert!(held(&shared)[2] <= 10_000, "{:?}", held(&shared));
     let outcome = store.commit(run).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "nobody knows what it missed: {outcome:?}");
-    assert!(matches!(compute(&store, id(1), &[direct("nobody's")], None).await, CommitOutcome::Fresh { .. }));
+    assert!(matches!(compute(&store, id(1), &[direct("unused")], None).await, CommitOutcome::Fresh { .. }));
 }
 
 #[tokio::test]

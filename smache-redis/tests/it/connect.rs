@@ -199,12 +199,12 @@ async fn full_memory_is_an_error_and_changes_nothing() {
     let error = store.invalidate(crate::support::change(["a"])).await.expect_err("no memory");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("maxmemory"), "{error}");
-    store.commit(run.value("value", &[crate::support::direct("b")], &[])).await.expect_err("no memory");
+    store.commit(run.value("value", &[crate::support::direct("b")])).await.expect_err("no memory");
     assert_eq!(store.stats().await.expect("stats"), before);
     assert_eq!(queue.counts().await.expect("counts").recompute, 0);
 
     let _: () = ask(&mut admin, &[b"CONFIG", b"SET", b"maxmemory", b"0"]).await;
-    store.commit(run.value("value", &[crate::support::direct("b")], &[])).await.expect("there is memory again");
+    store.commit(run.value("value", &[crate::support::direct("b")])).await.expect("there is memory again");
 }
 
 /// Keys in the layout of another release.

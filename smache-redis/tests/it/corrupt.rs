@@ -90,7 +90,7 @@ async fn a_record_that_cannot_be_read_is_replaced_by_the_next_run() {
         damage(&*store, &namespace, 1, words).await;
         let run = begin(&*store, id(1)).await;
         assert!(run.begun.entry.is_none(), "{words:?}");
-        let outcome = store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        let outcome = store.commit(run.value("again", &[direct("a")])).await.expect("commit");
         assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
         is_whole(&*store, 1).await;
     }
@@ -112,10 +112,10 @@ async fn an_invalidation_goes_on_past_a_record_that_cannot_be_read() {
         assert!(listed.iter().any(|(of, _)| *of == id(2)), "{words:?}");
         assert!(queue.find(&id(2)).await.expect("find").is_some(), "{words:?}");
 
-        let outcome = store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        let outcome = store.commit(run.value("again", &[direct("a")])).await.expect("commit");
         assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
         let run = begin(&*store, id(1)).await;
-        store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        store.commit(run.value("again", &[direct("a")])).await.expect("commit");
         assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })), "{words:?}");
         is_whole(&*store, 1).await;
     }
@@ -144,7 +144,7 @@ async fn a_record_without_what_it_depends_on_or_its_call_is_stale_once_a_caller_
                 let entry = run.begun.entry.as_ref().expect("its value can be read");
                 assert_eq!(entry.staleness, Staleness::Stale, "only a run stores it again: {words:?}");
             }
-            store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+            store.commit(run.value("again", &[direct("a")])).await.expect("commit");
             is_whole(&*store, 1).await;
         }
     }
@@ -171,7 +171,7 @@ async fn notes_on_a_record_that_cannot_be_read_begin_again() {
         assert_eq!((record.causes[0].as_ref(), record.failures), ("changed", 1));
         assert_eq!(record.last_failure.expect("a failure").message, "it fails");
 
-        store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
+        store.commit(run.value("value", &[direct("a")])).await.expect("commit");
         assert_eq!(store.inspect(&id(1)).await.expect("inspect").expect("a record").conflicts, 1);
     }
 }
@@ -185,7 +185,7 @@ async fn a_conflicting_run_replaces_a_staleness_that_cannot_be_read() {
         let run = begin(&*store, id(1)).await;
         store.invalidate(change(["a"])).await.expect("invalidate");
         damage_record(&namespace, 1, words).await;
-        let outcome = store.commit(run.value("again", &[direct("a")], &[])).await.expect("commit");
+        let outcome = store.commit(run.value("again", &[direct("a")])).await.expect("commit");
         assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
         assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Stale { .. })), "{words:?}");
         assert_eq!(store.stale(Page::first(9)).await.expect("stale").entries.len(), 1);
@@ -201,7 +201,7 @@ async fn maintenance_and_invalidations_go_on_past_keys_of_a_wrong_type() {
     for number in 1..=4 {
         let run = begin(&*store, id(number)).await;
         let ttl = short.filter(|_| number > 2);
-        store.commit(Commit { ttl, ..run.value("value", &[direct("a")], &[]) }).await.expect("commit");
+        store.commit(Commit { ttl, ..run.value("value", &[direct("a")]) }).await.expect("commit");
     }
     let dying = begin(&*store, id(1)).await;
     for number in [1, 3] {
@@ -258,7 +258,8 @@ async fn broken_epochs_and_revisions_are_replaced_by_new_ones() {
         save(first.clone()).await.expect("a step");
         let sources = [source("orders"), source("users")];
         let run = begin(&*store, id(1)).await;
-        let value = async |run: &Run| store.commit(run.value("value", &[direct("a")], &sources)).await.expect("commit");
+        let value =
+            async |run: &Run| store.commit(run.value_of("value", &[direct("a")], &sources)).await.expect("commit");
         assert!(matches!(value(&run).await, CommitOutcome::Fresh { .. }));
         assert!(matches!(freshness(&*store, id(1)).await, Some(Freshness::Fresh { .. })));
         let before = begin(&*store, id(1)).await;

@@ -83,7 +83,7 @@ async fn a_computation_is_two_scripts_whatever_it_depends_on() {
     // A change of one of them meanwhile is found among all.
     let run = begin(&*store, id(1)).await;
     store.invalidate(change([2_998])).await.expect("invalidate");
-    let outcome = store.commit(run.value("value", &many, &[])).await.expect("commit");
+    let outcome = store.commit(run.value("value", &many)).await.expect("commit");
     assert!(
         matches!(&outcome, smache_core::CommitOutcome::Conflicted { dependencies, .. } if dependencies.len() == 1),
         "{outcome:?}"

@@ -46,7 +46,7 @@ async fn ten_thousand_entries_that_expire_leave_only_the_bookkeeping() {
             for number in (part..10_000).step_by(32) {
                 let run = begin(&*store, id(number)).await;
                 let used = [direct(number), child(number % 100)];
-                let commit = Commit { ttl: Some(Duration::from_millis(1)), ..run.value("value", &used, &[]) };
+                let commit = Commit { ttl: Some(Duration::from_millis(1)), ..run.value("value", &used) };
                 store.commit(commit).await.expect("commit");
             }
         })
@@ -88,7 +88,7 @@ async fn remembered_invalidations_are_bounded_without_any_maintenance() {
     for first in (20_000..34_000).step_by(500) {
         store.invalidate(change(first..first + 500)).await.expect("invalidate");
     }
-    let outcome = store.commit(run.value("value", &[direct(20_001)], &[])).await.expect("commit");
+    let outcome = store.commit(run.value("value", &[direct(20_001)])).await.expect("commit");
     assert!(matches!(outcome, smache_core::CommitOutcome::Conflicted { .. }), "{outcome:?}");
     assert!(store.maintain(100_000).await.expect("maintain").trimmed >= 14_000);
     assert_eq!(store.stats().await.expect("stats").invalidations, 0);
@@ -119,7 +119,7 @@ async fn an_entry_with_thousands_of_edges_goes_too() {
     let many: Vec<_> = (0..8_000).map(direct).collect();
     for number in 0..4 {
         let run = begin(&*store, id(number)).await;
-        let commit = Commit { ttl: Some(Duration::from_millis(1)), ..run.value("value", &many, &[]) };
+        let commit = Commit { ttl: Some(Duration::from_millis(1)), ..run.value("value", &many) };
         store.commit(commit).await.expect("commit");
     }
     let mut expired = 0;

@@ -40,7 +40,7 @@ async fn thousands_of_changes_and_entries_are_one_change() {
     assert_eq!((named.entry.staleness, named.causes[0].as_ref()), (Staleness::Stale, "named"));
     // Every change is remembered, whichever set of arguments it was in.
     for (run, number) in runs.into_iter().zip(places) {
-        let conflict = store.commit(run.value("value", &[direct(number)], &[])).await.expect("commit");
+        let conflict = store.commit(run.value("value", &[direct(number)])).await.expect("commit");
         assert!(matches!(conflict, CommitOutcome::Conflicted { .. }), "{number}: {conflict:?}");
     }
     assert_eq!(store.stats().await.expect("stats").invalidations, 1_900);
@@ -63,7 +63,7 @@ async fn an_announced_change_is_seen_by_runs_and_finished_by_maintenance() {
 
     let run = begin(&*store, id(1)).await;
     assert!(run.begun.pending, "it would conflict: better wait");
-    let outcome = store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
+    let outcome = store.commit(run.value("value", &[direct("a")])).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
     assert!(!begin(&*store, id(3)).await.begun.pending);
     assert_eq!(store.maintain(100).await.expect("maintain").redone, 0, "its author has time");
@@ -96,7 +96,7 @@ async fn a_change_is_announced_with_its_first_page() {
             continue;
         }
         assert!(begin(&*store, id(1)).await.begun.pending);
-        let outcome = store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
+        let outcome = store.commit(run.value("value", &[direct("a")])).await.expect("commit");
         assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
         return;
     }
@@ -162,7 +162,7 @@ async fn redoing_the_mark_of_a_dead_leader_leaves_the_mark_of_its_successor() {
 
     assert_eq!(store.maintain(100).await.expect("maintain").redone, 1);
     let run = begin(&*store, id(2)).await;
-    let outcome = store.commit(run.value("value", &[child("a")], &[])).await.expect("commit");
+    let outcome = store.commit(run.value("value", &[child("a")])).await.expect("commit");
     assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "the second walk is under way: {outcome:?}");
 
     let _: () = ask(&mut connection, &[b"DEL", &broken]).await;
@@ -220,7 +220,7 @@ async fn a_run_that_meets_a_long_invalidation_is_never_fresh_with_the_old_data()
     while !invalidating.is_finished() {
         let run = begin(&*store, id(0)).await;
         let before = store.stats().await.expect("stats").revision;
-        let outcome = store.commit(run.value("value", &[direct("a")], &[])).await.expect("commit");
+        let outcome = store.commit(run.value("value", &[direct("a")])).await.expect("commit");
         if before > run.begun.start_revision {
             overtaken += 1;
             assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");

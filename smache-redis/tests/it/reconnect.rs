@@ -38,7 +38,7 @@ async fn a_run_from_before_a_restart_stores_nothing_after_it() {
     assert_ne!(lookup.incarnation, before);
     let found = freshness(&*store, id(1)).await;
     assert!(found.is_some_and(|found| found.is_unconfirmed()), "the value is there, without a confirmation");
-    let outcome = store.commit(run.value("value", &[], &[])).await.expect("commit");
+    let outcome = store.commit(run.value("value", &[])).await.expect("commit");
     assert_eq!(outcome, CommitOutcome::OtherIncarnation);
     assert_eq!(freshness(&*store, id(2)).await, None);
     store.attach(&[source("users")]).await.expect("attach");
@@ -184,7 +184,7 @@ async fn a_connection_that_is_cut_is_opened_again() {
     let _: u64 = ask(&mut admin, &[b"CLIENT", b"KILL", b"TYPE", b"normal"]).await;
     let mut committed = Err(ErrorKind::Internal);
     until("the commit is through", async || {
-        committed = store.commit(run.value("value", &[], &[])).await.map_err(|error| error.kind());
+        committed = store.commit(run.value("value", &[])).await.map_err(|error| error.kind());
         committed != Err(ErrorKind::Unavailable)
     })
     .await;

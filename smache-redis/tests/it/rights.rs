@@ -90,7 +90,7 @@ async fn steps(url: &str) -> Result<()> {
             panic!("another run computes")
         };
         let run = Run { id: id(number), token, begun };
-        store.commit(run.value("value", &[direct("a")], std::slice::from_ref(&users))).await?;
+        store.commit(run.value_of("value", &[direct("a")], std::slice::from_ref(&users))).await?;
     }
     store.lookup(&[id(1)]).await?;
     store.inspect(&id(1)).await?;

@@ -4,15 +4,13 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 
 use redis::{Client, FromRedisValue, aio::MultiplexedConnection};
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, FeedId,
-    FeedStep, Freshness, FunctionKey, Invalidation, Leadership, OnConflict, Position, SourceId, Token, UsedDependency,
-    Via,
+    CacheStore, ChangedDependency, EntryId, FeedId, FeedStep, Freshness, Invalidation, Leadership, SourceId, Token,
+    UsedDependency,
 };
 use smache_redis::Redis;
-use smache_testkit::servers::shared_redis_url;
+pub(crate) use smache_testkit::steps::{LONG, Run, begin, child, direct, id, position, source, tag};
+use smache_testkit::{servers::shared_redis_url, steps};
 use tokio::time::{Instant, sleep};
-
-pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// The server that all tests share; each test has its namespace.
 pub(crate) async fn shared() -> Redis {
@@ -42,82 +40,17 @@ pub(crate) async fn until(what: &str, mut happens: impl AsyncFnMut() -> bool) {
     }
 }
 
-pub(crate) fn id(number: u32) -> EntryId {
-    let mut call = [0xA5; 16];
-    call[..4].copy_from_slice(&number.to_be_bytes());
-    EntryId::new(FunctionKey::from_bytes([7; 8]), call)
-}
-
-pub(crate) fn tag(name: impl Display) -> Dependency {
-    Dependency::tag(&name.to_string())
-}
-
-pub(crate) fn direct(name: impl Display) -> UsedDependency {
-    UsedDependency { dependency: tag(name), via: Via::Direct }
-}
-
-pub(crate) fn child(name: impl Display) -> UsedDependency {
-    UsedDependency { dependency: tag(name), via: Via::Child }
-}
-
-pub(crate) fn source(name: &str) -> SourceId {
-    SourceId::new(name).expect("a good name")
-}
-
 pub(crate) fn feed() -> FeedId {
     FeedId::new("feed").expect("a good name")
 }
 
-pub(crate) fn position(number: u64) -> Position {
-    Position::new("the history", number.to_be_bytes(), format!("token {number}"))
-}
-
-pub(crate) struct Run {
-    pub(crate) id: EntryId,
-    pub(crate) token: Token,
-    pub(crate) begun: Box<Begun>,
-}
-
-pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
-    let token = Token::random();
-    match store.begin(Begin { id, token, lease: LONG }).await.expect("begin") {
-        BeginOutcome::Begun(begun) => Run { id, token, begun },
-        BeginOutcome::Busy { .. } => panic!("another run computes {id}"),
-    }
-}
-
-impl Run {
-    pub(crate) fn value(&self, value: &str, used: &[UsedDependency], sources: &[SourceId]) -> Commit {
-        Commit {
-            id: self.id,
-            token: self.token,
-            start_revision: self.begun.start_revision,
-            version: self.begun.start_revision,
-            on_conflict: OnConflict::StoreStale,
-            incarnation: self.begun.incarnation.clone(),
-            epochs: self.begun.validity.epochs(sources),
-            call: b"call".to_vec().into(),
-            value: value.to_owned().into_bytes().into(),
-            meta: b"meta".to_vec().into(),
-            used: used.to_vec(),
-            ttl: None,
-            not_after: None,
-            tainted: false,
-            lazy: false,
-            conflict_delay: Duration::ZERO,
-        }
-    }
-}
-
 /// Computes an entry without a source; nothing changes meanwhile.
 pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, used: &[UsedDependency]) {
-    compute_of(store, id, used, &[]).await;
+    steps::compute(store, id, "value", used).await;
 }
 
 pub(crate) async fn compute_of(store: &dyn CacheStore, id: EntryId, used: &[UsedDependency], sources: &[SourceId]) {
-    let run = begin(store, id).await;
-    let outcome = store.commit(run.value("value", used, sources)).await.expect("commit");
-    assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
+    steps::compute_of(store, id, "value", used, sources).await;
 }
 
 /// Computes many entries, some at a time.
@@ -142,8 +75,7 @@ pub(crate) async fn compute_many(
 }
 
 pub(crate) async fn freshness(store: &dyn CacheStore, id: EntryId) -> Option<Freshness> {
-    let lookup = store.lookup(&[id]).await.expect("lookup");
-    lookup.entries[0].as_ref().map(|entry| lookup.validity.judge(entry, lookup.now, &lookup.incarnation))
+    steps::look(store, id).await.map(|seen| seen.freshness)
 }
 
 pub(crate) fn changed(names: impl IntoIterator<Item = impl Display>) -> Vec<ChangedDependency> {

@@ -10,7 +10,7 @@ use crate::{StoreHarness, steps::*};
 pub async fn begin_is_exclusive_while_the_lease_holds(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
-    let remaining = try_begin(store, id(1), LONG).await.err().expect("another run holds the lease");
+    let remaining = try_begin(store, id(1), LONG).await.expect_err("another run holds the lease");
     assert!(remaining > Duration::ZERO && remaining <= LONG, "{remaining:?} remain of {LONG:?}");
     begin(store, id(2)).await;
     assert_fresh(&commit(store, run.value("one", &[])).await);

@@ -1,7 +1,5 @@
 //! A database for each test, and helpers.
 
-use std::time::Duration;
-
 use mongodb::{
     Client, Collection, Database,
     bson::Document,
@@ -9,12 +7,12 @@ use mongodb::{
     options::ClientOptions,
 };
 use smache_core::{
-    Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, FeedId,
-    FeedStep, Freshness, FunctionKey, Invalidation, Leadership, Namespace, OnConflict, Position, SourceId, Token,
-    UsedDependency, Via,
+    CacheStore, ChangedDependency, EntryId, FeedId, FeedStep, Invalidation, Leadership, Namespace, Position, SourceId,
+    Token,
 };
 use smache_mongo::Mongo;
-use smache_testkit::servers::shared_mongo_uri;
+pub(crate) use smache_testkit::steps::{LONG, PAUSE, Run, SHORT, begin, begin_for, compute, direct, id};
+use smache_testkit::{servers::shared_mongo_uri, steps};
 
 /// A database of the shared server that no other test uses. Dropping this drops it.
 #[derive(Debug)]
@@ -77,89 +75,19 @@ impl Drop for Own {
     }
 }
 
-/// Longer than any delay of the machine.
-pub(crate) const LONG: Duration = Duration::from_secs(600);
-
-/// Ends within [`PAUSE`].
-pub(crate) const SHORT: Duration = Duration::from_millis(60);
-
-/// Longer than [`SHORT`].
-pub(crate) const PAUSE: Duration = Duration::from_millis(120);
-
 pub(crate) fn namespace(name: &str) -> Namespace {
     Namespace::new(name).expect("a good name")
 }
 
-pub(crate) fn id(number: u32) -> EntryId {
-    let mut call = [0; 16];
-    call[..4].copy_from_slice(&number.to_be_bytes());
-    EntryId::new(FunctionKey::from_bytes([7; 8]), call)
-}
-
-pub(crate) fn direct(name: &str) -> UsedDependency {
-    UsedDependency { dependency: Dependency::tag(name), via: Via::Direct }
-}
-
-/// A change of a tag.
+/// A change of a tag, with a cause that MongoDB would take for the name of a field in an expression.
 pub(crate) fn change(name: &str) -> Invalidation {
-    let changed = ChangedDependency { dependency: Dependency::tag(name), cause: format!("${name} changed").into() };
+    let changed = ChangedDependency { dependency: steps::tag(name), cause: format!("${name} changed").into() };
     Invalidation { changed: vec![changed], ..Invalidation::default() }
-}
-
-pub(crate) struct Run {
-    id: EntryId,
-    pub(crate) token: Token,
-    pub(crate) begun: Box<Begun>,
-}
-
-pub(crate) async fn begin(store: &dyn CacheStore, id: EntryId) -> Run {
-    begin_for(store, id, LONG).await
-}
-
-pub(crate) async fn begin_for(store: &dyn CacheStore, id: EntryId, lease: Duration) -> Run {
-    let token = Token::random();
-    match store.begin(Begin { id, token, lease }).await.expect("begin") {
-        BeginOutcome::Begun(begun) => Run { id, token, begun },
-        BeginOutcome::Busy { .. } => panic!("another run computes {id}"),
-    }
-}
-
-impl Run {
-    pub(crate) fn value(&self, value: &str, used: &[UsedDependency]) -> Commit {
-        Commit {
-            id: self.id,
-            token: self.token,
-            start_revision: self.begun.start_revision,
-            version: self.begun.start_revision,
-            on_conflict: OnConflict::StoreStale,
-            incarnation: self.begun.incarnation.clone(),
-            epochs: self.begun.validity.epochs([]),
-            call: b"call".to_vec().into(),
-            value: value.to_owned().into_bytes().into(),
-            meta: b"meta".to_vec().into(),
-            used: used.to_vec(),
-            ttl: None,
-            not_after: None,
-            tainted: false,
-            lazy: false,
-            conflict_delay: Duration::ZERO,
-        }
-    }
-}
-
-/// Computes an entry; nothing changes meanwhile.
-pub(crate) async fn compute(store: &dyn CacheStore, id: EntryId, value: &str, used: &[UsedDependency]) {
-    let run = begin(store, id).await;
-    let outcome = store.commit(run.value(value, used)).await.expect("commit");
-    assert!(matches!(outcome, CommitOutcome::Fresh { .. }), "{outcome:?}");
 }
 
 /// The value of an entry and whether it is fresh.
 pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<(String, bool)> {
-    let lookup = store.lookup(&[id]).await.expect("lookup");
-    let entry = lookup.entries[0].as_ref()?;
-    let fresh = matches!(lookup.validity.judge(entry, lookup.now, &lookup.incarnation), Freshness::Fresh { .. });
-    Some((String::from_utf8_lossy(&entry.value).into_owned(), fresh))
+    steps::look(store, id).await.map(|seen| (seen.text().to_owned(), seen.is_fresh()))
 }
 
 pub(crate) fn users() -> SourceId {

@@ -1,27 +1,12 @@
 //! The findings of an examination.
 
-use smache_core::{Backend, CacheStore, Examination, JobQueue, Severity};
+use smache_core::{Examination, Severity};
 use smache_sql::Postgres;
 use smache_testkit::servers::{PostgresServer, shared_postgres_url};
 use sqlx::postgres::PgPoolOptions;
 
 use super::{connect::run, proxy::Proxy};
-use crate::support::namespace;
-
-fn said(examination: &Examination) -> Vec<String> {
-    let findings = examination.findings.iter();
-    findings.map(|finding| format!("{}: {}; {}", finding.severity, finding.problem, finding.fix)).collect()
-}
-
-async fn examined(postgres: &Postgres) -> Examination {
-    let (store, queue) = postgres.both(&namespace("doctor")).expect("both");
-    let store = CacheStore::examine(&*store).await;
-    let queue = JobQueue::examine(&*queue).await;
-    let store = store.expect("an examination");
-    let queue = queue.expect("an examination");
-    assert_eq!(store, queue);
-    store
-}
+use crate::support::{examined, said};
 
 #[tokio::test]
 async fn a_server_that_keeps_what_it_acknowledged_has_nothing_against_it() {

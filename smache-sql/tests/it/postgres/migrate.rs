@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use smache_core::{
-    Backend, ErrorKind, FeedId, FeedStep, Invalidation, JobState, Lane, Leadership, NewJob, Position, Reserve,
-    SourceId, Token,
+    Backend, ErrorKind, FeedId, FeedStep, Invalidation, JobState, Lane, Leadership, Position, Reserve, SourceId, Token,
 };
 use smache_sql::Postgres;
 use smache_testkit::servers::{PostgresServer, shared_postgres_url};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::connect::{own_schema, refused, run};
-use crate::support::{LONG, begin, change, compute, direct, id, look, namespace};
+use crate::support::{LONG, begin, change, compute, direct, id, look, namespace, refuses_every_step};
 
 /// The tables and functions as version 1 made them.
 const FIRST: [&str; 6] = [
@@ -259,17 +258,7 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_refused() 
 
     // The next one says that they may not.
     run(&url, "UPDATE smache_meta SET version = 7, oldest = 6".to_owned()).await;
-    let told = |error: smache_core::Error| {
-        assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
-        assert!(error.message().contains("upgrade this program"), "{error}");
-    };
-    told(store.lookup(&[id(1)]).await.expect_err("a look-up"));
-    told(store.read_record(&id(1)).await.expect_err("a look-up"));
-    told(store.commit(half_way.value("two", &[])).await.expect_err("a commit"));
-    told(store.invalidate(change("a")).await.expect_err("a change"));
-    told(store.maintain(10).await.expect_err("maintenance"));
-    told(queue.enqueue(&[NewJob::now(id(3), Lane::Recompute)]).await.expect_err("a job"));
-    told(queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect_err("a worker"));
+    refuses_every_step(&*store, &*queue, &half_way).await;
     run(&url, "UPDATE smache_meta SET version = 5, oldest = 1".to_owned()).await;
     assert_eq!(look(&*store, id(2)).await, None, "nothing was done meanwhile");
     let jobs = queue.list(JobState::Queued, None, 10).await.expect("list").jobs;

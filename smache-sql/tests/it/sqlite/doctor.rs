@@ -1,27 +1,10 @@
 //! The findings of an examination.
 
-use smache_core::{Backend, CacheStore, Examination, JobQueue};
+use smache_core::Backend;
 use smache_sql::Sqlite;
 
 use super::file::{folder, raw};
-use crate::support::{compute, id, namespace};
-
-fn said(examination: &Examination) -> Vec<String> {
-    let findings = examination.findings.iter();
-    // Where the temporary folder is, is not the matter here.
-    let findings = findings.filter(|finding| !finding.problem.contains("is in memory"));
-    findings.map(|finding| format!("{}: {}; {}", finding.severity, finding.problem, finding.fix)).collect()
-}
-
-async fn examined(sqlite: &Sqlite) -> Examination {
-    let (store, queue) = sqlite.both(&namespace("doctor")).expect("both");
-    let store = CacheStore::examine(&*store).await;
-    let queue = JobQueue::examine(&*queue).await;
-    let store = store.expect("an examination");
-    let queue = queue.expect("an examination");
-    assert_eq!(store, queue);
-    store
-}
+use crate::support::{compute, examined, id, namespace, said};
 
 #[tokio::test]
 async fn a_file_as_it_was_made_has_nothing_against_it() {
@@ -38,7 +21,8 @@ async fn a_file_that_is_almost_full_is_found() {
     let sqlite = Sqlite::builder(&path).max_bytes(1 << 20).open().await.expect("open");
     let store = sqlite.store(&namespace("shop")).expect("a store");
     assert_eq!(said(&examined(&sqlite).await), Vec::<String>::new());
-    compute(&*store, id(1), &"x".repeat(900_000), &[]).await;
+    // The value and its meta have it.
+    compute(&*store, id(1), &"x".repeat(450_000), &[]).await;
     let found = said(&examined(&sqlite).await);
     assert!(found.len() == 1 && found[0].starts_with("warning: ") && found[0].contains("max_bytes"), "{found:?}");
     store.remove(&id(1), None).await.expect("remove");

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use smache_core::{Backend, ErrorKind, JobState, Lane, NewJob, Reserve, SourceId};
+use smache_core::{Backend, JobState, Lane, Reserve, SourceId};
 use smache_sql::Sqlite;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::file::{folder, raw};
-use crate::support::{LONG, begin, change, compute, direct, id, look, namespace};
+use crate::support::{LONG, begin, change, compute, direct, id, look, namespace, refuses_every_step};
 
 /// The data of a program of version 1: a fresh entry, a stale one with its job, and a source whose position is saved.
 const FILL: &str = "
@@ -115,17 +115,7 @@ async fn a_program_that_runs_while_a_newer_one_migrates_goes_on_or_is_refused() 
 
     // The next one says that they may not.
     run(&mut other, "UPDATE smache_meta SET version = 5, oldest = 4").await;
-    let told = |error: smache_core::Error| {
-        assert_eq!(error.kind(), ErrorKind::WrongServer, "{}", error.report());
-        assert!(error.message().contains("upgrade this program"), "{error}");
-    };
-    told(store.lookup(&[id(1)]).await.expect_err("a look-up"));
-    told(store.read_record(&id(1)).await.expect_err("a look-up"));
-    told(store.commit(half_way.value("two", &[])).await.expect_err("a commit"));
-    told(store.invalidate(change("a")).await.expect_err("a change"));
-    told(store.maintain(10).await.expect_err("maintenance"));
-    told(queue.enqueue(&[NewJob::now(id(3), Lane::Recompute)]).await.expect_err("a job"));
-    told(queue.reserve(Reserve::new(Lane::Recompute, 1, LONG)).await.expect_err("a worker"));
+    refuses_every_step(&*store, &*queue, &half_way).await;
     run(&mut other, "UPDATE smache_meta SET version = 3, oldest = 1").await;
     assert_eq!(look(&*store, id(2)).await, None, "nothing was done meanwhile");
     let jobs = queue.list(JobState::Queued, None, 10).await.expect("list").jobs;
