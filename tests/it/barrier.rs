@@ -18,8 +18,7 @@ async fn lookup(world: &World) -> Result<Lookup> {
 /// A change that the feed has not delivered is not acknowledged: a reader right after the write may get the old value
 /// as fresh. After the barrier no reader does, by whichever process leads.
 async fn after_the_barrier_every_reader_reads_ones_own_write(world: &World) -> Result<()> {
-    world.put(1, "0").await?;
-    let leader = world.start().await?;
+    let leader = world.with_user("0").await?;
     let other = world.builder().feeds(false).build().await?;
     for round in 1..=30 {
         for smache in [&leader, &other] {
@@ -59,9 +58,7 @@ async fn a_barrier_on_a_feed_without_a_leader_is_a_timeout_that_names_it() -> Re
 #[tokio::test(start_paused = true)]
 async fn a_barrier_without_feeds_is_passed_at_once() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;
     let token = smache.caught_up().await?;
@@ -72,8 +69,7 @@ async fn a_barrier_without_feeds_is_passed_at_once() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_another_namespace_is_refused() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let other = smache::Smache::builder("elsewhere").backend(smache::memory::Memory::new()).build().await?;
     let token = other.changed_tag("x").await?;
     let error = smache.get(greeting(1).at_least(token)).await.expect_err("its clock counts elsewhere");
@@ -86,8 +82,7 @@ async fn a_token_of_another_namespace_is_refused() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_another_generation_of_the_store_asks_for_a_fresh_value() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let token = smache.changed::<User>(&1).await?;
     smache.invalidate_all().await?;
     smache.get(greeting(1)).await?;

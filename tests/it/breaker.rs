@@ -6,7 +6,7 @@ use smache::{ErrorKind, Result, Smache, StoreFailure};
 use tokio::time::Instant;
 
 use crate::{
-    faulty::{self, Fault, Faults},
+    faulty::{Fault, Faults},
     functions::greeting,
     leases::letter,
     probe::until,
@@ -17,8 +17,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(500);
 
 async fn world() -> Result<(World, Faults, Smache)> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     world.put(1, "Anna").await?;
     let smache = world.builder().register::<letter>().build().await?;
     assert!(smache.get(greeting(1)).await?.is_fresh());
@@ -97,8 +96,7 @@ async fn readers_who_ask_for_more_than_a_value_wait_for_the_store() -> Result<()
 
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_is_turned_off_asks_each_time() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     world.put(1, "Anna").await?;
     let smache = world.builder().circuit_breaker(0, PATIENCE).read_patience(2 * PATIENCE).build().await?;
     faults.all(Fault::Hang);

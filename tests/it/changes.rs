@@ -4,7 +4,8 @@ use smache::{ErrorKind, Result, backend::JobWrites};
 
 use crate::{
     functions::{census, greeting, population, read_first, real_name},
-    probe::until,
+    probe::until_stale,
+    tasks::held_get,
     world::{User, World},
 };
 
@@ -18,7 +19,7 @@ async fn a_change_reaches_exactly_its_dependants(world: &World) -> Result<()> {
         smache.get(greeting(id)).await?;
     }
     world.put(3, "Cleo").await?;
-    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(3)).await?)).await?;
+    until_stale(&smache, greeting(3)).await?;
     for id in [1, 2, 4, 5] {
         assert!(smache.is_fresh(greeting(id)).await?, "user {id} did not change");
     }
@@ -75,8 +76,7 @@ async fn dependencies_follow_what_a_run_really_read(world: &World) -> Result<()>
 
 /// A declared source and one that is listed are affected by anything that happens in it.
 async fn a_whole_source_is_hit_by_any_change(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     assert_eq!(*smache.get(census()).await?, ["Anna"]);
     assert_eq!(*smache.get(population()).await?, 1);
     world.put(2, "Ben").await?;
@@ -106,9 +106,7 @@ on_every_world! {
 #[tokio::test(start_paused = true)]
 async fn when_changed_returns_no_reader_gets_the_value_as_fresh() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.put(1, "Annie").await?;
     assert!(smache.is_fresh(greeting(1)).await?, "no change was reported");
     let token = smache.changed::<User>(&1).await?;
@@ -161,9 +159,7 @@ async fn changed_reports_inserts_and_deletes_too() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_change_may_be_reported_for_a_source_that_has_a_feed() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.put(1, "Annie").await?;
     let token = smache.changed::<User>(&1).await?;
     assert_eq!(*smache.get(greeting(1).at_least(token)).await?, "Hello, Annie");
@@ -200,14 +196,8 @@ async fn what_changed_before_the_first_read_does_not_matter() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_dependency_that_changed_between_its_read_and_the_commit_conflicts() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(read_first(1)).await }
-    });
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, read_first(1)).await;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;
     world.probe.open();

@@ -10,11 +10,11 @@ use smache::{
     Builder, Cx, Entity, Error, ErrorKind, Result, Smache,
     backend::{Capability, Compare, Comparisons, DataSource, FieldValue, Filter, Image},
     computed,
-    memory::{Memory, MemorySource},
+    memory::MemorySource,
 };
 use smache_testkit::layer::{Layered, SourceLayer};
 
-use crate::{functions::Any, world::RuntimeClock};
+use crate::{functions::Any, world::memory};
 
 #[derive(Debug, Clone, Entity)]
 #[entity(source = "users")]
@@ -75,7 +75,7 @@ impl SourceLayer for Loose {
 /// A table, and a system on it.
 fn system(mood: Mood) -> (MemorySource<User>, Builder) {
     let users = MemorySource::<User>::new();
-    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let memory = memory();
     let builder = Smache::builder("loose").source(Layered::new(Loose(users.clone(), mood))).backend(memory);
     (users, builder.register::<found>().register::<watched>())
 }

@@ -2,43 +2,28 @@
 
 use std::time::Duration;
 
-use smache::{Cached, Call, Computed, Result, Smache};
-use tokio::{task::JoinHandle, time::Instant};
+use smache::{Result, Smache};
+use tokio::time::Instant;
 
 use crate::{
     functions::{census, greeting, read_first, real_name, slow},
-    probe::until,
+    probe::{until, work_until_fresh},
+    tasks::{held_get, spawn_get},
+    waits::until_result,
     world::World,
 };
 
-/// A read in the background.
-fn reading<F>(smache: &Smache, call: Call<F>) -> JoinHandle<Result<Cached<F::Output>>>
-where
-    F: Computed,
-{
-    let smache = smache.clone();
-    tokio::spawn(async move { smache.get(call).await })
-}
-
 /// The value of a run that a change overtook is stored, but not as fresh, and it is computed again.
 async fn a_change_during_the_run_is_not_lost(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = reading(&smache, greeting(1));
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     world.put(1, "Annie").await?;
     delivered(&smache, 1).await?;
     world.probe.open();
     let old = reader.await.expect("it does not panic")?;
     assert_eq!((old.as_str(), old.is_fresh()), ("Hello, Anna", false));
     assert!(smache.peek(greeting(1)).await?.is_some_and(|found| !found.is_fresh() && *found == "Hello, Anna"));
-    until("somebody computes it again", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(greeting(1)).await
-    })
-    .await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    assert_eq!(*work_until_fresh(&smache, greeting(1)).await?, "Hello, Annie");
     assert_eq!(world.probe.runs(), 2);
     assert_eq!(smache.stats().await?.process.conflicts, 1);
     smache.shutdown().await;
@@ -47,11 +32,8 @@ async fn a_change_during_the_run_is_not_lost(world: &World) -> Result<()> {
 
 /// The change comes before the store knows the dependency.
 async fn a_dependency_found_on_the_way_that_changed_is_not_lost(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = reading(&smache, read_first(1));
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, read_first(1)).await;
     world.put(1, "Annie").await?;
     delivered(&smache, 1).await?;
     world.probe.open();
@@ -64,11 +46,8 @@ async fn a_dependency_found_on_the_way_that_changed_is_not_lost(world: &World) -
 
 /// A read after the change is as new as the change, although the run began before it.
 async fn a_change_before_the_read_costs_a_run_at_most(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = reading(&smache, real_name(1));
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, real_name(1)).await;
     world.put(1, "Annie").await?;
     delivered(&smache, 1).await?;
     world.probe.open();
@@ -84,9 +63,7 @@ async fn changes_of_other_entities_do_not_disturb_a_run(world: &World) -> Result
     world.put(1, "Anna").await?;
     world.put(2, "Ben").await?;
     let smache = world.start().await?;
-    world.probe.close();
-    let reader = reading(&smache, greeting(1));
-    world.probe.arrived(1).await;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     world.put(2, "Benny").await?;
     delivered(&smache, 1).await?;
     world.probe.open();
@@ -97,11 +74,8 @@ async fn changes_of_other_entities_do_not_disturb_a_run(world: &World) -> Result
 
 /// An insert during the run of a function of the whole source.
 async fn a_phantom_during_the_run_is_not_lost(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = reading(&smache, census());
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, census()).await;
     world.put(2, "Ben").await?;
     delivered(&smache, 1).await?;
     world.probe.open();
@@ -114,19 +88,14 @@ async fn a_phantom_during_the_run_is_not_lost(world: &World) -> Result<()> {
 
 /// Many changes at once are one thing to catch up with.
 async fn a_burst_of_changes_costs_few_runs(world: &World) -> Result<()> {
-    world.put(1, "name").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("name").await?;
     smache.get(slow(1, 50)).await?;
     let worker = smache.worker().start();
     for n in 0..100 {
         world.put(1, format!("name {n}")).await?;
         tokio::task::yield_now().await;
     }
-    until("the last one is computed", async || {
-        let found = smache.peek(slow(1, 50)).await?.expect("stored");
-        Ok(found.is_fresh() && *found == "name 99")
-    })
-    .await?;
+    until_result(&smache, slow(1, 50), |found| *found == "name 99").await;
     let recomputed = world.probe.runs() - 1;
     assert!((1..=3).contains(&recomputed), "{recomputed} recomputations");
     worker.shutdown(Duration::from_secs(1)).await;
@@ -136,8 +105,7 @@ async fn a_burst_of_changes_costs_few_runs(world: &World) -> Result<()> {
 
 /// An entity that changes faster than its function runs: the value moves on, and the others get their turn.
 async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
-    world.put(1, "0").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("0").await?;
     smache.get(slow(1, 100)).await?;
     let worker = smache.worker().concurrency(1).start();
     let begin = Instant::now();
@@ -156,11 +124,7 @@ async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
     let recomputed = world.probe.runs() - 1;
     assert!(recomputed <= 8, "{recomputed} runs of 100 ms in 2 s: other jobs have no chance");
     let cooled = Instant::now();
-    until("it settles", async || {
-        let found = smache.peek(slow(1, 100)).await?.expect("stored");
-        Ok(found.is_fresh() && *found == changes.to_string())
-    })
-    .await?;
+    until_result(&smache, slow(1, 100), |found| *found == changes.to_string()).await;
     let settled = cooled.elapsed();
     assert!(settled < Duration::from_millis(600), "it took {settled:?} after the last change, at 100 ms a run");
     worker.shutdown(Duration::from_secs(1)).await;
@@ -170,8 +134,7 @@ async fn a_hot_entity_advances_and_leaves_room(world: &World) -> Result<()> {
 
 /// A worker that looks once a minute is woken for a job that is put off.
 async fn a_change_during_a_run_is_fresh_soon_after_it(world: &World) -> Result<()> {
-    world.put(1, "0").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("0").await?;
     smache.get(slow(1, 100)).await?;
     let worker = smache.worker().poll_interval(Duration::from_secs(60)).start();
     for name in ["a", "b", "c"] {
@@ -180,11 +143,7 @@ async fn a_change_during_a_run_is_fresh_soon_after_it(world: &World) -> Result<(
         until("the run begins", async || Ok(world.probe.runs() > runs)).await?;
         world.put(1, format!("{name}, at last")).await?;
         let changed = Instant::now();
-        until("it is fresh", async || {
-            let found = smache.peek(slow(1, 100)).await?.expect("stored");
-            Ok(found.is_fresh() && found.ends_with("at last"))
-        })
-        .await?;
+        until_result(&smache, slow(1, 100), |found| found.ends_with("at last")).await;
         // The rest of the run, a pause of twice its cost, a run, and what waits for the feed.
         let took = changed.elapsed();
         assert!(took < Duration::from_millis(700), "it took {took:?} at 100 ms a run");
@@ -196,9 +155,8 @@ async fn a_change_during_a_run_is_fresh_soon_after_it(world: &World) -> Result<(
 
 /// A reader that insists on a fresh value of hot data gets an error after some tries.
 async fn fresh_of_a_hot_entity_ends(world: &World) -> Result<()> {
-    world.put(1, "0").await?;
-    let smache = world.start().await?;
-    let reader = reading(&smache, slow(1, 5).fresh());
+    let smache = world.with_user("0").await?;
+    let reader = spawn_get(&smache, slow(1, 5).fresh());
     let mut n = 0;
     while !reader.is_finished() {
         n += 1;

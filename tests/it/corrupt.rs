@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use smache::{
     EntryId, Result, Smache,
-    backend::{Begin, BeginOutcome, Commit, CommitOutcome, OnConflict, Record, Token},
+    backend::{Commit, CommitOutcome, Record},
 };
+use smache_testkit::steps;
 
 use crate::{
     functions::{greeting, square},
@@ -16,29 +17,8 @@ use crate::{
 /// Stores something under an entry's id, past the engine, as a bug or another program would.
 async fn overwrite(world: &World, id: EntryId, call: Bytes, value: Bytes, meta: Bytes) -> Result<()> {
     let store = world.store()?;
-    let token = Token::random();
-    let begun = match store.begin(Begin { id, token, lease: Duration::from_secs(10) }).await? {
-        BeginOutcome::Begun(begun) => begun,
-        BeginOutcome::Busy { .. } => panic!("another run computes it"),
-    };
-    let commit = Commit {
-        id,
-        token,
-        start_revision: begun.start_revision,
-        version: begun.start_revision,
-        on_conflict: OnConflict::StoreStale,
-        incarnation: begun.incarnation.clone(),
-        epochs: begun.validity.epochs([]),
-        call,
-        value,
-        meta,
-        used: Vec::new(),
-        ttl: None,
-        not_after: None,
-        tainted: false,
-        lazy: false,
-        conflict_delay: Duration::ZERO,
-    };
+    let run = steps::begin(&*store, id).await;
+    let commit = Commit { call, value, meta, ..run.value("", &[]) };
     assert!(matches!(store.commit(commit).await?, CommitOutcome::Fresh { .. }));
     Ok(())
 }

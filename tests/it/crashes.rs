@@ -6,9 +6,10 @@ use smache::{Result, Smache};
 use tokio::runtime::Runtime;
 
 use crate::{
-    faulty,
     functions::{greeting, square},
-    probe::{Probe, until},
+    probe::{Probe, until, until_stale, work_until_result},
+    tasks::spawn_get,
+    waits::until_fresh,
     world::{User, World},
 };
 
@@ -67,8 +68,7 @@ fn start_in(process: &Process, world: &World) -> Result<(Smache, Probe)> {
 #[tokio::test]
 async fn what_a_dead_reader_computed_is_computed_by_the_next_one() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let survivor = world.start().await?;
+    let survivor = world.with_user("Anna").await?;
     let process = Process::start();
     let (victim, probe) = start_in(&process, &world)?;
     process.run({
@@ -107,8 +107,7 @@ async fn what_a_dead_worker_computed_is_computed_by_the_next_one() -> Result<()>
     process.kill();
     let next = survivor.worker().max_crashes(MANY).poll_interval(LEASE / 4).start();
     for id in 1..=5 {
-        until("it is computed", async || survivor.is_fresh(greeting(id)).await).await?;
-        assert_eq!(*survivor.get(greeting(id)).await?, "Hello, new");
+        assert_eq!(*until_fresh(&survivor, greeting(id)).await, "Hello, new");
     }
     assert_eq!(world.probe.runs(), 10);
     assert_eq!(survivor.dead_letters(10).await?, [], "a crash is no reason");
@@ -132,13 +131,8 @@ async fn a_dead_leader_of_the_feed_is_followed_by_the_next_one() -> Result<()> {
     assert!(survivor.get(greeting(1)).await?.is_fresh());
     process.kill();
     world.put(1, "new").await?;
-    until("no reader gets the old value as fresh for long", async || Ok(!survivor.is_fresh(greeting(1)).await?))
-        .await?;
-    until("the next one delivers", async || {
-        survivor.run_until_idle().await?;
-        Ok(survivor.is_fresh(greeting(1)).await? && *survivor.get(greeting(1)).await? == "Hello, new")
-    })
-    .await?;
+    until_stale(&survivor, greeting(1)).await?;
+    work_until_result(&survivor, greeting(1), |found| *found == "Hello, new").await?;
     drop(victim);
     Ok(())
 }
@@ -146,8 +140,7 @@ async fn a_dead_leader_of_the_feed_is_followed_by_the_next_one() -> Result<()> {
 #[tokio::test]
 async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let survivor = world.start().await?;
+    let survivor = world.with_user("Anna").await?;
     let process = Process::start();
     let (victim, probe) = start_in(&process, &world)?;
     let paused = mpsc::channel::<()>();
@@ -187,8 +180,7 @@ async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -
 
 #[tokio::test]
 async fn a_runtime_that_ends_takes_the_heartbeats_of_others_not_along() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     let smache = world.builder().run_lease(LEASE).build().await?;
     world.probe.close();
     let process = Process::start();
@@ -199,10 +191,7 @@ async fn a_runtime_that_ends_takes_the_heartbeats_of_others_not_along() -> Resul
     world.probe.arrived(1).await;
     process.kill();
     world.probe.ended(1).await;
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(square(2)).await }
-    });
+    let reader = spawn_get(&smache, square(2));
     world.probe.arrived(2).await;
     let beats = faults.calls("extend");
     until("its own heart beats", async || Ok(faults.calls("extend") > beats + 3)).await?;

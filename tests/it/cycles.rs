@@ -6,7 +6,7 @@ use smache::{Builder, Cached, Cx, ErrorKind, Failure, Result, Smache, State, com
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    faulty::{self, Fault, Faults},
+    faulty::{Fault, Faults},
     probe::{Act, Probe},
     world::World,
 };
@@ -115,8 +115,7 @@ struct Processes<const N: usize> {
 
 impl<const N: usize> Processes<N> {
     async fn start() -> Result<Self> {
-        let (backend, faults) = faulty::memory();
-        let world = World::attached_to(backend);
+        let (world, faults) = World::faulty_attached();
         let mut each = Vec::new();
         for _ in 0..N {
             each.push(register(world.builder()).build().await?);

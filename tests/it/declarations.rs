@@ -129,8 +129,7 @@ async fn the_timeout_of_the_options_bounds_a_run() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn with_refresh_on_read_the_next_reader_computes_and_waits() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     assert_eq!(*smache.get(lazy_greeting(1)).await?, "Hello, Anna");
     world.put(1, "Annie").await?;
     assert_eq!(smache.run_until_idle().await?, 0, "there is no job");

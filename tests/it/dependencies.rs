@@ -13,7 +13,7 @@ use smache::{
 };
 use tokio::sync::Semaphore;
 
-use crate::statistics::Imageless;
+use crate::{statistics::Imageless, tasks::spawn_get};
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "customers")]
@@ -362,10 +362,7 @@ async fn a_run_depends_on_what_it_says() -> Result<()> {
 #[tokio::test]
 async fn a_row_that_comes_while_the_function_runs_is_not_lost() -> Result<()> {
     let world = world(Changes::WithoutImages).await?;
-    let reading = tokio::spawn({
-        let smache = world.smache.clone();
-        async move { smache.get(slow(2)).await }
-    });
+    let reading = spawn_get(&world.smache, slow(2));
     while world.log.take().is_empty() {
         tokio::task::yield_now().await;
     }

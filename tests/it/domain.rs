@@ -6,6 +6,7 @@ use smache::{Cx, Entity, ErrorKind, Failure, Result, Smache, State, computed};
 
 use crate::{
     probe::{Probe, Refused, until},
+    waits::until_fresh,
     world::{User, World},
 };
 
@@ -165,7 +166,7 @@ async fn a_permanent_error_is_not_tried_again_and_removes_or_keeps_the_value() -
     assert!(dead[0].error.starts_with("permanent: "), "{}", dead[0].error);
     assert_eq!(smache.get(strict(1)).await.expect_err("refused").kind(), ErrorKind::Function);
     changed(&world, &smache, 1, "Annie").await?;
-    until("a change brings it back", async || smache.is_fresh(lenient(1)).await).await?;
+    until_fresh(&smache, lenient(1)).await;
     worker.shutdown(SECOND).await;
     Ok(())
 }

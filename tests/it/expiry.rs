@@ -17,6 +17,7 @@ use crate::{
     faulty::Faulty,
     functions::{greeting, motto, news, square},
     probe::{Act, Probe},
+    tasks::held_refresh,
     world::{RuntimeClock, User, World},
 };
 
@@ -130,12 +131,7 @@ async fn a_value_that_expires_while_it_is_computed_again_is_replaced() -> Result
     let (world, clock) = World::manual();
     let smache = world.builder().run_lease(10 * MINUTE).build().await?;
     smache.get(news(1)).await?;
-    world.probe.close();
-    let refresh = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.refresh(news(1)).await }
-    });
-    world.probe.arrived(2).await;
+    let refresh = held_refresh(&world.probe, &smache, news(1)).await;
     clock.advance(MINUTE);
     while world.store()?.maintain(100).await?.more {}
     world.probe.open();
@@ -167,8 +163,7 @@ async fn the_job_of_an_expired_entry_does_not_keep_a_worker_busy() -> Result<()>
 async fn memory_holds_no_more_than_its_capacity_and_forgets_the_rest() -> Result<()> {
     let memory = Memory::builder().capacity(100).clock(Arc::new(RuntimeClock::new())).build();
     let world = World::attached_to(memory);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     for n in 0..1_000 {
         assert_eq!(*smache.get(square(n)).await?, n * n);
         assert!(smache.is_fresh(square(n)).await?, "the newest one is there");

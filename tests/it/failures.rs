@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::{
     functions::{greeting, hurried},
-    probe::{Act, Refused, until},
+    probe::{Act, Refused, until_stale, work_until_fresh},
+    tasks::spawn_refresh,
     world::{User, World},
 };
 
@@ -16,8 +17,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// An error without a stored value is the reader's; nothing is stored, and the next reader computes at once.
 async fn an_error_gives_the_lease_back_at_once(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let begin = Instant::now();
     world.probe.act(Act::Fail);
     let error = smache.get(greeting(1)).await.expect_err("it fails");
@@ -34,8 +34,7 @@ async fn an_error_gives_the_lease_back_at_once(world: &World) -> Result<()> {
 
 /// So does a panic, which the reader gets as an error with its text.
 async fn a_panic_gives_the_lease_back_at_once(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let begin = Instant::now();
     world.probe.act(Act::Panic);
     let error = smache.get(greeting(1)).await.expect_err("it panics");
@@ -51,8 +50,7 @@ async fn a_panic_gives_the_lease_back_at_once(world: &World) -> Result<()> {
 
 /// So does a timeout.
 async fn a_timeout_gives_the_lease_back_at_once(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let begin = Instant::now();
     world.probe.act(Act::Sleep(Duration::from_secs(3_600)));
     let error = smache.get(hurried(1)).await.expect_err("it takes too long");
@@ -68,12 +66,10 @@ async fn a_timeout_gives_the_lease_back_at_once(world: &World) -> Result<()> {
 
 /// The last good value stays, and readers get it.
 async fn a_stale_value_outlives_a_failing_function(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     let key = smache.key(&greeting(1))?;
     world.put(1, "Annie").await?;
-    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&smache, greeting(1)).await?;
     for (failures, act) in [(1, Act::Fail), (2, Act::Panic)] {
         world.probe.act(act);
         let error = smache.refresh(greeting(1)).await.expect_err("it fails");
@@ -98,9 +94,7 @@ async fn a_stale_value_outlives_a_failing_function(world: &World) -> Result<()> 
 
 /// A failed refresh of a fresh value takes nothing from it.
 async fn a_fresh_value_outlives_a_failed_refresh(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.probe.act(Act::Fail);
     smache.refresh(greeting(1)).await.expect_err("it fails");
     assert!(smache.get(greeting(1)).await?.is_fresh());
@@ -112,20 +106,13 @@ async fn a_fresh_value_outlives_a_failed_refresh(world: &World) -> Result<()> {
 
 /// A stale value whose reader failed still is a worker's.
 async fn a_failed_reader_leaves_the_work_to_the_workers(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.put(1, "Annie").await?;
-    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&smache, greeting(1)).await?;
     world.probe.act(Act::Fail);
     smache.refresh(greeting(1)).await.expect_err("it fails");
     world.probe.act(Act::Succeed);
-    until("a worker computes it", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(greeting(1)).await
-    })
-    .await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    assert_eq!(*work_until_fresh(&smache, greeting(1)).await?, "Hello, Annie");
     smache.shutdown().await;
     Ok(())
 }
@@ -142,9 +129,7 @@ on_every_world! {
 #[tokio::test(start_paused = true)]
 async fn a_failing_function_is_not_run_by_every_reader_of_a_stale_value() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     smache.changed::<User>(&1).await?;
     world.probe.act(Act::Fail);
     for _ in 0..100 {
@@ -157,15 +142,10 @@ async fn a_failing_function_is_not_run_by_every_reader_of_a_stale_value() -> Res
 #[tokio::test(start_paused = true)]
 async fn a_change_during_a_run_that_fails_is_not_lost() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.probe.close();
     world.probe.act(Act::Fail);
-    let refresh = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.refresh(greeting(1)).await }
-    });
+    let refresh = spawn_refresh(&smache, greeting(1));
     world.probe.arrived(2).await;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;

@@ -1,13 +1,11 @@
 //! A backend in memory that fails on demand, in the time of the runtime.
 
-use std::sync::Arc;
-
 use smache::memory::Memory;
 pub(crate) use smache_testkit::faults::{Fault, Faults, Faulty};
 
-use crate::world::RuntimeClock;
+use crate::world;
 
 /// Memory in the time of the runtime.
 pub(crate) fn memory() -> (Faulty<Memory>, Faults) {
-    Faulty::of(Memory::builder().clock(Arc::new(RuntimeClock::new())).build())
+    Faulty::of(world::memory())
 }

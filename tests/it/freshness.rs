@@ -46,8 +46,7 @@ async fn a_stale_value_knows_since_when() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_value_is_used_like_what_it_holds() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let hello = smache.get(greeting(1)).await?;
     assert_eq!(hello.len(), "Hello, Anna".len());
     assert!(hello.starts_with("Hello"));
@@ -65,8 +64,7 @@ async fn a_value_is_used_like_what_it_holds() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn fresh_computes_what_is_stale_and_waits() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     assert_eq!(*smache.get(greeting(1).fresh()).await?, "Hello, Anna");
     assert_eq!(*smache.get(greeting(1).fresh()).await?, "Hello, Anna");
     assert_eq!(world.probe.runs(), 1, "a fresh value is a hit");
@@ -81,9 +79,7 @@ async fn fresh_computes_what_is_stale_and_waits() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn fresh_answers_the_error_instead_of_a_stale_value() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     smache.changed::<User>(&1).await?;
     world.probe.act(Act::Fail);
     let error = smache.get(greeting(1).fresh()).await.expect_err("it fails");
@@ -95,9 +91,7 @@ async fn fresh_answers_the_error_instead_of_a_stale_value() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn max_stale_accepts_a_bounded_staleness() -> Result<()> {
     let (world, clock) = World::manual();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     clock.advance(60 * SECOND);
     assert_eq!(*smache.get(greeting(1).max_stale(Duration::ZERO)).await?, "Hello, Anna", "its age does not matter");
     world.put(1, "Annie").await?;
@@ -114,8 +108,7 @@ async fn max_stale_accepts_a_bounded_staleness() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn at_least_reads_ones_own_writes_and_no_more() -> Result<()> {
     let world = World::attached();
-    world.put(1, "one").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("one").await?;
     smache.get(greeting(1)).await?;
     world.put(1, "two").await?;
     let two = smache.changed::<User>(&1).await?;
@@ -134,9 +127,7 @@ async fn at_least_reads_ones_own_writes_and_no_more() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_another_change_does_not_force_a_computation_of_a_fresh_value() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     let token = smache.changed::<User>(&2).await?;
     assert!(smache.get(greeting(1).at_least(token)).await?.is_fresh());
     assert_eq!(world.probe.runs(), 1);
@@ -153,8 +144,7 @@ async fn calls_are_cloned_and_shown() {
 #[tokio::test(start_paused = true)]
 async fn a_lazy_value_is_recomputed_by_its_reader_even_if_it_would_take_a_stale_one() -> Result<()> {
     let (world, clock) = World::manual();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     smache.get(lazy_greeting(1)).await?;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;
@@ -167,8 +157,7 @@ async fn a_lazy_value_is_recomputed_by_its_reader_even_if_it_would_take_a_stale_
 #[tokio::test(start_paused = true)]
 async fn a_lazy_value_is_served_stale_when_its_function_fails() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     smache.get(lazy_greeting(1)).await?;
     smache.changed::<User>(&1).await?;
     world.probe.act(Act::Fail);

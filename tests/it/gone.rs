@@ -4,7 +4,8 @@ use smache::{ErrorKind, Result};
 
 use crate::{
     functions::{greeting, real_name},
-    probe::until,
+    probe::{until, until_stale},
+    tasks::held_get,
     world::World,
 };
 
@@ -24,11 +25,9 @@ async fn a_call_of_an_absent_user_is_gone(world: &World) -> Result<()> {
 /// The worker that finds the entity gone removes the entry with its edges and its job; an entity that comes back has a
 /// new entry.
 async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.remove(1).await?;
-    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&smache, greeting(1)).await?;
     smache.run_until_idle().await?;
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert_eq!(smache.get(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
@@ -48,9 +47,7 @@ async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> 
 
 /// The reader that finds it gone does the same, and is not served the old value.
 async fn a_reader_who_finds_the_entity_gone_removes_the_entry(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.remove(1).await?;
     assert_eq!(smache.refresh(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
     assert!(smache.peek(greeting(1)).await?.is_none());
@@ -61,14 +58,8 @@ async fn a_reader_who_finds_the_entity_gone_removes_the_entry(world: &World) -> 
 
 /// An entity that goes while a function runs with it.
 async fn an_entity_that_goes_during_the_run_takes_the_result_along(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(greeting(1)).await }
-    });
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     world.remove(1).await?;
     until("the change is delivered", async || Ok(smache.stats().await?.process.changes > 0)).await?;
     world.probe.open();
@@ -86,8 +77,7 @@ async fn an_entity_that_goes_during_the_run_takes_the_result_along(world: &World
 
 /// To a function that loads it itself, an absent entity is an answer and not the end.
 async fn a_function_may_take_absence_as_an_answer(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     smache.get(real_name(1)).await?;
     world.remove(1).await?;
     smache.run_until_idle().await?;

@@ -63,8 +63,7 @@ impl WriterTransaction for Failing {
 async fn world() -> Result<(World, Memory, Smache)> {
     let memory = Memory::new();
     let world = World::attached_to(memory.clone());
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     Ok((world, memory, smache))
 }
 

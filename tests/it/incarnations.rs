@@ -14,13 +14,11 @@ use tokio::time::Instant;
 use crate::{
     faulty::{Fault, Faulty},
     functions::{greeting, register, square},
-    probe::until,
-    world::{RuntimeClock, User, World},
+    probe::{until, until_stale, work_until_fresh, work_until_result},
+    tasks::held_get,
+    waits::until_fresh,
+    world::{User, World, memory},
 };
-
-fn memory() -> Memory {
-    Memory::builder().clock(Arc::new(RuntimeClock::new())).build()
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_system_starts_as_soon_as_its_sources_are_confirmed() -> Result<()> {
@@ -37,14 +35,12 @@ async fn a_system_starts_as_soon_as_its_sources_are_confirmed() -> Result<()> {
 async fn a_replaced_store_confirms_nothing_until_the_feed_has_replayed() -> Result<()> {
     let memory = memory();
     let world = World::on(memory.clone());
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     memory.simulate_restart(Loss::Nothing);
     let value = smache.get(greeting(1)).await?;
     assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
     assert_eq!(value.stale_for(), None, "nothing is known against it");
-    until("it recovers by itself", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     assert_eq!(world.probe.runs(), 1, "without a computation");
     world.put(1, "Annie").await?;
     smache.run_until_idle().await?;
@@ -79,33 +75,18 @@ async fn each_program_attaches_the_sources_that_it_has_to_a_replaced_store() -> 
     users.get(greeting(1)).await?;
     other.get(shouted(1u64)).await?;
     memory.simulate_restart(Loss::Nothing);
-    until("one program attaches its own", async || {
-        users.run_until_idle().await?;
-        users.is_fresh(greeting(1)).await
-    })
-    .await?;
-    until("and the other one its own", async || {
-        other.run_until_idle().await?;
-        other.is_fresh(shouted(1u64)).await
-    })
-    .await
+    work_until_fresh(&users, greeting(1)).await?;
+    work_until_fresh(&other, shouted(1u64)).await.map(drop)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_change_around_the_replacement_is_not_lost() -> Result<()> {
     let memory = memory();
     let world = World::on(memory.clone());
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     memory.simulate_restart(Loss::Nothing);
     world.put(1, "Annie").await?;
-    until("it recovers by itself", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(greeting(1)).await
-    })
-    .await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    assert_eq!(*work_until_fresh(&smache, greeting(1)).await?, "Hello, Annie");
     Ok(())
 }
 
@@ -113,17 +94,11 @@ async fn a_change_around_the_replacement_is_not_lost() -> Result<()> {
 async fn an_emptied_store_is_filled_again() -> Result<()> {
     let memory = memory();
     let world = World::on(memory.clone());
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     memory.simulate_restart(Loss::Everything);
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
     assert_eq!(world.probe.runs(), 2);
-    until("it recovers by itself", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(greeting(1)).await
-    })
-    .await?;
+    work_until_fresh(&smache, greeting(1)).await?;
     world.put(1, "Annie").await?;
     smache.run_until_idle().await?;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
@@ -134,16 +109,10 @@ async fn an_emptied_store_is_filled_again() -> Result<()> {
 async fn reports_of_the_application_cannot_be_replayed_so_that_a_replaced_store_computes_again() -> Result<()> {
     let memory = memory();
     let world = World::attached_to(memory.clone());
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     memory.simulate_restart(Loss::Nothing);
     assert!(!smache.get(greeting(1)).await?.is_fresh());
-    until("it recovers by itself", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(greeting(1)).await
-    })
-    .await?;
+    work_until_fresh(&smache, greeting(1)).await?;
     assert_eq!(world.probe.runs(), 2);
     Ok(())
 }
@@ -157,25 +126,15 @@ async fn a_result_without_sources_is_not_confirmed_by_a_replaced_store() -> Resu
     smache.get(square(3)).await?;
     memory.simulate_restart(Loss::Nothing);
     assert!(!smache.get(square(3)).await?.is_fresh());
-    until("it recovers by itself", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(square(3)).await
-    })
-    .await
+    work_until_fresh(&smache, square(3)).await.map(drop)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_began_on_another_store_stores_nothing() -> Result<()> {
     let memory = memory();
     let world = World::on(memory.clone());
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(greeting(1)).await }
-    });
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     memory.simulate_restart(Loss::Nothing);
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
@@ -189,13 +148,12 @@ async fn a_run_that_began_on_another_store_stores_nothing() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let leader = world.start().await?;
+    let leader = world.with_user("Anna").await?;
     let reader = world.builder().feeds(false).build().await?;
     assert!(reader.get(greeting(1)).await?.is_fresh());
     leader.shutdown().await;
     world.put(1, "Annie").await?;
-    until("the confirmation lapses", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&reader, greeting(1)).await?;
     assert!(reader.get(greeting(1)).await?.freshness().is_unconfirmed());
 
     let next = world.start().await?;
@@ -208,12 +166,11 @@ async fn values_are_not_fresh_after_the_feed_has_ended() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_fresh_read_without_a_confirmation_computes_each_time() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let leader = world.start().await?;
+    let leader = world.with_user("Anna").await?;
     let reader = world.builder().feeds(false).build().await?;
     reader.get(greeting(1)).await?;
     leader.shutdown().await;
-    until("the confirmation lapses", async || Ok(!reader.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&reader, greeting(1)).await?;
     for (runs, name) in [(2, "Annie"), (3, "Anne")] {
         world.put(1, name).await?;
         assert_eq!(*reader.get(greeting(1).fresh()).await?, format!("Hello, {name}"));
@@ -227,8 +184,7 @@ async fn a_fresh_read_without_a_confirmation_computes_each_time() -> Result<()> 
 #[tokio::test(start_paused = true)]
 async fn another_system_takes_the_feed_over_at_once_after_a_shutdown() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let one = world.start().await?;
+    let one = world.with_user("Anna").await?;
     let two = world.start().await?;
     two.get(greeting(1)).await?;
     one.shutdown().await;
@@ -248,9 +204,7 @@ async fn a_feed_that_falls_behind_its_history_starts_a_new_epoch() -> Result<()>
     let (backend, faults) = Faulty::of(memory());
     let users = MemorySource::<User>::with_history(10);
     let world = World::new("world", backend, users.clone(), users.clone());
-    world.put(1, "Anna").await?;
-    let smache: Smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     faults.on("invalidate", Fault::Unavailable);
     for n in 0..100 {
         world.put(n, format!("name {n}")).await?;
@@ -258,11 +212,7 @@ async fn a_feed_that_falls_behind_its_history_starts_a_new_epoch() -> Result<()>
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(!smache.is_fresh(greeting(1)).await?, "the feed does not confirm while it cannot deliver");
     faults.heal();
-    until("everything of the source is computed again", async || {
-        smache.run_until_idle().await?;
-        Ok(smache.is_fresh(greeting(1)).await? && *smache.get(greeting(1)).await? == "Hello, name 1")
-    })
-    .await?;
+    work_until_result(&smache, greeting(1), |found| *found == "Hello, name 1").await?;
     let record = smache.inspect(&smache.key(&greeting(1))?).await?.expect("stored");
     assert_eq!(record.entry.epochs.sources[0].0.as_str(), User::SOURCE);
     Ok(())

@@ -9,7 +9,8 @@ use smache::{
 use crate::{
     functions::{Any, greeting},
     probe::{Probe, until},
-    world::{RuntimeClock, User, World},
+    waits::{until_fresh, until_result},
+    world::{RuntimeClock, User, World, memory},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -47,10 +48,7 @@ async fn an_announced_change_is_reported_although_its_program_ended() -> Result<
     tokio::time::sleep(SOON / 2).await;
     assert!(smache.is_fresh(greeting(1)).await?, "the transaction may still be open");
     tokio::time::sleep(SOON).await;
-    until("a worker reports it and computes", async || {
-        Ok(*smache.get(greeting(1)).await? == "Hello, Annie" && smache.is_fresh(greeting(1)).await?)
-    })
-    .await?;
+    until_result(&smache, greeting(1), |found| *found == "Hello, Annie").await;
     assert_eq!(world.probe.runs(), 3, "no other result was affected");
     assert_eq!((jobs(&smache).await?, smache.stats().await?.store.entries), (0, 2), "nothing is left of it");
     worker.shutdown(SOON).await;
@@ -92,10 +90,8 @@ async fn what_makes_everything_stale_reports_no_announcement_early() -> Result<(
     let worker = smache.worker().start();
     let intent = smache.intend().changes::<User>(&1)?.report_after(SOON).announce().await?;
     smache.invalidate_all().await?;
-    until("everything is computed again", async || {
-        Ok(smache.is_fresh(greeting(1)).await? && smache.is_fresh(greeting(2)).await?)
-    })
-    .await?;
+    until_fresh(&smache, greeting(1)).await;
+    until_fresh(&smache, greeting(2)).await;
     world.put(1, "Annie").await?;
     drop(intent);
     assert!(smache.is_fresh(greeting(1)).await?, "its time is not over");
@@ -121,7 +117,7 @@ async fn a_tag_is_announced_like_an_entity() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn an_announcement_outlives_workers_that_cannot_report_it() -> Result<()> {
-    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let memory = memory();
     let users = MemorySource::<User>::without_feed();
     users.insert(User { id: 1, name: "Anna".into() })?;
     let builder = || Smache::builder("shop").backend(memory.clone()).state(Probe::default());

@@ -11,6 +11,7 @@ use smache::{
 use crate::{
     functions::greeting,
     probe::until,
+    waits::until_fresh,
     world::{User, World},
 };
 
@@ -42,15 +43,9 @@ async fn slow_functions_do_not_delay_propagation(world: &World) -> Result<()> {
     world.probe.arrived(6 + 2).await;
     let jobs = (1..=6).map(|id| Ok(NewJob::now(smache.key(&quick(id))?, Lane::Propagation)));
     world.queue()?.enqueue(&jobs.collect::<Result<Vec<_>>>()?).await?;
-    until("they are done", async || {
-        for id in 1..=6 {
-            if !smache.is_fresh(quick(id)).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    })
-    .await?;
+    for id in 1..=6 {
+        until_fresh(&smache, quick(id)).await;
+    }
     assert_eq!(world.probe.under_way(), 2, "the slow ones still run");
     world.probe.open();
     worker.shutdown(Duration::from_secs(5)).await;
@@ -67,7 +62,7 @@ async fn a_job_of_the_full_lane_waits(world: &World) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!smache.is_fresh(quick(1)).await?);
     world.probe.open();
-    until("its turn comes", async || smache.is_fresh(quick(1)).await).await?;
+    until_fresh(&smache, quick(1)).await;
     worker.shutdown(Duration::from_secs(5)).await;
     smache.shutdown().await;
     Ok(())

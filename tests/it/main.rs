@@ -12,6 +12,8 @@ mod school;
 mod tables;
 #[path = "../shared/statistics.rs"]
 mod tale;
+#[path = "../shared/waits.rs"]
+mod waits;
 
 mod audit;
 mod barrier;
@@ -64,6 +66,7 @@ mod slow;
 mod sources;
 mod split;
 mod statistics;
+mod tasks;
 mod tidy;
 mod unconfirmed;
 mod verbs;

@@ -12,6 +12,7 @@ use smache::{
 use crate::{
     functions::{Any, greeting, square},
     probe::Probe,
+    waits::until_fresh,
     world::{User, World},
 };
 
@@ -251,7 +252,7 @@ async fn bounds_without_an_end_are_bounds_for_a_file_too() -> Result<()> {
     assert_eq!(*smache.get(alone(1)).await?, 1);
     let worker = smache.worker().concurrency(usize::MAX).poll_interval(most).job_lease(most).start();
     smache.invalidate(alone(1)).await?;
-    crate::probe::until("a worker hears of it", async || smache.is_fresh(alone(1)).await).await?;
+    until_fresh(&smache, alone(1)).await;
     worker.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }

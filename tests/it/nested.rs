@@ -14,7 +14,7 @@ use smache::{
     tag,
 };
 
-use crate::probe::until;
+use crate::{probe::until, tasks::spawn_refresh};
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
 #[entity(source = "grades")]
@@ -236,10 +236,7 @@ async fn a_parent_ends_no_later_than_its_child() -> Result<()> {
 async fn a_change_while_the_parent_runs_is_not_lost() -> Result<()> {
     let School { smache, grades, .. } = school().await?;
     for points in [40, 60, 45, 65] {
-        let reader = tokio::spawn({
-            let smache = smache.clone();
-            async move { smache.refresh(certificate(1)).await }
-        });
+        let reader = spawn_refresh(&smache, certificate(1));
         grades.insert(Grade { id: 1, points })?;
         reader.await.expect("no panic")?;
         smache.run_until_idle().await?;

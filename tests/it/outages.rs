@@ -2,31 +2,38 @@
 
 use std::time::Duration;
 
-use smache::{Error, ErrorKind, Result, StoreFailure};
+use smache::{Error, ErrorKind, Result, Smache, StoreFailure};
 use tokio::time::Instant;
 
 use crate::{
-    faulty::{self, Fault, Faults},
+    faulty::{Fault, Faults},
     functions::{greeting, square},
     leases::letter,
-    probe::{Act, until},
+    probe::{Act, until, work_until_fresh},
+    tasks::{held_get, spawn_gets},
+    waits::until_fresh,
     world::{User, World},
 };
 
 const BOUND: Duration = Duration::from_millis(200);
 
 async fn world() -> Result<(World, Faults)> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     world.put(1, "Anna").await?;
     Ok((world, faults))
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
+/// A system with a greeting, which waits no longer than [`BOUND`] for a step of the store.
+async fn bounded() -> Result<(World, Faults, Smache)> {
     let (world, faults) = world().await?;
     let smache = world.builder().store_timeout(BOUND).build().await?;
     smache.get(greeting(1)).await?;
+    Ok((world, faults, smache))
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
+    let (world, faults, smache) = bounded().await?;
     for fault in [Fault::Unavailable, Fault::Hang] {
         faults.all(fault);
         let value = smache.get(greeting(1)).await?;
@@ -44,9 +51,7 @@ async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
 /// It may have very many dependants: it gets more time than other steps when it is handed over again.
 #[tokio::test(start_paused = true)]
 async fn a_change_that_takes_longer_than_other_steps_is_acknowledged() -> Result<()> {
-    let (world, faults) = world().await?;
-    let smache = world.builder().store_timeout(BOUND).build().await?;
-    smache.get(greeting(1)).await?;
+    let (_world, faults, smache) = bounded().await?;
     faults.times("invalidate", Fault::Late(BOUND * 20), 3);
     let began = Instant::now();
     smache.invalidate(greeting(1)).await?;
@@ -62,8 +67,7 @@ async fn a_change_that_takes_longer_than_other_steps_is_acknowledged() -> Result
 /// end.
 #[tokio::test(start_paused = true)]
 async fn a_feed_stays_the_leader_during_a_change_that_takes_long() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
+    let (world, faults) = World::faulty();
     world.put(1, "Anna").await?;
     let systems = [world.start().await?, world.start().await?];
     let [smache, _] = &systems;
@@ -91,11 +95,7 @@ async fn readers_who_compute_without_the_store_compute_once_together() -> Result
     let smache = world.start().await?;
     faults.all(Fault::Unavailable);
     world.probe.close();
-    let read = |_| {
-        let smache = smache.clone();
-        tokio::spawn(async move { smache.get(greeting(1)).await })
-    };
-    let readers: Vec<_> = (0..20).map(read).collect();
+    let readers = spawn_gets(&smache, &greeting(1), 20);
     world.probe.arrived(1).await;
     tokio::time::sleep(BOUND).await;
     world.probe.open();
@@ -192,12 +192,7 @@ async fn a_commit_whose_answer_was_lost_is_recognised() -> Result<()> {
 async fn a_commit_whose_answer_was_lost_is_not_taken_for_fresh_if_it_was_overtaken() -> Result<()> {
     let (world, faults) = world().await?;
     let smache = world.start().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(greeting(1)).await }
-    });
-    world.probe.arrived(1).await;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     smache.changed::<User>(&1).await?;
     faults.times("commit", Fault::Ambiguous, 1);
     world.probe.open();
@@ -235,9 +230,7 @@ async fn a_result_that_cannot_be_stored_is_the_readers_all_the_same() -> Result<
 
 #[tokio::test(start_paused = true)]
 async fn a_reported_change_is_tried_again_and_then_not_acknowledged() -> Result<()> {
-    let (world, faults) = world().await?;
-    let smache = world.builder().store_timeout(BOUND).build().await?;
-    smache.get(greeting(1)).await?;
+    let (_world, faults, smache) = bounded().await?;
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
         faults.times("invalidate", fault, 2);
         smache.changed::<User>(&1).await?;
@@ -272,23 +265,15 @@ async fn a_system_does_not_start_without_its_store() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_behind_a_feed_is_delivered_when_the_store_is_back() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let (world, faults) = World::faulty();
+    let smache = world.with_greeting().await?;
     faults.all(Fault::Unavailable);
     world.put(1, "Annie").await?;
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie", "computed directly");
     faults.heal();
     assert!(!smache.is_fresh(greeting(1)).await?, "no feed confirms what was stored");
-    until("the feed catches up", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(greeting(1)).await
-    })
-    .await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    assert_eq!(*work_until_fresh(&smache, greeting(1)).await?, "Hello, Annie");
     Ok(())
 }
 
@@ -310,9 +295,7 @@ async fn running_everything_that_is_due_answers_the_backends_error() -> Result<(
 
 #[tokio::test(start_paused = true)]
 async fn jobs_whose_end_is_not_heard_at_first_are_not_run_again() -> Result<()> {
-    let (world, faults) = world().await?;
-    let smache = world.builder().store_timeout(BOUND).build().await?;
-    smache.get(greeting(1)).await?;
+    let (world, faults, smache) = bounded().await?;
     let worker = smache.worker().start();
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
         let runs = world.probe.runs();
@@ -332,9 +315,7 @@ async fn jobs_whose_end_is_not_heard_at_first_are_not_run_again() -> Result<()> 
 
 #[tokio::test(start_paused = true)]
 async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token() -> Result<()> {
-    let (world, faults) = world().await?;
-    let smache = world.builder().store_timeout(BOUND).build().await?;
-    smache.get(greeting(1)).await?;
+    let (world, faults, smache) = bounded().await?;
     let lease = Duration::from_secs(600);
     let worker = smache.worker().job_lease(lease).max_crashes(1).start();
     for fault in [Fault::Unavailable, Fault::Hang, Fault::Ambiguous] {
@@ -342,7 +323,7 @@ async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token
         let runs = world.probe.runs();
         faults.times("reserve", fault, 4);
         smache.changed::<User>(&1).await?;
-        until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
+        until_fresh(&smache, greeting(1)).await;
         assert!(started.elapsed() < lease / 4, "{fault:?}: no reader waits for the lease");
         assert_eq!(world.probe.runs(), runs + 1, "{fault:?}");
         assert_eq!(smache.dead_letters(10).await?, [], "{fault:?}");
@@ -368,9 +349,7 @@ async fn a_worker_outlives_lost_answers_and_buries_nothing_for_them() -> Result<
 }
 
 async fn outage_of_a_worker(fault: Fault) -> Result<()> {
-    let (world, faults) = world().await?;
-    let smache = world.builder().store_timeout(BOUND).build().await?;
-    smache.get(greeting(1)).await?;
+    let (_world, faults, smache) = bounded().await?;
     let worker = smache.worker().max_attempts(1).job_lease(Duration::from_secs(2)).start();
     for round in 0..3 {
         smache.changed::<User>(&1).await?;
@@ -403,10 +382,8 @@ async fn while_the_store_is_down_nested_calls_compute_directly_too() -> Result<(
 /// An unconfirmed result is stored too.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_lost_while_a_feed_is_down_is_no_conflict() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let (world, faults) = World::faulty();
+    let smache = world.with_user("Anna").await?;
     smache.shutdown().await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     faults.times("commit", Fault::Ambiguous, 1);

@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 
 use crate::{
     faulty::{Fault, memory},
-    probe::until,
+    tasks::spawn_get,
+    waits::until_result,
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, Entity)]
@@ -172,14 +173,8 @@ async fn an_error_of_a_run_that_another_reader_began_is_looked_at_again() -> Res
     let Shop { smache, stocks, .. } = shop().await?;
     for round in 0..200 {
         stocks.insert(Stock { id: round, pieces: 0 })?;
-        let fails = tokio::spawn({
-            let smache = smache.clone();
-            async move { smache.get(offered(round)).await.map(|pieces| *pieces) }
-        });
-        let tolerates = tokio::spawn({
-            let smache = smache.clone();
-            async move { smache.get(label(round)).await.map(drop) }
-        });
+        let fails = spawn_get(&smache, offered(round));
+        let tolerates = spawn_get(&smache, label(round));
         tokio::task::yield_now().await;
         stocks.insert(Stock { id: round, pieces: 5 })?;
         // It may have begun before the change.
@@ -216,10 +211,7 @@ async fn a_nested_call_that_is_given_up_makes_its_parent_run_again() -> Result<(
     *trouble.gate.lock().expect("no panic under it") = None;
     gate.notify_waiters();
     let worker = smache.worker().start();
-    until("it is tried again", async || {
-        Ok(smache.peek(hasty(1)).await?.is_some_and(|stored| stored.is_fresh() && *stored == 3))
-    })
-    .await?;
+    until_result(&smache, hasty(1), |stored| *stored == 3).await;
     worker.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
@@ -243,10 +235,7 @@ async fn a_hiccup_of_the_store_makes_the_parent_run_again() -> Result<()> {
     assert!(!smache.is_fresh(label(1)).await?);
     stocks.insert(Stock { id: 1, pieces: 4 })?;
     let worker = smache.worker().start();
-    until("it is tried again", async || {
-        Ok(smache.peek(label(1)).await?.is_some_and(|stored| stored.is_fresh() && *stored == "4 pieces"))
-    })
-    .await?;
+    until_result(&smache, label(1), |stored| *stored == "4 pieces").await;
     worker.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }

@@ -6,9 +6,10 @@ use smache::{Counters, Result, Smache, State, Worker, computed};
 use tokio::time::sleep;
 
 use crate::{
-    faulty::{self, Fault},
+    faulty::Fault,
     functions::greeting,
     probe::{Act, Probe, Refused, until_within},
+    tasks::{held_get, held_refresh},
     world::World,
 };
 
@@ -31,9 +32,7 @@ async fn brief(probe: State<Probe>) -> Result<u32, Refused> {
 
 /// A worker is at a greeting that takes as long as the gate is closed: its second run.
 async fn at_work(world: &World) -> Result<(Smache, Worker)> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     world.probe.close();
     let worker = smache.worker().start();
     world.put(1, "Annie").await?;
@@ -98,14 +97,8 @@ async fn a_hot_entry_is_stored_as_it_is(world: &World) -> Result<()> {
 
 /// Where no value is stored, a reader waits for one: a stale one is better than none.
 async fn the_first_run_comes_to_its_end(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(greeting(1)).await }
-    });
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     world.put(1, "Annie").await?;
     sleep(LONG).await;
     assert_eq!(world.probe.runs(), 1);
@@ -117,15 +110,8 @@ async fn the_first_run_comes_to_its_end(world: &World) -> Result<()> {
 
 /// A reader waits for one run, and takes its value: no bound of a reader counts on a second one.
 async fn the_run_of_a_reader_comes_to_its_end(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.refresh(greeting(1)).await }
-    });
-    world.probe.arrived(2).await;
+    let smache = world.with_greeting().await?;
+    let reader = held_refresh(&world.probe, &smache, greeting(1)).await;
     world.put(1, "Annie").await?;
     sleep(LONG).await;
     assert_eq!(world.probe.runs(), 2);
@@ -168,8 +154,7 @@ on_every_world!(
 /// A store that does not answer is no reason to end; the run asks it again.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_ends_no_run() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
+    let (world, faults) = World::faulty();
     let (smache, worker) = at_work(&world).await?;
     faults.on("changed_since", Fault::Unavailable);
     world.put(1, "Anne").await?;
@@ -186,8 +171,7 @@ async fn a_store_that_fails_ends_no_run() -> Result<()> {
 /// A run asks seldom: the longer it has lasted, the longer it waits.
 #[tokio::test(start_paused = true)]
 async fn an_hour_costs_few_questions() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
+    let (world, faults) = World::faulty();
     let smache = world.builder().register::<report>().build().await?;
     smache.get(report()).await?;
     world.probe.act(Act::Sleep(60 * LONG));

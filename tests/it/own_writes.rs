@@ -1,6 +1,6 @@
 //! Between a write and the feed's delivery of it: the change does not overtake a run that has read the write.
 
-use std::{cell::Cell, fmt::Debug, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use smache::{
     Call, Computed, Cx, Entity, Error, ErrorKind, Result, Smache, State, Worker,
     backend::{Batch, ChangeStream, DataSource, EntityKey, EntityType, Image},
     computed,
-    memory::{Memory, MemorySource},
+    memory::MemorySource,
     on,
 };
 use smache_testkit::layer::{Layered, SourceLayer};
@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::{
     functions::{Any, greeting},
-    probe::{Act, Probe, until},
-    world::{RuntimeClock, User, World},
+    probe::{Act, Probe, work_until_fresh},
+    waits::until_fresh,
+    world::{User, World, memory},
 };
 
 /// The delay of the feed.
@@ -117,7 +118,7 @@ async fn poll(cx: &Cx, probe: State<Probe>) -> Result<usize, Any> {
 async fn world() -> Result<(World, Smache, MemorySource<Pet>)> {
     let users = MemorySource::<User>::new();
     let all_pets = MemorySource::<Pet>::new();
-    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let memory = memory();
     let world = World::new("late", memory, Layered::new(Late(users.clone())), users);
     let builder = world.builder().source(Layered::new(Late(all_pets.clone()))).register::<pets>().register::<crowd>();
     let smache = builder.register::<letter>().register::<beside>().build().await?;
@@ -214,7 +215,7 @@ async fn a_slow_job_that_has_seen_the_write_goes_on() -> Result<()> {
         tokio::time::sleep(LATE / 2).await;
         world.put(3, "Cleo").await?;
         world.probe.arrived(2).await;
-        until("the job is done", async || smache.is_fresh(crowd()).await).await?;
+        until_fresh(&smache, crowd()).await;
         worker.shutdown(SLOW).await;
         LISTING.with(|slow| slow.set(Duration::ZERO));
         let counters = smache.stats().await?.process;
@@ -244,8 +245,7 @@ async fn a_child_that_cannot_be_computed_now_does_not_end_its_parent() -> Result
     world.probe.ended(4).await;
     assert_eq!(smache.stats().await?.process.ended_early, 0);
     DOWN.with(|down| down.set(false));
-    until("it is computed again", async || smache.is_fresh(letter(1)).await).await?;
-    assert_eq!(*smache.get(letter(1)).await?, "Hello, Anne.");
+    assert_eq!(*until_fresh(&smache, letter(1)).await, "Hello, Anne.");
     worker.shutdown(SLOW).await;
     Ok(())
 }
@@ -259,8 +259,7 @@ async fn a_parent_ends_early_when_its_child_has_changed() -> Result<()> {
     world.put(1, "Anne").await?;
     world.probe.arrived(5).await;
     world.probe.open();
-    until("it is computed again", async || smache.is_fresh(letter(1)).await).await?;
-    assert_eq!(*smache.get(letter(1)).await?, "Hello, Anne.");
+    assert_eq!(*until_fresh(&smache, letter(1)).await, "Hello, Anne.");
     worker.shutdown(SLOW).await;
     Ok(())
 }
@@ -290,7 +289,7 @@ async fn a_child_that_another_process_computes_to_the_same_value_does_not_end_it
     // As many users as before.
     world.put(1, "Annie").await?;
     for system in [&one, &two] {
-        until("it is fresh", async || system.is_fresh(poll()).await).await?;
+        until_fresh(system, poll()).await;
     }
     for worker in workers {
         worker.shutdown(SLOW).await;
@@ -313,8 +312,7 @@ async fn a_run_whose_source_fails_when_it_is_read_again_is_overtaken() -> Result
 #[tokio::test(start_paused = true)]
 async fn what_the_application_reports_is_a_conflict_whatever_the_entity_shows() -> Result<()> {
     let world = World::attached();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     world.probe.close();
     let read = reading(&world, &smache, greeting(1), 1).await;
     smache.changed::<User>(&1).await?;
@@ -331,9 +329,5 @@ async fn what_is_not_read_through_the_context_alone_cannot_be_shown() -> Result<
     let read = reading(&world, &smache, greeting(1), 1).await;
     smache.invalidate(greeting(1)).await?;
     assert!(!read.await.expect("it does not panic")?, "it was asked to run again");
-    until("nothing is left", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(beside(1)).await
-    })
-    .await
+    work_until_fresh(&smache, beside(1)).await.map(drop)
 }

@@ -15,7 +15,7 @@ use smache::{
 };
 use smache_testkit::layer::{Layered, SourceLayer};
 
-use crate::probe::until;
+use crate::probe::{until, until_stale, work_until_fresh, work_until_result};
 
 /// A color, of which one cannot be written.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -67,21 +67,12 @@ async fn an_indexed_field_that_panics_does_not_end_the_feed() -> Result<()> {
     let smache = start(flowers.clone()).await?;
     assert_eq!((*smache.get(petals(1_u32)).await?, *smache.get(red_ones()).await?), (5, 1));
     flowers.insert(Flower::new(2, "ultraviolet", 7))?;
-    until("predicates are stale", async || Ok(!smache.is_fresh(red_ones()).await?)).await?;
+    until_stale(&smache, red_ones()).await?;
     assert!(smache.stats().await?.process.wildcard_changes > 0);
     flowers.remove(&2_u32)?;
     flowers.insert(Flower::new(1, "red", 6))?;
-    until("the feed goes on", async || {
-        smache.run_until_idle().await?;
-        Ok(smache.is_fresh(petals(1_u32)).await? && *smache.get(petals(1_u32)).await? == 6)
-    })
-    .await?;
-    until("predicates are fresh again", async || {
-        smache.run_until_idle().await?;
-        smache.is_fresh(red_ones()).await
-    })
-    .await?;
-    assert_eq!(*smache.get(red_ones()).await?, 1);
+    work_until_result(&smache, petals(1_u32), |found| *found == 6).await?;
+    assert_eq!(*work_until_fresh(&smache, red_ones()).await?, 1);
     smache.shutdown().await;
     Ok(())
 }
@@ -117,18 +108,10 @@ async fn a_feed_that_panics_at_one_place_is_passed_over_with_a_new_epoch() -> Re
     flowers.insert(Flower::new(13, "black", 1))?;
     until("it panics", async || Ok(panics.load(Ordering::SeqCst) > 0)).await?;
     flowers.insert(Flower::new(1, "red", 8))?;
-    until("everything of the source is computed again", async || {
-        smache.run_until_idle().await?;
-        Ok(smache.is_fresh(petals(1_u32)).await? && *smache.get(petals(1_u32)).await? == 8)
-    })
-    .await?;
+    work_until_result(&smache, petals(1_u32), |found| *found == 8).await?;
     assert_eq!(panics.load(Ordering::SeqCst), 3);
     flowers.insert(Flower::new(1, "red", 9))?;
-    until("the feed goes on", async || {
-        smache.run_until_idle().await?;
-        Ok(smache.is_fresh(petals(1_u32)).await? && *smache.get(petals(1_u32)).await? == 9)
-    })
-    .await?;
+    work_until_result(&smache, petals(1_u32), |found| *found == 9).await?;
     smache.shutdown().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use smache::Result;
+use smache::{Cached, Call, Computed, Result, Smache};
 use tokio::sync::watch;
 
 /// The longest that a test waits for something that must happen.
@@ -170,6 +170,35 @@ pub(crate) async fn until_within(
         Ok(())
     };
     tokio::time::timeout(patience, wait).await.unwrap_or_else(|_| panic!("not within {patience:?}: {what}"))
+}
+
+/// Waits until a call has no fresh result.
+pub(crate) async fn until_stale<F: Computed<Args: Clone>>(smache: &Smache, call: Call<F>) -> Result<()> {
+    until("the result is not fresh any more", async || Ok(!smache.is_fresh(call.clone()).await?)).await
+}
+
+/// Works until a call has a fresh result.
+pub(crate) async fn work_until_fresh<F>(smache: &Smache, call: Call<F>) -> Result<Cached<F::Output>>
+where
+    F: Computed<Args: Clone>,
+{
+    work_until_result(smache, call, |_| true).await
+}
+
+/// Works until a call has a fresh result that fits.
+pub(crate) async fn work_until_result<F: Computed<Args: Clone>>(
+    smache: &Smache,
+    call: Call<F>,
+    fits: impl Fn(&F::Output) -> bool,
+) -> Result<Cached<F::Output>> {
+    let mut result = None;
+    until("the result is fresh", async || {
+        smache.run_until_idle().await?;
+        result = smache.peek(call.clone()).await?.filter(|found| found.is_fresh() && fits(found));
+        Ok(result.is_some())
+    })
+    .await?;
+    Ok(result.expect("the wait ends with a result"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

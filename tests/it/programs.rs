@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     faulty::{self, Fault},
-    world::RuntimeClock,
+    world::memory,
 };
 
 /// How many results the version that is rolled back leaves behind.
@@ -29,11 +29,6 @@ async fn report(n: u64, cx: &Cx) -> Result<u64> {
 #[computed]
 async fn page(n: u64, cx: &Cx) -> Result<u64> {
     Ok(*cx.get(report(n)).await? + 1)
-}
-
-/// In the time of the runtime.
-fn memory() -> Memory {
-    Memory::builder().clock(Arc::new(RuntimeClock::new())).build()
 }
 
 fn program(backend: &Memory, name: &str) -> Builder {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::{
     functions::{greeting, hurried},
     probe::{Act, until, until_within},
+    waits::until_fresh,
     world::{User, World},
 };
 
@@ -18,8 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A stored greeting of a user that has changed since.
 async fn stale(world: &World) -> Result<Smache> {
-    world.put(1, "old").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("old").await?;
     smache.get(greeting(1)).await?;
     world.put(1, "new").await?;
     smache.changed::<User>(&1).await?;
@@ -48,7 +48,7 @@ async fn a_job_that_fails_is_tried_again_later_and_later() -> Result<()> {
     assert!(within(pauses[0], 2, 4), "half to all of the first backoff: {pauses:?}");
     assert!(pauses[1..].iter().all(|pause| within(*pause, 4, 8)), "doubled, and then bounded: {pauses:?}");
     world.probe.act(Act::Succeed);
-    until("it succeeds at last", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     assert_eq!(smache.inspect(&smache.key(&greeting(1))?).await?.expect("stored").failures, 0);
     assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
@@ -58,8 +58,7 @@ async fn a_job_that_fails_is_tried_again_later_and_later() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn errors_panics_and_timeouts_count_alike_and_the_last_one_buries_the_job() -> Result<()> {
     let world = World::attached();
-    world.put(1, "old").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("old").await?;
     smache.get(hurried(1)).await?;
     smache.changed::<User>(&1).await?;
     let worker = smache.worker().backoff(SECOND, SECOND).max_attempts(3).start();
@@ -103,7 +102,7 @@ async fn a_dead_job_is_put_back_by_hand() -> Result<()> {
     until("it fails again", async || Ok(dead_letter(&smache).await? && world.probe.runs() == 5)).await?;
     world.probe.act(Act::Succeed);
     assert_eq!(smache.requeue(&ids).await?, 1);
-    until("it succeeds", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     assert_eq!(smache.dead_letters(10).await?, []);
     assert_eq!(smache.requeue(&ids).await?, 0, "there is none any more");
     worker.shutdown(SECOND).await;
@@ -117,8 +116,7 @@ async fn a_new_change_revives_a_dead_job() -> Result<()> {
     world.probe.act(Act::Succeed);
     world.put(1, "newer").await?;
     smache.changed::<User>(&1).await?;
-    until("it succeeds", async || smache.is_fresh(greeting(1)).await).await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, newer");
+    assert_eq!(*until_fresh(&smache, greeting(1)).await, "Hello, newer");
     assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
@@ -176,8 +174,7 @@ async fn a_success_of_the_function_gives_its_dead_jobs_another_chance() -> Resul
     smache.get(greeting(2)).await?;
     assert!(dead_letter(&smache).await?, "a reader's run costs nothing more");
     smache.changed::<User>(&2).await?;
-    until("the other one is computed", async || smache.is_fresh(greeting(1)).await).await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, new");
+    assert_eq!(*until_fresh(&smache, greeting(1)).await, "Hello, new");
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -206,7 +203,7 @@ async fn a_success_forgets_the_errors_before() -> Result<()> {
         smache.invalidate(greeting(1)).await?;
         world.probe.ended(runs + 2).await;
         world.probe.act(Act::Succeed);
-        until("it succeeds", async || smache.is_fresh(greeting(1)).await).await?;
+        until_fresh(&smache, greeting(1)).await;
     }
     assert_eq!(smache.dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
@@ -246,7 +243,7 @@ async fn a_job_whose_workers_vanish_becomes_a_dead_letter_before_it_takes_the_ne
     let dead = smache.dead_letters(10).await?;
     assert!(dead[0].error.contains("`greeting` vanished 3 times"), "{}", dead[0].error);
     smache.changed::<User>(&1).await?;
-    until("a change gives it another chance", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     worker.shutdown(SECOND).await;
     Ok(())
 }

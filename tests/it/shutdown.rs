@@ -6,7 +6,6 @@ use smache::{Result, Smache};
 use tokio::time::Instant;
 
 use crate::{
-    faulty,
     functions::{greeting, square},
     probe::{Act, until},
     world::World,
@@ -117,8 +116,7 @@ on_every_world! {
 #[tokio::test(start_paused = true)]
 async fn a_feed_is_handed_over_long_before_its_leadership_would_lapse() -> Result<()> {
     let world = World::memory();
-    world.put(1, "old").await?;
-    let first = world.start().await?;
+    let first = world.with_user("old").await?;
     let second = world.start().await?;
     second.get(greeting(1)).await?;
     first.shutdown().await;
@@ -134,11 +132,8 @@ async fn a_feed_is_handed_over_long_before_its_leadership_would_lapse() -> Resul
 
 #[tokio::test(start_paused = true)]
 async fn a_system_that_is_dropped_leaves_nothing_behind() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let (world, faults) = World::faulty();
+    let smache = world.with_greeting().await?;
     let worker = smache.worker().start();
     let clone = smache.clone();
     drop(smache);

@@ -3,23 +3,17 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use smache::{Cached, ErrorKind, Result, Smache};
+use smache::{Cached, ErrorKind, Result};
 use tokio::task::JoinHandle;
 
 use crate::{
     faulty::{Fault, memory},
     functions::{greeting, square},
     probe::{Act, Refused, until},
+    tasks::{spawn_get, spawn_gets},
+    waits::until_fresh,
     world::{User, World},
 };
-
-fn readers(smache: &Smache, many: usize) -> Vec<JoinHandle<Result<Cached<String>>>> {
-    let read = |_| {
-        let smache = smache.clone();
-        tokio::spawn(async move { smache.get(greeting(1)).await })
-    };
-    (0..many).map(read).collect()
-}
 
 async fn all_get(readers: Vec<JoinHandle<Result<Cached<String>>>>, expected: &str) -> Result<()> {
     for reader in join_all(readers).await {
@@ -30,10 +24,9 @@ async fn all_get(readers: Vec<JoinHandle<Result<Cached<String>>>>, expected: &st
 
 /// Fifty readers of one system.
 async fn readers_of_one_system_compute_once(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     world.probe.close();
-    let readers = readers(&smache, 50);
+    let readers = spawn_gets(&smache, &greeting(1), 50);
     world.probe.arrived(1).await;
     until("all of them wait", async || Ok(smache.stats().await?.process.misses == 50)).await?;
     world.probe.open();
@@ -45,12 +38,11 @@ async fn readers_of_one_system_compute_once(world: &World) -> Result<()> {
 
 /// Fifty readers of two systems, as of two processes.
 async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let one = world.start().await?;
+    let one = world.with_user("Anna").await?;
     let two = world.start().await?;
     world.probe.close();
-    let first = readers(&one, 25);
-    let second = readers(&two, 25);
+    let first = spawn_gets(&one, &greeting(1), 25);
+    let second = spawn_gets(&two, &greeting(1), 25);
     world.probe.arrived(1).await;
     until("all of them wait", async || Ok(one.stats().await?.process.misses + two.stats().await?.process.misses == 50))
         .await?;
@@ -65,10 +57,9 @@ async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
 
 /// A reader that goes away takes nothing from the others.
 async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     world.probe.close();
-    let mut readers = readers(&smache, 10);
+    let mut readers = spawn_gets(&smache, &greeting(1), 10);
     world.probe.arrived(1).await;
     until("all of them wait", async || Ok(smache.stats().await?.process.misses == 10)).await?;
     // The one that started the computation is the first one that ran.
@@ -84,8 +75,7 @@ async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Resu
 
 /// The result of a run is stored although its readers have gone.
 async fn a_result_without_a_waiting_reader_is_stored(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     world.probe.close();
     {
         let read = smache.get(greeting(1));
@@ -95,8 +85,7 @@ async fn a_result_without_a_waiting_reader_is_stored(world: &World) -> Result<()
         }
     }
     world.probe.open();
-    until("it is stored", async || smache.is_fresh(greeting(1)).await).await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
+    assert_eq!(*until_fresh(&smache, greeting(1)).await, "Hello, Anna");
     assert_eq!(world.probe.runs(), 1);
     smache.shutdown().await;
     Ok(())
@@ -104,11 +93,10 @@ async fn a_result_without_a_waiting_reader_is_stored(world: &World) -> Result<()
 
 /// Every reader that waits for a run that fails gets its error; the next reader runs it again.
 async fn every_waiting_reader_gets_the_error(world: &World) -> Result<()> {
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     world.probe.act(Act::Fail);
     world.probe.close();
-    let waiting = readers(&smache, 10);
+    let waiting = spawn_gets(&smache, &greeting(1), 10);
     world.probe.arrived(1).await;
     until("all of them wait", async || Ok(smache.stats().await?.process.misses == 10)).await?;
     world.probe.open();
@@ -119,7 +107,7 @@ async fn every_waiting_reader_gets_the_error(world: &World) -> Result<()> {
     }
     assert_eq!(world.probe.runs(), 1);
     world.probe.act(Act::Succeed);
-    all_get(readers(&smache, 10), "Hello, Anna").await?;
+    all_get(spawn_gets(&smache, &greeting(1), 10), "Hello, Anna").await?;
     assert_eq!(world.probe.runs(), 2);
     smache.shutdown().await;
     Ok(())
@@ -138,12 +126,8 @@ async fn readers_on_many_threads_compute_every_value_once() -> Result<()> {
     let world = World::memory();
     let smache = world.start().await?;
     for round in 0..50 {
-        let read = |_| {
-            let smache = smache.clone();
-            tokio::spawn(async move { smache.get(square(round)).await.map(|value| *value) })
-        };
-        for value in join_all((0..32).map(read)).await {
-            assert_eq!(value.expect("it does not panic")?, round * round);
+        for value in join_all(spawn_gets(&smache, &square(round), 32)).await {
+            assert_eq!(*value.expect("it does not panic")?, round * round);
         }
     }
     assert_eq!(world.probe.runs(), 50);
@@ -155,12 +139,9 @@ async fn two_systems_on_many_threads_compute_every_value_once() -> Result<()> {
     let world = World::memory();
     let systems = [world.start().await?, world.start().await?];
     for round in 0..50 {
-        let read = |n: usize| {
-            let smache = systems[n % 2].clone();
-            tokio::spawn(async move { smache.get(square(round)).await.map(|value| *value) })
-        };
+        let read = |n: usize| spawn_get(&systems[n % 2], square(round));
         for value in join_all((0..16).map(read)).await {
-            assert_eq!(value.expect("it does not panic")?, round * round);
+            assert_eq!(*value.expect("it does not panic")?, round * round);
         }
     }
     assert_eq!(world.probe.runs(), 50, "a system that comes late reads what the other one stored");
@@ -187,11 +168,10 @@ async fn a_reader_does_not_wait_longer_than_its_timeout() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_another_system_does_not_wait_longer_than_its_timeout() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let one = world.start().await?;
+    let one = world.with_user("Anna").await?;
     let two = world.builder().wait_timeout(Duration::from_secs(3)).build().await?;
     world.probe.close();
-    let first = readers(&one, 1);
+    let first = spawn_gets(&one, &greeting(1), 1);
     world.probe.arrived(1).await;
     let error = two.get(greeting(1)).await.expect_err("the other one computes");
     assert_eq!(error.kind(), ErrorKind::Busy);
@@ -207,11 +187,10 @@ async fn a_reader_of_another_system_does_not_wait_longer_than_its_timeout() -> R
 async fn a_reader_who_joins_a_run_that_was_stored_before_he_came_asks_the_store() -> Result<()> {
     let (memory, faults) = memory();
     let world = World::attached_to(memory);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     faults.times("commit", Fault::Late(Duration::from_secs(1)), 1);
-    let first = readers(&smache, 1);
-    until("it is stored", async || smache.is_fresh(greeting(1)).await).await?;
+    let first = spawn_gets(&smache, &greeting(1), 1);
+    until_fresh(&smache, greeting(1)).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;

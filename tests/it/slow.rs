@@ -1,10 +1,7 @@
 //! Long or endless work: feeds that evaluate, sources that do not open, workers that wait when they shut down.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
@@ -18,11 +15,13 @@ use smache::{
 use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
-    faulty::{self, Fault},
+    faulty::Fault,
     functions::{greeting, hurried},
     leases::letter,
     probe::{until, until_within},
-    world::{RuntimeClock, User, World},
+    tasks::spawn_get,
+    waits::until_fresh,
+    world::{User, World, memory},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,7 +50,7 @@ async fn a_batch_confirms_from_when_it_was_read_however_long_it_takes_to_evaluat
     world.put(2, "Ben").await?;
     let smache = world.builder().register::<neighbour>().feed_validity(lease).build().await?;
     smache.get(greeting(2)).await?;
-    until("it is confirmed", async || smache.is_fresh(greeting(2)).await).await?;
+    until_fresh(&smache, greeting(2)).await;
     let looked = LOOKED.load(SeqCst);
     world.put(1, "slow 900").await?;
     until("the feed evaluates", async || Ok(LOOKED.load(SeqCst) > looked)).await?;
@@ -73,8 +72,7 @@ async fn a_batch_confirms_from_when_it_was_read_however_long_it_takes_to_evaluat
 
 #[tokio::test(start_paused = true)]
 async fn a_feed_stays_the_leader_while_it_evaluates() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::on(backend);
+    let (world, faults) = World::faulty();
     world.put(0, "Anna").await?;
     let one = world.builder().register::<neighbour>().build().await?;
     let other = world.builder().register::<neighbour>().build().await?;
@@ -116,12 +114,10 @@ impl SourceLayer for Unreachable {
 #[tokio::test(start_paused = true)]
 async fn a_feed_that_does_not_open_is_opened_again() -> Result<()> {
     let users = MemorySource::<User>::new();
-    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let memory = memory();
     let world =
         World::new("unreachable", memory, Layered::new(Unreachable(users.clone(), AtomicBool::default())), users);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    smache.get(greeting(1)).await?;
+    let smache = world.with_greeting().await?;
     assert!(!smache.is_fresh(greeting(1)).await?, "no feed confirms yet, and the system starts");
     let worker = smache.worker().start();
     until_within(120 * SECOND, "it is confirmed", async || smache.is_fresh(greeting(1)).await).await?;
@@ -143,10 +139,7 @@ async fn a_worker_that_waits_for_other_runs_shuts_down_after_its_grace() -> Resu
     world.probe.arrived(3).await;
     tokio::time::timeout(10 * SECOND, worker.shutdown(SECOND)).await.expect("a parent does not outlast the grace");
 
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(greeting(1).fresh()).await }
-    });
+    let reader = spawn_get(&smache, greeting(1).fresh());
     until("a reader's run is at the gate", async || Ok(world.probe.under_way() > 0)).await?;
     let worker = smache.worker().start();
     until("its job is reserved", async || Ok(smache.stats().await?.jobs.running > 0)).await?;
@@ -159,8 +152,7 @@ async fn a_worker_that_waits_for_other_runs_shuts_down_after_its_grace() -> Resu
 
 #[tokio::test(start_paused = true)]
 async fn a_system_shuts_down_in_the_middle_of_its_maintenance() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     let smache = world.start().await?;
     let rounds = faults.calls("maintain");
     faults.on("maintain", Fault::Hang);
@@ -172,10 +164,8 @@ async fn a_system_shuts_down_in_the_middle_of_its_maintenance() -> Result<()> {
 /// With a commit that is tried again for a while, beyond the timeout of its function.
 #[tokio::test(start_paused = true)]
 async fn a_value_that_cannot_be_stored_in_time_is_its_readers_all_the_same() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let (world, faults) = World::faulty_attached();
+    let smache = world.with_user("Anna").await?;
     faults.on("commit", Fault::Hang);
     let found = smache.get(hurried(1)).await?;
     assert_eq!((found.as_str(), found.freshness().is_unconfirmed()), ("Anna", true));

@@ -13,15 +13,16 @@ use smache::{
     Cx, Error, ErrorKind, Field, Freshness, Result, Smache, State,
     backend::{Capability, DataSource, EntityKey, Image},
     computed,
-    memory::{Memory, MemorySource},
+    memory::MemorySource,
 };
 use smache_testkit::layer::{Layered, SourceLayer};
 
 use crate::{
     faulty::{self, Fault},
     functions::{Any, greeting, population, real_name},
-    probe::{Probe, until},
-    world::{RuntimeClock, User, World},
+    probe::{Probe, until, until_stale},
+    waits::until_fresh,
+    world::{User, World, memory},
 };
 
 /// How a source answers its next reads.
@@ -67,7 +68,7 @@ impl SourceLayer for Moody {
 async fn moody() -> Result<(World, Mood)> {
     let users = MemorySource::<User>::new();
     let mood = Mood::default();
-    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let memory = memory();
     let world = World::new("moody", memory, Layered::new(Moody(users.clone(), mood.clone())), users);
     world.put(1, "Anna").await?;
     Ok((world, mood))
@@ -139,7 +140,7 @@ async fn a_stale_value_outlives_a_source_that_is_down() -> Result<()> {
     let smache = world.start().await?;
     smache.get(greeting(1)).await?;
     world.put(1, "Annie").await?;
-    until("the change is delivered", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&smache, greeting(1)).await?;
     mood.set(Mood::DOWN);
     assert!(smache.get(greeting(1).fresh()).await.is_err());
     let stale = smache.get(greeting(1)).await?;
@@ -154,8 +155,7 @@ async fn what_is_stored_is_worth_the_wait_for_a_slow_store_while_the_source_is_d
     let mood = Mood::default();
     let (backend, faults) = faulty::memory();
     let world = World::new("moody", backend, Layered::new(Moody(users.clone(), mood.clone())), users);
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     for call in [1, 2] {
         smache.get(greeting(1)).await?;
         assert_eq!(smache.stats().await?.process.runs, 1, "{call}");
@@ -186,8 +186,7 @@ async fn a_worker_outlives_a_source_that_is_down_and_buries_nothing_for_it() -> 
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(smache.dead_letters(10).await?, []);
     mood.set(Mood::GOOD);
-    until("it is computed", async || smache.is_fresh(greeting(1)).await).await?;
-    assert_eq!(*smache.get(greeting(1)).await?, "Hello, Annie");
+    assert_eq!(*until_fresh(&smache, greeting(1)).await, "Hello, Annie");
     worker.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
@@ -260,7 +259,7 @@ async fn what_is_read_in_another_task_is_a_dependency_too() -> Result<()> {
 /// Another program has it without a feed, and goes again: a feed that is dead must be noticed as before.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_was_without_a_feed_for_a_while_is_confirmed_by_its_feed_again() -> Result<()> {
-    let memory = Memory::builder().clock(Arc::new(RuntimeClock::new())).build();
+    let memory = memory();
     let users = MemorySource::<User>::new();
     users.insert(User { id: 1, name: "Anna".into() })?;
     let builder = || Smache::builder("shop").backend(memory.clone()).state(Probe::default()).register::<greeting>();

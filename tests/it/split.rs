@@ -1,6 +1,6 @@
 //! A store and a queue of different backends: joined by the engine, and by the reconciler when the engine cannot.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use smache::{
     Builder, Result,
@@ -12,14 +12,12 @@ use crate::{
     faulty::{Fault, Faults, Faulty},
     functions::{greeting, lazy_greeting, register},
     probe::{Act, until},
-    world::{RuntimeClock, User, World},
+    tasks::held_get,
+    waits::until_fresh,
+    world::{User, World, memory},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn memory() -> Memory {
-    Memory::builder().clock(Arc::new(RuntimeClock::new())).build()
-}
 
 /// A system whose queue fails on demand and loses everything on demand.
 async fn split() -> Result<(World, Builder, Faults, Memory)> {
@@ -56,12 +54,7 @@ async fn what_goes_stale_is_enqueued_by_the_engine() -> Result<()> {
 async fn a_result_that_was_overtaken_is_enqueued_by_the_engine() -> Result<()> {
     let (world, builder, ..) = split().await?;
     let smache = builder.build().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(greeting(1)).await }
-    });
-    world.probe.arrived(1).await;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     world.put(1, "new").await?;
     smache.changed::<User>(&1).await?;
     world.probe.open();
@@ -81,7 +74,7 @@ async fn everything_goes_stale_with_a_new_epoch_and_is_enqueued_by_maintenance()
     smache.get(greeting(1)).await?;
     let worker = smache.worker().start();
     smache.invalidate_all().await?;
-    until("computed", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -98,7 +91,7 @@ async fn a_change_is_acknowledged_without_the_queue_and_the_reconciler_makes_up_
         assert!(!smache.is_fresh(greeting(1)).await?);
         assert_eq!(smache.stats().await?.jobs.recompute, 0, "it is lost");
         let worker = smache.worker().start();
-        until("computed all the same", async || smache.is_fresh(greeting(1)).await).await?;
+        until_fresh(&smache, greeting(1)).await;
         assert_eq!(world.probe.runs(), 2);
         worker.shutdown(SECOND).await;
     }
@@ -152,7 +145,7 @@ async fn the_reconciler_leaves_dead_jobs_and_lazy_results_alone() -> Result<()> 
     assert_eq!((world.probe.runs(), smache.stats().await?.jobs.dead_letters), (3, 1));
     world.probe.act(Act::Succeed);
     smache.changed::<User>(&1).await?;
-    until("a change revives it", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -168,7 +161,7 @@ async fn a_failed_reader_of_a_stale_result_leaves_a_job() -> Result<()> {
     smache.get(greeting(1).fresh()).await.expect_err("it fails");
     world.probe.act(Act::Succeed);
     let worker = smache.worker().start();
-    until("computed", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -199,7 +192,7 @@ async fn a_change_revives_a_dead_letter_although_the_queue_fails() -> Result<()>
     world.probe.act(Act::Succeed);
     faults.times("enqueue", Fault::Unavailable, 2);
     smache.changed::<User>(&1).await?;
-    until("it is enqueued later", async || smache.is_fresh(greeting(1)).await).await?;
+    until_fresh(&smache, greeting(1)).await;
     worker.shutdown(SECOND).await;
     Ok(())
 }

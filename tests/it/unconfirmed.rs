@@ -2,35 +2,27 @@
 
 use std::time::Duration;
 
-use smache::{Cached, Call, Freshness, Result, Smache};
-use tokio::task::JoinHandle;
+use smache::{Freshness, Result};
 
 use crate::{
     functions::greeting,
+    tasks::{held_get, spawn_get},
     world::{User, World},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn read(smache: &Smache, call: Call<greeting>) -> JoinHandle<Result<Cached<String>>> {
-    let smache = smache.clone();
-    tokio::spawn(async move { smache.get(call).await })
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_feed_died_meanwhile_confirms_nothing() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let leader = world.start().await?;
+    let leader = world.with_user("Anna").await?;
     let smache = world.builder().feeds(false).build().await?;
-    world.probe.close();
-    let runner = read(&smache, greeting(1));
-    world.probe.arrived(1).await;
+    let runner = held_get(&world.probe, &smache, greeting(1)).await;
     leader.shutdown().await;
     world.put(1, "Annie").await?;
     tokio::time::sleep(5 * SECOND).await;
-    let joined = read(&smache, greeting(1));
-    let choosy = read(&smache, greeting(1).fresh());
+    let joined = spawn_get(&smache, greeting(1));
+    let choosy = spawn_get(&smache, greeting(1).fresh());
     tokio::time::sleep(Duration::from_millis(100)).await;
     world.probe.open();
     for reader in [runner, joined] {
@@ -47,11 +39,10 @@ async fn a_run_whose_feed_died_meanwhile_confirms_nothing() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_value_that_was_overtaken_while_it_was_computed_is_stale_since_its_run_began() -> Result<()> {
     let (world, clock) = World::manual();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     world.probe.close();
-    let any = read(&smache, greeting(1));
-    let bounded = read(&smache, greeting(1).max_stale(4 * SECOND));
+    let any = spawn_get(&smache, greeting(1));
+    let bounded = spawn_get(&smache, greeting(1).max_stale(4 * SECOND));
     world.probe.arrived(1).await;
     world.put(1, "Annie").await?;
     smache.changed::<User>(&1).await?;
@@ -66,11 +57,8 @@ async fn a_value_that_was_overtaken_while_it_was_computed_is_stale_since_its_run
 #[tokio::test(start_paused = true)]
 async fn a_stored_value_that_was_overtaken_keeps_the_time_when_its_run_began() -> Result<()> {
     let (world, clock) = World::manual();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
-    world.probe.close();
-    let reader = read(&smache, greeting(1));
-    world.probe.arrived(1).await;
+    let smache = world.with_user("Anna").await?;
+    let reader = held_get(&world.probe, &smache, greeting(1)).await;
     smache.changed::<User>(&1).await?;
     clock.advance(5 * SECOND);
     world.probe.open();
@@ -86,8 +74,7 @@ async fn a_stored_value_that_was_overtaken_keeps_the_time_when_its_run_began() -
 #[tokio::test(start_paused = true)]
 async fn max_stale_accepts_a_confirmation_that_lapsed_a_while_ago() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let leader = world.start().await?;
+    let leader = world.with_user("Anna").await?;
     let smache = world.builder().feeds(false).build().await?;
     smache.get(greeting(1)).await?;
     leader.shutdown().await;

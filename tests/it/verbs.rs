@@ -3,17 +3,16 @@
 use smache::{ErrorKind, Freshness, Result, State, computed};
 
 use crate::{
-    faulty,
     functions::{census, greeting, lazy_greeting, square},
-    probe::{Act, Probe, Refused},
+    probe::{Act, Probe, Refused, until_stale},
+    tasks::held_get,
     world::World,
 };
 
 #[tokio::test(start_paused = true)]
 async fn peek_and_is_fresh_never_compute() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert!(!smache.is_fresh(greeting(1)).await?);
     assert!(smache.peek(greeting(1).fresh()).await?.is_none());
@@ -49,8 +48,7 @@ async fn get_computes_once_and_then_reads() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn refresh_computes_whatever_is_stored() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     for run in 1..=3 {
         let hello = smache.refresh(greeting(1)).await?;
         assert_eq!((hello.is_fresh(), world.probe.runs()), (true, run));
@@ -92,12 +90,7 @@ async fn invalidating_what_is_not_stored_is_no_mistake() -> Result<()> {
 async fn an_invalidation_during_the_run_is_not_lost() -> Result<()> {
     let world = World::memory();
     let smache = world.start().await?;
-    world.probe.close();
-    let reader = tokio::spawn({
-        let smache = smache.clone();
-        async move { smache.get(square(2)).await }
-    });
-    world.probe.arrived(1).await;
+    let reader = held_get(&world.probe, &smache, square(2)).await;
     smache.invalidate(square(2)).await?;
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
@@ -109,8 +102,7 @@ async fn an_invalidation_during_the_run_is_not_lost() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn invalidate_function_reaches_all_its_results_and_no_others() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     for n in 0..5 {
         smache.get(square(n)).await?;
     }
@@ -128,8 +120,7 @@ async fn invalidate_function_reaches_all_its_results_and_no_others() -> Result<(
 #[tokio::test(start_paused = true)]
 async fn invalidate_all_keeps_the_values_and_gives_every_result_a_worker() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     smache.get(square(2)).await?;
     smache.get(greeting(1)).await?;
     smache.get(lazy_greeting(1)).await?;
@@ -183,8 +174,7 @@ async fn get_many_keeps_the_order_and_answers_each_call_by_itself() -> Result<()
 
 #[tokio::test(start_paused = true)]
 async fn get_many_looks_once_for_all_that_is_stored() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     let smache = world.builder().maintenance(false).build().await?;
     let calls = || (0..100).map(square);
     for answer in smache.get_many(calls()).await {
@@ -201,8 +191,7 @@ async fn get_many_looks_once_for_all_that_is_stored() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_hit_is_one_step_of_the_store_also_a_stale_one() -> Result<()> {
-    let (backend, faults) = faulty::memory();
-    let world = World::attached_to(backend);
+    let (world, faults) = World::faulty_attached();
     world.put(1, "Anna").await?;
     let smache = world.builder().maintenance(false).build().await?;
     let before = faults.steps();
@@ -221,8 +210,7 @@ async fn a_hit_is_one_step_of_the_store_also_a_stale_one() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn inspect_tells_everything_of_an_entry() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     let key = smache.key(&greeting(1))?;
     assert!(smache.inspect(&key).await?.is_none());
     smache.get(greeting(1)).await?;
@@ -232,7 +220,7 @@ async fn inspect_tells_everything_of_an_entry() -> Result<()> {
     assert_eq!(record.entry.expires, None);
 
     world.put(1, "Annie").await?;
-    crate::probe::until("the feed delivers", async || Ok(!smache.is_fresh(greeting(1)).await?)).await?;
+    until_stale(&smache, greeting(1)).await?;
     let record = smache.inspect(&key).await?.expect("stored");
     assert!(record.causes.len() == 1 && record.causes[0].ends_with(" users 1 updated"), "{:?}", record.causes);
     assert!(record.entry.since.is_some());
@@ -249,8 +237,7 @@ async fn inspect_tells_everything_of_an_entry() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn stats_count_what_there_is() -> Result<()> {
     let world = World::memory();
-    world.put(1, "Anna").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("Anna").await?;
     for n in 0..3 {
         smache.get(square(n)).await?;
     }

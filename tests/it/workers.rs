@@ -3,26 +3,18 @@
 use std::time::Duration;
 
 use smache::{
-    Result, Smache,
+    Result,
     backend::{JobState, Lane, Reserve},
 };
 
 use crate::{
     functions::{greeting, lazy_greeting, slow, square},
     probe::{Act, until, until_within},
+    waits::{until_fresh, until_idle, until_result},
     world::{User, World},
 };
 
 const GRACE: Duration = Duration::from_secs(1);
-
-async fn all_fresh(smache: &Smache, ids: impl Iterator<Item = i64> + Clone) -> Result<bool> {
-    for id in ids {
-        if !smache.is_fresh(greeting(id)).await? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
 
 /// A change is in the results after a while, and no reader ever waited.
 async fn what_goes_stale_is_computed_without_a_reader(world: &World) -> Result<()> {
@@ -37,23 +29,12 @@ async fn what_goes_stale_is_computed_without_a_reader(world: &World) -> Result<(
     for id in 1..=20 {
         world.put(id, "new").await?;
     }
-    until("all are new", async || {
-        for id in 1..=20 {
-            let found = smache.peek(greeting(id)).await?.expect("stored");
-            if !found.is_fresh() || *found != "Hello, new" {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    })
-    .await?;
+    for id in 1..=20 {
+        until_result(&smache, greeting(id), |found| *found == "Hello, new").await;
+    }
     let process = smache.stats().await?.process;
     assert_eq!((process.misses, process.stale_hits), (20, 0), "the first reads");
-    until("no job is left", async || {
-        let jobs = smache.stats().await?.jobs;
-        Ok(jobs.recompute + jobs.propagation + jobs.running + jobs.dead_letters == 0)
-    })
-    .await?;
+    until_idle(&smache).await;
     worker.shutdown(GRACE).await;
     smache.shutdown().await;
     Ok(())
@@ -85,7 +66,7 @@ async fn heartbeats_keep_every_job_of_a_reservation() -> Result<()> {
             assert_eq!((job.state, job.crashes), (JobState::Running, 0), "the job of {id}");
         }
         world.probe.open_for(format!("greeting {id}"));
-        until("it is done", async || smache.is_fresh(greeting(id)).await).await?;
+        until_fresh(&smache, greeting(id)).await;
     }
     assert_eq!(world.probe.runs(), 6);
     worker.shutdown(GRACE).await;
@@ -94,16 +75,12 @@ async fn heartbeats_keep_every_job_of_a_reservation() -> Result<()> {
 
 /// A worker may be in another process than readers and feeds.
 async fn a_worker_of_another_system_does_the_work(world: &World) -> Result<()> {
-    world.put(1, "old").await?;
-    let reader = world.start().await?;
+    let reader = world.with_user("old").await?;
     let other = world.start().await?;
     reader.get(greeting(1)).await?;
     let worker = other.worker().start();
     world.put(1, "new").await?;
-    until("it is new", async || {
-        Ok(reader.peek(greeting(1)).await?.is_some_and(|found| found.is_fresh() && *found == "Hello, new"))
-    })
-    .await?;
+    until_result(&reader, greeting(1), |found| *found == "Hello, new").await;
     let readers = reader.stats().await?.process.runs;
     let others = other.stats().await?.process.runs;
     assert_eq!((readers, others), (1, 1));
@@ -131,7 +108,9 @@ async fn the_concurrency_of_a_worker_is_respected_and_used(world: &World) -> Res
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!((world.probe.runs(), world.probe.under_way()), (15, 3));
     world.probe.open();
-    until("all are done", async || all_fresh(&smache, 1..=12).await).await?;
+    for id in 1..=12 {
+        until_fresh(&smache, greeting(id)).await;
+    }
     assert_eq!(world.probe.runs(), 24);
     worker.shutdown(GRACE).await;
     smache.shutdown().await;
@@ -151,7 +130,9 @@ async fn workers_share_the_work(world: &World) -> Result<()> {
     world.probe.act(Act::Sleep(Duration::from_millis(5)));
     let workers = [one.worker().concurrency(2).start(), two.worker().concurrency(2).start()];
     one.invalidate_function::<greeting>().await?;
-    until("all are done", async || all_fresh(&one, 1..=30).await).await?;
+    for id in 1..=30 {
+        until_fresh(&one, greeting(id)).await;
+    }
     assert_eq!(world.probe.runs(), 60);
     for worker in workers {
         worker.shutdown(GRACE).await;
@@ -178,8 +159,7 @@ async fn a_worker_starts_with_what_is_due(world: &World) -> Result<()> {
 
 /// A result that its readers refresh gives no worker work.
 async fn a_lazy_result_has_no_job(world: &World) -> Result<()> {
-    world.put(1, "old").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("old").await?;
     smache.get(lazy_greeting(1)).await?;
     smache.get(greeting(1)).await?;
     let worker = smache.worker().start();
@@ -196,8 +176,7 @@ async fn a_lazy_result_has_no_job(world: &World) -> Result<()> {
 
 /// A change while the worker computes is not lost either.
 async fn a_change_during_a_workers_run_is_computed_once_more(world: &World) -> Result<()> {
-    world.put(1, "one").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("one").await?;
     smache.get(greeting(1)).await?;
     let worker = smache.worker().start();
     world.probe.close();
@@ -206,11 +185,7 @@ async fn a_change_during_a_workers_run_is_computed_once_more(world: &World) -> R
     world.put(1, "three").await?;
     until("the second change is delivered", async || Ok(smache.stats().await?.process.changes >= 2)).await?;
     world.probe.open();
-    until("the last one is stored", async || {
-        let found = smache.peek(greeting(1)).await?.expect("stored");
-        Ok(found.is_fresh() && *found == "Hello, three")
-    })
-    .await?;
+    until_result(&smache, greeting(1), |found| *found == "Hello, three").await;
     assert_eq!(world.probe.runs(), 3);
     worker.shutdown(GRACE).await;
     smache.shutdown().await;
@@ -230,8 +205,7 @@ on_every_world! {
 #[tokio::test(start_paused = true)]
 async fn a_program_without_the_function_leaves_its_jobs_to_others() -> Result<()> {
     let world = World::attached();
-    world.put(1, "old").await?;
-    let knows = world.start().await?;
+    let knows = world.with_user("old").await?;
     let does_not = world.foreign().await?;
     knows.get(greeting(1)).await?;
     let worker = does_not.worker().start();
@@ -255,19 +229,14 @@ async fn a_program_without_the_function_leaves_its_jobs_to_others() -> Result<()
 #[tokio::test(start_paused = true)]
 async fn a_reader_and_a_worker_do_not_compute_the_same_twice() -> Result<()> {
     let world = World::attached();
-    world.put(1, "old").await?;
-    let smache = world.start().await?;
+    let smache = world.with_user("old").await?;
     smache.get(slow(1, 100)).await?;
     let worker = smache.worker().start();
     world.put(1, "new").await?;
     smache.changed::<User>(&1).await?;
     let value = smache.get(slow(1, 100).fresh()).await?;
     assert_eq!((value.as_str(), value.is_fresh()), ("new", true));
-    until("the job is over", async || {
-        let jobs = smache.stats().await?.jobs;
-        Ok(jobs.recompute + jobs.running == 0)
-    })
-    .await?;
+    until_idle(&smache).await;
     assert_eq!(world.probe.runs(), 2);
     worker.shutdown(GRACE).await;
     Ok(())

@@ -10,7 +10,11 @@ use smache::{
     memory::{Memory, MemorySource},
 };
 
-use crate::{functions, probe::Probe};
+use crate::{
+    faulty::{self, Faults},
+    functions::{self, greeting},
+    probe::Probe,
+};
 
 /// One test a behaviour and world. A behaviour takes a `&World`, returns a `Result`, and must hold whatever is behind it.
 macro_rules! on_every_world {
@@ -71,7 +75,7 @@ impl World {
 
     /// Memory, with the runtime's time and a source behind a feed.
     pub(crate) fn memory() -> Self {
-        Self::on(Memory::builder().clock(Arc::new(RuntimeClock::new())).build())
+        Self::on(memory())
     }
 
     /// Some backend beside a memory source behind a feed.
@@ -82,7 +86,7 @@ impl World {
 
     /// Memory beside a source whose changes only the application reports.
     pub(crate) fn attached() -> Self {
-        Self::attached_to(Memory::builder().clock(Arc::new(RuntimeClock::new())).build())
+        Self::attached_to(memory())
     }
 
     /// Some backend beside a source whose changes only the application reports.
@@ -95,6 +99,18 @@ impl World {
     pub(crate) fn manual() -> (Self, ManualClock) {
         let clock = ManualClock::default();
         (Self::attached_to(Memory::builder().clock(Arc::new(clock.clone())).build()), clock)
+    }
+
+    /// Memory that fails on demand, with the runtime's time and a source behind a feed.
+    pub(crate) fn faulty() -> (Self, Faults) {
+        let (backend, faults) = faulty::memory();
+        (Self::on(backend), faults)
+    }
+
+    /// Memory that fails on demand, beside a source whose changes only the application reports.
+    pub(crate) fn faulty_attached() -> (Self, Faults) {
+        let (backend, faults) = faulty::memory();
+        (Self::attached_to(backend), faults)
     }
 
     /// A system with everything of the world and the functions that the tests share.
@@ -114,6 +130,19 @@ impl World {
 
     pub(crate) async fn start(&self) -> Result<Smache> {
         self.builder().build().await
+    }
+
+    /// A system, and a user 1 of that name.
+    pub(crate) async fn with_user(&self, name: &str) -> Result<Smache> {
+        self.put(1, name).await?;
+        self.start().await
+    }
+
+    /// A system with the greeting of user 1, who is called Anna.
+    pub(crate) async fn with_greeting(&self) -> Result<Smache> {
+        let smache = self.with_user("Anna").await?;
+        assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
+        Ok(smache)
     }
 
     pub(crate) async fn put(&self, id: i64, name: impl Into<String>) -> Result<()> {
@@ -144,6 +173,11 @@ impl Table for MemorySource<User> {
     async fn remove(&self, id: i64) -> Result<()> {
         Self::remove(self, &id).map(drop)
     }
+}
+
+/// Memory with the time of the runtime.
+pub(crate) fn memory() -> Memory {
+    Memory::builder().clock(Arc::new(RuntimeClock::new())).build()
 }
 
 /// The time of the runtime, which stands still with it.
