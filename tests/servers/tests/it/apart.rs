@@ -4,7 +4,10 @@ use smache::{Smache, memory::Memory, mongo::MongoSource, redis::Redis};
 use smache_server_tests::{Doc, State, report};
 use smache_testkit::servers::RedisServer;
 
-use crate::world::{PATIENCE, World, get, until, until_fresh, until_sight};
+use crate::{
+    waits::{PATIENCE, until},
+    world::{World, get, until_report, until_sight},
+};
 
 #[tokio::test]
 async fn jobs_that_were_lost_with_their_queue_are_enqueued_again() {
@@ -21,7 +24,7 @@ async fn jobs_that_were_lost_with_their_queue_are_enqueued_again() {
         assert_eq!(get(&reader, id, 0).await.n, 0);
     }
     world.set(1, 1).await;
-    until_fresh(&reader, 1, 0, 1).await;
+    until_report(&reader, 1, 0, 1).await;
     worker.end().await;
 
     for id in 1..=3 {
@@ -41,12 +44,9 @@ async fn jobs_that_were_lost_with_their_queue_are_enqueued_again() {
 
     let worker = world.node(&world.worker()).await;
     for id in 1..=3 {
-        until_fresh(&reader, id, 0, 2).await;
+        until_report(&reader, id, 0, 2).await;
     }
-    for node in [feeder, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([feeder, worker]).await;
 }
 
 #[tokio::test]
@@ -66,9 +66,9 @@ async fn a_queue_in_memory_serves_the_worker_of_its_process() {
     assert_eq!(get(&smache, 1, 0).await.n, 0);
     for n in 1..=3 {
         world.set(1, n).await;
-        until_fresh(&smache, 1, 0, n).await;
+        until_report(&smache, 1, 0, n).await;
     }
     worker.shutdown(PATIENCE).await;
     smache.shutdown().await;
-    world.end().await;
+    world.end([]).await;
 }

@@ -17,8 +17,7 @@ pub(crate) async fn own_writes(world: World) {
         let seen = reader.get(report(1, 0).at_least(token)).await.expect("a value");
         assert_eq!((*seen, seen.is_fresh()), (n, true));
     }
-    feeder.end().await;
-    world.end().await;
+    world.end([feeder]).await;
 }
 
 #[tokio::test]
@@ -41,8 +40,7 @@ pub(crate) async fn first_reads(world: World) {
         assert_eq!(world.runs_of(id).await, 1);
     }
     assert!(reader.stats().await.expect("numbers").process.reread > 0, "the feed was never in time to be tested");
-    feeder.end().await;
-    world.end().await;
+    world.end([feeder]).await;
 }
 
 #[tokio::test]

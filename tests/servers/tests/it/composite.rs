@@ -1,9 +1,6 @@
 //! Entities that several columns name, from the derive to each database's feed.
 
-use mongodb::{
-    Client,
-    bson::{doc, oid::ObjectId},
-};
+use mongodb::bson::{doc, oid::ObjectId};
 use serde::{Deserialize, Serialize};
 use smache::{
     Cx, Entity, Result, Smache,
@@ -11,16 +8,14 @@ use smache::{
     computed,
     memory::{Memory, MemorySource},
     mongo::MongoSource,
-    postgres::PostgresSource,
     redis::RedisSource,
-    sqlite::{
-        SqliteSource,
-        sqlx::{self, AssertSqlSafe, PgPool, SqlitePool, sqlite::SqliteConnectOptions},
-    },
 };
-use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url};
 
-use crate::world::{patient_redis, until_result};
+use crate::{
+    databases::{File, Rows, mongo},
+    waits::until_result,
+    world::patient_redis,
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct PriceKey {
@@ -80,50 +75,33 @@ async fn one_row_of_two_changes(source: impl DataSource, put: impl AsyncFn(Price
     assert_eq!((get("EUR").await, get("USD").await), ("100 EUR of 1".to_owned(), "110 USD of 1".to_owned()));
     assert_eq!(*smache.get(in_francs(1_i64)).await.expect("an answer"), None);
     put(PriceKey::new(1, "USD"), 120).await;
-    until_result(&smache, || label(PriceKey::new(1, "USD")), "label of the new price", |label| label == "120 USD of 1")
-        .await;
+    until_result(&smache, label(PriceKey::new(1, "USD")), |label| label == "120 USD of 1").await;
     put(PriceKey::new(1, "CHF"), 95).await;
-    until_result(&smache, || in_francs(1_i64), "price in francs", |price| *price == Some(95)).await;
+    until_result(&smache, in_francs(1_i64), |price| *price == Some(95)).await;
     assert!(smache.is_fresh(label(PriceKey::new(1, "EUR"))).await.expect("a look"), "another row of the product");
     smache.shutdown().await;
 }
 
+const COLUMNS: &str = "product_id BIGINT NOT NULL, currency TEXT NOT NULL, cents BIGINT NOT NULL, \
+     PRIMARY KEY (product_id, currency)";
+
+/// The end of a statement that puts a price into a table.
+fn put(PriceKey { product_id, currency }: &PriceKey, cents: i64) -> String {
+    let conflict = "ON CONFLICT (product_id, currency) DO UPDATE SET cents = excluded.cents";
+    format!("VALUES ({product_id}, '{currency}', {cents}) {conflict}")
+}
+
 #[tokio::test]
 async fn rows_of_postgresql_with_two_columns_in_their_key() {
-    let pool = PgPool::connect(&shared_postgres_url()).await.expect("PostgreSQL");
-    let table = format!("prices_{}", ObjectId::new().to_hex());
-    let run = async |statement: String| {
-        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a statement");
-    };
-    let columns = "product_id bigint, currency text, cents bigint NOT NULL, PRIMARY KEY (product_id, currency)";
-    run(format!("CREATE TABLE {table} ({columns})")).await;
-    let source = || PostgresSource::<Price>::new(&pool, &table);
-    source().install().await.expect("triggers");
-    one_row_of_two_changes(source(), async |key, cents| {
-        let PriceKey { product_id, currency } = key;
-        let conflict = "ON CONFLICT (product_id, currency) DO UPDATE SET cents = EXCLUDED.cents";
-        run(format!("INSERT INTO {table} VALUES ({product_id}, '{currency}', {cents}) {conflict}")).await;
-    })
-    .await;
-    source().uninstall().await.expect("nothing is left of the triggers");
-    run(format!("DROP TABLE {table}")).await;
+    let (rows, source) = Rows::create::<Price>(COLUMNS).await;
+    one_row_of_two_changes(source, async |key, cents| rows.write(&put(&key, cents)).await).await;
+    rows.remove::<Price>().await;
 }
 
 #[tokio::test]
 async fn rows_of_sqlite_with_two_columns_in_their_key() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = SqliteConnectOptions::new().filename(folder.path().join("shop.db")).create_if_missing(true);
-    let pool = SqlitePool::connect_with(file).await.expect("a file");
-    let create = "CREATE TABLE prices (product_id INTEGER NOT NULL, currency TEXT NOT NULL, cents INTEGER NOT NULL, \
-                  PRIMARY KEY (product_id, currency))";
-    sqlx::query(create).execute(&pool).await.expect("a table");
-    let source = SqliteSource::<Price>::new(&pool, "prices");
-    source.install().await.expect("triggers");
-    one_row_of_two_changes(source, async |key, cents| {
-        let put = sqlx::query("INSERT OR REPLACE INTO prices VALUES (?, ?, ?)");
-        put.bind(key.product_id).bind(key.currency).bind(cents).execute(&pool).await.expect("a write");
-    })
-    .await;
+    let (file, source) = File::create::<Price>(COLUMNS).await;
+    one_row_of_two_changes(source, async |key, cents| file.write(&put(&key, cents)).await).await;
 }
 
 #[tokio::test]
@@ -149,8 +127,7 @@ async fn entities_in_memory_with_two_fields_in_their_id() {
 
 #[tokio::test]
 async fn documents_of_mongodb_whose_id_is_a_document() {
-    let db = Client::with_uri_str(shared_mongo_uri()).await.expect("a client");
-    let db = db.database(&format!("it_{}", ObjectId::new().to_hex()));
+    let db = mongo().await;
     let prices = db.collection::<PriceDocument>("prices");
     let put = async |currency, cents| {
         let key = PriceKey::new(1, currency);
@@ -166,7 +143,7 @@ async fn documents_of_mongodb_whose_id_is_a_document() {
     assert_eq!(*smache.get(call("EUR")).await.expect("a label"), "100 EUR of 1");
     assert_eq!(*smache.get(call("USD")).await.expect("a label"), "110 USD of 1");
     put("USD", 120).await;
-    until_result(&smache, || call("USD"), "label of the new price", |label| label == "120 USD of 1").await;
+    until_result(&smache, call("USD"), |label| label == "120 USD of 1").await;
     assert!(smache.is_fresh(call("EUR")).await.expect("a look"), "another document");
     smache.shutdown().await;
     db.drop().await.expect("the database is dropped");

@@ -10,7 +10,8 @@ use smache_server_tests::Setup;
 
 use crate::{
     place::{self, Place},
-    world::{PATIENCE, World},
+    waits::PATIENCE,
+    world::World,
 };
 
 #[derive(Clone, Debug, Default)]

@@ -8,8 +8,9 @@ use smache_server_tests::{Order, Sight, State, held};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    waits::{until, until_idle, until_result},
     watch::{VALIDITY, Watch, read_calls_on, read_on, write_on},
-    world::{World, get, until, until_fresh, until_idle, until_result},
+    world::{World, get, until_report},
 };
 
 /// So soon others take over.
@@ -24,7 +25,7 @@ async fn until_run_by(world: &World, process: i64, n: i64) {
 }
 
 async fn until_held(reader: &Smache, n: i64) {
-    until_result(reader, || held(1), "fresh value", |found| *found == n).await;
+    until_result(reader, held(1), |found| *found == n).await;
 }
 
 #[tokio::test]
@@ -50,9 +51,7 @@ pub(crate) async fn job_of_a_killed_worker(world: World) {
     world.let_through(1, 1).await;
     until_held(&reader, 1).await;
     until_idle(&reader).await;
-    feeder.end().await;
-    second.end().await;
-    world.end().await;
+    world.end([feeder, second]).await;
 }
 
 #[tokio::test]
@@ -77,8 +76,7 @@ async fn a_reader_that_is_killed_while_it_computes_holds_up_the_others_for_its_l
     let value = reader.get(held(1)).await.expect("a value");
     assert_eq!(Sight::from(value), Sight { n: 1, state: State::Fresh });
     assert_eq!(world.runs_of(1).await, 2);
-    feeder.end().await;
-    world.end().await;
+    world.end([feeder]).await;
 }
 
 #[tokio::test]
@@ -98,7 +96,7 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
     let reader = world.reader().await;
     for id in [1, 2] {
         assert_eq!(get(&reader, id, 0).await.n, 0);
-        until_fresh(&reader, id, 0, 0).await;
+        until_report(&reader, id, 0, 0).await;
     }
 
     // The first document is written all the time, the second one only while no process leads the feed.
@@ -110,7 +108,7 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
         first.kill().await;
         world.set(2, 1).await;
         quiet.wrote(1);
-        until_fresh(&reader, 2, 0, 1).await;
+        until_report(&reader, 2, 0, 1).await;
         busy.end();
         quiet.end();
         killed.elapsed()
@@ -120,11 +118,8 @@ pub(crate) async fn feed_of_a_killed_process(world: World) {
     let (gap, ..) = tokio::join!(story, writing, reading);
     assert!(gap > VALIDITY, "a process took over before the leadership lapsed: {gap:?}");
     assert!(quiet.states().contains(&State::Unconfirmed), "without a feed nothing is confirmed: {:?}", quiet.states());
-    until_fresh(&reader, 1, 0, busy.last()).await;
-    for node in [second, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    until_report(&reader, 1, 0, busy.last()).await;
+    world.end([second, worker]).await;
 }
 
 #[tokio::test]
@@ -162,8 +157,5 @@ pub(crate) async fn worker_that_wakes_after_its_lease(world: World) {
     tokio::join!(story, read_calls_on(&reader, || held(1), &watch));
     until_held(&reader, 2).await;
     until_idle(&reader).await;
-    for node in [feeder, frozen, other] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([feeder, frozen, other]).await;
 }

@@ -3,21 +3,12 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use smache::{
-    Cx, Entity, Error,
-    backend::{DataSource, Token},
-    computed,
-    memory::Memory,
-    postgres::{
-        PostgresSource,
-        sqlx::{self, AssertSqlSafe, PgPool},
-    },
-    sqlite::{
-        SqliteSource,
-        sqlx::{SqlitePool, sqlite::SqliteConnectOptions},
-    },
+use smache::{Cx, Entity, Error, backend::DataSource, computed, memory::Memory};
+
+use crate::{
+    databases::{File, Rows},
+    waits::until_result,
 };
-use smache_testkit::servers::shared_postgres_url;
 
 #[derive(Debug, Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "prices")]
@@ -58,20 +49,8 @@ async fn tell(source: impl DataSource, insert: impl AsyncFn(usize, &str)) {
         insert(id, written).await;
         insert(100 + id, "7.25").await;
         for asked in ["0.1", "0.10"] {
-            let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-            loop {
-                let found = *smache.get(priced(asked.into())).await.expect("a count");
-                let depends = *smache.get(watched(asked.into())).await.expect("a count");
-                if (found, depends) == (id, id) {
-                    break;
-                }
-                let late = tokio::time::Instant::now() > deadline;
-                assert!(
-                    !late,
-                    "{asked} is counted {found} and {depends} times after {id} inserts, the last as {written}"
-                );
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until_result(&smache, priced(asked.into()), |found| *found == id).await;
+            until_result(&smache, watched(asked.into()), |found| *found == id).await;
         }
     }
     worker.shutdown(Duration::from_secs(5)).await;
@@ -80,28 +59,13 @@ async fn tell(source: impl DataSource, insert: impl AsyncFn(usize, &str)) {
 
 #[tokio::test]
 async fn an_inserted_decimal_reaches_the_results_that_count_it_on_postgres() {
-    let pool = PgPool::connect(&shared_postgres_url()).await.expect("a connection");
-    let schema = format!("decimals_{}", Token::random());
-    let run =
-        async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.map(drop).expect("a statement");
-    run(format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.prices (id bigint PRIMARY KEY, amount numeric(12, 3))"))
-        .await;
-    let source = PostgresSource::<Price>::builder(&pool, "prices").schema(&schema).build();
-    source.install().await.expect("triggers");
-    let insert = async |id, amount: &str| run(format!("INSERT INTO {schema}.prices VALUES ({id}, {amount})")).await;
-    tell(source, insert).await;
+    let (rows, source) = Rows::create::<Price>("id bigint PRIMARY KEY, amount numeric(12, 3)").await;
+    tell(source, async |id, amount| rows.write(&format!("VALUES ({id}, {amount})")).await).await;
+    rows.remove::<Price>().await;
 }
 
 #[tokio::test]
 async fn an_inserted_decimal_reaches_the_results_that_count_it_on_sqlite() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = SqliteConnectOptions::new().filename(folder.path().join("shop.db")).create_if_missing(true);
-    let pool = SqlitePool::connect_with(file).await.expect("a file");
-    let run =
-        async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.map(drop).expect("a statement");
-    run("CREATE TABLE prices (id INTEGER PRIMARY KEY, amount DECIMAL(12, 3))".to_owned()).await;
-    let source = SqliteSource::<Price>::new(&pool, "prices");
-    source.install().await.expect("triggers");
-    let insert = async |id, amount: &str| run(format!("INSERT INTO prices VALUES ({id}, {amount})")).await;
-    tell(source, insert).await;
+    let (file, source) = File::create::<Price>("id INTEGER PRIMARY KEY, amount DECIMAL(12, 3)").await;
+    tell(source, async |id, amount| file.write(&format!("VALUES ({id}, {amount})")).await).await;
 }

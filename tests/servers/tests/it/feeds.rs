@@ -6,8 +6,9 @@ use smache_server_tests::Order;
 
 use crate::{
     node::Node,
+    waits::until,
     watch::{Watch, read_on, write_on},
-    world::{World, get, until, until_fresh},
+    world::{World, get, until_report},
 };
 
 /// The changes that each has handed to the store: only the leader does.
@@ -37,23 +38,20 @@ async fn one_process_leads_the_feed_and_hands_it_over_when_it_ends() {
     assert_eq!(get(&reader, 1, 0).await.n, 0);
     for n in 1..=3 {
         world.set(1, n).await;
-        until_fresh(&reader, 1, 0, n).await;
+        until_report(&reader, 1, 0, n).await;
     }
     assert_eq!(changes([&first, &second, &third]).await, [3, 0, 0]);
 
     first.resign().await;
     world.set(1, 4).await;
-    until_fresh(&reader, 1, 0, 4).await;
+    until_report(&reader, 1, 0, 4).await;
     for n in 5..=6 {
         world.set(1, n).await;
-        until_fresh(&reader, 1, 0, n).await;
+        until_report(&reader, 1, 0, n).await;
     }
     let [of_first, of_second, of_third] = changes([&first, &second, &third]).await;
     assert_eq!((of_first, of_second.max(of_third), of_second.min(of_third)), (3, 3, 0));
-    for node in [first, second, third, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([first, second, third, worker]).await;
 }
 
 #[tokio::test]
@@ -92,9 +90,6 @@ pub(crate) async fn leader_that_wakes_after_its_time(world: World) {
     };
     let writing = write_on(&world, 1, &watch, Duration::from_millis(100));
     tokio::join!(story, writing, read_on(&reader, 1, 0, &watch));
-    until_fresh(&reader, 1, 0, watch.last()).await;
-    for node in [frozen, other, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    until_report(&reader, 1, 0, watch.last()).await;
+    world.end([frozen, other, worker]).await;
 }

@@ -6,7 +6,10 @@ use mongodb::bson::doc;
 use smache_server_tests::{Setup, State, label};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{World, get, until, until_fresh, until_result, until_sight};
+use crate::{
+    waits::{until, until_result},
+    world::{World, get, until_report, until_sight},
+};
 
 #[tokio::test]
 async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_one() {
@@ -20,7 +23,7 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
     let update = doc! { "$set": { "n": 1, "label": "one" } };
     world.docs.update_one(doc! { "_id": 1 }, update).await.expect("an update");
     // It does the jobs of the functions that it knows; the others stay.
-    until_result(&reader, || label(1), "the new label", |label| label.as_deref() == Some("one")).await;
+    until_result(&reader, label(1), |label| label.as_deref() == Some("one")).await;
     until("job that was left to others", async || match old.count().await.unknown_jobs {
         0 => Err("none"),
         _ => Ok(()),
@@ -47,9 +50,6 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
     assert!(reader.dead_letters(10).await.expect("a list").is_empty());
 
     let new = world.node(&world.worker()).await;
-    until_fresh(&reader, 1, 0, 1).await;
-    for node in [old, new] {
-        node.end().await;
-    }
-    world.end().await;
+    until_report(&reader, 1, 0, 1).await;
+    world.end([old, new]).await;
 }

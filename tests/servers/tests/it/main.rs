@@ -9,12 +9,15 @@ mod tables;
 mod tale;
 #[path = "../../../../examples/mixed/src/url.rs"]
 mod url;
+#[path = "../../../shared/waits.rs"]
+mod waits;
 
 mod apart;
 mod barrier;
 mod composite;
 mod connect;
 mod crashes;
+mod databases;
 mod decimals;
 mod doctor;
 mod everywhere;

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     node::Node,
+    waits::until_idle,
     watch::Watch,
-    world::{World, get, peek, until_fresh, until_idle},
+    world::{World, get, peek, until_report},
 };
 
 const DOCS: i64 = 5;
@@ -82,11 +83,10 @@ pub(crate) async fn kill_again_and_again(world: World, kills: u32, pause: Durati
         node.kill().await;
     }
     for (id, watch) in (0..).zip(&watches) {
-        until_fresh(&reader, id, MILLIS, watch.last()).await;
+        until_report(&reader, id, MILLIS, watch.last()).await;
     }
     until_idle(&reader).await;
-    last.end().await;
-    world.end().await;
+    world.end([last]).await;
     watches
 }
 

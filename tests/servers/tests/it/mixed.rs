@@ -34,7 +34,8 @@ use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url};
 use crate::{
     school::{self, Course, Grade, Log, Participant, Roster, passed},
     tale::{self, Data, Told},
-    world::{PATIENCE, patient_redis, until},
+    waits::{PATIENCE, until},
+    world::patient_redis,
 };
 
 /// Data that the program itself keeps, and reports after it has changed them.

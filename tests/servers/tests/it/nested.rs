@@ -6,12 +6,12 @@ use std::time::Duration;
 use mongodb::bson::oid::ObjectId;
 use serde::{Deserialize, Serialize};
 use smache::{Cx, Entity, ErrorKind, Failure, Smache, State, computed, memory::MemorySource};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::sync::watch;
 
-use crate::world::{PATIENCE, patient_redis};
+use crate::{
+    waits::{PATIENCE, until, until_fresh},
+    world::patient_redis,
+};
 
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "grades")]
@@ -54,19 +54,6 @@ async fn egg(cx: &Cx, meeting: State<Meeting>) -> Result<u64, Failure> {
     Ok(*cx.get(chicken()).await?)
 }
 
-async fn until_fresh(smache: &Smache, expected: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = smache.peek(certificate(1)).await.expect("a look").expect("stored");
-        if found.is_fresh() {
-            assert_eq!(*found, expected);
-            return;
-        }
-        assert!(Instant::now() < deadline, "not fresh within {PATIENCE:?}");
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not() {
     let grades = MemorySource::<Grade>::without_feed();
@@ -89,12 +76,9 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
 
     put(70);
     smache.changed::<Grade>(&1).await.expect("acknowledged");
-    until_fresh(&smache, "passed").await;
+    assert_eq!(*until_fresh(&smache, certificate(1)).await, "passed");
     // The worker counts when it has the store's answer, which a reader may see sooner.
-    let deadline = Instant::now() + PATIENCE;
-    while counts().await.cut_offs == before.cut_offs && Instant::now() < deadline {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until("cut-off", async || if counts().await.cut_offs > before.cut_offs { Ok(()) } else { Err("none") }).await;
     let equal = counts().await;
     assert_eq!((equal.runs - before.runs, equal.cut_offs - before.cut_offs), (1, 1), "only the child ran");
 
@@ -104,7 +88,7 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
         !smache.is_fresh(certificate(1)).await.expect("a look")
             || *smache.get(certificate(1)).await.expect("a value") == "failed"
     );
-    until_fresh(&smache, "failed").await;
+    assert_eq!(*until_fresh(&smache, certificate(1)).await, "failed");
     assert_eq!(counts().await.runs - equal.runs, 2, "both ran");
     worker.shutdown(Duration::from_secs(5)).await;
     smache.shutdown().await;

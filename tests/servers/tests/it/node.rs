@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::PATIENCE;
+use crate::waits::PATIENCE;
 
 /// The receivers of the answers, by number; `None` when there will be none any more.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;

@@ -60,7 +60,7 @@ pub(crate) async fn misses_together(world: World, slow: i64, quick: i64) {
     }
     let runs: u64 = counted.iter().map(|counted| counted.runs).sum();
     assert_eq!(runs, slow.chain(quick).count() as u64, "the processes say so themselves: {counted:?}");
-    world.end().await;
+    world.end([]).await;
 }
 
 #[tokio::test]
@@ -101,5 +101,5 @@ pub(crate) async fn wanted_fresh_together(world: World, rounds: i64) {
     let overtaken: u64 = counted.iter().map(|counted| counted.conflicts).sum();
     assert_eq!(world.runs_of(1).await, rounds.unsigned_abs() + 1 + overtaken, "{counted:?}");
     assert!(overtaken == 0 || !in_one_step, "{overtaken} runs were overtaken");
-    world.end().await;
+    world.end([]).await;
 }

@@ -1,26 +1,14 @@
 //! Code of the application that panics where the feed of a database reads what was written.
 
-use mongodb::{
-    Client,
-    bson::{doc, oid::ObjectId},
-};
+use mongodb::bson::{doc, oid::ObjectId};
 use serde::{Deserialize, Deserializer, Serialize};
-use smache::{
-    Entity, Smache,
-    backend::DataSource,
-    computed,
-    memory::Memory,
-    mongo::MongoSource,
-    postgres::PostgresSource,
-    redis::RedisSource,
-    sqlite::{
-        SqliteSource,
-        sqlx::{self, AssertSqlSafe, PgPool, SqlitePool, sqlite::SqliteConnectOptions},
-    },
-};
-use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url};
+use smache::{Entity, Smache, backend::DataSource, computed, memory::Memory, mongo::MongoSource, redis::RedisSource};
 
-use crate::world::{patient_redis, until_result};
+use crate::{
+    databases::{File, Rows, mongo},
+    waits::until_result,
+    world::patient_redis,
+};
 
 /// A name, of which one cannot be read.
 #[derive(Debug, Clone, Serialize)]
@@ -57,19 +45,17 @@ async fn feed_goes_on(source: impl DataSource, put: impl AsyncFn(i64, &str)) {
     put(2, "Cerberus").await;
     put(1, "Max").await;
     let _worker = smache.worker().start();
-    until_result(&smache, || call(1_i64), "call of the dog behind the one that cannot be read", |call| call == "Max!")
-        .await;
+    until_result(&smache, call(1_i64), |call| call == "Max!").await;
     let error = smache.get(call(2_i64)).await.expect_err("it cannot be read");
     assert!(error.report().contains("three heads do not fit"), "{}", error.report());
     put(1, "Bello").await;
-    until_result(&smache, || call(1_i64), "call by the third name", |call| call == "Bello!").await;
+    until_result(&smache, call(1_i64), |call| call == "Bello!").await;
     smache.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_document_of_mongodb_that_makes_its_reader_panic_does_not_end_the_feed() {
-    let db = Client::with_uri_str(shared_mongo_uri()).await.expect("a client");
-    let db = db.database(&format!("it_{}", ObjectId::new().to_hex()));
+    let db = mongo().await;
     let dogs = db.collection::<Dog>("dogs");
     feed_goes_on(MongoSource::<Dog>::new(&dogs), async |id, name| {
         let dog = Dog { id, name: Name(name.to_owned()) };
@@ -79,41 +65,22 @@ async fn a_document_of_mongodb_that_makes_its_reader_panic_does_not_end_the_feed
     db.drop().await.expect("the database is dropped");
 }
 
+/// The end of a statement that puts a dog into a table.
+fn put(id: i64, name: &str) -> String {
+    format!("VALUES ({id}, '{name}') ON CONFLICT (_id) DO UPDATE SET name = excluded.name")
+}
+
 #[tokio::test]
 async fn a_row_of_postgresql_that_makes_its_reader_panic_does_not_end_the_feed() {
-    let pool = PgPool::connect(&shared_postgres_url()).await.expect("PostgreSQL");
-    let table = format!("dogs_{}", ObjectId::new().to_hex());
-    let run = async |statement: String| {
-        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await.expect("a statement");
-    };
-    run(format!("CREATE TABLE {table} (_id bigint PRIMARY KEY, name text NOT NULL)")).await;
-    let source = || PostgresSource::<Dog>::new(&pool, &table);
-    source().install().await.expect("triggers");
-    feed_goes_on(source(), async |id, name| {
-        run(format!(
-            "INSERT INTO {table} VALUES ({id}, '{name}') ON CONFLICT (_id) DO UPDATE SET name = EXCLUDED.name"
-        ))
-        .await;
-    })
-    .await;
-    source().uninstall().await.expect("nothing is left of the triggers");
-    run(format!("DROP TABLE {table}")).await;
+    let (rows, source) = Rows::create::<Dog>("_id bigint PRIMARY KEY, name text NOT NULL").await;
+    feed_goes_on(source, async |id, name| rows.write(&put(id, name)).await).await;
+    rows.remove::<Dog>().await;
 }
 
 #[tokio::test]
 async fn a_row_of_sqlite_that_makes_its_reader_panic_does_not_end_the_feed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = SqliteConnectOptions::new().filename(folder.path().join("kennel.db")).create_if_missing(true);
-    let pool = SqlitePool::connect_with(file).await.expect("a file");
-    let create = "CREATE TABLE dogs (_id INTEGER PRIMARY KEY, name TEXT NOT NULL)";
-    sqlx::query(create).execute(&pool).await.expect("a table");
-    let source = SqliteSource::<Dog>::new(&pool, "dogs");
-    source.install().await.expect("triggers");
-    feed_goes_on(source, async |id, name| {
-        let put = "INSERT INTO dogs VALUES (?, ?) ON CONFLICT (_id) DO UPDATE SET name = excluded.name";
-        sqlx::query(put).bind(id).bind(name).execute(&pool).await.expect("a write");
-    })
-    .await;
+    let (file, source) = File::create::<Dog>("_id INTEGER PRIMARY KEY, name TEXT NOT NULL").await;
+    feed_goes_on(source, async |id, name| file.write(&put(id, name)).await).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use smache::ErrorKind;
 use smache_server_tests::{Doc, Sight, State, report};
 use smache_testkit::servers::{MongoServer, shared_redis_url};
 
-use crate::world::{World, get, look, peek, until, until_fresh, until_sight};
+use crate::{
+    waits::until,
+    world::{World, get, peek, until_gone, until_report, until_sight},
+};
 
 /// Some nodes are killed. Long enough for the others not to lose their own.
 const LEASE: Duration = Duration::from_secs(5);
@@ -32,12 +35,11 @@ async fn the_feed_of_a_restarted_server_goes_on_where_it_was() {
         assert_eq!(peek(&reader, 1, 0).await.expect("a value").n, n - 1, "readers do not need the source");
         mongo.restart().await;
         world.set(1, n).await;
-        until_fresh(&reader, 1, 0, n).await;
-        until_fresh(&reader, 2, 0, 0).await;
+        until_report(&reader, 1, 0, n).await;
+        until_report(&reader, 2, 0, 0).await;
     }
     assert_eq!(world.runs_of(2).await, 1, "what did not change is not computed again");
-    node.end().await;
-    world.end().await;
+    world.end([node]).await;
 }
 
 #[tokio::test]
@@ -52,7 +54,7 @@ async fn changes_while_no_process_runs_are_found_at_the_next_start() {
         for id in [1, 2] {
             let all_before = if id == 1 { n - 1 } else { 0 };
             let _ = get(&reader, id, 0).await;
-            until_fresh(&reader, id, 0, all_before).await;
+            until_report(&reader, id, 0, all_before).await;
         }
         match how {
             "end" => node.end().await,
@@ -61,15 +63,15 @@ async fn changes_while_no_process_runs_are_found_at_the_next_start() {
         world.set(1, n).await;
         let feeder = world.node(&world.feeder()).await;
         until_sight(&reader, 1, 0, n - 1, State::Stale).await;
-        until_fresh(&reader, 2, 0, 0).await;
+        until_report(&reader, 2, 0, 0).await;
         let worker = world.node(&world.worker()).await;
-        until_fresh(&reader, 1, 0, n).await;
+        until_report(&reader, 1, 0, n).await;
         for node in [feeder, worker] {
             node.end().await;
         }
     }
     assert_eq!(world.runs_of(2).await, 1, "what did not change is not computed again");
-    world.end().await;
+    world.end([]).await;
 }
 
 /// When the first change of the server's history was, or the last one (-1).
@@ -103,14 +105,11 @@ async fn everything_goes_stale_when_the_history_is_lost() {
     until_sight(&reader, 1, 0, 0, State::Stale).await;
     assert_eq!(world.runs_of(1).await, 1);
     let worker = world.node(&world.worker()).await;
-    until_fresh(&reader, 1, 0, 0).await;
+    until_report(&reader, 1, 0, 0).await;
     assert_eq!(world.runs_of(1).await, 2);
     world.set(1, 1).await;
-    until_fresh(&reader, 1, 0, 1).await;
-    for node in [feeder, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    until_report(&reader, 1, 0, 1).await;
+    world.end([feeder, worker]).await;
 }
 
 #[tokio::test]
@@ -125,17 +124,13 @@ async fn everything_of_a_collection_goes_stale_when_it_goes() {
     until_sight(&reader, 1, 0, 1, State::Stale).await;
     world.insert(1, 2).await;
     let worker = world.node(&world.worker()).await;
-    until_fresh(&reader, 1, 0, 2).await;
+    until_report(&reader, 1, 0, 2).await;
     worker.end().await;
 
     world.rename("docs", "archive").await;
     until_sight(&reader, 1, 0, 2, State::Stale).await;
     let worker = world.node(&world.worker()).await;
-    until("end of what was computed of it", async || match look(&reader, report(1, 0)).await? {
-        None => Ok(()),
-        Some(sight) => Err(format!("{sight:?}")),
-    })
-    .await;
+    until_gone(&reader, report(1, 0)).await;
     assert_eq!(reader.get(report(1, 0)).await.expect_err("no document").kind(), ErrorKind::Gone);
 
     world.db.collection::<Doc>("imported").insert_one(Doc::new(1, 3)).await.expect("an insert");
@@ -145,8 +140,5 @@ async fn everything_of_a_collection_goes_stale_when_it_goes() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    for node in [feeder, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([feeder, worker]).await;
 }

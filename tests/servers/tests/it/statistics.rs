@@ -24,7 +24,8 @@ use crate::{
     school::{self, Course, Grade, Log, Participant, Roster, course_score},
     tables::Tables,
     tale::{self, Data, Told},
-    world::{PATIENCE, patient_redis},
+    waits::PATIENCE,
+    world::patient_redis,
 };
 
 /// The data of a school in MongoDB.
@@ -138,29 +139,30 @@ fn builder(backend: impl Backend, log: &Log, roster: Roster) -> Builder {
     school::register(builder.state(log.clone()).state(roster).strict())
 }
 
-async fn redis() -> Redis {
-    patient_redis().await
+/// Tells the story of some data to a system on them.
+async fn tell(data: &impl Data, builder: Builder, log: &Log, told: Told) {
+    tale::fill(data).await.expect("the data of a school");
+    let smache = builder.build().await.expect("a system");
+    tale::tell(&smache, data, log, told).await.expect("the story");
+    smache.shutdown().await;
 }
 
 async fn on_mongo(backend: impl Backend, pre_images: bool) {
     let data = Collections::create(pre_images).await;
-    tale::fill(&data).await.expect("the data of a school");
     let log = Log::default();
-    let smache = data.sources(builder(backend, &log, data.roster()), pre_images).build().await.expect("a system");
-    let told = if pre_images { Told::Both } else { Told::Id };
-    tale::tell(&smache, &data, &log, told).await.expect("the story");
-    smache.shutdown().await;
+    let builder = data.sources(builder(backend, &log, data.roster()), pre_images);
+    tell(&data, builder, &log, if pre_images { Told::Both } else { Told::Id }).await;
     data.db.drop().await.expect("the database is dropped");
 }
 
 #[tokio::test]
 async fn what_runs_after_each_change_of_mongo_with_pre_images_and_redis() {
-    on_mongo(redis().await, true).await;
+    on_mongo(patient_redis().await, true).await;
 }
 
 #[tokio::test]
 async fn what_runs_after_each_change_of_mongo_without_pre_images_and_redis() {
-    on_mongo(redis().await, false).await;
+    on_mongo(patient_redis().await, false).await;
 }
 
 #[tokio::test]
@@ -172,21 +174,14 @@ async fn what_runs_after_each_change_of_mongo_and_a_store_in_memory() {
 async fn on_tables(backend: impl Backend) {
     let tables = Tables::default();
     let log = Log::default();
-    tale::fill(&tables).await.expect("the data of a school");
-    let smache = builder(backend, &log, tables.roster())
-        .source(tables.courses.clone())
-        .source(tables.participants.clone())
-        .source(tables.grades.clone())
-        .build()
-        .await
-        .expect("a system");
-    tale::tell(&smache, &tables, &log, Told::Both).await.expect("the story");
-    smache.shutdown().await;
+    let builder = builder(backend, &log, tables.roster()).source(tables.courses.clone());
+    let builder = builder.source(tables.participants.clone()).source(tables.grades.clone());
+    tell(&tables, builder, &log, Told::Both).await;
 }
 
 #[tokio::test]
 async fn what_runs_after_each_change_of_tables_in_memory_and_redis() {
-    on_tables(redis().await).await;
+    on_tables(patient_redis().await).await;
 }
 
 /// A database for results and jobs.
@@ -303,19 +298,12 @@ impl Data for RedisTables {
 
 #[tokio::test]
 async fn what_runs_after_each_change_of_tables_in_redis() {
-    let redis = redis().await;
+    let redis = patient_redis().await;
     let tables = RedisTables::new(&redis);
     let log = Log::default();
-    tale::fill(&tables).await.expect("the data of a school");
-    let smache = builder(redis, &log, tables.roster())
-        .source(tables.courses.clone())
-        .source(tables.participants.clone())
-        .source(tables.grades.clone())
-        .build()
-        .await
-        .expect("a system");
-    tale::tell(&smache, &tables, &log, Told::Both).await.expect("the story");
-    smache.shutdown().await;
+    let builder = builder(redis, &log, tables.roster()).source(tables.courses.clone());
+    let builder = builder.source(tables.participants.clone()).source(tables.grades.clone());
+    tell(&tables, builder, &log, Told::Both).await;
 }
 
 #[tokio::test]
@@ -338,7 +326,7 @@ async fn a_client_that_tells_what_it_reads_is_audited() {
         }
     });
     let log = Log::default();
-    let smache = data.sources(builder(redis().await, &log, careless), true).build().await.expect("a system");
+    let smache = data.sources(builder(patient_redis().await, &log, careless), true).build().await.expect("a system");
     smache.get(course_score(1)).await.expect("both are declared");
     let audit = smache.audit();
     let of = audit.functions.iter().find(|function| function.name == "course_score").expect("it is registered");

@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     node::Node,
+    waits::{PATIENCE, until},
     watch::Watch,
-    world::{PATIENCE, World, get, until, until_fresh, until_sight},
+    world::{World, get, until_report, until_sight},
 };
 
 /// Long enough for a node not to lose its own.
@@ -18,12 +19,19 @@ const LEASE: Duration = Duration::from_secs(5);
 /// So long one step of the store may take for an impatient reader.
 const STEP: Duration = Duration::from_millis(500);
 
-async fn world_on(redis: &RedisServer) -> World {
+/// A process that does everything, and a reader with two fresh reports.
+async fn at_work(redis: &RedisServer) -> (World, Node, Smache) {
     let world = World::on(redis.url(), shared_mongo_uri()).await.leased(LEASE).watched();
     for id in [1, 2] {
         world.insert(id, 0).await;
     }
-    world
+    let node = world.node(&world.all_roles()).await;
+    let reader = world.reader().await;
+    for id in [1, 2] {
+        assert_eq!(get(&reader, id, 0).await.n, 0);
+        until_report(&reader, id, 0, 0).await;
+    }
+    (world, node, reader)
 }
 
 /// A read with little patience.
@@ -41,10 +49,7 @@ async fn impatient(world: &World, silent: Silent) -> Smache {
 #[tokio::test]
 async fn a_store_that_lost_everything_is_filled_again() {
     let redis = RedisServer::start().await;
-    let world = world_on(&redis).await;
-    let node = world.node(&world.all_roles()).await;
-    let reader = world.reader().await;
-    assert_eq!(get(&reader, 1, 0).await.n, 0);
+    let (world, node, reader) = at_work(&redis).await;
 
     redis.kill().await;
     for n in 1..=2 {
@@ -64,21 +69,14 @@ async fn a_store_that_lost_everything_is_filled_again() {
     })
     .await;
     world.set(1, 3).await;
-    until_fresh(&reader, 1, 0, 3).await;
-    node.end().await;
-    world.end().await;
+    until_report(&reader, 1, 0, 3).await;
+    world.end([node]).await;
 }
 
 #[tokio::test]
 async fn a_store_that_comes_back_confirms_nothing_before_the_feed_has_replayed() {
     let redis = RedisServer::builder().keep_data().start().await;
-    let world = world_on(&redis).await;
-    let node = world.node(&world.all_roles()).await;
-    let reader = world.reader().await;
-    for id in [1, 2] {
-        assert_eq!(get(&reader, id, 0).await.n, 0);
-        until_fresh(&reader, id, 0, 0).await;
-    }
+    let (world, node, reader) = at_work(&redis).await;
 
     redis.kill().await;
     node.kill().await;
@@ -99,31 +97,22 @@ async fn a_store_that_comes_back_confirms_nothing_before_the_feed_has_replayed()
     // No worker yet: what is fresh now was so all the time.
     let feeder = world.node(&world.feeder()).await;
     until_sight(&reader, 1, 0, 0, State::Stale).await;
-    until_fresh(&reader, 2, 0, 0).await;
+    until_report(&reader, 2, 0, 0).await;
     let worker = world.node(&world.worker()).await;
-    until_fresh(&reader, 1, 0, 1).await;
+    until_report(&reader, 1, 0, 1).await;
     assert_eq!((world.runs_of(1).await, world.runs_of(2).await), (2, 1));
-    for node in [feeder, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([feeder, worker]).await;
 }
 
 #[tokio::test]
 async fn a_store_that_lost_its_last_minutes_confirms_nothing_that_changed_in_them() {
     let redis = RedisServer::start().await;
-    let world = world_on(&redis).await;
-    let node = world.node(&world.all_roles()).await;
-    let reader = world.reader().await;
-    for id in [1, 2] {
-        assert_eq!(get(&reader, id, 0).await.n, 0);
-        until_fresh(&reader, id, 0, 0).await;
-    }
+    let (world, node, reader) = at_work(&redis).await;
     let client = redis::Client::open(redis.url()).expect("a good URL");
     let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
     redis::cmd("SAVE").exec_async(&mut connection).await.expect("a snapshot");
     world.set(1, 1).await;
-    until_fresh(&reader, 1, 0, 1).await;
+    until_report(&reader, 1, 0, 1).await;
     node.kill().await;
 
     // It comes back with the snapshot, in which the old value is fresh.
@@ -140,23 +129,17 @@ async fn a_store_that_lost_its_last_minutes_confirms_nothing_that_changed_in_the
     })
     .await;
     let feeder = feeder.ready().await;
-    until_fresh(&reader, 2, 0, 0).await;
+    until_report(&reader, 2, 0, 0).await;
     let worker = world.node(&world.worker()).await;
-    until_fresh(&reader, 1, 0, 1).await;
+    until_report(&reader, 1, 0, 1).await;
     assert_eq!(world.runs_of(2).await, 1);
-    for node in [feeder, worker] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([feeder, worker]).await;
 }
 
 #[tokio::test]
 async fn readers_do_not_wait_for_a_silent_store() {
     let redis = RedisServer::start().await;
-    let world = world_on(&redis).await;
-    let node = world.node(&world.all_roles()).await;
-    let reader = world.reader().await;
-    assert_eq!(get(&reader, 1, 0).await.n, 0);
+    let (world, node, reader) = at_work(&redis).await;
     let computing = impatient(&world, Silent::Compute).await;
     let failing = impatient(&world, Silent::Fail).await;
 
@@ -182,9 +165,9 @@ async fn readers_do_not_wait_for_a_silent_store() {
         })
         .await;
     }
-    until_fresh(&reader, 1, 0, 1).await;
+    until_report(&reader, 1, 0, 1).await;
     world.set(1, 2).await;
-    until_fresh(&reader, 1, 0, 2).await;
+    until_report(&reader, 1, 0, 2).await;
     timeout(PATIENCE, node.end()).await.expect("an end");
-    world.end().await;
+    world.end([]).await;
 }

@@ -5,7 +5,10 @@ use mongodb::bson::doc;
 use smache::{ErrorKind, Smache};
 use smache_server_tests::{Census, Doc, Sight, State, census, held, label, report, total};
 
-use crate::world::{World, get, look, until, until_fresh, until_result};
+use crate::{
+    waits::{until, until_result},
+    world::{World, get, look, until_gone, until_report},
+};
 
 /// Waits until so many runs have read the document.
 async fn until_runs_of(world: &World, id: i64, runs: u64) {
@@ -64,8 +67,7 @@ async fn readers_do_not_wait_after_a_change_and_a_worker_in_another_process_reco
     let process = reader.stats().await.expect("numbers").process;
     assert_eq!((process.runs, process.misses), (1, 1), "the reader computed the first value only: {process:?}");
     assert_eq!(world.runs_of(1).await, 4);
-    node.end().await;
-    world.end().await;
+    world.end([node]).await;
 }
 
 #[tokio::test]
@@ -82,7 +84,7 @@ async fn a_change_in_the_middle_of_a_computation_is_not_lost() {
         world.set(1, 1).await;
         // The feed delivers in order: after this change, it has delivered the one before.
         world.set(2, 1).await;
-        until_fresh(&reader, 2, 0, 1).await;
+        until_report(&reader, 2, 0, 1).await;
         world.let_through(1, 1).await;
     };
     let (computed, ()) = tokio::join!(get_held(&reader, 1), change);
@@ -93,8 +95,7 @@ async fn a_change_in_the_middle_of_a_computation_is_not_lost() {
         other => Err(format!("{other:?}")),
     })
     .await;
-    node.end().await;
-    world.end().await;
+    world.end([node]).await;
 }
 
 #[tokio::test]
@@ -121,8 +122,7 @@ async fn a_bulk_update_recomputes_all_that_it_affects_and_nothing_else() {
     .await;
     assert_eq!(world.runs_of(MANY).await, 1, "the one that was not affected is as it was");
     assert_eq!(reader.stats().await.expect("numbers").process.runs, 101, "the reader computed the first values only");
-    node.end().await;
-    world.end().await;
+    world.end([node]).await;
 }
 
 #[tokio::test]
@@ -135,30 +135,25 @@ async fn what_is_deleted_goes_and_what_was_absent_comes() {
     assert_eq!(get(&reader, 1, 0).await.n, 1);
     assert_eq!(*reader.get(label(7)).await.expect("an answer"), None);
     // Absence is a result like any other.
-    until_result(&reader, || label(7), "absence that is known", Option::is_none).await;
+    until_result(&reader, label(7), Option::is_none).await;
     assert_eq!(*reader.get(total()).await.expect("a sum"), 3);
     assert_eq!(*reader.get(census()).await.expect("numbers"), Census { docs: 2, labelled: 0 });
 
     world.docs.insert_one(Doc { id: 7, n: 40, label: "seven".to_owned() }).await.expect("an insert");
-    until_result(&reader, || label(7), "label of what was inserted", |label| label.as_deref() == Some("seven")).await;
-    until_result(&reader, total, "sum with what was inserted", |sum| *sum == 43).await;
-    until_result(&reader, census, "census with it", |census| *census == Census { docs: 3, labelled: 1 }).await;
+    until_result(&reader, label(7), |label| label.as_deref() == Some("seven")).await;
+    until_result(&reader, total(), |sum| *sum == 43).await;
+    until_result(&reader, census(), |census| *census == Census { docs: 3, labelled: 1 }).await;
 
     world.docs.delete_one(doc! { "_id": 1 }).await.expect("a delete");
-    until("end of what was computed of it", async || match look(&reader, report(1, 0)).await? {
-        None => Ok(()),
-        Some(sight) => Err(format!("{sight:?}")),
-    })
-    .await;
+    until_gone(&reader, report(1, 0)).await;
     let error = reader.get(report(1, 0)).await.expect_err("no document");
     assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
-    until_result(&reader, total, "sum without what was deleted", |sum| *sum == 42).await;
-    until_result(&reader, census, "census without it", |census| *census == Census { docs: 2, labelled: 1 }).await;
+    until_result(&reader, total(), |sum| *sum == 42).await;
+    until_result(&reader, census(), |census| *census == Census { docs: 2, labelled: 1 }).await;
 
     let stats = reader.stats().await.expect("numbers");
     assert_eq!(stats.jobs.dead_letters, 0, "{stats:?}");
-    node.end().await;
-    world.end().await;
+    world.end([node]).await;
 }
 
 #[tokio::test]
@@ -179,9 +174,9 @@ async fn only_a_transaction_that_is_committed_invalidates() {
     session.abort_transaction().await.expect("an end");
     // The feed delivers in order: after this change, it has delivered all earlier ones.
     world.set(2, 1).await;
-    until_fresh(&reader, 2, 0, 1).await;
+    until_report(&reader, 2, 0, 1).await;
     assert_eq!(world.runs_of(1).await, 1, "nothing has happened to the document of the aborted transaction");
-    until_fresh(&reader, 1, 0, 0).await;
+    until_report(&reader, 1, 0, 0).await;
 
     session.start_transaction().await.expect("a transaction");
     for id in [1, 2] {
@@ -190,8 +185,7 @@ async fn only_a_transaction_that_is_committed_invalidates() {
     }
     session.commit_transaction().await.expect("an end");
     for id in [1, 2] {
-        until_fresh(&reader, id, 0, 2).await;
+        until_report(&reader, id, 0, 2).await;
     }
-    node.end().await;
-    world.end().await;
+    world.end([node]).await;
 }

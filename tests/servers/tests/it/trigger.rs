@@ -2,7 +2,7 @@
 
 use smache_server_tests::{Doc, Setup, Sight, State, report};
 
-use crate::world::{World, get, look, until, until_fresh};
+use crate::world::{World, get, until_gone, until_report};
 
 /// How long the function takes.
 const MILLIS: u64 = 200;
@@ -28,14 +28,11 @@ async fn a_reported_change_is_stale_everywhere_at_once_and_recomputed_by_a_worke
         here.changed::<Doc>(&1).await.expect("a token");
         let seen = elsewhere.peek(1, MILLIS).await.expect("a value");
         assert!(seen == Sight { n, state: State::Fresh } || seen.state == State::Stale, "{seen:?} after {n}");
-        until_fresh(&here, 1, MILLIS, n).await;
+        until_report(&here, 1, MILLIS, n).await;
         assert_eq!(elsewhere.peek(1, MILLIS).await, Some(Sight { n, state: State::Fresh }));
     }
     assert_eq!(here.stats().await.expect("numbers").process.runs, 1, "the worker computed all but the first");
-    for node in [worker, elsewhere] {
-        node.end().await;
-    }
-    world.end().await;
+    world.end([worker, elsewhere]).await;
 }
 
 #[tokio::test]
@@ -50,8 +47,7 @@ async fn a_request_reads_its_own_writes_while_workers_of_other_processes_compute
         let read = here.get(report(1, MILLIS).at_least(token)).await.expect("a value");
         assert_eq!(*read, n);
     }
-    worker.end().await;
-    world.end().await;
+    world.end([worker]).await;
 }
 
 #[tokio::test]
@@ -64,15 +60,10 @@ async fn an_unreported_change_is_not_known_and_a_repeated_report_does_no_harm() 
     assert_eq!(get(&here, 1, 0).await, Sight { n: 0, state: State::Fresh }, "no feed tells of it");
     for _ in 0..2 {
         here.changed_many::<Doc>([&1, &2]).await.expect("a token");
-        until_fresh(&here, 1, 0, 1).await;
+        until_report(&here, 1, 0, 1).await;
     }
     world.docs.delete_one(mongodb::bson::doc! { "_id": 1 }).await.expect("a delete");
     here.changed::<Doc>(&1).await.expect("a token");
-    until("end of what was computed of it", async || match look(&here, report(1, 0)).await? {
-        None => Ok(()),
-        Some(sight) => Err(format!("{sight:?}")),
-    })
-    .await;
-    worker.end().await;
-    world.end().await;
+    until_gone(&here, report(1, 0)).await;
+    world.end([worker]).await;
 }

@@ -1,21 +1,24 @@
 //! Servers, a separate namespace and database, and the application on them.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use mongodb::{
     Client, Collection, Database,
     bson::{doc, oid::ObjectId},
 };
-use smache::{Cached, Call, Computed, Smache, backend::JobCounts, redis::Redis};
+use smache::{Cached, Call, Computed, Smache, redis::Redis};
 use smache_server_tests::{Doc, Log, Setup, Sight, Silent, State, Table, report};
 use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
 use tempfile::TempDir;
-use tokio::{sync::SemaphorePermit, time::Instant};
+use tokio::sync::SemaphorePermit;
 
-use crate::{node::Node, place, watch::VALIDITY};
+use crate::{
+    node::Node,
+    place,
+    waits::{PATIENCE, until, until_result},
+    watch::VALIDITY,
+};
 
-/// A wait for something that must happen is over by then.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The lease of runs and jobs where no process dies: one that lapses because a machine is slow would only be another
 /// run.
 const LEASE: Duration = Duration::from_secs(20);
@@ -136,8 +139,11 @@ impl World {
         self.client.database("admin").run_command(command).await.expect("a rename");
     }
 
-    /// Leaves nothing on servers that others use too.
-    pub(crate) async fn end(self) {
+    /// Ends the processes, and leaves nothing on servers that others use too.
+    pub(crate) async fn end(self, nodes: impl IntoIterator<Item = Node>) {
+        for node in nodes {
+            node.end().await;
+        }
         self.db.drop().await.expect("the database is dropped");
         place::clear(&self.setup).await;
     }
@@ -170,6 +176,11 @@ pub(crate) async fn get(smache: &Smache, id: i64, millis: u64) -> Sight {
     smache.get(report(id, millis)).await.expect("a value").into()
 }
 
+/// Waits until a report is fresh, with that number.
+pub(crate) async fn until_report(smache: &Smache, id: i64, millis: u64, n: i64) {
+    until_result(smache, report(id, millis), |found| *found == n).await;
+}
+
 /// Waits until a report is stored in that state.
 pub(crate) async fn until_sight(smache: &Smache, id: i64, millis: u64, n: i64, state: State) {
     let wanted = Some(Sight { n, state });
@@ -180,44 +191,11 @@ pub(crate) async fn until_sight(smache: &Smache, id: i64, millis: u64, n: i64, s
     .await;
 }
 
-pub(crate) async fn until_fresh(smache: &Smache, id: i64, millis: u64, n: i64) {
-    until_sight(smache, id, millis, n, State::Fresh).await;
-}
-
-/// Waits until any call has a fresh result that fits.
-pub(crate) async fn until_result<F: Computed>(
-    smache: &Smache,
-    call: impl Fn() -> Call<F>,
-    what: &str,
-    fits: impl Fn(&F::Output) -> bool,
-) {
-    until(what, async || {
-        let found = look(smache, call()).await?;
-        found.filter(|found| found.is_fresh() && fits(found)).map(drop).ok_or_else(|| "not yet".to_owned())
+/// Waits until a call has no result any more.
+pub(crate) async fn until_gone<F: Computed<Args: Clone, Output: Debug>>(smache: &Smache, call: Call<F>) {
+    until("end of the result", async || match look(smache, call.clone()).await? {
+        None => Ok(()),
+        Some(found) => Err(format!("{found:?}")),
     })
     .await;
-}
-
-/// Waits until no job is queued, running or dead.
-pub(crate) async fn until_idle(smache: &Smache) {
-    until("empty queue", async || {
-        let jobs = smache.stats().await.map_err(|error| error.report())?.jobs;
-        if jobs == JobCounts::default() { Ok(()) } else { Err(format!("{jobs:?}")) }
-    })
-    .await;
-}
-
-/// Looks until there is what was expected; `Err` says what there is instead.
-pub(crate) async fn until<T, E: std::fmt::Display>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    let mut instead = String::from("no answer");
-    loop {
-        match tokio::time::timeout_at(deadline, look()).await {
-            Ok(Ok(found)) => return found,
-            Ok(Err(other)) => instead = other.to_string(),
-            Err(_) => panic!("no {what} within {PATIENCE:?}, but: {instead}"),
-        }
-        assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}, but: {instead}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
