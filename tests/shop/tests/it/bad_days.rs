@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     balancer::Mode,
-    customers::{PRODUCTS, Seen, until_fresh},
-    shop::Shop,
+    customers::{Customers, PRODUCTS, Seen, until_fresh},
+    shop::{Process, Shop},
 };
 
 /// When every page is fresh again after a trouble.
@@ -46,17 +46,23 @@ async fn soon_fresh(web: &str, shop: &Shop) {
     assert!(took < SOON, "it took {took:?} until every page was fresh");
 }
 
+/// A shop with a web server, a worker, fresh pages and customers.
+async fn open() -> (Shop, Process, Process, Customers) {
+    let shop = Shop::open().await;
+    let web = shop.start("web", "first").await;
+    let worker = shop.start("worker", "first").await;
+    soon_fresh(&web.says, &shop).await;
+    let customers = shop.customers(&[&web]);
+    (shop, web, worker, customers)
+}
+
 async fn for_a_while(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_with_a_new_argument_and_its_roll_back() {
-    let shop = Shop::open().await;
-    let web = shop.start("web", "first").await;
-    let worker = shop.start("worker", "first").await;
-    soon_fresh(&web.says, &shop).await;
-    let customers = shop.customers(&[&web]);
+    let (shop, web, worker, customers) = open().await;
     let (new_web, seen) = while_prices_change(&shop, async {
         for_a_while(Duration::from_secs(2)).await;
         // The new release beside the old one, then without it.
@@ -86,11 +92,7 @@ async fn a_deploy_with_a_new_argument_and_its_roll_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_comes_back_empty() {
-    let shop = Shop::open().await;
-    let web = shop.start("web", "first").await;
-    let _worker = shop.start("worker", "first").await;
-    soon_fresh(&web.says, &shop).await;
-    let customers = shop.customers(&[&web]);
+    let (shop, web, _worker, customers) = open().await;
     while_prices_change(&shop, async {
         for_a_while(Duration::from_secs(1)).await;
         for _ in 0..3 {
@@ -107,13 +109,9 @@ async fn redis_comes_back_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_full() {
-    let shop = Shop::open().await;
-    let web = shop.start("web", "first").await;
-    let _worker = shop.start("worker", "first").await;
-    soon_fresh(&web.says, &shop).await;
+    let (shop, web, _worker, customers) = open().await;
     let client = redis::Client::open(shop.redis.url()).expect("a URL");
     let mut admin = client.get_multiplexed_async_connection().await.expect("Redis");
-    let customers = shop.customers(&[&web]);
     while_prices_change(&shop, async {
         let _: () =
             redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").query_async(&mut admin).await.expect("a setting");
@@ -128,11 +126,7 @@ async fn redis_is_full() {
 
 /// PostgreSQL is away for a minute, on the shop's side of the balancer.
 async fn postgres_is_away(how: Mode) {
-    let shop = Shop::open().await;
-    let web = shop.start("web", "first").await;
-    let _worker = shop.start("worker", "first").await;
-    soon_fresh(&web.says, &shop).await;
-    let customers = shop.customers(&[&web]);
+    let (shop, web, _worker, customers) = open().await;
     let began = Instant::now();
     while_prices_change(&shop, async {
         for_a_while(Duration::from_secs(1)).await;
