@@ -7,13 +7,10 @@ pub mod guide;
 
 pub use self::connect::{Connect, connect};
 pub use smache_core::{
-    Announced, Audit, Backend, Builder, Cached, Call, Capability, Cause, ChangeKind, ChangeToken, Codec, Computed,
-    Counters, Cx, DeadLetter, Declaration, DependencyKind, Diagnosis, DiagnosisPart, EdgeKind, Entity, EntityType,
-    EntryId, Error, ErrorKind, Examination, Failure, Field, Fields, Freshness, FunctionAudit, Graph, GraphEdge,
-    GraphNode, Guarantee, Impact, ImpactedFunction, InTransaction, Index, Intent, IntentBuilder, IntoIds, NodeKind,
-    NodeState, Predicate, Program, Refresh, Relation, RelationFuture, Result, Retry, Role, Severity, Smache, SourceId,
-    State, Stats, StoreFailure, Strictness, Timestamp, Uncommitted, Verified, Why, WhyDependsOn, WhyState, WhyStored,
-    Worker, WorkerBuilder, note_read, on, tag,
+    Announced, Backend, Builder, Cached, Call, Capability, ChangeKind, ChangeToken, Codec, Computed, Cx, Declaration,
+    DependencyKind, Entity, EntityType, EntryId, Error, ErrorKind, Failure, Field, Fields, Freshness, InTransaction,
+    Index, Intent, IntentBuilder, IntoIds, Predicate, Refresh, Relation, RelationFuture, Result, Retry, Role, Smache,
+    SourceId, State, StoreFailure, Strictness, Timestamp, Uncommitted, Worker, WorkerBuilder, note_read, on, tag,
 };
 #[cfg(feature = "macros")]
 pub use smache_macros::{Entity, computed};
@@ -21,6 +18,11 @@ pub use smache_macros::{Entity, computed};
 /// The seams to backends: the traits of a store, a queue and a source.
 pub mod backend {
     pub use smache_core::*;
+}
+
+/// The view of a running system: why a result is stale, what a change affects, numbers, dead letters, the doctor.
+pub mod inspect {
+    pub use smache_core::inspect::*;
 }
 
 /// The in-process backend, for programs without a server and for the unit tests of applications.

@@ -3,9 +3,7 @@
 //! The split follows `opendal` and `redis`: callers match on the kind, loops look at the retry advice, people read the
 //! message. A source stays a source, and never becomes text.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
-
-use crate::cx::FailedReads;
+use std::{any::Any, borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 /// A boxed error of any origin.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
@@ -87,8 +85,8 @@ struct Details {
     backend: bool,
     /// The function's verdict on its error.
     verdict: Verdict,
-    /// The reads of the failed run: a caller that tolerates the error depends on them.
-    reads: Option<Arc<FailedReads>>,
+    /// A note of the engine: the reads of the failed run.
+    note: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// A function's verdict on its error, beyond whether it is transient.
@@ -126,7 +124,7 @@ impl Error {
             source: None,
             backend: false,
             verdict: Verdict::default(),
-            reads: None,
+            note: None,
         }))
     }
 
@@ -186,14 +184,14 @@ impl Error {
         }
     }
 
-    /// Makes it the outcome of a run with these reads.
-    pub(crate) fn of_run(self, reads: FailedReads) -> Self {
-        self.edit(|details| details.reads = Some(Arc::new(reads)))
+    /// The error with a note, which its clones share. A later note replaces an earlier one.
+    pub(crate) fn with_note<T: Any + Send + Sync>(self, note: T) -> Self {
+        self.edit(|details| details.note = Some(Arc::new(note)))
     }
 
-    /// The reads of the failed run, if a run failed.
-    pub(crate) fn reads(&self) -> Option<&FailedReads> {
-        self.0.reads.as_deref()
+    /// The note, if it is of this type.
+    pub(crate) fn note<T: Any>(&self) -> Option<&T> {
+        self.0.note.as_deref()?.downcast_ref()
     }
 
     /// Whether the reads of the run explain the error: the same data lead to it again.

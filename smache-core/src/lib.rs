@@ -3,30 +3,35 @@
 //! Applications use the `smache` package; backends depend on this one. See the crate `smache` for a guide.
 
 mod backend;
+mod backoff;
 mod cached;
+mod call_key;
 pub mod canonical;
 mod change_token;
 mod codec;
 mod computed;
-mod cx;
+mod counters;
 mod dependency;
 mod doctor;
+mod engine;
 mod entity;
 mod error;
 mod fields;
-mod graph;
 mod guard;
+mod handle;
 mod ids;
+pub mod inspect;
 mod names;
 pub mod on;
 mod queue;
+mod service;
+mod settings;
 mod shape;
 mod source;
 mod store;
 pub mod support;
-mod system;
 mod time;
-mod worker;
+mod tracking;
 
 #[doc(hidden)]
 pub use self::entity::{Argument, PlainArgument};
@@ -38,14 +43,14 @@ pub use self::{
     computed::{
         Call, Computed, Declaration, Failure, FunctionResult, IntoIds, Refresh, Relation, RelationFuture, Role,
     },
-    cx::Cx,
+    counters::Counters,
     dependency::{ChangedDependency, Dependency, DependencyKind, UsedDependency, Via},
     doctor::{Examination, Finding, Guarantee, Severity, is_remote},
     entity::{Entity, EntityType, State},
     error::{BoxError, Error, ErrorKind, Result, Retry},
     fields::{Compare, Comparisons, Condition, Field, FieldValue, Fields, Filter, Index, Predicate},
-    graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, NodeState},
     guard::guarded,
+    handle::{Builder, InTransaction, Smache, Uncommitted},
     ids::{EntryId, Epoch, FunctionKey, Incarnation, Token},
     names::{FeedId, FunctionId, Namespace, SourceId},
     on::tag,
@@ -53,6 +58,8 @@ pub use self::{
         Enqueued, FoundJob, Job, JobCounts, JobEnd, JobPage, JobQueue, JobState, Lane, ListedJob, NewJob, Notifier,
         NotifierTransport, Notifiers, Reservation, Reserve, Settled, Settlement, Subscriber,
     },
+    service::{Intent, IntentBuilder, Worker, WorkerBuilder},
+    settings::{StoreFailure, Strictness},
     source::{
         Announced, Batch, Capability, Change, ChangeFeed, ChangeKind, ChangeStream, DataSource, EntityKey, EntityKind,
         Image, Snapshot, Start, Topic,
@@ -64,11 +71,6 @@ pub use self::{
         Position, Positions, ProgramStep, Programs, Record, RecordWaits, RegisteredProgram, Registration, RunFailure,
         Scanned, SourceValidity, Staleness, StoreStats, StoredEntry, Validity, WaitingRun, WriterTransaction,
     },
-    system::{
-        Audit, Builder, Cause, Counters, DeadLetter, Diagnosis, DiagnosisPart, FunctionAudit, Impact, ImpactedFunction,
-        InTransaction, Intent, IntentBuilder, Program, Smache, Stats, StoreFailure, Strictness, Uncommitted, Verified,
-        Why, WhyDependsOn, WhyState, WhyStored, note_read,
-    },
     time::{Clock, ManualClock, SystemClock, Timestamp},
-    worker::{Worker, WorkerBuilder},
+    tracking::{Cx, note_read},
 };

@@ -21,7 +21,8 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     /// let it wait without end.
     ///
     /// # Contract
-    /// - MUST take [`Started::now`] from the store's own clock, or from one that all its users share, not later than the
+    /// - MUST take [`Started::now`] from the store's own clock, or from one that all its users share, not later than
+    ///   the
     ///   state that the transaction reads `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
     /// - MUST give [`Started::incarnation`] of the state that the transaction reads `new_incarnation_is_named`
     /// - MUST NOT commit a transaction in another incarnation of the store than it started in
@@ -35,8 +36,8 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     /// A dropped call leaves neither a lock nor a transaction.
     async fn begin(&self, access: Access) -> Result<Started>;
 
-    /// Describes the store for `Smache::doctor`: its kind and place, without any secret, and the dangers of its set-up.
-    /// The store and the queue return the same. It changes nothing. The default has no findings.
+    /// Describes the store for `Inspector::doctor`: its kind and place, without any secret, and the dangers of its
+    /// set-up. The store and the queue return the same. It changes nothing. The default has no findings.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](smache_core::ErrorKind::Unavailable) when the store cannot be reached.
@@ -76,7 +77,8 @@ pub trait Transaction: Send {
     /// Applies a batch of writes and ends the transaction. Each key is written once; they are in ascending order.
     ///
     /// # Contract
-    /// - MUST fail with [`conflict`](crate::conflict) when something that the transaction has read, a key that was absent
+    /// - MUST fail with [`conflict`](crate::conflict) when something that the transaction has read, a key that was
+    ///   absent
     ///   and a new key in a scanned range included, was changed by another one since: transactions are serializable
     ///   `revision_counts_every_invalidation`, `fresh_value_reflects_every_acknowledged_change`
     /// - MUST make all writes visible at once, and before it returns, to every transaction that begins afterwards

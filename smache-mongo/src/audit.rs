@@ -15,8 +15,8 @@ use smache_core::note_read;
 const READS: [&str; 5] = ["find", "aggregate", "count", "distinct", "mapReduce"];
 
 /// Lets the application's client report to [strict mode](smache_core::Builder::strict) and to the
-/// [auditor](smache_core::Smache::audit) which collections computed functions read through it. `sources` pairs each
-/// collection with its source.
+/// [auditor](smache_core::inspect::Inspector::audit) which collections computed functions read through it. `sources`
+/// pairs each collection with its source.
 ///
 /// A read counts for the computed function in whose task it starts, not where the function moves it to another task.
 /// Further round trips of a cursor do not count again. The handler replaces a command handler that the options have.

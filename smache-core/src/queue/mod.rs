@@ -107,7 +107,7 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST find nothing where no job was added, or it was done or discarded `job_that_is_over_is_not_found`
     async fn find(&self, id: &EntryId) -> Result<Option<FoundJob>>;
 
-    /// The queue's report on itself, for [`Smache::doctor`](crate::Smache::doctor). Empty by default.
+    /// The queue's report on itself, for [`Inspector::doctor`](crate::inspect::Inspector::doctor). Empty by default.
     async fn examine(&self) -> Result<Examination> {
         Ok(Examination::new("a custom queue"))
     }

@@ -8,7 +8,7 @@ use super::{Capability, ChangeFeed, DataSource, EntityKey, EntityKind, Image, To
 use crate::{Comparisons, Examination, Filter, Guarantee, Result, SourceId};
 
 /// A source without a feed of which every writer announces its changes by [`Smache::intend`](crate::Smache::intend),
-/// before its commits. [`doctor`](crate::Smache::doctor) reports it as *intent* instead of *best effort*.
+/// before its commits. [`doctor`](crate::inspect::Inspector::doctor) reports it as *intent* instead of *best effort*.
 #[derive(Debug, Clone)]
 pub struct Announced<S>(S);
 

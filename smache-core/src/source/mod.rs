@@ -102,8 +102,8 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         Ok(Comparisons::as_written())
     }
 
-    /// The source's report on itself, for [`Smache::doctor`](crate::Smache::doctor): its kind and place, and weaknesses
-    /// of its setup. It changes nothing. Empty by default.
+    /// The source's report on itself, for [`Inspector::doctor`](crate::inspect::Inspector::doctor): its kind and place,
+    /// and weaknesses of its setup. It changes nothing. Empty by default.
     async fn examine(&self) -> Result<Examination> {
         Ok(Examination::new(format!("a source of `{}`", self.kind().name())))
     }

@@ -270,7 +270,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST list every dependant with how it depends `dependants_are_listed`
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants>;
 
-    /// The store's report on itself, for [`Smache::doctor`](crate::Smache::doctor). Empty by default.
+    /// The store's report on itself, for [`Inspector::doctor`](crate::inspect::Inspector::doctor). Empty by default.
     async fn examine(&self) -> Result<Examination> {
         Ok(Examination::new("a custom store"))
     }

@@ -66,8 +66,8 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
     /// The persisted name of the feed: `postgres:` and the name of the database by default, and after a `/` that of the
     /// schema unless it is `public`.
     ///
-    /// Sources of one schema share one feed under this name. Name it when one namespace watches databases of the same name
-    /// on two servers; every source of the same schema must then get the same name.
+    /// Sources of one schema share one feed under this name. Name it when one namespace watches databases of the same
+    /// name on two servers; every source of the same schema must then get the same name.
     pub fn feed(mut self, feed: FeedId) -> Self {
         self.feed = Some(feed);
         self
@@ -96,9 +96,9 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
     /// Promises that every writer of the table reports its changes within its transaction, by
     /// [`Smache::in_transaction`](smache_core::Smache::in_transaction), in the database that also holds the store.
     ///
-    /// The source then has no feed and needs no triggers, and no result is behind its data for a moment. A change that is
-    /// not reported so, for example by hand, is not known. [`doctor`](smache_core::Smache::doctor) says whether the store is
-    /// in the same database.
+    /// The source then has no feed and needs no triggers, and no result is behind its data for a moment. A change that
+    /// is not reported so, for example by hand, is not known. [`doctor`](smache_core::inspect::Inspector::doctor) says
+    /// whether the store is in the same database.
     pub fn transactional(mut self) -> Self {
         self.transactional = true;
         self

@@ -87,9 +87,9 @@ impl<T: EntityType + DeserializeOwned> SqliteSourceBuilder<T> {
     /// Promises that every writer of the table reports its changes within its transaction, by
     /// [`Smache::in_transaction`](smache_core::Smache::in_transaction), in the file that also holds the store.
     ///
-    /// The source then has no feed and needs no triggers, and no result is behind its data for a moment. A change that is
-    /// not reported so, for example by hand, is not known. [`doctor`](smache_core::Smache::doctor) says whether the store is
-    /// in the same file.
+    /// The source then has no feed and needs no triggers, and no result is behind its data for a moment. A change that
+    /// is not reported so, for example by hand, is not known. [`doctor`](smache_core::inspect::Inspector::doctor) says
+    /// whether the store is in the same file.
     pub fn transactional(mut self) -> Self {
         self.transactional = true;
         self
