@@ -146,7 +146,7 @@ async fn invalidation(world: &World, many: u64) -> Duration {
     fill.await;
     world.items.update(&0, |item| item.size += 1).expect("it is there");
     let spent = time(async { world.smache.changed::<Item>(&0).await.expect("a change") }).await;
-    let stale = world.smache.stats().await.expect("stats").store.stale;
+    let stale = world.smache.inspect().stats().await.expect("stats").store.stale;
     assert!(stale >= many, "{stale} of {many} are stale");
     spent
 }

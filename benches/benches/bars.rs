@@ -79,7 +79,7 @@ async fn recomputations() {
     let start = Instant::now();
     let worker = world.smache.worker().concurrency(64).batch(64).start();
     loop {
-        let stats = world.smache.stats().await.expect("stats");
+        let stats = world.smache.inspect().stats().await.expect("stats");
         if stats.store.stale == 0 && stats.jobs.recompute + stats.jobs.running == 0 {
             break;
         }

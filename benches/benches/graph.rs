@@ -60,20 +60,20 @@ async fn bytes_of_an_edge() {
 async fn cut_off(world: &World, what: &str, entries: u64) {
     let worker = world.smache.worker().concurrency(16).start();
     let mut samples = Vec::new();
-    let before = world.smache.stats().await.expect("stats").process;
+    let before = world.smache.inspect().stats().await.expect("stats").process;
     for round in 0..10 {
         world.items.insert(Item { id: 0, size: round }).expect("a number is an id");
         samples.push(
             time(async {
                 world.smache.changed::<Item>(&0).await.expect("acknowledged");
-                while world.smache.stats().await.expect("stats").store.stale > 0 {
+                while world.smache.inspect().stats().await.expect("stats").store.stale > 0 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             })
             .await,
         );
     }
-    let after = world.smache.stats().await.expect("stats").process;
+    let after = world.smache.inspect().stats().await.expect("stats").process;
     worker.shutdown(Duration::from_secs(5)).await;
     row(&format!("{what}: from the change to all fresh, median"), micros(median(samples)), "");
     row("  functions run a change", format!("{:.1}", (after.runs - before.runs) as f64 / 10.0), "1");
@@ -111,7 +111,7 @@ async fn invalidation(dependants: u64) {
     let took = time(world.smache.changed::<Item>(&0)).await;
     let steps = scripts(&mut raw).await - before;
     let longest = longest_call(&mut raw).await;
-    let stats = world.smache.stats().await.expect("stats");
+    let stats = world.smache.inspect().stats().await.expect("stats");
     assert_eq!(stats.store.stale, dependants, "all of them are stale");
     assert_eq!(stats.jobs.recompute, dependants, "and have a job");
     let bar = if dependants == 10_000 { "< 1000000 µs" } else { "" };

@@ -112,7 +112,7 @@ impl World {
     /// # Panics
     /// When the function is not registered.
     pub fn record<F: smache::Computed>(&self, call: &smache::Call<F>) -> Vec<u8> {
-        let id = self.smache.key(call).expect("registered");
+        let id = self.smache.inspect().entry_id(call).expect("registered");
         [format!("{{{}}}:r:", self.namespace).as_bytes(), id.as_bytes()].concat()
     }
 

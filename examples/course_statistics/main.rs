@@ -37,9 +37,9 @@ async fn main() -> Result<()> {
 
     let show = async |change: &str| -> Result<()> {
         smache.run_until_idle().await?;
-        let before = smache.stats().await?.process;
+        let before = smache.inspect().stats().await?.process;
         read_everything(smache).await?;
-        let after = smache.stats().await?.process;
+        let after = smache.inspect().stats().await?.process;
         let ran = log.take();
         let calls: Vec<&str> = ran.split(' ').filter(|call| !call.is_empty()).collect();
         let more = if calls.len() > 8 { ", …" } else { "" };
@@ -49,7 +49,7 @@ async fn main() -> Result<()> {
         Ok(())
     };
 
-    println!("\n{}", smache.impact::<Grade>(&1).await?);
+    println!("\n{}", smache.inspect().impact::<Grade>(&1).await?);
     grades.update(&1, |grade| grade.points += 40)?;
     show("A grade gets better.").await?;
     grades.update(&2, |_| {})?;
@@ -72,10 +72,10 @@ async fn main() -> Result<()> {
     while smache.is_fresh(passed(1)).await? {
         tokio::task::yield_now().await;
     }
-    println!("\nA grade gets worse, and before a worker has run:\n{}", smache.why(passed(1)).await?);
+    println!("\nA grade gets worse, and before a worker has run:\n{}", smache.inspect().why(passed(1)).await?);
     smache.run_until_idle().await?;
-    smache.audit().assert_clean();
-    let cut_offs = smache.stats().await?.process.cut_offs;
+    smache.inspect().audit().assert_clean();
+    let cut_offs = smache.inspect().stats().await?.process.cut_offs;
     println!("\n{cut_offs} times the engine re-validated a result without running its function.");
     smache.shutdown().await;
     Ok(())

@@ -7,7 +7,8 @@ use std::sync::{
 
 use serde::{Deserialize, Serialize};
 use smache::{
-    Builder, Cx, Entity, ErrorKind, Failure, Result, Smache, State, Strictness, Verified, computed,
+    Builder, Cx, Entity, ErrorKind, Failure, Result, Smache, State, Strictness, computed,
+    inspect::Verified,
     memory::{Memory, MemorySource},
     note_read,
 };
@@ -126,14 +127,14 @@ async fn strict_mode_fails_an_undeclared_read_with_the_names() -> Result<()> {
 #[tokio::test]
 async fn the_audit_names_what_is_read_undeclared_and_what_is_declared_and_not_read() -> Result<()> {
     let World { smache, .. } = world(|builder| builder).await?;
-    smache.audit().assert_clean();
+    smache.inspect().audit().assert_clean();
     smache.get(declared(1u64)).await?;
     smache.get(says_so(1u64)).await?;
     smache.get(outer(1)).await?;
-    smache.audit().assert_clean();
+    smache.inspect().audit().assert_clean();
     smache.get(undeclared(1u64)).await?;
     smache.get(idle(1u64)).await?;
-    let audit = smache.audit();
+    let audit = smache.inspect().audit();
     assert!(!audit.is_clean());
     assert_eq!(
         audit.to_string(),
@@ -145,7 +146,7 @@ async fn the_audit_names_what_is_read_undeclared_and_what_is_declared_and_not_re
     let panic = std::panic::catch_unwind(|| audit.assert_clean()).expect_err("it is not clean");
     let text = panic.downcast_ref::<String>().expect("a text");
     assert!(text.contains("`idle`") && text.contains("`undeclared`"), "{text}");
-    assert_eq!(smache.stats().await?.process.undeclared, 1);
+    assert_eq!(smache.inspect().stats().await?.process.undeclared, 1);
     Ok(())
 }
 
@@ -157,7 +158,7 @@ async fn production_takes_samples_and_fails_nothing() -> Result<()> {
     assert!(!logged.text().contains("does not declare"), "no share of the runs is looked at: {}", logged.text());
     let World { smache, .. } = world(|builder| builder.strictness(Strictness::Sampled(0.5))).await?;
     assert_eq!(*smache.get(undeclared(1u64)).await?, 105);
-    assert_eq!(smache.stats().await?.process.undeclared, 1);
+    assert_eq!(smache.inspect().stats().await?.process.undeclared, 1);
     let text = logged.text();
     assert!(text.contains("WARN") && text.contains("function=\"undeclared\"") && text.contains("rates"), "{text}");
     let Err(error) = world(|builder| builder.strictness(Strictness::Sampled(1.5))).await else {
@@ -172,26 +173,26 @@ async fn production_takes_samples_and_fails_nothing() -> Result<()> {
 async fn a_read_outside_of_any_run_belongs_to_no_function() -> Result<()> {
     let World { smache, .. } = world(Builder::strict).await?;
     assert!(!note_read("rates"));
-    smache.audit().assert_clean();
+    smache.inspect().audit().assert_clean();
     Ok(())
 }
 
 #[tokio::test]
 async fn a_check_finds_what_a_function_forgot_to_depend_on() -> Result<()> {
     let World { smache, rates } = world(|builder| builder).await?;
-    assert_eq!(smache.verify(says_so(1u64)).await?, Verified::Unknown, "nothing is stored");
+    assert_eq!(smache.inspect().verify(says_so(1u64)).await?, Verified::Unknown, "nothing is stored");
     for call in [says_so(1u64), says_so(1u64)] {
         smache.get(call).await?;
     }
     smache.get(declared(1u64)).await?;
-    assert_eq!(smache.verify(says_so(1u64)).await?, Verified::Same);
+    assert_eq!(smache.inspect().verify(says_so(1u64)).await?, Verified::Same);
     rates.insert(Rate { id: 1, percent: 7 })?;
     smache.run_until_idle().await?;
     assert!(smache.is_fresh(says_so(1u64)).await?, "it does not declare that it depends on the rate");
-    assert_eq!(smache.verify(says_so(1u64)).await?, Verified::Different);
-    assert_eq!(smache.verify(declared(1u64)).await?, Verified::Same, "it was computed again");
+    assert_eq!(smache.inspect().verify(says_so(1u64)).await?, Verified::Different);
+    assert_eq!(smache.inspect().verify(declared(1u64)).await?, Verified::Same, "it was computed again");
     smache.get(counter()).await?;
-    assert_eq!(smache.verify(counter()).await?, Verified::Different, "it never gives the same twice");
+    assert_eq!(smache.inspect().verify(counter()).await?, Verified::Different, "it never gives the same twice");
     Ok(())
 }
 
@@ -200,6 +201,6 @@ async fn a_change_on_its_way_is_not_taken_for_a_mistake() -> Result<()> {
     let World { smache, rates } = world(|builder| builder).await?;
     smache.get(declared(1u64)).await?;
     rates.insert(Rate { id: 1, percent: 9 })?;
-    assert_ne!(smache.verify(declared(1u64)).await?, Verified::Different);
+    assert_ne!(smache.inspect().verify(declared(1u64)).await?, Verified::Different);
     Ok(())
 }

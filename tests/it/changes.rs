@@ -127,15 +127,15 @@ async fn changed_many_is_one_step_for_all() -> Result<()> {
     for id in 0..10 {
         smache.get(greeting(id)).await?;
     }
-    let clock = smache.stats().await?.store.revision;
+    let clock = smache.inspect().stats().await?.store.revision;
     smache.changed_many::<User>(&[2, 3, 5, 7, 7, 99]).await?;
-    assert_eq!(smache.stats().await?.store.revision, clock + 1);
+    assert_eq!(smache.inspect().stats().await?.store.revision, clock + 1);
     for id in 0..10 {
         assert_eq!(smache.is_fresh(greeting(id)).await?, ![2, 3, 5, 7].contains(&id), "user {id}");
     }
     smache.changed_many::<User>(&[]).await?;
     assert_eq!(smache.run_until_idle().await?, 4);
-    assert_eq!(smache.stats().await?.process.changes, 6);
+    assert_eq!(smache.inspect().stats().await?.process.changes, 6);
     Ok(())
 }
 
@@ -203,6 +203,6 @@ async fn a_dependency_that_changed_between_its_read_and_the_commit_conflicts() -
     world.probe.open();
     let value = reader.await.expect("it does not panic")?;
     assert_eq!((value.as_deref(), value.is_fresh()), (Some("Anna"), false));
-    assert_eq!(smache.stats().await?.process.conflicts, 1);
+    assert_eq!(smache.inspect().stats().await?.process.conflicts, 1);
     Ok(())
 }

@@ -25,7 +25,7 @@ async fn a_change_during_the_run_is_not_lost(world: &World) -> Result<()> {
     assert!(smache.peek(greeting(1)).await?.is_some_and(|found| !found.is_fresh() && *found == "Hello, Anna"));
     assert_eq!(*work_until_fresh(&smache, greeting(1)).await?, "Hello, Annie");
     assert_eq!(world.probe.runs(), 2);
-    assert_eq!(smache.stats().await?.process.conflicts, 1);
+    assert_eq!(smache.inspect().stats().await?.process.conflicts, 1);
     smache.shutdown().await;
     Ok(())
 }
@@ -177,7 +177,7 @@ async fn fresh_of_a_hot_entity_ends(world: &World) -> Result<()> {
 /// Waits until the feed has handed that many more changes to the store than the tests' first entities.
 async fn delivered(smache: &Smache, changes: u64) -> Result<()> {
     // A feed that starts at the present does not deliver what was there before the system.
-    until("the feed delivers", async || Ok(smache.stats().await?.process.changes >= changes)).await
+    until("the feed delivers", async || Ok(smache.inspect().stats().await?.process.changes >= changes)).await
 }
 
 on_every_world! {

@@ -11,7 +11,7 @@ async fn works(builder: smache::Builder) -> Result<()> {
     assert_eq!(*smache.get(square(4)).await?, 16);
     assert_eq!(probe.runs(), 1, "the second one was stored");
     smache.invalidate(square(4)).await?;
-    assert_eq!(smache.stats().await?.jobs.recompute, 1, "there is a queue, and the store writes into it");
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 1, "there is a queue, and the store writes into it");
     smache.run_until_idle().await?;
     assert_eq!(probe.runs(), 2);
     smache.shutdown().await;

@@ -24,17 +24,17 @@ async fn overwrite(world: &World, id: EntryId, call: Bytes, value: Bytes, meta: 
 }
 
 async fn stored(smache: &Smache, id: &EntryId) -> Result<Record> {
-    Ok(smache.inspect(id).await?.expect("stored"))
+    Ok(smache.inspect().record(id).await?.expect("stored"))
 }
 
 /// An unreadable entry is absent to readers, counted, and replaced by the next computation.
 async fn an_unreadable_entry_is_replaced(world: &World) -> Result<()> {
     let smache = world.start().await?;
     smache.get(square(3)).await?;
-    let id = smache.key(&square(3))?;
+    let id = smache.inspect().entry_id(&square(3))?;
     let good = stored(&smache, &id).await?;
     smache.get(square(4)).await?;
-    let other = stored(&smache, &smache.key(&square(4))?).await?;
+    let other = stored(&smache, &smache.inspect().entry_id(&square(4))?).await?;
     let value = good.entry.value.clone();
     let meta = good.entry.meta.clone();
     let garbage = [
@@ -54,7 +54,7 @@ async fn an_unreadable_entry_is_replaced(world: &World) -> Result<()> {
         assert!(!smache.is_fresh(square(3)).await?, "{what} is not fresh");
         assert_eq!(*smache.get(square(3)).await?, 9, "{what}");
         assert_eq!(world.probe.runs(), runs + 1, "{what} costs one run");
-        assert_eq!(smache.stats().await?.process.undecodable, 3 * (index as u64 + 1), "{what} is counted");
+        assert_eq!(smache.inspect().stats().await?.process.undecodable, 3 * (index as u64 + 1), "{what} is counted");
         assert!(smache.is_fresh(square(3)).await?, "{what} is replaced");
     }
     smache.shutdown().await;
@@ -65,11 +65,11 @@ async fn an_unreadable_entry_is_replaced(world: &World) -> Result<()> {
 async fn a_job_without_a_readable_call_is_dropped(world: &World) -> Result<()> {
     let smache = world.start().await?;
     smache.get(square(3)).await?;
-    let id = smache.key(&square(3))?;
+    let id = smache.inspect().entry_id(&square(3))?;
     let good = stored(&smache, &id).await?;
     let other = {
         smache.get(square(4)).await?;
-        stored(&smache, &smache.key(&square(4))?).await?.call
+        stored(&smache, &smache.inspect().entry_id(&square(4))?).await?.call
     };
     let runs = world.probe.runs();
     for call in [Bytes::new(), good.call.slice(..3), Bytes::from_static(b"\xff\xff\xff\xff"), other] {
@@ -97,7 +97,7 @@ async fn an_unreadable_value_is_absent_to_get_many_too() -> Result<()> {
     let smache = world.start().await?;
     smache.get(greeting(1)).await?;
     smache.get(greeting(2)).await?;
-    let id = smache.key(&greeting(1))?;
+    let id = smache.inspect().entry_id(&greeting(1))?;
     let good = stored(&smache, &id).await?;
     overwrite(&world, id, good.call, Bytes::from_static(b"\x01{"), good.entry.meta).await?;
     let answers = smache.get_many([greeting(1), greeting(2)]).await;

@@ -110,9 +110,9 @@ async fn what_a_dead_worker_computed_is_computed_by_the_next_one() -> Result<()>
         assert_eq!(*until_fresh(&survivor, greeting(id)).await, "Hello, new");
     }
     assert_eq!(world.probe.runs(), 10);
-    assert_eq!(survivor.dead_letters(10).await?, [], "a crash is no reason");
+    assert_eq!(survivor.inspect().dead_letters(10).await?, [], "a crash is no reason");
     until("nothing is left", async || {
-        let stats = survivor.stats().await?;
+        let stats = survivor.inspect().stats().await?;
         Ok(stats.jobs.recompute + stats.jobs.running + stats.store.running == 0)
     })
     .await?;
@@ -171,7 +171,7 @@ async fn a_reader_whose_process_goes_on_after_it_was_given_up_stores_nothing() -
     probe.open();
     resume.0.send(()).expect("it waits");
     probe.ended(1).await;
-    until("its run is over", async || Ok(victim.stats().await?.store.running == 0)).await?;
+    until("its run is over", async || Ok(victim.inspect().stats().await?.store.running == 0)).await?;
     let value = survivor.get(greeting(1)).await?;
     assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Annie", true));
     process.kill();

@@ -74,7 +74,7 @@ async fn another_version_is_another_entry() -> Result<()> {
         assert_eq!(*new.get(second::total(7)).await?, 14);
     }
     assert_eq!(world.probe.log(), ["first", "second"]);
-    assert_ne!(old.key(&first::total(7))?, new.key(&second::total(7))?);
+    assert_ne!(old.inspect().entry_id(&first::total(7))?, new.inspect().entry_id(&second::total(7))?);
     Ok(())
 }
 
@@ -100,8 +100,8 @@ async fn the_ttl_of_the_options_is_the_end_of_the_entry() -> Result<()> {
     world.put(1, "Anna").await?;
     let smache = world.builder().register::<all_options>().build().await?;
     smache.get(all_options(1)).await?;
-    let key = smache.key(&all_options(1))?;
-    let record = smache.inspect(&key).await?.expect("stored");
+    let key = smache.inspect().entry_id(&all_options(1))?;
+    let record = smache.inspect().record(&key).await?.expect("stored");
     let life = record.entry.expires.expect("it ends").since(record.entry.stored_at);
     assert_eq!(life, Duration::from_secs(90));
     assert!(record.lazy, "refreshed on read");

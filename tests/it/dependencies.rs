@@ -231,7 +231,7 @@ async fn a_relation_that_panics_leads_anywhere_and_the_feed_goes_on() -> Result<
     world.smache.run_until_idle().await?;
     let ran = world.log.take();
     assert!(ran.contains("history(1)") && ran.contains("history(2)") && ran.contains("history(3)"), "{ran}");
-    assert!(world.smache.stats().await?.process.wildcard_changes >= 1);
+    assert!(world.smache.inspect().stats().await?.process.wildcard_changes >= 1);
     world.tables.orders.remove(&4)?;
     world.smache.run_until_idle().await?;
     world.log.take();
@@ -264,7 +264,7 @@ async fn a_predicate_is_hit_by_what_matches_or_matched_and_by_nothing_else() -> 
         for customer in 1..=3u64 {
             assert_eq!(*world.smache.get(open_orders(customer)).await?, 1);
         }
-        assert_eq!(world.smache.stats().await?.process.wildcard_changes, 0, "with images: {exact}");
+        assert_eq!(world.smache.inspect().stats().await?.process.wildcard_changes, 0, "with images: {exact}");
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ async fn an_older_leader_does_not_confirm_a_relation_that_it_does_not_know() -> 
     tables.set_points(1, 0).await?;
     old.run_until_idle().await?;
     assert!(!new.peek(course_score(1)).await?.expect("stored").is_fresh(), "the old leader has passed the change");
-    let why = new.why(course_score(1)).await?.to_string();
+    let why = new.inspect().why(course_score(1)).await?.to_string();
     assert!(why.contains("the relation from grades to courses"), "{why}");
     old.shutdown().await;
     let (leader, _) = program(&memory, &tables, true, true).await?;
@@ -115,7 +115,8 @@ async fn a_position_of_another_history_is_no_later_one_of_this() -> Result<()> {
     let (first, _) = program(&memory, &tables, true, true).await?;
     first.get(course_score(1)).await?;
     first.shutdown().await;
-    // An older program, which does not know the relations and so leaves their positions, on other data with a longer history.
+    // An older program, which does not know the relations and so leaves their positions, on other data with a longer
+    // history.
     others.set_name(1, "Other").await?;
     for login in 0..20 {
         others.set_login(2, login).await?;

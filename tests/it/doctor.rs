@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use smache::{
-    Error, ErrorKind, Examination, Guarantee, Result, Severity, Smache,
+    Error, ErrorKind, Result, Smache,
     backend::DataSource,
+    inspect::{Examination, Guarantee, Severity},
     memory::{Memory, MemorySource},
 };
 use smache_testkit::layer::{Layered, SourceLayer};
@@ -28,7 +29,7 @@ async fn every_part_says_what_it_guarantees_and_what_it_lacks() -> Result<()> {
         .state(Log::default())
         .state(tables.roster());
     let smache = school::register(builder).build().await?;
-    let diagnosis = smache.doctor().await;
+    let diagnosis = smache.inspect().doctor().await;
     let roles: Vec<_> = diagnosis.parts.iter().map(|part| (part.role.as_str(), part.examination.guarantee)).collect();
     assert_eq!(
         roles,
@@ -67,7 +68,7 @@ async fn a_source_without_a_confirmation_is_found() -> Result<()> {
         .state(tables.roster())
         .feeds(false);
     let smache = school::register(builder).build().await?;
-    let diagnosis = smache.doctor().await;
+    let diagnosis = smache.inspect().doctor().await;
     let found: Vec<String> = diagnosis
         .findings()
         .into_iter()
@@ -109,7 +110,7 @@ async fn a_part_that_cannot_be_examined_is_the_worst_finding() -> Result<()> {
         .source(MemorySource::<Grade>::without_feed())
         .state(Log::default())
         .state(tables.roster());
-    let diagnosis = school::register(builder).build().await?.doctor().await;
+    let diagnosis = school::register(builder).build().await?.inspect().doctor().await;
     let findings = diagnosis.findings();
     let (role, worst) = findings[0];
     assert_eq!((role, worst.severity, diagnosis.worst()), ("source courses", Severity::Danger, Some(Severity::Danger)));

@@ -103,7 +103,7 @@ async fn a_change_ends_a_kept_error_at_once() -> Result<()> {
     let smache = start(&world).await?;
     smache.get(report(1)).await.expect_err("the user is absent");
     changed(&world, &smache, 1, "Anna").await?;
-    assert_eq!(smache.stats().await?.jobs.recompute, 0, "no job waits for it");
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 0, "no job waits for it");
     assert_eq!(*smache.get(report(1)).await?, "all of Anna");
     changed(&world, &smache, 1, "noah").await?;
     smache.run_until_idle().await?;
@@ -143,7 +143,7 @@ async fn an_outage_is_not_kept() -> Result<()> {
         assert!(error.is_transient() && error.function_error::<Refused>().is_some());
         assert_eq!(world.probe.runs(), run);
     }
-    assert_eq!(smache.stats().await?.store.entries, 0);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 0);
     Ok(())
 }
 
@@ -156,13 +156,13 @@ async fn a_permanent_error_is_not_tried_again_and_removes_or_keeps_the_value() -
     smache.get(lenient(1)).await?;
     let worker = smache.worker().backoff(SECOND, SECOND).start();
     changed(&world, &smache, 1, "no").await?;
-    until("the job is over", async || Ok(smache.stats().await?.jobs.dead_letters == 1)).await?;
+    until("the job is over", async || Ok(smache.inspect().stats().await?.jobs.dead_letters == 1)).await?;
     until("the value is removed", async || Ok(smache.peek(strict(1)).await?.is_none())).await?;
     tokio::time::sleep(600 * SECOND).await;
     assert_eq!(*smache.get(lenient(1)).await?, "Anna", "the last good value");
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(world.probe.runs(), 4, "one run each: {:?}", world.probe.log());
-    let dead = smache.dead_letters(10).await?;
+    let dead = smache.inspect().dead_letters(10).await?;
     assert!(dead[0].error.starts_with("permanent: "), "{}", dead[0].error);
     assert_eq!(smache.get(strict(1)).await.expect_err("refused").kind(), ErrorKind::Function);
     changed(&world, &smache, 1, "Annie").await?;
@@ -180,7 +180,7 @@ async fn a_job_waits_for_what_its_function_says_is_away() -> Result<()> {
     let worker = smache.worker().max_attempts(1).start();
     changed(&world, &smache, 1, "away").await?;
     tokio::time::sleep(300 * SECOND).await;
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     // The table is written without a report: only the job that waits finds out.
     world.put(1, "Annie").await?;
     tokio::time::sleep(5 * SECOND).await;

@@ -34,7 +34,7 @@ async fn an_expired_value_is_absent() -> Result<()> {
     clock.advance(A_BIT);
     assert!(smache.peek(news(1)).await?.is_none());
     assert!(!smache.is_fresh(news(1)).await?);
-    assert_eq!(smache.stats().await?.store.entries, 1, "maintenance has not come by yet");
+    assert_eq!(smache.inspect().stats().await?.store.entries, 1, "maintenance has not come by yet");
     let again = smache.get(news(1)).await?;
     assert_eq!((*again, again.age()), (2, Duration::ZERO), "its reader computes and waits");
     clock.advance(MINUTE - A_BIT);
@@ -68,13 +68,13 @@ async fn ten_thousand_calls_that_expire_leave_nothing() -> Result<()> {
     for n in 0..100 {
         smache.invalidate(motto(1, n)).await?;
     }
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.jobs.recompute), (10_000, 100, 100));
     smache.get(square(2)).await?;
 
     clock.advance(MINUTE);
     assert_eq!(smache.run_until_idle().await?, 0, "no job of an expired entry is run");
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.store.running), (1, 0, 0), "but the one without an end");
     let jobs = stats.jobs;
     assert_eq!(jobs.recompute + jobs.propagation + jobs.running + jobs.dead_letters, 0);
@@ -93,7 +93,7 @@ async fn maintenance_removes_what_expired_without_being_asked() -> Result<()> {
         smache.get(news(n)).await?;
     }
     tokio::time::sleep(MINUTE + Duration::from_secs(5)).await;
-    assert_eq!(smache.stats().await?.store.entries, 0);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 0);
     Ok(())
 }
 
@@ -104,9 +104,9 @@ async fn maintenance_forgets_old_invalidations() -> Result<()> {
     for id in 0..1_000 {
         smache.changed::<User>(&id).await?;
     }
-    assert!(smache.stats().await?.store.invalidations > 0);
+    assert!(smache.inspect().stats().await?.store.invalidations > 0);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(smache.stats().await?.store.invalidations, 0);
+    assert_eq!(smache.inspect().stats().await?.store.invalidations, 0);
     Ok(())
 }
 
@@ -169,12 +169,12 @@ async fn memory_holds_no_more_than_its_capacity_and_forgets_the_rest() -> Result
         assert!(smache.is_fresh(square(n)).await?, "the newest one is there");
     }
     smache.invalidate_function::<square>().await?;
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.jobs.recompute), (100, 100, 100));
     for n in 1_000..2_000 {
         smache.get(square(n)).await?;
     }
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!(
         (stats.store.entries, stats.store.stale, stats.jobs.recompute),
         (100, 0, 0),

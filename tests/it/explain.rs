@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use smache::{
-    ChangeKind, DependencyKind, EdgeKind, NodeKind, NodeState, Result, Smache, WhyState,
+    ChangeKind, DependencyKind, Result, Smache,
     backend::{JobState, ManualClock},
+    inspect::{EdgeKind, NodeKind, NodeState, WhyState},
     memory::Memory,
     tag,
 };
@@ -56,7 +57,7 @@ impl School {
 #[tokio::test]
 async fn what_is_not_stored_is_said_to_be_absent() -> Result<()> {
     let School { smache, .. } = school().await?;
-    let why = smache.why(passed(1)).await?;
+    let why = smache.inspect().why(passed(1)).await?;
     assert_eq!((why.state.clone(), why.stored.is_none(), why.job.is_none()), (WhyState::Absent, true, true));
     assert_eq!(why.to_string(), "passed@1(1) is not stored: the next reader computes it");
     Ok(())
@@ -67,12 +68,13 @@ async fn a_fresh_entry_says_what_it_is_made_of() -> Result<()> {
     let School { smache, clock, .. } = school().await?;
     smache.get(passed(1)).await?;
     clock.advance(Duration::from_millis(500));
-    let why = smache.why(course_score(1)).await?;
+    let why = smache.inspect().why(course_score(1)).await?;
     assert!(matches!(why.state, WhyState::Fresh { .. }), "{why}");
     assert_eq!(why.calls, ["participant_score@1(1)", "participant_score@1(2)"]);
     let on = |source: &str, kind| {
-        let of =
-            |on: &&smache::WhyDependsOn| on.source.as_ref().is_some_and(|id| id.as_str() == source) && on.kind == kind;
+        let of = |on: &&smache::inspect::WhyDependsOn| {
+            on.source.as_ref().is_some_and(|id| id.as_str() == source) && on.kind == kind
+        };
         why.depends_on.iter().find(of).map(|on| (on.direct, on.through_calls))
     };
     assert_eq!(on("courses", DependencyKind::Entity), Some((1, 0)));
@@ -95,7 +97,7 @@ async fn a_stale_entry_says_which_change_made_it_so_by_which_path_and_has_a_job(
     tables.grades.update(&1, |grade| grade.points = 0)?;
     school.stale(1).await?;
     clock.advance(Duration::from_secs(1));
-    let why = smache.why(passed(1)).await?;
+    let why = smache.inspect().why(passed(1)).await?;
     let WhyState::Stale { since, must_run, lost } = &why.state else { panic!("{why}") };
     assert_eq!((why.now.since(*since), *must_run, lost.len()), (Duration::from_secs(1), false, 0));
     let [cause] = &why.causes[..] else { panic!("{why}") };
@@ -114,11 +116,11 @@ async fn a_stale_entry_says_which_change_made_it_so_by_which_path_and_has_a_job(
     );
     assert!(text.contains("its job is queued"), "{text}");
 
-    let hard = smache.why(participant_score(1)).await?;
+    let hard = smache.inspect().why(participant_score(1)).await?;
     assert!(matches!(hard.state, WhyState::Stale { must_run: true, .. }), "{hard}");
     assert_eq!(hard.causes[0].path, ["participant_score@1(1)"], "it read the grade itself");
     smache.run_until_idle().await?;
-    let fresh = smache.why(passed(1)).await?;
+    let fresh = smache.inspect().why(passed(1)).await?;
     assert!(matches!(fresh.state, WhyState::Fresh { .. }) && fresh.causes.is_empty() && fresh.job.is_none(), "{fresh}");
     Ok(())
 }
@@ -129,13 +131,13 @@ async fn reports_of_the_application_are_causes_too() -> Result<()> {
     smache.get(participant_score(1)).await?;
     smache.changed_tag("grading rules").await?;
     smache.invalidate(participant_score(1)).await?;
-    let why = smache.why(participant_score(1)).await?;
+    let why = smache.inspect().why(participant_score(1)).await?;
     let texts: Vec<&str> = why.causes.iter().map(|cause| cause.text.as_str()).collect();
     assert_eq!(texts, ["the tag \"grading rules\" was touched", "the call was invalidated"]);
     assert!(why.causes.iter().all(|cause| cause.source.is_none() && cause.kind.is_none()));
     assert_eq!(why.causes[0].dependency, Some(DependencyKind::Tag));
     smache.invalidate_all().await?;
-    let why = smache.why(participant_score(1)).await?;
+    let why = smache.inspect().why(participant_score(1)).await?;
     let WhyState::Stale { lost, .. } = &why.state else { panic!("{why}") };
     assert_eq!(lost, &["everything"]);
     Ok(())
@@ -148,7 +150,7 @@ async fn a_failing_entry_says_how_it_failed() -> Result<()> {
     tables.courses.insert(Course { id: 99, title: String::new() })?;
     smache.run_until_idle().await?;
     clock.advance(Duration::from_millis(100));
-    let why = smache.why(failing(false)).await?;
+    let why = smache.inspect().why(failing(false)).await?;
     let failure = why.failure.as_ref().expect("the failure is recorded");
     assert!(failure.message.contains("it fails"), "{failure:?}");
     assert_eq!(why.failures, 1);
@@ -169,26 +171,26 @@ async fn the_impact_of_a_change_is_counted_and_nothing_is_done() -> Result<()> {
     for participant in 1..=3 {
         smache.get(greeting(participant)).await?;
     }
-    let before = smache.stats().await?.store;
-    let impact = smache.impact::<Grade>(&1).await?;
+    let before = smache.inspect().stats().await?.store;
+    let impact = smache.inspect().impact::<Grade>(&1).await?;
     assert_eq!((impact.entries, impact.direct, impact.complete), (3, 2, true), "{impact}");
     assert_eq!(impact.calls, ["course_score@1(1)", "participant_score@1(1)", "passed@1(1)"]);
     let on: Vec<_> = impact.functions.iter().map(|on| (on.function.as_str(), on.direct, on.through_calls)).collect();
     assert_eq!(on, [("course_score", 1, 0), ("participant_score", 1, 0), ("passed", 0, 1)]);
     assert!(impact.to_string().starts_with("grades 1 updated would make 3 entries stale, 2 of which must run again"));
-    let participant = smache.impact::<Participant>(&3).await?;
+    let participant = smache.inspect().impact::<Participant>(&3).await?;
     assert_eq!(participant.calls, ["course_score@1(2)", "greeting@1(3)", "participant_score@1(3)", "passed@1(2)"]);
-    let unread = smache.impact::<Grade>(&77).await?;
+    let unread = smache.inspect().impact::<Grade>(&77).await?;
     assert_eq!((unread.entries, unread.calls.len()), (0, 0));
-    assert_eq!(smache.stats().await?.store, before, "nothing went stale");
-    assert_eq!(smache.stats().await?.process.changes, 0);
+    assert_eq!(smache.inspect().stats().await?.store, before, "nothing went stale");
+    assert_eq!(smache.inspect().stats().await?.process.changes, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_declarations_are_drawn_before_anything_has_run() -> Result<()> {
     let School { smache, .. } = school().await?;
-    let graph = smache.graph();
+    let graph = smache.inspect().graph();
     let edge = |from: &str, to: &str| {
         let is = |at: usize, label: &str| graph.nodes()[at].label == label;
         let edge = graph.edges().iter().find(|edge| is(edge.from, from) && is(edge.to, to));
@@ -202,7 +204,7 @@ async fn the_declarations_are_drawn_before_anything_has_run() -> Result<()> {
     assert_eq!(edge("courses", "directory"), Some((EdgeKind::Whole, None)));
     assert_eq!(edge("courses", "failing"), None, "it declares nothing");
     smache.get(failing(false)).await?;
-    let seen = smache.graph();
+    let seen = smache.inspect().graph();
     let observed = seen.edges().iter().find(|edge| edge.kind == EdgeKind::Observed).expect("what was seen is marked");
     assert_eq!((&*seen.nodes()[observed.from].label, &*seen.nodes()[observed.to].label), ("courses", "failing"));
     for text in [seen.to_dot(), seen.to_mermaid(), seen.to_svg()] {
@@ -215,12 +217,12 @@ async fn the_declarations_are_drawn_before_anything_has_run() -> Result<()> {
 async fn the_graph_around_an_entry_shows_what_it_is_made_of_and_what_is_made_of_it() -> Result<()> {
     let school = school().await?;
     let School { smache, tables, .. } = &school;
-    let absent = smache.graph_of(course_score(1)).await?;
+    let absent = smache.inspect().graph_of(course_score(1)).await?;
     assert_eq!((absent.nodes().len(), absent.nodes()[0].state), (1, Some(NodeState::Absent)));
     smache.get(passed(1)).await?;
     tables.grades.update(&1, |grade| grade.points = 0)?;
     school.stale(1).await?;
-    let graph = smache.graph_of(course_score(1)).await?;
+    let graph = smache.inspect().graph_of(course_score(1)).await?;
     let entries: Vec<_> = graph.nodes().iter().filter(|node| node.kind == NodeKind::Entry).collect();
     let states: Vec<_> = entries.iter().map(|node| (node.label.as_str(), node.state)).collect();
     assert_eq!(

@@ -23,7 +23,7 @@ async fn an_error_gives_the_lease_back_at_once(world: &World) -> Result<()> {
     let error = smache.get(greeting(1)).await.expect_err("it fails");
     assert_eq!(error.function_error::<Refused>(), Some(&Refused("greeting 1".to_owned())));
     assert!(!error.is_transient());
-    assert_eq!(smache.stats().await?.store.running, 0);
+    assert_eq!(smache.inspect().stats().await?.store.running, 0);
     world.probe.act(Act::Succeed);
     assert!(smache.get(greeting(1)).await?.is_fresh());
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
@@ -40,7 +40,7 @@ async fn a_panic_gives_the_lease_back_at_once(world: &World) -> Result<()> {
     let error = smache.get(greeting(1)).await.expect_err("it panics");
     assert_eq!(error.kind(), ErrorKind::Panicked);
     assert!(error.to_string().contains("a fly in greeting 1") && error.to_string().contains("`greeting`"), "{error}");
-    assert_eq!(smache.stats().await?.store.running, 0);
+    assert_eq!(smache.inspect().stats().await?.store.running, 0);
     world.probe.act(Act::Succeed);
     assert!(smache.get(greeting(1)).await?.is_fresh());
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
@@ -67,7 +67,7 @@ async fn a_timeout_gives_the_lease_back_at_once(world: &World) -> Result<()> {
 /// The last good value stays, and readers get it.
 async fn a_stale_value_outlives_a_failing_function(world: &World) -> Result<()> {
     let smache = world.with_greeting().await?;
-    let key = smache.key(&greeting(1))?;
+    let key = smache.inspect().entry_id(&greeting(1))?;
     world.put(1, "Annie").await?;
     until_stale(&smache, greeting(1)).await?;
     for (failures, act) in [(1, Act::Fail), (2, Act::Panic)] {
@@ -78,16 +78,16 @@ async fn a_stale_value_outlives_a_failing_function(world: &World) -> Result<()> 
         let stale = smache.get(greeting(1)).await?;
         assert_eq!(*stale, "Hello, Anna");
         assert!(matches!(stale.freshness(), Freshness::Stale { .. }));
-        let record = smache.inspect(&key).await?.expect("it stays");
+        let record = smache.inspect().record(&key).await?.expect("it stays");
         assert_eq!(record.failures, failures);
         let failure = record.last_failure.expect("recorded");
         assert_eq!(failure.message, error.report());
     }
     world.probe.act(Act::Succeed);
     assert_eq!(*smache.refresh(greeting(1)).await?, "Hello, Annie");
-    let record = smache.inspect(&key).await?.expect("stored");
+    let record = smache.inspect().record(&key).await?.expect("stored");
     assert_eq!((record.failures, record.last_failure), (0, None), "forgotten with the first success");
-    assert_eq!(smache.stats().await?.process.failures, 2);
+    assert_eq!(smache.inspect().stats().await?.process.failures, 2);
     smache.shutdown().await;
     Ok(())
 }

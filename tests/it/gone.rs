@@ -15,7 +15,7 @@ async fn a_call_of_an_absent_user_is_gone(world: &World) -> Result<()> {
     let error = smache.get(greeting(1)).await.expect_err("the user is absent");
     assert_eq!(error.kind(), ErrorKind::Gone);
     assert!(error.to_string().contains("`users`") && error.to_string().contains('1'), "{error}");
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.running, stats.process.failures), (0, 0, 0));
     assert_eq!(smache.run_until_idle().await?, 0);
     smache.shutdown().await;
@@ -31,7 +31,7 @@ async fn an_entry_goes_with_its_entity_and_comes_back_with_it(world: &World) -> 
     smache.run_until_idle().await?;
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert_eq!(smache.get(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.dead_letters), (0, 0, 0));
 
     world.put(1, "Anna again").await?;
@@ -51,7 +51,7 @@ async fn a_reader_who_finds_the_entity_gone_removes_the_entry(world: &World) -> 
     world.remove(1).await?;
     assert_eq!(smache.refresh(greeting(1)).await.expect_err("she is gone").kind(), ErrorKind::Gone);
     assert!(smache.peek(greeting(1)).await?.is_none());
-    assert_eq!(smache.stats().await?.store.entries, 0);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 0);
     smache.shutdown().await;
     Ok(())
 }
@@ -61,7 +61,7 @@ async fn an_entity_that_goes_during_the_run_takes_the_result_along(world: &World
     let smache = world.with_user("Anna").await?;
     let reader = held_get(&world.probe, &smache, greeting(1)).await;
     world.remove(1).await?;
-    until("the change is delivered", async || Ok(smache.stats().await?.process.changes > 0)).await?;
+    until("the change is delivered", async || Ok(smache.inspect().stats().await?.process.changes > 0)).await?;
     world.probe.open();
     let old = reader.await.expect("it does not panic")?;
     assert!(!old.is_fresh());
@@ -70,7 +70,7 @@ async fn an_entity_that_goes_during_the_run_takes_the_result_along(world: &World
         Ok(smache.peek(greeting(1)).await?.is_none())
     })
     .await?;
-    assert_eq!(smache.stats().await?.store.entries, 0);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 0);
     smache.shutdown().await;
     Ok(())
 }
@@ -83,7 +83,7 @@ async fn a_function_may_take_absence_as_an_answer(world: &World) -> Result<()> {
     smache.run_until_idle().await?;
     let none = smache.get(real_name(1)).await?;
     assert_eq!((none.as_ref(), none.is_fresh()), (None, true));
-    assert_eq!(smache.stats().await?.store.entries, 1);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 1);
     smache.shutdown().await;
     Ok(())
 }

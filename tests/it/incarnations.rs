@@ -140,7 +140,7 @@ async fn a_run_that_began_on_another_store_stores_nothing() -> Result<()> {
     let value = reader.await.expect("it does not panic")?;
     assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
     assert!(smache.peek(greeting(1)).await?.is_none());
-    assert_eq!(smache.stats().await?.process.lost, 1);
+    assert_eq!(smache.inspect().stats().await?.process.lost, 1);
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, Anna");
     Ok(())
 }
@@ -213,7 +213,7 @@ async fn a_feed_that_falls_behind_its_history_starts_a_new_epoch() -> Result<()>
     assert!(!smache.is_fresh(greeting(1)).await?, "the feed does not confirm while it cannot deliver");
     faults.heal();
     work_until_result(&smache, greeting(1), |found| *found == "Hello, name 1").await?;
-    let record = smache.inspect(&smache.key(&greeting(1))?).await?.expect("stored");
+    let record = smache.inspect().record(&smache.inspect().entry_id(&greeting(1))?).await?.expect("stored");
     assert_eq!(record.entry.epochs.sources[0].0.as_str(), User::SOURCE);
     Ok(())
 }

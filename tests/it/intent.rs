@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use smache::{
-    Announced, Cx, ErrorKind, Guarantee, Result, Smache, State, computed, memory::Memory, memory::MemorySource, tag,
+    Announced, Cx, ErrorKind, Result, Smache, State, computed,
+    inspect::Guarantee,
+    memory::{Memory, MemorySource},
+    tag,
 };
 
 use crate::{
@@ -34,7 +37,7 @@ async fn system() -> Result<(World, Smache)> {
 }
 
 async fn jobs(smache: &Smache) -> Result<u64> {
-    let jobs = smache.stats().await?.jobs;
+    let jobs = smache.inspect().stats().await?.jobs;
     Ok(jobs.propagation + jobs.recompute + jobs.running + jobs.dead_letters)
 }
 
@@ -50,7 +53,7 @@ async fn an_announced_change_is_reported_although_its_program_ended() -> Result<
     tokio::time::sleep(SOON).await;
     until_result(&smache, greeting(1), |found| *found == "Hello, Annie").await;
     assert_eq!(world.probe.runs(), 3, "no other result was affected");
-    assert_eq!((jobs(&smache).await?, smache.stats().await?.store.entries), (0, 2), "nothing is left of it");
+    assert_eq!((jobs(&smache).await?, smache.inspect().stats().await?.store.entries), (0, 2), "nothing is left of it");
     worker.shutdown(SOON).await;
     Ok(())
 }
@@ -69,7 +72,7 @@ async fn a_committed_announcement_is_reported_at_once_and_only_once() -> Result<
     tokio::time::sleep(SOON * 2).await;
     smache.run_until_idle().await?;
     assert_eq!(world.probe.runs(), runs);
-    assert_eq!((jobs(&smache).await?, smache.stats().await?.store.entries), (0, 2), "nothing is left of it");
+    assert_eq!((jobs(&smache).await?, smache.inspect().stats().await?.store.entries), (0, 2), "nothing is left of it");
     Ok(())
 }
 
@@ -80,7 +83,7 @@ async fn a_withdrawn_announcement_changes_nothing() -> Result<()> {
     tokio::time::sleep(SOON * 2).await;
     assert_eq!(smache.run_until_idle().await?, 0);
     assert!(smache.is_fresh(greeting(1)).await? && world.probe.runs() == 2);
-    assert_eq!(smache.stats().await?.store.entries, 2);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 2);
     Ok(())
 }
 
@@ -174,7 +177,7 @@ async fn a_store_that_makes_room_keeps_announcements() -> Result<()> {
     for id in 1..=9 {
         smache.get(greeting(id)).await?;
     }
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.jobs.propagation), (4, 3), "all of them, and the last result");
     Ok(())
 }
@@ -213,11 +216,15 @@ async fn an_announcement_of_nothing_or_of_an_unknown_source_is_refused() -> Resu
 async fn a_source_whose_writers_announce_says_so() -> Result<()> {
     let users = || MemorySource::<User>::without_feed();
     let start = |builder: smache::Builder| builder.backend(Memory::new()).build();
-    let announced = start(Smache::builder("shop").source(Announced::new(users()))).await?.doctor().await;
+    let announced = start(Smache::builder("shop").source(Announced::new(users()))).await?.inspect().doctor().await;
     assert_eq!(announced.parts[2].examination.guarantee, Some(Guarantee::Intent));
-    let reported = start(Smache::builder("shop").source(users())).await?.doctor().await;
+    let reported = start(Smache::builder("shop").source(users())).await?.inspect().doctor().await;
     assert_eq!(reported.parts[2].examination.guarantee, Some(Guarantee::BestEffort));
-    let fed = start(Smache::builder("shop").source(Announced::new(MemorySource::<User>::new()))).await?.doctor().await;
+    let fed = start(Smache::builder("shop").source(Announced::new(MemorySource::<User>::new())))
+        .await?
+        .inspect()
+        .doctor()
+        .await;
     assert_eq!(fed.parts[2].examination.guarantee, Some(Guarantee::ChangeFeed), "what is better counts");
     assert!(announced.to_string().contains("(intent; lists, finds)"), "{announced}");
     Ok(())

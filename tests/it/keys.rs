@@ -60,11 +60,11 @@ async fn no_separator_makes_two_calls_one() -> Result<()> {
     let mut keys = HashSet::new();
     for left in parts {
         for right in parts {
-            assert!(keys.insert(smache.key(&pair(left.into(), right.into()))?), "{left:?} {right:?}");
+            assert!(keys.insert(smache.inspect().entry_id(&pair(left.into(), right.into()))?), "{left:?} {right:?}");
             let both = vec![left.to_owned(), right.to_owned()];
-            assert!(keys.insert(smache.key(&listed(both))?), "[{left:?}, {right:?}]");
+            assert!(keys.insert(smache.inspect().entry_id(&listed(both))?), "[{left:?}, {right:?}]");
         }
-        assert!(keys.insert(smache.key(&listed(vec![left.to_owned()]))?), "[{left:?}]");
+        assert!(keys.insert(smache.inspect().entry_id(&listed(vec![left.to_owned()]))?), "[{left:?}]");
     }
     assert_eq!(*smache.get(pair("a/b".into(), "c".into())).await?, "a/b|c");
     assert_eq!(*smache.get(pair("a".into(), "b/c".into())).await?, "a|b/c");
@@ -76,7 +76,12 @@ async fn no_separator_makes_two_calls_one() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn equal_arguments_of_different_functions_are_different_entries() -> Result<()> {
     let smache = World::memory().builder().register::<raw>().register::<also_raw>().register::<wide>().build().await?;
-    let keys = [smache.key(&raw(7))?, smache.key(&also_raw(7))?, smache.key(&wide(7, 0))?, smache.key(&wide(0, 7))?];
+    let keys = [
+        smache.inspect().entry_id(&raw(7))?,
+        smache.inspect().entry_id(&also_raw(7))?,
+        smache.inspect().entry_id(&wide(7, 0))?,
+        smache.inspect().entry_id(&wide(0, 7))?,
+    ];
     assert_eq!(HashSet::from(keys).len(), 4);
     assert_eq!(keys[0].function(), FunctionKey::of::<raw>());
     smache.get(raw(7)).await?;
@@ -91,8 +96,12 @@ async fn keys_are_the_same_in_every_process() -> Result<()> {
     let one = one.builder().register::<pair>().build().await?;
     let two = two.builder().register::<pair>().build().await?;
     let call = || pair("left".to_owned(), "right".to_owned());
-    assert_eq!(one.key(&call())?, two.key(&call())?);
-    assert_eq!(one.key(&call())?, one.key(&call().fresh())?, "how fresh a reader wants it is not part of it");
+    assert_eq!(one.inspect().entry_id(&call())?, two.inspect().entry_id(&call())?);
+    assert_eq!(
+        one.inspect().entry_id(&call())?,
+        one.inspect().entry_id(&call().fresh())?,
+        "how fresh a reader wants it is not part of it"
+    );
     Ok(())
 }
 
@@ -107,7 +116,7 @@ async fn maps_of_equal_content_are_one_entry_in_any_order() -> Result<()> {
         let mut rotated = forward.clone();
         rotated.rotate_left(rotation * 7);
         let map: HashMap<String, u32> = rotated.into_iter().collect();
-        keys.insert(smache.key(&total(map.clone()))?);
+        keys.insert(smache.inspect().entry_id(&total(map.clone()))?);
         assert_eq!(*smache.get(total(map)).await?, 19_900);
     }
     assert_eq!((keys.len(), world.probe.runs()), (1, 1));
@@ -125,7 +134,7 @@ async fn not_a_number_is_refused_as_an_argument_with_the_reason() -> Result<()> 
         smache.peek(root(-f64::NAN)).await.map(drop),
         smache.get(mean(vec![(1.0, None), (2.0, Some(f32::NAN))])).await.map(drop),
         smache.invalidate(root(f64::NAN)).await.map(drop),
-        smache.key(&root(f64::NAN)).map(drop),
+        smache.inspect().entry_id(&root(f64::NAN)).map(drop),
     ];
     for error in errors {
         let error = error.expect_err("not a number");
@@ -144,7 +153,7 @@ async fn zeros_of_both_signs_are_equal_and_so_one_entry() -> Result<()> {
         1.0 / of
     }
     let smache = World::memory().builder().register::<reciprocal>().build().await?;
-    assert_eq!(smache.key(&reciprocal(0.0))?, smache.key(&reciprocal(-0.0))?);
+    assert_eq!(smache.inspect().entry_id(&reciprocal(0.0))?, smache.inspect().entry_id(&reciprocal(-0.0))?);
     assert_eq!(*smache.get(reciprocal(-0.0)).await?, f64::INFINITY, "either zero is computed as the same one");
     Ok(())
 }
@@ -158,7 +167,7 @@ async fn an_argument_that_is_too_long_is_refused_with_the_fix() -> Result<()> {
     for part in ["listed", "max_argument_bytes", "id"] {
         assert!(error.to_string().contains(part), "{error}");
     }
-    assert_eq!(smache.stats().await?.store.entries, 1);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 1);
     Ok(())
 }
 

@@ -41,7 +41,7 @@ async fn slow_functions_do_not_delay_propagation(world: &World) -> Result<()> {
     let smache = full(world).await?;
     let worker = smache.worker().concurrency(2).start();
     world.probe.arrived(6 + 2).await;
-    let jobs = (1..=6).map(|id| Ok(NewJob::now(smache.key(&quick(id))?, Lane::Propagation)));
+    let jobs = (1..=6).map(|id| Ok(NewJob::now(smache.inspect().entry_id(&quick(id))?, Lane::Propagation)));
     world.queue()?.enqueue(&jobs.collect::<Result<Vec<_>>>()?).await?;
     for id in 1..=6 {
         until_fresh(&smache, quick(id)).await;
@@ -58,7 +58,7 @@ async fn a_job_of_the_full_lane_waits(world: &World) -> Result<()> {
     let smache = full(world).await?;
     let worker = smache.worker().concurrency(2).start();
     world.probe.arrived(6 + 2).await;
-    world.queue()?.enqueue(&[NewJob::now(smache.key(&quick(1))?, Lane::Recompute)]).await?;
+    world.queue()?.enqueue(&[NewJob::now(smache.inspect().entry_id(&quick(1))?, Lane::Recompute)]).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!smache.is_fresh(quick(1)).await?);
     world.probe.open();
@@ -74,12 +74,16 @@ async fn urgent_jobs_come_first(world: &World) -> Result<()> {
     for n in 1..=6 {
         smache.get(crate::functions::square(n)).await?;
     }
-    let urgent =
-        |n: i64| Ok(NewJob { priority: 0, ..NewJob::now(smache.key(&crate::functions::square(n))?, Lane::Recompute) });
+    let urgent = |n: i64| {
+        Ok(NewJob {
+            priority: 0,
+            ..NewJob::now(smache.inspect().entry_id(&crate::functions::square(n))?, Lane::Recompute)
+        })
+    };
     smache.invalidate_function::<crate::functions::square>().await?;
     world.queue()?.enqueue(&[urgent(4)?, urgent(6)?]).await?;
     let worker = smache.worker().concurrency(1).batch(1).start();
-    until("all are done", async || Ok(smache.stats().await?.store.stale == 0)).await?;
+    until("all are done", async || Ok(smache.inspect().stats().await?.store.stale == 0)).await?;
     let mut first: Vec<String> = world.probe.log()[6..8].to_vec();
     first.sort();
     assert_eq!(first, ["square 4", "square 6"], "{:?}", world.probe.log());

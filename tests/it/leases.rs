@@ -20,7 +20,7 @@ const LEASE: Duration = Duration::from_millis(300);
 
 /// Takes the entry as another process does whose clock shows that the lease has lapsed.
 async fn take_over(world: &World, smache: &Smache) -> Result<Token> {
-    let id = smache.key(&greeting(1))?;
+    let id = smache.inspect().entry_id(&greeting(1))?;
     let token = Token::random();
     match world.store()?.begin(Begin { id, token, lease: Duration::from_secs(3_600) }).await? {
         BeginOutcome::Begun(_) => Ok(token),
@@ -30,7 +30,7 @@ async fn take_over(world: &World, smache: &Smache) -> Result<Token> {
 
 /// Ends the run that took over, without a result.
 async fn give_up(world: &World, smache: &Smache, token: Token) -> Result<()> {
-    let abort = Abort { id: smache.key(&greeting(1))?, token, failure: None, delay: Duration::ZERO };
+    let abort = Abort { id: smache.inspect().entry_id(&greeting(1))?, token, failure: None, delay: Duration::ZERO };
     assert!(world.store()?.abort(abort).await?);
     Ok(())
 }
@@ -62,7 +62,7 @@ async fn a_run_longer_than_its_lease_keeps_it_in_real_time() -> Result<()> {
     until("the heart beats for several leases", async || Ok(faults.calls("extend") > 10)).await?;
     world.probe.open();
     assert!(reader.await.expect("it does not panic")?.is_fresh());
-    assert_eq!((world.probe.runs(), smache.stats().await?.process.lost), (1, 0));
+    assert_eq!((world.probe.runs(), smache.inspect().stats().await?.process.lost), (1, 0));
     Ok(())
 }
 
@@ -75,7 +75,11 @@ async fn a_run_that_lost_its_lease_is_cancelled() -> Result<()> {
     let other = take_over(&world, &smache).await?;
     world.probe.ended(1).await;
     assert!(!reader.is_finished(), "its reader waits for the one that took over");
-    assert_eq!(smache.stats().await?.store.running, 1, "the cancelled run takes nothing from the present one");
+    assert_eq!(
+        smache.inspect().stats().await?.store.running,
+        1,
+        "the cancelled run takes nothing from the present one"
+    );
 
     world.probe.open();
     give_up(&world, &smache, other).await?;
@@ -112,7 +116,7 @@ async fn the_result_of_a_zombie_is_not_stored() -> Result<()> {
     let value = reader.await.expect("it does not panic")?;
     assert_eq!((value.as_str(), value.is_fresh()), ("Hello, Anna", false), "its reader may have it, unconfirmed");
     assert!(smache.peek(greeting(1)).await?.is_none());
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.running, stats.process.lost), (0, 1, 1));
     Ok(())
 }
@@ -213,7 +217,7 @@ async fn a_run_whose_entry_was_removed_stores_nothing() -> Result<()> {
     let world = World::attached();
     let smache = world.with_user("Anna").await?;
     let reader = held_get(&world.probe, &smache, greeting(1)).await;
-    assert!(world.store()?.remove(&smache.key(&greeting(1))?, None).await?);
+    assert!(world.store()?.remove(&smache.inspect().entry_id(&greeting(1))?, None).await?);
     world.probe.open();
     assert!(!reader.await.expect("it does not panic")?.is_fresh());
     assert!(smache.peek(greeting(1)).await?.is_none());

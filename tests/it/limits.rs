@@ -73,7 +73,7 @@ async fn world() -> Result<(Smache, MemorySource<Item>, MemorySource<Other>)> {
 
 async fn runs(smache: &Smache) -> Result<u64> {
     smache.run_until_idle().await?;
-    Ok(smache.stats().await?.process.runs)
+    Ok(smache.inspect().stats().await?.process.runs)
 }
 
 #[tokio::test]
@@ -81,12 +81,12 @@ async fn a_result_that_reads_too_much_depends_on_whole_sources_and_is_counted() 
     let (logged, _listening) = Logged::listen();
     let (smache, items, _) = world().await?;
     assert_eq!(*smache.get(total(18)).await?, 18);
-    assert_eq!(smache.stats().await?.process.coarsened, 0, "18 entities, a tag and the function");
+    assert_eq!(smache.inspect().stats().await?.process.coarsened, 0, "18 entities, a tag and the function");
     assert!(!logged.text().contains("whole sources"), "{}", logged.text());
     assert_eq!(*smache.get(total(19)).await?, 19);
     assert!(logged.text().contains("function=\"total\" limit=20"), "{}", logged.text());
-    assert_eq!(smache.stats().await?.process.coarsened, 1);
-    let on = smache.why(total(19)).await?.depends_on;
+    assert_eq!(smache.inspect().stats().await?.process.coarsened, 1);
+    let on = smache.inspect().why(total(19)).await?.depends_on;
     let kinds: Vec<_> = on.iter().map(|on| (on.kind, on.direct)).collect();
     assert_eq!(kinds, [(DependencyKind::Tag, 1), (DependencyKind::Function, 1), (DependencyKind::Source, 1)]);
 
@@ -139,6 +139,6 @@ async fn a_relation_that_leads_to_too_many_leads_anywhere() -> Result<()> {
     let before = runs(&smache).await?;
     others.insert(Other { id: 1 })?;
     assert_eq!(runs(&smache).await? - before, 2);
-    assert_eq!(smache.stats().await?.process.wildcard_changes, 1);
+    assert_eq!(smache.inspect().stats().await?.process.wildcard_changes, 1);
     Ok(())
 }

@@ -84,7 +84,7 @@ async fn a_function_that_is_not_registered() -> Result<()> {
         smache.refresh(alone(1)).await.map(drop),
         smache.invalidate(alone(1)).await.map(drop),
         smache.invalidate_function::<alone>().await.map(drop),
-        smache.key(&alone(1)).map(drop),
+        smache.inspect().entry_id(&alone(1)).map(drop),
     ];
     for error in errors {
         names(&error.expect_err("unregistered"), ErrorKind::Unregistered, &["`alone`", ".register::<"]);
@@ -279,7 +279,7 @@ async fn a_result_above_the_limit() -> Result<()> {
     assert!(smache.is_fresh(large(1_000)).await?);
     let error = smache.get(large(5_000)).await.expect_err("too large");
     names(&error, ErrorKind::TooLarge, &["large", "max_value_bytes"]);
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.running), (1, 0));
     Ok(())
 }
@@ -314,6 +314,6 @@ async fn mistakes_of_one_call_do_not_disturb_the_next() -> Result<()> {
         assert!(smache.get(stateful(1)).await.is_err());
         assert_eq!(*smache.get(square(3)).await?, 9);
     }
-    assert_eq!(smache.stats().await?.store.running, 0);
+    assert_eq!(smache.inspect().stats().await?.store.running, 0);
     Ok(())
 }

@@ -164,7 +164,7 @@ async fn an_equal_value_of_a_child_stops_the_cascade() -> Result<()> {
     smache.run_until_idle().await?;
     assert_eq!(log.take(), "passed(1) points(1)", "it is still a pass, so the certificate is not written again");
     assert!(smache.is_fresh(certificate(1)).await?);
-    assert_eq!(smache.stats().await?.process.cut_offs, 1);
+    assert_eq!(smache.inspect().stats().await?.process.cut_offs, 1);
     // The edges are those of the present leaves: the next change arrives too.
     grades.insert(Grade { id: 1, points: 10 })?;
     smache.run_until_idle().await?;
@@ -283,7 +283,7 @@ async fn while_a_feed_is_down_nested_calls_work_like_others() -> Result<()> {
     smache.changed::<Grade>(&1).await?;
     let worker = smache.worker().start();
     until("nothing is left", async || {
-        let stats = smache.stats().await?;
+        let stats = smache.inspect().stats().await?;
         Ok(stats.store.stale + stats.jobs.recompute + stats.jobs.propagation + stats.jobs.running == 0)
     })
     .await?;

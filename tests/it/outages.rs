@@ -42,7 +42,7 @@ async fn while_the_store_is_down_readers_compute_directly() -> Result<()> {
         faults.heal();
     }
     assert_eq!(world.probe.runs(), 3);
-    assert_eq!(smache.stats().await?.process.bypasses, 2);
+    assert_eq!(smache.inspect().stats().await?.process.bypasses, 2);
     assert!(smache.get(greeting(1)).await?.is_fresh(), "back to the stored value");
     assert_eq!(world.probe.runs(), 3);
     Ok(())
@@ -134,7 +134,7 @@ async fn readers_may_get_the_stores_error_within_its_bound() -> Result<()> {
             smache.peek(greeting(1)).await.map(drop).expect_err("peek"),
             smache.refresh(greeting(1)).await.map(drop).expect_err("refresh"),
             smache.get_many([greeting(1)]).await.remove(0).map(drop).expect_err("get_many"),
-            smache.stats().await.map(drop).expect_err("stats"),
+            smache.inspect().stats().await.map(drop).expect_err("stats"),
         ];
         for error in errors {
             assert_eq!(error.kind(), kind);
@@ -156,7 +156,7 @@ async fn a_store_that_fails_between_the_look_and_the_run_is_passed_by() -> Resul
         faults.times(step, fault, 1);
         let value = smache.get(greeting(1)).await?;
         assert!(value.freshness().is_unconfirmed(), "{step} {fault:?}");
-        until("the run is given back", async || Ok(smache.stats().await?.store.running == 0)).await?;
+        until("the run is given back", async || Ok(smache.inspect().stats().await?.store.running == 0)).await?;
     }
     assert!(smache.get(greeting(1)).await?.is_fresh());
     Ok(())
@@ -183,7 +183,7 @@ async fn a_commit_whose_answer_was_lost_is_recognised() -> Result<()> {
     assert!(smache.get(greeting(1)).await?.is_fresh(), "it was stored, and the second try finds that out");
     assert_eq!(faults.calls("commit"), 2);
     assert!(smache.get(greeting(1)).await?.is_fresh());
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((world.probe.runs(), stats.process.lost, stats.store.running), (1, 0, 0));
     Ok(())
 }
@@ -220,7 +220,7 @@ async fn a_result_that_cannot_be_stored_is_the_readers_all_the_same() -> Result<
     let value = smache.get(greeting(1)).await?;
     assert_eq!((value.as_str(), value.freshness().is_unconfirmed()), ("Hello, Anna", true));
     assert_eq!(world.probe.runs(), 1);
-    until("the run is given back", async || Ok(smache.stats().await?.store.running == 0)).await?;
+    until("the run is given back", async || Ok(smache.inspect().stats().await?.store.running == 0)).await?;
     faults.heal();
     let begin = Instant::now();
     assert!(smache.get(greeting(1)).await?.is_fresh());
@@ -289,7 +289,7 @@ async fn running_everything_that_is_due_answers_the_backends_error() -> Result<(
     smache.changed::<User>(&1).await?;
     faults.times("begin", Fault::Unavailable, 1);
     assert_eq!(smache.run_until_idle().await?, 1, "a job that failed is handed back");
-    assert_eq!(smache.stats().await?.jobs.recompute, 1);
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 1);
     Ok(())
 }
 
@@ -303,7 +303,7 @@ async fn jobs_whose_end_is_not_heard_at_first_are_not_run_again() -> Result<()> 
         faults.times("settle", fault, 2);
         smache.changed::<User>(&1).await?;
         until("it is settled", async || {
-            let jobs = smache.stats().await?.jobs;
+            let jobs = smache.inspect().stats().await?.jobs;
             Ok(faults.calls("settle") >= settled + 3 && jobs.recompute + jobs.running == 0)
         })
         .await?;
@@ -326,7 +326,7 @@ async fn jobs_whose_reservation_is_not_heard_are_asked_for_again_under_its_token
         until_fresh(&smache, greeting(1)).await;
         assert!(started.elapsed() < lease / 4, "{fault:?}: no reader waits for the lease");
         assert_eq!(world.probe.runs(), runs + 1, "{fault:?}");
-        assert_eq!(smache.dead_letters(10).await?, [], "{fault:?}");
+        assert_eq!(smache.inspect().dead_letters(10).await?, [], "{fault:?}");
     }
     worker.shutdown(Duration::from_secs(1)).await;
     Ok(())
@@ -357,7 +357,7 @@ async fn outage_of_a_worker(fault: Fault) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(10)).await;
         faults.heal();
         let worked = until("it goes on", async || {
-            assert_eq!(smache.dead_letters(10).await?, [], "round {round}");
+            assert_eq!(smache.inspect().dead_letters(10).await?, [], "round {round}");
             smache.is_fresh(greeting(1)).await
         });
         worked.await?;
@@ -388,7 +388,7 @@ async fn an_answer_that_is_lost_while_a_feed_is_down_is_no_conflict() -> Result<
     tokio::time::sleep(Duration::from_secs(10)).await;
     faults.times("commit", Fault::Ambiguous, 1);
     smache.get(greeting(1)).await?;
-    assert_eq!(smache.stats().await?.process.conflicts, 0);
+    assert_eq!(smache.inspect().stats().await?.process.conflicts, 0);
     let stored = smache.peek(greeting(1)).await?.expect("it is stored");
     assert!(stored.freshness().is_unconfirmed());
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smache::{Counters, Result, Smache, State, Worker, computed};
+use smache::{Result, Smache, State, Worker, computed, inspect::Counters};
 use tokio::time::sleep;
 
 use crate::{
@@ -46,7 +46,7 @@ async fn ended(world: &World, smache: &Smache, worker: Worker) -> Result<(String
     // After a conflict the next run waits for a while.
     until_within(3 * LONG, "the greeting is fresh", async || smache.is_fresh(greeting(1)).await).await?;
     worker.shutdown(LONG).await;
-    let counters = smache.stats().await?.process;
+    let counters = smache.inspect().stats().await?.process;
     Ok((smache.get(greeting(1)).await?.to_string(), counters))
 }
 
@@ -198,7 +198,7 @@ async fn a_run_ends_early_only_where_there_is_time_for_another() -> Result<()> {
         sleep(Duration::from_millis(after)).await;
         smache.invalidate(brief()).await?;
         until_within(LONG, "it is fresh", async || smache.is_fresh(brief()).await).await?;
-        assert_eq!(smache.stats().await?.process.ended_early, early, "changed after {after} ms");
+        assert_eq!(smache.inspect().stats().await?.process.ended_early, early, "changed after {after} ms");
     }
     worker.shutdown(LONG).await;
     Ok(())

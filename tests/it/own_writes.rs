@@ -140,7 +140,7 @@ async fn the_first_read_after_an_insert_is_fresh_and_an_update_is_there_in_time(
         let found = smache.get(greeting(id)).await?;
         assert_eq!((found.as_str(), found.is_fresh()), ("Hello, Annie", true), "{id}");
     }
-    let counters = smache.stats().await?.process;
+    let counters = smache.inspect().stats().await?.process;
     assert_eq!((world.probe.runs(), counters.conflicts, counters.reread), (60, 0, 30), "{counters:?}");
     worker.shutdown(SLOW).await;
     Ok(())
@@ -161,7 +161,7 @@ async fn what_was_found_listed_and_called_is_read_again_as_well() -> Result<()> 
     all_pets.remove(&1)?;
     let left = smache.get(pets(2)).await?;
     assert_eq!((*left, left.is_fresh()), (0, true), "the change is of another owner");
-    let counters = smache.stats().await?.process;
+    let counters = smache.inspect().stats().await?.process;
     assert_eq!(counters.conflicts, 0, "{counters:?}");
     assert!(counters.reread >= 4, "{counters:?}");
     Ok(())
@@ -198,7 +198,7 @@ async fn a_change_that_the_run_has_not_seen_is_a_conflict() -> Result<()> {
     let nested = reading(&world, &smache, letter(3), 2).await;
     world.put(3, "Annie").await?;
     assert!(!nested.await.expect("it does not panic")?);
-    assert_eq!(smache.stats().await?.process.reread, 1, "the child of the last one");
+    assert_eq!(smache.inspect().stats().await?.process.reread, 1, "the child of the last one");
     Ok(())
 }
 
@@ -218,7 +218,7 @@ async fn a_slow_job_that_has_seen_the_write_goes_on() -> Result<()> {
         until_fresh(&smache, crowd()).await;
         worker.shutdown(SLOW).await;
         LISTING.with(|slow| slow.set(Duration::ZERO));
-        let counters = smache.stats().await?.process;
+        let counters = smache.inspect().stats().await?.process;
         assert_eq!((*smache.get(crowd()).await?, world.probe.runs()), (3, 2), "{counters:?}");
         assert_eq!((counters.ended_early, counters.reread), (0, 2), "{counters:?}");
     }
@@ -243,14 +243,15 @@ async fn a_child_that_cannot_be_computed_now_does_not_end_its_parent() -> Result
     DOWN.with(|down| down.set(true));
     world.put(1, "Anne").await?;
     world.probe.ended(4).await;
-    assert_eq!(smache.stats().await?.process.ended_early, 0);
+    assert_eq!(smache.inspect().stats().await?.process.ended_early, 0);
     DOWN.with(|down| down.set(false));
     assert_eq!(*until_fresh(&smache, letter(1)).await, "Hello, Anne.");
     worker.shutdown(SLOW).await;
     Ok(())
 }
 
-/// The child comes to another value, so that the parent ends early; and to the same value in another process, so that it does not.
+/// The child comes to another value, so that the parent ends early; and to the same value in another process, so that
+/// it does not.
 #[tokio::test(start_paused = true)]
 async fn a_parent_ends_early_when_its_child_has_changed() -> Result<()> {
     let (world, smache, _) = world().await?;
@@ -294,7 +295,8 @@ async fn a_child_that_another_process_computes_to_the_same_value_does_not_end_it
     for worker in workers {
         worker.shutdown(SLOW).await;
     }
-    let ended_early = one.stats().await?.process.ended_early + two.stats().await?.process.ended_early;
+    let ended_early =
+        one.inspect().stats().await?.process.ended_early + two.inspect().stats().await?.process.ended_early;
     assert_eq!(ended_early, 0, "{:?}", world.probe.log());
     Ok(())
 }

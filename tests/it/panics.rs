@@ -68,7 +68,7 @@ async fn an_indexed_field_that_panics_does_not_end_the_feed() -> Result<()> {
     assert_eq!((*smache.get(petals(1_u32)).await?, *smache.get(red_ones()).await?), (5, 1));
     flowers.insert(Flower::new(2, "ultraviolet", 7))?;
     until_stale(&smache, red_ones()).await?;
-    assert!(smache.stats().await?.process.wildcard_changes > 0);
+    assert!(smache.inspect().stats().await?.process.wildcard_changes > 0);
     flowers.remove(&2_u32)?;
     flowers.insert(Flower::new(1, "red", 6))?;
     work_until_result(&smache, petals(1_u32), |found| *found == 6).await?;

@@ -219,7 +219,7 @@ async fn strings_of_any_content_come_back_as_they_are() -> Result<()> {
         assert_eq!(*smache.get(echo(text.to_owned())).await?, text);
         assert_eq!(*smache.get(echo(text.to_owned())).await?, text);
     }
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!(stats.store.entries, texts.len() as u64, "each its own entry");
     assert_eq!(stats.process.runs, texts.len() as u64, "each computed once");
     Ok(())
@@ -233,10 +233,10 @@ async fn strings_that_differ_in_the_last_of_a_million_bytes_are_different_argume
     let mut two = long;
     one.push('1');
     two.push('2');
-    assert_ne!(smache.key(&length(one.clone()))?, smache.key(&length(two.clone()))?);
+    assert_ne!(smache.inspect().entry_id(&length(one.clone()))?, smache.inspect().entry_id(&length(two.clone()))?);
     assert_eq!(*smache.get(length(one)).await?, (1 << 20) + 1);
     assert_eq!(*smache.get(length(two)).await?, (1 << 20) + 1);
-    assert_eq!(smache.stats().await?.store.entries, 2);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 2);
     Ok(())
 }
 
@@ -265,7 +265,7 @@ async fn numbers_of_all_widths_keep_their_extremes() -> Result<()> {
     let text = smache.get(small).await?;
     assert!(text.contains(&i128::MIN.to_string()), "{text}");
     assert!(text.ends_with(&format!("{} {}", f32::MIN_POSITIVE, f64::MIN)), "{text}");
-    assert_eq!(smache.stats().await?.store.entries, 2);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 2);
     Ok(())
 }
 
@@ -308,7 +308,7 @@ async fn options_at_any_depth_are_told_apart() -> Result<()> {
         }
     }
     assert_eq!(seen.len(), 12);
-    assert_eq!(smache.stats().await?.store.entries, 12);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 12);
     Ok(())
 }
 
@@ -347,7 +347,7 @@ async fn bytes_are_arguments_in_either_form() -> Result<()> {
     assert_eq!(*smache.get(bytes(ByteBuf::from(all.clone()), all)).await?, (256, 32640));
     assert_eq!(*smache.get(bytes(ByteBuf::new(), Vec::new())).await?, (0, 0));
     assert_eq!(*smache.get(bytes(ByteBuf::from([0]), vec![0])).await?, (1, 0));
-    assert_eq!(smache.stats().await?.store.entries, 3);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 3);
     Ok(())
 }
 

@@ -81,18 +81,18 @@ async fn a_roll_back_slows_no_worker_and_its_jobs_come_back() -> Result<()> {
     assert!(slow < Duration::from_secs(2), "each job waits for programs that have ended: {slow:?}");
 
     sleep(Duration::from_secs(90)).await;
-    let stats = old.stats().await?;
+    let stats = old.inspect().stats().await?;
     assert_eq!((stats.process.parked_jobs, stats.jobs.dead_letters), (MANY, MANY), "they are out of the way");
-    assert_eq!(old.dead_letters(1_000).await?.len(), 0, "none of them has failed");
-    let parked = old.parked_jobs(1_000).await?;
+    assert_eq!(old.inspect().dead_letters(1_000).await?.len(), 0, "none of them has failed");
+    let parked = old.inspect().parked_jobs(1_000).await?;
     assert_eq!(parked.len() as u64, MANY);
     assert!(parked.iter().any(|job| job.call == "report@2(7)"), "{:?}", parked[0]);
-    let doctor = old.doctor().await.to_string();
+    let doctor = old.inspect().doctor().await.to_string();
     assert!(doctor.contains("300 jobs are parked") && doctor.contains("`report@2`"), "{doctor}");
 
     let unknown = stats.process.unknown_jobs;
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(old.stats().await?.process.unknown_jobs, unknown, "no worker meets them again");
+    assert_eq!(old.inspect().stats().await?.process.unknown_jobs, unknown, "no worker meets them again");
 
     let again = new(&memory).await?;
     let began = Instant::now();
@@ -102,7 +102,7 @@ async fn a_roll_back_slows_no_worker_and_its_jobs_come_back() -> Result<()> {
     }
     // The other worker releases the jobs that it gets first, for five seconds each.
     assert!(began.elapsed() < Duration::from_secs(12), "at once: {:?}", began.elapsed());
-    assert_eq!(again.stats().await?.jobs.dead_letters, 0);
+    assert_eq!(again.inspect().stats().await?.jobs.dead_letters, 0);
     its_worker.shutdown(Duration::ZERO).await;
     worker.shutdown(Duration::ZERO).await;
     Ok(())
@@ -115,7 +115,7 @@ async fn a_parked_job_returns_to_a_program_without_a_worker_of_its_own() -> Resu
     let worker = old.worker().start();
     old.changed_tag("report").await?;
     sleep(Duration::from_secs(120)).await;
-    assert_eq!(old.stats().await?.jobs.dead_letters, MANY);
+    assert_eq!(old.inspect().stats().await?.jobs.dead_letters, MANY);
     let again = new(&memory).await?;
     again.run_until_idle().await?;
     assert!(again.is_fresh(report(3)).await?);
@@ -135,7 +135,7 @@ async fn jobs_of_a_living_program_are_left_to_it() -> Result<()> {
         fresh(&deployed, || report(1)).await?;
         sleep(Duration::from_secs(3)).await;
     }
-    assert_eq!(old.stats().await?.process.parked_jobs, 0);
+    assert_eq!(old.inspect().stats().await?.process.parked_jobs, 0);
     for worker in workers {
         worker.shutdown(Duration::ZERO).await;
     }
@@ -155,7 +155,7 @@ async fn nothing_is_parked_while_the_register_is_away() -> Result<()> {
     let worker = old.worker().start();
     old.changed_tag("report").await?;
     sleep(Duration::from_secs(300)).await;
-    let stats = old.stats().await?;
+    let stats = old.inspect().stats().await?;
     assert!(stats.process.unknown_jobs > 10, "it meets the job again and again");
     assert_eq!((stats.process.parked_jobs, stats.jobs.dead_letters), (0, 0));
     worker.shutdown(Duration::ZERO).await;
@@ -169,8 +169,9 @@ async fn programs_are_listed_with_what_they_know() -> Result<()> {
     let deployed = new(&memory).await?;
     let worker = deployed.worker().start();
     sleep(Duration::from_secs(5)).await;
-    let find =
-        async |name: &str| Ok::<_, smache::Error>(old.programs().await?.into_iter().find(|one| one.name == name));
+    let find = async |name: &str| {
+        Ok::<_, smache::Error>(old.inspect().programs().await?.into_iter().find(|one| one.name == name))
+    };
     let listed = find("new").await?.expect("registered");
     let mut functions = listed.functions.clone();
     functions.sort();
@@ -183,7 +184,7 @@ async fn programs_are_listed_with_what_they_know() -> Result<()> {
     assert!(find("new").await?.is_some_and(|new| !new.alive), "it has ended, and no other program knows its functions");
     let again = new(&memory).await?;
     sleep(Duration::from_secs(120)).await;
-    let left = old.programs().await?.iter().filter(|one| one.name == "new").count();
+    let left = old.inspect().programs().await?.iter().filter(|one| one.name == "new").count();
     assert_eq!(left, 1, "what a living program says is not kept of one that has ended");
     drop(again);
     sleep(Duration::from_secs(60)).await;
@@ -201,16 +202,16 @@ async fn entries_of_functions_that_no_program_has_are_collected() -> Result<()> 
     old.shutdown().await;
     let time = Duration::from_secs(1_000);
     let old = program(&memory, "old").register::<kept>().register::<page>().forget_after(time).build().await?;
-    assert_eq!(old.stats().await?.store.entries, MANY + 2);
+    assert_eq!(old.inspect().stats().await?.store.entries, MANY + 2);
     sleep(time / 2).await;
-    assert_eq!(old.stats().await?.store.entries, MANY + 2, "they are kept for a roll-back of the roll-back");
+    assert_eq!(old.inspect().stats().await?.store.entries, MANY + 2, "they are kept for a roll-back of the roll-back");
     sleep(time).await;
-    assert_eq!(old.stats().await?.store.entries, 2, "those of the other functions");
+    assert_eq!(old.inspect().stats().await?.store.entries, 2, "those of the other functions");
     assert!(old.is_fresh(kept(1)).await?);
     assert_eq!(old.peek(page(1)).await?.map(|page| *page), Some(2), "what was made of them stays");
     old.changed_tag("report").await?;
     assert!(!old.is_fresh(page(1)).await?, "with all that they had read");
-    assert!(old.programs().await?.iter().all(|program| program.alive), "and the register forgets them");
+    assert!(old.inspect().programs().await?.iter().all(|program| program.alive), "and the register forgets them");
     let again = new(&memory).await?;
     assert!(again.peek(report(1)).await?.is_none());
     assert_eq!(*again.get(report(1)).await?, 1);
@@ -232,10 +233,10 @@ async fn what_is_left_of_a_function_is_forgotten_by_its_name() -> Result<()> {
     assert!(error.to_string().contains("`new`"), "{error}");
     deployed.shutdown().await;
     old.changed_tag("report").await?;
-    assert_eq!(old.stats().await?.jobs.recompute, MANY);
+    assert_eq!(old.inspect().stats().await?.jobs.recompute, MANY);
     assert_eq!(old.forget("report@1").await?, 0, "another version");
     assert_eq!(old.forget("report@2").await?, MANY);
-    let stats = old.stats().await?;
+    let stats = old.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.jobs.recompute, stats.jobs.dead_letters), (0, 0, 0));
     assert_eq!(old.forget("report@2").await?, 0);
     for wrong in ["report", "report@", "@2", "report@two"] {

@@ -100,7 +100,7 @@ async fn a_hashed_set_is_a_result_that_is_stored() -> Result<()> {
     for _ in 0..2 {
         assert_eq!(*smache.get(hashed_set()).await?, (0..100).collect());
     }
-    assert_eq!(smache.stats().await?.process.runs, 1);
+    assert_eq!(smache.inspect().stats().await?.process.runs, 1);
     Ok(())
 }
 
@@ -116,7 +116,7 @@ async fn not_a_number_is_a_result_that_is_stored() -> Result<()> {
         let values = smache.get(not_a_number()).await?;
         assert!(values[0].is_nan() && values[1] == 1.0, "{values:?}");
     }
-    assert_eq!(smache.stats().await?.process.runs, 1);
+    assert_eq!(smache.inspect().stats().await?.process.runs, 1);
     Ok(())
 }
 
@@ -166,7 +166,7 @@ async fn the_functions_own_error_comes_back_typed_and_is_not_stored() -> Result<
         assert_eq!(world.probe.runs(), run);
     }
     assert_eq!(smache.peek(aliased(13)).await?.map(|found| *found), None);
-    assert_eq!(smache.stats().await?.store.entries, 0);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 0);
     Ok(())
 }
 

@@ -27,7 +27,7 @@ async fn stale(world: &World) -> Result<Smache> {
 }
 
 async fn dead_letter(smache: &Smache) -> Result<bool> {
-    Ok(smache.stats().await?.jobs.dead_letters > 0)
+    Ok(smache.inspect().stats().await?.jobs.dead_letters > 0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,8 +49,8 @@ async fn a_job_that_fails_is_tried_again_later_and_later() -> Result<()> {
     assert!(pauses[1..].iter().all(|pause| within(*pause, 4, 8)), "doubled, and then bounded: {pauses:?}");
     world.probe.act(Act::Succeed);
     until_fresh(&smache, greeting(1)).await;
-    assert_eq!(smache.inspect(&smache.key(&greeting(1))?).await?.expect("stored").failures, 0);
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().record(&smache.inspect().entry_id(&greeting(1))?).await?.expect("stored").failures, 0);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -73,12 +73,12 @@ async fn errors_panics_and_timeouts_count_alike_and_the_last_one_buries_the_job(
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(world.probe.runs(), 1 + 3, "no more after that");
 
-    let dead = smache.dead_letters(10).await?;
+    let dead = smache.inspect().dead_letters(10).await?;
     assert_eq!(dead.len(), 1);
-    assert_eq!((dead[0].id, dead[0].call.as_str()), (smache.key(&hurried(1))?, "hurried@1(1)"));
+    assert_eq!((dead[0].id, dead[0].call.as_str()), (smache.inspect().entry_id(&hurried(1))?, "hurried@1(1)"));
     assert!(dead[0].error.contains("took longer than 500ms"), "{}", dead[0].error);
     assert_eq!(*smache.get(hurried(1)).await?, "old", "the last good value stays");
-    assert_eq!(smache.inspect(&dead[0].id).await?.expect("stored").failures, 3);
+    assert_eq!(smache.inspect().record(&dead[0].id).await?.expect("stored").failures, 3);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -97,13 +97,13 @@ async fn dead(world: &World) -> Result<(Smache, smache::Worker)> {
 async fn a_dead_job_is_put_back_by_hand() -> Result<()> {
     let world = World::attached();
     let (smache, worker) = dead(&world).await?;
-    let ids: Vec<_> = smache.dead_letters(10).await?.iter().map(|job| job.id).collect();
+    let ids: Vec<_> = smache.inspect().dead_letters(10).await?.iter().map(|job| job.id).collect();
     assert_eq!(smache.requeue(&ids).await?, 1);
     until("it fails again", async || Ok(dead_letter(&smache).await? && world.probe.runs() == 5)).await?;
     world.probe.act(Act::Succeed);
     assert_eq!(smache.requeue(&ids).await?, 1);
     until_fresh(&smache, greeting(1)).await;
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     assert_eq!(smache.requeue(&ids).await?, 0, "there is none any more");
     worker.shutdown(SECOND).await;
     Ok(())
@@ -117,7 +117,7 @@ async fn a_new_change_revives_a_dead_job() -> Result<()> {
     world.put(1, "newer").await?;
     smache.changed::<User>(&1).await?;
     assert_eq!(*until_fresh(&smache, greeting(1)).await, "Hello, newer");
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn a_reader_who_succeeds_clears_a_dead_job() -> Result<()> {
     let (smache, worker) = dead(&world).await?;
     world.probe.act(Act::Succeed);
     assert!(smache.get(greeting(1).fresh()).await?.is_fresh());
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -205,7 +205,7 @@ async fn a_success_forgets_the_errors_before() -> Result<()> {
         world.probe.act(Act::Succeed);
         until_fresh(&smache, greeting(1)).await;
     }
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     worker.shutdown(SECOND).await;
     Ok(())
 }
@@ -240,7 +240,7 @@ async fn a_job_whose_workers_vanish_becomes_a_dead_letter_before_it_takes_the_ne
     let worker = smache.worker().max_crashes(3).start();
     until("it becomes a dead letter", async || dead_letter(&smache).await).await?;
     assert_eq!(world.probe.runs(), 1);
-    let dead = smache.dead_letters(10).await?;
+    let dead = smache.inspect().dead_letters(10).await?;
     assert!(dead[0].error.contains("`greeting` vanished 3 times"), "{}", dead[0].error);
     smache.changed::<User>(&1).await?;
     until_fresh(&smache, greeting(1)).await;
@@ -259,14 +259,14 @@ async fn dead_jobs_are_listed_with_readable_calls_up_to_a_limit() -> Result<()> 
     world.probe.act(Act::Fail);
     smache.invalidate_function::<crate::functions::motto>().await?;
     let worker = smache.worker().max_attempts(1).start();
-    until("all become dead letters", async || Ok(smache.stats().await?.jobs.dead_letters == 30)).await?;
-    let mut calls: Vec<String> = smache.dead_letters(100).await?.into_iter().map(|job| job.call).collect();
+    until("all become dead letters", async || Ok(smache.inspect().stats().await?.jobs.dead_letters == 30)).await?;
+    let mut calls: Vec<String> = smache.inspect().dead_letters(100).await?.into_iter().map(|job| job.call).collect();
     calls.sort();
     let mut expected: Vec<String> = (0..30).map(|id| format!("motto@1({id}, 7)")).collect();
     expected.sort();
     assert_eq!(calls, expected);
     for limit in [0, 1, 7, 29, 30] {
-        assert_eq!(smache.dead_letters(limit).await?.len(), limit);
+        assert_eq!(smache.inspect().dead_letters(limit).await?.len(), limit);
     }
     worker.shutdown(SECOND).await;
     Ok(())

@@ -200,7 +200,7 @@ async fn a_value_made_of_another_version_of_a_function_is_not_fresh() -> Result<
         assert!(!new.is_fresh(after::total(2)).await?);
         assert!(old.is_fresh(before::page(2)).await?, "to the old program it is what it was");
     }
-    let why = new.why(after::page(2)).await?.to_string();
+    let why = new.inspect().why(after::page(2)).await?.to_string();
     assert!(why.contains("stale"), "{why}");
     assert_eq!(*new.get(after::page(2)).await?, "total: 3", "a reader who takes what is there");
     assert_eq!(*new.get(after::page(2).fresh()).await?, "total: 201");
@@ -324,10 +324,10 @@ async fn types_that_hide_their_shape_are_arguments_and_results_like_others() -> 
         let found = program.get(call(3)).await?;
         assert!(found.is_fresh(), "every program reads it as what it is");
         assert_eq!(*found, *first);
-        assert_eq!(program.stats().await?.process.undecodable, 0);
+        assert_eq!(program.inspect().stats().await?.process.undecodable, 0);
     }
     assert!(one.peek(call(4)).await?.is_none(), "another argument is another call");
-    assert_eq!(one.stats().await?.process.runs + other.stats().await?.process.runs, 1);
+    assert_eq!(one.inspect().stats().await?.process.runs + other.inspect().stats().await?.process.runs, 1);
     one.invalidate(call(3)).await?;
     other.run_until_idle().await?;
     assert!(one.is_fresh(call(3)).await?, "a worker reads the arguments from the store");

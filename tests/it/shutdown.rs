@@ -37,7 +37,7 @@ async fn a_shutdown_lets_running_jobs_finish_and_takes_no_more(world: &World) ->
     world.probe.open();
     shutdown.await.expect("it does not panic");
     assert_eq!(world.probe.runs(), 7);
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.stale, stats.jobs.recompute, stats.jobs.running), (3, 3, 0), "each is settled");
     smache.shutdown().await;
     Ok(())
@@ -54,14 +54,14 @@ async fn a_shutdown_hands_back_what_runs_beyond_the_grace(world: &World) -> Resu
     worker.shutdown(Duration::from_millis(100)).await;
     assert!(begin.elapsed() >= Duration::from_millis(100));
     assert_eq!(world.probe.under_way(), 0, "the runs are dropped");
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.jobs.recompute, stats.jobs.running, stats.store.running), (3, 0, 0));
     world.probe.open();
     let next = other.worker().start();
-    until("the other one has done them", async || Ok(smache.stats().await?.store.stale == 0)).await?;
+    until("the other one has done them", async || Ok(smache.inspect().stats().await?.store.stale == 0)).await?;
     assert!(begin.elapsed() < 5 * SECOND, "before any lease: {:?}", begin.elapsed());
-    assert_eq!(smache.dead_letters(10).await?, []);
-    assert_eq!(smache.stats().await?.process.failures, 0, "a shutdown is no failure");
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().stats().await?.process.failures, 0, "a shutdown is no failure");
     next.shutdown(SECOND).await;
     smache.shutdown().await;
     other.shutdown().await;
@@ -79,7 +79,7 @@ async fn a_dropped_worker_loses_nothing(world: &World) -> Result<()> {
     let next = other.worker().job_lease(Duration::from_millis(300)).poll_interval(Duration::from_millis(50)).start();
     world.probe.open();
     until("nothing is left", async || {
-        let stats = smache.stats().await?;
+        let stats = smache.inspect().stats().await?;
         Ok(stats.store.stale + stats.jobs.recompute + stats.jobs.running == 0)
     })
     .await?;
@@ -161,7 +161,7 @@ async fn a_shutdown_that_is_given_up_ends_the_worker() -> Result<()> {
     world.probe.open();
     let next = smache.worker().start();
     until("the next one does the rest", async || {
-        let stats = smache.stats().await?;
+        let stats = smache.inspect().stats().await?;
         Ok(stats.store.stale + stats.jobs.recompute + stats.jobs.running == 0)
     })
     .await?;
@@ -219,7 +219,7 @@ async fn a_shutdown_ends_the_run_of_a_reader_who_has_gone() -> Result<()> {
     smache.shutdown().await;
     assert!(begin.elapsed() >= 4 * SECOND && begin.elapsed() < 10 * SECOND, "{:?}", begin.elapsed());
     assert_eq!(world.probe.under_way(), 0, "the run is dropped");
-    assert_eq!(smache.stats().await?.store.running, 0, "its lease is given back");
+    assert_eq!(smache.inspect().stats().await?.store.running, 0, "its lease is given back");
     drop(smache);
     assert_eq!(Arc::strong_count(&held), 1);
     Ok(())

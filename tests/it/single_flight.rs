@@ -28,7 +28,7 @@ async fn readers_of_one_system_compute_once(world: &World) -> Result<()> {
     world.probe.close();
     let readers = spawn_gets(&smache, &greeting(1), 50);
     world.probe.arrived(1).await;
-    until("all of them wait", async || Ok(smache.stats().await?.process.misses == 50)).await?;
+    until("all of them wait", async || Ok(smache.inspect().stats().await?.process.misses == 50)).await?;
     world.probe.open();
     all_get(readers, "Hello, Anna").await?;
     assert_eq!(world.probe.runs(), 1);
@@ -44,8 +44,10 @@ async fn readers_of_two_systems_compute_once(world: &World) -> Result<()> {
     let first = spawn_gets(&one, &greeting(1), 25);
     let second = spawn_gets(&two, &greeting(1), 25);
     world.probe.arrived(1).await;
-    until("all of them wait", async || Ok(one.stats().await?.process.misses + two.stats().await?.process.misses == 50))
-        .await?;
+    until("all of them wait", async || {
+        Ok(one.inspect().stats().await?.process.misses + two.inspect().stats().await?.process.misses == 50)
+    })
+    .await?;
     world.probe.open();
     all_get(first, "Hello, Anna").await?;
     all_get(second, "Hello, Anna").await?;
@@ -61,7 +63,7 @@ async fn a_reader_that_goes_away_does_not_hurt_the_others(world: &World) -> Resu
     world.probe.close();
     let mut readers = spawn_gets(&smache, &greeting(1), 10);
     world.probe.arrived(1).await;
-    until("all of them wait", async || Ok(smache.stats().await?.process.misses == 10)).await?;
+    until("all of them wait", async || Ok(smache.inspect().stats().await?.process.misses == 10)).await?;
     // The one that started the computation is the first one that ran.
     for reader in readers.drain(..5) {
         reader.abort();
@@ -98,7 +100,7 @@ async fn every_waiting_reader_gets_the_error(world: &World) -> Result<()> {
     world.probe.close();
     let waiting = spawn_gets(&smache, &greeting(1), 10);
     world.probe.arrived(1).await;
-    until("all of them wait", async || Ok(smache.stats().await?.process.misses == 10)).await?;
+    until("all of them wait", async || Ok(smache.inspect().stats().await?.process.misses == 10)).await?;
     world.probe.open();
     for reader in join_all(waiting).await {
         let error = reader.expect("it does not panic").expect_err("refused");

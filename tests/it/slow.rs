@@ -142,7 +142,7 @@ async fn a_worker_that_waits_for_other_runs_shuts_down_after_its_grace() -> Resu
     let reader = spawn_get(&smache, greeting(1).fresh());
     until("a reader's run is at the gate", async || Ok(world.probe.under_way() > 0)).await?;
     let worker = smache.worker().start();
-    until("its job is reserved", async || Ok(smache.stats().await?.jobs.running > 0)).await?;
+    until("its job is reserved", async || Ok(smache.inspect().stats().await?.jobs.running > 0)).await?;
     tokio::time::timeout(10 * SECOND, worker.shutdown(SECOND)).await.expect("a job that joined does not either");
     assert!(!reader.is_finished(), "the reader goes on");
     world.probe.open();

@@ -87,7 +87,7 @@ async fn the_error_of_a_source_is_the_readers_and_names_it() -> Result<()> {
     }
     mood.set(Mood::GOOD);
     assert!(smache.get(greeting(1)).await?.is_fresh(), "nothing is held against it");
-    assert_eq!(smache.stats().await?.process.bypasses, 0);
+    assert_eq!(smache.inspect().stats().await?.process.bypasses, 0);
     Ok(())
 }
 
@@ -158,7 +158,7 @@ async fn what_is_stored_is_worth_the_wait_for_a_slow_store_while_the_source_is_d
     let smache = world.with_user("Anna").await?;
     for call in [1, 2] {
         smache.get(greeting(1)).await?;
-        assert_eq!(smache.stats().await?.process.runs, 1, "{call}");
+        assert_eq!(smache.inspect().stats().await?.process.runs, 1, "{call}");
     }
     mood.set(Mood::DOWN);
     for slow in [Fault::Late(Duration::from_secs(1)), Fault::Late(Duration::from_secs(4))] {
@@ -184,7 +184,7 @@ async fn a_worker_outlives_a_source_that_is_down_and_buries_nothing_for_it() -> 
     mood.set(Mood::DOWN);
     world.put(1, "Annie").await?;
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(smache.dead_letters(10).await?, []);
+    assert_eq!(smache.inspect().dead_letters(10).await?, []);
     mood.set(Mood::GOOD);
     assert_eq!(*until_fresh(&smache, greeting(1)).await, "Hello, Annie");
     worker.shutdown(Duration::from_secs(1)).await;

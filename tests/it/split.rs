@@ -38,7 +38,7 @@ async fn what_goes_stale_is_enqueued_by_the_engine() -> Result<()> {
     smache.get(lazy_greeting(1)).await?;
     world.put(1, "new").await?;
     smache.changed::<User>(&1).await?;
-    assert_eq!(smache.stats().await?.jobs.recompute, 1, "one, and at once");
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 1, "one, and at once");
     assert_eq!(smache.run_until_idle().await?, 1);
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, new");
     assert!(smache.is_fresh(greeting(1)).await?);
@@ -89,7 +89,7 @@ async fn a_change_is_acknowledged_without_the_queue_and_the_reconciler_makes_up_
         faults.times("enqueue", fault, 1);
         smache.changed::<User>(&1).await?;
         assert!(!smache.is_fresh(greeting(1)).await?);
-        assert_eq!(smache.stats().await?.jobs.recompute, 0, "it is lost");
+        assert_eq!(smache.inspect().stats().await?.jobs.recompute, 0, "it is lost");
         let worker = smache.worker().start();
         until_fresh(&smache, greeting(1)).await;
         assert_eq!(world.probe.runs(), 2);
@@ -107,11 +107,11 @@ async fn a_queue_that_lost_everything_is_filled_again() -> Result<()> {
         smache.get(greeting(id)).await?;
     }
     smache.invalidate_function::<greeting>().await?;
-    assert_eq!(smache.stats().await?.jobs.recompute, 1_200);
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 1_200);
     queue.simulate_restart(Loss::Everything);
-    assert_eq!(smache.stats().await?.jobs.recompute, 0);
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 0);
     let worker = smache.worker().start();
-    until("all are computed", async || Ok(smache.stats().await?.store.stale == 0)).await?;
+    until("all are computed", async || Ok(smache.inspect().stats().await?.store.stale == 0)).await?;
     assert_eq!(world.probe.runs(), 2_400);
     worker.shutdown(SECOND).await;
     Ok(())
@@ -126,7 +126,7 @@ async fn a_job_whose_entry_a_reader_computed_meanwhile_runs_nothing() -> Result<
     assert!(smache.get(greeting(1).fresh()).await?.is_fresh());
     assert_eq!(smache.run_until_idle().await?, 1, "the job is there still");
     assert_eq!(world.probe.runs(), 2);
-    let jobs = smache.stats().await?.jobs;
+    let jobs = smache.inspect().stats().await?.jobs;
     assert_eq!(jobs.recompute + jobs.running + jobs.dead_letters, 0);
     Ok(())
 }
@@ -140,9 +140,9 @@ async fn the_reconciler_leaves_dead_jobs_and_lazy_results_alone() -> Result<()> 
     world.probe.act(Act::Fail);
     let worker = smache.worker().max_attempts(1).start();
     smache.changed::<User>(&1).await?;
-    until("it becomes a dead letter", async || Ok(smache.stats().await?.jobs.dead_letters == 1)).await?;
+    until("it becomes a dead letter", async || Ok(smache.inspect().stats().await?.jobs.dead_letters == 1)).await?;
     tokio::time::sleep(60 * SECOND).await;
-    assert_eq!((world.probe.runs(), smache.stats().await?.jobs.dead_letters), (3, 1));
+    assert_eq!((world.probe.runs(), smache.inspect().stats().await?.jobs.dead_letters), (3, 1));
     world.probe.act(Act::Succeed);
     smache.changed::<User>(&1).await?;
     until_fresh(&smache, greeting(1)).await;
@@ -176,7 +176,10 @@ async fn readers_do_not_need_the_queue() -> Result<()> {
     smache.invalidate(greeting(1)).await?;
     assert_eq!(*smache.get(greeting(1)).await?, "Hello, old");
     assert!(smache.refresh(greeting(1)).await?.is_fresh());
-    assert_eq!((world.probe.runs(), smache.inspect(&smache.key(&greeting(1))?).await?.is_some()), (2, true));
+    assert_eq!(
+        (world.probe.runs(), smache.inspect().record(&smache.inspect().entry_id(&greeting(1))?).await?.is_some()),
+        (2, true)
+    );
     Ok(())
 }
 
@@ -188,7 +191,7 @@ async fn a_change_revives_a_dead_letter_although_the_queue_fails() -> Result<()>
     world.probe.act(Act::Fail);
     let worker = smache.worker().max_attempts(1).start();
     smache.changed::<User>(&1).await?;
-    until("it becomes a dead letter", async || Ok(smache.stats().await?.jobs.dead_letters == 1)).await?;
+    until("it becomes a dead letter", async || Ok(smache.inspect().stats().await?.jobs.dead_letters == 1)).await?;
     world.probe.act(Act::Succeed);
     faults.times("enqueue", Fault::Unavailable, 2);
     smache.changed::<User>(&1).await?;
@@ -210,12 +213,12 @@ async fn a_job_of_what_is_merely_unconfirmed_runs_nothing() -> Result<()> {
     tokio::time::sleep(10 * SECOND).await;
     let stored = smache.peek(greeting(1)).await?.expect("it is stored");
     assert!(stored.freshness().is_unconfirmed(), "its feed is down");
-    let job = NewJob::now(smache.key(&greeting(1))?, Lane::Recompute);
+    let job = NewJob::now(smache.inspect().entry_id(&greeting(1))?, Lane::Recompute);
     queue.queue(&Namespace::new("world")?)?.enqueue(&[job]).await?;
-    assert_eq!(smache.stats().await?.jobs.recompute, 1);
+    assert_eq!(smache.inspect().stats().await?.jobs.recompute, 1);
     let worker = smache.worker().start();
     until("the job is done", async || {
-        let jobs = smache.stats().await?.jobs;
+        let jobs = smache.inspect().stats().await?.jobs;
         Ok(jobs.recompute + jobs.running == 0)
     })
     .await?;

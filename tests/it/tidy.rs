@@ -7,7 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use smache::{
-    Entity, Guarantee, Smache,
+    Entity, Smache,
+    inspect::Guarantee,
     memory::{Memory, MemorySource},
 };
 
@@ -177,7 +178,8 @@ fn the_backend_table_of_the_readme_promises_what_the_sources_say() {
 #[tokio::test]
 async fn the_backend_table_promises_what_a_source_in_memory_says() -> smache::Result<()> {
     let source = MemorySource::<Book>::new();
-    let diagnosis = Smache::builder("tidy").backend(Memory::new()).source(source).build().await?.doctor().await;
+    let diagnosis =
+        Smache::builder("tidy").backend(Memory::new()).source(source).build().await?.inspect().doctor().await;
     let part = diagnosis.parts.iter().find(|part| part.role == "source books").expect("the source");
     assert_eq!(promised_by("memory"), [part.examination.guarantee.expect("doctor says it")]);
     Ok(())

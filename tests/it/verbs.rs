@@ -16,7 +16,7 @@ async fn peek_and_is_fresh_never_compute() -> Result<()> {
     assert!(smache.peek(greeting(1)).await?.is_none());
     assert!(!smache.is_fresh(greeting(1)).await?);
     assert!(smache.peek(greeting(1).fresh()).await?.is_none());
-    assert_eq!(smache.stats().await?.process.runs, 0);
+    assert_eq!(smache.inspect().stats().await?.process.runs, 0);
 
     smache.get(greeting(1)).await?;
     world.put(1, "Annie").await?;
@@ -26,7 +26,7 @@ async fn peek_and_is_fresh_never_compute() -> Result<()> {
     assert!(matches!(found.freshness(), Freshness::Stale { .. }));
     assert!(!smache.is_fresh(greeting(1)).await?);
     assert_eq!(world.probe.runs(), 1);
-    let process = smache.stats().await?.process;
+    let process = smache.inspect().stats().await?.process;
     assert_eq!((process.runs, process.misses, process.stale_hits), (1, 1, 0), "peeks are not reads");
     Ok(())
 }
@@ -40,7 +40,7 @@ async fn get_computes_once_and_then_reads() -> Result<()> {
         assert_eq!((*value, value.is_fresh()), (144, true));
     }
     assert_eq!(world.probe.runs(), 1);
-    let process = smache.stats().await?.process;
+    let process = smache.inspect().stats().await?.process;
     assert_eq!((process.runs, process.misses, process.fresh_hits), (1, 1, 9));
     Ok(())
 }
@@ -80,7 +80,7 @@ async fn invalidating_what_is_not_stored_is_no_mistake() -> Result<()> {
     let smache = world.start().await?;
     smache.invalidate(square(2)).await?;
     assert_eq!(smache.run_until_idle().await?, 0);
-    assert_eq!(smache.stats().await?.store.entries, 0);
+    assert_eq!(smache.inspect().stats().await?.store.entries, 0);
     assert_eq!(*smache.get(square(2)).await?, 4);
     assert!(smache.is_fresh(square(2)).await?);
     Ok(())
@@ -113,7 +113,7 @@ async fn invalidate_function_reaches_all_its_results_and_no_others() -> Result<(
     }
     assert!(smache.is_fresh(greeting(1)).await?);
     assert_eq!(smache.run_until_idle().await?, 5);
-    assert_eq!(smache.stats().await?.store.stale, 0);
+    assert_eq!(smache.inspect().stats().await?.store.stale, 0);
     Ok(())
 }
 
@@ -211,23 +211,23 @@ async fn a_hit_is_one_step_of_the_store_also_a_stale_one() -> Result<()> {
 async fn inspect_tells_everything_of_an_entry() -> Result<()> {
     let world = World::memory();
     let smache = world.with_user("Anna").await?;
-    let key = smache.key(&greeting(1))?;
-    assert!(smache.inspect(&key).await?.is_none());
+    let key = smache.inspect().entry_id(&greeting(1))?;
+    assert!(smache.inspect().record(&key).await?.is_none());
     smache.get(greeting(1)).await?;
-    let record = smache.inspect(&key).await?.expect("stored");
+    let record = smache.inspect().record(&key).await?.expect("stored");
     assert_eq!(record.used.len(), 2, "the function and the user: {:?}", record.used);
     assert_eq!((record.causes.len(), record.failures, record.conflicts, record.lazy), (0, 0, 0, false));
     assert_eq!(record.entry.expires, None);
 
     world.put(1, "Annie").await?;
     until_stale(&smache, greeting(1)).await?;
-    let record = smache.inspect(&key).await?.expect("stored");
+    let record = smache.inspect().record(&key).await?.expect("stored");
     assert!(record.causes.len() == 1 && record.causes[0].ends_with(" users 1 updated"), "{:?}", record.causes);
     assert!(record.entry.since.is_some());
 
     world.probe.act(Act::Fail);
     smache.run_until_idle().await?;
-    let record = smache.inspect(&key).await?.expect("stored");
+    let record = smache.inspect().record(&key).await?.expect("stored");
     assert_eq!(record.failures, 1);
     let failure = record.last_failure.expect("it failed");
     assert!(failure.message.contains("no greeting for greeting 1"), "{}", failure.message);
@@ -244,14 +244,14 @@ async fn stats_count_what_there_is() -> Result<()> {
     smache.get(census()).await?;
     smache.invalidate(square(0)).await?;
     smache.invalidate(square(1)).await?;
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.store.running), (4, 2, 0));
     assert_eq!(
         (stats.jobs.recompute, stats.jobs.propagation, stats.jobs.running, stats.jobs.dead_letters),
         (2, 0, 0, 0)
     );
     smache.run_until_idle().await?;
-    let stats = smache.stats().await?;
+    let stats = smache.inspect().stats().await?;
     assert_eq!((stats.store.entries, stats.store.stale, stats.jobs.recompute), (4, 0, 0));
     Ok(())
 }

@@ -32,7 +32,7 @@ async fn what_goes_stale_is_computed_without_a_reader(world: &World) -> Result<(
     for id in 1..=20 {
         until_result(&smache, greeting(id), |found| *found == "Hello, new").await;
     }
-    let process = smache.stats().await?.process;
+    let process = smache.inspect().stats().await?.process;
     assert_eq!((process.misses, process.stale_hits), (20, 0), "the first reads");
     until_idle(&smache).await;
     worker.shutdown(GRACE).await;
@@ -62,7 +62,7 @@ async fn heartbeats_keep_every_job_of_a_reservation() -> Result<()> {
         let others = queue.reserve(Reserve::new(Lane::Recompute, 10, GRACE)).await?.jobs;
         assert_eq!(others, [], "round {id}");
         for id in id..=3 {
-            let job = queue.find(&smache.key(&greeting(id))?).await?.expect("it runs");
+            let job = queue.find(&smache.inspect().entry_id(&greeting(id))?).await?.expect("it runs");
             assert_eq!((job.state, job.crashes), (JobState::Running, 0), "the job of {id}");
         }
         world.probe.open_for(format!("greeting {id}"));
@@ -81,8 +81,8 @@ async fn a_worker_of_another_system_does_the_work(world: &World) -> Result<()> {
     let worker = other.worker().start();
     world.put(1, "new").await?;
     until_result(&reader, greeting(1), |found| *found == "Hello, new").await;
-    let readers = reader.stats().await?.process.runs;
-    let others = other.stats().await?.process.runs;
+    let readers = reader.inspect().stats().await?.process.runs;
+    let others = other.inspect().stats().await?.process.runs;
     assert_eq!((readers, others), (1, 1));
     worker.shutdown(GRACE).await;
     reader.shutdown().await;
@@ -150,7 +150,7 @@ async fn a_worker_starts_with_what_is_due(world: &World) -> Result<()> {
     }
     smache.invalidate_function::<square>().await?;
     let worker = smache.worker().start();
-    until("all are done", async || Ok(smache.stats().await?.store.stale == 0)).await?;
+    until("all are done", async || Ok(smache.inspect().stats().await?.store.stale == 0)).await?;
     assert_eq!(world.probe.runs(), 10);
     worker.shutdown(GRACE).await;
     smache.shutdown().await;
@@ -183,7 +183,7 @@ async fn a_change_during_a_workers_run_is_computed_once_more(world: &World) -> R
     world.put(1, "two").await?;
     world.probe.arrived(2).await;
     world.put(1, "three").await?;
-    until("the second change is delivered", async || Ok(smache.stats().await?.process.changes >= 2)).await?;
+    until("the second change is delivered", async || Ok(smache.inspect().stats().await?.process.changes >= 2)).await?;
     world.probe.open();
     until_result(&smache, greeting(1), |found| *found == "Hello, three").await;
     assert_eq!(world.probe.runs(), 3);
@@ -211,9 +211,9 @@ async fn a_program_without_the_function_leaves_its_jobs_to_others() -> Result<()
     let worker = does_not.worker().start();
     world.put(1, "new").await?;
     knows.changed::<User>(&1).await?;
-    until("it has seen the job", async || Ok(does_not.stats().await?.process.unknown_jobs > 0)).await?;
+    until("it has seen the job", async || Ok(does_not.inspect().stats().await?.process.unknown_jobs > 0)).await?;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let seen = does_not.stats().await?;
+    let seen = does_not.inspect().stats().await?;
     assert!(seen.process.unknown_jobs <= 25, "it does not ask for it all the time: {}", seen.process.unknown_jobs);
     assert_eq!((seen.jobs.dead_letters, world.probe.runs()), (0, 1));
     let able = knows.worker().start();

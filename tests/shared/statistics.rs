@@ -162,7 +162,7 @@ pub(crate) async fn tell(smache: &Smache, data: &dyn Data, log: &Log, told: Told
     after(smache).await?;
     assert_eq!(log.take(), "course_score(1) course_score(2) participant_score(1) passed(1) passed(2)", "and back");
     assert_eq!(scores(smache).await?, (51, 80));
-    smache.audit().assert_clean();
+    smache.inspect().audit().assert_clean();
     Ok(())
 }
 
@@ -200,7 +200,7 @@ async fn scores(smache: &Smache) -> Result<(i64, i64)> {
     let mut scores = Vec::new();
     for course in 1..=2 {
         let score = stored(smache, || course_score(course)).await?;
-        assert!(score.is_fresh(), "{:?}", smache.why(course_score(course)).await?);
+        assert!(score.is_fresh(), "{:?}", smache.inspect().why(course_score(course)).await?);
         scores.push(*score);
     }
     Ok((scores[0], scores[1]))

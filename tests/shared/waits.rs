@@ -38,7 +38,7 @@ pub(crate) async fn until_result<F: Computed<Args: Clone + Debug>>(
 /// Waits until no job is queued, running or dead.
 pub(crate) async fn until_idle(smache: &Smache) {
     until("empty queue", async || {
-        let jobs = smache.stats().await.map_err(|error| error.report())?.jobs;
+        let jobs = smache.inspect().stats().await.map_err(|error| error.report())?.jobs;
         if jobs == JobCounts::default() { Ok(()) } else { Err(format!("{jobs:?}")) }
     })
     .await;

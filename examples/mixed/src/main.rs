@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("results in Redis, jobs in PostgreSQL");
     let mixed = Smache::builder(&data.name).store(connect(&redis).await?).queue(connect(&postgres).await?);
     let smache = run(&data, mixed).await?;
-    println!("\nwhat `doctor` says of it\n{}", smache.doctor().await);
+    println!("\nwhat `doctor` says of it\n{}", smache.inspect().doctor().await);
     smache.shutdown().await;
 
     // Moving is one line: the functions, the sources and the story stay the same.

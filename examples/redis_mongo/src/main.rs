@@ -58,7 +58,11 @@ async fn read() -> Result<(), Box<dyn Error>> {
     let hello = timed("read after it: at once, the new value", smache.get(greeting(john.id))).await?;
     println!("            \"{hello}\"");
     assert_eq!(hello, "Hello, Johnny".to_owned());
-    assert_eq!(smache.stats().await?.process.runs, 1, "this process computed the first value and nothing else");
+    assert_eq!(
+        smache.inspect().stats().await?.process.runs,
+        1,
+        "this process computed the first value and nothing else"
+    );
 
     drop(worker);
     db.drop().await?;

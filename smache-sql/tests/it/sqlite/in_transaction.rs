@@ -84,7 +84,7 @@ async fn results_are_stale_with_the_commit_and_untouched_by_a_rollback() {
         } else {
             tx.rollback().await.expect("rollback");
             assert_eq!(stored(&smache, 1).await, is("Ann", true));
-            let stats = smache.stats().await.expect("numbers");
+            let stats = smache.inspect().stats().await.expect("numbers");
             assert_eq!((stats.store.revision, stats.jobs.recompute), (0, 0));
         }
     }
@@ -161,7 +161,7 @@ async fn transaction_on_another_file_is_refused() {
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::WrongServer, false), "{}", error.report());
     assert!(error.to_string().contains("not in the database of the transaction"), "{error}");
     tx.commit().await.expect("it is left as it was");
-    assert_eq!(there.stats().await.expect("numbers").store.revision, 0);
+    assert_eq!(there.inspect().stats().await.expect("numbers").store.revision, 0);
 
     let folder = tempfile::tempdir().expect("a folder");
     let options = SqliteConnectOptions::new().filename(folder.path().join("plain.db")).create_if_missing(true);
@@ -248,9 +248,9 @@ async fn queue_of_another_backend_gets_its_jobs_after_the_commit() {
     rename(&mut tx, 1, "Bea").await;
     let uncommitted = report(&smache, &mut tx, 1).await.expect("a report");
     tx.commit().await.expect("commit");
-    assert_eq!(smache.stats().await.expect("numbers").jobs.recompute, 0);
+    assert_eq!(smache.inspect().stats().await.expect("numbers").jobs.recompute, 0);
     uncommitted.committed().await;
-    assert_eq!(smache.stats().await.expect("numbers").jobs.recompute, 1);
+    assert_eq!(smache.inspect().stats().await.expect("numbers").jobs.recompute, 1);
     recomputed(&smache, 1, "Bea").await;
 }
 
@@ -311,7 +311,7 @@ async fn doctor_says_exact_only_of_a_source_beside_its_store() {
         (world.backend().await, Guarantee::Exact, None),
         (elsewhere.backend().await, Guarantee::BestEffort, Some(Severity::Danger)),
     ] {
-        let diagnosis = world.bare().backend(backend).build().await.expect("a system").doctor().await;
+        let diagnosis = world.bare().backend(backend).build().await.expect("a system").inspect().doctor().await;
         let part = diagnosis.parts.iter().find(|part| part.role == "source users").expect("the source");
         let found = part.examination.findings.iter().map(|finding| finding.severity).max();
         assert_eq!((part.examination.guarantee, found), (Some(guarantee), worst), "{diagnosis}");

@@ -76,7 +76,7 @@ async fn carry_out(smache: &Smache, order: Order) -> smache::Result<Answer> {
         Order::GetHeld { id } => Answer::Value(Some(smache.get(held(id)).await?.into())),
         Order::Peek { id, millis } => Answer::Value(smache.peek(report(id, millis)).await?.map(Into::into)),
         Order::Count => {
-            let process = smache.stats().await?.process;
+            let process = smache.inspect().stats().await?.process;
             Answer::Counted(Counted {
                 runs: process.runs,
                 changes: process.changes,

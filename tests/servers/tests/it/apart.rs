@@ -31,7 +31,7 @@ async fn jobs_that_were_lost_with_their_queue_are_enqueued_again() {
         world.set(id, 2).await;
     }
     until("three jobs", async || {
-        let jobs = reader.stats().await.map_err(|error| error.report())?.jobs;
+        let jobs = reader.inspect().stats().await.map_err(|error| error.report())?.jobs;
         if jobs.recompute == 3 { Ok(()) } else { Err(format!("{jobs:?}")) }
     })
     .await;

@@ -39,7 +39,10 @@ pub(crate) async fn first_reads(world: World) {
         assert!(reader.is_fresh(report(id, 150)).await.expect("a look"), "the feed has told of insert {id} meanwhile");
         assert_eq!(world.runs_of(id).await, 1);
     }
-    assert!(reader.stats().await.expect("numbers").process.reread > 0, "the feed was never in time to be tested");
+    assert!(
+        reader.inspect().stats().await.expect("numbers").process.reread > 0,
+        "the feed was never in time to be tested"
+    );
     world.end([feeder]).await;
 }
 

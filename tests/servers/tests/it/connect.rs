@@ -41,11 +41,11 @@ async fn works(place: Place, verb: impl Fn(Builder, String) -> Builder, called: 
     assert_eq!(*smache.get(square(4)).await.expect("a result"), 16);
     assert_eq!(ran.0.load(Ordering::Relaxed), 1, "the second one was stored");
     smache.invalidate(square(4)).await.expect("it is marked");
-    let jobs = smache.stats().await.expect("numbers").jobs;
+    let jobs = smache.inspect().stats().await.expect("numbers").jobs;
     assert_eq!(jobs.recompute, 1, "there is a queue, and the store writes into it");
     smache.run_until_idle().await.expect("the job is done");
     assert_eq!(ran.0.load(Ordering::Relaxed), 2);
-    let diagnosis = smache.doctor().await;
+    let diagnosis = smache.inspect().doctor().await;
     for part in &diagnosis.parts {
         assert!(part.examination.what.contains(called), "the {} is {called}: {diagnosis}", part.role);
     }

@@ -1,7 +1,13 @@
 //! The examination of real servers.
 
 use mongodb::{Client, bson::oid::ObjectId};
-use smache::{Diagnosis, Guarantee, Severity, Smache, backend::EntityType, mongo::MongoSource, redis::Redis};
+use smache::{
+    Smache,
+    backend::EntityType,
+    inspect::{Diagnosis, Guarantee, Severity},
+    mongo::MongoSource,
+    redis::Redis,
+};
 use smache_testkit::servers::{shared_mongo_uri, shared_redis_url};
 
 use crate::school::{Course, Grade, Participant};
@@ -34,7 +40,7 @@ async fn real_servers_say_what_they_are_and_what_is_unsafe_about_them() {
         .build()
         .await
         .expect("a system");
-    let diagnosis = smache.doctor().await;
+    let diagnosis = smache.inspect().doctor().await;
     let guarantees: Vec<_> = diagnosis.parts.iter().filter_map(|part| part.examination.guarantee).collect();
     assert_eq!(guarantees, [Guarantee::ChangeFeed; 3]);
     for role in ["store", "queue"] {

@@ -31,7 +31,7 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
     .await;
     // A job is settled a moment after its result is fresh.
     let there = async || {
-        let jobs = reader.stats().await.map_err(|error| error.report())?.jobs;
+        let jobs = reader.inspect().stats().await.map_err(|error| error.report())?.jobs;
         Ok::<_, String>((jobs.propagation + jobs.recompute + jobs.running, jobs))
     };
     until("one job", async || match there().await? {
@@ -47,7 +47,7 @@ async fn the_job_of_a_function_that_a_worker_does_not_know_is_left_to_another_on
         sleep(Duration::from_millis(10)).await;
     }
     until_sight(&reader, 1, 0, 0, State::Stale).await;
-    assert!(reader.dead_letters(10).await.expect("a list").is_empty());
+    assert!(reader.inspect().dead_letters(10).await.expect("a list").is_empty());
 
     let new = world.node(&world.worker()).await;
     until_report(&reader, 1, 0, 1).await;

@@ -48,7 +48,7 @@ async fn idle_on(backend: impl Backend, name: &str) -> Smache {
     let smache = Smache::builder(name).backend(backend).source(numbers).register::<double>().build();
     let smache = smache.await.expect("a system");
     // A slow server may not have stored some of them: those are computed once more.
-    while smache.stats().await.expect("stats").store.entries < STALE {
+    while smache.inspect().stats().await.expect("stats").store.entries < STALE {
         for ids in (0..STALE).collect::<Vec<_>>().chunks(200) {
             for value in smache.get_many(ids.iter().map(|&id| double(id))).await {
                 value.expect("computes");
@@ -56,7 +56,7 @@ async fn idle_on(backend: impl Backend, name: &str) -> Smache {
         }
     }
     smache.changed_tag("everything").await.expect("a change");
-    assert_eq!(smache.stats().await.expect("stats").jobs.recompute, STALE);
+    assert_eq!(smache.inspect().stats().await.expect("stats").jobs.recompute, STALE);
     // Ten seconds until it begins, and a second for each 500.
     tokio::time::sleep(Duration::from_secs(12 + STALE / 500 * 3 / 2)).await;
     smache

@@ -1,5 +1,5 @@
-//! One graph over several places: courses in SQLite, participants in PostgreSQL, grades in MongoDB, remarks and scales in the
-//! program itself, results in Redis, jobs in PostgreSQL.
+//! One graph over several places: courses in SQLite, participants in PostgreSQL, grades in MongoDB, remarks and scales
+//! in the program itself, results in Redis, jobs in PostgreSQL.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,10 @@ use mongodb::{
 };
 use serde::{Deserialize, Serialize};
 use smache::{
-    Announced, Cx, Entity, Error, ErrorKind, Guarantee, Result, Severity, Smache, State,
+    Announced, Cx, Entity, Error, ErrorKind, Result, Smache, State,
     backend::EntityType,
     computed,
+    inspect::{Guarantee, Severity},
     memory::MemorySource,
     mongo::MongoSource,
     postgres::{Postgres, PostgresSource},
@@ -231,7 +232,7 @@ impl Own {
             self.printed(smache, 7, "Logic passed of 150: well done").await.map_err(|error| error.report())
         })
         .await;
-        smache.audit().assert_clean();
+        smache.inspect().audit().assert_clean();
         Ok(())
     }
 }
@@ -275,7 +276,7 @@ async fn what_runs_after_each_change_of_three_databases_and_the_program_in_one_g
 
 /// Each part says its kind and guarantee, and the text has both.
 async fn examine(smache: &Smache) {
-    let diagnosis = smache.doctor().await;
+    let diagnosis = smache.inspect().doctor().await;
     let text = diagnosis.to_string();
     let parts: BTreeMap<_, _> = diagnosis.parts.iter().map(|part| (part.role.as_str(), &part.examination)).collect();
     assert_eq!(parts.len(), 7, "{text}");

@@ -71,7 +71,7 @@ async fn a_parent_is_revalidated_when_its_child_comes_out_equal_and_run_when_not
         .expect("a system");
     assert_eq!(*smache.get(certificate(1)).await.expect("computes"), "passed");
     let worker = smache.worker().start();
-    let counts = async || smache.stats().await.expect("numbers").process;
+    let counts = async || smache.inspect().stats().await.expect("numbers").process;
     let before = counts().await;
 
     put(70);

@@ -328,7 +328,7 @@ async fn a_client_that_tells_what_it_reads_is_audited() {
     let log = Log::default();
     let smache = data.sources(builder(patient_redis().await, &log, careless), true).build().await.expect("a system");
     smache.get(course_score(1)).await.expect("both are declared");
-    let audit = smache.audit();
+    let audit = smache.inspect().audit();
     let of = audit.functions.iter().find(|function| function.name == "course_score").expect("it is registered");
     assert!(of.undeclared.is_empty() && of.unread.is_empty(), "what its client read counts: {audit}");
     assert_eq!(smache.get(school::directory()).await.expect("declared").len(), 2);

@@ -64,7 +64,7 @@ async fn readers_do_not_wait_after_a_change_and_a_worker_in_another_process_reco
         })
         .await;
     }
-    let process = reader.stats().await.expect("numbers").process;
+    let process = reader.inspect().stats().await.expect("numbers").process;
     assert_eq!((process.runs, process.misses), (1, 1), "the reader computed the first value only: {process:?}");
     assert_eq!(world.runs_of(1).await, 4);
     world.end([node]).await;
@@ -121,7 +121,11 @@ async fn a_bulk_update_recomputes_all_that_it_affects_and_nothing_else() {
     })
     .await;
     assert_eq!(world.runs_of(MANY).await, 1, "the one that was not affected is as it was");
-    assert_eq!(reader.stats().await.expect("numbers").process.runs, 101, "the reader computed the first values only");
+    assert_eq!(
+        reader.inspect().stats().await.expect("numbers").process.runs,
+        101,
+        "the reader computed the first values only"
+    );
     world.end([node]).await;
 }
 
@@ -151,7 +155,7 @@ async fn what_is_deleted_goes_and_what_was_absent_comes() {
     until_result(&reader, total(), |sum| *sum == 42).await;
     until_result(&reader, census(), |census| *census == Census { docs: 2, labelled: 1 }).await;
 
-    let stats = reader.stats().await.expect("numbers");
+    let stats = reader.inspect().stats().await.expect("numbers");
     assert_eq!(stats.jobs.dead_letters, 0, "{stats:?}");
     world.end([node]).await;
 }

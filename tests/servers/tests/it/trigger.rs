@@ -31,7 +31,7 @@ async fn a_reported_change_is_stale_everywhere_at_once_and_recomputed_by_a_worke
         until_report(&here, 1, MILLIS, n).await;
         assert_eq!(elsewhere.peek(1, MILLIS).await, Some(Sight { n, state: State::Fresh }));
     }
-    assert_eq!(here.stats().await.expect("numbers").process.runs, 1, "the worker computed all but the first");
+    assert_eq!(here.inspect().stats().await.expect("numbers").process.runs, 1, "the worker computed all but the first");
     world.end([worker, elsewhere]).await;
 }
 

@@ -39,7 +39,7 @@ async fn queue_of_another_backend_gets_its_jobs_after_the_commit_or_from_the_rec
     let store = world.backend().await;
     let queue = world.backend().await;
     let smache = world.bare().store(store).queue(queue).maintenance(false).build().await.expect("a system");
-    let queued = async || smache.stats().await.expect("numbers").jobs.recompute;
+    let queued = async || smache.inspect().stats().await.expect("numbers").jobs.recompute;
     for id in [1, 2, 3] {
         assert!(smache.get(name_of(id)).await.expect("a value").is_fresh());
     }

@@ -79,7 +79,7 @@ async fn writers_who_report_last_never_lock_each_other_out() {
     for writer in writers.collect::<Vec<_>>() {
         writer.await.expect("a writer");
     }
-    assert_eq!(smache.stats().await.expect("numbers").store.revision, 60);
+    assert_eq!(smache.inspect().stats().await.expect("numbers").store.revision, 60);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ async fn results_are_stale_with_the_commit_and_untouched_by_a_rollback() {
     assert!(smache.get(name_of(1)).await.expect("a hit").is_fresh());
     tx.rollback().await.expect("rollback");
     assert_eq!(stored(&smache, 1).await, is("Ann", true));
-    let stats = smache.stats().await.expect("numbers");
+    let stats = smache.inspect().stats().await.expect("numbers");
     assert_eq!((stats.store.revision, stats.store.stale, stats.jobs.recompute), (0, 0, 0));
 
     let mut tx = world.begin().await;

@@ -1,6 +1,6 @@
 //! Transactions that cannot take an invalidation along.
 
-use smache_core::{Diagnosis, ErrorKind, Guarantee, Severity, Smache};
+use smache_core::{ErrorKind, Guarantee, Severity, Smache, inspect::Diagnosis};
 use smache_sql::{PostgresSource, PostgresTransaction, Sqlite};
 use smache_testkit::servers::{PostgresServer, shared_postgres_url};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -23,7 +23,7 @@ async fn transaction_of_another_database_is_refused_and_marks_nothing() {
     let text = error.to_string();
     assert!(text.contains("not in the database of the transaction") && text.contains("store: PostgreSQL "), "{text}");
     tx.commit().await.expect("it is left as it was");
-    assert_eq!(there.stats().await.expect("numbers").store.revision, 0);
+    assert_eq!(there.inspect().stats().await.expect("numbers").store.revision, 0);
     assert_eq!(stored(&smache, 1).await, is("Ann", true));
 }
 
@@ -119,14 +119,14 @@ fn of_users(diagnosis: &Diagnosis) -> (Option<Guarantee>, Option<Severity>, Stri
 async fn doctor_says_exact_only_of_a_source_beside_its_store() {
     let world = World::new().await;
     let smache = world.start().await;
-    let (guarantee, worst, text) = of_users(&smache.doctor().await);
+    let (guarantee, worst, text) = of_users(&smache.inspect().doctor().await);
     assert_eq!((guarantee, worst), (Some(Guarantee::Exact), None), "{text}");
     assert!(text.contains(".users` of PostgreSQL ") && text.contains("(exact; "), "{text}");
 
     let folder = tempfile::tempdir().expect("a folder");
     let sqlite = Sqlite::open(folder.path().join("cache.db")).await.expect("a file");
     let apart = world.bare().backend(sqlite).build().await.expect("a system");
-    let (guarantee, worst, text) = of_users(&apart.doctor().await);
+    let (guarantee, worst, text) = of_users(&apart.inspect().doctor().await);
     assert_eq!((guarantee, worst), (Some(Guarantee::BestEffort), Some(Severity::Danger)), "{text}");
     assert!(text.contains("give the source's database to the builder"), "{text}");
 
@@ -137,7 +137,7 @@ async fn doctor_says_exact_only_of_a_source_beside_its_store() {
         .backend(world.backend().await)
         .build()
         .await;
-    let (guarantee, worst, text) = of_users(&strict.expect("a system").doctor().await);
+    let (guarantee, worst, text) = of_users(&strict.expect("a system").inspect().doctor().await);
     assert_eq!((guarantee, worst), (Some(Guarantee::Exact), Some(Severity::Warning)), "{text}");
     assert!(text.contains("`serializable` by default"), "{text}");
 }

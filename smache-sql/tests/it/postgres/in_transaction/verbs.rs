@@ -83,11 +83,11 @@ async fn thousands_of_dependants_are_stale_with_one_commit() {
     let mut tx = world.begin().await;
     let uncommitted =
         smache.in_transaction(PostgresTransaction::new(&mut tx)).changed_tag("all").await.expect("a report");
-    let stale = async || smache.stats().await.expect("numbers").store.stale;
+    let stale = async || smache.inspect().stats().await.expect("numbers").store.stale;
     assert_eq!(stale().await, 0);
     tx.commit().await.expect("commit");
     assert_eq!(stale().await, u64::from(many));
-    assert_eq!(smache.stats().await.expect("numbers").jobs.recompute, u64::from(many));
+    assert_eq!(smache.inspect().stats().await.expect("numbers").jobs.recompute, u64::from(many));
     assert_eq!(look(&*store, id(many - 1)).await, Some(("value".to_owned(), false)));
     uncommitted.committed().await;
 }
