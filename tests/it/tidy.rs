@@ -250,6 +250,45 @@ fn the_architecture_names_what_exists() {
     }
 }
 
+/// A layer of the core names nothing of the layers above it: `Cx` calls the engine, and everything else goes down.
+#[test]
+fn the_layers_of_the_core_import_from_below() {
+    const LAYERS: [(&str, &[&str]); 5] = [
+        ("tracking", &[]),
+        ("engine", &[]),
+        ("service", &["Worker", "WorkerBuilder", "IntentBuilder"]),
+        ("inspect", &["Inspector"]),
+        ("handle", &["Smache", "Builder", "InTransaction"]),
+    ];
+    let core = Path::new("smache-core/src");
+    let mut upwards = Vec::new();
+    for path in sources() {
+        let path = path.strip_prefix(root()).expect("a file of the project");
+        let Ok(inner) = path.strip_prefix(core) else { continue };
+        let name = inner.to_string_lossy();
+        if name == "lib.rs" || name.contains("tests") {
+            continue;
+        }
+        let layer = inner.iter().next().expect("a name").to_string_lossy().into_owned();
+        let below = LAYERS.iter().position(|(name, _)| *name == layer).map_or(0, |at| at + 1);
+        let text = read(path);
+        let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or(line)).collect();
+        let code = code.join("\n");
+        let words: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').collect();
+        for (above, types) in &LAYERS[below..] {
+            let recursion = *above == "tracking" || name == "tracking/mod.rs" && *above == "engine";
+            let module = |word: &&&str| {
+                !word.starts_with("self::") && word.split("::").any(|part| part == *above) && word.contains("::")
+            };
+            let found = words.iter().find(module).or_else(|| words.iter().find(|word| types.contains(word)));
+            if let Some(found) = found.filter(|_| !recursion) {
+                upwards.push(format!("{name} names `{found}` of {above}"));
+            }
+        }
+    }
+    assert!(upwards.is_empty(), "{upwards:#?}");
+}
+
 #[test]
 fn the_files_of_the_backends_have_the_same_names() {
     for (backend, roles) in [

@@ -158,7 +158,7 @@ async fn with_timeout<T>(bound: Duration, step: &'static str, work: impl Future<
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Smache")
+        f.debug_struct("Engine")
             .field("namespace", &self.namespace)
             .field("store", &self.store)
             .field("queue", &self.queue)

@@ -98,6 +98,6 @@ impl Smache {
 
 impl fmt::Debug for Smache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.engine.fmt(f)
+        f.debug_tuple("Smache").field(&self.engine).finish()
     }
 }
