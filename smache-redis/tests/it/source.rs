@@ -15,7 +15,7 @@ use smache_testkit::{
 
 use crate::{
     rights::{Of, User},
-    support::source,
+    support::{raw, source},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,8 +96,7 @@ async fn an_entity_is_json_that_others_can_read() {
     let notes = RedisSource::<Note>::builder(&redis).table(&name).build().expect("a good name");
     assert_eq!(notes.put(&note(7, "one")).await.expect("put"), None);
     assert_eq!(notes.put(&note(7, "two")).await.expect("put"), Some(note(7, "one")));
-    let client = redis::Client::open(shared_redis_url()).expect("a good URL");
-    let mut raw = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut raw = raw(&shared_redis_url()).await;
     let stored: String =
         redis::cmd("HGET").arg(format!("{{table:{name}}}:e")).arg("7").query_async(&mut raw).await.expect("HGET");
     assert_eq!(stored, r#"{"number":7,"text":"two"}"#);

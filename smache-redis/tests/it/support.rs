@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
-use redis::{Client, FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, aio::MultiplexedConnection};
 use smache_core::{
     CacheStore, ChangedDependency, EntryId, FeedId, FeedStep, Freshness, Invalidation, Leadership, SourceId, Token,
     UsedDependency,
@@ -17,10 +17,13 @@ pub(crate) async fn shared() -> Redis {
     Redis::connect(shared_redis_url()).await.expect("the shared Redis")
 }
 
-/// A plain connection, to read keys directly.
+/// A plain connection, to read keys directly. The client waits half a second for an answer by default, and a server
+/// beside other work may take longer.
 pub(crate) async fn raw(url: &str) -> MultiplexedConnection {
+    let patience = Some(Duration::from_secs(60));
+    let config = AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
     let client = Client::open(url).expect("the URL of a test");
-    client.get_multiplexed_async_connection().await.expect("the Redis of a test")
+    client.get_multiplexed_async_connection_with_config(&config).await.expect("the Redis of a test")
 }
 
 pub(crate) async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&[u8]]) -> T {

@@ -21,6 +21,8 @@ use smache::{
 };
 use smache_testkit::servers::{PostgresServer, RedisServer};
 
+use crate::raw_redis::raw_redis;
+
 /// How many entries are stale: a look at each of them every ten seconds would cost some times what is allowed below.
 const STALE: u64 = 5_000;
 /// For how long it is counted.
@@ -72,8 +74,7 @@ async fn commands(raw: &mut MultiplexedConnection) -> u64 {
 #[tokio::test]
 async fn redis_does_little_without_workers() {
     let server = RedisServer::start().await;
-    let client = redis::Client::open(server.url()).expect("a URL");
-    let mut raw = client.get_multiplexed_async_connection().await.expect("Redis");
+    let mut raw = raw_redis(&server.url()).await;
     let smache = idle_on(Redis::connect(&server.url()).await.expect("Redis"), "idle").await;
     let before = commands(&mut raw).await;
     tokio::time::sleep(QUIET).await;
@@ -131,8 +132,7 @@ async fn lost_job_is_found_while_nothing_happens() {
         let queued = jobs.list(JobState::Queued, None, 10).await.expect("a list").jobs;
         assert_eq!(queued.len(), 1);
         if emptied {
-            let client = redis::Client::open(queue.url()).expect("a URL");
-            let mut raw = client.get_multiplexed_async_connection().await.expect("Redis");
+            let mut raw = raw_redis(&queue.url()).await;
             let () = redis::cmd("FLUSHALL").query_async(&mut raw).await.expect("it is emptied");
         } else {
             assert_eq!(jobs.discard(&[queued[0].id]).await.expect("discard"), 1);

@@ -1,6 +1,8 @@
 //! The whole path on real servers: documents in MongoDB, results and jobs in Redis, readers and workers in separate
 //! processes that are killed and started again. `everywhere` runs the most telling stories on the other backends.
 
+#[path = "../../../shared/raw_redis.rs"]
+mod raw_redis;
 #[path = "../../../../examples/course_statistics/school.rs"]
 mod school;
 #[path = "../../../shared/tables.rs"]

@@ -7,7 +7,7 @@ use smache_server_tests::{Setup, Table};
 use smache_testkit::servers::{shared_mongo_uri, shared_postgres_url, shared_redis_url};
 use tokio::sync::Semaphore;
 
-use crate::{url::with_database, world::World};
+use crate::{raw_redis::raw_redis, url::with_database, world::World};
 
 /// A story of several processes on MongoDB needs much of a small machine: more of them side by side would be about its speed.
 pub(crate) static ON_MONGO: Semaphore = Semaphore::const_new(2);
@@ -93,8 +93,7 @@ pub(crate) async fn clear(setup: &Setup) {
 }
 
 async fn clear_redis(url: &str, namespace: &str) {
-    let client = redis::Client::open(url).expect("a good URL");
-    let mut redis = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut redis = raw_redis(url).await;
     let keys: Vec<Vec<u8>> =
         redis::cmd("KEYS").arg(format!("*{namespace}*")).query_async(&mut redis).await.expect("keys");
     if !keys.is_empty() {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     node::Node,
+    raw_redis::raw_redis,
     waits::{PATIENCE, until},
     watch::Watch,
     world::{World, get, until_report, until_sight},
@@ -108,8 +109,7 @@ async fn a_store_that_comes_back_confirms_nothing_before_the_feed_has_replayed()
 async fn a_store_that_lost_its_last_minutes_confirms_nothing_that_changed_in_them() {
     let redis = RedisServer::start().await;
     let (world, node, reader) = at_work(&redis).await;
-    let client = redis::Client::open(redis.url()).expect("a good URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut connection = raw_redis(&redis.url()).await;
     redis::cmd("SAVE").exec_async(&mut connection).await.expect("a snapshot");
     world.set(1, 1).await;
     until_report(&reader, 1, 0, 1).await;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use smache::{Entity, Smache, computed, memory::MemorySource, redis::Redis};
 use smache_testkit::servers::RedisServer;
 
+use crate::raw_redis::raw_redis;
+
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "numbers")]
 struct Number {
@@ -29,8 +31,7 @@ async fn reads(raw: &mut MultiplexedConnection) -> u64 {
 #[tokio::test]
 async fn a_hit_is_one_round_trip_and_a_miss_is_three() {
     let server = RedisServer::start().await;
-    let mut raw =
-        redis::Client::open(server.url()).expect("a URL").get_multiplexed_async_connection().await.expect("Redis");
+    let mut raw = raw_redis(&server.url()).await;
     let numbers = MemorySource::<Number>::without_feed();
     for id in 0..50 {
         numbers.insert(Number { id }).expect("a number is an id");

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     balancer::Mode,
     customers::{Customers, PRODUCTS, Seen, until_fresh},
+    raw_redis::raw_redis,
     shop::{Process, Shop},
 };
 
@@ -110,8 +111,7 @@ async fn redis_comes_back_empty() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_full() {
     let (shop, web, _worker, customers) = open().await;
-    let client = redis::Client::open(shop.redis.url()).expect("a URL");
-    let mut admin = client.get_multiplexed_async_connection().await.expect("Redis");
+    let mut admin = raw_redis(&shop.redis.url()).await;
     while_prices_change(&shop, async {
         let _: () =
             redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").query_async(&mut admin).await.expect("a setting");

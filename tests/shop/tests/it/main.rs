@@ -4,4 +4,6 @@
 mod bad_days;
 mod balancer;
 mod customers;
+#[path = "../../../shared/raw_redis.rs"]
+mod raw_redis;
 mod shop;
