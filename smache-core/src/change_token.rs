@@ -132,7 +132,9 @@ mod tests {
     fn what_is_no_token_is_refused() {
         let good = token("shop", "one", 10).to_string();
         let capitals = good.to_uppercase();
-        let (zero, plus, longer) = (format!("0{good}"), format!("+{good}"), format!("{good}-0"));
+        let zero = format!("0{good}");
+        let plus = format!("+{good}");
+        let longer = format!("{good}-0");
         for text in ["", "-", "--", "a-b-c", "7", &good[1..], &good[..good.len() - 1], &capitals, &zero, &plus, &longer]
         {
             assert_eq!(text.parse::<ChangeToken>().expect_err(text).kind(), ErrorKind::Argument);

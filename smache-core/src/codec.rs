@@ -164,7 +164,8 @@ fn too_large(limit: usize) -> Error {
 }
 
 fn too_deep<T>() -> Error {
-    let (name, deepest) = (type_name::<T>(), canonical::MAX_DEPTH);
+    let name = type_name::<T>();
+    let deepest = canonical::MAX_DEPTH;
     let fix = "return it flat, such as a list in which each element names its parent";
     Error::new(ErrorKind::Function, format!("a result of type `{name}` nests deeper than {deepest} levels: {fix}"))
 }

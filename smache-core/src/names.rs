@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn the_compiler_accepts_the_names_that_a_program_may_use() {
-        let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
+        let longest = "x".repeat(128);
+        let too_long = "x".repeat(129);
         for name in ["users", "users.v2/eu:1", "A-z_0", "", "a b", "ä", "a\0", "{x}", &longest, &too_long] {
             assert_eq!(is_name(name), SourceId::new(name).is_ok(), "{name:?}");
         }

@@ -77,7 +77,8 @@ fn the_rights_of_a_redis_user_are_those_that_the_crate_proves() {
 /// A pool of another version of the driver is another type.
 #[test]
 fn the_versions_of_the_drivers_are_those_of_cargo() {
-    let (page, manifest) = (read("docs/guide/sources.md"), read("Cargo.toml"));
+    let page = read("docs/guide/sources.md");
+    let manifest = read("Cargo.toml");
     for (driver, library) in [("sqlx", "sql"), ("mongodb", "mongo"), ("redis", "redis")] {
         let line = manifest.lines().find(|line| line.starts_with(&format!("{driver} = "))).expect("a dependency");
         let version = line.split('"').find(|part| part.starts_with(|c: char| c.is_ascii_digit())).expect("a version");

@@ -38,7 +38,8 @@ impl Ran {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let data = Databases::create().await?;
-    let (redis, postgres) = (variable("REDIS_URL")?, variable("DATABASE_URL")?);
+    let redis = variable("REDIS_URL")?;
+    let postgres = variable("DATABASE_URL")?;
     let folder = tempfile::tempdir()?;
 
     println!("results in Redis, jobs in PostgreSQL");
@@ -96,7 +97,8 @@ async fn read(smache: &Smache) -> smache::Result<(i64, i64)> {
 async fn fresh(smache: &Smache, expected: (i64, i64)) -> Result<(i64, i64), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
-        let (one, two) = (smache.get(invoice(7)).await?, smache.get(invoice(8)).await?);
+        let one = smache.get(invoice(7)).await?;
+        let two = smache.get(invoice(8)).await?;
         if (*one, *two) == expected && one.is_fresh() && two.is_fresh() {
             return Ok((*one, *two));
         }

@@ -273,7 +273,10 @@ impl Declaration {
         let arguments: Vec<_> = arguments.collect();
         for relation in &self.relations {
             if arguments.get(relation.argument) != Some(&&(Role::Entity, relation.to)) {
-                let (name, from, to, at) = (self.id, relation.from, relation.to, relation.argument);
+                let name = self.id;
+                let from = relation.from;
+                let to = relation.to;
+                let at = relation.argument;
                 let message = format!(
                     "the relation of `{name}` from `{from}` leads to its argument {at}, which is no entity of `{to}`: declare                      the parameters in order, with `entity`, and give its position among them"
                 );

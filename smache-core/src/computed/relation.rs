@@ -145,7 +145,8 @@ pub(crate) struct RawRelation {
 impl RawRelation {
     pub(super) fn of<F: EntityType, T: EntityType>(function: &str, relation: Relation<F, T>) -> Self {
         let argument = relation.argument.to_string();
-        let (version, ids) = (relation.version.to_string(), Shape::of_key::<T::Id>().hash());
+        let version = relation.version.to_string();
+        let ids = Shape::of_key::<T::Id>().hash();
         let mut parts =
             [function, F::SOURCE, T::SOURCE, &argument, relation.text, &version].map(str::as_bytes).to_vec();
         parts.push(&ids);

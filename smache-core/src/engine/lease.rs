@@ -84,7 +84,9 @@ impl Drop for Lease {
         if self.settled {
             return;
         }
-        let (engine, id, token) = (Arc::clone(&self.engine), self.id, self.token);
+        let engine = Arc::clone(&self.engine);
+        let id = self.id;
+        let token = self.token;
         // Without a runtime the store cannot be asked: the lease lapses by itself.
         self.engine.background.spawn_if_possible(async move {
             let abort = Abort { id, token, failure: None, delay: Duration::ZERO };

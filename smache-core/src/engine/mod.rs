@@ -95,7 +95,8 @@ impl Engine {
             Error::new(ErrorKind::Unregistered, format!("the source `{}` is not registered: {fix}", T::SOURCE))
         })?;
         if source.kind() != EntityKind::of::<T>() {
-            let (held, asked) = (source.kind().name(), EntityKind::of::<T>().name());
+            let held = source.kind().name();
+            let asked = EntityKind::of::<T>().name();
             let message = format!("the source `{}` holds `{held}` and was asked for `{asked}`", T::SOURCE);
             return Err(Error::new(ErrorKind::Unregistered, message));
         }

@@ -75,7 +75,8 @@ impl Cx {
     }
 
     async fn child<F: Computed>(&self, function: &Arc<Function>, key: CallKey) -> Result<Cached<F::Output>> {
-        let (engine, frame) = (self.engine(), self.frame());
+        let engine = self.engine();
+        let frame = self.frame();
         if frame.depth > MAX_DEPTH {
             let message =
                 format!("calls nest more than {MAX_DEPTH} deep, the last one of `{}`: flatten them", function.name);
@@ -160,7 +161,8 @@ impl Engine {
     /// functions work with nested calls as without.
     fn usable<'a>(&self, full: &'a FullRecord, computed: Option<u64>) -> Option<(&'a Record, Meta)> {
         let record = full.record.as_ref()?;
-        let (entry, validity) = (&record.entry, &full.validity);
+        let entry = &record.entry;
+        let validity = &full.validity;
         let meta = Meta::read(&entry.meta).filter(|meta| !self.registry.has_replaced(meta))?;
         let just_now = computed == Some(entry.version) && !validity.is_stale(entry);
         let fresh = just_now && validity.is_caught_up(&entry.epochs, &full.incarnation)

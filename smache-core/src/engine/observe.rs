@@ -55,7 +55,8 @@ impl Engine {
         }
         count(&self.tally.undeclared);
         let names: Vec<&str> = undeclared.iter().map(|source| source.as_str()).collect();
-        let (name, names) = (function.name, names.join("`, `"));
+        let name = function.name;
+        let names = names.join("`, `");
         match self.settings.strictness {
             Strictness::Lenient => Ok(()),
             Strictness::Sampled(share) => {

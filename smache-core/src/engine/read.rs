@@ -143,7 +143,8 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             };
-            let (want, asked) = (want.on(&lookup), lookup.now);
+            let want = want.on(&lookup);
+            let asked = lookup.now;
             if let Some(found) = found.as_ref().filter(|found| suffices(function, want, found)) {
                 self.count_hit(found.freshness());
                 self.revive_for_reader(function, key.id, found.stale_for());
@@ -224,7 +225,8 @@ impl Engine {
         if let Some(left_out) = self.swarms.around.warns() {
             tracing::warn!(function = function.name, error = %error.report(), left_out, "computing without the store: it fails");
         }
-        let (engine, deadline) = (Arc::clone(self), self.deadline(function));
+        let engine = Arc::clone(self);
+        let deadline = self.deadline(function);
         let (id, depth) = (key.id, frame.map_or(0, |frame| frame.depth));
         let work = {
             let function = Arc::clone(function);
@@ -267,7 +269,8 @@ impl Engine {
         seen: Seen,
         frame: Option<CallFrame>,
     ) -> Result<JoinedRun> {
-        let (engine, function) = (Arc::clone(self), Arc::clone(function));
+        let engine = Arc::clone(self);
+        let function = Arc::clone(function);
         let key = key.clone();
         let (id, depth) = (key.id, frame.map_or(0, |frame| frame.depth));
         let work = || attempt(engine, function, id, Mode::Reader { key, seen, depth });

@@ -70,8 +70,10 @@ impl Function {
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
-        let (codec, limit) = (settings.codec, settings.max_value_bytes);
-        let (argument_limit, outages) = (settings.max_argument_bytes, settings.outages);
+        let codec = settings.codec;
+        let limit = settings.max_value_bytes;
+        let argument_limit = settings.max_argument_bytes;
+        let outages = settings.outages;
         Ok(Self {
             name,
             version: declaration.version,

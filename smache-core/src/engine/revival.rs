@@ -140,7 +140,8 @@ impl Engine {
         if !self.revivals.is_time_to_look(key) {
             return;
         }
-        let (engine, name) = (Arc::clone(self), function.name);
+        let engine = Arc::clone(self);
+        let name = function.name;
         self.background.spawn_if_possible(async move {
             match engine.revive_all(key).await {
                 Ok(0) => {}

@@ -55,7 +55,8 @@ impl Routes {
             let all = registry.iter().flat_map(|function| &function.relations);
             let mut relations: Vec<_> = all.filter(|relation| relation.from == id.as_str()).cloned().collect();
             relations.sort_by(|one, other| one.id.cmp(&other.id));
-            let (indexes, fed) = (source.kind().indexes(), source.feed().is_some());
+            let indexes = source.kind().indexes();
+            let fed = source.feed().is_some();
             let route = Route { relations, indexes, fed, comparisons: RwLock::default() };
             (id.clone(), route)
         };
@@ -206,7 +207,8 @@ impl Engine {
 
     /// Asks a source in the background, for a run that needs the answer.
     pub(crate) fn ask_comparisons(self: &Arc<Self>, source: &Arc<dyn DataSource>) {
-        let (engine, source) = (Arc::downgrade(self), Arc::clone(source));
+        let engine = Arc::downgrade(self);
+        let source = Arc::clone(source);
         self.background.spawn_if_possible(async move {
             if let Some(engine) = engine.upgrade()
                 && let Err(error) = engine.comparisons(&source).await

@@ -156,7 +156,8 @@ impl SingleFlight {
             }
         }
         drop(board);
-        let (mut waits, mut line) = (Vec::new(), VecDeque::from([id]));
+        let mut waits = Vec::new();
+        let mut line = VecDeque::from([id]);
         while let Some(id) = line.pop_front() {
             // Removed, so that the walk passes each of them once.
             let waiting = waiters.remove(&id).unwrap_or_default();

@@ -83,7 +83,8 @@ impl RemoteWait {
 impl Drop for RemoteWait {
     fn drop(&mut self) {
         let Some(token) = self.parent.token.filter(|_| self.noted) else { return };
-        let (engine, child) = (Arc::clone(&self.engine), self.child);
+        let engine = Arc::clone(&self.engine);
+        let child = self.child;
         let over = WaitingRun { id: self.parent.parent, token, child };
         // Without a runtime, or after a failure, the record ends with one of the two runs, or with its lease.
         self.engine.background.spawn_if_possible(async move {

@@ -95,7 +95,8 @@ impl InTransaction<'_> {
     }
 
     async fn step(&mut self, invalidation: Invalidation) -> Result<Uncommitted> {
-        let (engine, transaction) = (&self.engine, &mut self.transaction);
+        let engine = &self.engine;
+        let transaction = &mut self.transaction;
         let bound = engine.settings.store_timeout;
         let mut asked = engine.some_generation().await?;
         for last in [false, true] {

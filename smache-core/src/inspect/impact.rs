@@ -127,7 +127,9 @@ impl Inspector {
 impl fmt::Display for Impact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at_least = if self.complete { "" } else { "at least " };
-        let (change, entries, direct) = (&self.change, self.entries, self.direct);
+        let change = &self.change;
+        let entries = self.entries;
+        let direct = self.direct;
         write!(f, "{change} would make {at_least}{entries} entries stale, {direct} of which must run again")?;
         for on in &self.functions {
             write!(f, "\n  {}: {} must run, {} through nested calls", on.function, on.direct, on.through_calls)?;

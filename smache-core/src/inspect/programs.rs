@@ -76,7 +76,8 @@ impl Engine {
             let page = Page::first(1);
             let left = self.timed("dependants", self.store.dependants(&Dependency::function(*key), page)).await?;
             if !left.entries.is_empty() {
-                let (name, since) = (&known.name, programs.now.since(known.until));
+                let name = &known.name;
+                let since = programs.now.since(known.until);
                 let problem = format!(
                     "no program has the function `{name}` any more, for {since:?}, and entries of it are stored"
                 );

@@ -41,7 +41,8 @@ impl Tasks {
     async fn wait_for(&self, engine: &Engine, feed: &dyn ChangeFeed, topics: &[Topic]) -> Result<()> {
         let patience = engine.settings.wait_timeout.unwrap_or(PATIENCE);
         tokio::time::timeout(patience, self.reach(engine, feed, topics)).await.unwrap_or_else(|_| {
-            let (id, fix) = (feed.id(), "see that a process with the source leads it, and what its log says");
+            let id = feed.id();
+            let fix = "see that a process with the source leads it, and what its log says";
             let message =
                 format!("the feed `{id}` did not reach the present of its database within {patience:?}: {fix}");
             let error = Error::new(ErrorKind::Timeout, message);

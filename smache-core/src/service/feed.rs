@@ -197,7 +197,8 @@ impl Leader {
                 *position = None;
             }
         }
-        let (incarnation, saved) = (saved.incarnation, saved.positions);
+        let incarnation = saved.incarnation;
+        let saved = saved.positions;
         let step = |positions| FeedStep {
             feed: self.id.clone(),
             fence,

@@ -23,7 +23,8 @@ impl Tasks {
     /// Starts the tasks of a program: the feeds that it may lead, its registration, and the maintenance that it may do.
     pub(crate) fn start(engine: &Arc<Engine>, lead_feeds: bool, maintain: bool) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let (mut handles, mut feeds) = (Vec::new(), Vec::new());
+        let mut handles = Vec::new();
+        let mut feeds = Vec::new();
         if lead_feeds {
             for (handle, feed) in feed::start(engine, &stopping) {
                 handles.push(handle);

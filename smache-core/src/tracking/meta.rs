@@ -111,7 +111,8 @@ mod tests {
             (vec![child(1), child(2)], vec![function(7), function(8), function(9)]),
             (vec![], vec![function(1)]),
         ] {
-            let (cost, begun) = (Duration::from_micros(5), Timestamp::from_millis(6));
+            let cost = Duration::from_micros(5);
+            let begun = Timestamp::from_millis(6);
             let meta = Meta { check: [3; 16], hash: [4; 16], cost, begun, form: [6; 8], called, child_calls };
             let bytes = meta.write();
             assert_eq!(Meta::read(&bytes), Some(meta));

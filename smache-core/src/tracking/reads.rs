@@ -45,7 +45,8 @@ impl Cx {
     ) -> Result<Option<Entity<T>>> {
         let source = self.source_of::<T>()?;
         let key = EntityKey::encode(id)?;
-        let (fields, declared) = (fields.into().names(), T::fields().names());
+        let fields = fields.into().names();
+        let declared = T::fields().names();
         if let Some(unknown) = fields.iter().find(|field| !declared.contains(field)) {
             let fix = "mark it with `#[entity(field)]`";
             let message = format!("the field `{unknown}` of the source `{}` is not declared: {fix}", T::SOURCE);
@@ -110,7 +111,9 @@ impl Cx {
         let mut leaves = self.leaves_of(source.id(), &filter, !by_entities)?;
         self.tracked().loads(source.id(), &leaves);
         let images = source.find(&filter).await.map_err(|error| error.with_context("source", T::SOURCE));
-        let (images, mut matching, mut found) = (self.explained(images)?, Vec::new(), Vec::new());
+        let images = self.explained(images)?;
+        let mut matching = Vec::new();
+        let mut found = Vec::new();
         for image in images {
             if filter.matches(&image)? {
                 found.push(entity::<T>(&image)?);

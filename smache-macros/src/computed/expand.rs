@@ -57,7 +57,9 @@ pub(crate) fn expand(function: &Function, options: &Options) -> TokenStream {
 
 /// The type of the function. With braces it lives in the namespace of types only, beside the function of its name.
 pub(super) fn marker(function: &Function) -> TokenStream {
-    let (all, vis, name) = (&function.attrs.all, &function.vis, &function.sig.ident);
+    let all = &function.attrs.all;
+    let vis = &function.vis;
+    let name = &function.sig.ident;
     let summary = function.attrs.summary.iter().map(|line| format!(" {line}"));
     let gap = (!function.attrs.summary.is_empty()).then(|| quote!(#[doc = ""]));
     let what = format!(" The type of the computed function `{name}`, for `register::<{name}>()`.");
@@ -109,8 +111,11 @@ pub(super) fn call_with(
     bounds: &TokenStream,
     body: &TokenStream,
 ) -> TokenStream {
-    let (all, attrs) = (&function.attrs.all, &function.attrs.call);
-    let (vis, name, token) = (&function.vis, &function.sig.ident, &function.sig.fn_token);
+    let all = &function.attrs.all;
+    let attrs = &function.attrs.call;
+    let vis = &function.vis;
+    let name = &function.sig.ident;
+    let token = &function.sig.fn_token;
     quote! {
         #(#all)*
         #(#attrs)*
@@ -248,7 +253,8 @@ fn declaration(function: &Function, options: &Options, private: &TokenStream) ->
         Returns::Result(ty) => written(value_of(ty).unwrap_or(ty)),
     };
     let duration = |duration: std::time::Duration| {
-        let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
+        let seconds = duration.as_secs();
+        let nanoseconds = duration.subsec_nanos();
         quote!(::core::time::Duration::new(#seconds, #nanoseconds))
     };
     let ttl = options.ttl.map(duration).map(|ttl| quote!(.ttl(#ttl)));

@@ -28,7 +28,8 @@ pub(crate) fn expand(function: &Function, options: &Options, errors: &Errors) ->
     }
     let private = options.private(function.sig.ident.span());
     let errors = errors.to_tokens();
-    let (name, all) = (&function.sig.ident, &function.attrs.all);
+    let name = &function.sig.ident;
+    let all = &function.attrs.all;
     let marker = marker(function);
     let call = call(function, &private);
     let body = body(&acceptable(function));

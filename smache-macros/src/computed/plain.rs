@@ -33,7 +33,8 @@ pub(super) fn checks(function: &Function, options: &Options) -> TokenStream {
 fn check(param: &Param, ty: &Type, options: &Options) -> TokenStream {
     let span = laid_over(first_token(ty));
     let private = options.private(span);
-    let (text, whole) = (written(ty), written(peel(param.ty())));
+    let text = written(ty);
+    let whole = written(peel(param.ty()));
     let message = if text == whole {
         format!(
             "`{text}` is an entity, and a change of one that is passed by value would not be seen: take `Entity<{text}>`"

@@ -198,7 +198,8 @@ impl Relation {
                 new(#key, #text, |#entity: &#from| #into_ids(#path(#entity)))
             },
             Map::Closure(closure) => {
-                let (output, body) = (&closure.output, &closure.body);
+                let output = &closure.output;
+                let body = &closure.body;
                 let binding = closure.inputs.first().map(|pattern| binding(pattern, &entity));
                 // A closure in the closure, so that `return` and `?` in the body keep their meaning. The signature of
                 // the user's own closure would not let it answer references into the entity.

@@ -15,7 +15,8 @@ pub(crate) fn expand(input: &Input<'_>, entity: &Entity<'_>) -> TokenStream {
     let private = input.options.private(span);
     let name = relaid(&input.original.ident);
     let (impl_generics, ty_generics, where_clause) = input.original.generics.split_for_impl();
-    let (member, ty) = (&entity.id.member, entity.id.ty);
+    let member = &entity.id.member;
+    let ty = entity.id.ty;
     let source = entity.source;
     let tokens = tokens(input);
     let (beside, methods) = declared(input, &private).unwrap_or_default();
@@ -71,7 +72,9 @@ fn token(input: &Input<'_>, field: &Field<'_>, name: &Ident, constant: &Ident, s
     let span = laid_over(name.span());
     let private = input.options.private(span);
     let constant = relaid(constant);
-    let (vis, ty, member) = (&field.original.vis, field.ty, &field.member);
+    let vis = &field.original.vis;
+    let ty = field.ty;
+    let member = &field.member;
     let mut docs: Vec<TokenStream> =
         field.original.attrs.iter().filter(|attr| is_docs(attr)).map(ToTokens::to_token_stream).collect();
     if docs.is_empty() {

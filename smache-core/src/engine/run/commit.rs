@@ -23,7 +23,8 @@ impl Run<'_> {
         let child_calls = cx.tracked().child_calls().to_vec();
         let called = cx.tracked().called();
         let reflects = cx.tracked().reflected(begun.now);
-        let (hash, form) = (output.encoded.hash, output.encoded.form);
+        let hash = output.encoded.hash;
+        let form = output.encoded.form;
         let meta = Meta { check: self.key.check, hash, cost: elapsed, begun: reflects, form, called, child_calls };
         let mut commit = match self.what_to_commit(cx, output.encoded.bytes, meta.write(), elapsed) {
             Ok(commit) => commit,

@@ -204,7 +204,8 @@ struct Run<'a> {
 impl Run<'_> {
     /// Proves that the stored value is still right, or runs the function. `None` when the run ended early.
     async fn carry_out(&self, lease: Lease, mode: &Mode, mut end: End) -> Result<Option<Attempt>> {
-        let (engine, function) = (self.engine, self.function);
+        let engine = self.engine;
+        let function = self.function;
         if !mode.is_forced() {
             let unchanged = tokio::select! {
                 unchanged = self.is_unchanged() => unchanged,
@@ -272,7 +273,8 @@ impl Run<'_> {
         for relation in &self.function.relations {
             let from = SourceId::new(relation.from)?;
             let Some(&to) = arguments.get(relation.argument) else {
-                let (name, at) = (self.function.name, relation.argument);
+                let name = self.function.name;
+                let at = relation.argument;
                 let message = format!("a relation of `{name}` leads to its argument {at}, which no call of it has");
                 return Err(Error::new(ErrorKind::Config, message));
             };

@@ -307,7 +307,8 @@ fn heights(items: &[Item], columns: &[Vec<usize>]) -> Vec<f64> {
                     offset += items[column[at - 1]].below + GAP + item.above;
                 }
                 offsets.push(offset);
-                let (left, right) = (mean(&item.before, &y), mean(&item.after, &y));
+                let left = mean(&item.before, &y);
+                let right = mean(&item.after, &y);
                 let wanted = match (left, right) {
                     (Some(left), Some(right)) if sweep == SWEEPS => (left + right) / 2.0,
                     (left, right) if sweep % 2 == 0 => left.or(right).unwrap_or(y[index]),

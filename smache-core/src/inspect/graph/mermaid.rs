@@ -37,7 +37,8 @@ pub(super) fn render(graph: &Graph) -> String {
     for (kind, links) in links {
         let width = if kind == super::EdgeKind::Call { 3 } else { 2 };
         let dashes = kind.dashes().map(|dashes| format!(",stroke-dasharray:{dashes}")).unwrap_or_default();
-        let (links, colour) = (links.join(","), kind.light());
+        let links = links.join(",");
+        let colour = kind.light();
         line(&mut out, format_args!("  linkStyle {links} stroke:{colour},stroke-width:{width}px{dashes}"));
     }
     for state in NodeState::ALL.into_iter().filter(|state| graph.nodes.iter().any(|node| node.state == Some(*state))) {

@@ -43,7 +43,8 @@ pub(super) fn render(graph: &Graph) -> String {
     }
     let bottom = legend(&mut body, graph, inner, top + layout.height + 30.0);
 
-    let (w, h) = (inner + 2.0 * MARGIN, bottom + MARGIN);
+    let w = inner + 2.0 * MARGIN;
+    let h = bottom + MARGIN;
     let name = if graph.title.is_empty() { "dependencies" } else { &graph.title };
     let mut out = String::new();
     put(
@@ -82,8 +83,11 @@ fn draw_edge(out: &mut String, graph: &Graph, edge: &GraphEdge, route: &Route, f
     let (line, head, label) = match route {
         Route::Loop { count } => {
             let rise = from.y - (*count as f64 + 1.0) * LOOP + 4.0;
-            let (middle, half) = (from.x + from.w / 2.0, 18.0 + *count as f64 * 6.0);
-            let (right, left, start) = (middle + half, middle - half, from.y + 6.0);
+            let middle = from.x + from.w / 2.0;
+            let half = 18.0 + *count as f64 * 6.0;
+            let right = middle + half;
+            let left = middle - half;
+            let start = from.y + 6.0;
             let tip = from.y;
             let line = format!("M{right:.1} {start:.1}V{rise:.1}H{left:.1}V{:.1}", (tip - HEAD + 1.0).max(rise));
             (line, format!("M{left:.1} {tip:.1}l-3.5 -{HEAD}h7z"), Some((middle, rise)))
@@ -125,7 +129,10 @@ fn draw_edge(out: &mut String, graph: &Graph, edge: &GraphEdge, route: &Route, f
         let text = cut(text, SMALL, EDGE_TEXT);
         // The line must not show between the words.
         let wide = width(&text, SMALL) + 4.0;
-        let (left, above, below, text) = (x - wide / 2.0, y - 7.0, y + 4.0, escaped(&text));
+        let left = x - wide / 2.0;
+        let above = y - 7.0;
+        let below = y + 4.0;
+        let text = escaped(&text);
         put(
             out,
             format_args!(
@@ -152,7 +159,8 @@ fn draw_node(out: &mut String, node: &GraphNode, place: Place) {
     let label = escaped(&cut(&node.label, LABEL, BOX_TEXT));
     put(out, format_args!("<text class=\"name\" x=\"{x:.1}\" y=\"{y:.1}\">{label}</text>"));
     if let Some(second) = second {
-        let (y, second) = (y + 16.0, escaped(&cut(&second, SMALL, BOX_TEXT)));
+        let y = y + 16.0;
+        let second = escaped(&cut(&second, SMALL, BOX_TEXT));
         put(out, format_args!("<text class=\"second\" x=\"{x:.1}\" y=\"{y:.1}\">{second}</text>"));
     }
     out.push_str("</g>\n");
@@ -161,7 +169,9 @@ fn draw_node(out: &mut String, node: &GraphNode, place: Place) {
 /// The shape of a kind: a cylinder, a rounded box, a box, a sheet with a folded corner, a hexagon.
 fn outline(kind: NodeKind, Place { x, y, w, h }: Place) -> String {
     let corner = (h / 3.0).min(10.0);
-    let (right, bottom, half) = (x + w, y + h, w / 2.0);
+    let right = x + w;
+    let bottom = y + h;
+    let half = w / 2.0;
     match kind {
         NodeKind::Source => {
             let lid = corner / 2.0;
@@ -172,9 +182,13 @@ fn outline(kind: NodeKind, Place { x, y, w, h }: Place) -> String {
             )
         }
         NodeKind::Function => {
-            let (across, down) = (w - 2.0 * corner, h - 2.0 * corner);
+            let across = w - 2.0 * corner;
+            let down = h - 2.0 * corner;
             let arc = |dx: f64, dy: f64| format!("a{corner:.1} {corner:.1} 0 0 1 {dx:.1} {dy:.1}");
-            let (a, b, c, d) = (arc(corner, corner), arc(-corner, corner), arc(-corner, -corner), arc(corner, -corner));
+            let a = arc(corner, corner);
+            let b = arc(-corner, corner);
+            let c = arc(-corner, -corner);
+            let d = arc(corner, -corner);
             format!("M{:.1} {y:.1}h{across:.1}{a}v{down:.1}{b}h-{across:.1}{c}v-{down:.1}{d}z", x + corner)
         }
         NodeKind::Entry => format!("M{x:.1} {y:.1}h{w:.1}v{h:.1}h-{w:.1}z"),
@@ -186,7 +200,9 @@ fn outline(kind: NodeKind, Place { x, y, w, h }: Place) -> String {
             )
         }
         NodeKind::Tag => {
-            let (left, inner, middle) = (x + corner, right - corner, y + h / 2.0);
+            let left = x + corner;
+            let inner = right - corner;
+            let middle = y + h / 2.0;
             format!(
                 "M{x:.1} {middle:.1}L{left:.1} {y:.1}H{inner:.1}L{right:.1} {middle:.1}\
                  L{inner:.1} {bottom:.1}H{left:.1}z"

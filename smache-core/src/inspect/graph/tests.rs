@@ -50,7 +50,8 @@ fn random(nodes: u64, edges: u64, labels: bool) -> Graph {
         state % below
     };
     for at in 0..edges {
-        let (from, to) = (next(nodes).to_string(), next(nodes).to_string());
+        let from = next(nodes).to_string();
+        let to = next(nodes).to_string();
         let kind = EdgeKind::ALL[at as usize % 6];
         if labels && at % 3 == 0 {
             graph.labelled_edge(&from, &to, kind, format!("label {at}"));
@@ -77,7 +78,8 @@ fn checked(graph: &Graph) -> Vec<String> {
         };
         document.descendants().filter(of_class).map(|node| title(node).expect("a tooltip")).collect()
     };
-    let (nodes, edges) = (groups("node"), groups("edge"));
+    let nodes = groups("node");
+    let edges = groups("edge");
     assert_eq!((nodes.len(), edges.len()), (graph.nodes().len(), graph.edges().len()));
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
     nodes.into_iter().chain(edges).collect()
@@ -272,8 +274,10 @@ fn routes_start_and_end_at_their_boxes_and_never_turn_back() {
     for (edge, route) in graph.edges().iter().zip(&layout.routes) {
         let Route::Pieces { pieces, backwards, .. } = route else { continue };
         let (from, to) = if *backwards { (edge.to, edge.from) } else { (edge.from, edge.to) };
-        let (from, to) = (layout.places[from], layout.places[to]);
-        let (first, last) = (pieces[0], pieces[pieces.len() - 1]);
+        let from = layout.places[from];
+        let to = layout.places[to];
+        let first = pieces[0];
+        let last = pieces[pieces.len() - 1];
         assert_eq!((first.0, last.1), (from.x + from.w, to.x));
         assert!(first.2 > from.y && first.2 < from.y + from.h && last.2 > to.y && last.2 < to.y + to.h);
         assert!(pieces.iter().all(|piece| piece.0 <= piece.1) && pieces.windows(2).all(|two| two[0].1 < two[1].0));

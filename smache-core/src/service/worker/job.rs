@@ -128,7 +128,8 @@ pub(crate) async fn run_due(engine: &Arc<Engine>) -> Result<u64> {
                 break;
             }
             let one = |job: Job| {
-                let (policy, cancelled) = (&policy, cancelled.clone());
+                let policy = &policy;
+                let cancelled = cancelled.clone();
                 async move {
                     let end = run(engine, policy, &job, false, cancelled).await;
                     Settlement { id: job.id, token: job.token, end }

@@ -111,7 +111,8 @@ impl LaneLoop {
                 let place = free.pop();
                 let (engine, policy, settler) =
                     (Arc::clone(&self.engine), Arc::clone(&self.policy), self.settler.clone());
-                let (cancelled, declined) = (cancelled.clone(), Arc::clone(&declined));
+                let cancelled = cancelled.clone();
+                let declined = Arc::clone(&declined);
                 settler.watch(&job);
                 running.spawn(self.engine.background.workers().counted(async move {
                     let end = super::job::run(&engine, &policy, &job, doubtful, cancelled).await;
