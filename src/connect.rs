@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use smache_core::{Backend, Builder, Error, ErrorKind, Result};
 
-/// Names the backend of a [`Builder`], and [`Builder::build`] connects it and answers its errors. Each backend is both,
+/// Names the backend of a [`Builder`], and [`Builder::build`] connects it and returns its errors. Each backend is both,
 /// store and queue, as with [`Builder::backend`].
 ///
 /// ```

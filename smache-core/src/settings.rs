@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::{Codec, Error, ErrorKind, Result, computed::Outages};
 
-/// How `get` answers while the store fails.
+/// The result of `get` while the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StoreFailure {
     /// Computes directly, once for all readers in this process; the value is `Unconfirmed` and not stored.
     #[default]
     Compute,
-    /// Answers the store's error.
+    /// Returns the store's error.
     Error,
 }
 

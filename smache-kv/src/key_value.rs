@@ -51,7 +51,7 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
 
 /// A transaction: it reads one consistent state, and writes all or nothing, at its end.
 ///
-/// It holds no pending writes: the step hands them to [`commit`](Self::commit) in one batch, and answers later reads of
+/// It holds no pending writes: the step hands them to [`commit`](Self::commit) in one batch, and serves later reads of
 /// them from its batch. A transaction that is dropped without a commit leaves no trace.
 ///
 /// # Errors

@@ -296,7 +296,7 @@ pub(crate) fn corrupt(what: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, what)
 }
 
-/// A statement answered something that this version never gets as an answer.
+/// The error for a result that no statement of this version returns.
 pub(crate) fn unexpected(operation: &'static str) -> Error {
     let message = "a statement answered something unexpected: does another version of this crate use the tables?";
     Error::new(ErrorKind::Internal, message).with_context("operation", operation)

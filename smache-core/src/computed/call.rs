@@ -28,7 +28,7 @@ impl<F: Computed> Call<F> {
 
     /// Accepts only a value that reflects every change that was acknowledged before the read: a stale or unconfirmed
     /// one is computed again, and the reader waits. While the feed of a source is down and cannot confirm, a run that
-    /// began after the read did is as good: its value is answered as [`Unconfirmed`](crate::Freshness::Unconfirmed).
+    /// began after the read did is as good: its value is returned as [`Unconfirmed`](crate::Freshness::Unconfirmed).
     pub fn fresh(mut self) -> Self {
         self.want.fresh = true;
         self
@@ -42,7 +42,8 @@ impl<F: Computed> Call<F> {
     }
 
     /// Accepts only a value that reflects one's own change, by the token that `changed` or
-    /// [`caught_up`](crate::Smache::caught_up) answered. With the tokens of several changes, one that reflects them all.
+    /// [`caught_up`](crate::Smache::caught_up) returned. With the tokens of several changes, one that reflects them
+    /// all.
     ///
     /// A token of another namespace is refused with [`ErrorKind::Argument`](crate::ErrorKind::Argument).
     pub fn at_least(mut self, token: ChangeToken) -> Self {

@@ -127,7 +127,7 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// # Contract
     /// - MUST return soon after an enqueue without delay `enqueue_wakes_a_waiting_worker`
     /// - MUST return soon after any step of any process queued a job that is due later, since a worker that sleeps
-    ///   until another time does not know of it: its next reservation answers when that job is due
+    ///   until another time does not know of it: its next reservation returns the time when that job is due
     ///   `delayed_job_wakes_a_waiting_worker`
     async fn wait(&self, timeout: Duration) -> Result<()>;
 }
@@ -180,7 +180,7 @@ pub struct Reserve {
     pub lease: Duration,
     /// The token that holds the jobs, new for every request except a repeated one.
     pub token: Token,
-    /// Whether this repeats a request with the same token whose answer was lost: the queue answers the jobs that it
+    /// Whether this repeats a request with the same token whose answer was lost: the queue returns the jobs that it
     /// reserved then.
     pub again: bool,
 }

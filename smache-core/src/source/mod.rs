@@ -85,7 +85,7 @@ pub trait DataSource: Debug + Send + Sync + 'static {
         Err(unsupported(self.id(), &format!("find by the fields `{}`", fields.join("`, `"))))
     }
 
-    /// How it compares the values of fields. Predicates, the entities that [`find`](Self::find) answers, and the
+    /// How it compares the values of fields. Predicates, the entities that [`find`](Self::find) returns, and the
     /// entities in changes all use the same form of a value. By default values are equal if serde writes them equal.
     ///
     /// # Contract

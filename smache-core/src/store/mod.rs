@@ -122,7 +122,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT extend a lease under another token `extend_needs_the_token`
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>>;
 
-    /// Notes that runs wait for the runs of other entries. Answers the waits that lead on from the run of
+    /// Notes that runs wait for the runs of other entries. Returns the waits that lead on from the run of
     /// [`RecordWaits::child`]: the runs that it waits for, the runs that those wait for, and so on, as pairs of the
     /// waiting entry and the awaited one. A run that finds its own entry in the answer waits for itself. Only a run
     /// that has waited for a while asks.
@@ -221,7 +221,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST leave the sources unconfirmed until they are caught up `restarted_source_confirms_after_it_has_caught_up`
     async fn restart(&self, step: FeedStep) -> Result<()>;
 
-    /// A step on the register of programs: adds or renews one, removes some that have ended, and answers all the
+    /// A step on the register of programs: adds or renews one, removes some that have ended, and returns all the
     /// others. It may take several steps on the store; the answer is read after the writes.
     ///
     /// The register says to workers which jobs other programs run, and to maintenance which entries no program has a

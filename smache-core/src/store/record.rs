@@ -18,7 +18,7 @@ pub enum Staleness {
     Stale,
 }
 
-/// An entry as a look-up answers it: only the fields that a hit needs.
+/// An entry as a look-up returns it: only the fields that a hit needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEntry {
     /// The encoded result.
@@ -51,7 +51,7 @@ impl StoredEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// The part that a look-up answers.
+    /// The part that a look-up returns.
     pub entry: StoredEntry,
     /// The canonical call, from which a worker computes it again.
     pub call: Bytes,

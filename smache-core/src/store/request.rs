@@ -15,7 +15,7 @@ use crate::{
 pub enum JobWrites {
     /// The store, in the same step, into the queue that it shares its server with.
     SameStep,
-    /// The engine: the store answers the ids, the engine enqueues them, and the reconciler catches those that a crash
+    /// The engine: the store returns the ids, the engine enqueues them, and the reconciler catches those that a crash
     /// lost.
     Reported,
 }
@@ -305,7 +305,7 @@ impl Page {
         EntryId::from_slice(cursor).map_err(|error| Self::not_a_cursor().with_source(error))
     }
 
-    /// The error for a cursor that no listing answered: it comes from outside.
+    /// The error for a cursor that no listing returned: it comes from outside.
     #[must_use]
     pub fn not_a_cursor() -> Error {
         let message = "a cursor is not one that a listing of this backend answered: start without one";

@@ -40,7 +40,7 @@ pub struct EdgeChanges {
 }
 
 impl EdgeChanges {
-    /// The changes from some edges to others. Both have each dependency once, as [`edges`] answers them.
+    /// The changes from some edges to others. Both have each dependency once, as [`edges`] returns them.
     #[must_use]
     pub fn between(old: &[UsedDependency], new: &[UsedDependency]) -> Self {
         if old == new {

@@ -7,7 +7,7 @@ tokio::task_local! {
 }
 
 /// Notes that the computed function of the current task read a source by its own client. For hooks in database clients.
-/// Answers whether there is such a function and a source of that name.
+/// Returns whether there is such a function and a source of that name.
 ///
 /// The result does not depend on the source by this: it is for [strict mode](crate::Builder::strict) and the
 /// [auditor](crate::inspect::Inspector::audit).

@@ -199,7 +199,7 @@ fn args(function: &Function, private: &TokenStream) -> TokenStream {
     tuple.to_token_stream()
 }
 
-/// The value that a call answers.
+/// The value that a call returns.
 pub(super) fn output(function: &Function, private: &TokenStream) -> TokenStream {
     match &function.returns {
         Returns::Unit => quote!(()),

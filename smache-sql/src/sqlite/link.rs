@@ -237,8 +237,8 @@ fn wrong_path(path: &Path, file: &str) -> Option<Error> {
     Some(Error::new(ErrorKind::Config, message).with_context("database", file))
 }
 
-/// Opens a connection. While another process makes the file one with a write-ahead log, SQLite answers that it is busy at
-/// once, whatever the busy timeout.
+/// Opens a connection. While another process makes the file one with a write-ahead log, SQLite reports at once that it
+/// is busy, whatever the busy timeout.
 async fn connect(options: &SqliteConnectOptions, patience: Duration) -> sqlx::Result<SqliteConnection> {
     let started = Instant::now();
     loop {

@@ -93,7 +93,7 @@ pub async fn nothing_changes_nothing(harness: StoreHarness) {
     assert_eq!(store.stats().await.expect("stats").revision, revision);
 }
 
-/// Beyond the contract: with [`JobWrites::Reported`] the store answers every entry that needs a job, and with
+/// Beyond the contract: with [`JobWrites::Reported`] the store returns every entry that needs a job, and with
 /// [`JobWrites::SameStep`] none, since it has written them.
 pub async fn entries_that_need_a_job_are_reported(harness: StoreHarness) {
     let store = &**harness.role();

@@ -48,7 +48,7 @@ impl PostgresStore {
     }
 }
 
-/// The one row that a step answered.
+/// The one row that a step returned.
 pub(super) struct Answer {
     pub(super) row: PgRow,
     pub(super) database: Arc<str>,

@@ -298,7 +298,7 @@ impl PgFeed {
         bounded(self.timeout, ErrorKind::Unavailable, &doing, flush).await.map(drop)
     }
 
-    /// Removes what is older than the retention and was delivered, up to a bound. Answers how many there were.
+    /// Removes delivered changes that are older than the retention, up to a bound. Returns how many there were.
     pub(super) async fn trim(&self, place: &Place, most: i64) -> Result<i64> {
         let sql = filled(include_str!("../queries/postgres_trim.sql"), &self.parts());
         let doing = self.doing("trimming");

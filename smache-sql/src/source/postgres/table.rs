@@ -255,7 +255,7 @@ impl PgTable {
         let mut connection = self.pool.acquire().await.map_err(failed)?;
         let (standby, rows) = match query.fetch_all(&mut *connection).await {
             Ok(rows) => (rows.iter().any(|(standby, _)| *standby), Some(rows)),
-            // An error answers nothing else, and a standby may have an older type.
+            // The error does not tell whether the server is a standby, which may have an older type.
             Err(error) if is_no_such_value(&error) => {
                 let asked = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await;
                 (asked.map_err(failed)?, None)

@@ -146,7 +146,7 @@ impl LiteFeed {
         Ok(connection)
     }
 
-    /// Looks whether the triggers are there and made for the present columns. Answers the version of the schema.
+    /// Looks whether the triggers are there and made for the present columns. Returns the version of the schema.
     pub(super) async fn check_triggers(
         &self,
         connection: &mut SqliteConnection,

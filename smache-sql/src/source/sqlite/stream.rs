@@ -179,7 +179,7 @@ impl LiteStream {
         }
     }
 
-    /// Removes a portion of what is old. Answers whether there is more.
+    /// Removes a portion of the old changes. Returns whether there is more.
     async fn remove_portion(&mut self) -> sqlx::Result<bool> {
         // First a look without a lock, since mostly there is nothing to do.
         if !self.has_old().await? {

@@ -95,7 +95,7 @@ impl Step<'_> {
         Ok(marked)
     }
 
-    /// Writes the jobs of what was marked, or answers the entries that need one.
+    /// Writes the jobs of the marked entries, or returns the entries that need one.
     async fn invalidated(&mut self, marked: Marked, writes_jobs: bool) -> Result<Invalidated> {
         let count_marked = marked.all.len() as u64;
         let jobs = marked.see_to(self, writes_jobs).await?;
