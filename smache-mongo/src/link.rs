@@ -39,8 +39,8 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(client: &Client, database: &str, server: String, timeout: Duration, journal: bool) -> Self {
         let database = client.database(database);
-        // Whatever concerns the URL names: a majority has each acknowledged write on disk, so no failover loses it, and
-        // no failover takes back a value that was read.
+        // For any URL: a majority has each acknowledged write on disk, so no failover loses it, and no failover takes
+        // back a value that was read.
         let mut majority = WriteConcern::majority();
         majority.journal = journal.then_some(true);
         let options = CollectionOptions::builder()

@@ -27,7 +27,7 @@ impl Link {
     }
 }
 
-/// What an attacker on the network can do.
+/// The attacks that the connection allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Safe,

@@ -10,12 +10,12 @@ use crate::version::MIGRATED;
 #[cfg(test)]
 mod tests;
 
-/// Whose tables a statement is about. An error message depends on it: which tables are missing, and how to make them.
+/// The owner of the tables that a statement uses; error messages depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tables {
     /// Those of the store and the queue, which this crate makes.
     Own,
-    /// One of the application that is a source, and what `install` makes beside it.
+    /// One of the application that is a source, and the tables that `install` makes beside it.
     Source,
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn failed(error: sqlx::Error, database: &str) -> Error {
     Error::new(kind, message).with_context("database", database).with_source(error)
 }
 
-/// An error about a source, saying what was done.
+/// An error about a source that names the operation.
 pub(crate) fn of_source(error: sqlx::Error, doing: &str) -> Error {
     let (kind, why) = classify(&error, Tables::Source);
     Error::new(kind, format!("{doing}: {why}")).with_source(error)

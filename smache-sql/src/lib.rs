@@ -36,14 +36,15 @@
 //! the same rules, with a separate version; `install` migrates them.
 //!
 //! # PostgreSQL
-//! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role needs
-//! `USAGE` and `CREATE` on it once, and then the rights on what is there. Each step is one call of a function, so one round
-//! trip, and a look-up is one statement. Steps on one entry share a lock of their namespace, and what changes the things
-//! that commits compare with (an invalidation, a new epoch, maintenance) has it alone: a lock on one of
-//! the empty tables `smache_lock_…`, by the hash of the name, which costs no write and needs a right on them.
-//! Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler between has
-//! to keep a client on one connection of the server. Steps run with the isolation `read committed`, whatever the default is:
-//! this crate sets it on the connections that it opens, and requires it of a pool of the application.
+//! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role
+//! needs `USAGE` and `CREATE` on it once, and then the rights on the tables and functions. Each step is one call of a
+//! function, so one round trip, and a look-up is one statement. Steps on one entry share a lock of their namespace, and
+//! steps that change the data that commits compare (an invalidation, a new epoch, maintenance) take it exclusively: a
+//! lock on one of the empty tables `smache_lock_…`, by the hash of the name, which costs no write and needs a right on
+//! them. Steps that lose a deadlock are begun again. Workers are woken by `NOTIFY`, on one connection more; a pooler
+//! between has to keep a client on one connection of the server. Steps run with the isolation `read committed`,
+//! whatever the default is: this crate sets it on the connections that it opens, and requires it of a pool of the
+//! application.
 //!
 //! An incarnation is one run of one server on one set of tables: a restart or a failover is another one, on which
 //! nothing is confirmed until the feeds have replayed. So are tables that were dropped and made again, as by

@@ -1,4 +1,4 @@
-//! Programs of two versions side by side: what a leader does not know, it does not confirm.
+//! Programs of two versions side by side: a leader confirms only the relations and indexes that it knows.
 
 use async_trait::async_trait;
 use smache::{
@@ -134,7 +134,7 @@ async fn a_position_of_another_history_is_no_later_one_of_this() -> Result<()> {
     Ok(())
 }
 
-/// Participants whose data were put back to an earlier copy: the history ends where it was copied.
+/// Participants whose data was put back to an earlier copy: the history ends where it was copied.
 #[derive(Debug)]
 struct PutBack(MemorySource<Participant>, Position);
 

@@ -1,4 +1,4 @@
-//! Functions that fail: what readers see, and what stays.
+//! Functions that fail: the errors of readers, and the values that stay.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     world::{User, World},
 };
 
-/// Below every lease: what a failed run holds it must have given back at once.
+/// Below every lease: a failed run gives its lease back at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// An error without a stored value is the reader's; nothing is stored, and the next reader computes at once.

@@ -1,4 +1,4 @@
-//! Reports within the transactions of writers: what the engine does around them, whatever the database.
+//! Reports within the transactions of writers, and the engine's work around them, whatever the database.
 
 use std::{
     sync::{

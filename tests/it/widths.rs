@@ -1,4 +1,5 @@
-//! Programs that declare the types of one source otherwise: what is one number is one key, and what is not is not confirmed.
+//! Programs that declare the types of one source differently: equal numbers have one key, and a leader does not confirm
+//! an index or a relation that differs.
 
 use std::fmt;
 

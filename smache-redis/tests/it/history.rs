@@ -28,7 +28,7 @@ async fn lines(admin: &mut MultiplexedConnection) -> Vec<String> {
     all.into_iter().map(|(place, _)| place).collect()
 }
 
-/// What a feed that goes on from a place finds, by its first batch at the latest.
+/// The result of resuming from a position, by the first batch at the latest.
 async fn found_later(notes: &RedisSource<Note>, position: Position) -> Result<usize> {
     changes(&mut open(notes, Start::After(position)).await?).await
 }

@@ -150,8 +150,8 @@ impl Link {
         .map_err(|failure| failure.of(self, operation))
     }
 
-    /// A step that may be a long one: what has very many dependants has to be invalidated in one transaction. It gets
-    /// more time when the usual time is over, so that no other step pays for that.
+    /// A step that may be a long one: an invalidation with very many dependants runs in one transaction. It gets more
+    /// time when the usual time is over, so that no other step pays for that.
     pub(super) async fn long_step(
         &self,
         operation: &'static str,

@@ -35,8 +35,8 @@ const SCHEMA: [&str; 7] = [
     include_str!("../../queries/postgres/queue.sql"),
 ];
 
-/// The ways from each version to the next, the first from 1 to 2: what happens to tables and types, and the functions that
-/// are gone or have other arguments.
+/// The migrations from each version to the next, the first from 1 to 2: the changes of tables and types, and the
+/// functions that are gone or have other arguments.
 const MIGRATIONS: [&str; (VERSION - 1) as usize] = [
     include_str!("../../queries/postgres/migrations/2.sql"),
     include_str!("../../queries/postgres/migrations/3.sql"),
@@ -65,7 +65,7 @@ const TRIES: u32 = 5;
 
 const FOUND: &str = "SELECT version, to_jsonb(m) ->> 'made_by', to_jsonb(m) ->> 'functions' FROM smache_meta m";
 
-/// Statements name tables without a schema: what is made goes where the tables are, whatever comes first in the path.
+/// Statements name tables without a schema: new objects go where the tables are, whatever comes first in the path.
 const ENTER_SCHEMA: &str = "SELECT set_config('search_path', quote_ident(n.nspname) || ', ' || \
      current_setting('search_path'), true) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.oid = 'smache_meta'::regclass";
@@ -133,7 +133,8 @@ pub(super) async fn prepare(link: &Link) -> Result<()> {
         let mut from = None;
         match link.script(async |connection| make_or_migrate(connection, &mut from).await).await? {
             Ok(found) => return found.judge(&link.server),
-            // Steps that are under way hold what the migration waits for, and the server may have ended it for them.
+            // Steps that are under way hold the locks that the migration waits for, and the server may have ended it
+            // for them.
             Err(error) if (lost_against_others(&error) || made_by_another(&error)) && tries < TRIES => tries += 1,
             Err(error) if waited_too_long(&error) && from.is_some() && waits < LOCK_TRIES.0 => {
                 waits += 1;

@@ -87,8 +87,8 @@ impl SqliteBuilder {
     /// How large the file may grow by the steps of this process; without a bound unless it is set.
     ///
     /// A step that needs more is refused as a whole, with an error of kind
-    /// [`Unavailable`](smache_core::ErrorKind::Unavailable); what is stored can still be read, and what is removed or expires
-    /// makes room again. The file does not shrink, and a bound below its present size keeps it from growing. The log beside
+    /// [`Unavailable`](smache_core::ErrorKind::Unavailable); stored results stay readable, and removals and expiries
+    /// make room. The file does not shrink, and a bound below its present size keeps it from growing. The log beside
     /// the file (`-wal`) comes on top, with a few megabytes as long as no reader holds it.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);

@@ -16,7 +16,7 @@ const NOT_AGAIN: &str = "UPDATE smache_jobs SET again_at = NULL, again_lane = NU
 /// How urgent the jobs are that the store itself writes.
 pub(super) const USUAL_PRIORITY: i64 = smache_core::support::limits::USUAL_PRIORITY as i64;
 
-/// Rows a statement.
+/// Rows per statement.
 pub(super) const PER_STATEMENT: usize = 1_000;
 
 /// Byte strings as an array of JSON, which SQLite takes apart again.
@@ -65,7 +65,8 @@ impl Step<'_> {
         Ok(added)
     }
 
-    /// The entries are fresh or gone: what is queued or a dead letter has nothing to do, what runs need not run once more.
+    /// The entries are fresh or gone: queued jobs and dead letters have nothing to do, and running jobs need no second
+    /// run.
     pub(super) async fn take_back(&mut self, all: &[EntryId]) -> Result<()> {
         let (ns, all) = (self.ns, ids(all));
         self.execute(TAKE_BACK, |query| query.bind(ns).bind(all.clone())).await?;

@@ -181,7 +181,7 @@ impl Link {
     ) -> Result<Vec<SqliteRow>> {
         let mut reader = self.reader().await?;
         let rows = bind(sqlx::query(sql)).fetch_all(&mut *reader).await.map_err(|error| self.failed(error))?;
-        // Afterwards: what was read before another file came was true then.
+        // Afterwards: data read before the file was replaced was true then.
         self.place.check()?;
         Ok(rows)
     }

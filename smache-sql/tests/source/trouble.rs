@@ -1,4 +1,4 @@
-//! Tables, triggers and rights that go away under a source: what is said, and that it works again.
+//! Tables, triggers and rights that go away under a source: the error messages, and that it works again.
 
 use smache_core::{ErrorKind, Field, Start};
 use smache_sql::PostgresSourceBuilder;

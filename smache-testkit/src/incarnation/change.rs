@@ -4,7 +4,7 @@ use smache_core::{CommitOutcome, ErrorKind, FeedStep, Freshness, Invalidation};
 
 use crate::{StoreHarness, steps::*};
 
-/// Sources that only the application changes start a new epoch, once: what was acknowledged before may be lost.
+/// Sources that only the application changes start a new epoch, once: earlier acknowledged reports may be lost.
 pub async fn attach_on_a_new_incarnation_starts_an_epoch(harness: StoreHarness) {
     let store = &**harness.role();
     store.attach(&[source("users")]).await.expect("attach");

@@ -55,7 +55,7 @@ pub async fn feed_resumes_after_a_position(harness: SourceHarness) {
         let mut stream = open(probe, Start::After(position)).await.expect("open");
         let changes = until(&mut *stream, |changes| changes.iter().any(|change| change.key == probe.key(7))).await;
         let expected: Vec<_> = (1..=7).skip(passed).map(|number| probe.key(number)).collect();
-        // At least once: what was delivered before may come again, in its old order, before the rest.
+        // At least once: earlier deliveries may repeat, in their old order, before the rest.
         let keys = keys(&changes);
         assert!(keys.ends_with(&expected), "{keys:?} after position {passed}");
         let repeated = keys.len() - expected.len();
@@ -110,8 +110,8 @@ pub async fn changes_say_what_happened(harness: SourceHarness) {
     }
 }
 
-/// Where the history ends now covers what was written before, and an open stream comes there without another change. That
-/// is what a barrier waits for.
+/// The present end of the history covers every earlier write, and an open stream reaches it without another change. A
+/// barrier waits for that.
 pub async fn streams_reach_the_present(harness: SourceHarness) {
     let probe = &**harness.role();
     let (feed, _) = probe.source().feed().expect("this suite is for sources with a feed");
@@ -154,8 +154,8 @@ pub async fn quiet_feed_answers_an_empty_batch(harness: SourceHarness) {
     assert!(batch.as_of.is_none_or(|as_of| as_of >= asked), "the change was delivered, but the feed says it is older");
 }
 
-/// Beyond the contract: whatever is written by many at once is delivered, each entity's changes in their order, and when
-/// a batch says that it is complete as of an instant, nothing that was written before is missing.
+/// Beyond the contract: the feed delivers every write of many concurrent writers, each entity's changes in their order,
+/// and a batch that says that it is complete as of an instant misses no earlier write.
 pub async fn no_change_of_many_writers_is_lost(harness: SourceHarness) {
     const WRITERS: u32 = 4;
     const EACH: u32 = 25;
@@ -212,7 +212,7 @@ pub async fn readers_do_not_take_from_each_other(harness: SourceHarness) {
     }
 }
 
-/// Beyond the contract: where the history ends can be asked for, and what is delivered goes up to it.
+/// Beyond the contract: the end of the history is readable, and delivery reaches it.
 pub async fn head_is_reached(harness: SourceHarness) {
     let probe = &**harness.role();
     let (feed, topic) = probe.source().feed().expect("this suite is for sources with a feed");

@@ -6,7 +6,7 @@ use smache_core::{Commit, FeedStep, Invalidation, Staleness};
 
 use crate::{StoreHarness, steps::*};
 
-/// One element an id, in order, and none where there is no record.
+/// One element per id, in order, and none where there is no record.
 pub async fn lookup_answers_in_order(harness: StoreHarness) {
     let store = &**harness.role();
     for number in 0..3 {
@@ -20,7 +20,7 @@ pub async fn lookup_answers_in_order(harness: StoreHarness) {
     assert!(store.lookup(&[]).await.expect("lookup of nothing").entries.is_empty());
 }
 
-/// Beyond the contract: what was committed is what is read, byte by byte.
+/// Beyond the contract: a look-up returns the committed bytes.
 pub async fn value_and_notes_are_kept_as_they_are(harness: StoreHarness) {
     let store = &**harness.role();
     let odd: Vec<u8> = (0..=255).chain([0, 10, 13, 255]).collect();

@@ -1,10 +1,10 @@
-//! Epochs, attached sources and what feeds confirm.
+//! Epochs, attached sources and the confirmations of feeds.
 
 use smache_core::{FeedStep, Freshness, Staleness};
 
 use crate::{StoreHarness, steps::*};
 
-/// A new epoch makes every stored value stale in one step; what is computed afterwards is fresh.
+/// A new epoch makes every stored value stale in one step; later results are fresh.
 pub async fn new_epoch_makes_everything_stale(harness: StoreHarness) {
     let store = &**harness.role();
     store.attach(&[source("users")]).await.expect("attach");

@@ -1,7 +1,7 @@
-//! What the macros accept, and what they say about what they do not.
+//! Code that the macros accept, and their messages for the rest.
 //!
-//! `TRYBUILD=overwrite cargo test -p smache-ui-tests` writes the messages; read them before they are kept. This is a package
-//! of its own because the messages list types that implement a trait, and the backends would add theirs.
+//! `TRYBUILD=overwrite cargo test -p smache-ui-tests` writes the messages; read them before they are kept. This is a
+//! separate package because the messages list types that implement a trait, and the backends would add theirs.
 
 #[test]
 fn misuse_is_explained() {

@@ -30,7 +30,7 @@ fn refused(what: &str) -> Error {
     Error::new(ErrorKind::Argument, format!("the value cannot be compared with the column: {what}"))
 }
 
-/// The form of JSON: what is in it, whatever its order and the scale of its numbers.
+/// The form of JSON: its content, whatever its order and the scale of its numbers.
 fn json(value: &FieldValue) -> Vec<u8> {
     let mut form = Vec::new();
     write_json(&mut form, value);

@@ -73,7 +73,7 @@ impl PgStream {
         if self.listener.is_none() && self.listener_tried.elapsed() > LISTEN_AGAIN {
             self.listener = listen(&self.feed).await;
             self.listener_tried = Instant::now();
-            // It may have missed what came before.
+            // It may have missed earlier notifications.
             return;
         }
         let Some(listener) = &mut self.listener else {
@@ -93,7 +93,7 @@ impl PgStream {
 
     /// The recorded changes after the place.
     async fn take(&mut self) -> Result<Batch> {
-        // Before the read: what was committed by now is seen by its snapshot.
+        // Before the read: the snapshot sees every earlier commit.
         if self.place.reading.is_none() {
             self.target_taken = Some(Instant::now());
         }

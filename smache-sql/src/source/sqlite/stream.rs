@@ -135,7 +135,7 @@ impl LiteStream {
     /// The recorded changes after the place.
     async fn take(&mut self) -> Result<Batch> {
         self.feed.check_file()?;
-        // Before the read: what is committed by now is seen, and what is committed later is noticed.
+        // Before the read: the read sees earlier commits and notices later ones.
         self.version = self.data_version().await?;
         let now = Instant::now();
         let rows = self.read().await?;

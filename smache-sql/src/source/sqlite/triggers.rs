@@ -206,8 +206,7 @@ async fn run(connection: &mut SqliteConnection, sql: String, doing: &str) -> Res
     outcome.map(drop).map_err(|error| of_source(error, doing))
 }
 
-/// Removes what is on the table, also under a name that it had before; and what has the names of its triggers, though it went
-/// with a table that has another name by now.
+/// Removes the triggers of the table, also under its earlier names, and triggers with its names on a renamed table.
 async fn drop_triggers(connection: &mut SqliteConnection, table: &str, doing: &str) -> Result<()> {
     let mut names = present(connection, table).await.map_err(|error| of_source(error, doing))?;
     names.extend(KINDS.map(|kind| trigger_name(kind, table)));
@@ -251,7 +250,7 @@ pub(super) async fn install(table: &LiteTable) -> Result<()> {
     transaction.commit().await.map_err(failed)
 }
 
-/// Removes the triggers, and what they need with the last of them.
+/// Removes the triggers, and with the last of them the tables that they need.
 pub(super) async fn uninstall(table: &LiteTable) -> Result<()> {
     let doing = table.doing("removing the triggers from");
     let begin = table.pool.begin_with("BEGIN IMMEDIATE");

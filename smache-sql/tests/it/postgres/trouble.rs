@@ -1,4 +1,5 @@
-//! Servers and roles that are not as a program needs them: what is said, that nothing is lost, and that it works again.
+//! Servers and roles that are not as a program needs them: the error messages, that nothing is lost, and that it works
+//! again.
 
 use smache_core::{Backend, ErrorKind, JobState, Lane, NewJob};
 use smache_sql::Postgres;

@@ -1,4 +1,5 @@
-//! Files that are full, damaged or not to be written to: what is said, what still works, and that it works again.
+//! Files that are full, damaged or not to be written to: the error messages, the steps that still work, and that all
+//! work again.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-//! Predicates on decimals, which are written in several ways: what is inserted makes the results stale that count it.
+//! Predicates on decimals, which are written in several ways: an inserted row makes the results stale that count it.
 
 use std::time::Duration;
 

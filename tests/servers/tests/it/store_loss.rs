@@ -95,7 +95,7 @@ async fn a_store_that_comes_back_confirms_nothing_before_the_feed_has_replayed()
         sleep(Duration::from_millis(5)).await;
     }
 
-    // No worker yet: what is fresh now was so all the time.
+    // No worker yet: results that are fresh now never were stale.
     let feeder = world.node(&world.feeder()).await;
     until_sight(&reader, 1, 0, 0, State::Stale).await;
     until_report(&reader, 2, 0, 0).await;

@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinSet};
 pub(crate) const PRODUCTS: i64 = 12;
 /// The longest wait for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// For how long a feed is good: what was committed before it, a fresh page shows.
+/// How long a feed confirms: a fresh page shows every change that was committed longer ago.
 const FEED_LEASE: Duration = Duration::from_secs(2);
 
 /// The prices of a product, and when each was known to be committed.

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use smache::{Entity, EntityType};
 
-/// What other crates see.
+/// The items that other crates see.
 pub mod school {
     use serde::{Deserialize, Serialize};
     use smache::Entity;
@@ -22,9 +22,9 @@ pub mod school {
         /// The course that it is of.
         #[entity(index)]
         pub course_id: u64,
-        /// Whose it is.
+        /// The owner.
         pub participant: String,
-        /// What it is for.
+        /// Its purpose.
         pub(crate) r#type: Option<u8>,
         #[entity(field)]
         #[deprecated]
