@@ -95,7 +95,7 @@ pub(crate) enum Verdict {
     /// None: the error may be a mistake that a deploy mends, and the call is tried again some times.
     #[default]
     Open,
-    /// The same data lead to the same error.
+    /// The same data leads to the same error.
     Permanent,
     /// The entity that the call is about does not exist.
     Gone,
@@ -194,7 +194,7 @@ impl Error {
         self.0.note.as_deref()?.downcast_ref()
     }
 
-    /// Whether the reads of the run explain the error: the same data lead to it again.
+    /// Whether the reads of the run explain the error: the same data leads to it again.
     pub(crate) fn is_explained(&self) -> bool {
         use ErrorKind::{Argument, Function, Gone, TooLarge};
         matches!(self.0.kind, Argument | Function | Gone | TooLarge) && !self.is_transient()

@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result, computed::panic_text};
 
 /// How often the same panic is logged at most.
 const PERIOD: Duration = Duration::from_secs(10);
-/// How many different panics are told apart.
+/// How many different panics the process distinguishes.
 const MOST: usize = 1_000;
 
 static SEEN: Mutex<Option<HashMap<String, Seen>>> = Mutex::new(None);
@@ -36,7 +36,7 @@ struct Seen {
 /// # Errors
 /// Those of the call, and [`ErrorKind::Panicked`] when it panics.
 pub fn guarded<T>(what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // The data that the call had borrowed are not used again: its error counts as an entity that cannot be read.
+    // The data that the call had borrowed is not used again: its error counts as an entity that cannot be read.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(what, panic_text(panic.as_ref()))))
 }
 

@@ -42,7 +42,7 @@ struct Namespaces {
 /// The loss of a simulated restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// All data are still there, but may lack the last writes, as after a failover.
+    /// All data is still there, but may lack the last writes, as after a failover.
     Nothing,
     /// Entries, jobs, positions and everything that confirmed them are lost.
     Everything,

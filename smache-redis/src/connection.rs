@@ -204,8 +204,8 @@ impl Link {
     /// opened.
     ///
     /// A demoted primary goes on answering reads on open connections. While it cannot reach its successor it keeps all
-    /// its data, and so everything that confirmed them, while its successor acknowledges changes. The role is read
-    /// last: everything before it was read from a primary.
+    /// its data, and so everything that confirmed it, while its successor acknowledges changes. The role is read last:
+    /// everything before it was read from a primary.
     pub(crate) async fn read_primary(&self, commands: &mut redis::Pipeline) -> Result<(Vec<Value>, Arc<Live>)> {
         commands.cmd("INFO").arg("replication");
         // The second time on a new connection: another server may have the address now.

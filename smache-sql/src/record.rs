@@ -240,7 +240,7 @@ pub(crate) fn via_number(via: smache_core::Via) -> i64 {
     match via {
         Via::Child => 0,
         Via::Guard => 2,
-        // Also what is not known here: an entry that runs once too often is better than one that misses a change.
+        // Also a way that is unknown here: an entry that runs once too often is better than one that misses a change.
         _ => 1,
     }
 }

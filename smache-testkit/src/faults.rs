@@ -1,4 +1,4 @@
-//! A backend that fails on demand, and counts: what an application, or the engine, does about failures can be tested.
+//! A backend that fails on demand, and counts, for tests of an application or of the engine under failures.
 //!
 //! ```
 //! use smache_core::{ProgramStep, Programs, Backend, Namespace};

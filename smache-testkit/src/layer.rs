@@ -1,4 +1,4 @@
-//! Sources that behave like another one except in what a test changes.
+//! Sources that behave like another one, except in the parts that a test changes.
 //!
 //! ```
 //! use std::sync::Arc;

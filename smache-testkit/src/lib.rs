@@ -1,9 +1,10 @@
 //! The contract of the backends of SMache, as suites of tests.
 //!
-//! Every bullet of the contracts of stores, queues and sources in `smache-core` ends with the name of a case, and that case
-//! is here. A backend proves itself with one macro call a role; each case becomes one test, and a case that is added here is added to every
-//! backend at once. Cases whose documentation starts with `Beyond the contract:` check the same promises harder: races
-//! with exact totals, futures dropped half-way, random sequences compared with the memory backend.
+//! Every bullet of the contracts of stores, queues and sources in `smache-core` ends with the name of a case, and that
+//! case is here. A backend proves itself with one macro call per role; each case becomes one test, and a case that is
+//! added here is added to every backend at once. Cases whose documentation starts with `Beyond the contract:` check the
+//! same promises harder: races with exact totals, futures dropped half-way, random sequences compared with the memory
+//! backend.
 //!
 //! | macro | proves | the factory gives |
 //! |---|---|---|
@@ -17,10 +18,11 @@
 //! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way, and
 //! [`servers`] starts private servers for tests.
 //!
-//! A factory is an async function without arguments, called once a case, that gives a store (queue, source) with nothing
-//! in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever flushed. Name it
-//! by a plain name or an absolute path. A suite expands to a module of the same name; wrap it in another module to run it
-//! twice. A backend that can be a store alone, a queue alone, and both, runs the store's suite on both kinds of stores.
+//! A factory is an async function without arguments, called once per case, that gives a store (queue, source) with
+//! nothing in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever
+//! flushed. Name it by a plain name or an absolute path. A suite expands to a module of the same name; wrap it in
+//! another module to run it twice. A backend that can be a store alone, a queue alone, and both, runs the store's suite
+//! on both kinds of stores.
 //!
 //! # Example
 //! ```

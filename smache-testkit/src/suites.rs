@@ -1,6 +1,6 @@
 //! The one list of the cases.
 
-/// Runs every case of the contract of a [`CacheStore`](smache_core::CacheStore) on what a factory gives.
+/// Runs every case of the contract of a [`CacheStore`](smache_core::CacheStore) on the stores of a factory.
 ///
 /// The factory is an `async fn() -> StoreHarness`.
 #[macro_export]
@@ -137,7 +137,7 @@ macro_rules! store_suite {
     };
 }
 
-/// Runs every case of the contract of a [`JobQueue`](smache_core::JobQueue) on what a factory gives.
+/// Runs every case of the contract of a [`JobQueue`](smache_core::JobQueue) on the queues of a factory.
 ///
 /// The factory is an `async fn() -> QueueHarness`.
 #[macro_export]
@@ -252,7 +252,7 @@ macro_rules! incarnation_suite {
 }
 
 /// Runs every case of the contracts of a [`DataSource`](smache_core::DataSource) and its
-/// [`ChangeFeed`](smache_core::ChangeFeed) on what a factory gives.
+/// [`ChangeFeed`](smache_core::ChangeFeed) on the sources of a factory.
 ///
 /// The factory is an `async fn() -> SourceHarness`.
 #[macro_export]

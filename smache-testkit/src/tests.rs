@@ -118,7 +118,7 @@ fn every_case_is_in_a_suite() {
     assert_eq!(all, listed());
 }
 
-/// These are what the suites of stores and queues rest on.
+/// The suites of stores and queues rest on these.
 #[test]
 fn every_contract_bullet_of_a_key_value_store_is_a_case() {
     let folders = ["store", "joined", "incarnation", "queue"];

@@ -61,7 +61,7 @@ impl Log {
     }
 }
 
-/// The tables themselves, for queries of one's own.
+/// The tables themselves, for other queries.
 #[derive(Clone, Default)]
 struct Tables {
     customers: MemorySource<Customer>,

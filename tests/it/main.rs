@@ -1,4 +1,4 @@
-//! The engine through the facade: what an application sees.
+//! The engine through the facade, as an application sees it.
 //!
 //! [`world`] says on which backends the behaviours run; [`probe`] makes the computed functions of [`functions`] log
 //! their runs, and fail or wait on demand.

@@ -40,7 +40,7 @@ async fn at_work(world: &World) -> Result<(Smache, Worker)> {
     Ok((smache, worker))
 }
 
-/// The gate opens: what is stored in the end, and what the process has counted.
+/// Opens the gate, and returns the stored value in the end and the counters of the process.
 async fn ended(world: &World, smache: &Smache, worker: Worker) -> Result<(String, Counters)> {
     world.probe.open();
     // After a conflict the next run waits for a while.

@@ -1,4 +1,4 @@
-//! Workers: what goes stale is computed again without a reader.
+//! Workers: they compute stale results again without a reader.
 
 use std::time::Duration;
 

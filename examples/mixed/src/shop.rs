@@ -1,4 +1,4 @@
-//! The data of a shop, and its computed functions, which do not mention where the data are stored.
+//! The data of a shop, and its computed functions, which do not mention where the data is stored.
 
 use serde::{Deserialize, Serialize};
 use smache::{Builder, Cx, Entity, Failure, State, computed};

@@ -41,7 +41,7 @@
 //! | `1b` | tuple variant | name, values … `00` |
 //! | `1c` | struct variant | name, then as a struct … `00` |
 //!
-//! A newtype struct is written as its content. A *length* is the number of bytes as LEB128 (seven bits a byte, the
+//! A newtype struct is written as its content. A *length* is the number of bytes as LEB128 (seven bits per byte, the
 //! least significant first) in as few bytes as possible. A *name* is the name of a variant: length, UTF-8. Names of
 //! types and indices of variants are not written, so renaming a type or reordering fields or variants changes no key.
 //! All other tags are free; a successor of this format starts with one of them and so cannot be mistaken for it.
@@ -156,9 +156,9 @@ fn decode<T: DeserializeOwned>(bytes: &[u8], integers: Integers) -> Result<T, De
 /// The form in which integers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Integers {
-    /// One form a value.
+    /// One form per value.
     ByValue,
-    /// One form a type and value.
+    /// One form per type and value.
     AsTyped,
 }
 

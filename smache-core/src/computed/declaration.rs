@@ -239,7 +239,7 @@ impl Declaration {
     /// run. Not kept by default.
     ///
     /// The store keeps it with the reads of the run, so that a change makes it stale at once, and the next reader runs
-    /// the function. Only errors that the data explain are kept: [`ErrorKind::Gone`], and the function's own unless
+    /// the function. Only errors that the data explains are kept: [`ErrorKind::Gone`], and the function's own unless
     /// they are transient ([`Failure::transient`](crate::Failure::transient)). The reader of a kept error gets its kind
     /// and its text ([`Error::report`]); only readers that waited for the run get the typed error by
     /// [`Error::function_error`].

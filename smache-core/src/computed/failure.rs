@@ -59,9 +59,9 @@ impl Failure {
         Self { error: error.into(), said: Said::Transient }
     }
 
-    /// An error of the domain, to which the same data lead again. There is no further attempt until the data change, a
-    /// reader asks for a fresh value, or the job is requeued. The last good value stays, stale, unless the function was
-    /// declared with `on_permanent = "remove"`
+    /// An error of the domain, to which the same data leads again. There is no further attempt until the data changes,
+    /// a reader asks for a fresh value, or the job is requeued. The last good value stays, stale, unless the function
+    /// was declared with `on_permanent = "remove"`
     /// ([`Declaration::remove_on_permanent`](crate::Declaration::remove_on_permanent)).
     #[must_use]
     pub fn permanent(error: impl Into<BoxError>) -> Self {

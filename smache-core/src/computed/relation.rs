@@ -8,8 +8,8 @@ use crate::{Cx, EntityKey, EntityType, Image, Result, SourceId, shape::Shape};
 /// The answer of an asynchronous relation.
 pub type RelationFuture<'a, I> = Pin<Box<dyn Future<Output = std::result::Result<Vec<I>, Failure>> + Send + 'a>>;
 
-/// A relation from a changed entity `F` to the ids of an argument `Entity<T>`: a lazy dependency. It makes results
-/// depend on entities that they may read in any way, or that do not exist yet.
+/// A relation from a changed entity `F` to the ids of an argument `Entity<T>`. It makes results depend on entities that
+/// they may read in any way, or that do not exist yet.
 ///
 /// The engine evaluates it on the entity before and after each change, so that a move affects both ends and a deletion
 /// affects the end that it leaves. Where a source does not tell the entity before a change, the change affects all

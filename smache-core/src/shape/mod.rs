@@ -18,7 +18,7 @@ use self::trace::{Integers, Trace};
 /// The form that serde writes of a type.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// One line a place in the type, sorted: so the order of fields and variants does not matter.
+    /// One line per place in the type, sorted: so the order of fields and variants does not matter.
     lines: Vec<String>,
     complete: bool,
 }

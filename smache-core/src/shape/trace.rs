@@ -9,7 +9,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-/// How often a type is deserialized at most: once a variant and once a sample that it refuses.
+/// How often a type is deserialized at most: once per variant and once per sample that it refuses.
 const ROUNDS: u32 = 4_000;
 /// How many requests it may make in all.
 const STEPS: u32 = 200_000;

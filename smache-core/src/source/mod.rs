@@ -44,7 +44,7 @@ pub trait DataSource: Debug + Send + Sync + 'static {
     /// Loads entities by id.
     ///
     /// # Contract
-    /// - MUST answer one element a key, in order, `None` where it does not exist `load_answers_in_order`
+    /// - MUST answer one element per key, in order, `None` where it does not exist `load_answers_in_order`
     /// - MUST see every change that was delivered or acknowledged before the call `load_sees_delivered_changes`
     ///
     /// # Cancel safety

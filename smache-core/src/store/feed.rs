@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, FeedId, Incarnation, Result, SourceId, Timestamp};
 
 /// A place in one history of a feed.
 ///
-/// A feed whose data are replaced (a file made again, a server restored, a replica set initiated again) goes on in
+/// A feed whose data is replaced (a file made again, a server restored, a replica set initiated again) goes on in
 /// another history. Places of two histories do not compare, even if their numbers would.
 ///
 /// Stores keep both fields unchanged: [`order`](Self::order) begins with the [history](Self::history).

@@ -57,7 +57,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// Reads entries with their validity. One round trip, no write.
     ///
     /// # Contract
-    /// - MUST answer one element an id, in order, `None` where there is no record `lookup_answers_in_order`
+    /// - MUST answer one element per id, in order, `None` where there is no record `lookup_answers_in_order`
     /// - MUST take time, validity and entries so that a validity is never newer than an invalidation that an entry
     ///   misses `lookup_never_mixes_an_old_entry_with_a_new_validity`
     /// - MUST NOT write, and MUST NOT hide stale or expired entries `lookup_shows_stale_and_expired_entries`
@@ -159,7 +159,8 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST mark all dependants, direct ones as stale `dependants_go_stale`, `staleness_follows_the_edge`
     /// - MUST NOT skip an entry that is stale already `stale_entry_is_invalidated_again`
     /// - MUST remember the revision of a dependency that no entry has yet `dynamic_dependency_unknown_when_it_changed`
-    /// - MUST give every stale entry a job unless it is lazy `every_stale_entry_has_a_job`, `lazy_entry_gets_no_job`
+    /// - MUST give every stale entry a job unless it refreshes on read `every_stale_entry_has_a_job`,
+    ///   `lazy_entry_gets_no_job`
     /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
     /// - MUST NOT confirm a source whose position it does not take, because the saved one is of another history or a
     ///   later one of the same `position_that_is_not_taken_confirms_nothing`
@@ -251,7 +252,7 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// The stale entries, page by page, for the reconciler. An entry that stays stale appears at least once.
     ///
     /// # Contract
-    /// - MUST list stale, non-lazy entries with the time since when `stale_entries_are_listed`
+    /// - MUST list the stale entries that do not refresh on read, with the time since when `stale_entries_are_listed`
     async fn stale(&self, page: Page) -> Result<Scanned>;
 
     /// The whole record of an entry with its validity, for a run that reads it as a nested call. One round trip.

@@ -10,8 +10,8 @@ pub fn log_damaged_record(place: impl Display, why: impl Display) {
     tracing::warn!(%place, %why, "a record that cannot be read counts as absent");
 }
 
-/// An epoch, of the namespace or of one source, cannot be read: maintenance replaces it, and what depends on it is
-/// stale once.
+/// An epoch, of the namespace or of one source, cannot be read: maintenance replaces it, and its dependants are stale
+/// once.
 pub fn log_damaged_epoch(place: impl Display) {
     tracing::warn!(%place, "an epoch that cannot be read is replaced by a new one");
 }

@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind};
 /// The error for keys or tables whose layout this program does not know. They stay as they are.
 ///
 /// `what` names them with the verb and `found` is their layout, `None` for one that cannot be read. Data of a newer
-/// layout need a newer program; for others, `older` says what to do. `elsewhere` is what this program could use
+/// layout needs a newer program; for others, `older` says what to do. `elsewhere` is what this program could use
 /// instead.
 #[must_use]
 pub fn other_layout(what: impl Display, found: Option<u64>, known: u64, older: &str, elsewhere: &str) -> Error {

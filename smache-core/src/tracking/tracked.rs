@@ -89,7 +89,7 @@ impl Tracked {
         self.oldest.map_or(begun, |oldest| oldest.min(begun))
     }
 
-    /// No data explain the outcome: the function must run again.
+    /// No data explains the outcome: the function must run again.
     pub(crate) fn unexplained(&mut self) {
         self.tainted = true;
     }

@@ -1,4 +1,4 @@
-//! The queue: jobs in sorted sets, one script a step, and a notifier that wakes waiting workers.
+//! The queue: jobs in sorted sets, one script per step, and a notifier that wakes waiting workers.
 
 mod notifier;
 
@@ -21,7 +21,7 @@ use crate::{
     script::{COUNTS, Call, DISCARD, ENQUEUE, EXTEND_JOBS, FIND, INCARNATION, LIST, REQUEUE, RESERVE, SETTLE, Script},
 };
 
-/// The most jobs in one call: what one script may take as arguments, and some milliseconds of the server's time.
+/// The most jobs in one call: one script takes their arguments, in some milliseconds of the server's time.
 const PER_CALL: usize = 500;
 
 /// A job queue on Redis.

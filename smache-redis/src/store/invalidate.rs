@@ -21,7 +21,7 @@ use crate::{
     script::{INVALIDATE, WITHDRAW},
 };
 
-/// Changed dependencies and entries in a call: what one script may take as arguments.
+/// Changed dependencies and entries per call: one script takes them as arguments.
 const PER_CALL: usize = 500;
 /// Edges in a call: some two milliseconds of the server's time.
 const EDGES: usize = 220;

@@ -127,7 +127,7 @@ async fn a_replica_is_named_and_works_again_after_its_promotion() {
     assert_eq!(stream.next().await.expect("a batch").changes.len(), 1);
 }
 
-/// The server goes on answering readers on open connections, from data that grow older.
+/// The server goes on answering readers on open connections, from data that grows older.
 #[tokio::test]
 async fn a_feed_ends_when_its_server_becomes_a_replica_whether_it_waits_or_not() {
     for waits in [true, false] {

@@ -26,8 +26,8 @@ const DATABASE: &str = "the one of the transaction";
 /// An open transaction of PostgreSQL, for [`Smache::in_transaction`](smache_core::Smache::in_transaction).
 ///
 /// The tables `smache_*` of the store must be in the `search_path` of the transaction, and its role may use them. The
-/// isolation level is `READ COMMITTED`, the usual one: with a snapshot for the whole transaction it could not see what was
-/// computed meanwhile, so that others are refused.
+/// isolation level is `READ COMMITTED`, the usual one: with a snapshot for the whole transaction it could not see the
+/// results that others compute meanwhile, so a report refuses any other level.
 ///
 /// A report waits for the lock of the namespace, at most as long as the `lock_timeout` of the transaction if it has
 /// one, else four fifths of `store_timeout`. A transaction that notifies cannot be prepared for a commit in two phases.

@@ -46,7 +46,7 @@ async fn make_or_migrate(
     connection: &mut SqliteConnection,
     from: &mut Option<i64>,
 ) -> Result<Option<Other>, sqlx::Error> {
-    // Also processes that start side by side make or migrate them once. An error or a crash leaves what was.
+    // Also processes that start side by side make or migrate them once. An error or a crash leaves the file as it was.
     let mut work = connection.begin_with("BEGIN IMMEDIATE").await?;
     let there: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'smache_meta'")
         .fetch_one(&mut *work)

@@ -1,4 +1,4 @@
-//! A table of users, and a function of them that can be held up: what tests of the transactional mode share.
+//! A table of users, and a function of them that can be held up, for the tests of the transactional mode.
 
 use std::{sync::Arc, time::Duration};
 

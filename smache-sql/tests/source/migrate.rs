@@ -10,7 +10,7 @@ on_both!(
     a_program_that_reads_while_a_newer_one_migrates_goes_on_or_is_refused,
 );
 
-/// Takes back what the present release has added: what the first one made, with the changes that it recorded.
+/// Takes back the additions of the present release, and leaves the tables of the first one with its recorded changes.
 async fn become_first(world: &World) {
     let feed = world.table("smache_feed");
     world.run(&format!("ALTER TABLE {feed} DROP COLUMN version; ALTER TABLE {feed} DROP COLUMN oldest")).await;

@@ -67,7 +67,7 @@ pub async fn value_stored_as_stale_wakes_a_waiting_worker(harness: JoinedHarness
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
 }
 
-/// A lazy entry waits for its reader: whatever makes it stale writes no job.
+/// An entry that refreshes on read waits for its reader: no step that makes it stale writes a job.
 pub async fn lazy_entry_gets_no_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     let lazy = async |value: &str, run: Run| {
@@ -149,7 +149,7 @@ pub async fn change_revives_a_dead_letter(harness: JoinedHarness) {
     assert_eq!((revived.id, revived.errors, revived.crashes), (id(1), 0, 0));
 }
 
-/// Beyond the contract: what people and the engine enqueue is merged with what the store writes.
+/// Beyond the contract: the queue merges the jobs of people and of the engine with those that the store writes.
 pub async fn job_of_the_store_is_a_job_like_others(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[direct("a")]).await;

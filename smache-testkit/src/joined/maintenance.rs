@@ -9,7 +9,7 @@ use crate::{
     steps::*,
 };
 
-/// A stale entry whose run lapsed has a job again, whatever became of the earlier one; a fresh one needs none.
+/// A stale entry whose run lapsed has a job again, in any state of the earlier one; a fresh one needs none.
 pub async fn lapsed_run_gets_a_job(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "stale", &[direct("a")]).await;

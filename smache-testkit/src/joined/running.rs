@@ -96,7 +96,7 @@ pub async fn run_that_failed_for_the_last_time_stays_a_dead_letter(harness: Join
     assert_eq!(counts(queue).await, [0, 1, 0, 0]);
 }
 
-/// Beyond the contract: whatever writers and workers do at once, in the end no job remains and everything is fresh and
+/// Beyond the contract: after any concurrent steps of writers and workers no job remains and everything is fresh and
 /// computed from the last data, without a read.
 pub async fn workers_make_everything_fresh(harness: JoinedHarness) {
     const ENTRIES: u32 = 6;

@@ -100,7 +100,7 @@ pub async fn lapsed_reservation_that_nobody_took_still_counts(harness: QueueHarn
     assert!(reserve(queue).await.is_empty());
 }
 
-/// The most urgent priority comes first, then what became due first; nothing comes before its time.
+/// The most urgent priority comes first, then the job that became due first; nothing comes before its time.
 pub async fn urgent_job_comes_first(harness: QueueHarness) {
     let queue = &**harness.role();
     let with = |number, priority| NewJob { priority, ..job(id(number)) };
@@ -264,7 +264,7 @@ pub async fn delayed_job_wakes_a_waiting_worker(harness: QueueHarness) {
     }
 }
 
-/// A queue is the same one whatever becomes of its jobs.
+/// A queue stays the same one when its jobs end, fail or are removed.
 pub async fn incarnation_stays_while_jobs_come_and_go(harness: QueueHarness) {
     let queue = &**harness.role();
     let incarnation = queue.incarnation().await.expect("incarnation");

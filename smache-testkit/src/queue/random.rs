@@ -49,7 +49,7 @@ impl Side {
         Self { queue, running: BTreeMap::new() }
     }
 
-    /// Does it and says what came of it and what there is now, without tokens and times.
+    /// Does it and describes the outcome and the present jobs, without tokens and times.
     async fn apply(&mut self, operation: &Operation) -> String {
         let queue = &*self.queue;
         let outcome = match operation {

@@ -19,7 +19,7 @@ const STANDBY_READY: &str = "database system is ready to accept read";
 /// The owner of the database, with all rights in it.
 const USER: &str = "smache";
 
-/// A private PostgreSQL for one test. Derefs to [`ServerProcess`], which can kill and restart it: the data stay.
+/// A private PostgreSQL for one test. Derefs to [`ServerProcess`], which can kill and restart it: the data stays.
 /// Paused, it takes no new connections, but the open ones go on.
 ///
 /// It cannot run as root, so that root starts it as the user `postgres`, which needs access to the temporary folder.
@@ -119,7 +119,7 @@ impl PostgresServerBuilder {
         self
     }
 
-    /// Waits for the disk at every commit. Without it data survive the end of the server, but not of the machine.
+    /// Waits for the disk at every commit. Without it data survives the end of the server, but not of the machine.
     #[must_use]
     pub fn sync_to_disk(mut self) -> Self {
         self.sync_to_disk = true;

@@ -81,8 +81,7 @@ pub async fn lost_history_is_an_error(harness: SourceHarness) {
     assert_eq!(keys(&changes), [probe.key(2)]);
 }
 
-/// A change says what happened, of which source, and how the entity was before and is after; before images come where they
-/// are declared.
+/// A change has its kind, its source, and the entity before and after it; before images come where they are declared.
 pub async fn changes_say_what_happened(harness: SourceHarness) {
     let probe = &**harness.role();
     let mut stream = open(probe, Start::Now).await.expect("open");

@@ -7,7 +7,7 @@ use smache_core::{Capability, EntityKey, ErrorKind};
 use super::{put, remove, text};
 use crate::{SourceHarness, SourceProbe};
 
-/// One element a key, in order, and none where there is no entity.
+/// One element per key, in order, and none where there is no entity.
 pub async fn load_answers_in_order(harness: SourceHarness) {
     let probe = &**harness.role();
     for number in 0..3 {

@@ -125,7 +125,7 @@ pub async fn value_that_more_speaks_against_is_stored_as_stale(harness: StoreHar
     assert_fresh(&commit(store, asking(run.value("undisturbed", &[direct("a")]))).await);
 }
 
-/// A value is compared with what changed after its version, and is of that version.
+/// A value is compared with the changes after its version, and is of that version.
 pub async fn value_is_compared_and_stored_with_its_version(harness: StoreHarness) {
     let store = &**harness.role();
     let run = begin(store, id(1)).await;
@@ -140,7 +140,8 @@ pub async fn value_is_compared_and_stored_with_its_version(harness: StoreHarness
     assert_eq!(see(store, id(1)).await.entry.version, version);
 }
 
-/// Beyond the contract: what changed is named, at most eight of it, and a change through nested calls alone is soft.
+/// Beyond the contract: a conflict names the changed dependencies, at most eight, and a change through nested calls
+/// alone is soft.
 pub async fn conflict_is_as_stale_as_its_most_direct_dependency(harness: StoreHarness) {
     let store = &**harness.role();
     let runs =

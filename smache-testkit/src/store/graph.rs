@@ -1,4 +1,4 @@
-//! Looking at the graph: what an entry depends on, and what depends on something.
+//! Looking at the graph: the dependencies of an entry, and the dependants of a dependency.
 
 use smache_core::{Page, Staleness, UsedDependency, Via};
 

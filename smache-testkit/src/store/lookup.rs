@@ -38,7 +38,7 @@ pub async fn value_and_notes_are_kept_as_they_are(harness: StoreHarness) {
     }
 }
 
-/// Stale and expired entries are shown as what they are.
+/// A look-up shows stale and expired entries as such.
 pub async fn lookup_shows_stale_and_expired_entries(harness: StoreHarness) {
     let store = &**harness.role();
     compute(store, id(1), "stale", &[direct("a")]).await;

@@ -131,8 +131,9 @@ async fn compute_parent(store: &dyn CacheStore, id: EntryId, children: [EntryId;
     commit(store, Commit { tainted, ..run.value(&texts.join(" "), &used) }).await;
 }
 
-/// Beyond the contract: whatever writers, runs, maintenance and readers do at once, a value that is read as fresh reflects
-/// every change that was acknowledged before the read; and in the end one more run of each is fresh and right.
+/// Beyond the contract: under any concurrent steps of writers, runs, maintenance and readers, a value that is read as
+/// fresh reflects every change that was acknowledged before the read; and in the end one more run of each is fresh and
+/// right.
 pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarness) {
     let writes = u64::from(harness.rounds(60));
     let data = Data::new();

@@ -74,7 +74,7 @@ impl Side {
         Self { store, runs: BTreeMap::new(), start }
     }
 
-    /// Does it and says what came of it, without what is random.
+    /// Does it and describes the outcome, without its random parts.
     async fn apply(&mut self, operation: &Operation) -> String {
         let store = &*self.store;
         match operation {
@@ -164,7 +164,7 @@ impl Side {
     }
 }
 
-/// An entry that several changes of one invalidation affect may be counted once or once a change.
+/// An entry that several changes of one invalidation affect may be counted once, or once per change.
 fn distinct_marks(invalidation: &Invalidation, marked: u64) -> Option<u64> {
     (invalidation.changed.len() + invalidation.entries.len() <= 1).then_some(marked)
 }

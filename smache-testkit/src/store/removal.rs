@@ -38,7 +38,7 @@ pub async fn removed_entry_is_not_resurrected(harness: StoreHarness) {
     assert_eq!(commit(store, run.value("late", &[direct("a")])).await, CommitOutcome::Lost);
     assert!(look(store, id(1)).await.is_none());
 
-    // The same without a record: the run itself is what is removed.
+    // The same without a record: the step removes the run itself.
     let run = begin(store, id(2)).await;
     assert!(store.remove(&id(2), None).await.expect("remove"));
     assert_eq!(commit(store, run.value("late", &[])).await, CommitOutcome::Lost);

@@ -13,7 +13,7 @@ async fn ask(store: &dyn CacheStore, runs: Vec<WaitingRun>, lease: Duration, chi
     store.record_waits(RecordWaits { runs, lease, child: id(child) }).await.expect("wait")
 }
 
-/// Notes that a run waits for a child, and gives what leads on from there.
+/// Notes that a run waits for a child, and returns the waits that lead on from there.
 async fn wait(store: &dyn CacheStore, run: &Run, child: u32) -> Vec<(EntryId, EntryId)> {
     let waiting = WaitingRun { id: run.id, token: run.token, child: id(child) };
     ask(store, vec![waiting], LONG, child).await

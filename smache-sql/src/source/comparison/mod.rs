@@ -18,7 +18,7 @@ pub(crate) use self::lite::{Affinity, Collation, LiteForm};
 #[cfg(feature = "postgres")]
 pub(crate) use self::pg::PgForm;
 
-/// The form of what is no value.
+/// The form of a missing value.
 const NULL: &[u8] = &[0];
 
 /// A form, which no missing value has.

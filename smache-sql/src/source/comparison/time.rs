@@ -98,7 +98,7 @@ fn clock(text: &str) -> Option<i128> {
     if parts.next().is_some() || [hours, minutes, seconds].iter().any(|number| number.len() != 2) {
         return None;
     }
-    // The server rounds what is smaller.
+    // The server rounds smaller fractions.
     let part = part.trim_end_matches('0');
     if part.len() > 6 || !part.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

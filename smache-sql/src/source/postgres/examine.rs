@@ -56,7 +56,7 @@ pub(super) async fn examine(table: &PgTable, feed: Option<&PgFeed>) -> Result<Ex
         }))
 }
 
-/// Whether the role may remove what is older than the retention.
+/// Whether the role may remove the changes that are older than the retention.
 async fn trims(table: &PgTable, doing: &str) -> Result<bool> {
     let sql = format!("SELECT has_table_privilege({}, 'DELETE')", change_table(&table.schema));
     let query = sqlx::query_scalar(AssertSqlSafe(sql));

@@ -126,7 +126,7 @@ impl PgFeed {
         format!("{server}/{table}")
     }
 
-    /// A subquery for what the columns of tables are.
+    /// A subquery for the columns of tables.
     fn present_columns(&self, names: &str) -> String {
         let parts = [("names", names), ("schema_name", &*escaped(&self.schema))];
         filled(include_str!("../queries/postgres_columns.sql"), &parts)

@@ -31,7 +31,7 @@ pub(super) struct Place {
 pub(super) struct Reading {
     /// The snapshot that it reads up to.
     pub(super) target: Snapshot,
-    /// Of what only the target sees, the rows up to this number were delivered.
+    /// Of the rows that only the target sees, those up to this number were delivered.
     pub(super) row: i64,
 }
 

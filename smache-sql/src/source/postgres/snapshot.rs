@@ -55,7 +55,7 @@ impl Snapshot {
         order
     }
 
-    /// In few bytes, because thousands of transactions may be running: the numbers as steps, seven bits a byte.
+    /// In few bytes, because thousands of transactions may be running: the numbers as steps, seven bits per byte.
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         encode_number(bytes, self.xmin);
         encode_number(bytes, self.xmax - self.xmin);

@@ -35,7 +35,8 @@ const LOCK_WITHIN: &str = "SELECT set_config('lock_timeout', '2s', true)";
 /// How often it is tried, and for how long it lets the others pass in between.
 const TRIES: (u32, Duration) = (15, Duration::from_millis(200));
 
-/// Pauses before the next try of what waited for a lock for too long, or lost against others; else the error.
+/// Pauses before the next try of a step that waited for a lock for too long, or lost against others. Returns any other
+/// error.
 async fn pause(error: Error, tries: &mut u32) -> Result<()> {
     if *tries >= TRIES.0 || !may_be_tried_again(&error) {
         return Err(error);
@@ -219,7 +220,7 @@ async fn mend(connection: &mut PgConnection, schema: &str, doing: &str) -> Resul
         .await
         .map_err(|error| of_source(error, doing))?;
     if is_elsewhere == Some(true) {
-        // In this order: the guard notes the numbers of what is removed.
+        // In this order: the guard notes the numbers of the removed changes.
         let mend = format!(
             "DELETE FROM {schema}.smache_changes;
             UPDATE {schema}.smache_feed SET id = gen_random_uuid()::text, trimmed = '0';"
@@ -243,7 +244,7 @@ async fn forget_others(connection: &mut PgConnection, table: &PgTable, doing: &s
     run(connection, format!("DELETE FROM {schema}.smache_tables s WHERE ({present}) IS NULL"), doing).await
 }
 
-/// Removes the triggers, and what they need with the last of them.
+/// Removes the triggers, and with the last of them the tables and functions that they need.
 pub(super) async fn uninstall(table: &PgTable) -> Result<()> {
     let doing = table.doing("removing the triggers from");
     let mut tries = 1;

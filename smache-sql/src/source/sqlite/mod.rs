@@ -167,7 +167,7 @@ impl<T: EntityType + DeserializeOwned> DataSource for SqliteSource<T> {
 /// The rows with certain ids.
 struct ByIds<'a> {
     keys: &'a [EntityKey],
-    /// The values of a key, one a column.
+    /// The values of a key, one per column.
     scalars: fn(&EntityKey, &[String]) -> Result<Vec<Value>>,
 }
 

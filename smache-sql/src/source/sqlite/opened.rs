@@ -23,7 +23,7 @@ impl OpenedFile {
         Self { path, first: OnceLock::new() }
     }
 
-    /// Notes what is there now, the first time. Afterwards, because some systems move a file when it is opened.
+    /// Notes the present file, the first time. Afterwards, because some systems move a file when it is opened.
     pub(super) fn note(&self) {
         if let Some(present) = identity(&self.path) {
             self.first.get_or_init(|| present);

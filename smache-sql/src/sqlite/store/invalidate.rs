@@ -77,7 +77,7 @@ impl SqliteStore {
 }
 
 impl Step<'_> {
-    /// Marks what is affected, and remembers the revision.
+    /// Marks the affected entries, and remembers the revision.
     async fn invalidate(&mut self, invalidation: &Invalidation) -> Result<Marked> {
         let mut marked = Marked::default();
         if invalidation.changed.is_empty() && invalidation.entries.is_empty() {

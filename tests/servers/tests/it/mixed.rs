@@ -39,7 +39,7 @@ use crate::{
     world::patient_redis,
 };
 
-/// Data that the program itself keeps, and reports after it has changed them.
+/// Data that the program itself keeps, and reports after it has changed it.
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "remarks")]
 struct Remark {
@@ -48,7 +48,7 @@ struct Remark {
     text: String,
 }
 
-/// Data that the program itself keeps, and announces before it changes them.
+/// Data that the program itself keeps, and announces before it changes it.
 #[derive(Clone, Serialize, Deserialize, Entity)]
 #[entity(source = "scales")]
 struct Scale {
