@@ -153,7 +153,7 @@ fn sqlite_path(url: &str) -> Result<&str> {
 /// [`Builder::store`] or [`Builder::queue`].
 ///
 /// # Errors
-/// [`ErrorKind::Config`]: no such scheme, or one whose feature is not enabled. The errors of the backend's own `connect`.
+/// [`ErrorKind::Config`]: no such scheme, or one whose feature is not enabled. The errors of the backend's `connect`.
 ///
 /// # Cancel safety
 /// May be dropped at any await point.

@@ -22,8 +22,7 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     ///
     /// # Contract
     /// - MUST take [`Started::now`] from the store's own clock, or from one that all its users share, not later than
-    ///   the
-    ///   state that the transaction reads `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
+    ///   the state that the transaction reads `lapsed_lease_is_taken_over_and_the_zombie_is_refused`
     /// - MUST give [`Started::incarnation`] of the state that the transaction reads `new_incarnation_is_named`
     /// - MUST NOT commit a transaction in another incarnation of the store than it started in
     ///   `run_of_the_incarnation_before_stores_nothing`
@@ -78,9 +77,8 @@ pub trait Transaction: Send {
     ///
     /// # Contract
     /// - MUST fail with [`conflict`](crate::conflict) when something that the transaction has read, a key that was
-    ///   absent
-    ///   and a new key in a scanned range included, was changed by another one since: transactions are serializable
-    ///   `revision_counts_every_invalidation`, `fresh_value_reflects_every_acknowledged_change`
+    ///   absent and a new key in a scanned range included, was changed by another one since: transactions are
+    ///   serializable `revision_counts_every_invalidation`, `fresh_value_reflects_every_acknowledged_change`
     /// - MUST make all writes visible at once, and before it returns, to every transaction that begins afterwards
     ///   `lookup_never_mixes_an_old_entry_with_a_new_validity`, `dropped_steps_happen_as_a_whole`
     /// - MUST keep them: when they may be lost, for example by a crash or by a failover, the store is another

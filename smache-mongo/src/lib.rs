@@ -1,5 +1,5 @@
-//! The MongoDB backend of SMache: a database as a store and a queue, a collection as a source of entities, and the change
-//! stream of its database as the feed. The [`guide`] has the rights that it needs, its promises and its limits.
+//! The MongoDB backend of SMache: a database as a store and a queue, a collection as a source of entities, and the
+//! change stream of its database as the feed. The [`guide`] has the rights that it needs, its promises and its limits.
 
 mod audit;
 mod backend;

@@ -30,10 +30,10 @@
 //! the steps that are under way, and needs the owner of the tables. A program refuses tables of a newer release and
 //! changes nothing in them.
 //!
-//! A program that is running while a newer one migrates goes on if the migration says that it may. Otherwise each of its
-//! steps and look-ups is refused with [`WrongServer`](smache_core::ErrorKind::WrongServer), and nothing is changed: every
-//! statement names the version that it was written for. The tables and triggers that `install` of a source makes follow
-//! the same rules, with a separate version; `install` migrates them.
+//! A program that is running while a newer one migrates goes on if the migration says that it may. Otherwise each of
+//! its steps and look-ups is refused with [`WrongServer`](smache_core::ErrorKind::WrongServer), and nothing is changed:
+//! every statement names the version that it was written for. The tables and triggers that `install` of a source makes
+//! follow the same rules, with a separate version; `install` migrates them.
 //!
 //! # PostgreSQL
 //! Version 13 or newer, a primary. The tables and functions live in the first schema of the `search_path`; the role
@@ -60,23 +60,23 @@
 //! included, and workers wake; with its rollback nothing has happened. A source whose every writer does so is built
 //! `transactional`: it has no feed, and `doctor` calls it *exact*.
 //!
-//! In PostgreSQL the tables `smache_*` are found by the transaction's `search_path`, and its role needs rights on them; it is
-//! `READ COMMITTED`, and holds the lock of the namespace from the report to its end. Until then runs of the namespace cannot
-//! be stored, and other reporters, feeds and maintenance wait, up to their timeouts: so report last, right before the commit, and
-//! open no dialogue with a user in between. Jobs that are queued already for the same entries cannot end meanwhile either.
-//! Look-ups never wait. In SQLite such a transaction is the one writer of the file that it is anyway, from its first
-//! change on.
+//! In PostgreSQL the tables `smache_*` are found by the transaction's `search_path`, and its role needs rights on them;
+//! it is `READ COMMITTED`, and holds the lock of the namespace from the report to its end. Until then runs of the
+//! namespace cannot be stored, and other reporters, feeds and maintenance wait, up to their timeouts: so report last,
+//! right before the commit, and open no dialogue with a user in between. Jobs that are queued already for the same
+//! entries cannot end meanwhile either. Look-ups never wait. In SQLite such a transaction is the one writer of the file
+//! that it is anyway, from its first change on.
 //!
 //! After a restart of the server everything of such sources is computed again, as for any source that the application
 //! reports.
 //!
 //! # SQLite
-//! One file in WAL mode with `synchronous = FULL`, shared by any number of processes of one machine. The writers of a process
-//! stand in line for one connection; readers never wait. The time is this machine's clock. An incarnation is a name in the
-//! file together with the number of the file (its inode), so that a copy that was restored is another one; a copy over the
-//! same inode cannot be seen: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all) after that, in every
-//! namespace. Waiting workers are woken at once by their own process and look every
-//! 50 milliseconds for the jobs of others. `Sqlite::builder(path).max_bytes(n)` bounds the file: one that is full refuses
+//! One file in WAL mode with `synchronous = FULL`, shared by any number of processes of one machine. The writers of a
+//! process stand in line for one connection; readers never wait. The time is this machine's clock. An incarnation is a
+//! name in the file together with the number of the file (its inode), so that a copy that was restored is another one;
+//! a copy over the same inode cannot be seen: call [`Smache::invalidate_all`](smache_core::Smache::invalidate_all)
+//! after that, in every namespace. Waiting workers are woken at once by their own process and look every 50
+//! milliseconds for the jobs of others. `Sqlite::builder(path).max_bytes(n)` bounds the file: one that is full refuses
 //! steps, can be read, and takes steps again when something was removed or has expired.
 
 mod cells;

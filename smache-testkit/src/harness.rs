@@ -105,16 +105,16 @@ impl<R> Harness<R> {
         self
     }
 
-    /// The same with another number of entries than 10,000 where a case is about very many: for a server that takes long to
-    /// make them. It should be some pages of the backend.
+    /// The same with another number of entries than 10,000 where a case is about very many: for a server that takes
+    /// long to make them. It should be some pages of the backend.
     #[must_use]
     pub fn with_many(mut self, many: u32) -> Self {
         self.many = many;
         self
     }
 
-    /// The same with one round in so many where a case is random, or a race, and has many rounds: for a server that takes
-    /// long. A run of all of them is due now and then.
+    /// The same with one round in so many where a case is random, or a race, and has many rounds: for a server that
+    /// takes long. A run of all of them is due now and then.
     #[must_use]
     pub fn with_one_round_in(mut self, so_many: u32) -> Self {
         self.one_in = so_many.max(1);
@@ -144,7 +144,7 @@ impl<R> Harness<R> {
         (self.advance)(by).await;
     }
 
-    /// Whether the time of the role is moved by hand ([`with_advance`](Self::with_advance)), so that a long time costs none.
+    /// Whether cases move the time of the role ([`with_advance`](Self::with_advance)), so that a long time costs none.
     #[must_use]
     pub fn is_moved_by_hand(&self) -> bool {
         self.by_hand

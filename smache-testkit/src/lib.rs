@@ -15,8 +15,8 @@
 //! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
 //! | [`attached_source_suite!`] | a source without a feed | [`SourceHarness`] |
 //!
-//! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way, and
-//! [`servers`] starts private servers for tests.
+//! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way,
+//! and [`servers`] starts private servers for tests.
 //!
 //! A factory is an async function without arguments, called once per case, that gives a store (queue, source) with
 //! nothing in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever

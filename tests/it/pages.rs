@@ -207,7 +207,7 @@ fn documented() -> BTreeMap<PathBuf, String> {
     documented
 }
 
-/// A link to a file leads nowhere in the documentation; so each is one that `src/links.md` defines before the page does.
+/// A link to a file leads nowhere in the documentation, so `src/links.md` defines each before the page does.
 #[test]
 fn every_link_of_the_documentation_leads_to_an_item() {
     let documented = documented();

@@ -16,7 +16,7 @@ use crate::{
     probe::Probe,
 };
 
-/// One test a behaviour and world. A behaviour takes a `&World`, returns a `Result`, and must hold whatever is behind it.
+/// One test per behaviour and world. A behaviour takes a `&World`, returns a `Result`, and must hold on every backend.
 macro_rules! on_every_world {
     ($($behaviour:ident),+ $(,)?) => {
         mod memory {

@@ -72,9 +72,9 @@
 //!
 //! # Limits
 //!
-//! [`to_vec`] stops at the first byte above its limit, and both directions at [`MAX_DEPTH`] levels. [`from_slice`] never
-//! panics, and allocates only as it consumes input: containers are closed rather than counted, so there is no length to
-//! lie about (and serde need not know the length of an iterator up front).
+//! [`to_vec`] stops at the first byte above its limit, and both directions at [`MAX_DEPTH`] levels. [`from_slice`]
+//! never panics, and allocates only as it consumes input: containers are closed rather than counted, so there is no
+//! length to lie about (and serde need not know the length of an iterator up front).
 //!
 //! Serde buffers the content of a flattened field and of an internally tagged, adjacently tagged or untagged enum, and
 //! its buffer has no place for 128-bit integers: the decoder reports an error, or an untagged enum goes on to its next

@@ -42,8 +42,7 @@ impl<F: Computed> Call<F> {
     }
 
     /// Accepts only a value that reflects one's own change, by the token that `changed` or
-    /// [`caught_up`](crate::Smache::caught_up) returned. With the tokens of several changes, one that reflects them
-    /// all.
+    /// [`caught_up`](crate::Smache::caught_up) returned. With several tokens, one that reflects every change.
     ///
     /// A token of another namespace is refused with [`ErrorKind::Argument`](crate::ErrorKind::Argument).
     pub fn at_least(mut self, token: ChangeToken) -> Self {

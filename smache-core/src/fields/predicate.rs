@@ -31,7 +31,7 @@ impl<T: EntityType> Predicate<T> {
     /// Its conditions, for a source.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) when a value cannot be compared: not a number, or above 1 MiB.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) when a value cannot be compared: a NaN, or above 1 MiB.
     pub fn into_filter(self) -> Result<Filter> {
         self.filter
     }

@@ -1,7 +1,7 @@
 use super::*;
 
-/// Tokens of MongoDB 7 in the order of the history: a start, an insert, another one of the same transaction, and a place
-/// between changes.
+/// Tokens of MongoDB 7 in the order of the history: a start, an insert, another one of the same transaction, and a
+/// place between changes.
 const SORTED: [&str; 4] = [
     "8265A1B2C3000000012B0429296E1404",
     "8265A1B2C3000000022B042C0100296E5A1004A1463C6F7570657261",

@@ -13,9 +13,9 @@ impl RedisStore {
     /// Reads the time first, then the validity, then the entries.
     ///
     /// Scripts of others may run between the commands of a pipeline. In this order each part is at least as new as the
-    /// parts before it, which is safe: a script in between that invalidates and renews a validity, starts a new epoch, or
-    /// catches up can only make an entry look *worse* than it is. The entries are the newest part, so they show every
-    /// invalidation that the validity knows of; a validity that was read after an entry could confirm it for a
+    /// parts before it, which is safe: a script in between that invalidates and renews a validity, starts a new epoch,
+    /// or catches up can only make an entry look *worse* than it is. The entries are the newest part, so they show
+    /// every invalidation that the validity knows of; a validity that was read after an entry could confirm it for a
     /// change which that entry misses. The time is the oldest part, so "fresh as of" never promises a change that was
     /// acknowledged after the entry was read. The server's role comes last.
     pub(super) async fn look_up(&self, ids: &[EntryId]) -> Result<Lookup> {

@@ -18,8 +18,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A PostgreSQL database as a backend. Clones share its connections.
 ///
-/// The tables and functions `smache_*` live in the first schema of the connection's `search_path`, and are made when they
-/// are missing.
+/// The tables and functions `smache_*` live in the first schema of the connection's `search_path`, and are made when
+/// they are missing.
 #[derive(Clone)]
 pub struct Postgres {
     link: Arc<Link>,

@@ -51,7 +51,7 @@ pub struct PostgresTransaction<'a> {
 
 impl<'a> PostgresTransaction<'a> {
     /// The transaction that is open on a connection: a `&mut` of `sqlx`'s `Transaction`, or a connection on which a
-    /// `BEGIN` was sent, which costs one round trip more. A connection without one is refused when something is reported.
+    /// `BEGIN` was sent, which costs one round trip more. A report on a connection without one is refused.
     #[must_use]
     pub fn new(connection: &'a mut PgConnection) -> Self {
         Self { connection }

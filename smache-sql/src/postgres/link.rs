@@ -115,8 +115,8 @@ impl Link {
         }
     }
 
-    /// One statement, one step. Tried again when it lost against others, and never when the connection was lost, since it
-    /// may have happened.
+    /// One statement, one step. Tried again when it lost against others, and never when the connection was lost, since
+    /// it may have happened.
     pub(crate) async fn step(
         &self,
         operation: &'static str,

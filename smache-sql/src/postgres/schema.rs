@@ -17,8 +17,8 @@ use crate::{
 /// functions of an older one.
 const VERSION: i64 = 5;
 
-/// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated. Raised
-/// to [`VERSION`] when a column or a function that it uses is gone or means something else.
+/// The oldest version of a program that goes on with these tables and functions if it runs while they are migrated.
+/// Raised to [`VERSION`] when a column or a function that it uses is gone or means something else.
 const OLDEST_SERVED: i64 = 5;
 
 /// The oldest server with all that the functions use.
@@ -47,7 +47,7 @@ const MIGRATIONS: [&str; (VERSION - 1) as usize] = [
 /// How long a migration may take, and wait for the steps that are under way.
 const MIGRATION_BOUND: Duration = Duration::from_secs(600);
 
-/// How long a migration waits for a table: look-ups queue behind it. Shorter than the server's `deadlock_timeout` of a second.
+/// How long a migration waits for a table, with look-ups behind it. Shorter than the server's `deadlock_timeout` (1 s).
 const LOCK_WITHIN: Duration = Duration::from_millis(500);
 
 /// Locks every table of the schema that a step may read.
@@ -262,9 +262,9 @@ impl Tables {
     }
 }
 
-/// Locks the tables. Every function reads `smache_meta` before it does anything else: no step is in the middle of an old
-/// function. Look-ups read other tables first, so those are locked as well, before the migration changes one. A wait ends
-/// before the server looks for deadlocks: the migration gives way to a look-up, and tries again.
+/// Locks the tables. Every function reads `smache_meta` before it does anything else: no step is in the middle of an
+/// old function. Look-ups read other tables first, so those are locked as well, before the migration changes one. A
+/// wait ends before the server looks for deadlocks: the migration gives way to a look-up, and tries again.
 async fn lock(work: &mut PgConnection) -> Result<(), sqlx::Error> {
     set_bounds_locally(work, LOCK_WITHIN).await?;
     sqlx::query(ENTER_SCHEMA).execute(&mut *work).await?;

@@ -5,8 +5,8 @@ use smache_core::{Error, ErrorKind, Result};
 /// The version that this program knows, of the change table and the triggers with their functions.
 pub(crate) const VERSION: i64 = 3;
 
-/// The oldest version of a program that goes on reading. Raised to [`VERSION`] when something that it reads is gone or means
-/// something else.
+/// The oldest version of a program that goes on reading. Raised to [`VERSION`] when something that it reads is gone or
+/// means something else.
 pub(crate) const OLDEST_SERVED: i64 = 1;
 
 /// The steps that lead from a version to the known one, of all that lead from each version to the next.

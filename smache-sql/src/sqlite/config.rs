@@ -21,7 +21,7 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens a file, which is made when it is missing, with the tables `smache_*`. Those of an older release are migrated.
+    /// Opens a file with the tables `smache_*`: makes them if they are missing, and migrates those of an older release.
     ///
     /// The file should be on a disk of this machine: SQLite cannot lock files of most network file systems.
     ///

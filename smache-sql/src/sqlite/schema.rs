@@ -9,8 +9,8 @@ use crate::version::{RELEASE, not_migrated, refused};
 /// The version of the tables that this program knows.
 pub(super) const VERSION: i64 = 3;
 
-/// The oldest version of a program that goes on with these tables if it runs while they are migrated. Raised to [`VERSION`]
-/// when a column that it uses is gone or means something else: the logic of the steps is in the program.
+/// The oldest version of a program that goes on with these tables if it runs while they are migrated. Raised to
+/// [`VERSION`] when a column that it uses is gone or means something else: the logic of the steps is in the program.
 const OLDEST_SERVED: i64 = 3;
 
 const SCHEMA: &str = include_str!("../../queries/sqlite/schema.sql");

@@ -14,7 +14,7 @@ use crate::{
     support::{begin, change, compute, direct, id, look, namespace},
 };
 
-/// Bytes as the source of entries' epochs that are none: a name that is no text, a name that is cut off, a length alone.
+/// Bytes that are no source of entries' epochs: a name that is no text, a name that is cut off, a length alone.
 const EPOCHS: [&str; 4] = ["01", "02ffff00000000000000000000000000000000", "05ab", "09"];
 
 fn hex(bytes: &[u8]) -> String {

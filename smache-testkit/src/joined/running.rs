@@ -69,8 +69,8 @@ pub async fn aborted_stale_entry_has_a_job(harness: JoinedHarness) {
     assert_eq!(reserve(queue).await.len(), 1, "an earlier job stays as early as it was");
 }
 
-/// Beyond the contract: a job whose run failed for the last time becomes a dead letter, although that run left its entry stale; a
-/// job that is tried again backs off as long as its worker says.
+/// Beyond the contract: a job whose run failed for the last time becomes a dead letter, although that run left its
+/// entry stale; a job that is tried again backs off as long as its worker says.
 pub async fn run_that_failed_for_the_last_time_stays_a_dead_letter(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     compute(store, id(1), "one", &[direct("a")]).await;

@@ -226,8 +226,8 @@ pub(crate) async fn until_due_within(queue: &dyn JobQueue, bound: Duration) {
     tokio::time::timeout(Duration::from_secs(40), looking).await.expect("a hint long before the timeout of 60 s");
 }
 
-/// A worker that waits looks again soon after a job was queued for later: when it was added, when a worker handed it back
-/// or it failed, when it was requested while it ran, and when another request made it due earlier.
+/// A worker that waits looks again soon after a job was queued for later: when it was added, when a worker handed it
+/// back or it failed, when it was requested while it ran, and when another request made it due earlier.
 pub async fn delayed_job_wakes_a_waiting_worker(harness: QueueHarness) {
     const LATER: Duration = Duration::from_secs(300);
     let queue = Arc::clone(harness.role());

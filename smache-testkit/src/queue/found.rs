@@ -33,8 +33,8 @@ fn assert_close(span: Duration, expected: Duration) {
     assert!(span + SLACK > expected && span < expected + SLACK, "{span:?} instead of {expected:?}");
 }
 
-/// A job is found in its lane and state, with the time that it is due, its lease ends or it became a dead letter, whatever others
-/// there are.
+/// A job is found in its lane and state, with the time that it is due, its lease ends or it became a dead letter,
+/// whatever others there are.
 pub async fn found_job_says_where_it_is(harness: QueueHarness) {
     let queue = &**harness.role();
     enqueue(queue, NewJob::now(id(2), Lane::Propagation)).await;

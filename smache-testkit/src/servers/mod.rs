@@ -1,5 +1,5 @@
-//! Servers for tests: the shared ones that `scripts/test` starts, and private ones that a test may kill, restart, pause,
-//! protect with a password or configure badly.
+//! Servers for tests: the shared ones that `scripts/test` starts, and private ones that a test may kill, restart,
+//! pause, protect with a password or configure badly.
 //!
 //! Most tests want [`shared_redis_url`], [`shared_mongo_uri`] and [`shared_postgres_url`] with their own prefix. A test
 //! that needs to break its server starts a [`RedisServer`], a [`MongoServer`] or a [`PostgresServer`]:
@@ -17,8 +17,8 @@
 //!
 //! A MongoDB can be a set of three: [`MongoSet`]. A PostgreSQL can have a standby: [`PostgresServer::start_standby`].
 //!
-//! All of it panics when something is missing or does not work: a missing server fails a test and never skips it. A private
-//! server ends when it is dropped, and on Linux also when the test process is killed.
+//! All of it panics when something is missing or does not work: a missing server fails a test and never skips it. A
+//! private server ends when it is dropped, and on Linux also when the test process is killed.
 
 mod mongo;
 mod ports;

@@ -136,8 +136,8 @@ impl PostgresServerBuilder {
     /// Makes its data, starts it and waits until it answers.
     ///
     /// # Panics
-    /// If there is no `postgres` (named by `SMACHE_POSTGRES`, else on the `PATH`, else the newest in `/usr/lib/postgresql`)
-    /// with `initdb` beside it, or it does not answer in time; the message ends with its log.
+    /// If there is no `postgres` (named by `SMACHE_POSTGRES`, else on the `PATH`, else the newest in
+    /// `/usr/lib/postgresql`) with `initdb` beside it, or it does not answer in time; the message ends with its log.
     pub async fn start(self) -> PostgresServer {
         let Self { password, port, sync_to_disk, settings } = self;
         let postgres = find_postgres();

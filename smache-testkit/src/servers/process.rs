@@ -1,7 +1,7 @@
 //! A server process with its folder and port.
 //!
-//! Everything here blocks, and runs on tokio's blocking threads: waiting there also holds back a paused clock, which would
-//! otherwise run through every bound while the server starts.
+//! Everything here blocks, and runs on tokio's blocking threads: waiting there also holds back a paused clock, which
+//! would otherwise run through every bound while the server starts.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -91,8 +91,8 @@ impl ServerProcess {
         lock(&self.state).read_log()
     }
 
-    /// Kills it and the processes that it has started (SIGKILL), as a crash does, and waits until they are gone. Nothing
-    /// happens if it is down.
+    /// Kills it and the processes that it has started (SIGKILL), as a crash does, and waits until they are gone.
+    /// Nothing happens if it is down.
     pub async fn kill(&self) {
         self.with(State::kill).await;
     }
@@ -345,8 +345,8 @@ fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
 }
 
-/// The processes that a process has started. PostgreSQL has one for each connection: they notice that it was killed when
-/// they next wait for something, and one that is late answers a request before that.
+/// The processes that a process has started. PostgreSQL has one for each connection: they notice that it was killed
+/// when they next wait for something, and one that is late answers a request before that.
 fn children(pid: u32) -> Vec<u32> {
     let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
     let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

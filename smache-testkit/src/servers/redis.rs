@@ -109,8 +109,8 @@ impl RedisServerBuilder {
     /// Starts it and waits until it answers.
     ///
     /// # Panics
-    /// If there is no `redis-server` (named by `SMACHE_REDIS_SERVER`, else on the `PATH`), or it does not answer in time;
-    /// the message ends with its log.
+    /// If there is no `redis-server` (named by `SMACHE_REDIS_SERVER`, else on the `PATH`), or it does not answer in
+    /// time; the message ends with its log.
     pub async fn start(self) -> RedisServer {
         let Self { password, port, keep_data, settings } = self;
         let login = password.clone();
@@ -153,7 +153,7 @@ fn arguments(port: u16, data: &Path, keep_data: bool, password: Option<&str>, se
     all
 }
 
-/// It answers, has loaded its data, and is the process that was started: another server may have been faster on the port.
+/// It answers, has loaded its data, and is the started process: another server may have been faster on the port.
 fn ready(started: &Started<'_>, password: Option<&str>) -> Result<(), String> {
     let mut request = Vec::new();
     if let Some(password) = password {

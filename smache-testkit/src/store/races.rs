@@ -216,7 +216,7 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     }
 }
 
-/// Beyond the contract: maintenance that removes an expired entry does not take the edges of the one that comes after it.
+/// Beyond the contract: maintenance that removes an expired entry does not take the edges of its successor.
 pub async fn maintenance_never_removes_an_edge_of_a_new_entry(harness: StoreHarness) {
     let store = &**harness.role();
     for round in 0..harness.rounds(40) {

@@ -1,4 +1,4 @@
-//! `shop web|worker first|second`, with `DATABASE_URL` and `REDIS_URL`. It ends in order when its standard input is closed.
+//! `shop web|worker first|second`, with `DATABASE_URL` and `REDIS_URL`. It ends when its standard input closes.
 
 use std::{
     env,

@@ -1,7 +1,7 @@
 //! The forms in which the values of columns are compared: one for all that the database takes for equal.
 //!
-//! A value is written in several ways: 0.1 and 0.10, a time with this offset or that, a text with or without padding. The
-//! rows come as the server writes them, and predicates as the application does.
+//! A value is written in several ways: 0.1 and 0.10, a time with this offset or that, a text with or without padding.
+//! The rows come as the server writes them, and predicates as the application does.
 
 #[cfg(feature = "sqlite")]
 mod lite;

@@ -28,8 +28,8 @@ use crate::{
 
 /// The change table of a schema, shared by all sources in it.
 ///
-/// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in its
-/// topic how its rows are read.
+/// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in
+/// its topic how its rows are read.
 #[derive(Clone)]
 pub(crate) struct PgFeed {
     id: FeedId,

@@ -38,8 +38,8 @@ pub(super) struct Reading {
 impl Place {
     /// As a position.
     ///
-    /// It is ordered by the snapshot that is read *up to*, then by the row, where the last one counts as the end. A store
-    /// takes a position to mean that all before it is done, and skips a replay of that. So two reads may only
+    /// It is ordered by the snapshot that is read *up to*, then by the row, where the last one counts as the end. A
+    /// store takes a position to mean that all before it is done, and skips a replay of that. So two reads may only
     /// come to the same position if they delivered the same: a read with another target must not come to lie between
     /// those of the first, whatever the snapshot that both began with.
     pub(super) fn position(&self) -> Result<Position> {

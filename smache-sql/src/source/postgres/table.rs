@@ -222,8 +222,8 @@ impl PgTable {
         while let Some(part) = parts.pop() {
             match self.strings(&typed, columns.len(), part, &doing).await? {
                 Some(found) => rows.extend(found),
-                // One of them is not of the column's type, so there is no such row, but there may be of the others. To compare
-                // them as text would read the whole table.
+                // One of them is not of the column's type, so there is no such row, but there may be of the others. To
+                // compare them as text would read the whole table.
                 None if part.len() > 1 => {
                     let (one, other) = part.split_at(part.len() / 2);
                     parts.extend([one, other]);
@@ -282,7 +282,8 @@ impl PgTable {
                     "(smache_row.{column} IS NULL OR smache_row.{column}::text = 'null') AND ${number}::text IS NULL"
                 ),
                 None => format!("smache_row.{column} IS NULL AND ${number}::text IS NULL"),
-                // The type `json` keeps what `jsonb` refuses, with an error for all rows. They are looked at again anyway.
+                // The type `json` keeps texts that `jsonb` refuses with an error for all rows. The caller checks the
+                // rows anyway.
                 Some(_) if kind.cast == "json" && *zero => {
                     format!("strpos(smache_row.{column}::text, '\\u0000') > 0 AND ${number}::text IS NOT NULL")
                 }

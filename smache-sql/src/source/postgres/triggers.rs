@@ -52,8 +52,8 @@ fn may_be_tried_again(error: &Error) -> bool {
     cause.is_some_and(|cause| waited_too_long(cause) || lost_against_others(cause) || made_by_another(cause))
 }
 
-/// Begins a transaction that is alone in changing triggers, once there is a table to lock: the lock needs a right on it. Of two
-/// that make that table at once, one fails and is tried again.
+/// Begins a transaction that is alone in changing triggers, once there is a table to lock: the lock needs a right on
+/// it. Of two that make that table at once, one fails and is tried again.
 async fn begin<'a>(table: &'a PgTable, doing: &str) -> Result<Transaction<'a, Postgres>> {
     let begin = async {
         let mut transaction = table.pool.begin().await?;
@@ -230,7 +230,7 @@ async fn mend(connection: &mut PgConnection, schema: &str, doing: &str) -> Resul
     Ok(())
 }
 
-/// The triggers that are on a table, and those that were made for it and went with a table that has another name by now.
+/// The triggers of a table, and those that were made for it and went with a table that has another name by now.
 const PRESENT: &str = "SELECT quote_ident(t.tgname), format('%I.%I', n.nspname, c.relname)
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE t.tgfoid = to_regprocedure($1) AND NOT t.tgisinternal AND (n.nspname = $2 AND c.relname = $3

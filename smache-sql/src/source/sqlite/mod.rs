@@ -85,8 +85,8 @@ impl<T: EntityType + DeserializeOwned> SqliteSource<T> {
         triggers::install(&self.table).await
     }
 
-    /// Removes the triggers from the table, also where it has another name by now, and with the last table of a database the
-    /// change table. Does nothing where there are none.
+    /// Removes the triggers from the table, also where it has another name by now, and with the last table of a
+    /// database the change table. Does nothing where there are none.
     ///
     /// # Errors
     /// `Permission`; `Unavailable`.

@@ -63,8 +63,8 @@ impl Column {
         (decimal && Affinity::of(&self.kind) == Affinity::Number).then_some(Numbers::DecimalFloat)
     }
 
-    /// Its value as JSON. SQLite itself has neither truth nor JSON, but the declaration says what the values are. A float
-    /// is written with all of its digits, which the functions for JSON do not.
+    /// Its value as JSON. SQLite itself has neither truth nor JSON, but the declaration says what the values are. A
+    /// float is written with all of its digits, which the functions for JSON do not.
     fn json(&self, row: &str) -> String {
         let value = format!("{row}.{}", quoted(&self.name));
         let plain = format!(

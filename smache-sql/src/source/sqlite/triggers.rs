@@ -49,8 +49,8 @@ fn triggers(table: &str, description: &Description) -> Vec<(String, String)> {
     let new = description.json("NEW");
     let present = description.json("o");
 
-    // A `REPLACE` removes the rows that are in its way without a word, unless the writer has set `recursive_triggers`. So
-    // they are noted before, and afterwards it shows which of them are gone.
+    // A `REPLACE` removes the rows that are in its way without a word, unless the writer has set `recursive_triggers`.
+    // So they are noted before, and afterwards it shows which of them are gone.
     let in_the_way = |step: &str, except: &str| {
         let rows = description.keys.iter().map(|key| {
             let equal = key.iter().map(|(column, collation)| {
@@ -139,8 +139,8 @@ async fn present(connection: &mut SqliteConnection, table: &str) -> sqlx::Result
     Ok(names.into_iter().filter(|name| KINDS.iter().any(|kind| name.starts_with(&trigger_name(kind, "")))).collect())
 }
 
-/// Whether the triggers are there, and made for the present columns and indexes, and no others beside them: each would record
-/// every write once more.
+/// Whether the triggers are there, and made for the present columns and indexes, and no others beside them: each would
+/// record every write once more.
 pub(super) async fn intact(
     connection: &mut SqliteConnection,
     table: &LiteTable,

@@ -77,8 +77,8 @@ impl MongoServerBuilder {
         self
     }
 
-    /// Forgets all but the last MiB of its history, so that a resume from before fails. It tidies up once a second, while
-    /// there are writes. Needs MongoDB itself.
+    /// Forgets all but the last MiB of its history, so that a resume from before fails. It tidies up once a second,
+    /// while there are writes. Needs MongoDB itself.
     #[must_use]
     pub fn short_history(self) -> Self {
         self.argument("--oplogSize").argument("1").argument("--syncdelay").argument("1")

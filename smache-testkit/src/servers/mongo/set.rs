@@ -119,7 +119,7 @@ impl MongoSet {
         primary
     }
 
-    /// Makes the primary give its role away in an orderly way, waits until another one has it, and gives the place of that.
+    /// Makes the primary hand over its role in an orderly way, waits until another one has it, and returns its place.
     ///
     /// # Panics
     /// If no other one has it in time, or the servers ask for passwords.

@@ -1,4 +1,4 @@
-//! SecantusDB, which speaks MongoDB's protocol and keeps a replica set's history of changes: where MongoDB cannot be had.
+//! SecantusDB, which speaks MongoDB's protocol and keeps a replica set's history of changes, in place of MongoDB.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,5 +1,5 @@
-//! A process of the program `node`, killed when it is dropped; it also ends by itself when its standard input is closed,
-//! so that it outlives not even a test that is killed.
+//! A process of the program `node`, killed when it is dropped; it also ends by itself when its standard input is
+//! closed, so that it outlives not even a test that is killed.
 
 use std::{
     collections::HashMap,

@@ -91,8 +91,8 @@ pub(crate) async fn wanted_fresh_together(world: World, rounds: i64) {
             assert_eq!(sight.expect("an answer"), Sight { n, state: State::Fresh });
         }
     }
-    // Where an invalidation takes several steps, a run may begin after the mark and before the revision grows: it has read the
-    // new value, which the store cannot know, so that it is done again.
+    // Where an invalidation takes several steps, a run may begin after the mark and before the revision grows: it has
+    // read the new value, which the store cannot know, so that it is done again.
     let mut counted = Vec::new();
     for node in nodes {
         counted.push(node.count().await);

@@ -1,5 +1,5 @@
-//! Bad days of a shop that runs on PostgreSQL and Redis: no customer sees an error where a page is stored, no page is called
-//! fresh that is not, and soon after the trouble every page is fresh.
+//! Bad days of a shop that runs on PostgreSQL and Redis: no customer sees an error where a page is stored, no page is
+//! called fresh that is not, and soon after the trouble every page is fresh.
 
 mod bad_days;
 mod balancer;
