@@ -83,7 +83,7 @@ impl FromStr for ChangeToken {
             (parts.next(), parts.next(), parts.next(), parts.next())
         {
             let token = Self { revision, namespace, generation: StoreGeneration(generation) };
-            // One text a token: neither signs nor leading zeros nor capitals.
+            // One text per token: neither signs nor leading zeros nor capitals.
             if token.to_string() == text {
                 return Ok(token);
             }

@@ -90,7 +90,7 @@ mod after {
     }
 }
 
-/// A function whose calls are not declared, and one that calls it. One type a program, with the same declaration.
+/// A function whose calls are not declared, and one that calls it. One type per program, with the same declaration.
 macro_rules! silent {
     ($program:ident) => {
         pub(crate) mod $program {

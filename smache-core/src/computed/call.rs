@@ -41,7 +41,7 @@ impl<F: Computed> Call<F> {
         self
     }
 
-    /// Accepts only a value that reflects one's own change, by the token that `changed` or
+    /// Accepts only a value that reflects the reader's own change, by the token that `changed` or
     /// [`caught_up`](crate::Smache::caught_up) returned. With several tokens, one that reflects every change.
     ///
     /// A token of another namespace is refused with [`ErrorKind::Argument`](crate::ErrorKind::Argument).

@@ -129,7 +129,7 @@ pub(super) fn call_with(
     }
 }
 
-/// One name a parameter: its own, or one by its position.
+/// One name per parameter: its own, or one by its position.
 pub(super) fn argument_names(function: &Function) -> Vec<Ident> {
     let name = |(index, param): (usize, &Param)| param.name().map_or_else(|| by_position(index), |name| relaid(&name));
     function.params.iter().enumerate().map(name).collect()

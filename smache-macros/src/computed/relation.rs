@@ -202,7 +202,7 @@ impl Relation {
                 let body = &closure.body;
                 let binding = closure.inputs.first().map(|pattern| binding(pattern, &entity));
                 // A closure in the closure, so that `return` and `?` in the body keep their meaning. The signature of
-                // the user's own closure would not let it answer references into the entity.
+                // the user's own closure would not let it return references into the entity.
                 quote_spanned! {span=>
                     new(#key, #text, |#entity: &#from| {
                         #binding

@@ -1,4 +1,4 @@
-//! The rules for a computed function. One error a mistake, each with its fix.
+//! The rules for a computed function. One error per mistake, each with its fix.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;

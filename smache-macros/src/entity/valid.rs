@@ -1,4 +1,4 @@
-//! The rules for an entity. One error a mistake, each with its fix.
+//! The rules for an entity. One error per mistake, each with its fix.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;

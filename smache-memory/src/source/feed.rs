@@ -61,7 +61,7 @@ struct MemoryStream {
     source: SourceId,
     number: u64,
     position: Position,
-    /// Whether it has answered with its position once: until then its reader waits only for that.
+    /// Whether it has returned its position once: until then its reader waits only for that.
     looked: bool,
 }
 

@@ -164,7 +164,7 @@ struct TableStream {
     /// The server's incarnation when the feed was opened.
     incarnation: Incarnation,
     at: Place,
-    /// Whether it has answered with its position once: until then its reader waits only for that.
+    /// Whether it has returned its position once: until then its reader waits only for that.
     looked: bool,
 }
 

@@ -262,7 +262,7 @@ impl TableOf {
     /// Reads entities, and their layout.
     async fn read(&self, mut entities: redis::Pipeline) -> Result<Value> {
         entities.cmd("GET").arg(self.keys.of("l"));
-        // A replaced primary that does not know of it answers old entities.
+        // A replaced primary that does not know of it returns old entities.
         let (values, _) = self.link.read_primary(&mut entities).await?;
         let [entities, layout] = <[Value; 2]>::try_from(values).map_err(|_| unexpected("table"))?;
         match layout {

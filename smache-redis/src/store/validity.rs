@@ -57,7 +57,7 @@ fn parse(value: &Value, key: &str) -> Option<Validity> {
         }
     };
     match value {
-        // Scripts answer lists, and so does a server with the older protocol.
+        // Scripts return lists, and so does a server with the older protocol.
         Value::Array(values) => {
             for pair in values.chunks(2) {
                 let [Value::BulkString(name), Value::BulkString(value)] = pair else { return None };

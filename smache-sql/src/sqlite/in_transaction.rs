@@ -49,7 +49,7 @@ pub struct SqliteTransaction<'a> {
 
 impl<'a> SqliteTransaction<'a> {
     /// The transaction that is open on a connection: a `&mut` of `sqlx`'s `Transaction`, or a connection on which a
-    /// `BEGIN` was sent. A connection without one is refused when something is reported.
+    /// `BEGIN` was sent. A report on a connection without one is refused.
     #[must_use]
     pub fn new(connection: &'a mut SqliteConnection) -> Self {
         Self { connection }

@@ -15,7 +15,7 @@ const OLDEST_SERVED: i64 = 3;
 
 const SCHEMA: &str = include_str!("../../queries/sqlite/schema.sql");
 
-/// The ways from each version to the next, the first from 1 to 2.
+/// The migrations from each version to the next, the first from 1 to 2.
 const MIGRATIONS: [&str; (VERSION - 1) as usize] =
     [include_str!("../../queries/sqlite/migrations/2.sql"), include_str!("../../queries/sqlite/migrations/3.sql")];
 

@@ -170,7 +170,7 @@ fn a_lying_length_allocates_nothing() {
 #[test]
 fn the_depth_is_bounded() {
     round_trips(&nested(MAX_DEPTH / 2 - 1));
-    // `Some`, sequences, maps, newtype variants: a level a byte or three, without an end.
+    // `Some`, sequences, maps, newtype variants: one level per byte or per three bytes, without an end.
     for unit in [&b"\x14"[..], b"\x15", b"\x17\x01", b"\x1a\x01x"] {
         let bytes = unit.repeat(100_000);
         refused::<IgnoredAny>(&bytes, &DecodeReason::TooDeep, MAX_DEPTH * unit.len() + 1);

@@ -98,7 +98,7 @@ struct Id(u32);
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Unit;
 
-/// Nests as deep as wanted, two levels a time.
+/// Nests as deep as wanted, two levels per step.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Nested(Option<Box<Nested>>);
 

@@ -1,4 +1,4 @@
-//! The store: one call of a function a step.
+//! The store: one call of a function per step.
 
 mod commit;
 mod feeds;

@@ -199,7 +199,7 @@ impl PgTable {
         }
     }
 
-    /// The rows with certain ids, each with a text a column.
+    /// The rows with certain ids, each with one text per column.
     pub(super) async fn by_ids(&self, description: &Description, ids: &[Vec<String>]) -> Result<Vec<String>> {
         let table = self.qualified();
         let doing = self.doing("loading from");

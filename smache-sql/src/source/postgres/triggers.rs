@@ -25,7 +25,7 @@ pub(super) fn present_triggers(schema: &str, table_name: &str) -> String {
     filled(include_str!("../queries/postgres_triggers.sql"), &parts)
 }
 
-/// The ways from each version to the next, the first from 1 to 2.
+/// The migrations from each version to the next, the first from 1 to 2.
 const MIGRATIONS: &[&str] =
     &[include_str!("../queries/migrations/postgres_2.sql"), include_str!("../queries/migrations/postgres_3.sql")];
 

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The ways from each version to the next, the first from 1 to 2.
+/// The migrations from each version to the next, the first from 1 to 2.
 const MIGRATIONS: &[&str] =
     &[include_str!("../queries/migrations/sqlite_2.sql"), include_str!("../queries/migrations/sqlite_3.sql")];
 

@@ -1,4 +1,4 @@
-//! The queue: jobs as rows, one transaction a step.
+//! The queue: jobs as rows, one transaction per step.
 
 mod ends;
 

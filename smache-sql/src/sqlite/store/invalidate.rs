@@ -45,7 +45,7 @@ impl Marked {
         Ok(())
     }
 
-    /// Writes the jobs, or gives the entries that need one.
+    /// Writes the jobs, or returns the entries that need one.
     pub(super) async fn see_to(self, step: &mut Step<'_>, writes_jobs: bool) -> Result<Vec<EntryId>> {
         if !writes_jobs {
             return Ok(self.needs.into_keys().collect());

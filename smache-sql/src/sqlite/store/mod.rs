@@ -1,4 +1,4 @@
-//! The store: one transaction a step.
+//! The store: one transaction per step.
 
 mod commit;
 mod feeds;
