@@ -40,7 +40,7 @@ pub struct Joined {
 }
 
 /// A source with the means to write to it, on an entity type of the backend's choice that has a number as its id (or
-/// one id a number) and a text.
+/// one id per number) and a text.
 #[async_trait]
 pub trait SourceProbe: fmt::Debug + Send + Sync + 'static {
     /// The source, empty when the case starts.

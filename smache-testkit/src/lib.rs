@@ -18,7 +18,7 @@
 //! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way,
 //! and [`servers`] starts private servers for tests.
 //!
-//! A factory is an async function without arguments, called once per case, that gives a store (queue, source) with
+//! A factory is an async function without arguments, called once per case, that returns a store (queue, source) with
 //! nothing in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever
 //! flushed. Name it by a plain name or an absolute path. A suite expands to a module of the same name; wrap it in
 //! another module to run it twice. A backend that can be a store alone, a queue alone, and both, runs the store's suite

@@ -247,7 +247,7 @@ pub(crate) async fn stale(store: &dyn CacheStore, limit: usize) -> Vec<(EntryId,
     }
 }
 
-/// Maintenance until there is no more to do. Gives the entries that it reported.
+/// Maintenance until there is no more to do. Returns the entries that it reported.
 pub(crate) async fn maintain(store: &dyn CacheStore) -> Vec<EntryId> {
     let mut jobs = Vec::new();
     for _ in 0..10_000 {

@@ -31,7 +31,7 @@ struct Rate {
     percent: u64,
 }
 
-/// A database client of the application's own, with a hook such as drivers have.
+/// A database client of the application, with a hook such as drivers have.
 #[derive(Clone)]
 struct Client(MemorySource<Rate>);
 

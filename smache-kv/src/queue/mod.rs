@@ -22,7 +22,7 @@ use smache_core::{
 
 use crate::area::SharedArea;
 
-/// A job queue on a key-value store. [`KvBackend`](crate::KvBackend) gives it.
+/// A job queue on a key-value store. [`KvBackend`](crate::KvBackend) creates it.
 #[derive(Debug)]
 pub struct KvQueue {
     area: Arc<SharedArea>,

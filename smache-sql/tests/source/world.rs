@@ -1,4 +1,4 @@
-//! A database of a test's own, of either kind.
+//! A separate database for each test, of either kind.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Instant};
 

@@ -83,7 +83,7 @@ impl Side {
     }
 }
 
-/// Beyond the contract: whatever sequence of steps, the answers and jobs are those of the memory backend.
+/// Beyond the contract: after any sequence of steps the answers and jobs are those of the memory backend.
 pub async fn random_steps_agree_with_the_memory_queue(harness: QueueHarness) {
     let reference = Memory::new().queue(&random_namespace()).expect("memory has queues");
     let mut chance = Chance::new();

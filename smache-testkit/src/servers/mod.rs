@@ -41,7 +41,7 @@ pub fn shared_redis_url() -> String {
     shared("REDIS_URL", "Redis")
 }
 
-/// The URI of the MongoDB that the tests share, from `MONGODB_URI`. Use a database name of your own, and drop it.
+/// The URI of the MongoDB that the tests share, from `MONGODB_URI`. Use a separate database, and drop it.
 ///
 /// # Panics
 /// Without that variable: run the tests by `scripts/test`, or under `scripts/with-servers`.
@@ -50,7 +50,7 @@ pub fn shared_mongo_uri() -> String {
     shared("MONGODB_URI", "MongoDB")
 }
 
-/// The URL of the PostgreSQL that the tests share, from `DATABASE_URL`. Use a namespace or a schema of your own.
+/// The URL of the PostgreSQL that the tests share, from `DATABASE_URL`. Use a separate namespace or schema.
 ///
 /// # Panics
 /// Without that variable: run the tests by `scripts/test`, or under `scripts/with-servers`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::process::{Recipe, ServerProcess, Started, find_program};
 
-/// A Redis of one test's own. Derefs to [`ServerProcess`], which can kill, restart and pause it.
+/// A private Redis for one test. Derefs to [`ServerProcess`], which can kill, restart and pause it.
 pub struct RedisServer {
     process: ServerProcess,
     password: Option<String>,

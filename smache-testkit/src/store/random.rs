@@ -18,7 +18,7 @@ const SOURCES: [&str; 2] = ["users", "orders"];
 struct Side {
     store: Arc<dyn CacheStore>,
     runs: BTreeMap<u32, Run>,
-    /// Where its revision start_revision: only the distance counts.
+    /// The revision at its start: only the distance counts.
     start: u64,
 }
 
@@ -173,7 +173,7 @@ fn said(what: &impl Debug) -> String {
     format!("{what:?}")
 }
 
-/// Beyond the contract: whatever sequence of steps, the answers and entries are those of the memory backend.
+/// Beyond the contract: after any sequence of steps the answers and entries are those of the memory backend.
 pub async fn random_steps_agree_with_the_memory_store(harness: StoreHarness) {
     let reference = Memory::new().store(&random_namespace()).expect("memory has stores");
     let mut chance = Chance::new();

@@ -11,7 +11,7 @@ const MEMBERS: usize = 3;
 const ELECTION_BOUND: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A replica set of one test's own with three members, each of which can be killed, restarted and paused.
+/// A private replica set of three members for one test. Each member can be killed, restarted and paused.
 ///
 /// It needs MongoDB itself: a test with one does not run where only the stand-in is.
 ///
@@ -100,7 +100,7 @@ impl MongoSet {
         &self.members[member]
     }
 
-    /// Waits until there is a primary, and gives its place among the members.
+    /// Waits until there is a primary, and returns its place among the members.
     ///
     /// # Panics
     /// If there is none in time.
@@ -109,7 +109,7 @@ impl MongoSet {
         blocking(move || primary_of(&ports)).await
     }
 
-    /// Kills the primary, and gives its place. The others elect another one some two seconds later.
+    /// Kills the primary, and returns its place. The others elect another one some two seconds later.
     ///
     /// # Panics
     /// If there is none in time.

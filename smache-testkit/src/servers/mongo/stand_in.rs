@@ -34,7 +34,7 @@ pub(super) fn recipe(builder: MongoServerBuilder) -> Recipe {
 }
 
 fn arguments(port: u16, data: &Path) -> Vec<OsString> {
-    // An empty file of our own keeps it from reading one in the home folder.
+    // An empty configuration file keeps it from reading one in the home folder.
     let config = data.with_file_name("secantusd.toml");
     if let Err(error) = fs::write(&config, "") {
         panic!("cannot write {}: {error}", config.display());

@@ -140,7 +140,7 @@ fn take_value(rest: &mut &[u8], kind: u8) -> Option<Value> {
     take(rest, skipped).map(|_| Value::Other)
 }
 
-/// Sends a command to the database `admin` of a server, and gives its answer, whatever that is.
+/// Sends a command to the database `admin` of a server, and returns its answer, whatever that is.
 pub(super) fn ask(port: u16, command: &Document) -> io::Result<Answer> {
     let document = command.clone().text("$db", "admin").bytes();
     let length = u32::try_from(HEAD + 5 + document.len()).unwrap_or(u32::MAX);

@@ -12,7 +12,7 @@ use crate::{raw_redis::raw_redis, url::with_database, world::World};
 /// A story of several processes on MongoDB needs much of a small machine: more of them at once would test its speed.
 pub(crate) static ON_MONGO: Semaphore = Semaphore::const_new(2);
 
-/// A backend of a test's own on the servers that all tests share.
+/// A separate backend for each test on the servers that all tests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Redis,
