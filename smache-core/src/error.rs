@@ -37,7 +37,7 @@ pub enum ErrorKind {
     Function,
     /// The computed function panicked.
     Panicked,
-    /// The computation was given up: its lease was lost or the system shuts down.
+    /// The run was given up: its lease was lost or the system shuts down.
     Cancelled,
     /// An entity that the call names does not exist (any more); the entry was removed.
     Gone,
@@ -71,7 +71,7 @@ pub enum Retry {
     Never,
 }
 
-/// The error of the framework. Cheap to clone: all readers that waited for one computation get the same error.
+/// The error of the framework. Cheap to clone: all readers that waited for one run get the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Details>);
 

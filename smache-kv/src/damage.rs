@@ -2,7 +2,10 @@
 //! an invalidation. The first step that writes removes them.
 
 use bytes::Bytes;
-use smache_core::{EntryId, Result, support::log_damaged_record};
+use smache_core::{
+    EntryId, Result,
+    support::{log_damaged_record, log_damaged_state},
+};
 
 use crate::{key_value::Access, keys::Role, step::Step};
 
@@ -27,7 +30,11 @@ impl Step<'_> {
         Ok(match decode(&bytes) {
             Some(part) => Part::There(part),
             None => {
-                log_damaged_record(id, format_args!("{what} of {} bytes cannot be decoded", bytes.len()));
+                let why = format_args!("{what} of {} bytes cannot be decoded", bytes.len());
+                match role {
+                    Role::Job | Role::Run => log_damaged_state(id, why),
+                    _ => log_damaged_record(id, why),
+                }
                 Part::Damaged
             }
         })

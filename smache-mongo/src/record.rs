@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mongodb::bson::{Bson, Document};
 use smache_core::{
     Epochs, Record, Result, RunFailure, Staleness, StoredEntry, Timestamp, Token, UsedDependency, Via,
-    support::{count, few, log_damaged_record},
+    support::{count, few, log_damaged_record, log_damaged_state},
 };
 
 use crate::{
@@ -85,6 +85,15 @@ pub(crate) fn readable<T>(document: &Document, read: Result<T>) -> Option<T> {
     read.inspect_err(|error| {
         let id = document.get("_id");
         log_damaged_record(format_args!("{id:?}"), error.report());
+    })
+    .ok()
+}
+
+/// The same for a run, a remembered change or a mark, which is no record.
+pub(crate) fn readable_state<T>(document: &Document, read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| {
+        let id = document.get("_id");
+        log_damaged_state(format_args!("{id:?}"), error.report());
     })
     .ok()
 }

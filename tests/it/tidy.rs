@@ -257,8 +257,8 @@ fn the_layers_of_the_core_import_from_below() {
         ("tracking", &[]),
         ("engine", &[]),
         ("service", &["Worker", "WorkerBuilder", "IntentBuilder"]),
-        ("inspect", &["Inspector"]),
-        ("handle", &["Smache", "Builder", "InTransaction"]),
+        ("inspect", &["Inspector", "Why", "Audit", "Diagnosis", "Impact", "Stats", "Program", "Verified", "Graph"]),
+        ("handle", &["Smache", "Builder", "InTransaction", "Uncommitted"]),
     ];
     let core = Path::new("smache-core/src");
     let mut upwards = Vec::new();

@@ -5,6 +5,7 @@ mod attach;
 mod background;
 mod breaker;
 mod generation;
+mod in_transaction;
 mod invalidate;
 mod lease;
 mod nested;
@@ -64,15 +65,56 @@ pub(crate) struct Engine {
     pub(crate) ended_early: run::EndedEarly,
     pub(crate) revivals: revival::Revivals,
     pub(crate) programs: Register,
-    pub(crate) asked: replaced::Asked,
+    asked: replaced::Asked,
     /// Stale entries whose jobs could not be enqueued.
-    pub(crate) owed: Mutex<BTreeSet<EntryId>>,
+    owed: Mutex<BTreeSet<EntryId>>,
 }
 
 /// How many entries without a job are remembered; the reconciler finds the others.
 const MOST_OWED: usize = 100_000;
 
+/// The description of a system, checked and connected.
+pub(crate) struct Parts {
+    pub(crate) namespace: Namespace,
+    pub(crate) store: Arc<dyn CacheStore>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) registry: Registry,
+    pub(crate) sources: BTreeMap<SourceId, Arc<dyn DataSource>>,
+    pub(crate) states: States,
+    pub(crate) settings: Settings,
+    /// The name of the program.
+    pub(crate) program: Option<String>,
+}
+
 impl Engine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { namespace, store, queue, registry, sources, states, settings, program } = parts;
+        Self {
+            namespace,
+            store,
+            queue,
+            routes: Routes::new(&sources, &registry),
+            registry,
+            sources,
+            states,
+            settings,
+            single_flight: Default::default(),
+            leases: Default::default(),
+            background: Default::default(),
+            tally: Default::default(),
+            breaker: Default::default(),
+            swarms: Default::default(),
+            sampler: Default::default(),
+            generation: Default::default(),
+            outages: Default::default(),
+            ended_early: Default::default(),
+            revivals: Default::default(),
+            programs: Register::of(program),
+            asked: Default::default(),
+            owed: Default::default(),
+        }
+    }
+
     /// Bounds the time of a step of the store or the queue, so that nothing hangs.
     pub(crate) async fn timed<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
         with_timeout(self.settings.store_timeout, step, work).await

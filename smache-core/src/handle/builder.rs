@@ -6,7 +6,7 @@ use super::Smache;
 use crate::{
     Backend, CacheStore, Codec, Computed, DataSource, Error, ErrorKind, JobQueue, Namespace, Result, SourceId,
     StoreFailure, Strictness,
-    engine::{Engine, Function, Register, Registry, Routes},
+    engine::{Engine, Function, Parts, Registry},
     service::{Tasks, wait_until_confirmed},
     settings::Settings,
     tracking::States,
@@ -180,14 +180,14 @@ impl Builder {
         self
     }
 
-    /// How long a reader waits for a computation, in this process or another one. By default as long as the function
+    /// How long a reader waits for a run, in this process or another one. By default as long as the function
     /// may run, and six times the `store_timeout` for the steps around it.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.settings.wait_timeout = Some(timeout);
         self
     }
 
-    /// How long a computation counts as running after the last sign of its process. 10 seconds by default.
+    /// How long a run counts as running after the last sign of its process. 10 seconds by default.
     pub fn run_lease(mut self, lease: Duration) -> Self {
         self.settings.run_lease = lease;
         self
@@ -198,8 +198,8 @@ impl Builder {
     /// [`Fresh`](crate::Freshness::Fresh) for no longer than that, and then
     /// [`Unconfirmed`](crate::Freshness::Unconfirmed). A longer time suits a slow store, which the feed writes to
     /// several times within it. The setting of the process that leads the feed counts.
-    pub fn feed_validity(mut self, lease: Duration) -> Self {
-        self.settings.feed_validity = lease;
+    pub fn feed_validity(mut self, validity: Duration) -> Self {
+        self.settings.feed_validity = validity;
         self
     }
 
@@ -261,7 +261,8 @@ impl Builder {
 
     /// Checks the description, connects the parts and starts the feeds.
     ///
-    /// Returns when every source is confirmed, by this process or by another one that leads its feed.
+    /// Returns when every source behind a feed is confirmed, by this process or by another one that leads its feed.
+    /// With a warning it returns after 15 seconds, or at once in a process that leads no feed.
     ///
     /// # Errors
     /// [`ErrorKind::Config`]: a bad name, two functions or sources under one id, no backend, a bound of zero, an index
@@ -287,31 +288,9 @@ impl Builder {
         }
         // Last, since the server may be on another machine: a mistake in the description is found without a server.
         let (store, queue) = open(self.store, self.queue, self.joined, &namespace).await?;
-        let routes = Routes::new(&sources, &registry);
-        let engine = Arc::new(Engine {
-            namespace,
-            store,
-            queue,
-            registry,
-            routes,
-            sources,
-            states: self.states,
-            settings: self.settings,
-            single_flight: Default::default(),
-            leases: Default::default(),
-            background: Default::default(),
-            tally: Default::default(),
-            breaker: Default::default(),
-            swarms: Default::default(),
-            sampler: Default::default(),
-            generation: Default::default(),
-            outages: Default::default(),
-            ended_early: Default::default(),
-            revivals: Default::default(),
-            programs: Register::of(self.program),
-            asked: Default::default(),
-            owed: Default::default(),
-        });
+        let (states, settings, program) = (self.states, self.settings, self.program);
+        let parts = Parts { namespace, store, queue, registry, sources, states, settings, program };
+        let engine = Arc::new(Engine::new(parts));
         engine.check_indexes().await?;
         engine.timed("attach", engine.store.attach(&engine.application_sources())).await?;
         engine.keep_attached().await?;

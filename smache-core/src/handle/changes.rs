@@ -96,7 +96,7 @@ impl Smache {
     /// transaction commits, the dependent results are stale for every reader; when it is rolled back, nothing has
     /// happened. A program cannot die between its change and the report of it.
     ///
-    /// Call it **last, right before the commit**. From the report to the end of the transaction no computation of the
+    /// Call it **last, right before the commit**. From the report to the end of the transaction no run of the
     /// namespace can be stored, no other writer can report and no feed can deliver: they wait, a few seconds, and then
     /// try again later. Readers of stored results never wait. A transaction that reports first and then waits for a row
     /// of another one that is about to report is a deadlock, which the database ends by aborting one of the two.

@@ -3,8 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Call, ChangeToken, Computed, EntityType, EntryId, Error, ErrorKind, InTransactionOutcome, InvalidateInTransaction,
-    Invalidation, Result, WriterTransaction,
+    Call, ChangeToken, Computed, EntityType, EntryId, Invalidation, Result, WriterTransaction,
     engine::{Engine, Moment, of_tag},
 };
 
@@ -89,54 +88,12 @@ impl InTransaction<'_> {
     }
 
     async fn report(&mut self, invalidation: Invalidation) -> Result<Uncommitted> {
-        self.step(invalidation)
+        let (token, jobs) = self
+            .engine
+            .invalidate_in(&mut *self.transaction, invalidation)
             .await
-            .map_err(|error| error.with_context("effect", "nothing is reported: roll the transaction back"))
-    }
-
-    async fn step(&mut self, invalidation: Invalidation) -> Result<Uncommitted> {
-        let engine = &self.engine;
-        let transaction = &mut self.transaction;
-        let bound = engine.settings.store_timeout;
-        let mut asked = engine.some_generation().await?;
-        for last in [false, true] {
-            let request = InvalidateInTransaction {
-                namespace: engine.namespace.clone(),
-                incarnation: asked.incarnation.clone(),
-                jobs: engine.store.job_writes(),
-                // The server gives up before this program does, so that its error can name the transaction that it
-                // waited for.
-                patience: bound.mul_f64(0.8).max(Duration::from_millis(1)),
-                invalidation: invalidation.clone(),
-            };
-            match engine.timed("invalidate", transaction.invalidate(request)).await {
-                Ok(InTransactionOutcome::Invalidated(invalidated)) => {
-                    let engine = Arc::clone(engine);
-                    let token = ChangeToken::new(&engine.namespace, asked.as_number(), invalidated.revision);
-                    return Ok(Uncommitted { engine, token, jobs: invalidated.jobs });
-                }
-                Ok(InTransactionOutcome::OtherStore) if last => break,
-                // The store may have another generation than the one that this program saw last.
-                Ok(InTransactionOutcome::OtherStore) => asked = engine.present_generation().await?,
-                Err(error) if error.kind() == ErrorKind::WrongServer => return Err(engine.name_store(error).await),
-                Err(error) => return Err(error),
-            }
-        }
-        let fix = "give the transaction's database to the builder as the backend, or call `changed` after the commit";
-        let message = format!(
-            "the store is not in the database of the transaction, so that a change and its report cannot be one step: {fix}"
-        );
-        Err(engine.name_store(Error::new(ErrorKind::WrongServer, message)).await)
-    }
-}
-
-impl Engine {
-    /// The error with the store's description of itself, if it answers.
-    async fn name_store(&self, error: Error) -> Error {
-        match self.timed("examine", self.store.examine()).await {
-            Ok(examination) => error.with_context("store", examination.what),
-            Err(_) => error,
-        }
+            .map_err(|error| error.with_context("effect", "nothing is reported: roll the transaction back"))?;
+        Ok(Uncommitted { engine: Arc::clone(&self.engine), token, jobs })
     }
 }
 

@@ -42,8 +42,9 @@ impl Smache {
     /// processes at once instead of after its lease.
     ///
     /// Computations without a reader may finish and store their results for 5 seconds; then they give their leases
-    /// back. Other background work may take as long as a few steps of the store. Afterwards only the handles hold the
-    /// store: it is dropped with the last one. Workers are shut down by their own handles, before or after this.
+    /// back. Other background work may take as long as a few steps of the store. Afterwards only the handles and
+    /// inspectors hold the store: it is dropped with the last one. Workers are shut down by their own handles, before
+    /// or after this.
     ///
     /// # Cancel safety
     /// After a dropped call everything ends as well; call it again to wait for the end.
@@ -51,14 +52,14 @@ impl Smache {
         self.tasks.shutdown(&self.engine).await;
     }
 
-    /// The system as people see it: why a result is stale, what a change affects, numbers, dead letters, the
-    /// [`doctor`](crate::inspect::Inspector::doctor). Nothing there changes anything.
+    /// A view of the running system, for people: why a result is stale, what a change affects, numbers, dead letters,
+    /// the [`doctor`](crate::inspect::Inspector::doctor).
     #[must_use]
     pub fn inspect(&self) -> Inspector {
         Inspector::new(&self.engine)
     }
 
-    /// Puts dead letters back into the queue, with their attempts at zero. Answers how many.
+    /// Puts dead letters back into the queue, with their attempts at zero. Returns how many.
     ///
     /// # Errors
     /// The queue's errors.
@@ -67,7 +68,7 @@ impl Smache {
     }
 
     /// Removes all entries and jobs of a function that no living program has, by its id and version: `greeting@1`. This
-    /// covers every identity that the version had, except one that a living program has. Answers how many entries it
+    /// covers every identity that the version had, except one that a living program has. Returns how many entries it
     /// removed.
     ///
     /// Maintenance removes the entries that no program has had for long:
@@ -84,7 +85,7 @@ impl Smache {
     }
 
     /// Delivers every change made so far, does the maintenance and runs every due job, in this task, until nothing is
-    /// left to do. Answers how many jobs ran.
+    /// left to do. Returns how many jobs ran.
     ///
     /// With the memory backend and a manual clock an application's unit test needs no worker, no server and no sleep. A
     /// job that backs off after a failure is due when the clock is moved.

@@ -8,7 +8,7 @@ impl Smache {
     ///
     /// One round trip for a stored value, also a stale one, unless the call asks for more ([`Call::fresh`],
     /// [`Call::max_stale`], [`Call::at_least`]). Many readers of a missing value, in this process and in others, wait
-    /// for one computation.
+    /// for one run.
     ///
     /// # Errors
     /// The function's own error ([`Error::function_error`](crate::Error::function_error)), its panic or its timeout, if
@@ -20,7 +20,7 @@ impl Smache {
     /// faster than the function runs; the store's errors, with [`StoreFailure::Error`](crate::StoreFailure::Error).
     ///
     /// # Cancel safety
-    /// A dropped `get` leaves the computation running for other readers, and its result is stored.
+    /// A dropped `get` leaves the run to other readers, and its result is stored.
     pub async fn get<F: Computed>(&self, call: Call<F>) -> Result<Cached<F::Output>> {
         let (function, key) = self.engine.key(&call)?;
         self.engine.read::<F>(function, key, call.want, None).await

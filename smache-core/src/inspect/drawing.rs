@@ -150,7 +150,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Draws one entry with its own reads. Answers its nested calls; `None` when it is not stored.
+    /// Draws one entry with its own reads. Returns its nested calls; `None` when it is not stored.
     async fn draw(&self, graph: &mut Graph, id: EntryId) -> Result<Option<Vec<EntryId>>> {
         let full = self.timed("read_record", self.store.read_record(&id)).await?;
         let Some(record) = &full.record else {

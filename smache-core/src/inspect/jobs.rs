@@ -35,7 +35,7 @@ pub struct DeadLetter {
 }
 
 impl Inspector {
-    /// The identity of a call's entry, as it appears in logs and listings.
+    /// The id of a call's entry, as it appears in logs and listings.
     ///
     /// # Errors
     /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered),

@@ -26,12 +26,29 @@ use crate::engine::Engine;
 pub use crate::{
     counters::Counters,
     doctor::{Examination, Finding, Guarantee, Severity},
+    queue::{FoundJob, JobCounts, JobState, Lane},
+    store::{Record, RunFailure, StoreStats},
 };
 
-/// A system as people see it: see [`Smache::inspect`](crate::Smache::inspect). Cheap to clone.
+/// A view of a running system, from [`Smache::inspect`](crate::Smache::inspect). Cheap to clone.
 ///
-/// None of its methods changes anything. It keeps the store open like a handle, and works after a
-/// [`shutdown`](crate::Smache::shutdown).
+/// [`why`](Self::why), [`impact`](Self::impact) and [`graph`](Self::graph) explain results; [`stats`](Self::stats),
+/// [`dead_letters`](Self::dead_letters), [`parked_jobs`](Self::parked_jobs) and [`programs`](Self::programs) list;
+/// [`doctor`](Self::doctor), [`audit`](Self::audit) and [`verify`](Self::verify) check. None of them changes a result
+/// or queues a job, except that `verify` runs a function, whose nested calls are stored as usual.
+///
+/// ```
+/// # async fn example(smache: &smache_core::Smache) -> smache_core::Result<()> {
+/// let inspector = smache.inspect();
+/// println!("{}", inspector.doctor().await);
+/// for dead in inspector.dead_letters(20).await? {
+///     println!("{}: {}", dead.call, dead.error);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It keeps the store open like a handle, and works after a [`shutdown`](crate::Smache::shutdown).
 #[derive(Clone)]
 pub struct Inspector {
     engine: Arc<Engine>,

@@ -35,7 +35,8 @@ pub enum Verified {
 
 impl Inspector {
     /// Runs the function of a stored fresh result once more, beside the cache, and compares: a check for functions that
-    /// read through their own database client. Nothing is stored, and readers notice nothing.
+    /// read through their own database client. Its result is not stored, and readers notice nothing; a nested call
+    /// without a fresh stored result runs and is stored as usual.
     ///
     /// Takes a run of the function, and about three seconds more when the values differ, since a change may just be on
     /// its way.
@@ -83,7 +84,7 @@ impl Engine {
         Ok(meta.filter(|_| present).map(|meta| (entry.version, meta.hash, freshness)))
     }
 
-    /// Runs a function without storing its result. Answers the hash of its value.
+    /// Runs a function without storing its result. Returns the hash of its value.
     async fn run_beside(self: &Arc<Self>, function: &Function, key: &CallKey) -> Result<[u8; 16]> {
         let frame = CallFrame { parent: key.id, token: None, start_revision: None, depth: 1 };
         let cx = Cx::new(Arc::clone(self), frame);

@@ -84,7 +84,7 @@ pub enum WhyState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WhyStored {
-    /// The store's revision before its computation read any data.
+    /// The store's revision before its run read any data.
     pub version: u64,
     /// When it was stored.
     pub at: Timestamp,

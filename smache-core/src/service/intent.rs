@@ -218,7 +218,7 @@ pub(crate) async fn overdue(engine: &Arc<Engine>, job: &Job) -> JobEnd {
     }
 }
 
-/// Answers how much time is left, or `None` when the announcement is over.
+/// Returns how much time is left, or `None` when the announcement is over.
 async fn report(engine: &Arc<Engine>, id: &EntryId) -> Result<Option<Duration>> {
     let full = engine.timed("read_record", engine.store.read_record(id)).await?;
     let Some(record) = full.record else { return Ok(None) };

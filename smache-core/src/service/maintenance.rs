@@ -111,7 +111,7 @@ impl Engine {
         self.timed("keep attached", self.store.keep_attached(valid_for)).await
     }
 
-    /// One step of maintenance. Answers whether there is more to do at once.
+    /// One step of maintenance. Returns whether there is more to do at once.
     pub(crate) async fn maintain(&self) -> Result<bool> {
         let maintained = self.timed_for(LONG, "maintain", self.store.maintain(STEP)).await?;
         self.enqueue_reported(&maintained.jobs, Duration::ZERO).await;

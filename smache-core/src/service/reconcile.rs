@@ -112,7 +112,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// One page of the walk over everything. Answers whether to go on at once.
+    /// One page of the walk over everything. Returns whether to go on at once.
     async fn step(&mut self, engine: &Engine) -> Result<bool> {
         let (cursor, urgent, found, pause) = match &mut self.everything {
             Everything::Rests { since, pause } => {

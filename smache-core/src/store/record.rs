@@ -25,9 +25,9 @@ pub struct StoredEntry {
     pub value: Bytes,
     /// The engine's own notes on the value; opaque to stores.
     pub meta: Bytes,
-    /// The revision before its computation read any data.
+    /// The revision before its run read any data.
     pub version: u64,
-    /// The epochs that its computation began in.
+    /// The epochs that its run began in.
     pub epochs: Epochs,
     /// Whether a change has affected it.
     pub staleness: Staleness,

@@ -31,9 +31,10 @@ pub fn log_damaged_job(place: impl Display, jobs: u64) {
     tracing::warn!(%place, jobs, "jobs that cannot be read are replaced or removed");
 }
 
-/// Other state of a namespace cannot be read: it starts again, with a new epoch where something could be missed.
+/// Other state cannot be read: a job, a run, what a namespace keeps of itself. It starts again, with a new epoch where
+/// something could be missed.
 pub fn log_damaged_state(place: impl Display, what: impl Display) {
-    tracing::warn!(%place, %what, "state of a namespace that cannot be read is replaced");
+    tracing::warn!(%place, %what, "state that cannot be read is replaced");
 }
 
 /// The entity in a change cannot be read: the change counts without that image, so that it affects more and not less.

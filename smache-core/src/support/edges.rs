@@ -52,6 +52,16 @@ impl EdgeChanges {
         let written = new.iter().filter(|used| before.get(&used.dependency) != Some(&used.via));
         Self { removed: gone.collect(), written: written.copied().collect() }
     }
+
+    /// The changes from edges as a record keeps them. If the record is damaged, the edges beside it are not known, and
+    /// all new ones are written.
+    #[must_use]
+    pub fn since(stored: &[u8], new: &[UsedDependency]) -> Self {
+        match UsedDependency::decode_edges(stored) {
+            Some(old) => Self::between(&old, new),
+            None => Self { written: new.to_vec(), ..Self::between(&UsedDependency::edges_in(stored), new) },
+        }
+    }
 }
 
 impl UsedDependency {
@@ -132,6 +142,18 @@ mod tests {
         assert_eq!(EdgeChanges::between(&old, &old), EdgeChanges::default());
         let turned = [old[2], old[0], old[1]];
         assert_eq!(EdgeChanges::between(&old, &turned), EdgeChanges::default(), "the order is no difference");
+    }
+
+    #[test]
+    fn beside_a_damaged_record_all_edges_are_written() {
+        let old = [used(1, Via::Child), used(2, Via::Child)];
+        let new = [used(1, Via::Direct), used(3, Via::Child)];
+        let mut stored = UsedDependency::encode_edges(&old);
+        assert_eq!(EdgeChanges::since(&stored, &new), EdgeChanges::between(&old, &new));
+        stored[16] = b'x';
+        let changes = EdgeChanges::since(&stored, &new);
+        assert_eq!(changes.removed, [old[1].dependency]);
+        assert_eq!(changes.written, new, "the first one looks as if it had been direct before");
     }
 
     #[test]

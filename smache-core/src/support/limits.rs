@@ -28,17 +28,16 @@ pub const REAP_AFTER: Duration = Duration::from_secs(1);
 /// How long the marks of an invalidation of several steps hold unless they are renewed; then maintenance redoes the
 /// invalidation.
 ///
-/// An author that is late and not dead must renew them in time: one step of its walk may wait for a loaded server, and
-/// is repeated once with six times the usual `store_timeout` of 5 s. While a dead author's marks hold, commits on its
-/// dependencies conflict, and the dependants behind its last page are not marked yet; but the author died before it
-/// answered. So a longer life costs only time after a crash, and a shorter one a second walk over all dependants in the
-/// middle of the first one.
+/// An author that is late and not dead renews them, however long its walk takes, unless one step of it waits too long
+/// for a loaded server. Marks that lapse in the middle of a walk cost a second walk over all dependants. While the marks
+/// of a dead author hold, commits on its dependencies conflict, and the dependants behind its last page are not marked
+/// yet; but the author died before its change was acknowledged. So a longer life costs only time after a crash.
 pub const MARK_LIFETIME: Duration = Duration::from_secs(30);
 
 /// After how long a walk renews its marks: a third of their life, so that one renewal may fail.
 pub const MARK_RENEWAL: Duration = Duration::from_secs(10);
 
-/// The most jobs of vanished workers that one reservation returns to the queue, where a step is one transaction.
+/// The most jobs of vanished workers that one reservation returns to the queue, on servers that other steps wait for.
 pub const LAPSED_JOBS: usize = 1_000;
 
 /// The most jobs of a reservation and rows of a page of a listing, whatever the caller asks for.

@@ -20,7 +20,7 @@ use crate::{
     job::{self, id_of},
     keys::{ENTRIES, binary, changed_of, entry_of},
     namespace::{NamespaceDoc, Sweep, and, read},
-    record::{Fields, has_record as holds_record, readable},
+    record::{Fields, has_record as holds_record, readable, readable_state},
 };
 
 /// How many unfinished invalidations one piece of maintenance redoes.
@@ -66,8 +66,8 @@ impl Inner {
         // The whole namespace: maintenance rewrites its unreadable parts too.
         let seen = read(&self.link, &self.keys, "maintain", vec![and(ENTRIES, lapsed)]).await?;
         let run_of = |entry: &Document| {
-            let run =
-                readable(entry, Running::of(entry))?.filter(|run| run.until.after(REAP_AFTER) < seen.namespace.now);
+            let run = readable_state(entry, Running::of(entry))?
+                .filter(|run| run.until.after(REAP_AFTER) < seen.namespace.now);
             Some((readable(entry, id_of(entry))?, run?))
         };
         let mut over: Vec<_> = seen.more.iter().filter_map(|entry| Some((entry, run_of(entry)?))).collect();
@@ -156,7 +156,7 @@ impl Inner {
             found.limit(most as i64 + 1).await?.try_collect::<Vec<Document>>().await
         };
         let found = self.link.run("maintain", reading).await?;
-        let revision = |change| readable(change, Fields::new(change, UNREADABLE).count("k"));
+        let revision = |change| readable_state(change, Fields::new(change, UNREADABLE).count("k"));
         let revisions: Vec<u64> = found.iter().filter_map(revision).collect();
         let highest = if revisions.len() > most { revisions[most - 1] } else { needed };
         done.more |= revisions.len() > most;
@@ -286,7 +286,9 @@ impl Inner {
         let filter = doc! { "n": self.keys.number, "k": i64::MAX, "until": { "$lte": time(now) } };
         let reading = async { self.link.state.find(filter).limit(REDONE).await?.try_collect::<Vec<Document>>().await };
         for change in self.link.run("maintain", reading).await? {
-            let Some(nonce) = readable(&change, nonce(&change).ok_or_else(|| corrupt(UNREADABLE))) else { continue };
+            let Some(nonce) = readable_state(&change, nonce(&change).ok_or_else(|| corrupt(UNREADABLE))) else {
+                continue;
+            };
             let keys = |name: &str| {
                 change.get_array(name).into_iter().flatten().filter_map(|key| match key {
                     Bson::Binary(key) => Some(&key.bytes),
@@ -294,7 +296,7 @@ impl Inner {
                 })
             };
             let dependencies: Vec<Dependency> = keys("deps").filter_map(|key| changed_of(key)).collect();
-            let entries: Vec<EntryId> = keys("ids").filter_map(|key| readable(&change, entry_of(key))).collect();
+            let entries: Vec<EntryId> = keys("ids").filter_map(|key| readable_state(&change, entry_of(key))).collect();
             let until = change.get("until").unwrap_or(&Bson::Null);
             done.jobs.extend(self.redo(nonce, until, &dependencies, &entries).await?);
             done.redone += dependencies.len() as u64;

@@ -299,7 +299,7 @@ impl State {
     }
 
     fn wipe(&mut self) {
-        assert!(self.child.is_none(), "{} runs: stop or kill it before its data are removed", self.recipe.name);
+        assert!(self.child.is_none(), "{} runs: stop or kill it before its data is removed", self.recipe.name);
         let data = self.folder.path().join("data");
         if let Err(error) = fs::remove_dir_all(&data)
             && error.kind() != io::ErrorKind::NotFound
@@ -310,7 +310,7 @@ impl State {
 
     /// With the owners of the files, which some servers check.
     fn copy(&mut self, from: &str, to: &str) {
-        assert!(self.child.is_none(), "{} runs: stop or kill it before its data are copied", self.recipe.name);
+        assert!(self.child.is_none(), "{} runs: stop or kill it before its data is copied", self.recipe.name);
         let from = self.folder.path().join(from);
         let to = self.folder.path().join(to);
         match Command::new("cp").arg("-a").args([&from, &to]).status() {

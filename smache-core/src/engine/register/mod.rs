@@ -21,6 +21,7 @@ const MOST_LOGGED: usize = 10_000;
 
 /// The start of a parked job's error.
 pub(crate) const PARKED: &str = "parked: ";
+
 /// Whether a dead letter is a parked one.
 pub(crate) fn is_parked(job: &ListedJob) -> bool {
     job.error.as_deref().is_some_and(|error| error.starts_with(PARKED))

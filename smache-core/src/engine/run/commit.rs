@@ -186,7 +186,7 @@ impl Run<'_> {
         }
     }
 
-    /// Early cut-off: an entry that is maybe stale is still right if the values of its children come out equal. Answers
+    /// Early cut-off: an entry that is maybe stale is still right if the values of its children come out equal. Returns
     /// their present dependencies.
     pub(super) async fn is_unchanged(&self) -> Result<Option<(Cx, &StoredEntry)>> {
         let begun = &self.begun;

@@ -211,7 +211,7 @@ fn outline(kind: NodeKind, Place { x, y, w, h }: Place) -> String {
     }
 }
 
-/// Draws the kinds of edges and nodes that occur, in rows. Answers the lower end.
+/// Draws the kinds of edges and nodes that occur, in rows. Returns the lower end.
 fn legend(out: &mut String, graph: &Graph, inner: f64, top: f64) -> f64 {
     let edges = EdgeKind::ALL.into_iter().filter(|kind| graph.edges.iter().any(|edge| edge.kind == *kind));
     let mut nodes: Vec<NodeKind> = graph.nodes.iter().map(|node| node.kind).collect();

@@ -62,7 +62,7 @@ fn random(nodes: u64, edges: u64, labels: bool) -> Graph {
     graph
 }
 
-/// Parses the image, and checks that it shows every node and every edge exactly once. Answers the texts of its
+/// Parses the image, and checks that it shows every node and every edge exactly once. Returns the texts of its
 /// tooltips.
 fn checked(graph: &Graph) -> Vec<String> {
     let svg = graph.to_svg();

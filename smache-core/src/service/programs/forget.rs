@@ -14,7 +14,7 @@ const STEP: usize = 200;
 const AT_ONCE: usize = 16;
 
 impl Engine {
-    /// Removes all entries and jobs of a function by its id and version. Answers how many entries.
+    /// Removes all entries and jobs of a function by its id and version. Returns how many entries.
     pub(crate) async fn forget(&self, function: &str) -> Result<u64> {
         let name = function.rsplit_once('@').filter(|(id, version)| !id.is_empty() && version.parse::<u32>().is_ok());
         if name.is_none() {
@@ -76,7 +76,7 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Removes a page of the entries of a function. Answers how many, and where the next page begins. A caller of a
+    /// Removes a page of the entries of a function. Returns how many, and where the next page begins. A caller of a
     /// removed entry keeps the dependencies of that entry, and runs again if it is stale.
     pub(super) async fn forget_page(
         &self,

@@ -115,7 +115,7 @@ fn backoff(policy: &Policy, job: &Job) -> Duration {
     policy.backoff.saturating_mul(1 << job.errors.min(20)).min(policy.max_backoff)
 }
 
-/// Runs every due job of both lanes once, in this task. Answers how many there were.
+/// Runs every due job of both lanes once, in this task. Returns how many there were.
 pub(crate) async fn run_due(engine: &Arc<Engine>) -> Result<u64> {
     let policy = Policy::default();
     let (_never, cancelled) = watch::channel(false);

@@ -157,7 +157,7 @@ impl Step<'_> {
                 .bind(commit.value.to_vec())
         };
         self.execute(STORE, bind).await?;
-        let changes = EdgeChanges::between(&UsedDependency::edges_in(&old_used), &edges);
+        let changes = EdgeChanges::since(&old_used, &edges);
         if !changes.removed.is_empty() {
             self.drop_edges(&commit.id, changes.removed.iter().map(|gone| gone.as_bytes().as_slice())).await?;
         }
