@@ -258,7 +258,7 @@ fn the_layers_of_the_core_import_from_below() {
         ("engine", &[]),
         ("service", &["Worker", "WorkerBuilder", "IntentBuilder"]),
         ("inspect", &["Inspector", "Why", "Audit", "Diagnosis", "Impact", "Stats", "Program", "Verified", "Graph"]),
-        ("handle", &["Smache", "Builder", "InTransaction", "Uncommitted"]),
+        ("handle", &["Smache", "Builder", "InTransaction"]),
     ];
     let core = Path::new("smache-core/src");
     let mut upwards = Vec::new();
