@@ -11,10 +11,11 @@ use crate::{
 ///
 /// # Errors
 /// Of each method, beside those of the method of the same name on [`Smache`](crate::Smache):
-/// - [`ErrorKind::WrongServer`]: the store is not in the database of the transaction
-/// - [`ErrorKind::Config`]: no transaction is open, or one that cannot see commits of others meanwhile
-/// - transient ones ([`Error::is_transient`]): the transaction lost against another one, or waited too long for one;
-///   roll it back and begin again
+/// - [`ErrorKind::WrongServer`](crate::ErrorKind::WrongServer): the store is not in the database of the transaction
+/// - [`ErrorKind::Config`](crate::ErrorKind::Config): no transaction is open, or one that cannot see commits of others
+///   meanwhile
+/// - transient ones ([`Error::is_transient`](crate::Error::is_transient)): the transaction lost against another one, or
+///   waited too long for one; roll it back and begin again
 ///
 /// In any case nothing is reported, and the transaction must be rolled back.
 ///
