@@ -22,7 +22,12 @@ pub mod backend {
 
 /// The view of a running system: why a result is stale, what a change affects, numbers, dead letters, the doctor.
 pub mod inspect {
-    pub use smache_core::inspect::*;
+    pub use smache_core::inspect::{
+        Audit, Cause, Counters, DeadLetter, Diagnosis, DiagnosisPart, EdgeKind, Examination, Finding, FoundJob,
+        FunctionAudit, Graph, GraphEdge, GraphNode, Guarantee, Impact, ImpactedFunction, Inspector, JobCounts,
+        JobState, Lane, NodeKind, NodeState, Program, Record, RunFailure, Severity, Stats, StoreStats, Verified, Why,
+        WhyDependsOn, WhyState, WhyStored,
+    };
 }
 
 /// The in-process backend, for programs without a server and for the unit tests of applications.
