@@ -23,6 +23,7 @@ mod ids;
 pub mod inspect;
 mod names;
 pub mod on;
+pub mod protocol;
 mod queue;
 mod service;
 mod settings;

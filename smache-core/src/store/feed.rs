@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::SourceValidity;
-use crate::{Error, ErrorKind, FeedId, Incarnation, Result, SourceId, Timestamp};
+use crate::{Error, ErrorKind, FeedId, Incarnation, SourceId, Timestamp};
 
 /// A place in one history of a feed.
 ///
@@ -45,12 +44,6 @@ impl Position {
     pub fn place(&self) -> &[u8] {
         self.order.get(Self::HISTORY..).unwrap_or_default()
     }
-
-    /// Whether a store takes this position where it has saved another one: it is no earlier place of the same history.
-    #[must_use]
-    pub fn follows(&self, saved: &Self) -> bool {
-        self.history() == saved.history() && self.order >= saved.order
-    }
 }
 
 /// Saved positions, in the order they were asked for.
@@ -63,26 +56,6 @@ pub struct Positions {
 }
 
 impl FeedStep {
-    /// Refuses the step of an older leader, and one that is for another incarnation. `fence` is that of the present
-    /// leader of the feed, if there is one.
-    ///
-    /// # Errors
-    /// [`fenced`](Self::fenced) and [`of_other_incarnation`](Self::of_other_incarnation).
-    pub fn check(&self, fence: Option<u64>, incarnation: &Incarnation) -> Result<()> {
-        if fence != Some(self.fence) {
-            return Err(self.fenced());
-        }
-        self.check_incarnation(incarnation)
-    }
-
-    /// The second part of [`check`](Self::check).
-    ///
-    /// # Errors
-    /// [`of_other_incarnation`](Self::of_other_incarnation).
-    pub fn check_incarnation(&self, incarnation: &Incarnation) -> Result<()> {
-        if self.incarnation == *incarnation { Ok(()) } else { Err(self.of_other_incarnation()) }
-    }
-
     /// The error for the step of an older leader.
     #[must_use]
     pub fn fenced(&self) -> Error {
@@ -97,32 +70,6 @@ impl FeedStep {
         let message = "the store is another incarnation than the leader of the feed knows: start again from the saved \
                        positions";
         Error::new(ErrorKind::IncarnationChanged, message).with_context("feed", &self.feed)
-    }
-
-    /// Until when the feed confirms by this step, if it does, by the store's clock.
-    #[must_use]
-    pub fn valid_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = now.after(self.valid_for?);
-        Some(self.deadline.map_or(until, |deadline| deadline.min(until)))
-    }
-}
-
-impl SourceValidity {
-    /// Takes a step of the leader whose position was saved. `now` is from the beginning of the step.
-    pub fn advance(&mut self, step: &FeedStep, incarnation: &Incarnation, now: Timestamp) {
-        if step.caught_up {
-            self.caught_up_on = Some(incarnation.clone());
-        }
-        // A source without an end is reported by the application, and stays so.
-        if let (Some(valid_until), Some(until)) = (&mut self.valid_until, step.valid_until(now)) {
-            *valid_until = until;
-        }
-    }
-
-    /// Whether the application reports the source, and it is attached on that incarnation: `attach` keeps its epoch.
-    #[must_use]
-    pub fn is_attached_on(&self, incarnation: &Incarnation) -> bool {
-        self.valid_until.is_none() && self.caught_up_on.as_ref() == Some(incarnation)
     }
 }
 

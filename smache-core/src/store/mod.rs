@@ -4,7 +4,6 @@
 //! Traits speak bytes and plain ids; types, codecs and the functions themselves live above.
 
 mod attempt;
-mod commit;
 mod feed;
 mod in_transaction;
 mod program;

@@ -78,7 +78,7 @@ impl Record {
 }
 
 /// A failed run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RunFailure {
     /// The error in one line; stores keep the first 2,000 bytes.
     pub message: String,

@@ -6,7 +6,7 @@ use super::{Staleness, StoredEntry};
 use crate::{Epoch, Incarnation, Lane, SourceId, Timestamp};
 
 /// A store's record of the sources of a namespace: until when, and in which epoch, each is confirmed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Validity {
     /// The epoch of the whole namespace.
@@ -19,7 +19,7 @@ pub struct Validity {
 }
 
 /// A store's record of one source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SourceValidity {
     /// The epoch of its history.
@@ -131,7 +131,7 @@ impl SourceValidity {
 }
 
 /// The epochs that a computation began in: the namespace's, and those of the sources that it used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Epochs {
     /// The namespace's.
     pub global: Epoch,

@@ -8,51 +8,23 @@ use std::{
 
 use smache_core::{
     Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Page, Reservation,
-    Reserve, Result, Timestamp, Token, support::limits::USUAL_PRIORITY,
+    Reserve, Result, Timestamp, Token,
+    protocol::{self, JobStage, JobWrite, Request, StoredJob},
 };
 
 /// How many jobs of other states one page of a listing may skip.
 const PASSED_JOBS: usize = 10_000;
 
-/// A job that is queued, running or a dead letter; a job that is done is removed.
-pub(super) struct StoredJob {
-    pub(super) lane: Lane,
-    pub(super) priority: u8,
-    pub(super) errors: u32,
-    pub(super) crashes: u32,
-    pub(super) error: Option<String>,
-    pub(super) state: State,
-}
-
-pub(super) enum State {
-    Queued { due: Timestamp, place: u64 },
-    Running { token: Token, until: Timestamp, again: Option<Again> },
-    DeadLetter { at: Timestamp },
-}
-
-impl State {
-    /// The name of the state, and when the job is due, its lease ends or it became a dead letter.
-    fn named(&self) -> (JobState, Timestamp) {
-        match self {
-            Self::Queued { due, .. } => (JobState::Queued, *due),
-            Self::Running { until, .. } => (JobState::Running, *until),
-            Self::DeadLetter { at } => (JobState::DeadLetter, *at),
-        }
-    }
-}
-
-/// A request during the job's run.
-#[derive(Clone, Copy)]
-pub(super) struct Again {
-    pub(super) due: Timestamp,
-    pub(super) lane: Lane,
-    pub(super) priority: u8,
+/// A job, with its place among those that became due at the same time.
+pub(super) struct Kept {
+    pub(super) job: StoredJob,
+    place: u64,
 }
 
 /// All jobs, with indexes that find the next one without a walk.
 #[derive(Default)]
 pub(crate) struct Jobs {
-    pub(super) all: BTreeMap<EntryId, StoredJob>,
+    pub(super) all: BTreeMap<EntryId, Kept>,
     lanes: [LaneIndex; 2],
     leases: BTreeSet<(Timestamp, EntryId)>,
     dead_letters: u64,
@@ -73,96 +45,56 @@ impl Jobs {
     }
 
     pub(crate) fn enqueue(&mut self, new: &NewJob, now: Timestamp) -> Enqueued {
-        let request = Again { due: now.after(new.delay), lane: new.lane, priority: new.priority };
-        if new.revive { self.request(new.id, request) } else { self.ensure(new.id, request) }
+        let request = Request { due: now.after(new.delay), lane: new.lane, priority: new.priority };
+        let plan = if new.revive { protocol::request } else { protocol::ensure };
+        let requested = plan(self.job(&new.id), request);
+        if let Some(job) = requested.job {
+            self.put(new.id, Some(job));
+        }
+        requested.outcome
     }
 
-    /// A change needs the entry to be computed.
-    pub(crate) fn need(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
-        self.request(id, Again { due, lane, priority: USUAL_PRIORITY });
-    }
-
-    /// A run of a stale entry ended without a value. No data changed: the worker of the job knows better whether and
-    /// when to try again.
-    pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, due: Timestamp) {
-        self.ensure(id, Again { due, lane, priority: USUAL_PRIORITY });
-    }
-
-    /// Adds a job where there is none in any state.
-    fn ensure(&mut self, id: EntryId, request: Again) -> Enqueued {
-        match self.all.get(&id).map(|kept| &kept.state) {
-            None => self.request(id, request),
-            Some(State::Queued { .. } | State::Running { .. }) => Enqueued::Merged,
-            Some(State::DeadLetter { .. }) => Enqueued::DeadLetter,
+    /// Does to the job of an entry what a step on the entry says.
+    pub(crate) fn write(&mut self, id: EntryId, write: JobWrite, now: Timestamp) {
+        let present = self.job(&id);
+        let job = protocol::job_write(present, write, now);
+        if job.as_ref() != present {
+            self.put(id, job);
         }
     }
 
-    fn request(&mut self, id: EntryId, request: Again) -> Enqueued {
-        let Again { due, lane, priority } = request;
-        let fresh =
-            StoredJob { lane, priority, errors: 0, crashes: 0, error: None, state: State::Queued { due, place: 0 } };
-        let Some(kept) = self.all.get_mut(&id) else {
-            self.insert(id, fresh);
-            return Enqueued::Queued;
-        };
-        match &mut kept.state {
-            State::Queued { due: before, .. } => {
-                let due = due.min(*before);
-                let mut kept = self.take(&id).expect("it was found above, under the same lock");
-                kept.lane = kept.lane.min(lane);
-                kept.priority = kept.priority.min(priority);
-                kept.state = State::Queued { due, place: 0 };
-                self.insert(id, kept);
-                Enqueued::Merged
-            }
-            State::Running { again, .. } => {
-                *again = Some(again.map_or(request, |before| Again {
-                    due: before.due.min(due),
-                    lane: before.lane.min(lane),
-                    priority: before.priority.min(priority),
-                }));
-                Enqueued::Again
-            }
-            State::DeadLetter { .. } => {
-                self.take(&id);
-                self.insert(id, fresh);
-                Enqueued::Queued
-            }
-        }
+    pub(super) fn job(&self, id: &EntryId) -> Option<&StoredJob> {
+        self.all.get(id).map(|kept| &kept.job)
     }
 
-    /// Adds a job, with its place in the index of its state.
-    pub(super) fn insert(&mut self, id: EntryId, mut kept: StoredJob) {
-        match &mut kept.state {
-            State::Queued { due, place } => {
-                self.added += 1;
-                *place = self.added;
-                self.lanes[kept.lane as usize].waiting.insert((*due, id));
-            }
-            State::Running { until, .. } => {
-                self.leases.insert((*until, id));
-            }
-            State::DeadLetter { .. } => self.dead_letters += 1,
-        }
-        self.all.insert(id, kept);
-    }
-
-    /// Removes a job, with its place in the index of its state.
-    pub(super) fn take(&mut self, id: &EntryId) -> Option<StoredJob> {
-        let kept = self.all.remove(id)?;
-        match &kept.state {
-            State::Queued { due, place } => {
-                let lane = &mut self.lanes[kept.lane as usize];
-                if !lane.waiting.remove(&(*due, *id)) {
-                    lane.ready.remove(&(kept.priority, *due, *place, *id));
+    /// Replaces a job, with its place in the index of its state; `None` removes it.
+    pub(super) fn put(&mut self, id: EntryId, job: Option<StoredJob>) {
+        if let Some(Kept { job, place }) = self.all.remove(&id) {
+            match job.stage {
+                JobStage::Queued { due } => {
+                    let lane = &mut self.lanes[job.lane as usize];
+                    if !lane.waiting.remove(&(due, id)) {
+                        lane.ready.remove(&(job.priority, due, place, id));
+                    }
                 }
+                JobStage::Running { until, .. } => {
+                    self.leases.remove(&(until, id));
+                }
+                JobStage::DeadLetter { .. } => self.dead_letters -= 1,
             }
-            State::Running { until, .. } => {
-                self.leases.remove(&(*until, *id));
-            }
-            State::DeadLetter { .. } => self.dead_letters -= 1,
         }
-        Some(kept)
+        let Some(job) = job else { return };
+        match job.stage {
+            JobStage::Queued { due } => {
+                self.added += 1;
+                self.lanes[job.lane as usize].waiting.insert((due, id));
+            }
+            JobStage::Running { until, .. } => {
+                self.leases.insert((until, id));
+            }
+            JobStage::DeadLetter { .. } => self.dead_letters += 1,
+        }
+        self.all.insert(id, Kept { job, place: self.added });
     }
 
     pub(crate) fn reserve(&mut self, reserve: &Reserve, now: Timestamp) -> Reservation {
@@ -173,11 +105,7 @@ impl Jobs {
         let max = if jobs.is_empty() { reserve.max } else { 0 };
         while jobs.len() < max {
             let Some((.., id)) = self.lanes[reserve.lane as usize].ready.first().copied() else { break };
-            let mut kept = self.take(&id).expect("every ready job is kept");
-            let token = reserve.token;
-            jobs.push(Job { id, lane: kept.lane, token, errors: kept.errors, crashes: kept.crashes });
-            kept.state = State::Running { token, until, again: None };
-            self.insert(id, kept);
+            jobs.push(self.reserve_one(id, reserve.token, until));
         }
         let LaneIndex { ready, waiting } = &self.lanes[reserve.lane as usize];
         let next_due = match ready.first() {
@@ -187,42 +115,27 @@ impl Jobs {
         Reservation { jobs, next_due }
     }
 
+    fn reserve_one(&mut self, id: EntryId, token: Token, until: Timestamp) -> Job {
+        let (stored, job) = protocol::reserve(id, &self.all[&id].job, token, until);
+        self.put(id, Some(stored));
+        job
+    }
+
     /// The jobs that an earlier request with this token has reserved, with new leases.
     fn held(&mut self, reserve: &Reserve, until: Timestamp) -> Vec<Job> {
-        let mut held = Vec::new();
-        for (_, id) in &self.leases {
-            let kept = &self.all[id];
-            if kept.lane == reserve.lane && matches!(kept.state, State::Running { token, .. } if token == reserve.token)
-            {
-                held.push(Job {
-                    id: *id,
-                    lane: kept.lane,
-                    token: reserve.token,
-                    errors: kept.errors,
-                    crashes: kept.crashes,
-                });
-            }
-        }
-        for job in &held {
-            self.extend(&job.id, job.token, until);
-        }
-        held
+        let is_held = |id: &EntryId| {
+            let job = &self.all[id].job;
+            job.lane == reserve.lane && matches!(job.stage, JobStage::Running { token, .. } if token == reserve.token)
+        };
+        let held: Vec<EntryId> = self.leases.iter().map(|(_, id)| *id).filter(is_held).collect();
+        held.into_iter().map(|id| self.reserve_one(id, reserve.token, until)).collect()
     }
 
     /// Returns the jobs of vanished workers to the queue.
     fn put_back_lapsed(&mut self, now: Timestamp) {
-        while let Some((until, id)) = self.leases.first().copied() {
-            if until > now {
-                break;
-            }
-            let mut kept = self.take(&id).expect("every lease is of a kept job");
-            kept.crashes = kept.crashes.saturating_add(1);
-            if let State::Running { again: Some(again), .. } = kept.state {
-                kept.lane = kept.lane.min(again.lane);
-                kept.priority = kept.priority.min(again.priority);
-            }
-            kept.state = State::Queued { due: now, place: 0 };
-            self.insert(id, kept);
+        while let Some((_, id)) = self.leases.first().copied() {
+            let Some(queued) = protocol::put_back(&self.all[&id].job, now) else { break };
+            self.put(id, Some(queued));
         }
     }
 
@@ -233,22 +146,19 @@ impl Jobs {
                 break;
             }
             index.waiting.pop_first();
-            if let Some(StoredJob { priority, state: State::Queued { place, .. }, .. }) = self.all.get(&id) {
-                index.ready.insert((*priority, due, *place, id));
+            if let Some(Kept { job, place }) = self.all.get(&id) {
+                index.ready.insert((job.priority, due, *place, id));
             }
         }
     }
 
     pub(crate) fn extend(&mut self, id: &EntryId, token: Token, to: Timestamp) -> bool {
-        match self.all.get_mut(id).map(|kept| &mut kept.state) {
-            Some(State::Running { token: held, until, .. }) if *held == token => {
-                self.leases.remove(&(*until, *id));
-                *until = to;
-                self.leases.insert((to, *id));
-                true
-            }
-            _ => false,
+        let extended = self.job(id).and_then(|job| protocol::extend_job(job, token, to));
+        let held = extended.is_some();
+        if held {
+            self.put(*id, extended);
         }
+        held
     }
 
     /// The time until the next job becomes due or the next reservation lapses.
@@ -280,11 +190,11 @@ impl Jobs {
         let mut last = None;
         for (id, kept) in walk.by_ref().take(limit.saturating_add(PASSED_JOBS)) {
             last = Some(id);
-            let (its, at) = kept.state.named();
+            let (its, at) = kept.job.state();
             if its != state {
                 continue;
             }
-            jobs.push(ListedJob { id: *id, at, error: kept.error.clone() });
+            jobs.push(ListedJob { id: *id, at, error: kept.job.error.clone() });
             if jobs.len() >= limit.max(1) {
                 break;
             }
@@ -294,10 +204,10 @@ impl Jobs {
     }
 
     pub(crate) fn find(&self, id: &EntryId) -> Option<FoundJob> {
-        let kept = self.all.get(id)?;
-        let (state, at) = kept.state.named();
-        let mut found = FoundJob::new(kept.lane, state, at);
-        (found.errors, found.crashes, found.error) = (kept.errors, kept.crashes, kept.error.clone());
+        let job = self.job(id)?;
+        let (state, at) = job.state();
+        let mut found = FoundJob::new(job.lane, state, at);
+        (found.errors, found.crashes, found.error) = (job.errors, job.crashes, job.error.clone());
         Some(found)
     }
 }

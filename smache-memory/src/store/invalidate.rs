@@ -1,10 +1,11 @@
 //! Invalidations.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use smache_core::{
-    Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result, Staleness, Timestamp, Via,
-    support::{kept_cause, note_cause},
+    Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result, Timestamp, Via,
+    protocol::{self, JobWrite},
+    support::kept_cause,
 };
 
 use super::{sink::JobSink, state::Cache};
@@ -18,61 +19,41 @@ impl Cache {
         sink: &mut JobSink<'_>,
     ) -> Result<Invalidated> {
         let Invalidation { changed, entries, step } = invalidation;
-        if let Some(step) = step {
-            self.check_step(step, incarnation)?;
-        }
-        let mut marked: HashMap<EntryId, Staleness> = HashMap::new();
+        let progress = step.as_ref().map(|step| self.progress(step, incarnation, now)).transpose()?;
+        let mut marked: HashMap<EntryId, JobWrite> = HashMap::new();
         for changed in changed {
             let cause = kept_cause(&changed.cause);
             let dependants: Vec<(EntryId, Via)> =
                 self.edges.get(&changed.dependency).into_iter().flatten().map(|(id, via)| (*id, *via)).collect();
             for (id, via) in dependants {
-                if let Some(staleness) = self.mark(&id, Staleness::by(via), Some(&cause), now) {
-                    marked.insert(id, staleness);
-                }
+                marked.extend(self.mark(&id, via, Some(&cause), now).map(|job| (id, job)));
             }
         }
         for id in entries {
             let own = Dependency::entry(id);
             let cause =
                 changed.iter().find(|changed| changed.dependency == own).map(|changed| kept_cause(&changed.cause));
-            if let Some(staleness) = self.mark(id, Staleness::Stale, cause.as_ref(), now) {
-                marked.insert(*id, staleness);
-            }
+            marked.extend(self.mark(id, Via::Direct, cause.as_ref(), now).map(|job| (*id, job)));
         }
         if !changed.is_empty() || !entries.is_empty() {
-            self.revision += 1;
+            self.revision = protocol::revise(self);
             self.changed.extend(changed.iter().map(|changed| (changed.dependency, self.revision)));
-            self.bound_changed();
+            self.bound_changed(now);
         }
-        if let Some(step) = step {
-            self.save_step(step, incarnation, now);
+        if let Some((step, progress)) = step.as_ref().zip(progress) {
+            self.write_step(step, progress);
         }
-        for (id, staleness) in &marked {
-            if let Some(lane) = staleness.lane()
-                && self.records.get(id).is_some_and(|slot| !slot.record.lazy)
-            {
-                sink.need(*id, lane, Duration::ZERO);
-            }
+        for (id, job) in &marked {
+            sink.write(*id, *job);
         }
         Ok(Invalidated { revision: self.revision, marked: marked.len() as u64, jobs: sink.take_reported() })
     }
 
-    /// Marks an entry at least as stale as given. Returns how stale it is now; `None` if there is none.
-    pub(super) fn mark(
-        &mut self,
-        id: &EntryId,
-        staleness: Staleness,
-        cause: Option<&Arc<str>>,
-        now: Timestamp,
-    ) -> Option<Staleness> {
-        let record = &mut self.records.get_mut(id)?.record;
-        record.entry.staleness = record.entry.staleness.max(staleness);
-        record.entry.since = record.entry.since.or(Some(now));
+    /// Marks an entry. Returns its job; `None` if there is no entry.
+    fn mark(&mut self, id: &EntryId, via: Via, cause: Option<&Arc<str>>, now: Timestamp) -> Option<JobWrite> {
+        let head = &mut self.records.get_mut(id)?.entry.head;
+        let job = protocol::mark(head, via, cause, now);
         self.stale.insert(*id);
-        if let Some(cause) = cause {
-            note_cause(&mut record.causes, cause);
-        }
-        Some(record.entry.staleness)
+        Some(job)
     }
 }

@@ -9,11 +9,11 @@ impl Cache {
     pub(crate) fn read(&mut self, id: &EntryId) -> Option<StoredEntry> {
         let slot = self.records.get_mut(id)?;
         slot.read = true;
-        Some(slot.record.entry.clone())
+        Some(slot.entry.stored())
     }
 
     pub(crate) fn record(&self, id: &EntryId) -> Option<Record> {
-        self.records.get(id).map(|slot| slot.record.clone())
+        self.records.get(id).map(|slot| slot.entry.record())
     }
 
     pub(crate) fn stale(&self, page: &Page) -> Result<Scanned> {
@@ -24,10 +24,10 @@ impl Cache {
         let mut entries = Vec::new();
         for id in walk.by_ref().take(page.limit.max(1)) {
             last = Some(id);
-            if let Some(record) = self.records.get(id).map(|slot| &slot.record)
-                && !record.lazy
+            if let Some(head) = self.records.get(id).map(|slot| &slot.entry.head)
+                && !head.lazy
             {
-                entries.push((*id, record.entry.since.unwrap_or(record.entry.stored_at)));
+                entries.push((*id, head.since.unwrap_or(head.stored_at)));
             }
         }
         let next = if walk.next().is_some() { last.map(|id| id.as_bytes().to_vec().into()) } else { None };

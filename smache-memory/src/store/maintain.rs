@@ -1,13 +1,11 @@
 //! Maintenance.
 
-use std::{ops::Bound, sync::Arc, time::Duration};
+use std::{ops::Bound, sync::Arc};
 
 use smache_core::{
-    EntryId, Lane, Maintained, Staleness, Timestamp,
-    support::{
-        NEW_EPOCH,
-        limits::{REAP_AFTER, REMEMBERED_CHANGES},
-    },
+    EntryId, Maintained, Timestamp,
+    protocol::{self, Ended, JobWrite},
+    support::{NEW_EPOCH, limits::REMEMBERED_CHANGES},
 };
 
 use super::{sink::JobSink, state::Cache};
@@ -18,7 +16,7 @@ impl Cache {
         let mut done = Maintained::default();
         self.expire(limit, now, sink, &mut done);
         self.reap(limit, now, sink, &mut done);
-        done.trimmed = self.trim();
+        done.trimmed = self.trim(now);
         self.sweep(limit, now, sink, &mut done);
         done.jobs = sink.take_reported();
         self.shrink();
@@ -26,10 +24,11 @@ impl Cache {
     }
 
     fn expire(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
-        // A run keeps its record: readers see the value until the run replaces it.
-        let running = |id: &EntryId| self.runs.get(id).is_some_and(|run| run.until > now);
+        let goes = |id: &EntryId| {
+            self.records.get(id).is_some_and(|slot| protocol::is_removed(&slot.entry.head, self.runs.get(id), now))
+        };
         let due = self.expiring.iter().take_while(|(expires, _)| *expires <= now).map(|(_, id)| *id);
-        let mut due: Vec<EntryId> = due.filter(|id| !running(id)).take(limit + 1).collect();
+        let mut due: Vec<EntryId> = due.filter(|id| goes(id)).take(limit + 1).collect();
         done.more |= due.len() > limit;
         due.truncate(limit);
         for id in due {
@@ -39,40 +38,43 @@ impl Cache {
     }
 
     fn reap(&mut self, limit: usize, now: Timestamp, sink: &mut JobSink<'_>, done: &mut Maintained) {
-        let lapsed = self.runs.iter().filter(|(_, run)| run.until.after(REAP_AFTER) < now).map(|(id, _)| *id);
-        let mut lapsed: Vec<EntryId> = lapsed.take(limit + 1).collect();
+        let ended = |id: &EntryId| Ended {
+            now,
+            run: self.runs.get(id),
+            head: self.records.get(id).map(|slot| &slot.entry.head),
+            validity: &self.validity,
+        };
+        let lapsed = self.runs.keys().filter_map(|id| Some((*id, protocol::reap(&ended(id))?)));
+        let mut lapsed: Vec<(EntryId, JobWrite)> = lapsed.take(limit + 1).collect();
         done.more |= lapsed.len() > limit;
         lapsed.truncate(limit);
-        for id in lapsed {
+        for (id, job) in lapsed {
             self.runs.remove(&id);
             done.reaped += 1;
-            if let Some(lane) = self.records.get(&id).and_then(|slot| self.lane_of_need(&slot.record)) {
-                sink.need_after_run(id, lane, Duration::ZERO);
-            }
+            sink.write(id, job);
         }
     }
 
     /// Removes the invalidations that no present run compares with.
-    fn trim(&mut self) -> u64 {
-        let needed = self.runs.values().map(|run| run.start_revision).min().unwrap_or(self.revision);
-        self.trim_up_to(needed)
+    fn trim(&mut self, now: Timestamp) -> u64 {
+        self.trim_up_to(protocol::trim(self.revision, now, self.runs.values()))
     }
 
     fn trim_up_to(&mut self, revision: u64) -> u64 {
         let before = self.changed.len();
         self.changed.retain(|_, changed| *changed > revision);
-        self.low_watermark = self.low_watermark.max(revision);
+        self.low_watermark = protocol::raised(self.low_watermark, revision);
         (before - self.changed.len()) as u64
     }
 
     /// Keeps the remembered invalidations bounded between two pieces of maintenance.
-    pub(super) fn bound_changed(&mut self) {
+    pub(super) fn bound_changed(&mut self, now: Timestamp) {
         // The capacity bounds them, but a small store may remember more.
         let bound = self.capacity.max(REMEMBERED_CHANGES);
         if self.changed.len() <= bound {
             return;
         }
-        self.trim();
+        self.trim(now);
         if self.changed.len() > bound {
             // A very long run holds them: the older half goes, and that run commits its value as stale.
             let mut revisions: Vec<u64> = self.changed.values().copied().collect();
@@ -97,15 +99,11 @@ impl Cache {
         let more = walk.next().is_some();
         let cause: Arc<str> = NEW_EPOCH.into();
         for (_, id) in &page {
-            let Some(slot) = self.records.get(id) else { continue };
-            if self.validity.has_epochs(&slot.record.entry.epochs) {
-                continue;
-            }
-            let lazy = slot.record.lazy;
-            self.mark(id, Staleness::Stale, Some(&cause), now);
-            done.marked += 1;
-            if !lazy {
-                sink.need(*id, Lane::Recompute, Duration::ZERO);
+            let Some(slot) = self.records.get_mut(id) else { continue };
+            if let Some(job) = protocol::sweep(&mut slot.entry.head, &self.validity, &cause, now) {
+                self.stale.insert(*id);
+                done.marked += 1;
+                sink.write(*id, job);
             }
         }
         self.sweep = page.last().filter(|_| more).map(|(order, _)| *order);

@@ -79,14 +79,12 @@ impl CacheStore for MemoryStore {
     }
 
     async fn abort(&self, abort: Abort) -> Result<bool> {
-        self.step_with_jobs(|cache, _, sink, now| cache.abort(abort, now, sink))
+        self.step_with_jobs(|cache, _, sink, now| cache.abort(&abort, now, sink))
     }
 
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.shared.step(|state, now| {
-            let until = now.after(lease);
-            runs.iter().map(|(id, token)| state.cache.extend(id, *token, until)).collect()
-        })
+        self.shared
+            .step(|state, now| runs.iter().map(|(id, token)| state.cache.extend(id, *token, now, lease)).collect())
     }
 
     async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
@@ -130,7 +128,7 @@ impl CacheStore for MemoryStore {
     }
 
     async fn restart(&self, step: FeedStep) -> Result<()> {
-        self.shared.step(|State { cache, incarnation, .. }, now| cache.restart(step, incarnation, now))?
+        self.shared.step(|State { cache, incarnation, .. }, now| cache.restart(&step, incarnation, now))?
     }
 
     async fn programs(&self, step: ProgramStep) -> Result<Programs> {

@@ -1,74 +1,61 @@
 //! Runs: begin, abort, extend, and the removal of an entry.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, EntryId, Incarnation, RunFailure, Timestamp, Token,
-    support::{clip, limits::ERROR_BYTES},
+    Abort, Begin, BeginOutcome, Begun, EntryId, Incarnation, Timestamp, Token,
+    protocol::{self, Beginning, Ended},
 };
 
-use super::{Cache, sink::JobSink, state::Run};
+use super::{Cache, sink::JobSink};
 
 impl Cache {
     pub(crate) fn begin(&mut self, begin: &Begin, incarnation: &Incarnation, now: Timestamp) -> BeginOutcome {
-        let mut start_revision = self.revision;
-        if let Some(run) = self.runs.get(&begin.id) {
-            if run.token == begin.token {
-                start_revision = run.start_revision;
-            } else if run.until > now {
-                return BeginOutcome::Busy { remaining: run.until.since(now) };
-            }
-        }
-        let until = now.after(begin.lease);
-        self.runs.insert(begin.id, Run { token: begin.token, start_revision, until, waits: Vec::new() });
+        let run = match protocol::begin(self.runs.get(&begin.id), self.revision, now, begin) {
+            Beginning::Busy(remaining) => return BeginOutcome::Busy { remaining },
+            Beginning::Begun(run) => run,
+        };
+        let start_revision = run.start_revision;
+        self.runs.insert(begin.id, run);
         let entry = self.read(&begin.id);
-        let record = self.records.get(&begin.id).map(|slot| &slot.record);
+        let stored = self.records.get(&begin.id).map(|slot| &slot.entry);
         BeginOutcome::Begun(Box::new(Begun {
             start_revision,
             now,
             incarnation: incarnation.clone(),
             validity: Arc::clone(&self.validity),
             entry,
-            call: record.map(|record| record.call.clone()),
-            used: record.map(|record| record.used.clone()).unwrap_or_default(),
-            conflicts: record.map_or(0, |record| record.conflicts),
+            call: stored.map(|stored| stored.call.clone()),
+            used: stored.map(|stored| stored.used.clone()).unwrap_or_default(),
+            conflicts: stored.map_or(0, |stored| stored.head.conflicts),
             // An invalidation is one step here.
             pending: false,
         }))
     }
 
-    pub(crate) fn abort(&mut self, abort: Abort, now: Timestamp, sink: &mut JobSink<'_>) -> bool {
-        if !self.holds(&abort.id, abort.token) {
-            return false;
+    pub(crate) fn abort(&mut self, abort: &Abort, now: Timestamp, sink: &mut JobSink<'_>) -> bool {
+        let id = &abort.id;
+        let head = self.records.get(id).map(|slot| &slot.entry.head);
+        let ended = Ended { now, run: self.runs.get(id), head, validity: &self.validity };
+        let Some(aborting) = protocol::abort(&ended, abort) else { return false };
+        self.runs.remove(id);
+        if let (Some(slot), Some(head)) = (self.records.get_mut(id), aborting.head) {
+            slot.entry.head = head;
         }
-        self.runs.remove(&abort.id);
-        if let (Some(slot), Some(message)) = (self.records.get_mut(&abort.id), abort.failure) {
-            slot.record.failures = slot.record.failures.saturating_add(1);
-            slot.record.last_failure = Some(RunFailure { message: clip(&message, ERROR_BYTES).to_owned(), at: now });
-        }
-        if let Some(lane) = self.records.get(&abort.id).and_then(|slot| self.lane_of_need(&slot.record)) {
-            sink.need_after_run(abort.id, lane, abort.delay);
-        }
+        sink.write(*id, aborting.job);
         true
     }
 
-    /// Whether a token holds the run of an entry. A lapsed lease that no other run has taken counts.
-    pub(super) fn holds(&self, id: &EntryId, token: Token) -> bool {
-        self.runs.get(id).is_some_and(|run| run.token == token)
-    }
-
-    pub(crate) fn extend(&mut self, id: &EntryId, token: Token, until: Timestamp) -> bool {
-        match self.runs.get_mut(id) {
-            Some(run) if run.token == token => {
-                run.until = until;
-                true
-            }
-            _ => false,
+    pub(crate) fn extend(&mut self, id: &EntryId, token: Token, now: Timestamp, lease: Duration) -> bool {
+        let until = protocol::extend(self.runs.get(id), token, now, lease);
+        if let (Some(run), Some(until)) = (self.runs.get_mut(id), until) {
+            run.until = until;
         }
+        until.is_some()
     }
 
     pub(crate) fn remove(&mut self, id: &EntryId, token: Option<Token>, sink: &mut JobSink<'_>) -> bool {
-        if token.is_some_and(|token| !self.holds(id, token)) {
+        if !protocol::may_remove(self.runs.get(id), token) {
             return false;
         }
         let run = self.runs.remove(id).is_some();

@@ -1,8 +1,6 @@
 //! The destination of the jobs of stale entries.
 
-use std::time::Duration;
-
-use smache_core::{EntryId, JobWrites, Lane, Timestamp};
+use smache_core::{EntryId, JobWrites, Timestamp, protocol::JobWrite};
 
 use crate::queue::Jobs;
 
@@ -20,28 +18,17 @@ impl<'a> JobSink<'a> {
         }
     }
 
-    /// A change affected the entry: it may succeed now, so its job comes back even from a dead letter.
-    pub(crate) fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) {
+    /// Does to the job of an entry what a step on the entry says.
+    pub(crate) fn write(&mut self, id: EntryId, write: JobWrite) {
         match self {
-            Self::Queue { jobs, now } => jobs.need(id, lane, now.after(delay)),
-            Self::Report(ids) => ids.push(id),
+            Self::Queue { jobs, now } => jobs.write(id, write, *now),
+            Self::Report(ids) => ids.extend(write.is_need().then_some(id)),
         }
     }
 
-    /// A run of the entry ended without a value, and it is still stale. No data changed, so an existing job, such as a
-    /// dead letter, stays unchanged.
-    pub(crate) fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) {
-        match self {
-            Self::Queue { jobs, now } => jobs.need_after_run(id, lane, now.after(delay)),
-            Self::Report(ids) => ids.push(id),
-        }
-    }
-
-    /// The entry is fresh: its job has nothing to do.
+    /// The entry is gone: its job has nothing to do.
     pub(crate) fn take_back(&mut self, id: &EntryId) {
-        if let Self::Queue { jobs, .. } = self {
-            jobs.take_back(id);
-        }
+        self.write(*id, JobWrite::TakeBack);
     }
 
     /// The ids for the caller, with [`JobWrites::Reported`].

@@ -5,34 +5,33 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use smache_core::{
-    Dependency, EntryId, FeedId, Lane, Position, Record, RegisteredProgram, SourceId, Staleness, Timestamp, Token,
-    Validity, Via, support::EdgeChanges,
+    Dependency, EntryId, FeedId, Position, Record, RegisteredProgram, SourceId, Staleness, StoredEntry, Timestamp,
+    Token, UsedDependency, Validity, Via,
+    protocol::{Head, Leader, Run},
+    support::EdgeChanges,
 };
 
-use super::{feeds::Leader, sink::JobSink, waits::Note};
+use super::sink::JobSink;
 
-/// The state of a namespace. The letters are those of `PROTOCOL.md` where they name the same thing.
+/// The state of a namespace: one partition of the [protocol](smache_core::protocol), with its indexes.
 ///
 /// Every index holds only what the records hold, so that removing a record (and maintenance) leaves no entries in it.
 pub(crate) struct Cache {
     pub(super) capacity: usize,
-    /// `E` and the leases of `W`: shared with every look-up, copied when it changes.
+    /// Shared with every look-up, copied when it changes.
     pub(super) validity: Arc<Validity>,
-    /// The positions of `W`.
     pub(super) positions: HashMap<SourceId, Position>,
     pub(super) leaders: HashMap<FeedId, Leader>,
     pub(super) programs: BTreeMap<Token, RegisteredProgram>,
-    /// `K`.
     pub(super) revision: u64,
     /// Runs that began before it cannot be validated any more.
     pub(super) low_watermark: u64,
-    /// `N`.
+    /// The revision of the last invalidation.
     pub(super) changed: HashMap<Dependency, u64>,
-    /// `R`.
     pub(super) runs: HashMap<EntryId, Run>,
     pub(super) records: HashMap<EntryId, Slot>,
-    /// `D`.
     pub(super) edges: HashMap<Dependency, HashMap<EntryId, Via>>,
     pub(super) expiring: BTreeSet<(Timestamp, EntryId)>,
     pub(super) stale: BTreeSet<EntryId>,
@@ -43,18 +42,28 @@ pub(crate) struct Cache {
     pub(super) sweep: Option<u64>,
 }
 
-/// A computation under way.
-pub(crate) struct Run {
-    pub(super) token: Token,
-    pub(super) start_revision: u64,
-    pub(super) until: Timestamp,
-    /// The waits of the run, the newest last.
-    pub(super) waits: Vec<Note>,
+/// A record.
+pub(crate) struct Entry {
+    pub(super) head: Head,
+    pub(super) value: Bytes,
+    pub(super) meta: Bytes,
+    pub(super) call: Bytes,
+    pub(super) used: Vec<UsedDependency>,
+}
+
+impl Entry {
+    pub(super) fn stored(&self) -> StoredEntry {
+        self.head.entry(self.value.clone(), self.meta.clone())
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.head.record(self.value.clone(), self.meta.clone(), self.call.clone(), self.used.clone())
+    }
 }
 
 /// A record and its place among the others.
 pub(crate) struct Slot {
-    pub(super) record: Record,
+    pub(super) entry: Entry,
     pub(super) order: u64,
     /// Whether it was read since it took its place: then it gets a second chance.
     pub(super) read: bool,
@@ -87,26 +96,26 @@ impl Cache {
     }
 
     /// Replaces a record, with its edges and its places in the indexes.
-    pub(super) fn put(&mut self, id: EntryId, record: Record, sink: &mut JobSink<'_>) {
+    pub(super) fn put(&mut self, id: EntryId, entry: Entry, sink: &mut JobSink<'_>) {
         let old = self.records.remove(&id);
         if let Some(slot) = &old {
             self.order.remove(&slot.order);
-            if let Some(expires) = slot.record.entry.expires {
+            if let Some(expires) = slot.entry.head.expires {
                 self.expiring.remove(&(expires, id));
             }
         }
-        let old_edges = old.as_ref().map_or(&[][..], |slot| &slot.record.used);
-        let changes = EdgeChanges::between(old_edges, &record.used);
+        let old_edges = old.as_ref().map_or(&[][..], |slot| &slot.entry.used);
+        let changes = EdgeChanges::between(old_edges, &entry.used);
         for dependency in &changes.removed {
             self.remove_edge(dependency, &id);
         }
         for used in changes.written {
             self.edges.entry(used.dependency).or_default().insert(id, used.via);
         }
-        if let Some(expires) = record.entry.expires {
+        if let Some(expires) = entry.head.expires {
             self.expiring.insert((expires, id));
         }
-        if record.entry.staleness == Staleness::Fresh {
+        if entry.head.staleness == Staleness::Fresh {
             self.stale.remove(&id);
         } else {
             self.stale.insert(id);
@@ -115,7 +124,7 @@ impl Cache {
         if !id.is_announcement() {
             self.order.insert(order, id);
         }
-        self.records.insert(id, Slot { record, order, read: false });
+        self.records.insert(id, Slot { entry, order, read: false });
         while self.records.len() > self.capacity && self.evict_one(&id, sink) {}
     }
 
@@ -152,10 +161,10 @@ impl Cache {
     /// Removes a record with its edges and places, but not its run, which may still store a value.
     pub(super) fn forget(&mut self, id: &EntryId, sink: &mut JobSink<'_>) -> bool {
         let Some(slot) = self.records.remove(id) else { return false };
-        for used in &slot.record.used {
+        for used in &slot.entry.used {
             self.remove_edge(&used.dependency, id);
         }
-        if let Some(expires) = slot.record.entry.expires {
+        if let Some(expires) = slot.entry.head.expires {
             self.expiring.remove(&(expires, *id));
         }
         self.stale.remove(id);
@@ -171,10 +180,5 @@ impl Cache {
                 self.edges.remove(dependency);
             }
         }
-    }
-
-    /// The lane for the entry's job, if it is stale and not left to its readers.
-    pub(super) fn lane_of_need(&self, record: &Record) -> Option<Lane> {
-        if record.lazy { None } else { self.validity.lane_of_need(record.entry.staleness, &record.entry.epochs) }
     }
 }

@@ -1,19 +1,8 @@
 //! Waits of runs for each other.
 
-use smache_core::{
-    EntryId, RecordWaits, Timestamp, Token, WaitingRun,
-    support::{WaitWalk, limits::WAITS},
-};
+use smache_core::{EntryId, RecordWaits, Timestamp, WaitingRun, protocol, support::WaitWalk};
 
 use super::state::Cache;
-
-/// A wait of a run for another one.
-pub(crate) struct Note {
-    child: EntryId,
-    /// Of the awaited run: the note does not hold for a later run of the child.
-    token: Token,
-    until: Timestamp,
-}
 
 impl Cache {
     pub(crate) fn record_waits(&mut self, wait: &RecordWaits, now: Timestamp) -> Vec<(EntryId, EntryId)> {
@@ -24,12 +13,8 @@ impl Cache {
 
     fn note(&mut self, waiting: &WaitingRun, until: Timestamp, now: Timestamp) {
         let awaited = self.runs.get(&waiting.child).map(|run| run.token);
-        let Some(run) = self.runs.get_mut(&waiting.id).filter(|run| run.token == waiting.token) else { return };
-        run.waits.retain(|note| note.child != waiting.child && note.until > now);
-        if let Some(token) = awaited.filter(|_| until > now) {
-            run.waits.push(Note { child: waiting.child, token, until });
-            let surplus = run.waits.len().saturating_sub(WAITS);
-            run.waits.drain(..surplus);
+        if let Some(run) = self.runs.get_mut(&waiting.id).filter(|run| run.token == waiting.token) {
+            protocol::note_wait(run, waiting.child, awaited, until, now);
         }
     }
 
@@ -38,8 +23,8 @@ impl Cache {
         let mut walk = WaitWalk::from(from);
         while let Some(id) = walk.next_run() {
             let notes = self.runs.get(&id).into_iter().flat_map(|run| &run.waits);
-            let counting = notes.filter(|note| note.until > now && self.holds(&note.child, note.token));
-            walk.waits_for(id, counting.map(|note| note.child));
+            let counting = notes.filter(|wait| protocol::counts(wait, self.runs.get(&wait.child), now));
+            walk.waits_for(id, counting.map(|wait| wait.child));
         }
         walk.into_waits()
     }

@@ -1,0 +1,64 @@
+//! **I**: a change makes its dependants stale.
+//!
+//! Up to a page of dependants, it is one step: [`mark`] each of them, then [`revise`], then save the progress of the
+//! feed. Beyond, it takes several: marks on all changed dependencies first, the dependants page by page while the marks
+//! are renewed, and revision, progress and the end of the marks in the last one. A commit that meets a mark conflicts, so no
+//! value that is stored behind a page is fresh.
+
+use std::sync::Arc;
+
+use super::{
+    mutant::off,
+    parts::{ChangeLog, Head, JobWrite},
+};
+use crate::{
+    Staleness, Timestamp, Via,
+    support::{
+        limits::{MARK_LIFETIME, MARK_RENEWAL},
+        note_cause,
+    },
+};
+
+/// How an invalidation begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// All dependants are marked in one step, which is also the last one.
+    OneStep,
+    /// The changed dependencies get marks until the deadline, and nothing else happens.
+    Announced {
+        /// After it, maintenance takes the author for dead and does the invalidation again.
+        deadline: Timestamp,
+    },
+}
+
+/// Begins an invalidation of so many dependants.
+#[must_use]
+pub fn open(dependants: usize, page: usize, now: Timestamp) -> Opening {
+    if dependants <= page { Opening::OneStep } else { Opening::Announced { deadline: now.after(MARK_LIFETIME) } }
+}
+
+/// The next deadline of the marks of a walk, once a third of their life is over.
+#[must_use]
+pub fn renew_marks(deadline: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    (now.after(MARK_LIFETIME - MARK_RENEWAL) >= deadline).then(|| now.after(MARK_LIFETIME))
+}
+
+/// Marks a dependant: at least as stale as the edge says, and never skipped because it is stale already, since a run
+/// that began before may be about to store it. Answers its job.
+pub fn mark(head: &mut Head, via: Via, cause: Option<&Arc<str>>, now: Timestamp) -> JobWrite {
+    if off!(StaleSkipped, false, head.staleness != Staleness::Fresh) {
+        return JobWrite::Keep;
+    }
+    let staleness = off!(DirectIsMaybe, Staleness::by(via), Staleness::MaybeStale);
+    head.staleness = head.staleness.max(staleness);
+    head.since = head.since.or(Some(now));
+    if let Some(cause) = cause {
+        note_cause(&mut head.causes, cause);
+    }
+    off!(ChangeWithoutJob, head.need(), JobWrite::Keep)
+}
+
+/// The revision of the changed dependencies, after all dependants are marked.
+pub fn revise(changes: &impl ChangeLog) -> u64 {
+    off!(RevisionStays, changes.revision() + 1, changes.revision())
+}
