@@ -9,6 +9,14 @@ use crate::layout::LAYOUT;
 /// would take every value for damaged.
 const VERSION: u8 = LAYOUT as u8;
 
+/// A part of a namespace that is one value.
+pub(crate) trait Persisted: Sized {
+    fn encode(&self) -> Bytes;
+
+    /// `None` for bytes that cannot be read.
+    fn decode(bytes: &Bytes) -> Option<Self>;
+}
+
 /// Writes a value.
 pub(crate) struct Writer(Vec<u8>);
 

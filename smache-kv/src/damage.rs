@@ -7,7 +7,7 @@ use smache_core::{
     support::{log_damaged_record, log_damaged_state},
 };
 
-use crate::{key_value::Access, keys::Role, step::Step};
+use crate::{codec::Persisted, key_value::Access, keys::Role, step::Step};
 
 /// A part of an entry.
 pub(crate) enum Part<T> {
@@ -19,15 +19,12 @@ pub(crate) enum Part<T> {
 
 impl Step<'_> {
     /// Reads and decodes a part of an entry.
-    pub(crate) async fn part<T>(
-        &mut self,
-        id: &EntryId,
-        role: Role,
-        what: &'static str,
-        decode: impl FnOnce(&Bytes) -> Option<T>,
-    ) -> Result<Part<T>> {
+    pub(crate) async fn part<T>(&mut self, id: &EntryId, role: Role, what: &'static str) -> Result<Part<T>>
+    where
+        T: Persisted,
+    {
         let Some(bytes) = self.get(&self.keys().entry(role, id)).await? else { return Ok(Part::Absent) };
-        Ok(match decode(&bytes) {
+        Ok(match T::decode(&bytes) {
             Some(part) => Part::There(part),
             None => {
                 let why = format_args!("{what} of {} bytes cannot be decoded", bytes.len());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     mutant::off,
-    parts::{ChangeLog, Head, JobWrite},
+    parts::{Head, JobWrite},
 };
 use crate::{
     Staleness, Timestamp, Via,
@@ -59,6 +59,7 @@ pub fn mark(head: &mut Head, via: Via, cause: Option<&Arc<str>>, now: Timestamp)
 }
 
 /// The revision of the changed dependencies, after all dependants are marked.
-pub fn revise(changes: &impl ChangeLog) -> u64 {
-    off!(RevisionStays, changes.revision() + 1, changes.revision())
+#[must_use]
+pub fn revise(revision: u64) -> u64 {
+    off!(RevisionStays, revision + 1, revision)
 }

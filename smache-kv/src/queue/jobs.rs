@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, FoundJob, Job, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve,
-    Result, Timestamp, Token,
-    support::limits::{LAPSED_JOBS, USUAL_PRIORITY},
+    Enqueued, EntryId, FoundJob, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Result,
+    Timestamp, Token,
+    protocol::{self, JobStage, Request, StoredJob},
+    support::limits::LAPSED_JOBS,
 };
 
-use super::job::{Request, State, StoredJob, lane_byte, state_byte};
+use super::job::{is_at, lane_byte, state_byte};
 use crate::{codec::number, keys::Role, step::Step};
 
 impl Step<'_> {
@@ -18,65 +19,15 @@ impl Step<'_> {
         let mut answers = Vec::with_capacity(jobs.len());
         for new in jobs {
             let request = Request { due: self.now.after(new.delay), lane: new.lane, priority: new.priority };
-            answers.push(match new.revive {
-                true => self.request(new.id, request).await?,
-                false => self.ensure(new.id, request).await?,
-            });
+            let plan = if new.revive { protocol::request } else { protocol::ensure };
+            let present = self.job(&new.id).await?;
+            let requested = plan(present.as_ref(), request);
+            if let Some(job) = &requested.job {
+                self.put_job(&new.id, present.as_ref(), Some(job));
+            }
+            answers.push(requested.outcome);
         }
         Ok(answers)
-    }
-
-    /// A change needs the entry to be computed.
-    pub(crate) async fn need_job(&mut self, id: EntryId, lane: Lane, due: Timestamp) -> Result<()> {
-        self.request(id, Request { due, lane, priority: USUAL_PRIORITY }).await.map(drop)
-    }
-
-    /// A run of a stale entry ended without a value. No data changed: the worker of the job knows better whether and
-    /// when to try again.
-    pub(crate) async fn need_job_after_run(&mut self, id: EntryId, lane: Lane, due: Timestamp) -> Result<()> {
-        self.ensure(id, Request { due, lane, priority: USUAL_PRIORITY }).await.map(drop)
-    }
-
-    /// Adds a job where there is none in any state.
-    async fn ensure(&mut self, id: EntryId, request: Request) -> Result<Enqueued> {
-        match self.job(&id).await?.map(|kept| kept.state) {
-            None => self.request(id, request).await,
-            Some(State::Queued { .. } | State::Running { .. }) => Ok(Enqueued::Merged),
-            Some(State::DeadLetter { .. }) => Ok(Enqueued::DeadLetter),
-        }
-    }
-
-    async fn request(&mut self, id: EntryId, request: Request) -> Result<Enqueued> {
-        let Some(old) = self.job(&id).await? else {
-            self.put_job(&id, None, &StoredJob::new(request));
-            return Ok(Enqueued::Queued);
-        };
-        let mut kept = old.clone();
-        let lane = kept.lane.min(request.lane);
-        let priority = kept.priority.min(request.priority);
-        let answer = match &mut kept.state {
-            State::Queued { due } => {
-                *due = request.due.min(*due);
-                (kept.lane, kept.priority) = (lane, priority);
-                Enqueued::Merged
-            }
-            State::Running { again, .. } => {
-                *again = Some(again.map_or(request, |before| Request {
-                    due: before.due.min(request.due),
-                    lane: before.lane.min(request.lane),
-                    priority: before.priority.min(request.priority),
-                }));
-                Enqueued::Again
-            }
-            State::DeadLetter { .. } => {
-                kept = StoredJob::new(request);
-                Enqueued::Queued
-            }
-        };
-        if kept != old {
-            self.put_job(&id, Some(&old), &kept);
-        }
-        Ok(answer)
     }
 
     pub(super) async fn reserve(&mut self, reserve: &Reserve) -> Result<Reservation> {
@@ -96,12 +47,9 @@ impl Step<'_> {
                 missed = true;
                 continue;
             };
-            let (id, token) = (&id, reserve.token);
-            jobs.push(Job { id: *id, lane: old.lane, token, errors: old.errors, crashes: old.crashes });
-            // A held job keeps the request that came meanwhile.
-            let again = if let State::Running { again, .. } = old.state { again } else { None };
-            let state = State::Running { token, until, again };
-            self.put_job(id, Some(&old), &StoredJob { state, ..old.clone() });
+            let (reserved, job) = protocol::reserve(id, &old, reserve.token, until);
+            self.put_job(&id, Some(&old), Some(&reserved));
+            jobs.push(job);
         }
         // A job that replaced a damaged one is due, and not among the listed ones.
         let next_due = if due.len() > max || missed { Some(Duration::ZERO) } else { later };
@@ -111,7 +59,7 @@ impl Step<'_> {
     /// The job in a place of an index. Removes the place that a damaged job has left.
     async fn job_at(&mut self, key: &Bytes) -> Result<Option<(EntryId, StoredJob)>> {
         let Some(id) = self.listed(key) else { return Ok(None) };
-        let job = self.job(&id).await?.filter(|kept| kept.is_at(self.keys(), &id, key));
+        let job = self.job(&id).await?.filter(|kept| is_at(kept, &self.area.keys, &id, key));
         if job.is_none() {
             self.delete(key.clone());
         }
@@ -124,8 +72,9 @@ impl Step<'_> {
         let mut held = Vec::new();
         for (key, _) in self.scan(&range, usize::MAX).await? {
             let job = self.job_at(&key).await?.filter(|(_, kept)| kept.lane == reserve.lane);
-            if job.is_some_and(|(_, kept)| matches!(kept.state, State::Running { token, .. } if token == reserve.token))
-            {
+            if job.is_some_and(
+                |(_, kept)| matches!(kept.stage, JobStage::Running { token, .. } if token == reserve.token),
+            ) {
                 held.push(key);
             }
         }
@@ -170,14 +119,10 @@ impl Step<'_> {
         let range = self.keys().up_to(Role::JobLease, &[], self.now.as_millis());
         for (key, _) in self.scan(&range, LAPSED_JOBS).await? {
             let Some((id, old)) = self.job_at(&key).await? else { continue };
-            let mut kept = old.clone();
-            kept.crashes = kept.crashes.saturating_add(1);
-            if let State::Running { again: Some(again), .. } = kept.state {
-                kept.lane = kept.lane.min(again.lane);
-                kept.priority = kept.priority.min(again.priority);
+            let queued = protocol::put_back(&old, self.now);
+            if queued.is_some() {
+                self.put_job(&id, Some(&old), queued.as_ref());
             }
-            kept.state = State::Queued { due: self.now };
-            self.put_job(&id, Some(&old), &kept);
         }
         Ok(())
     }
@@ -188,15 +133,9 @@ impl Step<'_> {
         let mut held = Vec::with_capacity(jobs.len());
         for (id, token) in jobs {
             let old = self.job(id).await?;
-            let extended = old.clone().and_then(|mut kept| match &mut kept.state {
-                State::Running { token: holder, until, .. } if holder == token => {
-                    *until = to;
-                    Some(kept)
-                }
-                _ => None,
-            });
-            if let Some(kept) = &extended {
-                self.put_job(id, old.as_ref(), kept);
+            let extended = old.as_ref().and_then(|job| protocol::extend_job(job, *token, to));
+            if extended.is_some() {
+                self.put_job(id, old.as_ref(), extended.as_ref());
             }
             held.push(extended.is_some());
         }
@@ -240,8 +179,8 @@ impl Step<'_> {
         let mut jobs = Vec::with_capacity(found.len());
         for (key, _) in &found {
             let Some(id) = self.listed(key) else { continue };
-            if let Some(kept) = self.job(&id).await?.filter(|kept| kept.is_at(self.keys(), &id, key)) {
-                jobs.push(ListedJob { id, at: kept.state.named().1, error: kept.error });
+            if let Some(kept) = self.job(&id).await?.filter(|kept| is_at(kept, &self.area.keys, &id, key)) {
+                jobs.push(ListedJob { id, at: kept.state().1, error: kept.error });
             }
         }
         Ok(JobPage { jobs, next: self.cursor(&found, limit, 1) })
@@ -249,7 +188,7 @@ impl Step<'_> {
 
     pub(super) async fn find(&mut self, id: &EntryId) -> Result<Option<FoundJob>> {
         let Some(kept) = self.job(id).await? else { return Ok(None) };
-        let (state, at) = kept.state.named();
+        let (state, at) = kept.state();
         let mut found = FoundJob::new(kept.lane, state, at);
         (found.errors, found.crashes, found.error) = (kept.errors, kept.crashes, kept.error);
         Ok(Some(found))

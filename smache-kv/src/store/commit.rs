@@ -1,93 +1,104 @@
 //! Commits a value, validated against all changes since its run began.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use smache_core::{
-    ChangedSince, Commit, CommitOutcome, Dependency, OnConflict, Result, Staleness, UsedDependency,
-    support::{distinct, edges, limits::NAMED_CONFLICTS},
+    ChangedSince, Commit, CommitOutcome, Dependency, Result,
+    protocol::{self, ChangeLog, CommitView, Committing},
 };
 
-use super::record::{Body, Head, Lineage};
+use super::record::{Body, Lineage};
 use crate::{codec::whole_number, keys::Role, step::Step};
 
 /// Later than every run.
 pub(super) const DAMAGED: u64 = u64::MAX;
 
+/// The remembered changes of some dependencies.
+pub(super) struct Changes {
+    pub(super) revision: u64,
+    low_watermark: u64,
+    last: HashMap<Dependency, u64>,
+    marked: HashSet<Dependency>,
+}
+
+impl ChangeLog for Changes {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn low_watermark(&self) -> u64 {
+        self.low_watermark
+    }
+
+    fn last_change(&self, dependency: &Dependency) -> Option<u64> {
+        self.last.get(dependency).copied()
+    }
+
+    fn is_marked(&self, dependency: &Dependency) -> bool {
+        self.marked.contains(dependency)
+    }
+}
+
 impl Step<'_> {
     pub(super) async fn commit_run(&mut self, commit: &Commit) -> Result<CommitOutcome> {
-        if commit.incarnation != self.incarnation {
-            return Ok(CommitOutcome::OtherIncarnation);
-        }
         let keys = self.keys();
         let id = &commit.id;
         let [head, _, lineage] = self.record_keys(id);
-        let own =
-            [keys.entry(Role::Run, id), keys.of(Role::LowWatermark, &[]), keys.of(Role::Validity, &[]), head, lineage];
-        let changed = commit.used.iter().map(|used| keys.of(Role::Changed, &[used.dependency.as_bytes()]));
-        self.prefetch(own.into_iter().chain(changed)).await?;
-        let run = match self.run(id).await? {
-            Some(run) if run.token == commit.token && run.start_revision == commit.start_revision => run,
-            _ => return Ok(CommitOutcome::Lost),
+        let own = [keys.entry(Role::Run, id), keys.of(Role::Validity, &[]), head, lineage];
+        let used = || commit.used.iter().map(|used| used.dependency);
+        let changed = used().map(|dependency| self.changed(&dependency));
+        let all: Vec<Bytes> = own.into_iter().chain(self.revision_keys()).chain(changed).collect();
+        self.prefetch(all).await?;
+        let run = self.run(id).await?;
+        let old = self.head(id).await?;
+        let changes = self.changes(used()).await?;
+        let validity = self.validity().await?;
+        let view = CommitView {
+            now: self.now,
+            incarnation: &self.incarnation,
+            run: run.as_ref(),
+            head: old.as_ref(),
+            validity: &validity,
+            changes: &changes,
         };
-        let conflicts = self.conflicts(commit).await?;
-        let changed = |most| distinct(conflicts.iter().map(|used| used.dependency), most);
-        let has_epochs = self.validity().await?.has_epochs(&commit.epochs);
-        let low_watermark = self.number(Role::LowWatermark).await?;
-        let dependencies = changed(OnConflict::MAX_REPORTED + 1);
-        if commit.is_reported(has_epochs, low_watermark, dependencies.len()) {
-            let revision = self.number(Role::Revision).await?;
-            return Ok(CommitOutcome::ConflictReported { now: self.now, revision, dependencies });
+        let stored = match protocol::commit(&view, commit) {
+            Committing::Refused(outcome) => return Ok(outcome),
+            Committing::Stored(stored) => stored,
+        };
+        if let Some(run) = &run {
+            self.delete_run(id, run);
         }
-        self.delete_run(id, &run);
-        let staleness = commit.staleness(has_epochs, &conflicts);
-        let head = self.head_of(commit, staleness).await?;
         let body = Body { value: commit.value.clone(), meta: commit.meta.clone() };
-        let lineage = Lineage { call: commit.call.clone(), used: edges(&commit.used) };
-        self.put_record(id, &head, &body, &lineage).await?;
-
-        let Some(lane) = staleness.lane() else {
-            self.take_back(id).await?;
-            return Ok(CommitOutcome::Fresh { now: self.now });
-        };
-        if !commit.lazy {
-            self.need(*id, lane, commit.conflict_delay).await?;
-        }
-        Ok(CommitOutcome::Conflicted { now: self.now, dependencies: changed(NAMED_CONFLICTS) })
+        let lineage = Lineage { call: commit.call.clone(), used: stored.edges };
+        self.put_record(id, &stored.head, &body, &lineage).await?;
+        self.write_job(*id, stored.job).await?;
+        Ok(stored.outcome)
     }
 
-    /// The used dependencies that were invalidated since the run started, are being invalidated, or may have been.
-    async fn conflicts(&mut self, commit: &Commit) -> Result<Vec<UsedDependency>> {
-        let used: Vec<Dependency> = commit.used.iter().map(|used| used.dependency).collect();
-        let changed = self.changed_after(commit.version, &used).await?;
-        Ok(commit.used.iter().filter(|used| changed.contains(&used.dependency)).copied().collect())
+    fn revision_keys(&self) -> [Bytes; 2] {
+        [Role::LowWatermark, Role::Revision].map(|role| self.keys().of(role, &[]))
     }
 
-    /// The same for a list of dependencies.
-    async fn changed_after(&mut self, version: u64, dependencies: &[Dependency]) -> Result<HashSet<Dependency>> {
-        if version < self.number(Role::LowWatermark).await? {
-            return Ok(dependencies.iter().copied().collect());
-        }
-        let marked = self.marked().await?;
-        let mut found = HashSet::new();
+    /// What is remembered of the changes of some dependencies, which are read already.
+    async fn changes(&mut self, dependencies: impl Iterator<Item = Dependency>) -> Result<Changes> {
+        let low_watermark = self.number(Role::LowWatermark).await?;
+        let mut last = HashMap::new();
         for dependency in dependencies {
-            let changed = self.changed_at(dependency).await?;
-            if changed.is_some_and(|changed| changed > version) || marked.contains(dependency) {
-                found.insert(*dependency);
-            }
+            last.extend(self.changed_at(&dependency).await?.map(|changed| (dependency, changed)));
         }
-        Ok(found)
+        Ok(Changes { revision: self.revision().await?, low_watermark, last, marked: self.marked().await? })
     }
 
     pub(super) async fn changes_since(&mut self, version: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
         let changed = dependencies.iter().map(|dependency| self.changed(dependency));
-        let own = [self.keys().of(Role::LowWatermark, &[]), self.keys().of(Role::Revision, &[])];
-        let keys: Vec<Bytes> = own.into_iter().chain(changed).collect();
+        let keys: Vec<Bytes> = self.revision_keys().into_iter().chain(changed).collect();
         self.prefetch(keys).await?;
+        let changes = self.changes(dependencies.iter().copied()).await?;
         Ok(ChangedSince {
             incarnation: self.incarnation.clone(),
-            revision: self.number(Role::Revision).await?,
-            dependencies: self.changed_after(version, dependencies).await?.into_iter().collect(),
+            revision: changes.revision,
+            dependencies: protocol::changed_since(&changes, version, dependencies),
         })
     }
 
@@ -105,24 +116,5 @@ impl Step<'_> {
                 DAMAGED
             })
         }))
-    }
-
-    async fn head_of(&mut self, commit: &Commit, staleness: Staleness) -> Result<Head> {
-        let fresh = staleness == Staleness::Fresh;
-        let old = self.head(&commit.id).await?.filter(|_| !fresh);
-        let since = old.as_ref().and_then(|old| old.since).or(Some(self.now)).filter(|_| !fresh);
-        Ok(Head {
-            version: commit.version,
-            epochs: commit.epochs.clone(),
-            staleness,
-            since,
-            stored_at: self.now,
-            expires: commit.expires(self.now),
-            lazy: commit.lazy,
-            conflicts: if fresh { 0 } else { old.as_ref().map_or(0, |old| old.conflicts).saturating_add(1) },
-            failures: 0,
-            last_failure: None,
-            causes: old.map(|old| old.causes).unwrap_or_default(),
-        })
     }
 }

@@ -6,23 +6,17 @@ use bytes::Bytes;
 use smache_core::{
     ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceValidity,
     Timestamp, Token, Validity,
+    protocol::{self, FeedView, FeedWrites, Leader, Leading},
 };
 
 use crate::{
-    codec::{Reader, Writer},
+    codec::{Persisted, Reader, Writer},
     key_value::Access,
     keys::Role,
     step::Step,
 };
 
-/// The leader of a feed.
-struct Leader {
-    holder: Token,
-    fence: u64,
-    until: Timestamp,
-}
-
-impl Leader {
+impl Persisted for Leader {
     fn encode(&self) -> Bytes {
         Writer::new().raw(self.holder.as_bytes()).u64(self.fence).time(self.until).done()
     }
@@ -34,34 +28,46 @@ impl Leader {
     }
 }
 
-fn encode_validity(validity: &Validity) -> Bytes {
-    let mut writer = Writer::new();
-    writer.raw(validity.epoch.as_bytes()).count(validity.sources.len());
-    for (source, validity) in &validity.sources {
-        writer.bytes(source.as_str().as_bytes()).raw(validity.epoch.as_bytes());
-        writer.option(validity.caught_up_on.as_ref(), |writer, caught_up_on| {
-            writer.bytes(caught_up_on.as_str().as_bytes())
-        });
-        writer.option(validity.valid_until, |writer, valid_until| writer.time(valid_until));
+impl Persisted for Position {
+    fn encode(&self) -> Bytes {
+        Writer::new().bytes(&self.order).bytes(&self.token).done()
     }
-    writer.done()
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| Some(Self { order: reader.bytes()?, token: reader.bytes()? }))
+    }
 }
 
-fn decode_validity(bytes: &Bytes) -> Option<Validity> {
-    Reader::read(bytes, |reader| {
-        let mut validity = Validity::new(Epoch::from_bytes(reader.array()?));
-        let sources = reader.list(|reader| {
-            let source = SourceId::new(reader.text()?).ok()?;
-            let epoch = Epoch::from_bytes(reader.array()?);
-            let caught_up_on = reader.option(Reader::text)?.map(Incarnation::new);
-            Some(match reader.option(Reader::time)? {
-                Some(valid_until) => (source, SourceValidity::feed(epoch, caught_up_on, valid_until)),
-                None => (source, SourceValidity::application(epoch, caught_up_on)),
-            })
-        })?;
-        validity.sources.extend(sources);
-        Some(validity)
-    })
+impl Persisted for Validity {
+    fn encode(&self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.raw(self.epoch.as_bytes()).count(self.sources.len());
+        for (source, validity) in &self.sources {
+            writer.bytes(source.as_str().as_bytes()).raw(validity.epoch.as_bytes());
+            writer.option(validity.caught_up_on.as_ref(), |writer, caught_up_on| {
+                writer.bytes(caught_up_on.as_str().as_bytes())
+            });
+            writer.option(validity.valid_until, |writer, valid_until| writer.time(valid_until));
+        }
+        writer.done()
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        Reader::read(bytes, |reader| {
+            let mut validity = Self::new(Epoch::from_bytes(reader.array()?));
+            let sources = reader.list(|reader| {
+                let source = SourceId::new(reader.text()?).ok()?;
+                let epoch = Epoch::from_bytes(reader.array()?);
+                let caught_up_on = reader.option(Reader::text)?.map(Incarnation::new);
+                Some(match reader.option(Reader::time)? {
+                    Some(valid_until) => (source, SourceValidity::feed(epoch, caught_up_on, valid_until)),
+                    None => (source, SourceValidity::application(epoch, caught_up_on)),
+                })
+            })?;
+            validity.sources.extend(sources);
+            Some(validity)
+        })
+    }
 }
 
 /// The leader entry whose end is until when the sources that the application reports are confirmed.
@@ -72,7 +78,7 @@ impl Step<'_> {
     pub(super) async fn validity_with_attached(&mut self) -> Result<Validity> {
         let mut validity = self.validity().await?;
         let key = self.attached_key();
-        let kept = self.decoded(key, "the validity of attached sources", Leader::decode).await?;
+        let kept = self.decoded::<Leader>(key, "the validity of attached sources").await?;
         validity.attached_until = Some(kept.map_or_else(Timestamp::default, |kept| kept.until));
         Ok(validity)
     }
@@ -95,7 +101,7 @@ impl Step<'_> {
     /// The validity. A new namespace has an epoch of which there is no entry.
     pub(super) async fn validity(&mut self) -> Result<Validity> {
         let key = self.keys().of(Role::Validity, &[]);
-        match self.decoded(key.clone(), "the validity", decode_validity).await? {
+        match self.decoded(key.clone(), "the validity").await? {
             Some(validity) => Ok(validity),
             None if self.access == Access::Read => Ok(Validity::new(Epoch::from_bytes([0; Epoch::LEN]))),
             None => {
@@ -112,7 +118,7 @@ impl Step<'_> {
     }
 
     fn put_validity(&mut self, validity: &Validity) {
-        self.put(self.keys().of(Role::Validity, &[]), encode_validity(validity));
+        self.put(self.keys().of(Role::Validity, &[]), validity.encode());
     }
 
     pub(super) async fn new_epoch(&mut self) -> Result<Epoch> {
@@ -125,16 +131,9 @@ impl Step<'_> {
 
     pub(super) async fn attach(&mut self, sources: &[SourceId]) -> Result<()> {
         let mut validity = self.validity().await?;
-        let mut changed = false;
-        for source in sources {
-            if validity.sources.get(source).is_some_and(|known| known.is_attached_on(&self.incarnation)) {
-                continue;
-            }
-            let attached = SourceValidity::application(Epoch::random(), Some(self.incarnation.clone()));
-            validity.sources.insert(source.clone(), attached);
-            changed = true;
-        }
-        if changed {
+        let attached = protocol::attach(&validity, sources, &self.incarnation, Epoch::random);
+        if !attached.is_empty() {
+            validity.sources.extend(attached);
             self.put_validity(&validity);
             self.start_sweep();
         }
@@ -146,28 +145,27 @@ impl Step<'_> {
     }
 
     async fn leader(&mut self, feed: &FeedId) -> Result<Option<Leader>> {
-        self.decoded(self.leader_key(feed), "the leader of a feed", Leader::decode).await
+        self.decoded(self.leader_key(feed), "the leader of a feed").await
     }
 
     pub(super) async fn lead(&mut self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
-        let fence = match self.leader(feed).await? {
+        let mut present = self.leader(feed).await?;
+        if present.is_none() && self.get(&self.leader_key(feed)).await?.is_some() {
             // It was damaged. No fence is as large as the time.
-            None if self.get(&self.leader_key(feed)).await?.is_some() => self.now.as_millis().max(1),
-            None => 1,
-            Some(leader) if leader.holder == holder => leader.fence,
-            Some(leader) if leader.until > self.now => {
-                return Ok(Leadership::Follower { retry_after: leader.until.since(self.now) });
-            }
-            Some(leader) => leader.fence + 1,
-        };
-        let leader = Leader { holder, fence, until: self.now.after(lease) };
-        self.put(self.leader_key(feed), leader.encode());
-        Ok(Leadership::Leader { fence })
+            let fence = self.now.as_millis();
+            present = Some(Leader { holder: Token::from_bytes([0; Token::LEN]), fence, until: Timestamp::default() });
+        }
+        let leading = protocol::lead(present.as_ref(), holder, lease, self.now);
+        let leadership = leading.leadership();
+        if let Leading::Leads(leader) = leading {
+            self.put(self.leader_key(feed), leader.encode());
+        }
+        Ok(leadership)
     }
 
     pub(super) async fn resign(&mut self, feed: &FeedId, fence: u64) -> Result<()> {
-        if let Some(leader) = self.leader(feed).await?.filter(|leader| leader.fence == fence) {
-            let leader = Leader { until: leader.until.min(self.now), ..leader };
+        let present = self.leader(feed).await?;
+        if let Some(leader) = protocol::resign(present.as_ref(), fence, self.now) {
             self.put(self.leader_key(feed), leader.encode());
         }
         Ok(())
@@ -178,10 +176,7 @@ impl Step<'_> {
     }
 
     async fn position(&mut self, source: &SourceId) -> Result<Option<Position>> {
-        let decode = |bytes: &Bytes| {
-            Reader::read(bytes, |reader| Some(Position { order: reader.bytes()?, token: reader.bytes()? }))
-        };
-        self.decoded(self.position_key(source), "the position of a source", decode).await
+        self.decoded(self.position_key(source), "the position of a source").await
     }
 
     pub(super) async fn positions(&mut self, sources: &[SourceId]) -> Result<Vec<Option<Position>>> {
@@ -195,19 +190,14 @@ impl Step<'_> {
     }
 
     fn put_position(&mut self, source: &SourceId, position: &Position) {
-        let bytes = Writer::new().bytes(&position.order).bytes(&position.token).done();
-        self.put(self.position_key(source), bytes);
+        self.put(self.position_key(source), position.encode());
     }
 
     pub(super) async fn restart(&mut self, step: &FeedStep) -> Result<()> {
-        self.check_step(step).await?;
-        self.renew(step).await?;
-        let mut validity = self.validity().await?;
-        for (source, position) in &step.positions {
-            validity.sources.insert(source.clone(), SourceValidity::behind(Epoch::random()));
-            self.put_position(source, position);
-        }
-        self.put_validity(&validity);
+        let leader = self.leader(&step.feed).await?;
+        let validity = self.validity().await?;
+        let writes = protocol::restart(&self.view(leader.as_ref(), &validity, ()), step, Epoch::random)?;
+        self.write_step(step, validity, writes);
         self.start_sweep();
         Ok(())
     }
@@ -216,28 +206,31 @@ impl Step<'_> {
         step.check(self.leader(&step.feed).await?.map(|leader| leader.fence), &self.incarnation)
     }
 
-    /// Saves the progress of a leader, after the check of the step.
+    /// Saves the progress of a leader.
     pub(super) async fn save_step(&mut self, step: &FeedStep) -> Result<()> {
-        self.renew(step).await?;
-        let mut validity = self.validity().await?;
-        for (source, position) in &step.positions {
-            if self.position(source).await?.is_some_and(|saved| !position.follows(&saved)) {
-                continue;
-            }
-            self.put_position(source, position);
-            let behind = || SourceValidity::behind(Epoch::random());
-            let validity = validity.sources.entry(source.clone()).or_insert_with(behind);
-            validity.advance(step, &self.incarnation, self.now);
-        }
-        self.put_validity(&validity);
+        let leader = self.leader(&step.feed).await?;
+        let validity = self.validity().await?;
+        let sources: Vec<SourceId> = step.positions.iter().map(|(source, _)| source.clone()).collect();
+        let positions = self.positions(&sources).await?;
+        let saved = |source: &SourceId| {
+            let place = sources.iter().position(|known| known == source)?;
+            positions.get(place)?.as_ref()
+        };
+        let writes = protocol::save(&self.view(leader.as_ref(), &validity, saved), step, Epoch::random)?;
+        self.write_step(step, validity, writes);
         Ok(())
     }
 
-    async fn renew(&mut self, step: &FeedStep) -> Result<()> {
-        if let Some(leader) = self.leader(&step.feed).await? {
-            let leader = Leader { until: self.now.after(step.leadership), ..leader };
-            self.put(self.leader_key(&step.feed), leader.encode());
+    fn view<'a, P>(&'a self, leader: Option<&'a Leader>, validity: &'a Validity, saved: P) -> FeedView<'a, P> {
+        FeedView { now: self.now, incarnation: &self.incarnation, leader, validity, saved }
+    }
+
+    fn write_step(&mut self, step: &FeedStep, mut validity: Validity, writes: FeedWrites) {
+        self.put(self.leader_key(&step.feed), writes.leader.encode());
+        for (source, position, confirmed) in writes.sources {
+            self.put_position(&source, &position);
+            validity.sources.insert(source, confirmed);
         }
-        Ok(())
+        self.put_validity(&validity);
     }
 }

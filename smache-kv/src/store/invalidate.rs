@@ -12,24 +12,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use smache_core::{
     ChangedDependency, Dependency, EntryId, Error, ErrorKind, Incarnation, Invalidated, Invalidation,
-    InvalidationAttempt, Result, Staleness,
-    support::{
-        kept_cause,
-        limits::{MARK_LIFETIME, MARK_RENEWAL},
-        log_damaged_mark, note_cause,
-    },
+    InvalidationAttempt, Result, Timestamp, Via,
+    protocol::{self, JobWrite, Opening},
+    support::{kept_cause, log_damaged_mark},
 };
 
-use super::{
-    commit::DAMAGED,
-    record::{Head, edge_via},
-};
+use super::{commit::DAMAGED, record::edge_via};
 use crate::{
     area::SharedArea,
     keys::{Range, Role},
@@ -42,7 +35,7 @@ const MARKS: usize = 1_000;
 /// An entry that an invalidation affects.
 pub(super) struct Target {
     pub(super) id: EntryId,
-    pub(super) to: Staleness,
+    pub(super) via: Via,
     pub(super) cause: Option<Arc<str>>,
 }
 
@@ -157,14 +150,14 @@ impl Step<'_> {
         if let Some(step) = &invalidation.step {
             self.check_step(step).await?;
         }
+        let page = self.page();
         let mut targets = Vec::new();
         for changed in &invalidation.changed {
             let cause = kept_cause(&changed.cause);
             let range = self.keys().range(Role::Edge, &[changed.dependency.as_bytes()]);
-            let room = self.page().saturating_sub(targets.len());
-            let edges = self.scan(&range, room + 1).await?;
-            if edges.len() > room {
-                let deadline = self.announce(&invalidation.changed, attempt);
+            let edges = self.scan(&range, page.saturating_sub(targets.len()) + 1).await?;
+            if let Opening::Announced { deadline } = protocol::open(targets.len() + edges.len(), page, self.now) {
+                let deadline = self.announce(&invalidation.changed, attempt, deadline);
                 return Ok(First::Announced(self.incarnation.clone(), deadline));
             }
             self.touched += edges.len();
@@ -176,8 +169,8 @@ impl Step<'_> {
     }
 
     /// Writes the marks of an attempt. Returns until when they hold.
-    fn announce(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt) -> u64 {
-        let deadline = self.now.after(MARK_LIFETIME).as_millis();
+    fn announce(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, deadline: Timestamp) -> u64 {
+        let deadline = deadline.as_millis();
         for changed in changed {
             let key = self.mark_key(deadline, changed, attempt);
             self.put(key, kept_cause(&changed.cause).as_bytes().to_vec());
@@ -191,14 +184,12 @@ impl Step<'_> {
 
     /// Moves the deadline of the marks of a walking attempt, before other processes take it for dead.
     fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, before: u64) -> Option<u64> {
-        if self.now.after(MARK_LIFETIME - MARK_RENEWAL).as_millis() < before {
-            return None;
-        }
+        let deadline = protocol::renew_marks(Timestamp::from_millis(before), self.now)?;
         for changed in changed {
             let key = self.mark_key(before, changed, attempt);
             self.delete(key);
         }
-        Some(self.announce(changed, attempt))
+        Some(self.announce(changed, attempt, deadline))
     }
 
     /// Marks a page of the dependants of one dependency. Returns the rest of the range.
@@ -219,8 +210,7 @@ impl Step<'_> {
 
     fn targets(&mut self, edges: &[(Bytes, Bytes)], cause: &Arc<str>) -> impl Iterator<Item = Target> {
         edges.iter().filter_map(|(key, via)| {
-            let to = Staleness::by(edge_via(via));
-            Some(Target { id: self.listed(key)?, to, cause: Some(Arc::clone(cause)) })
+            Some(Target { id: self.listed(key)?, via: edge_via(via), cause: Some(Arc::clone(cause)) })
         })
     }
 
@@ -234,7 +224,7 @@ impl Step<'_> {
             let own = Dependency::entry(id);
             changed.iter().find(|changed| changed.dependency == own).map(|changed| kept_cause(&changed.cause))
         };
-        let targets = entries.iter().map(|id| Target { id: *id, to: Staleness::Stale, cause: own(id) }).collect();
+        let targets = entries.iter().map(|id| Target { id: *id, via: Via::Direct, cause: own(id) }).collect();
         let marked = self.mark_all(targets).await?;
         if !changed.is_empty() || !entries.is_empty() {
             let changed: HashSet<Dependency> = changed.iter().map(|changed| changed.dependency).collect();
@@ -255,7 +245,7 @@ impl Step<'_> {
     pub(super) async fn tick(&mut self, changed: &HashSet<Dependency>) -> Result<()> {
         let keys: Vec<Bytes> = changed.iter().map(|dependency| self.changed(dependency)).collect();
         self.prefetch(keys).await?;
-        let revision = self.revision().await? + 1;
+        let revision = protocol::revise(self.revision().await?);
         self.put_number(Role::Revision, revision);
         for dependency in changed {
             // The place of a damaged one is unknown: trimming finds it.
@@ -320,31 +310,21 @@ impl Step<'_> {
         Ok(self.marks().await?.into_iter().map(|mark| mark.dependency).collect())
     }
 
-    /// Marks entries stale and queues one job for each. Returns how many there are.
+    /// Marks entries stale and writes the job of each. Returns how many there are.
     pub(super) async fn mark_all(&mut self, targets: Vec<Target>) -> Result<u64> {
         let keys = self.keys();
         self.prefetch(targets.iter().map(|target| keys.entry(Role::Head, &target.id))).await?;
-        let mut marked: HashMap<EntryId, Head> = HashMap::new();
+        let mut marked: HashMap<EntryId, JobWrite> = HashMap::new();
         for target in targets {
             let Some(old) = self.head(&target.id).await? else { continue };
             let mut head = old.clone();
-            head.staleness = head.staleness.max(target.to);
-            head.since = head.since.or(Some(self.now));
-            if let Some(cause) = &target.cause {
-                note_cause(&mut head.causes, cause);
-            }
+            let job = protocol::mark(&mut head, target.via, target.cause.as_ref(), self.now);
             if head != old {
                 self.put_head(&target.id, Some(&old), &head);
             }
-            marked.insert(target.id, head);
+            marked.insert(target.id, job);
         }
-        let needy: Vec<EntryId> = marked.iter().filter(|(_, head)| !head.lazy).map(|(id, _)| *id).collect();
-        self.prefetch_jobs(&needy).await?;
-        for id in needy {
-            if let Some(lane) = marked.get(&id).and_then(|head| head.staleness.lane()) {
-                self.need(id, lane, Duration::ZERO).await?;
-            }
-        }
+        self.write_jobs(&marked).await?;
         Ok(marked.len() as u64)
     }
 

@@ -1,16 +1,17 @@
 //! Maintenance: each task is a separate step, and any number of processes may run it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use smache_core::{
-    ChangedDependency, Dependency, EntryId, Incarnation, Maintained, Result, Staleness,
+    ChangedDependency, Dependency, EntryId, Incarnation, Maintained, Result,
+    protocol::{self, Ended, Run},
     support::{NEW_EPOCH, limits::REAP_AFTER},
 };
 
 use super::{
     commit::DAMAGED,
-    invalidate::{Mark, Target, Walk, mark_dependants},
+    invalidate::{Mark, Walk, mark_dependants},
 };
 use crate::{area::SharedArea, codec::number, keys::Role, step::Step};
 
@@ -94,10 +95,15 @@ impl Step<'_> {
             for (key, _) in &page {
                 listed.extend(self.listed(key).map(|id| (key.clone(), id)));
             }
-            self.prefetch(listed.iter().map(|(_, id)| keys.entry(Role::Run, id))).await?;
+            let parts = listed.iter().flat_map(|(_, id)| [Role::Run, Role::Head].map(|role| keys.entry(role, id)));
+            self.prefetch(parts).await?;
             for (key, id) in listed {
-                // A run keeps its record: readers see the value until the run replaces it.
-                if self.run(&id).await?.is_none_or(|run| run.until <= self.now) {
+                // A place without its record, which a damaged one has left, goes too.
+                let run = self.run(&id).await?;
+                let head = self.head(&id).await?;
+                if head.is_none_or(|head| {
+                    !self.is_listed(&id, &head, &key) || protocol::is_removed(&head, run.as_ref(), self.now)
+                }) {
                     due.push((key, id));
                 }
             }
@@ -113,7 +119,7 @@ impl Step<'_> {
         self.prefetch_jobs(&ids).await?;
         for (key, id) in due {
             // A damaged record may have left its place to one that lives longer.
-            if self.head(&id).await?.is_some_and(|head| self.places(&id, &head).contains(&Some(key.clone()))) {
+            if self.head(&id).await?.is_some_and(|head| self.is_listed(&id, &head, &key)) {
                 self.forget(&id).await?;
                 done.expired += 1;
             } else {
@@ -137,12 +143,13 @@ impl Step<'_> {
                 self.delete(key.clone());
                 continue;
             };
+            let head = self.head(&id).await?;
+            let validity = self.validity().await?;
+            let ended = Ended { now: self.now, run: Some(&run), head: head.as_ref(), validity: &validity };
+            let Some(job) = protocol::reap(&ended) else { continue };
             self.delete_run(&id, &run);
             done.reaped += 1;
-            let Some(head) = self.head(&id).await? else { continue };
-            if let Some(lane) = self.lane_of_need(&head).await? {
-                self.need_after_run(id, lane, Duration::ZERO).await?;
-            }
+            self.write_job(id, job).await?;
         }
         Ok(())
     }
@@ -151,10 +158,8 @@ impl Step<'_> {
     /// ones included.
     async fn trim(&mut self, limit: usize, done: &mut Maintained) -> Result<()> {
         let keys = self.keys();
-        let needed = match self.oldest_run().await? {
-            Some(start_revision) => start_revision,
-            None => self.revision().await?,
-        };
+        let oldest = self.oldest_run().await?;
+        let needed = protocol::trim(self.revision().await?, self.now, &oldest);
         let old = self.scan(&keys.up_to(Role::ChangedAt, &[], needed), limit + 1).await?;
         done.more |= old.len() > limit;
         let dependencies = old.iter().filter_map(|(key, _)| trimmed(keys.rest(key)));
@@ -178,19 +183,19 @@ impl Step<'_> {
         }
         if let Some(low_watermark) = low_watermark {
             let before = self.number(Role::LowWatermark).await?;
-            self.put_number(Role::LowWatermark, low_watermark.max(before));
+            self.put_number(Role::LowWatermark, protocol::raised(before, low_watermark));
         }
         Ok(())
     }
 
-    /// The start of the oldest run. The place of a damaged run does not hold trimming back.
-    async fn oldest_run(&mut self) -> Result<Option<u64>> {
+    /// The oldest run. The place of a damaged run does not hold trimming back.
+    async fn oldest_run(&mut self) -> Result<Option<Run>> {
         let range = self.keys().range(Role::RunStart, &[]);
         while let Some((key, _)) = self.scan(&range, 1).await?.first() {
             let Some(id) = self.listed(key) else { continue };
-            let start_revision = self.run(&id).await?.map(|run| run.start_revision);
-            if start_revision.is_some() && start_revision == number(self.keys().rest(key)) {
-                return Ok(start_revision);
+            let run = self.run(&id).await?;
+            if run.as_ref().is_some_and(|run| number(self.keys().rest(key)) == Some(run.start_revision)) {
+                return Ok(run);
             }
             self.delete(key.clone());
         }
@@ -218,15 +223,18 @@ impl Step<'_> {
         let page = self.scan(&range, limit).await?;
         let validity = self.validity().await?;
         let cause: Arc<str> = NEW_EPOCH.into();
-        let mut targets = Vec::new();
+        let mut marked = HashMap::new();
         for (key, _) in &page {
             let Some(id) = self.listed(key) else { continue };
-            let Some(head) = self.head(&id).await? else { continue };
-            if !validity.has_epochs(&head.epochs) {
-                targets.push(Target { id, to: Staleness::Stale, cause: Some(Arc::clone(&cause)) });
+            let Some(old) = self.head(&id).await? else { continue };
+            let mut head = old.clone();
+            if let Some(job) = protocol::sweep(&mut head, &validity, &cause, self.now) {
+                self.put_head(&id, Some(&old), &head);
+                marked.insert(id, job);
             }
         }
-        done.marked = self.mark_all(targets).await?;
+        self.write_jobs(&marked).await?;
+        done.marked = marked.len() as u64;
         done.more = page.len() == limit;
         match page.last().filter(|_| done.more) {
             Some((last, _)) => self.put(place, keys.rest(last).to_vec()),

@@ -1,41 +1,37 @@
-//! Queues the jobs of stale entries in the same step, or lists the entries for the caller.
+//! Writes the jobs of entries in the same step, or lists the entries that need one for the caller.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
-use smache_core::{EntryId, JobWrites, Lane, Result};
+use smache_core::{
+    EntryId, JobWrites, Result,
+    protocol::{self, JobWrite},
+};
 
 use crate::{keys::Role, step::Step};
 
 impl Step<'_> {
-    /// A change affected the entry: it may succeed now, so its job comes back even from a dead letter.
-    pub(super) async fn need(&mut self, id: EntryId, lane: Lane, delay: Duration) -> Result<()> {
+    /// Does to the job of an entry what a step on the entry says.
+    pub(super) async fn write_job(&mut self, id: EntryId, write: JobWrite) -> Result<()> {
         match self.area.job_writes {
-            JobWrites::SameStep => self.need_job(id, lane, self.now.after(delay)).await,
-            JobWrites::Reported => {
-                self.reported.push(id);
-                Ok(())
+            JobWrites::SameStep if write != JobWrite::Keep => {
+                let present = self.job(&id).await?;
+                let job = protocol::job_write(present.as_ref(), write, self.now);
+                self.put_job(&id, present.as_ref(), job.as_ref());
             }
+            JobWrites::SameStep => {}
+            JobWrites::Reported => self.reported.extend(write.is_need().then_some(id)),
         }
+        Ok(())
     }
 
-    /// A run of the entry ended without a value, and it is still stale. No data changed, so an existing job, such as a
-    /// dead letter, stays unchanged.
-    pub(super) async fn need_after_run(&mut self, id: EntryId, lane: Lane, delay: Duration) -> Result<()> {
-        match self.area.job_writes {
-            JobWrites::SameStep => self.need_job_after_run(id, lane, self.now.after(delay)).await,
-            JobWrites::Reported => {
-                self.reported.push(id);
-                Ok(())
-            }
+    /// The same for many entries.
+    pub(super) async fn write_jobs(&mut self, jobs: &HashMap<EntryId, JobWrite>) -> Result<()> {
+        let needy: Vec<EntryId> = jobs.iter().filter(|(_, job)| job.is_need()).map(|(id, _)| *id).collect();
+        self.prefetch_jobs(&needy).await?;
+        for (id, job) in jobs {
+            self.write_job(*id, *job).await?;
         }
-    }
-
-    /// The entry is fresh: its job has nothing to do.
-    pub(super) async fn take_back(&mut self, id: &EntryId) -> Result<()> {
-        match self.area.job_writes {
-            JobWrites::SameStep => self.take_back_job(id).await,
-            JobWrites::Reported => Ok(()),
-        }
+        Ok(())
     }
 
     /// Reads the jobs of entries at once, before the step asks for each.

@@ -4,34 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use smache_core::{
-    Dependency, EntryId, Epoch, Epochs, Lane, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp,
+    Dependency, EntryId, Epoch, Epochs, Record, Result, RunFailure, SourceId, Staleness, StoredEntry, Timestamp,
     UsedDependency, Via,
+    protocol::{Head, JobWrite},
     support::{EdgeChanges, log_damaged_record, log_damaged_state},
 };
 
 use crate::{
-    codec::{Reader, Writer},
+    codec::{Persisted, Reader, Writer},
     damage::Part,
     keys::Role,
     step::Step,
 };
-
-/// The part of a record that an invalidation writes.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Head {
-    pub(super) version: u64,
-    pub(super) epochs: Epochs,
-    pub(super) staleness: Staleness,
-    /// Set exactly when it is stale.
-    pub(super) since: Option<Timestamp>,
-    pub(super) stored_at: Timestamp,
-    pub(super) expires: Option<Timestamp>,
-    pub(super) lazy: bool,
-    pub(super) conflicts: u32,
-    pub(super) failures: u32,
-    pub(super) last_failure: Option<RunFailure>,
-    pub(super) causes: Vec<Arc<str>>,
-}
 
 /// The part of a record that only a commit writes and every hit reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,21 +31,8 @@ pub(super) struct Lineage {
     pub(super) used: Vec<UsedDependency>,
 }
 
-impl Head {
-    pub(super) fn entry(&self, body: Body) -> StoredEntry {
-        StoredEntry {
-            value: body.value,
-            meta: body.meta,
-            version: self.version,
-            epochs: self.epochs.clone(),
-            staleness: self.staleness,
-            since: self.since,
-            stored_at: self.stored_at,
-            expires: self.expires,
-        }
-    }
-
-    pub(super) fn encode(&self) -> Bytes {
+impl Persisted for Head {
+    fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.u64(self.version).u8(self.staleness as u8).time(self.stored_at);
         writer.option(self.since, |writer, since| writer.time(since));
@@ -81,7 +52,7 @@ impl Head {
         writer.done()
     }
 
-    pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
+    fn decode(bytes: &Bytes) -> Option<Self> {
         Reader::read(bytes, |reader| {
             Some(Self {
                 version: reader.u64()?,
@@ -111,7 +82,7 @@ impl Head {
     }
 }
 
-impl Body {
+impl Persisted for Body {
     fn encode(&self) -> Bytes {
         Writer::new().bytes(&self.meta).bytes(&self.value).done()
     }
@@ -121,7 +92,7 @@ impl Body {
     }
 }
 
-impl Lineage {
+impl Persisted for Lineage {
     fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.bytes(&self.call).count(self.used.len());
@@ -172,17 +143,17 @@ impl Step<'_> {
     }
 
     pub(super) async fn head(&mut self, id: &EntryId) -> Result<Option<Head>> {
-        let part = self.part(id, Role::Head, "the head of a record", Head::decode).await?;
+        let part = self.part(id, Role::Head, "the head of a record").await?;
         Ok(self.whole(id, part))
     }
 
     async fn body(&mut self, id: &EntryId) -> Result<Option<Body>> {
-        let part = self.part(id, Role::Body, "the value of a record", Body::decode).await?;
+        let part = self.part(id, Role::Body, "the value of a record").await?;
         Ok(self.whole(id, part))
     }
 
     pub(super) async fn lineage(&mut self, id: &EntryId) -> Result<Option<Lineage>> {
-        let part = self.part(id, Role::Lineage, "the lineage of a record", Lineage::decode).await?;
+        let part = self.part(id, Role::Lineage, "the lineage of a record").await?;
         Ok(self.whole(id, part))
     }
 
@@ -209,15 +180,13 @@ impl Step<'_> {
     }
 
     /// Reads and decodes a value of the namespace. A damaged one counts as absent, and the caller replaces it.
-    pub(crate) async fn decoded<T>(
-        &mut self,
-        key: Bytes,
-        what: &'static str,
-        decode: impl FnOnce(&Bytes) -> Option<T>,
-    ) -> Result<Option<T>> {
+    pub(crate) async fn decoded<T>(&mut self, key: Bytes, what: &'static str) -> Result<Option<T>>
+    where
+        T: Persisted,
+    {
         match self.get(&key).await? {
             None => Ok(None),
-            Some(bytes) => Ok(decode(&bytes).or_else(|| {
+            Some(bytes) => Ok(T::decode(&bytes).or_else(|| {
                 log_damaged_state(key.escape_ascii(), what);
                 None
             })),
@@ -227,7 +196,7 @@ impl Step<'_> {
     pub(super) async fn entry(&mut self, id: &EntryId) -> Result<Option<StoredEntry>> {
         let Some(head) = self.head(id).await? else { return Ok(None) };
         let Some(body) = self.body(id).await? else { return Ok(self.half_a_record(id)) };
-        Ok(Some(head.entry(body)))
+        Ok(Some(head.entry(body.value, body.meta)))
     }
 
     pub(super) async fn record(&mut self, id: &EntryId) -> Result<Option<Record>> {
@@ -235,13 +204,7 @@ impl Step<'_> {
         let Some(head) = self.head(id).await? else { return Ok(None) };
         let Some(body) = self.body(id).await? else { return Ok(self.half_a_record(id)) };
         let Some(lineage) = self.lineage(id).await? else { return Ok(self.half_a_record(id)) };
-        let mut record = Record::new(head.entry(body), lineage.call, lineage.used);
-        record.causes = head.causes;
-        record.lazy = head.lazy;
-        record.conflicts = head.conflicts;
-        record.failures = head.failures;
-        record.last_failure = head.last_failure;
-        Ok(Some(record))
+        Ok(Some(head.record(body.value, body.meta, lineage.call, lineage.used)))
     }
 
     /// `None`, for a record with a head and without another part.
@@ -290,9 +253,14 @@ impl Step<'_> {
     }
 
     /// The places of a record: by its expiry, and by its staleness.
-    pub(super) fn places(&self, id: &EntryId, head: &Head) -> [Option<Bytes>; 2] {
+    fn places(&self, id: &EntryId, head: &Head) -> [Option<Bytes>; 2] {
         let at = |role, time: Timestamp| self.keys().index(role, time.as_millis(), id);
         [head.expires.map(|expires| at(Role::Expiry, expires)), head.since.map(|since| at(Role::Stale, since))]
+    }
+
+    /// Whether a key is one of the record's places. A damaged record may have left its place to another one.
+    pub(super) fn is_listed(&self, id: &EntryId, head: &Head, key: &Bytes) -> bool {
+        self.places(id, head).iter().flatten().any(|place| place == key)
     }
 
     /// Removes a record with its edges and places, but not its run, which may still store a value.
@@ -306,20 +274,12 @@ impl Step<'_> {
         for key in self.record_keys(id) {
             self.delete(key);
         }
-        self.take_back(id).await?;
+        self.write_job(*id, JobWrite::TakeBack).await?;
         Ok(true)
     }
 
     pub(super) fn edge(&self, dependency: &Dependency, id: &EntryId) -> Bytes {
         self.keys().of(Role::Edge, &[dependency.as_bytes(), id.as_bytes()])
-    }
-
-    /// The lane for the entry's job, if it is stale and not left to its readers.
-    pub(super) async fn lane_of_need(&mut self, head: &Head) -> Result<Option<Lane>> {
-        if head.lazy {
-            return Ok(None);
-        }
-        Ok(self.validity().await?.lane_of_need(head.staleness, &head.epochs))
     }
 }
 

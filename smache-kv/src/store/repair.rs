@@ -40,7 +40,7 @@ impl Step<'_> {
                     let used = self.lineage(&id).await?.map(|lineage| lineage.used).unwrap_or_default();
                     used.iter().any(|used| self.edge(&used.dependency, &id) == key)
                 } else {
-                    self.head(&id).await?.is_some_and(|head| self.places(&id, &head).contains(&Some(key.clone())))
+                    self.head(&id).await?.is_some_and(|head| self.is_listed(&id, &head, &key))
                 };
                 if !known {
                     self.delete(key);

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use smache_core::{
-    Abort, Begin, BeginOutcome, Begun, EntryId, Result, RunFailure, Timestamp, Token,
-    support::{clip, limits::ERROR_BYTES, log_damaged_state},
+    Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token,
+    protocol::{self, Beginning, Ended, JobWrite, Run, Wait},
+    support::log_damaged_state,
 };
 
 use super::record::Lineage;
 use crate::{
-    codec::{Reader, Writer, number, whole_number},
+    codec::{Persisted, Reader, Writer, number, whole_number},
     damage::Part,
     keys::Role,
     step::Step,
@@ -19,31 +20,12 @@ use crate::{
 /// The most changes that are read at once.
 const CHANGES: usize = 1_000;
 
-/// A computation under way.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Run {
-    pub(super) token: Token,
-    pub(super) start_revision: u64,
-    pub(super) until: Timestamp,
-    /// The waits of the run, the newest last.
-    pub(super) waits: Vec<Note>,
-}
-
-/// A wait of a run for another one.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Note {
-    pub(super) child: EntryId,
-    /// Of the awaited run: the note does not hold for a later run of the child.
-    pub(super) token: Token,
-    pub(super) until: Timestamp,
-}
-
-impl Run {
+impl Persisted for Run {
     fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.raw(self.token.as_bytes()).u64(self.start_revision).time(self.until).count(self.waits.len());
-        for note in &self.waits {
-            writer.raw(note.child.as_bytes()).raw(note.token.as_bytes()).time(note.until);
+        for wait in &self.waits {
+            writer.raw(wait.child.as_bytes()).raw(wait.token.as_bytes()).time(wait.until);
         }
         writer.done()
     }
@@ -55,7 +37,7 @@ impl Run {
                 start_revision: reader.u64()?,
                 until: reader.time()?,
                 waits: reader.list(|reader| {
-                    Some(Note {
+                    Some(Wait {
                         child: EntryId::from_bytes(reader.array()?),
                         token: Token::from_bytes(reader.array()?),
                         until: reader.time()?,
@@ -68,7 +50,7 @@ impl Run {
 
 impl Step<'_> {
     pub(super) async fn run(&mut self, id: &EntryId) -> Result<Option<Run>> {
-        Ok(match self.part(id, Role::Run, "a run", Run::decode).await? {
+        Ok(match self.part(id, Role::Run, "a run").await? {
             Part::There(run) => Some(run),
             Part::Absent => None,
             // Maintenance removes its places in the indexes.
@@ -146,20 +128,16 @@ impl Step<'_> {
     }
 
     pub(super) async fn begin(&mut self, begin: &Begin) -> Result<BeginOutcome> {
-        let Begin { id, token, lease } = begin;
+        let id = &begin.id;
         let keys = self.keys();
         let own = [keys.entry(Role::Run, id), keys.of(Role::Revision, &[])];
         self.prefetch(own.into_iter().chain(self.validity_keys()).chain(self.record_keys(id))).await?;
-        let mut start_revision = self.revision().await?;
+        let revision = self.revision().await?;
         let old = self.run(id).await?;
-        if let Some(run) = &old {
-            if run.token == *token {
-                start_revision = run.start_revision;
-            } else if run.until > self.now {
-                return Ok(BeginOutcome::Busy { remaining: run.until.since(self.now) });
-            }
-        }
-        let run = Run { token: *token, start_revision, until: self.now.after(*lease), waits: Vec::new() };
+        let run = match protocol::begin(old.as_ref(), revision, self.now, begin) {
+            Beginning::Busy(remaining) => return Ok(BeginOutcome::Busy { remaining }),
+            Beginning::Begun(run) => run,
+        };
         self.put_run(id, old.as_ref(), &run);
         // The whole record or none: without its dependencies no re-validation may keep its value.
         let mut entry = self.entry(id).await?;
@@ -171,13 +149,13 @@ impl Step<'_> {
         let used = lineage.as_ref().map(|Lineage { used, .. }| used.clone()).unwrap_or_default();
         let marked = self.marked().await?;
         Ok(BeginOutcome::Begun(Box::new(Begun {
-            start_revision,
+            start_revision: run.start_revision,
             now: self.now,
             incarnation: self.incarnation.clone(),
             validity: Arc::new(self.validity_with_attached().await?),
             entry,
             call: lineage.map(|lineage| lineage.call),
-            pending: used.iter().any(|used| marked.contains(&used.dependency)),
+            pending: protocol::is_pending(&used, |dependency| marked.contains(dependency)),
             used,
             conflicts,
         })))
@@ -185,19 +163,18 @@ impl Step<'_> {
 
     pub(super) async fn abort(&mut self, abort: &Abort) -> Result<bool> {
         let id = &abort.id;
-        let Some(run) = self.held_run(id, abort.token).await? else { return Ok(false) };
-        self.delete_run(id, &run);
-        let Some(mut head) = self.head(id).await? else { return Ok(true) };
-        if let Some(message) = &abort.failure {
-            let old = head.clone();
-            head.failures = head.failures.saturating_add(1);
-            let message = clip(message, ERROR_BYTES).to_owned();
-            head.last_failure = Some(RunFailure { message, at: self.now });
-            self.put_head(id, Some(&old), &head);
+        let run = self.run(id).await?;
+        let head = self.head(id).await?;
+        let validity = self.validity().await?;
+        let ended = Ended { now: self.now, run: run.as_ref(), head: head.as_ref(), validity: &validity };
+        let Some(aborting) = protocol::abort(&ended, abort) else { return Ok(false) };
+        if let Some(run) = &run {
+            self.delete_run(id, run);
         }
-        if let Some(lane) = self.lane_of_need(&head).await? {
-            self.need_after_run(*id, lane, abort.delay).await?;
+        if let Some(failed) = &aborting.head {
+            self.put_head(id, head.as_ref(), failed);
         }
+        self.write_job(*id, aborting.job).await?;
         Ok(true)
     }
 
@@ -206,19 +183,19 @@ impl Step<'_> {
         self.prefetch(runs.iter().map(|(id, _)| keys.entry(Role::Run, id))).await?;
         let mut held = Vec::with_capacity(runs.len());
         for (id, token) in runs {
-            let run = self.held_run(id, *token).await?;
-            if let Some(old) = &run {
-                let until = self.now.after(lease);
+            let run = self.run(id).await?;
+            let until = protocol::extend(run.as_ref(), *token, self.now, lease);
+            if let Some((old, until)) = run.as_ref().zip(until) {
                 self.put_run(id, Some(old), &Run { until, ..old.clone() });
             }
-            held.push(run.is_some());
+            held.push(until.is_some());
         }
         Ok(held)
     }
 
     pub(super) async fn remove(&mut self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         let run = self.run(id).await?;
-        if token.is_some_and(|token| run.as_ref().is_none_or(|run| run.token != token)) {
+        if !protocol::may_remove(run.as_ref(), token) {
             return Ok(false);
         }
         if let Some(run) = &run {
@@ -226,7 +203,7 @@ impl Step<'_> {
         }
         let record = self.forget(id).await?;
         if !record {
-            self.take_back(id).await?;
+            self.write_job(*id, JobWrite::TakeBack).await?;
         }
         Ok(run.is_some() || record)
     }

@@ -1,11 +1,7 @@
 //! Waits of runs for each other.
 
-use smache_core::{
-    EntryId, RecordWaits, Result, Timestamp, WaitingRun,
-    support::{WaitWalk, limits::WAITS},
-};
+use smache_core::{EntryId, RecordWaits, Result, Timestamp, WaitingRun, protocol, support::WaitWalk};
 
-use super::runs::Note;
 use crate::{keys::Role, step::Step};
 
 impl Step<'_> {
@@ -24,13 +20,7 @@ impl Step<'_> {
         let awaited = self.run(&waiting.child).await?.map(|run| run.token);
         let Some(old) = self.held_run(&waiting.id, waiting.token).await? else { return Ok(()) };
         let mut run = old.clone();
-        let now = self.now;
-        run.waits.retain(|note| note.child != waiting.child && note.until > now);
-        if let Some(token) = awaited.filter(|_| until > now) {
-            run.waits.push(Note { child: waiting.child, token, until });
-            let surplus = run.waits.len().saturating_sub(WAITS);
-            run.waits.drain(..surplus);
-        }
+        protocol::note_wait(&mut run, waiting.child, awaited, until, self.now);
         if run != old {
             self.put_run(&waiting.id, Some(&old), &run);
         }
@@ -43,11 +33,11 @@ impl Step<'_> {
         while let Some(id) = walk.next_run() {
             let Some(run) = self.run(&id).await? else { continue };
             let keys = self.keys();
-            self.prefetch(run.waits.iter().map(|note| keys.entry(Role::Run, &note.child))).await?;
+            self.prefetch(run.waits.iter().map(|wait| keys.entry(Role::Run, &wait.child))).await?;
             let mut children = Vec::with_capacity(run.waits.len());
-            for note in run.waits {
-                if note.until > self.now && self.held_run(&note.child, note.token).await?.is_some() {
-                    children.push(note.child);
+            for wait in run.waits {
+                if protocol::counts(&wait, self.run(&wait.child).await?.as_ref(), self.now) {
+                    children.push(wait.child);
                 }
             }
             walk.waits_for(id, children);

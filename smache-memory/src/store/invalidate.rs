@@ -36,7 +36,7 @@ impl Cache {
             marked.extend(self.mark(id, Via::Direct, cause.as_ref(), now).map(|job| (*id, job)));
         }
         if !changed.is_empty() || !entries.is_empty() {
-            self.revision = protocol::revise(self);
+            self.revision = protocol::revise(self.revision);
             self.changed.extend(changed.iter().map(|changed| (changed.dependency, self.revision)));
             self.bound_changed(now);
         }
