@@ -14,6 +14,7 @@ use mongodb::{
 use smache_core::{
     Epoch, Error, ErrorKind, FeedStep, Incarnation, Position, Result, SourceId, SourceValidity, Timestamp, Token,
     Validity,
+    protocol::{FeedView, FeedWrites, Leader},
 };
 
 use crate::{
@@ -44,7 +45,8 @@ pub(crate) struct NamespaceDoc {
     pub(crate) sweep: Sweep,
     pub(crate) sources: BTreeMap<SourceId, SourceValidity>,
     pub(crate) positions: BTreeMap<SourceId, Position>,
-    pub(crate) feeds: Vec<Feed>,
+    /// The leader of each feed, by its name.
+    pub(crate) leaders: BTreeMap<String, Leader>,
     /// Until when the sources that the application reports are confirmed; an operator moves it.
     pub(crate) attached_until: Timestamp,
     /// The unreadable parts of the document.
@@ -84,15 +86,6 @@ impl Sweep {
     }
 }
 
-/// The leader of a feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Feed {
-    pub(crate) name: String,
-    pub(crate) holder: Token,
-    pub(crate) fence: u64,
-    pub(crate) until: Timestamp,
-}
-
 impl NamespaceDoc {
     /// The facts that confirm entries.
     pub(crate) fn validity(&self) -> Arc<Validity> {
@@ -130,16 +123,17 @@ impl NamespaceDoc {
             let holder = feed.token("holder");
             let fence = feed.count("fence");
             let until = feed.time("until");
-            Ok(match (holder, fence, until) {
-                (Ok(holder), Ok(fence), Some(until)) => Feed { name, holder, fence, until },
+            let leader = match (holder, fence, until) {
+                (Ok(holder), Ok(fence), Some(until)) => Leader { holder, fence, until },
                 _ => {
                     // No process leads it, and no fence is as large as the time.
                     lost_leader = true;
-                    Feed { name, holder: Token::random(), fence: now.as_millis(), until: Timestamp::default() }
+                    Leader { holder: Token::random(), fence: now.as_millis(), until: Timestamp::default() }
                 }
-            })
+            };
+            Ok((name, leader))
         };
-        let feeds = readable_parts(&fields, "feeds", &mut damage, feed);
+        let leaders = readable_parts(&fields, "feeds", &mut damage, feed).into_iter().collect();
         let epoch = fields.bytes("epoch").and_then(Epoch::from_slice);
         if lost_leader || epoch.is_err() || fields.int("low_watermark").is_err() || fields.int("rev").is_err() {
             damage = damage.max(Damage::Parts);
@@ -160,7 +154,7 @@ impl NamespaceDoc {
             attached_until: fields.time("attached").unwrap_or_default(),
             sources,
             positions,
-            feeds,
+            leaders,
             damage,
         })
     }
@@ -182,11 +176,11 @@ impl NamespaceDoc {
                 doc! { "name": name.as_str(), "order": binary(&position.order[..]), "token": binary(&position.token[..]) },
             )
         };
-        let feed = |feed: &Feed| {
-            let fence = number(feed.fence);
-            let until = time(feed.until);
+        let feed = |(name, leader): (&String, &Leader)| {
+            let fence = number(leader.fence);
+            let until = time(leader.until);
             Bson::from(
-                doc! { "name": &feed.name, "holder": binary(feed.holder.as_bytes()), "fence": fence, "until": until },
+                doc! { "name": name, "holder": binary(leader.holder.as_bytes()), "fence": fence, "until": until },
             )
         };
         let (walk, after) = self.sweep.written();
@@ -196,21 +190,27 @@ impl NamespaceDoc {
             "sweep": after,
             "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
             "positions": self.positions.iter().map(position).collect::<Vec<_>>(),
-            "feeds": self.feeds.iter().map(feed).collect::<Vec<_>>(),
+            "feeds": self.leaders.iter().map(feed).collect::<Vec<_>>(),
         }
     }
 
     /// Refuses a step of an older leader, and one of an earlier incarnation.
     pub(crate) fn check(&self, step: &FeedStep) -> Result<()> {
-        let leader = self.feeds.iter().find(|feed| feed.name == step.feed.as_str());
-        step.check(leader.map(|leader| leader.fence), &self.incarnation)
+        step.check(self.leaders.get(step.feed.as_str()).map(|leader| leader.fence), &self.incarnation)
     }
 
-    /// Renews the lease of a leader that has done a step.
-    pub(crate) fn renew(&mut self, step: &FeedStep) {
-        let now = self.now;
-        for feed in self.feeds.iter_mut().filter(|feed| feed.name == step.feed.as_str()) {
-            feed.until = now.after(step.leadership);
+    /// What a step of a feed reads, beside the positions.
+    pub(crate) fn view<'a>(&'a self, step: &FeedStep, validity: &'a Validity) -> FeedView<'a> {
+        let leader = self.leaders.get(step.feed.as_str());
+        FeedView { now: self.now, incarnation: &self.incarnation, leader, validity }
+    }
+
+    /// Writes a plan of a step of a feed.
+    pub(crate) fn write_step(&mut self, step: &FeedStep, writes: FeedWrites) {
+        self.leaders.insert(step.feed.as_str().to_owned(), writes.leader);
+        for (source, position, validity) in writes.sources {
+            self.positions.insert(source.clone(), position);
+            self.sources.insert(source, validity);
         }
     }
 }
@@ -410,12 +410,11 @@ mod tests {
             sources: [(source.clone(), SourceValidity::behind(Epoch::from_bytes([2; 16])))].into(),
             positions: [(source, Position::new("one", [1], vec![2]))].into(),
             attached_until: Timestamp::default(),
-            feeds: vec![Feed {
-                name: "feed".into(),
-                holder: Token::from_bytes([3; 16]),
-                fence: 4,
-                until: Timestamp::from_millis(6),
-            }],
+            leaders: [(
+                "feed".into(),
+                Leader { holder: Token::from_bytes([3; 16]), fence: 4, until: Timestamp::from_millis(6) },
+            )]
+            .into(),
             damage: Damage::None,
         };
         let mut written = namespace.write();

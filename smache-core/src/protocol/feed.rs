@@ -4,8 +4,8 @@ use super::{mutant::off, parts::Leader};
 use crate::{Epoch, FeedStep, Incarnation, Position, Result, SourceId, SourceValidity, Timestamp, Validity};
 
 /// What a step of a feed reads.
-#[derive(Debug)]
-pub struct FeedView<'a, P> {
+#[derive(Debug, Clone, Copy)]
+pub struct FeedView<'a> {
     /// The store's time.
     pub now: Timestamp,
     /// The store's incarnation.
@@ -14,8 +14,6 @@ pub struct FeedView<'a, P> {
     pub leader: Option<&'a Leader>,
     /// The validity of the sources.
     pub validity: &'a Validity,
-    /// The saved position of a source.
-    pub saved: P,
 }
 
 /// The writes of a step of a feed.
@@ -27,7 +25,7 @@ pub struct FeedWrites {
     pub sources: Vec<(SourceId, Position, SourceValidity)>,
 }
 
-impl<P> FeedView<'_, P> {
+impl FeedView<'_> {
     /// The leader that the step is of, with a renewed lease.
     pub(super) fn renewed(&self, step: &FeedStep) -> Result<Leader> {
         step.check(self.leader.map(|leader| leader.fence), self.incarnation)?;
@@ -36,7 +34,7 @@ impl<P> FeedView<'_, P> {
     }
 }
 
-/// Saves the progress of a leader. A source that the store does not know yet gets a new epoch.
+/// Saves the progress of a leader, where `saved` is the position of a source that is saved. A source that the store does not know yet gets a new epoch.
 ///
 /// A position that does not follow the saved one, be it of another history or an earlier one, is not taken, and its
 /// source is not confirmed: a replay of the same changes does no harm, and confirms nothing.
@@ -45,14 +43,15 @@ impl<P> FeedView<'_, P> {
 /// [`FeedStep::fenced`] and [`FeedStep::of_other_incarnation`]; a step that fails so writes nothing at all, marks of
 /// dependants included.
 pub fn save<'a>(
-    view: &FeedView<'_, impl Fn(&SourceId) -> Option<&'a Position>>,
+    view: &FeedView<'_>,
     step: &FeedStep,
+    saved: impl Fn(&SourceId) -> Option<&'a Position>,
     mut new_epoch: impl FnMut() -> Epoch,
 ) -> Result<FeedWrites> {
     let leader = view.renewed(step)?;
     let mut sources = Vec::with_capacity(step.positions.len());
     for (source, position) in &step.positions {
-        let taken = (view.saved)(source).is_none_or(|saved| position.follows(saved));
+        let taken = saved(source).is_none_or(|saved| position.follows(saved));
         if off!(UntakenPositionConfirms, !taken) {
             continue;
         }

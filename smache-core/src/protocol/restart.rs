@@ -13,7 +13,7 @@ use crate::{Epoch, FeedStep, Result, SourceValidity};
 ///
 /// # Errors
 /// [`FeedStep::fenced`] and [`FeedStep::of_other_incarnation`]; then nothing is written.
-pub fn restart<P>(view: &FeedView<'_, P>, step: &FeedStep, mut new_epoch: impl FnMut() -> Epoch) -> Result<FeedWrites> {
+pub fn restart(view: &FeedView<'_>, step: &FeedStep, mut new_epoch: impl FnMut() -> Epoch) -> Result<FeedWrites> {
     let leader = view.renewed(step)?;
     let mut sources = Vec::with_capacity(step.positions.len());
     for (source, position) in &step.positions {

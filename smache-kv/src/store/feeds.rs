@@ -196,7 +196,7 @@ impl Step<'_> {
     pub(super) async fn restart(&mut self, step: &FeedStep) -> Result<()> {
         let leader = self.leader(&step.feed).await?;
         let validity = self.validity().await?;
-        let writes = protocol::restart(&self.view(leader.as_ref(), &validity, ()), step, Epoch::random)?;
+        let writes = protocol::restart(&self.view(leader.as_ref(), &validity), step, Epoch::random)?;
         self.write_step(step, validity, writes);
         self.start_sweep();
         Ok(())
@@ -216,13 +216,13 @@ impl Step<'_> {
             let place = sources.iter().position(|known| known == source)?;
             positions.get(place)?.as_ref()
         };
-        let writes = protocol::save(&self.view(leader.as_ref(), &validity, saved), step, Epoch::random)?;
+        let writes = protocol::save(&self.view(leader.as_ref(), &validity), step, saved, Epoch::random)?;
         self.write_step(step, validity, writes);
         Ok(())
     }
 
-    fn view<'a, P>(&'a self, leader: Option<&'a Leader>, validity: &'a Validity, saved: P) -> FeedView<'a, P> {
-        FeedView { now: self.now, incarnation: &self.incarnation, leader, validity, saved }
+    fn view<'a>(&'a self, leader: Option<&'a Leader>, validity: &'a Validity) -> FeedView<'a> {
+        FeedView { now: self.now, incarnation: &self.incarnation, leader, validity }
     }
 
     fn write_step(&mut self, step: &FeedStep, mut validity: Validity, writes: FeedWrites) {

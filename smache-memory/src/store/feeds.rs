@@ -45,7 +45,7 @@ impl Cache {
     }
 
     pub(crate) fn restart(&mut self, step: &FeedStep, incarnation: &Incarnation, now: Timestamp) -> Result<()> {
-        let writes = protocol::restart(&self.view(step, incarnation, now, ()), step, Epoch::random)?;
+        let writes = protocol::restart(&self.view(step, incarnation, now), step, Epoch::random)?;
         self.write_step(step, writes);
         self.start_sweep();
         Ok(())
@@ -54,17 +54,11 @@ impl Cache {
     /// The writes of a leader's progress.
     pub(super) fn progress(&self, step: &FeedStep, incarnation: &Incarnation, now: Timestamp) -> Result<FeedWrites> {
         let saved = |source: &SourceId| self.positions.get(source);
-        protocol::save(&self.view(step, incarnation, now, saved), step, Epoch::random)
+        protocol::save(&self.view(step, incarnation, now), step, saved, Epoch::random)
     }
 
-    fn view<'a, P>(
-        &'a self,
-        step: &FeedStep,
-        incarnation: &'a Incarnation,
-        now: Timestamp,
-        saved: P,
-    ) -> FeedView<'a, P> {
-        FeedView { now, incarnation, leader: self.leaders.get(&step.feed), validity: &self.validity, saved }
+    fn view<'a>(&'a self, step: &FeedStep, incarnation: &'a Incarnation, now: Timestamp) -> FeedView<'a> {
+        FeedView { now, incarnation, leader: self.leaders.get(&step.feed), validity: &self.validity }
     }
 
     pub(super) fn write_step(&mut self, step: &FeedStep, writes: FeedWrites) {

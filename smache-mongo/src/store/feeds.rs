@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use mongodb::bson::doc;
 use smache_core::{
-    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Leadership, Positions, Result, SourceId, SourceValidity, Token,
+    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Leadership, Positions, Result, SourceId, Token,
+    protocol::{self, Leading},
 };
 
 use super::Inner;
 use crate::expression::after;
-use crate::namespace::{Change, Feed, NamespaceDoc, Sweep, change, read};
+use crate::namespace::{Change, NamespaceDoc, Sweep, change, read};
 
 impl Inner {
     pub(super) async fn start_epoch(&self) -> Result<Epoch> {
@@ -24,17 +25,13 @@ impl Inner {
 
     pub(super) async fn attach_sources(&self, sources: &[SourceId]) -> Result<()> {
         let attach = |namespace: &mut NamespaceDoc| {
-            let mut changed = false;
-            for name in sources {
-                let here = &namespace.incarnation;
-                if !namespace.sources.get(name).is_some_and(|known| known.is_attached_on(here)) {
-                    let validity = SourceValidity::application(Epoch::random(), Some(here.clone()));
-                    namespace.sources.insert(name.clone(), validity);
-                    namespace.sweep = Sweep::start();
-                    changed = true;
-                }
+            let attached = protocol::attach(&namespace.validity(), sources, &namespace.incarnation, Epoch::random);
+            if attached.is_empty() {
+                return Ok(Change::Keep(()));
             }
-            Ok(if changed { Change::Write { ticks: false, answer: () } } else { Change::Keep(()) })
+            namespace.sources.extend(attached);
+            namespace.sweep = Sweep::start();
+            Ok(Change::Write { ticks: false, answer: () })
         };
         change(&self.link, &self.keys, "attach", attach).await?;
         self.keep_sources_attached(ATTACHED_VALID_FOR).await
@@ -52,39 +49,20 @@ impl Inner {
 
     pub(super) async fn lead_feed(&self, feed: &FeedId, holder: Token, lease: Duration) -> Result<Leadership> {
         let lead = |namespace: &mut NamespaceDoc| {
-            let now = namespace.now;
-            let until = now.after(lease);
-            let known = namespace.feeds.iter_mut().find(|known| known.name == feed.as_str());
-            let fence = match known {
-                None => {
-                    namespace.feeds.push(Feed { name: feed.as_str().to_owned(), holder, fence: 1, until });
-                    1
-                }
-                Some(known) if known.holder == holder => {
-                    known.until = until;
-                    known.fence
-                }
-                Some(known) if known.until <= now => {
-                    (known.holder, known.until) = (holder, until);
-                    known.fence += 1;
-                    known.fence
-                }
-                Some(known) => {
-                    let retry_after = known.until.since(now).max(Duration::from_millis(1));
-                    return Ok(Change::Keep(Leadership::Follower { retry_after }));
-                }
-            };
-            Ok(Change::Write { ticks: false, answer: Leadership::Leader { fence } })
+            let leading = protocol::lead(namespace.leaders.get(feed.as_str()), holder, lease, namespace.now);
+            let answer = leading.leadership();
+            let Leading::Leads(leader) = leading else { return Ok(Change::Keep(answer)) };
+            namespace.leaders.insert(feed.as_str().to_owned(), leader);
+            Ok(Change::Write { ticks: false, answer })
         };
         change(&self.link, &self.keys, "lead", lead).await.map(|(leadership, _)| leadership)
     }
 
     pub(super) async fn resign_feed(&self, feed: &FeedId, fence: u64) -> Result<()> {
         let resign = |namespace: &mut NamespaceDoc| {
-            let now = namespace.now;
-            let led = namespace.feeds.iter_mut().find(|led| led.name == feed.as_str() && led.fence == fence);
-            let Some(led) = led else { return Ok(Change::Keep(())) };
-            led.until = led.until.min(now);
+            let resigned = protocol::resign(namespace.leaders.get(feed.as_str()), fence, namespace.now);
+            let Some(leader) = resigned else { return Ok(Change::Keep(())) };
+            namespace.leaders.insert(feed.as_str().to_owned(), leader);
             Ok(Change::Write { ticks: false, answer: () })
         };
         change(&self.link, &self.keys, "resign", resign).await.map(drop)
@@ -98,12 +76,9 @@ impl Inner {
 
     pub(super) async fn restart_sources(&self, step: &FeedStep) -> Result<()> {
         let restart = |namespace: &mut NamespaceDoc| {
-            namespace.check(step)?;
-            namespace.renew(step);
-            for (name, position) in &step.positions {
-                namespace.sources.insert(name.clone(), SourceValidity::behind(Epoch::random()));
-                namespace.positions.insert(name.clone(), position.clone());
-            }
+            let validity = namespace.validity();
+            let writes = protocol::restart(&namespace.view(step, &validity), step, Epoch::random)?;
+            namespace.write_step(step, writes);
             namespace.sweep = Sweep::start();
             Ok(Change::Write { ticks: false, answer: () })
         };

@@ -12,7 +12,7 @@ use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use smache_core::{
     ChangedDependency, Dependency, EntryId, Epoch, FeedStep, Invalidated, Invalidation, InvalidationAttempt, Result,
-    SourceValidity, Timestamp,
+    SourceId, Timestamp, protocol,
     support::{
         UNFINISHED, clip,
         limits::{CAUSE_BYTES, MARK_LIFETIME, MARK_RENEWAL},
@@ -306,20 +306,15 @@ impl Inner {
     ///
     /// The feed confirms from the moment at which the step `began`: its batch has no change that came during the step.
     async fn save(&self, step: &FeedStep, began: Option<Timestamp>, ticks: bool) -> Result<u64> {
-        let mut began = began;
+        let mut step = step.clone();
+        // As a deadline, which counts from the beginning.
+        let until = began.and_then(|began| step.valid_until(began));
+        step.deadline = until.or(step.deadline);
         let (_, revision) = change(&self.link, &self.keys, "invalidate", |namespace| {
-            namespace.check(step)?;
-            namespace.renew(step);
-            let confirms_from = (*began.get_or_insert(namespace.now)).min(namespace.now);
-            for (name, position) in &step.positions {
-                if namespace.positions.get(name).is_some_and(|saved| !position.follows(saved)) {
-                    continue;
-                }
-                namespace.positions.insert(name.clone(), position.clone());
-                let behind = || SourceValidity::behind(Epoch::random());
-                let source = namespace.sources.entry(name.clone()).or_insert_with(behind);
-                source.advance(step, &namespace.incarnation, confirms_from);
-            }
+            let validity = namespace.validity();
+            let saved = |source: &SourceId| namespace.positions.get(source);
+            let writes = protocol::save(&namespace.view(&step, &validity), &step, saved, Epoch::random)?;
+            namespace.write_step(&step, writes);
             Ok(Change::Write { ticks, answer: () })
         })
         .await?;
