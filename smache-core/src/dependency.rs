@@ -240,7 +240,7 @@ pub struct UsedDependency {
 }
 
 /// A dependency that a change affects, with a short text for people that names the change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ChangedDependency {
     /// The affected dependency.
     pub dependency: Dependency,

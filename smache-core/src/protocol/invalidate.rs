@@ -12,12 +12,30 @@ use super::{
     parts::{Head, JobWrite},
 };
 use crate::{
-    Staleness, Timestamp, Via,
+    ChangedDependency, Dependency, InvalidationAttempt, Staleness, Timestamp, Via,
     support::{
+        kept_cause,
         limits::{MARK_LIFETIME, MARK_RENEWAL},
         note_cause,
     },
 };
+
+/// The mark of an attempt on a dependency that it changes: an invalidation of several steps is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// After it, maintenance takes the author for dead and does the invalidation again.
+    pub deadline: Timestamp,
+    /// The cause that the dependants get.
+    pub cause: Arc<str>,
+}
+
+impl Mark {
+    /// Whether maintenance does the invalidation again.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.deadline <= now
+    }
+}
 
 /// How an invalidation begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +53,21 @@ pub enum Opening {
 #[must_use]
 pub fn open(dependants: usize, page: usize, now: Timestamp) -> Opening {
     if dependants <= page { Opening::OneStep } else { Opening::Announced { deadline: now.after(MARK_LIFETIME) } }
+}
+
+/// The marks of an attempt, on all changed dependencies: it writes them before it marks the first dependant, and again
+/// under each later deadline.
+#[must_use]
+pub fn announce(changed: &[ChangedDependency], deadline: Timestamp) -> Vec<(Dependency, Mark)> {
+    let mark = |changed: &ChangedDependency| (changed.dependency, Mark { deadline, cause: kept_cause(&changed.cause) });
+    off!(NoMarks, changed.iter().map(mark).collect(), Vec::new())
+}
+
+/// Whether an attempt that comes to its end withdraws the mark of that name from a dependency that it has changed: its
+/// own, or one of an earlier attempt of the same feed, whose dependants it has found as well.
+#[must_use]
+pub fn withdraws(attempt: &InvalidationAttempt, mark: &[u8]) -> bool {
+    off!(EveryMarkWithdrawn, attempt.ends(mark), true)
 }
 
 /// The next deadline of the marks of a walk, once a third of their life is over.

@@ -13,7 +13,7 @@
 //! | C | commit a run | [`commit`] | [`Committing`] |
 //! | A | abort, reap or remove a run | [`abort`], [`reap`], [`may_remove`] | [`Aborting`], a [`JobWrite`] |
 //! | X | extend a lease | [`extend`] | until when |
-//! | I | invalidate: open, walk, finish | [`open`], [`mark`], [`revise`] | [`Opening`] |
+//! | I | invalidate: open, walk, finish | [`open`], [`announce`], [`mark`], [`revise`], [`withdraws`] | [`Opening`] |
 //! | F | save the progress of a feed | [`save`] | [`FeedWrites`] |
 //! | T | attach reported sources | [`attach`] | the new validities |
 //! | L | lead a feed, resign | [`lead`], [`resign`] | [`Leading`] |
@@ -59,7 +59,7 @@ pub use self::{
     commit::{CommitView, Committing, Stored, changed_since, commit},
     extend::extend,
     feed::{FeedView, FeedWrites, save},
-    invalidate::{Opening, mark, open, renew_marks, revise},
+    invalidate::{Mark, Opening, announce, mark, open, renew_marks, revise, withdraws},
     jobs::{Requested, discard, ensure, job_write, request, requeue, take_back},
     lead::{Leading, lead, resign},
     maintain::{is_removed, raised, sweep, trim},

@@ -14,7 +14,7 @@ const FEED: usize = 6;
 /// another one, which is in the middle of its walk. The names of a feed's attempts sort by the fence of the leader and
 /// then by time: a leader that comes to the end has walked over everything that the earlier attempts of its feed
 /// announced, and withdraws their marks on the same dependencies as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InvalidationAttempt([u8; Self::LEN]);
 
 impl InvalidationAttempt {
@@ -37,6 +37,12 @@ impl InvalidationAttempt {
         name[0] &= 0x7f;
         name[FEED..FEED + 4].copy_from_slice(&step.fence.to_be_bytes()[4..]);
         name[FEED + 4..].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes()[2..]);
+        Self(name)
+    }
+
+    /// From the bytes of a name.
+    #[must_use]
+    pub const fn from_bytes(name: [u8; Self::LEN]) -> Self {
         Self(name)
     }
 

@@ -89,7 +89,7 @@ pub enum Leadership {
 }
 
 /// A leader's progress, saved in the same step as the invalidation that it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FeedStep {
     /// Which feed.
     pub feed: FeedId,

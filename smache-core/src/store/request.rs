@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Whether the store or the engine writes the jobs of stale entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobWrites {
     /// The store, in the same step, into the queue that it shares its server with.
     SameStep,
@@ -56,7 +56,7 @@ pub struct Dependants {
 }
 
 /// Starts a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Begin {
     /// Of which entry.
     pub id: EntryId,
@@ -102,7 +102,7 @@ pub struct Begun {
 }
 
 /// Stores the result of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Commit {
     /// Of which entry.
     pub id: EntryId,
@@ -140,7 +140,7 @@ pub struct Commit {
 }
 
 /// The fate of a value that changes have overtaken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnConflict {
     /// It is stored as stale.
     StoreStale,
@@ -233,7 +233,7 @@ pub struct RecordWaits {
 }
 
 /// A change, in a store's terms.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Invalidation {
     /// The dependencies that it affects.
     pub changed: Vec<ChangedDependency>,
