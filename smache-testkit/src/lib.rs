@@ -15,6 +15,7 @@
 //! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
 //! | [`attached_source_suite!`] | a source without a feed | [`SourceHarness`] |
 //!
+//! [`reference`] is the protocol as data: a store and a queue without I/O, for comparisons and for a model checker.
 //! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way,
 //! and [`servers`] starts private servers for tests.
 //!
@@ -60,6 +61,7 @@ pub mod incarnation;
 pub mod joined;
 pub mod layer;
 pub mod queue;
+pub mod reference;
 pub mod servers;
 pub mod source;
 #[doc(hidden)]
