@@ -59,3 +59,63 @@ pub fn reap(view: &Ended<'_>) -> Option<JobWrite> {
 pub fn may_remove(run: Option<&Run>, token: Option<Token>) -> bool {
     token.is_none_or(|token| run.is_some_and(|run| run.token == token))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lane, Staleness,
+        protocol::testing::{ID, at, epoch, head, ms, run, token, validity},
+    };
+
+    fn given_up(number: u8, failure: Option<&str>) -> Abort {
+        Abort { id: ID, token: token(number), failure: failure.map(str::to_owned), delay: ms(9) }
+    }
+
+    #[test]
+    fn an_abort_needs_the_token_and_leaves_a_stale_entry_with_a_job() {
+        let (validity, present, stale) = (validity(), run(1), head(Staleness::MaybeStale));
+        let ended = Ended { now: at(50), run: Some(&present), head: Some(&stale), validity: &validity };
+        assert_eq!(abort(&ended, &given_up(2, None)), None);
+        let job = JobWrite::NeedAfterRun { lane: Lane::Propagation, after: ms(9) };
+        assert_eq!(abort(&ended, &given_up(1, None)), Some(Aborting { head: None, job }));
+
+        let fresh = head(Staleness::Fresh);
+        let ended = Ended { head: Some(&fresh), ..ended };
+        let Some(Aborting { head: Some(failed), job }) = abort(&ended, &given_up(1, Some("out of paper"))) else {
+            panic!("a failure is recorded")
+        };
+        assert_eq!((failed.failures, failed.staleness, job), (2, Staleness::Fresh, JobWrite::Keep));
+        assert_eq!(failed.last_failure.map(|failure| failure.message).as_deref(), Some("out of paper"));
+    }
+
+    #[test]
+    fn an_entry_of_an_old_epoch_has_a_job_unless_it_waits_for_a_reader() {
+        let (mut validity, present, old) = (validity(), run(1), head(Staleness::Fresh));
+        validity.epoch = epoch(2);
+        let ended = Ended { now: at(50), run: Some(&present), head: Some(&old), validity: &validity };
+        let job = abort(&ended, &given_up(1, None)).map(|aborting| aborting.job);
+        assert_eq!(job, Some(JobWrite::NeedAfterRun { lane: Lane::Recompute, after: ms(9) }));
+        let lazy = Head { lazy: true, ..old.clone() };
+        let ended = Ended { head: Some(&lazy), ..ended };
+        assert_eq!(abort(&ended, &given_up(1, None)).map(|aborting| aborting.job), Some(JobWrite::Keep));
+    }
+
+    #[test]
+    fn a_run_is_reaped_a_while_after_its_lease() {
+        let (validity, present) = (validity(), run(1));
+        let lapsed = present.until.after(REAP_AFTER);
+        let ended = Ended { now: lapsed, run: Some(&present), head: None, validity: &validity };
+        assert_eq!(reap(&ended), None);
+        assert_eq!(reap(&Ended { now: lapsed.after(ms(1)), ..ended }), Some(JobWrite::Keep));
+        assert_eq!(reap(&Ended { now: lapsed.after(ms(1)), run: None, ..ended }), None);
+    }
+
+    #[test]
+    fn only_its_present_run_removes_an_entry_by_a_token() {
+        let present = run(1);
+        assert!(may_remove(None, None) && may_remove(Some(&present), None));
+        assert!(may_remove(Some(&present), Some(token(1))));
+        assert!(!may_remove(Some(&present), Some(token(2))) && !may_remove(None, Some(token(1))));
+    }
+}

@@ -34,3 +34,29 @@ impl SourceValidity {
         self.valid_until.is_none() && self.caught_up_on.as_ref() == Some(incarnation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Timestamp,
+        protocol::testing::{epoch, here, source, validity},
+    };
+
+    #[test]
+    fn a_source_that_another_incarnation_confirmed_starts_an_epoch() {
+        let mut known = validity();
+        let elsewhere = Some(Incarnation::new("elsewhere"));
+        known.sources.insert(source("a"), SourceValidity::application(epoch(2), Some(here())));
+        known.sources.insert(source("b"), SourceValidity::application(epoch(3), elsewhere));
+        known.sources.insert(source("c"), SourceValidity::feed(epoch(4), Some(here()), Timestamp::from_millis(5)));
+        let all = ["a", "b", "c", "d", "d"].map(source);
+        let mut next = 10;
+        let attached = attach(&known, &all, &here(), || {
+            next += 1;
+            epoch(next)
+        });
+        let new = |number| SourceValidity::application(epoch(number), Some(here()));
+        assert_eq!(attached, [(source("b"), new(11)), (source("c"), new(12)), (source("d"), new(13))]);
+    }
+}

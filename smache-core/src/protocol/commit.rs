@@ -175,3 +175,121 @@ pub fn changed_since(changes: &impl ChangeLog, version: u64, dependencies: &[Dep
     let changed = dependencies.iter().filter(|dependency| changes.conflicts_with(dependency, version));
     distinct(changed.copied(), usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Epoch,
+        protocol::testing::{Log, at, dependency, head, here, ms, run, token, used, validity, value},
+    };
+
+    /// Dependency 1 changed before the run began and 2 after it; 3 is being invalidated.
+    fn log() -> Log {
+        Log { last: vec![(1, 5), (2, 6)], marked: vec![3] }
+    }
+
+    fn plan(run: Option<&Run>, old: Option<&Head>, asked: &Commit) -> Committing {
+        let (incarnation, validity, changes) = (here(), validity(), log());
+        let view = CommitView {
+            now: at(200),
+            incarnation: &incarnation,
+            run,
+            head: old,
+            validity: &validity,
+            changes: &changes,
+        };
+        commit(&view, asked)
+    }
+
+    fn stored(asked: &Commit) -> Stored {
+        match plan(Some(&run(1)), Some(&head(Staleness::Stale)), asked) {
+            Committing::Stored(stored) => *stored,
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_stored_without_the_present_run_of_this_incarnation() {
+        let lost = Committing::Refused(CommitOutcome::Lost);
+        assert_eq!(plan(None, None, &value(&[])), lost);
+        assert_eq!(plan(Some(&run(2)), None, &value(&[])), lost);
+        let again = Run { start_revision: 6, ..run(1) };
+        assert_eq!(plan(Some(&again), None, &value(&[])), lost, "another begin under the same token");
+        let elsewhere = Commit { incarnation: Incarnation::new("elsewhere"), ..value(&[]) };
+        assert_eq!(plan(Some(&run(1)), None, &elsewhere), Committing::Refused(CommitOutcome::OtherIncarnation));
+    }
+
+    #[test]
+    fn a_value_that_no_change_overtook_is_fresh_and_takes_its_job_back() {
+        let stored = stored(&value(&[used(1, Via::Direct), used(4, Via::Child), used(4, Via::Guard)]));
+        assert_eq!(stored.outcome, CommitOutcome::Fresh { now: at(200) });
+        assert_eq!(stored.job, JobWrite::TakeBack);
+        assert_eq!(stored.edges, [used(1, Via::Direct), used(4, Via::Child)]);
+        let Head { version, staleness, since, conflicts, failures, causes, .. } = stored.head;
+        assert_eq!((version, staleness, since, conflicts, failures), (5, Staleness::Fresh, None, 0, 0));
+        assert!(causes.is_empty());
+    }
+
+    #[test]
+    fn a_conflict_is_as_stale_as_its_most_direct_dependency_and_keeps_its_edges() {
+        for (conflict, via, staleness, lane) in [
+            (2, Via::Child, Staleness::MaybeStale, Lane::Propagation),
+            (2, Via::Direct, Staleness::Stale, Lane::Recompute),
+            (3, Via::Guard, Staleness::Stale, Lane::Recompute),
+        ] {
+            let stored = stored(&value(&[used(1, Via::Direct), used(conflict, via)]));
+            let dependencies = vec![dependency(conflict)];
+            assert_eq!(stored.outcome, CommitOutcome::Conflicted { now: at(200), dependencies });
+            assert_eq!(stored.job, JobWrite::Need { lane, after: ms(7) });
+            assert_eq!((stored.head.staleness, stored.head.since), (staleness, Some(at(40))), "stale since before");
+            assert_eq!((stored.head.conflicts, stored.head.causes.len()), (3, 1));
+            assert_eq!(stored.edges[0], used(1, Via::Direct));
+        }
+    }
+
+    #[test]
+    fn taint_an_old_epoch_and_a_version_that_was_forgotten_are_stale() {
+        let tainted = Commit { tainted: true, ..value(&[]) };
+        let mut old = value(&[]);
+        old.epochs.global = Epoch::from_bytes([2; 16]);
+        for asked in [tainted, old] {
+            assert_eq!(stored(&asked).head.staleness, Staleness::Stale);
+        }
+        let forgotten = stored(&Commit { version: 1, ..value(&[used(4, Via::Child)]) });
+        assert_eq!(forgotten.head.staleness, Staleness::MaybeStale);
+    }
+
+    #[test]
+    fn few_conflicts_are_reported_and_nothing_is_stored() {
+        let asked = Commit { on_conflict: OnConflict::Report, ..value(&[used(2, Via::Direct), used(2, Via::Child)]) };
+        let dependencies = vec![dependency(2)];
+        let reported = CommitOutcome::ConflictReported { now: at(200), revision: 9, dependencies };
+        assert_eq!(plan(Some(&run(1)), None, &asked), Committing::Refused(reported));
+        let forgotten = Commit { version: 1, ..asked.clone() };
+        assert!(matches!(plan(Some(&run(1)), None, &forgotten), Committing::Stored(_)));
+        let tainted = Commit { tainted: true, ..asked };
+        assert!(matches!(plan(Some(&run(1)), None, &tainted), Committing::Stored(_)));
+    }
+
+    #[test]
+    fn a_lazy_value_waits_for_a_reader_and_the_sooner_end_counts() {
+        let asked =
+            Commit { lazy: true, ttl: Some(ms(50)), not_after: Some(at(240)), ..value(&[used(2, Via::Direct)]) };
+        let stored = stored(&asked);
+        assert_eq!((stored.job, stored.head.lazy, stored.head.expires), (JobWrite::Keep, true, Some(at(240))));
+    }
+
+    #[test]
+    fn changes_since_a_version_are_named_once() {
+        let all = [1, 2, 2, 3, 4].map(dependency);
+        assert_eq!(changed_since(&log(), 5, &all), [dependency(2), dependency(3)]);
+        assert_eq!(changed_since(&log(), 1, &all), [1, 2, 3, 4].map(dependency), "below the low watermark");
+    }
+
+    #[test]
+    fn a_lapsed_lease_that_no_other_run_took_still_commits() {
+        assert!(run(1).until < at(200) && run(1).token == token(1));
+        assert!(matches!(plan(Some(&run(1)), None, &value(&[])), Committing::Stored(_)));
+    }
+}

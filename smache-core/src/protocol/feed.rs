@@ -119,3 +119,71 @@ impl Position {
             && off!(HistoryIgnored, self.order >= saved.order, self.place() >= saved.place())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ErrorKind,
+        protocol::testing::{at, epoch, here, ms, source, step, token, validity},
+    };
+
+    fn leader() -> Leader {
+        Leader { holder: token(1), fence: 4, until: at(60) }
+    }
+
+    fn saved(before: Option<&Position>, known: &Validity, asked: &FeedStep) -> Result<FeedWrites> {
+        let (incarnation, leader) = (here(), leader());
+        let view = FeedView { now: at(50), incarnation: &incarnation, leader: Some(&leader), validity: known };
+        save(&view, asked, |_| before, || epoch(9))
+    }
+
+    #[test]
+    fn a_step_of_an_older_leader_and_of_another_incarnation_is_refused() {
+        let kind = |asked: &FeedStep| saved(None, &validity(), asked).expect_err("refused").kind();
+        assert_eq!(kind(&FeedStep { fence: 3, ..step("one", 1) }), ErrorKind::Fenced);
+        let elsewhere = FeedStep { incarnation: Incarnation::new("elsewhere"), ..step("one", 1) };
+        assert_eq!(kind(&elsewhere), ErrorKind::IncarnationChanged);
+        let incarnation = here();
+        let view = FeedView { now: at(50), incarnation: &incarnation, leader: None, validity: &validity() };
+        assert_eq!(save(&view, &step("one", 1), |_| None, || epoch(9)).expect_err("none").kind(), ErrorKind::Fenced);
+    }
+
+    #[test]
+    fn a_position_that_is_not_taken_confirms_nothing() {
+        let before = Position::new("one", [5], "token");
+        for (history, place, taken) in [("one", 5, true), ("one", 6, true), ("one", 4, false), ("two", 6, false)] {
+            let writes = saved(Some(&before), &validity(), &step(history, place)).expect("the leader's");
+            assert_eq!(writes.sources.len(), usize::from(taken), "{history} {place}");
+            assert_eq!(writes.leader.until, at(100), "the leadership is renewed in any case");
+        }
+    }
+
+    #[test]
+    fn the_newest_step_says_until_when_a_source_is_valid_at_most_until_its_deadline() {
+        let mut known = validity();
+        let until = |known: &Validity, asked: &FeedStep| {
+            let writes = saved(None, known, asked).expect("the leader's");
+            let (_, _, validity) = writes.sources.into_iter().next().expect("taken");
+            (validity.valid_until, validity.caught_up_on.is_some())
+        };
+        assert_eq!(until(&known, &step("one", 1)), (Some(at(70)), true));
+        let late = FeedStep { deadline: Some(at(55)), ..step("one", 1) };
+        assert_eq!(until(&known, &late), (Some(at(55)), true));
+        known.sources.insert(source("users"), SourceValidity::feed(epoch(2), None, at(500)));
+        let behind = FeedStep { caught_up: false, ..step("one", 1) };
+        assert_eq!(until(&known, &behind), (Some(at(70)), false), "sooner than before");
+        let silent = FeedStep { valid_for: None, ..step("one", 1) };
+        assert_eq!(until(&known, &silent), (Some(at(500)), true));
+    }
+
+    #[test]
+    fn a_source_that_the_application_reports_gets_no_end_from_a_feed() {
+        let mut known = validity();
+        known.sources.insert(source("users"), SourceValidity::application(epoch(2), None));
+        let writes = saved(None, &known, &step("one", 1)).expect("the leader's");
+        assert_eq!(writes.sources[0].2.valid_until, None);
+        assert_eq!(writes.sources[0].2.epoch, epoch(2));
+        assert_eq!(step("one", 1).valid_until(at(50)), Some(at(50).after(ms(20))));
+    }
+}

@@ -96,3 +96,41 @@ pub fn mark(head: &mut Head, via: Via, cause: Option<&Arc<str>>, now: Timestamp)
 pub fn revise(revision: u64) -> u64 {
     off!(RevisionStays, revision + 1, revision)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lane,
+        protocol::testing::{at, head, ms},
+    };
+
+    fn need(lane: Lane) -> JobWrite {
+        JobWrite::Need { lane, after: ms(0) }
+    }
+
+    #[test]
+    fn a_dependant_is_as_stale_as_its_edge_says_and_never_less() {
+        let cause: Arc<str> = "a change".into();
+        let mut fresh = head(Staleness::Fresh);
+        assert_eq!(mark(&mut fresh, Via::Child, Some(&cause), at(60)), need(Lane::Propagation));
+        assert_eq!((fresh.staleness, fresh.since), (Staleness::MaybeStale, Some(at(60))));
+        assert_eq!(mark(&mut fresh, Via::Direct, Some(&cause), at(70)), need(Lane::Recompute));
+        assert_eq!((fresh.staleness, fresh.since), (Staleness::Stale, Some(at(60))), "since the first change");
+        assert_eq!(mark(&mut fresh, Via::Child, None, at(80)), need(Lane::Recompute));
+        assert_eq!(fresh.causes.last(), Some(&cause));
+        let mut lazy = Head { lazy: true, ..head(Staleness::Fresh) };
+        assert_eq!(mark(&mut lazy, Via::Direct, None, at(60)), JobWrite::Keep);
+    }
+
+    #[test]
+    fn more_dependants_than_a_page_are_announced_and_the_marks_renewed_in_time() {
+        assert_eq!(open(3, 3, at(0)), Opening::OneStep);
+        let Opening::Announced { deadline } = open(4, 3, at(0)) else { panic!("more than a page") };
+        assert_eq!(deadline, at(0).after(MARK_LIFETIME));
+        let soon = at(0).after(MARK_RENEWAL);
+        assert_eq!(renew_marks(deadline, soon.before(ms(1))), None);
+        assert_eq!(renew_marks(deadline, soon), Some(soon.after(MARK_LIFETIME)));
+        assert_eq!(revise(9), 10);
+    }
+}

@@ -95,3 +95,87 @@ pub fn requeue(job: &StoredJob, now: Timestamp) -> Option<StoredJob> {
 pub fn discard(job: &StoredJob) -> bool {
     !matches!(job.stage, JobStage::Running { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lane,
+        protocol::testing::{at, ms, token},
+    };
+
+    fn asked(due: u64, lane: Lane, priority: u8) -> Request {
+        Request { due: at(due), lane, priority }
+    }
+
+    fn job(stage: JobStage) -> StoredJob {
+        let request = asked(50, Lane::Recompute, 4);
+        StoredJob { stage, errors: 2, crashes: 1, error: Some("out of paper".to_owned()), ..StoredJob::new(request) }
+    }
+
+    fn queued() -> StoredJob {
+        job(JobStage::Queued { due: at(50) })
+    }
+
+    fn running(again: Option<Request>) -> StoredJob {
+        job(JobStage::Running { token: token(1), until: at(100), again })
+    }
+
+    fn dead() -> StoredJob {
+        job(JobStage::DeadLetter { at: at(40) })
+    }
+
+    #[test]
+    fn a_request_adds_merges_runs_once_more_or_revives() {
+        let new = asked(30, Lane::Propagation, 9);
+        let added = Requested { job: Some(StoredJob::new(new)), outcome: Enqueued::Queued };
+        assert_eq!(request(None, new), added);
+        assert_eq!(request(Some(&dead()), new), added, "as if it had never failed");
+
+        let merged = request(Some(&queued()), new);
+        let job = StoredJob { lane: Lane::Propagation, stage: JobStage::Queued { due: at(30) }, ..queued() };
+        assert_eq!(merged, Requested { job: Some(job), outcome: Enqueued::Merged });
+        let later = request(Some(&queued()), asked(60, Lane::Recompute, 9));
+        assert_eq!(later, Requested { job: None, outcome: Enqueued::Merged }, "it changes nothing");
+
+        let once = request(Some(&running(None)), new);
+        assert_eq!(once, Requested { job: Some(running(Some(new))), outcome: Enqueued::Again });
+        let twice = request(once.job.as_ref(), asked(20, Lane::Recompute, 1));
+        assert_eq!(twice.job, Some(running(Some(asked(20, Lane::Propagation, 1)))));
+    }
+
+    #[test]
+    fn a_safety_net_changes_nothing_where_a_job_is() {
+        let new = asked(30, Lane::Propagation, 0);
+        assert_eq!(ensure(None, new), request(None, new));
+        for (present, outcome) in
+            [(queued(), Enqueued::Merged), (running(None), Enqueued::Merged), (dead(), Enqueued::DeadLetter)]
+        {
+            assert_eq!(ensure(Some(&present), new), Requested { job: None, outcome });
+        }
+    }
+
+    #[test]
+    fn a_step_on_an_entry_writes_its_job() {
+        let (lane, after) = (Lane::Recompute, ms(5));
+        let due = StoredJob::new(asked(65, lane, crate::support::limits::USUAL_PRIORITY));
+        assert_eq!(job_write(None, JobWrite::Need { lane, after }, at(60)), Some(due.clone()));
+        assert_eq!(job_write(Some(&dead()), JobWrite::Need { lane, after }, at(60)), Some(due.clone()));
+        assert_eq!(job_write(None, JobWrite::NeedAfterRun { lane, after }, at(60)), Some(due));
+        assert_eq!(job_write(Some(&dead()), JobWrite::NeedAfterRun { lane, after }, at(60)), Some(dead()));
+        assert_eq!(job_write(Some(&queued()), JobWrite::Keep, at(60)), Some(queued()));
+        for present in [queued(), dead()] {
+            assert_eq!(job_write(Some(&present), JobWrite::TakeBack, at(60)), None);
+        }
+        let again = running(Some(asked(30, lane, 0)));
+        assert_eq!(job_write(Some(&again), JobWrite::TakeBack, at(60)), Some(running(None)));
+    }
+
+    #[test]
+    fn only_dead_letters_are_requeued_and_no_running_job_is_discarded() {
+        let again = requeue(&dead(), at(60)).expect("a dead letter");
+        assert_eq!(again, StoredJob::new(asked(60, Lane::Recompute, 4)));
+        assert!(requeue(&queued(), at(60)).is_none() && requeue(&running(None), at(60)).is_none());
+        assert!(discard(&queued()) && discard(&dead()) && !discard(&running(None)));
+    }
+}

@@ -43,3 +43,30 @@ impl Leading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::testing::{at, ms, token};
+
+    #[test]
+    fn one_process_leads_at_a_time_and_every_new_leader_has_a_higher_fence() {
+        let Leading::Leads(first) = lead(None, token(1), ms(10), at(0)) else { panic!("nobody leads") };
+        assert_eq!(first, Leader { holder: token(1), fence: 1, until: at(10) });
+        let follower = lead(Some(&first), token(2), ms(10), at(9));
+        assert_eq!(follower.leadership(), Leadership::Follower { retry_after: ms(1) });
+        let renewed = lead(Some(&first), token(1), ms(10), at(20));
+        assert_eq!(renewed.leadership(), Leadership::Leader { fence: 1 }, "it lapsed, and nobody took it");
+        let next = lead(Some(&first), token(2), ms(10), at(10));
+        assert_eq!(next, Leading::Leads(Leader { holder: token(2), fence: 2, until: at(20) }));
+    }
+
+    #[test]
+    fn a_leader_that_resigns_leaves_its_fence() {
+        let leader = Leader { holder: token(1), fence: 3, until: at(10) };
+        assert_eq!(resign(Some(&leader), 2, at(5)), None);
+        assert_eq!(resign(None, 3, at(5)), None);
+        let resigned = resign(Some(&leader), 3, at(5)).expect("its own fence");
+        assert_eq!(lead(Some(&resigned), token(2), ms(10), at(5)).leadership(), Leadership::Leader { fence: 4 });
+    }
+}

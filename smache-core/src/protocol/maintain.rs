@@ -38,3 +38,43 @@ pub fn sweep(head: &mut Head, validity: &Validity, cause: &Arc<str>, now: Timest
     }
     Some(mark(head, Via::Direct, Some(cause), now))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Lane, Staleness,
+        protocol::testing::{at, epoch, head, ms, run, validity},
+    };
+
+    #[test]
+    fn a_run_keeps_its_expired_entry() {
+        let expired = Head { expires: Some(at(90)), ..head(Staleness::Fresh) };
+        let present = run(1);
+        assert!(!is_removed(&expired, None, at(89)) && is_removed(&expired, None, at(90)));
+        assert!(!is_removed(&expired, Some(&present), at(99)), "its lease ends at 100");
+        assert!(is_removed(&expired, Some(&present), at(100)));
+        assert!(!is_removed(&head(Staleness::Stale), None, at(1_000)));
+    }
+
+    #[test]
+    fn trimming_spares_what_the_oldest_run_compares_with_lapsed_or_not() {
+        let old = run(1);
+        let young = Run { start_revision: 8, until: at(1_000), ..run(2) };
+        assert_eq!(trim(9, at(500), []), 9);
+        assert_eq!(trim(9, at(500), [&young, &old]), 5);
+        assert_eq!((raised(2, 5), raised(7, 5)), (5, 7));
+    }
+
+    #[test]
+    fn entries_of_old_epochs_are_marked() {
+        let mut validity = validity();
+        let cause: Arc<str> = "new epoch".into();
+        let mut entry = head(Staleness::Fresh);
+        assert_eq!(sweep(&mut entry, &validity, &cause, at(60)), None);
+        validity.epoch = epoch(2);
+        let job = JobWrite::Need { lane: Lane::Recompute, after: ms(0) };
+        assert_eq!(sweep(&mut entry, &validity, &cause, at(60)), Some(job));
+        assert_eq!((entry.staleness, entry.since), (Staleness::Stale, Some(at(60))));
+    }
+}

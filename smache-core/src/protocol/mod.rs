@@ -48,6 +48,8 @@ pub mod parts;
 mod reserve;
 mod restart;
 mod settle;
+#[cfg(test)]
+mod testing;
 mod waits;
 
 #[cfg(feature = "mutants")]

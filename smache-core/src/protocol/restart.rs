@@ -27,3 +27,28 @@ pub fn restart(view: &FeedView<'_>, step: &FeedStep, mut new_epoch: impl FnMut()
     }
     Ok(FeedWrites { leader, sources })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{
+        parts::Leader,
+        testing::{at, epoch, here, source, step, token, validity},
+    };
+
+    #[test]
+    fn a_restarted_source_is_behind_in_a_new_epoch_at_any_position() {
+        let mut known = validity();
+        known.sources.insert(source("users"), SourceValidity::feed(epoch(2), Some(here()), at(500)));
+        let (incarnation, leader) = (here(), Leader { holder: token(1), fence: 4, until: at(60) });
+        let view = FeedView { now: at(50), incarnation: &incarnation, leader: Some(&leader), validity: &known };
+        let writes = restart(&view, &step("another history", 0), || epoch(9)).expect("the leader's");
+        assert_eq!(writes.leader.until, at(100));
+        let (_, position, validity) = &writes.sources[0];
+        assert_eq!(
+            (position, validity),
+            (&step("another history", 0).positions[0].1, &SourceValidity::behind(epoch(9)))
+        );
+        assert!(restart(&view, &FeedStep { fence: 3, ..step("one", 0) }, || epoch(9)).is_err());
+    }
+}
