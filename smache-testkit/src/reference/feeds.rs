@@ -60,7 +60,7 @@ impl Partition {
     /// # Errors
     /// For a step that is fenced or of another incarnation: then nothing happens.
     pub fn restart(&mut self, at: Moment<'_>, step: &FeedStep, new_epoch: impl FnMut() -> Epoch) -> Result<()> {
-        let writes = protocol::restart(&self.feed_view(at, step, ()), step, new_epoch)?;
+        let writes = protocol::restart(&self.feed_view(at, step), step, new_epoch)?;
         self.write_progress(step, writes);
         self.sweep = Some(None);
         Ok(())
@@ -74,12 +74,12 @@ impl Partition {
         new_epoch: impl FnMut() -> Epoch,
     ) -> Result<FeedWrites> {
         let saved = |source: &SourceId| -> Option<&Position> { self.positions.get(source) };
-        protocol::save(&self.feed_view(at, step, saved), step, new_epoch)
+        protocol::save(&self.feed_view(at, step), step, saved, new_epoch)
     }
 
-    fn feed_view<'a, P>(&'a self, at: Moment<'a>, step: &FeedStep, saved: P) -> FeedView<'a, P> {
+    fn feed_view<'a>(&'a self, at: Moment<'a>, step: &FeedStep) -> FeedView<'a> {
         let leader = self.leaders.get(&step.feed);
-        FeedView { now: at.now, incarnation: at.incarnation, leader, validity: &self.validity, saved }
+        FeedView { now: at.now, incarnation: at.incarnation, leader, validity: &self.validity }
     }
 
     pub(super) fn write_progress(&mut self, step: &FeedStep, writes: FeedWrites) {

@@ -178,7 +178,7 @@ impl Partition {
             self.mark(at, id, Via::Direct, cause.as_ref(), &mut marked);
         }
         if !changed.is_empty() || !entries.is_empty() {
-            self.revision = protocol::revise(self);
+            self.revision = protocol::revise(self.revision);
             for changed in changed {
                 self.changed.insert(changed.dependency, self.revision);
                 self.marks.retain(|(dependency, attempt), _| {

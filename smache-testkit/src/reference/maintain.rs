@@ -129,7 +129,7 @@ impl Partition {
         if self.marks.get(&name).is_some_and(|mark| mark.deadline == redo.mark.deadline) {
             self.marks.remove(&name);
         }
-        self.revision = protocol::revise(self);
+        self.revision = protocol::revise(self.revision);
         self.changed.insert(redo.dependency, self.revision);
         Ok(())
     }
