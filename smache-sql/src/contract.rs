@@ -9,10 +9,10 @@ macro_rules! cache_store {
 
             use async_trait::async_trait;
             use smache_core::{
-                Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency,
-                EntryId, Epoch, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites,
-                Leadership, Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result,
-                Scanned, SourceId, StoreStats, Token,
+                Abort, Begin, BeginOutcome, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
+                EntryStore, Epoch, Examination, FeedId, FeedStep, FeedStore, FullRecord, InspectStore, Invalidated,
+                Invalidation, InvalidationStore, JobWrites, Leadership, Lookup, Maintained, Page, Positions,
+                ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId, StoreStats, Token,
             };
 
             impl $store {
@@ -22,13 +22,17 @@ macro_rules! cache_store {
             }
 
             #[async_trait]
-            impl CacheStore for $store {
+            impl EntryStore for $store {
                 fn job_writes(&self) -> JobWrites {
                     self.jobs
                 }
 
                 async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
                     self.look_up(ids).await
+                }
+
+                async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+                    self.read_full_record(id).await
                 }
 
                 async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
@@ -58,7 +62,10 @@ macro_rules! cache_store {
                 async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
                     self.remove_entry(id, token).await
                 }
+            }
 
+            #[async_trait]
+            impl InvalidationStore for $store {
                 async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
                     self.invalidate_all(&invalidation).await
                 }
@@ -67,6 +74,13 @@ macro_rules! cache_store {
                     self.start_epoch().await
                 }
 
+                async fn maintain(&self, limit: usize) -> Result<Maintained> {
+                    self.run_maintenance(limit).await
+                }
+            }
+
+            #[async_trait]
+            impl FeedStore for $store {
                 async fn attach(&self, sources: &[SourceId]) -> Result<()> {
                     self.attach_sources(sources).await
                 }
@@ -94,17 +108,12 @@ macro_rules! cache_store {
                 async fn programs(&self, step: ProgramStep) -> Result<Programs> {
                     self.step_of_programs(&step).await
                 }
+            }
 
-                async fn maintain(&self, limit: usize) -> Result<Maintained> {
-                    self.run_maintenance(limit).await
-                }
-
+            #[async_trait]
+            impl InspectStore for $store {
                 async fn stale(&self, page: Page) -> Result<Scanned> {
                     self.stale_page(&page).await
-                }
-
-                async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-                    self.read_full_record(id).await
                 }
 
                 async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {

@@ -32,10 +32,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
     Abort, Backend, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency,
-    Enqueued, EntryId, Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FoundJob, FullRecord, Incarnation,
-    Invalidated, Invalidation, JobCounts, JobPage, JobQueue, JobState, JobWrites, Leadership, Lookup, Maintained,
-    Namespace, NewJob, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Reservation, Reserve, Result,
-    Scanned, Settled, Settlement, SourceId, StoreStats, Token,
+    Enqueued, EntryId, EntryStore, Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FeedStore, FoundJob,
+    FullRecord, Incarnation, InspectStore, Invalidated, Invalidation, InvalidationStore, JobCounts, JobPage, JobQueue,
+    JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, ProgramStep, Programs,
+    Record, RecordWaits, Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId, StoreStats, Token,
 };
 
 /// How a step fails.
@@ -175,13 +175,17 @@ struct FaultyStore {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl CacheStore for FaultyStore {
+impl EntryStore for FaultyStore {
     fn job_writes(&self) -> JobWrites {
         self.store.job_writes()
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
         self.faults.around("lookup", self.store.lookup(ids)).await
+    }
+
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.faults.around("read_record", self.store.read_record(id)).await
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
@@ -212,7 +216,11 @@ impl CacheStore for FaultyStore {
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         self.faults.around("remove", self.store.remove(id, token)).await
     }
+}
 
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl InvalidationStore for FaultyStore {
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
         self.faults.around("invalidate", self.store.invalidate(invalidation)).await
     }
@@ -221,6 +229,14 @@ impl CacheStore for FaultyStore {
         self.faults.around("new_epoch", self.store.new_epoch()).await
     }
 
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.faults.around("maintain", self.store.maintain(limit)).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl FeedStore for FaultyStore {
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
         self.faults.around("attach", self.store.attach(sources)).await
     }
@@ -248,25 +264,21 @@ impl CacheStore for FaultyStore {
     async fn programs(&self, step: ProgramStep) -> Result<Programs> {
         self.faults.around("programs", self.store.programs(step)).await
     }
+}
 
-    async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.faults.around("maintain", self.store.maintain(limit)).await
-    }
-
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl InspectStore for FaultyStore {
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.faults.around("stale", self.store.stale(page)).await
     }
 
-    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.faults.around("read_record", self.store.read_record(id)).await
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.faults.around("inspect", self.store.inspect(id)).await
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
         self.faults.around("dependants", self.store.dependants(dependency, page)).await
-    }
-
-    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.faults.around("inspect", self.store.inspect(id)).await
     }
 
     async fn examine(&self) -> Result<Examination> {

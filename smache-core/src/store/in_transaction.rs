@@ -10,7 +10,7 @@ use crate::{Incarnation, Namespace, Result};
 /// An open transaction of a writer, which can take an invalidation along: for
 /// [`Smache::in_transaction`](crate::Smache::in_transaction).
 ///
-/// Its step is [`CacheStore::invalidate`](crate::CacheStore::invalidate) as a part of the transaction, in one step for
+/// Its step is [`InvalidationStore::invalidate`](crate::InvalidationStore::invalidate) as a part of the transaction, in one step for
 /// any number of dependants: others see it when they see the writer's changes, or never.
 ///
 /// # Contract

@@ -29,10 +29,10 @@ pub use self::{
 };
 use crate::{Dependency, EntryId, Epoch, Examination, FeedId, Result, SourceId, Token};
 
-/// For how long a source is confirmed when it is attached, unless [`CacheStore::keep_attached`] says more.
+/// For how long a source is confirmed when it is attached, unless [`FeedStore::keep_attached`] says more.
 pub const ATTACHED_VALID_FOR: Duration = Duration::from_secs(10);
 
-/// A cache store.
+/// A cache store: the sum of four roles, which every type that has them all is.
 ///
 /// Every method is one atomic step unless it says otherwise: no other caller observes half of it. `now` is always the
 /// store's own clock. A store never interprets `value`, `meta` and `call`.
@@ -47,10 +47,18 @@ pub const ATTACHED_VALID_FOR: Duration = Duration::from_secs(10);
 /// # Cancel safety
 /// Every method may be dropped at any await point: the step then happened or did not happen as a whole. All steps are
 /// idempotent, so the caller may repeat them.
+pub trait CacheStore: EntryStore + InvalidationStore + FeedStore + InspectStore {}
+
+impl<S> CacheStore for S where S: EntryStore + InvalidationStore + FeedStore + InspectStore + ?Sized {}
+
+/// The entries: look-ups, and the runs that compute them.
+///
+/// The steps B, C, A, X and W of the [protocol](crate::protocol).
 #[async_trait]
-pub trait CacheStore: Debug + Send + Sync + 'static {
-    /// Whether [`invalidate`](Self::invalidate), [`commit`](Self::commit), [`abort`](Self::abort) and
-    /// [`maintain`](Self::maintain) write the jobs themselves, in the same step, or report the entries that need one.
+pub trait EntryStore: Debug + Send + Sync + 'static {
+    /// Whether [`invalidate`](InvalidationStore::invalidate), [`commit`](Self::commit), [`abort`](Self::abort) and
+    /// [`maintain`](InvalidationStore::maintain) write the jobs themselves, in the same step, or report the entries
+    /// that need one.
     fn job_writes(&self) -> JobWrites;
 
     /// Reads entries with their validity. One round trip, no write.
@@ -61,6 +69,13 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     ///   misses `lookup_never_mixes_an_old_entry_with_a_new_validity`
     /// - MUST NOT write, and MUST NOT hide stale or expired entries `lookup_shows_stale_and_expired_entries`
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup>;
+
+    /// The whole record of an entry with its validity, for a run that reads it as a nested call. One round trip.
+    ///
+    /// # Contract
+    /// - MUST give the answer of [`lookup`](Self::lookup) of the same moment, and the rest of the record
+    ///   `full_record_shows_what_an_entry_depends_on`
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord>;
 
     /// Starts a computation: takes the entry's lease under a new token, and reads the revision *before* any data is
     /// read.
@@ -147,7 +162,13 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST leave nothing of the entry `removed_entry_leaves_nothing`
     /// - MUST make the commit of a present run fail `removed_entry_is_not_resurrected`
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool>;
+}
 
+/// The changes: what makes entries stale, and the maintenance that finishes what a crash left.
+///
+/// The steps I and M of the [protocol](crate::protocol).
+#[async_trait]
+pub trait InvalidationStore: Debug + Send + Sync + 'static {
     /// Marks every dependant of a change stale, and raises the revision. When it returns, no reader gets an older
     /// value as `Fresh` any more.
     ///
@@ -180,6 +201,23 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST make every stored value stale `new_epoch_makes_everything_stale`
     async fn new_epoch(&self) -> Result<Epoch>;
 
+    /// One bounded piece of maintenance: removes expired entries with their edges, reaps lapsed runs, trims the
+    /// revisions of old invalidations, redoes invalidations whose author died, and marks the entries of old epochs
+    /// stale. Idempotent; any number of processes may do it.
+    ///
+    /// # Contract
+    /// - MUST remove expired entries and everything of theirs `expired_entries_leave_nothing`
+    /// - MUST give a stale entry whose run lapsed a job `lapsed_run_gets_a_job`
+    /// - MUST keep the revisions that a present run compares with `trim_spares_what_a_run_needs`
+    /// - MUST mark entries of old epochs and give them jobs `old_epoch_entries_get_jobs`
+    async fn maintain(&self, limit: usize) -> Result<Maintained>;
+}
+
+/// What confirms the entries: the sources, their positions, the leaders of their feeds; and which programs are alive.
+///
+/// The steps T, L, R and F of the [protocol](crate::protocol).
+#[async_trait]
+pub trait FeedStore: Debug + Send + Sync + 'static {
     /// Lets the store confirm sources that only the application itself changes. Called by every process at start.
     ///
     /// # Contract
@@ -236,30 +274,16 @@ pub trait CacheStore: Debug + Send + Sync + 'static {
     /// - MUST NOT remove a program whose lease still holds `living_program_is_not_removed`
     /// - MUST lose none of the programs that register at the same time `programs_that_register_at_once_are_all_there`
     async fn programs(&self, step: ProgramStep) -> Result<Programs>;
+}
 
-    /// One bounded piece of maintenance: removes expired entries with their edges, reaps lapsed runs, trims the
-    /// revisions of old invalidations, redoes invalidations whose author died, and marks the entries of old epochs
-    /// stale. Idempotent; any number of processes may do it.
-    ///
-    /// # Contract
-    /// - MUST remove expired entries and everything of theirs `expired_entries_leave_nothing`
-    /// - MUST give a stale entry whose run lapsed a job `lapsed_run_gets_a_job`
-    /// - MUST keep the revisions that a present run compares with `trim_spares_what_a_run_needs`
-    /// - MUST mark entries of old epochs and give them jobs `old_epoch_entries_get_jobs`
-    async fn maintain(&self, limit: usize) -> Result<Maintained>;
-
+/// The store as the reconciler and people see it. It only reads.
+#[async_trait]
+pub trait InspectStore: Debug + Send + Sync + 'static {
     /// The stale entries, page by page, for the reconciler. An entry that stays stale appears at least once.
     ///
     /// # Contract
     /// - MUST list the stale entries that do not refresh on read, with the time since when `stale_entries_are_listed`
     async fn stale(&self, page: Page) -> Result<Scanned>;
-
-    /// The whole record of an entry with its validity, for a run that reads it as a nested call. One round trip.
-    ///
-    /// # Contract
-    /// - MUST give the answer of [`lookup`](Self::lookup) of the same moment, and the rest of the record
-    ///   `full_record_shows_what_an_entry_depends_on`
-    async fn read_record(&self, id: &EntryId) -> Result<FullRecord>;
 
     /// The whole record of an entry, for people.
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>>;

@@ -185,7 +185,7 @@ pub enum CommitOutcome {
     OtherIncarnation,
 }
 
-/// The answer to [`CacheStore::changed_since`](super::CacheStore::changed_since).
+/// The answer to [`EntryStore::changed_since`](super::EntryStore::changed_since).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedSince {
     /// The incarnation of the store that answers: on another one than that of the revision, no dependency is known to

@@ -16,7 +16,7 @@ pub const ERROR_BYTES: usize = 2_000;
 pub const NAMED_CONFLICTS: usize = 8;
 
 /// The most notes of a waiting run, and the most runs whose notes an answer of
-/// [`record_waits`](crate::CacheStore::record_waits) has: nested calls are at most as deep.
+/// [`record_waits`](crate::EntryStore::record_waits) has: nested calls are at most as deep.
 pub const WAITS: usize = 64;
 
 /// The priority of the jobs that a store writes, from 0 (the most urgent) to 255: there is room on both sides.

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use super::limits::WAITS;
 use crate::EntryId;
 
-/// The walk of [`CacheStore::record_waits`](crate::CacheStore::record_waits) from a child's run along the notes of
+/// The walk of [`EntryStore::record_waits`](crate::EntryStore::record_waits) from a child's run along the notes of
 /// waiting runs, the nearest first. It ends behind [`WAITS`] runs that wait.
 ///
 /// ```

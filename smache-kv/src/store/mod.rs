@@ -16,10 +16,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-    Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId, StoreStats,
-    Token,
+    Abort, Begin, BeginOutcome, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId, EntryStore,
+    Epoch, Examination, FeedId, FeedStep, FeedStore, FullRecord, InspectStore, Invalidated, Invalidation,
+    InvalidationStore, JobWrites, Leadership, Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record,
+    RecordWaits, Result, Scanned, SourceId, StoreStats, Token,
 };
 
 use crate::area::SharedArea;
@@ -37,13 +37,17 @@ impl KvStore {
 }
 
 #[async_trait]
-impl CacheStore for KvStore {
+impl EntryStore for KvStore {
     fn job_writes(&self) -> JobWrites {
         self.area.job_writes
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
         self.area.read(|step| Box::pin(step.lookup(ids))).await
+    }
+
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.area.read(|step| Box::pin(step.read_record(id))).await
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
@@ -73,7 +77,10 @@ impl CacheStore for KvStore {
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         self.area.write(|step| Box::pin(step.remove(id, token))).await
     }
+}
 
+#[async_trait]
+impl InvalidationStore for KvStore {
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
         invalidate::invalidate(&self.area, &invalidation).await
     }
@@ -82,6 +89,13 @@ impl CacheStore for KvStore {
         self.area.write(|step| Box::pin(step.new_epoch())).await
     }
 
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        maintain::maintain(&self.area, limit).await
+    }
+}
+
+#[async_trait]
+impl FeedStore for KvStore {
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
         self.area.write(|step| Box::pin(step.attach(sources))).await
     }
@@ -112,17 +126,12 @@ impl CacheStore for KvStore {
         }
         self.area.write(|step| Box::pin(step.programs(&programs))).await
     }
+}
 
-    async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        maintain::maintain(&self.area, limit).await
-    }
-
+#[async_trait]
+impl InspectStore for KvStore {
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.area.read(|step| Box::pin(step.stale(&page))).await
-    }
-
-    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.area.read(|step| Box::pin(step.read_record(id))).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {

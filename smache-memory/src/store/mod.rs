@@ -18,10 +18,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Examination, FeedId, FeedStep, FullRecord, Incarnation, Invalidated, Invalidation, JobWrites, Leadership,
-    Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId,
-    StoreStats, Timestamp, Token,
+    Abort, Begin, BeginOutcome, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId, EntryStore,
+    Epoch, Examination, FeedId, FeedStep, FeedStore, FullRecord, Incarnation, InspectStore, Invalidated, Invalidation,
+    InvalidationStore, JobWrites, Leadership, Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record,
+    RecordWaits, Result, Scanned, SourceId, StoreStats, Timestamp, Token,
 };
 
 use self::sink::JobSink;
@@ -52,7 +52,7 @@ impl MemoryStore {
 }
 
 #[async_trait]
-impl CacheStore for MemoryStore {
+impl EntryStore for MemoryStore {
     fn job_writes(&self) -> JobWrites {
         self.job_writes
     }
@@ -63,6 +63,15 @@ impl CacheStore for MemoryStore {
             incarnation: incarnation.clone(),
             validity: cache.validity(),
             entries: ids.iter().map(|id| cache.read(id)).collect(),
+        })
+    }
+
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.shared.step(|State { cache, incarnation, .. }, now| FullRecord {
+            now,
+            incarnation: incarnation.clone(),
+            validity: cache.validity(),
+            record: cache.record(id),
         })
     }
 
@@ -94,7 +103,10 @@ impl CacheStore for MemoryStore {
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         self.step_with_jobs(|cache, _, sink, _| cache.remove(id, token, sink))
     }
+}
 
+#[async_trait]
+impl InvalidationStore for MemoryStore {
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
         self.step_with_jobs(|cache, incarnation, sink, now| cache.invalidate(&invalidation, incarnation, now, sink))?
     }
@@ -103,6 +115,13 @@ impl CacheStore for MemoryStore {
         self.shared.step(|state, _| state.cache.new_epoch())
     }
 
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.step_with_jobs(|cache, _, sink, now| cache.maintain(limit, now, sink))
+    }
+}
+
+#[async_trait]
+impl FeedStore for MemoryStore {
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
         self.shared.step(|State { cache, incarnation, .. }, _| cache.attach(sources, incarnation))
     }
@@ -134,30 +153,20 @@ impl CacheStore for MemoryStore {
     async fn programs(&self, step: ProgramStep) -> Result<Programs> {
         self.shared.step(|state, now| state.cache.programs(step, now))
     }
+}
 
-    async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.step_with_jobs(|cache, _, sink, now| cache.maintain(limit, now, sink))
-    }
-
+#[async_trait]
+impl InspectStore for MemoryStore {
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.shared.step(|state, _| state.cache.stale(&page))?
     }
 
-    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.shared.step(|State { cache, incarnation, .. }, now| FullRecord {
-            now,
-            incarnation: incarnation.clone(),
-            validity: cache.validity(),
-            record: cache.record(id),
-        })
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.shared.step(|state, _| state.cache.record(id))
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
         self.shared.step(|state, _| state.cache.dependants(dependency, &page))?
-    }
-
-    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.shared.step(|state, _| state.cache.record(id))
     }
 
     async fn examine(&self) -> Result<Examination> {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Backend, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, Invalidation, JobWrites,
-    ManualClock, Namespace, UsedDependency,
+    Backend, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, EntryStore, Invalidation,
+    InvalidationStore, JobWrites, ManualClock, Namespace, UsedDependency,
 };
 use smache_testkit::steps::{self, direct, id};
 

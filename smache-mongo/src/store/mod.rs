@@ -18,10 +18,10 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites,
-    Leadership, Lookup, Maintained, Namespace, Notifier, Page, Positions, ProgramStep, Programs, Record, RecordWaits,
-    Result, Scanned, SourceId, StoreStats, Token,
+    Abort, Begin, BeginOutcome, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId, EntryStore,
+    Epoch, Error, ErrorKind, Examination, FeedId, FeedStep, FeedStore, FullRecord, InspectStore, Invalidated,
+    Invalidation, InvalidationStore, JobWrites, Leadership, Lookup, Maintained, Namespace, Notifier, Page, Positions,
+    ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId, StoreStats, Token,
 };
 
 use crate::{examine::examine_backend, keys::Keys, link::Link};
@@ -66,13 +66,17 @@ impl Inner {
 }
 
 #[async_trait]
-impl CacheStore for MongoStore {
+impl EntryStore for MongoStore {
     fn job_writes(&self) -> JobWrites {
         self.inner.jobs
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
         self.inner.look_up(ids).await
+    }
+
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.inner.read_full_record(id).await
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
@@ -102,7 +106,10 @@ impl CacheStore for MongoStore {
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         self.inner.remove_entry(id, token).await
     }
+}
 
+#[async_trait]
+impl InvalidationStore for MongoStore {
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
         self.whole(async move |inner| inner.invalidate_all(&invalidation).await).await
     }
@@ -111,6 +118,13 @@ impl CacheStore for MongoStore {
         self.inner.start_epoch().await
     }
 
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.whole(async move |inner| inner.run_maintenance(limit).await).await
+    }
+}
+
+#[async_trait]
+impl FeedStore for MongoStore {
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
         self.inner.attach_sources(sources).await
     }
@@ -138,17 +152,12 @@ impl CacheStore for MongoStore {
     async fn programs(&self, step: ProgramStep) -> Result<Programs> {
         self.inner.step_of_programs(&step).await
     }
+}
 
-    async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.whole(async move |inner| inner.run_maintenance(limit).await).await
-    }
-
+#[async_trait]
+impl InspectStore for MongoStore {
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.inner.stale_page(&page).await
-    }
-
-    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.inner.read_full_record(id).await
     }
 
     async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {

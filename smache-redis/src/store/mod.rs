@@ -16,10 +16,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 use smache_core::{
-    Abort, Begin, BeginOutcome, CacheStore, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId,
-    Epoch, Examination, FeedId, FeedStep, FullRecord, Invalidated, Invalidation, JobWrites, Leadership, Lookup,
-    Maintained, Page, Positions, ProgramStep, Programs, Record, RecordWaits, Result, Scanned, SourceId, StoreStats,
-    Token,
+    Abort, Begin, BeginOutcome, ChangedSince, Commit, CommitOutcome, Dependants, Dependency, EntryId, EntryStore,
+    Epoch, Examination, FeedId, FeedStep, FeedStore, FullRecord, InspectStore, Invalidated, Invalidation,
+    InvalidationStore, JobWrites, Leadership, Lookup, Maintained, Page, Positions, ProgramStep, Programs, Record,
+    RecordWaits, Result, Scanned, SourceId, StoreStats, Token,
 };
 
 use self::validity::ValidityCache;
@@ -58,13 +58,17 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl CacheStore for RedisStore {
+impl EntryStore for RedisStore {
     fn job_writes(&self) -> JobWrites {
         self.jobs
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
         self.look_up(ids).await
+    }
+
+    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
+        self.read_full_record(id).await
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
@@ -94,7 +98,10 @@ impl CacheStore for RedisStore {
     async fn remove(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         self.remove_entry(id, token).await
     }
+}
 
+#[async_trait]
+impl InvalidationStore for RedisStore {
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
         self.invalidate_all(&invalidation).await
     }
@@ -103,6 +110,13 @@ impl CacheStore for RedisStore {
         self.start_epoch().await
     }
 
+    async fn maintain(&self, limit: usize) -> Result<Maintained> {
+        self.run_maintenance(limit).await
+    }
+}
+
+#[async_trait]
+impl FeedStore for RedisStore {
     async fn attach(&self, sources: &[SourceId]) -> Result<()> {
         self.attach_sources(sources).await
     }
@@ -130,25 +144,20 @@ impl CacheStore for RedisStore {
     async fn programs(&self, step: ProgramStep) -> Result<Programs> {
         self.step_of_programs(&step).await
     }
+}
 
-    async fn maintain(&self, limit: usize) -> Result<Maintained> {
-        self.run_maintenance(limit).await
-    }
-
+#[async_trait]
+impl InspectStore for RedisStore {
     async fn stale(&self, page: Page) -> Result<Scanned> {
         self.stale_page(&page).await
     }
 
-    async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.read_full_record(id).await
+    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
+        self.whole_record(id).await
     }
 
     async fn dependants(&self, dependency: &Dependency, page: Page) -> Result<Dependants> {
         self.dependants_page(dependency, &page).await
-    }
-
-    async fn inspect(&self, id: &EntryId) -> Result<Option<Record>> {
-        self.whole_record(id).await
     }
 
     async fn examine(&self) -> Result<Examination> {

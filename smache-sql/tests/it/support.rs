@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use smache_core::{
-    Backend, CacheStore, EntryId, ErrorKind, Examination, Invalidation, JobQueue, Lane, Namespace, NewJob, Reserve,
+    Backend, CacheStore, EntryId, ErrorKind, Examination, InspectStore, Invalidation, JobQueue, Lane, Namespace,
+    NewJob, Reserve,
 };
 use smache_testkit::steps;
 pub(crate) use smache_testkit::steps::{LONG, Run, begin, compute, direct, id};
@@ -24,7 +25,7 @@ pub(crate) async fn look(store: &dyn CacheStore, id: EntryId) -> Option<(String,
 /// The answer to the examination of the store and of the queue.
 pub(crate) async fn examined(backend: &impl Backend) -> Examination {
     let (store, queue) = backend.both(&namespace("doctor")).expect("both");
-    let of_store = CacheStore::examine(&*store).await.expect("an examination");
+    let of_store = InspectStore::examine(&*store).await.expect("an examination");
     let of_queue = JobQueue::examine(&*queue).await.expect("an examination");
     assert_eq!(of_store, of_queue);
     of_store

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use smache_core::{
-    Begin, BeginOutcome, CacheStore, ChangedDependency, EntryId, FunctionKey, Invalidation, Namespace, Staleness,
-    Token, UsedDependency, Via,
+    Begin, BeginOutcome, ChangedDependency, EntryId, EntryStore, FunctionKey, Invalidation, InvalidationStore,
+    Namespace, Staleness, Token, UsedDependency, Via,
 };
 
 use super::*;
