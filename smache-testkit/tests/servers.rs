@@ -32,6 +32,42 @@ fn folder(server: &ServerProcess) -> PathBuf {
     std::fs::read_link(format!("/proc/{}/cwd", pid(server))).expect("the process has a current folder")
 }
 
+/// A kind that the test kit knows anyway, started like one that it does not know.
+#[tokio::test]
+async fn server_of_any_kind_keeps_its_port_and_its_data() {
+    let server = ServerProcess::builder("redis-server")
+        .named_by("SMACHE_REDIS_SERVER")
+        .arguments(|port, data| {
+            let data = data.display().to_string();
+            ["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir", &data, "--appendonly", "yes"]
+                .map(str::to_owned)
+        })
+        .ready(|started| match started.log.contains("Ready to accept connections") {
+            true => Ok(()),
+            false => Err("it is loading".to_owned()),
+        })
+        .start()
+        .await;
+    let port = server.port();
+    assert_eq!(redis(port, &["SET", "key", "value"]).await.expect("an answer"), "+OK\r\n");
+    server.stop().await;
+    server.restart().await;
+    assert_eq!(server.port(), port);
+    assert_eq!(redis(port, &["DBSIZE"]).await.expect("an answer"), ":1\r\n");
+    server.stop().await;
+    server.wipe().await;
+    server.restart().await;
+    assert_eq!(redis(port, &["DBSIZE"]).await.expect("an answer"), ":0\r\n");
+}
+
+#[tokio::test]
+async fn missing_program_is_named_with_the_variable() {
+    let starting = ServerProcess::builder("no-such-server").named_by("NO_SUCH_SERVER").start();
+    let panic = tokio::spawn(starting).await.expect_err("there is none").into_panic();
+    let text = panic.downcast::<String>().expect("a text");
+    assert!(text.contains("no-such-server") && text.contains("NO_SUCH_SERVER"), "{text}");
+}
+
 #[tokio::test]
 async fn a_standby_has_data_of_its_own_and_is_one_again_after_a_restart() {
     let primary = PostgresServer::builder().password("hunter2").start().await;

@@ -16,6 +16,7 @@
 //! ```
 //!
 //! A MongoDB can be a set of three: [`MongoSet`]. A PostgreSQL can have a standby: [`PostgresServer::start_standby`].
+//! [`ServerProcess::builder`] starts a private server of any other kind.
 //!
 //! All of it panics when something is missing or does not work: a missing server fails a test and never skips it. A
 //! private server ends when it is dropped, and on Linux also when the test process is killed.
@@ -24,12 +25,14 @@ mod mongo;
 mod ports;
 mod postgres;
 mod process;
+mod recipe;
 mod redis;
 
 pub use self::mongo::{MongoServer, MongoServerBuilder, MongoSet};
 pub use self::ports::free_port;
 pub use self::postgres::{PostgresServer, PostgresServerBuilder};
 pub use self::process::ServerProcess;
+pub use self::recipe::{ServerBuilder, Started};
 pub use self::redis::{RedisServer, RedisServerBuilder};
 
 /// The URL of the Redis that the tests share, from `REDIS_URL`. Never flush it.

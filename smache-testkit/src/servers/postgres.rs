@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::net::TcpStream;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::process::{Recipe, ServerProcess, Started, search_program};
+use super::process::{ServerProcess, search_program};
+use super::recipe::{Recipe, Started, takes_connections};
 
 /// The line of the log that says that clients can connect.
 const READY: &str = "database system is ready to accept connections";
@@ -61,7 +61,7 @@ impl PostgresServer {
         let postgres = find_postgres();
         let login = password.clone();
         let recipe = Recipe {
-            name: "postgres (standby)",
+            name: "postgres (standby)".to_owned(),
             program: way.program(&postgres),
             port: None,
             arguments: Box::new(move |port, data| {
@@ -144,7 +144,7 @@ impl PostgresServerBuilder {
         let login = password.clone();
         let way = Way::to_be_allowed();
         let recipe = Recipe {
-            name: "postgres",
+            name: "postgres".to_owned(),
             program: way.program(&postgres),
             port,
             arguments: Box::new(move |port, data| {
@@ -310,5 +310,5 @@ fn ready(started: &Started<'_>, line: &str) -> Result<(), String> {
     if !started.log.contains(line) {
         return Err("it is not ready yet".to_owned());
     }
-    TcpStream::connect(("127.0.0.1", started.port)).map(drop).map_err(|error| error.to_string())
+    takes_connections(started)
 }

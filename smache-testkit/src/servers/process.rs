@@ -3,7 +3,6 @@
 //! Everything here blocks, and runs on tokio's blocking threads: waiting there also holds back a paused clock, which
 //! would otherwise run through every bound while the server starts.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::ports::{release_port, reserve_port};
+use super::recipe::{Recipe, ServerBuilder, Started};
 
 const START_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(30);
@@ -24,38 +24,12 @@ const POLL: Duration = Duration::from_millis(5);
 const START_TRIES: u32 = 10;
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
-/// A started server, for the probe that tells whether it is ready.
-pub(super) struct Started<'a> {
-    pub(super) port: u16,
-    pub(super) pid: u32,
-    pub(super) log: &'a str,
-}
-
-/// The arguments of a start, given the port and the folder of the data (there, and perhaps not empty).
-pub(super) type Arguments = Box<dyn Fn(u16, &Path) -> Vec<OsString> + Send>;
-
-/// Whether the server answers, and is this very process; else why not.
-pub(super) type Ready = Box<dyn Fn(&Started<'_>) -> Result<(), String> + Send>;
-
-/// How a kind of server is started.
-pub(super) struct Recipe {
-    pub(super) name: &'static str,
-    pub(super) program: PathBuf,
-    pub(super) port: Option<u16>,
-    pub(super) arguments: Arguments,
-    pub(super) ready: Ready,
-    /// The signal that ends it in an orderly way.
-    pub(super) stop: &'static str,
-    /// Whether it is killed when it does not end in time, instead of failing the test.
-    pub(super) may_be_killed: bool,
-}
-
 /// A running (or killed) private server, in the state that the test brought it to.
 ///
 /// Its port and its folder stay the same for life. It is killed when dropped, and its folder removed.
 pub struct ServerProcess {
     port: u16,
-    name: &'static str,
+    name: String,
     state: Arc<Mutex<State>>,
 }
 
@@ -68,9 +42,15 @@ struct State {
 }
 
 impl ServerProcess {
+    /// For a server of another kind, by the name of its program.
+    #[must_use]
+    pub fn builder(program: impl Into<String>) -> ServerBuilder {
+        ServerBuilder::new(program.into())
+    }
+
     pub(super) async fn start(recipe: Recipe) -> Self {
         let state = blocking(move || State::first_start(recipe)).await;
-        Self { port: state.port, name: state.recipe.name, state: Arc::new(Mutex::new(state)) }
+        Self { port: state.port, name: state.recipe.name.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// The port on 127.0.0.1.
@@ -199,7 +179,7 @@ impl State {
 
     /// On failure no process stays.
     fn try_start(&mut self) -> Result<(), String> {
-        let name = self.recipe.name;
+        let name = self.recipe.name.clone();
         let outcome =
             self.spawn().map_err(|error| format!("{name}: cannot start {}: {error}", self.recipe.program.display()));
         let outcome = outcome.and_then(|()| self.wait_until_ready());
@@ -237,7 +217,7 @@ impl State {
             match (self.recipe.ready)(&started) {
                 Ok(()) => return Ok(()),
                 Err(why) if Instant::now() > deadline => {
-                    let name = self.recipe.name;
+                    let name = self.recipe.name.clone();
                     return Err(format!(
                         "{name} did not answer on port {} within {START_BOUND:?}: {why}; its log:\n{log}",
                         self.port
@@ -271,7 +251,7 @@ impl State {
             // Fails only for a child that has ended and been waited for.
             let _ = child.kill();
             let _ = child.wait();
-            wait_for_end(&helpers, self.recipe.name);
+            wait_for_end(&helpers, &self.recipe.name);
         }
     }
 
@@ -378,7 +358,8 @@ fn wait_for_end(pids: &[u32], name: &str) {
 
 /// Looks for a program by a variable that names it, else on the PATH.
 pub(super) fn search_program(variable: &str, name: &str) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+    let named = if variable.is_empty() { None } else { std::env::var_os(variable) };
+    if let Some(path) = named.filter(|path| !path.is_empty()) {
         return Some(path.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -8,7 +8,8 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use super::process::{Recipe, ServerProcess, Started, find_program};
+use super::process::{ServerProcess, find_program};
+use super::recipe::{Recipe, Started};
 
 /// A private Redis for one test. Derefs to [`ServerProcess`], which can kill, restart and pause it.
 pub struct RedisServer {
@@ -116,7 +117,7 @@ impl RedisServerBuilder {
         let login = password.clone();
         let secret = password.clone();
         let recipe = Recipe {
-            name: "redis-server",
+            name: "redis-server".to_owned(),
             program: find_program("SMACHE_REDIS_SERVER", "redis-server"),
             port,
             arguments: Box::new(move |port, data| arguments(port, data, keep_data, secret.as_deref(), &settings)),

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::process::{Recipe, Started, search_program};
+use super::super::process::search_program;
+use super::super::recipe::{Recipe, Started};
 use super::wire::{Document, ask, order};
 use super::{Kind, MongoServerBuilder};
 
@@ -22,7 +23,7 @@ pub(super) fn program() -> Option<PathBuf> {
 pub(super) fn recipe(program: PathBuf, builder: MongoServerBuilder) -> Recipe {
     let MongoServerBuilder { port, kind, arguments: extra } = builder;
     Recipe {
-        name: "mongod",
+        name: "mongod".to_owned(),
         program,
         port,
         arguments: Box::new(move |port, data| arguments(port, data, kind, &extra)),
@@ -39,7 +40,7 @@ pub(super) fn recipe(program: PathBuf, builder: MongoServerBuilder) -> Recipe {
 /// A member of a set that is made when all of its members run.
 pub(super) fn member(program: PathBuf, kind: Kind, extra: Vec<OsString>) -> Recipe {
     Recipe {
-        name: "mongod",
+        name: "mongod".to_owned(),
         program,
         port: None,
         arguments: Box::new(move |port, data| arguments(port, data, kind, &extra)),

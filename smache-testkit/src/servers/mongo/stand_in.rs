@@ -2,16 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpStream;
 use std::path::Path;
 
-use super::super::process::{Recipe, Started, find_program};
+use super::super::process::find_program;
+use super::super::recipe::{Recipe, Started, takes_connections};
 use super::{Kind, MongoServerBuilder};
 
 pub(super) fn recipe(builder: MongoServerBuilder) -> Recipe {
     let MongoServerBuilder { port, kind, arguments: extra } = builder;
     Recipe {
-        name: "secantusd-py",
+        name: "secantusd-py".to_owned(),
         program: find_program("SMACHE_SECANTUSD", "secantusd-py"),
         port,
         arguments: Box::new(move |port, data| {
@@ -53,5 +53,5 @@ fn ready(started: &Started<'_>) -> Result<(), String> {
     if !started.log.contains(&format!("listening on 127.0.0.1:{}", started.port)) {
         return Err("it does not listen yet".to_owned());
     }
-    TcpStream::connect(("127.0.0.1", started.port)).map(drop).map_err(|error| error.to_string())
+    takes_connections(started)
 }
