@@ -3,74 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use smache_core::{
-    Backend, CacheStore, DataSource, EntityKey, EntityType, Field, Filter, Image, JobQueue, ManualClock, Position,
-    Result,
-};
+use smache_core::{DataSource, EntityKey, EntityType, Field, Filter, Image, ManualClock, Position, Result};
 use smache_memory::{Loss, Memory, MemorySource};
-use smache_testkit::{
-    Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness, random_namespace,
-};
+use smache_testkit::{BackendHarness, SourceHarness, SourceProbe};
 
-/// A role of a backend with a manual clock.
-fn harness<R>(role: impl FnOnce(&Memory) -> R) -> Harness<R> {
+async fn memory() -> BackendHarness {
     let clock = ManualClock::default();
     let memory = Memory::builder().clock(Arc::new(clock.clone())).build();
-    let role = role(&memory);
-    Harness::new(role)
-        .with_advance(move |by| {
-            clock.advance(by);
-            std::future::ready(())
-        })
-        .with_new_incarnation(move || {
-            memory.simulate_restart(Loss::Nothing);
-            std::future::ready(())
-        })
+    BackendHarness::of(memory.clone()).with_clock(clock).with_new_incarnation(move || {
+        memory.simulate_restart(Loss::Nothing);
+        std::future::ready(())
+    })
 }
 
-fn both(memory: &Memory) -> (Arc<dyn CacheStore>, Arc<dyn JobQueue>) {
-    memory.both(&random_namespace()).expect("memory has both")
-}
-
-mod alone {
-    use super::*;
-
-    async fn store() -> StoreHarness {
-        harness(|memory| memory.store(&random_namespace()).expect("memory has stores"))
-    }
-
-    async fn queue() -> QueueHarness {
-        harness(|memory| memory.queue(&random_namespace()).expect("memory has queues"))
-    }
-
-    smache_testkit::store_suite!(store);
-    smache_testkit::incarnation_suite!(store);
-    smache_testkit::queue_suite!(queue);
-}
-
-mod together {
-    use super::*;
-
-    async fn store() -> StoreHarness {
-        harness(|memory| both(memory).0)
-    }
-
-    async fn queue() -> QueueHarness {
-        harness(|memory| both(memory).1)
-    }
-
-    async fn joined() -> JoinedHarness {
-        harness(|memory| {
-            let (store, queue) = both(memory);
-            Joined { store, queue }
-        })
-    }
-
-    smache_testkit::store_suite!(store);
-    smache_testkit::incarnation_suite!(store);
-    smache_testkit::queue_suite!(queue);
-    smache_testkit::joined_suite!(joined);
-}
+smache_testkit::backend_suite!(memory, incarnation);
 
 mod table {
     use super::*;

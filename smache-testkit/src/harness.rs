@@ -1,11 +1,29 @@
 //! The harness that a factory makes for a case.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, ready},
+    panic::resume_unwind,
+    pin::Pin,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
+    thread,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use smache_core::{CacheStore, DataSource, EntityKey, Filter, Image, JobQueue, Namespace, Position, Result};
+use smache_core::{
+    Backend, CacheStore, DataSource, EntityKey, Filter, Image, JobQueue, ManualClock, Namespace, Position, Result,
+};
+use tokio::runtime::Runtime;
 
 type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How long a case may take, unless its harness says otherwise.
+const BOUND: Duration = Duration::from_secs(180);
 
 /// The subject of a case, with the means to move the time and, where the backend can, to replace its server.
 pub struct Harness<R> {
@@ -16,7 +34,11 @@ pub struct Harness<R> {
     guard: Option<Box<dyn Any + Send + Sync>>,
     many: u32,
     one_in: u32,
+    bound: Duration,
 }
+
+/// The harness of [`backend_suite!`](crate::backend_suite).
+pub type BackendHarness = Harness<Arc<dyn Backend>>;
 
 /// The harness of [`store_suite!`](crate::store_suite) and [`incarnation_suite!`](crate::incarnation_suite).
 pub type StoreHarness = Harness<Arc<dyn CacheStore>>;
@@ -73,7 +95,25 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn new(role: R) -> Self {
         let advance = Box::new(|by| Box::pin(tokio::time::sleep(by)) as Step);
-        Self { role, advance, by_hand: false, new_incarnation: None, guard: None, many: 10_000, one_in: 1 }
+        Self {
+            role,
+            advance,
+            by_hand: false,
+            new_incarnation: None,
+            guard: None,
+            many: 10_000,
+            one_in: 1,
+            bound: BOUND,
+        }
+    }
+
+    /// The same in the time of a clock that the cases move.
+    #[must_use]
+    pub fn with_clock(self, clock: ManualClock) -> Self {
+        self.with_advance(move |by| {
+            clock.advance(by);
+            ready(())
+        })
     }
 
     /// The same with another way to let time pass, for example a clock that is moved by hand.
@@ -121,6 +161,21 @@ impl<R> Harness<R> {
         self
     }
 
+    /// The same with another bound than three minutes, after which a case that is not over fails. It begins when the
+    /// factory is done, which has three minutes for itself.
+    #[must_use]
+    pub fn with_bound(mut self, bound: Duration) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// The same harness of another subject.
+    #[must_use]
+    pub fn map<S>(self, role: impl FnOnce(R) -> S) -> Harness<S> {
+        let Self { role: before, advance, by_hand, new_incarnation, guard, many, one_in, bound } = self;
+        Harness { role: role(before), advance, by_hand, new_incarnation, guard, many, one_in, bound }
+    }
+
     /// How many of so many rounds a case is to do.
     #[must_use]
     pub fn rounds(&self, all: u32) -> u32 {
@@ -162,6 +217,44 @@ impl<R> Harness<R> {
     }
 }
 
+impl BackendHarness {
+    /// A harness of a backend, in real time.
+    #[must_use]
+    pub fn of(backend: impl Backend) -> Self {
+        Self::new(Arc::new(backend))
+    }
+
+    /// Its store alone, under a new namespace.
+    ///
+    /// # Panics
+    /// When the backend has no such role.
+    #[must_use]
+    pub fn store(self) -> StoreHarness {
+        self.map(|backend| backend.store(&random_namespace()).expect("the backend has stores"))
+    }
+
+    /// Its queue alone, under a new namespace.
+    ///
+    /// # Panics
+    /// When the backend has no such role.
+    #[must_use]
+    pub fn queue(self) -> QueueHarness {
+        self.map(|backend| backend.queue(&random_namespace()).expect("the backend has queues"))
+    }
+
+    /// Its store and its queue together, under a new namespace.
+    ///
+    /// # Panics
+    /// When the backend has no such role.
+    #[must_use]
+    pub fn joined(self) -> JoinedHarness {
+        self.map(|backend| {
+            let (store, queue) = backend.both(&random_namespace()).expect("the backend has both");
+            Joined { store, queue }
+        })
+    }
+}
+
 impl<R: fmt::Debug> fmt::Debug for Harness<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Harness")
@@ -179,16 +272,96 @@ pub fn random_namespace() -> Namespace {
     Namespace::new(name).expect("`case-` and hexadecimal digits are a name")
 }
 
-/// Runs a case on a separate runtime. A case that hangs fails.
+fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().expect("the machine gives threads")
+}
+
+/// Runs a test on a separate runtime. A test that hangs fails.
 #[doc(hidden)]
 pub fn run(case: impl Future<Output = ()>) {
-    let bound = Duration::from_secs(180);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("the machine gives threads")
-        .block_on(async {
-            assert!(tokio::time::timeout(bound, case).await.is_ok(), "the case is not over after {bound:?}");
+    runtime().block_on(async {
+        assert!(tokio::time::timeout(BOUND, case).await.is_ok(), "the case is not over after {BOUND:?}");
+    });
+}
+
+/// Runs a case of a suite on a separate thread and runtime, so that it fails in time even if the backend blocks the
+/// thread.
+#[doc(hidden)]
+pub fn run_case<R, F, C>(
+    name: &'static str,
+    factory: impl FnOnce() -> F + Send + 'static,
+    case: impl FnOnce(Harness<R>) -> C + Send + 'static,
+) where
+    F: Future<Output = Harness<R>>,
+    C: Future<Output = ()>,
+{
+    let (done, steps) = channel();
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Until the runtime is shut down: it waits for the backend's blocking tasks.
+        let made = done.clone();
+        runtime().block_on(async move {
+            let harness = factory().await;
+            // The receiver is gone if the factory came too late.
+            let _ = made.send(harness.bound);
+            drop(made);
+            case(harness).await;
         });
+        drop(done);
+    });
+    let thread = thread.expect("the machine gives threads");
+    let (mut bound, mut what) = (BOUND, "the factory of the case");
+    loop {
+        match steps.recv_timeout(bound) {
+            Ok(of_case) => (bound, what) = (of_case, "the case"),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => panic!(
+                "{what} `{name}` is not over after {bound:?}: it hangs, or the server is slow and needs \
+                 `Harness::with_bound`, `with_many` or `with_one_round_in`"
+            ),
+        }
+    }
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    async fn hasty() -> Harness<()> {
+        Harness::new(()).with_bound(Duration::from_millis(20))
+    }
+
+    fn failure(case: impl FnOnce() + std::panic::UnwindSafe) -> String {
+        let panic = catch_unwind(case).expect_err("it fails");
+        panic.downcast::<String>().map_or_else(|_| String::new(), |text| *text)
+    }
+
+    #[test]
+    fn hung_case_fails_with_its_name_even_where_the_thread_is_blocked() {
+        for blocks in [false, true] {
+            let case = move |_| async move {
+                match blocks {
+                    true => loop {
+                        thread::park();
+                    },
+                    false => std::future::pending().await,
+                }
+            };
+            let text = failure(move || run_case("the_slow_one", hasty, case));
+            assert!(text.contains("the case `the_slow_one` is not over after 20ms"), "{text}");
+        }
+    }
+
+    #[test]
+    fn failed_case_fails_with_its_own_message() {
+        let text =
+            failure(|| run_case("one", async || Harness::new(()), |_| async { panic!("its seed: {:?}", BOUND) }));
+        assert_eq!(text, "its seed: 180s");
+        run_case("two", async || Harness::new(()), |_| async {});
+    }
 }

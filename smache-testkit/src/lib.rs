@@ -8,6 +8,7 @@
 //!
 //! | macro | proves | the factory gives |
 //! |---|---|---|
+//! | [`backend_suite!`] | a [`Backend`](smache_core::Backend) in all its roles, by the macros below | [`BackendHarness`] |
 //! | [`store_suite!`] | a [`CacheStore`](smache_core::CacheStore) | [`StoreHarness`] |
 //! | [`queue_suite!`] | a [`JobQueue`](smache_core::JobQueue) | [`QueueHarness`] |
 //! | [`joined_suite!`] | both of one backend, jobs written in the same step | [`JoinedHarness`] |
@@ -19,38 +20,31 @@
 //! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way,
 //! and [`servers`] starts private servers for tests.
 //!
-//! A factory is an async function without arguments, called once per case, that returns a store (queue, source) with
-//! nothing in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is ever
-//! flushed. Name it by a plain name or an absolute path. A suite expands to a module of the same name; wrap it in
-//! another module to run it twice. A backend that can be a store alone, a queue alone, and both, runs the store's suite
-//! on both kinds of stores.
+//! A factory is an async function without arguments, called once per case, that returns a backend, or a store (queue,
+//! source) with nothing in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is
+//! ever flushed. Name it by a plain name or an absolute path. A suite expands to a module of the same name; wrap it in
+//! another module to run it twice. A case that is not over after [its bound](Harness::with_bound) fails with its name.
 //!
 //! # Example
 //! ```
 //! use std::sync::Arc;
 //!
-//! use smache_core::{Backend, ManualClock};
-//! use smache_memory::Memory;
-//! use smache_testkit::{Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
+//! use smache_core::ManualClock;
+//! use smache_memory::{Loss, Memory};
+//! use smache_testkit::BackendHarness;
 //!
-//! async fn store() -> StoreHarness {
-//!     // The cases move the clock instead of sleeping. Leave `with_advance` out for a server: they sleep then.
+//! async fn memory() -> BackendHarness {
+//!     // The cases move the clock instead of sleeping. Leave `with_clock` out for a server: they sleep then.
 //!     let clock = ManualClock::default();
 //!     let memory = Memory::builder().clock(Arc::new(clock.clone())).build();
-//!     let store = memory.store(&random_namespace()).expect("memory has stores");
-//!     StoreHarness::new(store).with_advance(move |by| {
-//!         clock.advance(by);
+//!     BackendHarness::of(memory.clone()).with_clock(clock).with_new_incarnation(move || {
+//!         memory.simulate_restart(Loss::Nothing);
 //!         std::future::ready(())
 //!     })
 //! }
 //!
-//! async fn joined() -> JoinedHarness {
-//!     let (store, queue) = Memory::new().both(&random_namespace()).expect("memory has both");
-//!     JoinedHarness::new(Joined { store, queue })
-//! }
-//!
-//! smache_testkit::store_suite!(store);
-//! smache_testkit::joined_suite!(joined);
+//! // Without the second word where a test cannot replace the server.
+//! smache_testkit::backend_suite!(memory, incarnation);
 //! # fn main() {}
 //! ```
 
@@ -72,8 +66,9 @@ mod suites;
 #[cfg(test)]
 mod tests;
 
-#[doc(hidden)]
-pub use self::harness::run;
 pub use self::harness::{
-    Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness, random_namespace,
+    BackendHarness, Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness,
+    random_namespace,
 };
+#[doc(hidden)]
+pub use self::harness::{run, run_case};

@@ -1,5 +1,81 @@
 //! The one list of the cases.
 
+/// Runs all suites of stores and queues on the backends of a factory: its store and its queue, alone and joined.
+///
+/// The factory is an `async fn() -> BackendHarness`. `backend_suite!(factory, incarnation)` runs [`incarnation_suite!`]
+/// on both stores as well, and needs [`with_new_incarnation`](crate::Harness::with_new_incarnation). A backend without
+/// one of the roles runs the suites of the others one by one.
+#[macro_export]
+macro_rules! backend_suite {
+    ($factory:path) => {
+        mod backend_suite {
+            use super::*;
+
+            mod alone {
+                use super::*;
+
+                async fn __store() -> $crate::StoreHarness {
+                    $factory().await.store()
+                }
+
+                async fn __queue() -> $crate::QueueHarness {
+                    $factory().await.queue()
+                }
+
+                $crate::store_suite!(__store);
+                $crate::queue_suite!(__queue);
+            }
+
+            mod joined {
+                use super::*;
+
+                async fn __store() -> $crate::StoreHarness {
+                    $factory().await.joined().map(|both| both.store)
+                }
+
+                async fn __queue() -> $crate::QueueHarness {
+                    $factory().await.joined().map(|both| both.queue)
+                }
+
+                async fn __both() -> $crate::JoinedHarness {
+                    $factory().await.joined()
+                }
+
+                $crate::store_suite!(__store);
+                $crate::queue_suite!(__queue);
+                $crate::joined_suite!(__both);
+            }
+        }
+    };
+    ($factory:path, incarnation) => {
+        $crate::backend_suite!($factory);
+
+        mod backend_incarnation_suite {
+            use super::*;
+
+            mod alone {
+                use super::*;
+
+                async fn __store() -> $crate::StoreHarness {
+                    $factory().await.store()
+                }
+
+                $crate::incarnation_suite!(__store);
+            }
+
+            mod joined {
+                use super::*;
+
+                async fn __store() -> $crate::StoreHarness {
+                    $factory().await.joined().map(|both| both.store)
+                }
+
+                $crate::incarnation_suite!(__store);
+            }
+        }
+    };
+}
+
 /// Runs every case of the contract of a [`CacheStore`](smache_core::CacheStore) on the stores of a factory.
 ///
 /// The factory is an `async fn() -> StoreHarness`.
@@ -304,7 +380,7 @@ macro_rules! __suite {
             $($(
                 #[::core::prelude::v1::test]
                 fn $case() {
-                    $crate::run(async { $crate::$area::$file::$case($factory().await).await });
+                    $crate::run_case(::core::stringify!($case), $factory, $crate::$area::$file::$case);
                 }
             )*)*
         }
