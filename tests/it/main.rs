@@ -57,6 +57,7 @@ mod panics;
 mod parameters;
 mod probe;
 mod programs;
+mod puts;
 mod results;
 mod retries;
 mod shapes;

@@ -334,7 +334,7 @@ impl Cause {
             Some((at, dependency, text)) => (Some(at), Some(dependency), text),
             None => (None, None, text),
         };
-        let kinds = [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete, ChangeKind::Reset];
+        let kinds = [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Put, ChangeKind::Delete, ChangeKind::Reset];
         let change = text.split_once(' ').and_then(|(source, rest)| {
             let (entity, verb) = rest.rsplit_once(' ')?;
             Some((source, entity, kinds.into_iter().find(|kind| kind.verb() == verb)?))

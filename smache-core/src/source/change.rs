@@ -34,6 +34,8 @@ pub enum ChangeKind {
     Insert,
     /// Some or all of it changed.
     Update,
+    /// It came into being or changed: the history does not tell which. Everything that either affects goes stale.
+    Put,
     /// It went.
     Delete,
     /// The whole source changed at once, by a drop, rename or truncation. The key is empty.
@@ -47,6 +49,7 @@ impl ChangeKind {
         match self {
             Self::Insert => "inserted",
             Self::Update => "updated",
+            Self::Put => "put",
             Self::Delete => "deleted",
             Self::Reset => "reset",
         }

@@ -90,7 +90,11 @@ pub async fn changes_say_what_happened(harness: SourceHarness) {
     remove(probe, 1).await;
     let changes = until(&mut *stream, |changes| changes.len() >= 3).await;
     let kinds: Vec<_> = changes.iter().map(|change| change.kind).collect();
-    assert_eq!(kinds, [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete]);
+    // A history that does not tell an insertion from an update says so of both.
+    match kinds.first() {
+        Some(ChangeKind::Put) => assert_eq!(kinds, [ChangeKind::Put, ChangeKind::Put, ChangeKind::Delete]),
+        _ => assert_eq!(kinds, [ChangeKind::Insert, ChangeKind::Update, ChangeKind::Delete]),
+    }
     let states = [None, Some("one".to_owned()), Some("two".to_owned()), None];
     for (index, change) in changes.iter().enumerate() {
         assert_eq!((&change.source, &change.key), (probe.source().id(), &probe.key(1)));
