@@ -11,16 +11,18 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{JobWrites, Result, Token};
+use bytes::Bytes;
+use smache_core::{ErrorKind, Examination, JobWrites, Result, Token};
 use tokio::sync::Notify;
 
 use crate::{
-    KeyValue,
+    KeyValue, Limits,
     error::{gave_up, is_conflict},
     key_value::Access,
     keys::Keys,
     layout::KnownLayout,
     step::Step,
+    turns::Turns,
 };
 
 /// How often a step runs before its caller gets the conflict.
@@ -47,7 +49,9 @@ pub(crate) struct SharedArea {
     pub(crate) store: Arc<dyn KeyValue>,
     pub(crate) keys: Keys,
     pub(crate) job_writes: JobWrites,
+    /// The longest page, within the limits.
     pub(crate) page: usize,
+    pub(crate) limits: Limits,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -57,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) hints: Hints,
     pub(crate) layout: KnownLayout,
     pub(crate) pages: Pages,
+    pub(crate) turns: Turns,
 }
 
 /// How often the length of a page is halved now.
@@ -108,15 +113,58 @@ impl Hints {
     }
 }
 
+/// The way to run a step.
+struct Way {
+    access: Access,
+    layout: Layout,
+    /// The keys that it reads first, in the round trip of its begin.
+    first: Vec<Bytes>,
+    /// Whether it conflicts with every other one that says so.
+    in_turn: bool,
+}
+
+impl Way {
+    fn new(access: Access) -> Self {
+        Self { access, layout: Layout::Own, first: Vec::new(), in_turn: false }
+    }
+}
+
 impl SharedArea {
     /// Runs a step that only reads.
     pub(crate) async fn read<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
-        self.run(Access::Read, Layout::Own, work).await
+        self.run(Way::new(Access::Read), work).await
+    }
+
+    /// The same with the keys that it reads first.
+    pub(crate) async fn read_from<'s, T>(
+        &'s self,
+        first: Vec<Bytes>,
+        work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
+    ) -> Result<T> {
+        self.run(Way { first, ..Way::new(Access::Read) }, work).await
     }
 
     /// Runs a step, repeatedly while another one conflicts with it.
     pub(crate) async fn write<'s, T>(&'s self, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
-        self.run(Access::Write, Layout::Own, work).await
+        self.run(Way::new(Access::Write), work).await
+    }
+
+    /// The same with the keys that it reads first.
+    pub(crate) async fn write_from<'s, T>(
+        &'s self,
+        first: Vec<Bytes>,
+        work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
+    ) -> Result<T> {
+        self.run(Way { first, ..Way::new(Access::Write) }, work).await
+    }
+
+    /// The same for a step that conflicts with every other one that is run in this way: in this process they wait for
+    /// each other.
+    pub(crate) async fn write_in_turn<'s, T>(
+        &'s self,
+        work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
+    ) -> Result<T> {
+        self.run(Way { in_turn: true, ..Way::new(Access::Write) }, work).await
     }
 
     /// The same in a namespace of any layout.
@@ -124,42 +172,61 @@ impl SharedArea {
         &'s self,
         work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
     ) -> Result<T> {
-        self.run(Access::Write, Layout::Any, work).await
+        self.run(Way { layout: Layout::Any, ..Way::new(Access::Write) }, work).await
     }
 
-    async fn run<'s, T>(
-        &'s self,
-        access: Access,
-        layout: Layout,
-        work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
-    ) -> Result<T> {
+    /// The store's report on itself, with what its limits mean.
+    pub(crate) async fn examine(&self) -> Result<Examination> {
+        Ok(self.limits.examined(self.store.examine().await?, &self.keys))
+    }
+
+    async fn run<'s, T>(&'s self, way: Way, work: impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>) -> Result<T> {
+        let mut turn = match way.in_turn {
+            true => self.shared.turns.queued().await,
+            false => self.shared.turns.free(),
+        };
         let mut tries = 0;
+        let mut longest = usize::MAX;
         loop {
-            let conflict = match self.attempt(access, layout, &work).await {
+            // A reader waits for none: writers do not see it.
+            let alone = match way.access {
+                Access::Write => Some(turn.attempt(tries).await),
+                Access::Read => None,
+            };
+            let (length, done) = self.attempt(&way, longest, &work).await;
+            drop(alone);
+            let conflict = match done {
                 Err(error) if is_conflict(&error) => error,
+                Err(error) if error.kind() == ErrorKind::TooLarge && length.is_some_and(|length| length > 1) => {
+                    longest = length.unwrap_or_default() / 2;
+                    continue;
+                }
                 done => return done,
             };
             tries += 1;
             if tries >= TRIES {
                 return Err(gave_up(tries, conflict));
             }
-            tokio::time::sleep(pause(tries)).await;
+            // The other one was probably of this process, if this step had not waited for those.
+            if way.access == Access::Read || turn.queue_up().await {
+                tokio::time::sleep(pause(tries)).await;
+            }
         }
     }
 
+    /// One attempt, with how many entries it asked for.
     async fn attempt<'s, T>(
         &'s self,
-        access: Access,
-        layout: Layout,
+        way: &Way,
+        longest: usize,
         work: &impl for<'a> Fn(&'a mut Step<'s>) -> Work<'a, T>,
-    ) -> Result<T> {
-        let mut step = Step::start(self, access).await?;
-        if layout == Layout::Own && !self.shared.layout.is_known_in(&step.incarnation) {
-            step.check_layout().await?;
-        }
+    ) -> (Option<usize>, Result<T>) {
+        let mut step = match self.start(way, longest).await {
+            Ok(step) => step,
+            Err(error) => return (None, Err(error)),
+        };
         let worked = work(&mut step).await;
-        let page = step.page;
-        let touched = step.touched;
+        let (page, length, touched) = (step.page, step.length, step.touched);
         let done = match worked {
             Ok(answer) => step.commit().await.map(|added| (answer, added)),
             Err(error) => Err(error),
@@ -169,11 +236,25 @@ impl SharedArea {
             Err(error) if is_conflict(error) => self.shared.pages.met_another(page),
             _ => {}
         }
-        let (answer, added) = done?;
-        if added {
-            self.shared.hints.jobs_added();
+        let done = done.map(|(answer, added)| {
+            if added {
+                self.shared.hints.jobs_added();
+            }
+            answer
+        });
+        (length, done)
+    }
+
+    /// Begins a step, with its first keys and the check of the layout in one round trip.
+    async fn start(&self, way: &Way, longest: usize) -> Result<Step<'_>> {
+        let layout = &self.shared.layout;
+        let check = way.layout == Layout::Own && !layout.is_known();
+        let first = way.first.iter().cloned().chain(check.then(|| self.keys.layout())).collect();
+        let mut step = Step::start(self, way.access, first, longest).await?;
+        if way.layout == Layout::Own && !layout.is_known_in(&step.incarnation) {
+            step.check_layout().await?;
         }
-        Ok(answer)
+        Ok(step)
     }
 }
 

@@ -76,7 +76,9 @@ impl KvBackend {
         let store = Arc::clone(&self.store);
         let keys = Keys::new(namespace, area);
         let shared = self.shared(namespace, area);
-        Arc::new(SharedArea { store, keys, job_writes, page: self.page, shared })
+        let limits = store.limits();
+        let page = limits.page(self.page);
+        Arc::new(SharedArea { store, keys, job_writes, page, limits, shared })
     }
 }
 
@@ -106,7 +108,7 @@ pub struct KvBackendBuilder {
 
 impl KvBackendBuilder {
     /// How many dependants one transaction marks, at least one. A larger invalidation takes several transactions. Each
-    /// dependant takes about six writes and a kilobyte; stay below the limit of a transaction of the store.
+    /// dependant takes about six writes and a kilobyte. Pages stay within the [limits](KeyValue::limits) of the store.
     pub fn page(mut self, dependants: usize) -> Self {
         self.page = dependants.max(1);
         self

@@ -6,13 +6,28 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{Examination, Incarnation, Result, Timestamp};
 
+use crate::Limits;
+
 /// An ordered key-value store with transactions. Keys and values are bytes; keys are compared byte by byte.
 ///
 /// The points of the contracts name the cases in the suites of `smache-testkit` that fail when a store breaks them.
 ///
 /// Keys have fewer than 300 bytes, and all keys of a namespace have the same start. Values are as large as the cached
-/// results, plus their metadata: a store with a smaller bound refuses a larger one with
-/// [`ErrorKind::TooLarge`](smache_core::ErrorKind::TooLarge), or cuts it in pieces.
+/// results, plus their metadata: a store with a bound says so in its [`limits`](Self::limits), or cuts them in pieces.
+///
+/// # Clocks
+/// Leases, validities and due times are compared with [`Started::now`] and with nothing else. A store without a clock
+/// takes one that its users share, and a clock of each user's machine is one whose users differ by a skew. It costs:
+///
+/// - **Freshness**: a reader whose clock is behind the one that confirmed a source still calls a value fresh for that
+///   much longer after a feed has died or the store was cut off. The bound on that is `feed_validity` of the builder
+///   plus the skew.
+/// - **Runs and reservations**: a process whose clock is ahead takes over a lease that early, so that a function runs
+///   twice. Of two runs one stores its value; nothing wrong is stored. Leases have to be several times the skew.
+/// - **Expiry and delays** are off by the skew.
+///
+/// A change that was acknowledged is never missed: revisions order it, not clocks. Keep the skew well below
+/// `feed_validity`, which is 2 s unless the builder says otherwise, or use the clock of one server.
 #[async_trait]
 pub trait KeyValue: Debug + Send + Sync + 'static {
     /// Starts a transaction.
@@ -34,6 +49,26 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// A dropped call leaves neither a lock nor a transaction.
     async fn begin(&self, access: Access) -> Result<Started>;
+
+    /// Starts a transaction as [`begin`](Self::begin) does, and reads its first keys as [`Transaction::get`] does, none
+    /// perhaps. A remote store that does both in one round trip makes a look-up one round trip. The default is one call
+    /// after the other.
+    ///
+    /// # Errors
+    /// Those of both.
+    ///
+    /// # Cancel safety
+    /// That of [`begin`](Self::begin).
+    async fn begin_and_get(&self, access: Access, keys: &[Bytes]) -> Result<(Started, Vec<Option<Bytes>>)> {
+        let mut started = self.begin(access).await?;
+        let values = if keys.is_empty() { Vec::new() } else { started.transaction.get(keys).await? };
+        Ok((started, values))
+    }
+
+    /// The most that the store takes at once. The default has no limit.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
 
     /// Describes the store for `Inspector::doctor`: its kind and place, without any secret, and the dangers of its
     /// set-up. The store and the queue return the same. It changes nothing. The default has no findings.
@@ -66,7 +101,8 @@ pub trait Transaction: Send {
     /// Reads keys: one element each, in order, `None` where there is none. One round trip.
     async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>>;
 
-    /// Reads the first pairs of a range in ascending order of the keys, at most `limit` of them.
+    /// Reads the first pairs of a range in ascending order of the keys, at most `limit` of them: those from `from`
+    /// on, with it, up to `to`, without it. A step fails where an answer leaves the bounds.
     ///
     /// # Contract
     /// - MUST answer `limit` pairs when the range has as many: a shorter answer is the end of the range
@@ -97,7 +133,7 @@ pub enum Access {
 
 /// A transaction, with the time and the incarnation of the store at its start.
 pub struct Started {
-    /// The time by the store's clock.
+    /// The time by the store's clock. [What the skew of a shared one costs](KeyValue#clocks).
     pub now: Timestamp,
     /// The incarnation of the store: another one whenever acknowledged writes may be lost, for example after a crash of
     /// a store that does not write through, a failover to a replica that lags, or a restored backup.

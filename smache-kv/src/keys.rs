@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use smache_core::{EntryId, Namespace, Page};
+use smache_core::{Dependency, EntryId, Namespace, Page};
 
 /// The separate parts of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,11 @@ impl Keys {
     /// All keys of the namespace, in every area.
     pub(crate) fn all(&self) -> Range {
         Range::of(self.prefix[..self.prefix.len() - 1].to_vec())
+    }
+
+    /// The bytes of an edge.
+    pub(crate) fn edge_bytes(&self) -> usize {
+        self.prefix.len() + 1 + Dependency::LEN + EntryId::LEN + 1
     }
 
     /// The key of the layout of the namespace.

@@ -22,6 +22,11 @@ impl KnownLayout {
         self.0.load(Ordering::Relaxed) == hash(incarnation)
     }
 
+    /// Whether it is known in an incarnation, which may be an earlier one.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     pub(crate) fn set_known_in(&self, incarnation: &Incarnation) {
         self.0.store(hash(incarnation), Ordering::Relaxed);
     }

@@ -62,11 +62,18 @@
 //! ```
 //!
 //! # The steps
-//! Every method of the store and of the queue is one transaction. A step that conflicts with another one runs again, up
-//! to a hundred times with short random pauses. Two things take several transactions: maintenance, which does each of
-//! its tasks separately, and an invalidation of more than [a page](KvBackendBuilder::page) of dependants. The latter is
-//! announced first, so that no value that is computed meanwhile counts as fresh; maintenance redoes it if its author
-//! died.
+//! Every method of the store and of the queue is one transaction. Two things take several: maintenance, which does each
+//! of its tasks separately, and an invalidation of more than [a page](KvBackendBuilder::page) of dependants. The latter
+//! is announced first, so that no value that is computed meanwhile counts as fresh; maintenance redoes it if its author
+//! died. Within the [limits](Limits) of a store, an invalidation of many dependencies becomes several, of which the last
+//! saves the position of the feed, and so do long lists of jobs and runs.
+//!
+//! A look-up, a begin and a commit read their keys in [the round trip that begins the transaction](KeyValue::begin_and_get).
+//!
+//! A step that conflicts with another one runs again, up to a hundred times. The steps of one [`KvBackend`] that have
+//! conflicted, and those that raise the revision, run one after the other, in the order in which they came; a step that
+//! has lost three times runs while no other one of that backend writes. Between processes there is no order: a step that
+//! had its turn and met another process pauses for a short random time.
 //!
 //! # Damaged data
 //! A record that cannot be read counts as absent, and a warning names its entry: the look-up answers the others, and
@@ -94,14 +101,17 @@ mod error;
 mod key_value;
 mod keys;
 mod layout;
+mod limits;
 mod queue;
 mod step;
 mod store;
+mod turns;
 
 pub use self::{
     config::{KvBackend, KvBackendBuilder},
     error::conflict,
     key_value::{Access, KeyValue, Started, Transaction, Write},
+    limits::Limits,
     queue::KvQueue,
     store::KvStore,
 };

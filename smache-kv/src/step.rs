@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use smache_core::{EntryId, Incarnation, Result, Timestamp};
+use smache_core::{EntryId, Error, Incarnation, Result, Timestamp};
 
 use crate::{
     area::SharedArea,
@@ -32,16 +32,22 @@ pub(crate) struct Step<'s> {
     pub(crate) brings_layout: bool,
     /// How many dependants it may touch, once it has asked.
     pub(crate) page: Option<usize>,
+    /// The same for dependants and other entries: less of them make a smaller batch.
+    pub(crate) length: Option<usize>,
     /// How many of those it has touched.
     pub(crate) touched: usize,
+    /// The bound of that after a batch of this step was too large for the store.
+    longest: usize,
     transaction: Box<dyn Transaction>,
     seen: HashMap<Bytes, Option<Bytes>>,
     writes: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 impl<'s> Step<'s> {
-    pub(crate) async fn start(area: &'s SharedArea, access: Access) -> Result<Self> {
-        let Started { now, incarnation, transaction } = area.store.begin(access).await?;
+    /// Begins, with the values of the first keys.
+    pub(crate) async fn start(area: &'s SharedArea, access: Access, first: Vec<Bytes>, longest: usize) -> Result<Self> {
+        let (Started { now, incarnation, transaction }, values) = area.store.begin_and_get(access, &first).await?;
+        check_values(&first, &values)?;
         Ok(Self {
             area,
             now,
@@ -52,9 +58,11 @@ impl<'s> Step<'s> {
             repairs: false,
             brings_layout: false,
             page: None,
+            length: None,
             touched: 0,
+            longest,
             transaction,
-            seen: HashMap::new(),
+            seen: first.into_iter().zip(values).collect(),
             writes: BTreeMap::new(),
         })
     }
@@ -70,7 +78,8 @@ impl<'s> Step<'s> {
         if self.brings_layout {
             self.put(self.keys().layout(), LAYOUT.to_be_bytes().to_vec());
         }
-        let writes = self.writes.into_iter().map(|(key, value)| Write { key, value }).collect();
+        let writes: Vec<Write> = self.writes.into_iter().map(|(key, value)| Write { key, value }).collect();
+        self.area.limits.check(&writes)?;
         self.transaction.commit(writes).await?;
         if self.brings_layout {
             self.area.shared.layout.set_known_in(&self.incarnation);
@@ -80,7 +89,14 @@ impl<'s> Step<'s> {
 
     /// How many dependants the step may touch: fewer while other transactions conflict with long ones.
     pub(crate) fn page(&mut self) -> usize {
-        *self.page.get_or_insert_with(|| self.area.shared.pages.length(self.area.page))
+        let longest = self.area.page.min(self.longest);
+        let page = *self.page.get_or_insert_with(|| self.area.shared.pages.length(longest));
+        *self.length.get_or_insert(page)
+    }
+
+    /// How many entries the step may touch that is to touch so many: as many as the limits of the store allow.
+    pub(crate) fn within_limits(&mut self, entries: usize) -> usize {
+        *self.length.insert(self.area.limits.page(entries).min(self.longest))
     }
 
     pub(crate) fn keys(&self) -> &'s Keys {
@@ -95,9 +111,7 @@ impl<'s> Step<'s> {
             return Ok(());
         }
         let values = self.transaction.get(&keys).await?;
-        if values.len() != keys.len() {
-            return Err(broken("a transaction answered another number of values than keys"));
-        }
+        check_values(&keys, &values)?;
         self.seen.extend(keys.into_iter().zip(values));
         Ok(())
     }
@@ -126,10 +140,9 @@ impl<'s> Step<'s> {
         let own = || self.writes.range(range.from.clone()..range.to.clone());
         // Enough pairs more to make up for those that the step has removed.
         let removed = own().filter(|(_, value)| value.is_none()).count();
-        let found = self.transaction.scan(&range.from, &range.to, limit.saturating_add(removed)).await?;
-        if !found.is_sorted_by(|a, b| a.0 < b.0) || found.len() > limit.saturating_add(removed) {
-            return Err(broken("a transaction answered a scan that is out of order or above its limit"));
-        }
+        let asked = limit.saturating_add(removed);
+        let found = self.transaction.scan(&range.from, &range.to, asked).await?;
+        check_scan(range, asked, &found)?;
         let mut merged: BTreeMap<Bytes, Option<Bytes>> =
             found.into_iter().map(|(key, value)| (key, Some(value))).collect();
         merged.extend(own().map(|(key, value)| (key.clone(), value.clone())));
@@ -147,6 +160,36 @@ impl<'s> Step<'s> {
                 _ => return Ok(count),
             }
         }
+    }
+}
+
+fn check_values(keys: &[Bytes], values: &[Option<Bytes>]) -> Result<()> {
+    if keys.len() == values.len() {
+        return Ok(());
+    }
+    Err(broken("the key-value store answered another number of values than keys"))
+}
+
+/// A store that answers too much or in another order would make wrong values fresh, so that the step ends here.
+fn check_scan(range: &Range, limit: usize, found: &[(Bytes, Bytes)]) -> Result<()> {
+    let named = |error: Error, key: &Bytes| {
+        let [key, from, to] = [key, &range.from, &range.to].map(|key| key.escape_ascii().to_string());
+        error.with_context("key", key).with_context("from", from).with_context("to", to)
+    };
+    if let Some((key, _)) = found.iter().find(|(key, _)| *key < range.from || *key >= range.to) {
+        let message = "the key-value store answered a scan with a key outside of its bounds, of which `from` is \
+                       included and `to` is not: mend its `scan`";
+        return Err(named(broken(message), key));
+    }
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+        let message = "the key-value store answered a scan that is not in ascending order: mend its `scan`";
+        return Err(named(broken(message), &pair[1].0));
+    }
+    match found.get(limit) {
+        Some((key, _)) => {
+            Err(named(broken("the key-value store answered a scan above its limit: mend its `scan`"), key))
+        }
+        None => Ok(()),
     }
 }
 
@@ -200,8 +243,9 @@ mod tests {
         let pairs = (0..40).step_by(2).map(|number| (key(number), Bytes::from_static(b"old"))).collect();
         let store = Arc::new(Fixed(pairs));
         let shared = Arc::new(Shared::default());
-        let area = SharedArea { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, shared };
-        let mut step = Step::start(&area, Access::Write).await.expect("begin");
+        let limits = store.limits();
+        let area = SharedArea { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, limits, shared };
+        let mut step = Step::start(&area, Access::Write, Vec::new(), usize::MAX).await.expect("begin");
         for number in [0, 2, 6] {
             step.delete(key(number));
         }
@@ -221,5 +265,24 @@ mod tests {
             assert_eq!(found, expected[..limit.min(expected.len())], "the first {limit}");
         }
         assert_eq!(step.count(all).await.expect("count"), expected.len() as u64);
+    }
+
+    #[test]
+    fn scan_outside_of_its_bounds_out_of_order_and_above_its_limit_names_the_bug() {
+        let keys = Keys::new(&Namespace::new("shop").expect("a good name"), Area::Store);
+        let range = keys.range(Role::Stale, &[]);
+        let key = |number: u8| (keys.of(Role::Stale, &[&[number]]), Bytes::new());
+        let other = |key: &Bytes| (key.clone(), Bytes::new());
+        assert!(check_scan(&range, 2, &[other(&range.from), key(1)]).is_ok());
+        for (found, bug) in [
+            (vec![key(1), other(&range.to)], "outside of its bounds"),
+            (vec![other(&keys.of(Role::Edge, &[])), key(1)], "outside of its bounds"),
+            (vec![key(2), key(1)], "not in ascending order"),
+            (vec![key(1), key(1)], "not in ascending order"),
+            (vec![key(1), key(2), key(3)], "above its limit"),
+        ] {
+            let error = check_scan(&range, 2, &found).expect_err("a bug").to_string();
+            assert!(error.contains(bug) && error.contains("mend its `scan`") && error.contains("shop"), "{error}");
+        }
     }
 }

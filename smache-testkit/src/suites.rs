@@ -112,6 +112,7 @@ macro_rules! store_suite {
                 tainted_value_is_never_fresh,
                 sooner_end_counts,
                 stale_since_is_the_first_change,
+                ten_thousand_dependencies_fit_or_are_refused,
             ],
             store::ends: [
                 abort_needs_the_token,

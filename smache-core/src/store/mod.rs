@@ -108,6 +108,8 @@ pub trait EntryStore: Debug + Send + Sync + 'static {
     ///   `edges_are_written_for_stale_values_too`, `edges_no_longer_used_are_dropped`
     /// - MUST store nothing on another incarnation than begin's `commit_on_another_incarnation_stores_nothing`
     /// - MUST take back the job of a value that it stores fresh `fresh_commit_takes_back_the_job`
+    /// - MUST store a value with 10,000 dependencies, or change nothing and refuse it with
+    ///   [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) `ten_thousand_dependencies_fit_or_are_refused`
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome>;
 
     /// Which of some dependencies were invalidated after a revision, are being invalidated, or may have been: the

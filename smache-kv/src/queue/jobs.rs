@@ -117,7 +117,7 @@ impl Step<'_> {
     /// Returns the jobs of vanished workers to the queue.
     async fn put_back_lapsed(&mut self) -> Result<()> {
         let range = self.keys().up_to(Role::JobLease, &[], self.now.as_millis());
-        for (key, _) in self.scan(&range, LAPSED_JOBS).await? {
+        for (key, _) in self.scan(&range, LAPSED_JOBS.min(self.area.limits.jobs().div_ceil(2))).await? {
             let Some((id, old)) = self.job_at(&key).await? else { continue };
             let queued = protocol::put_back(&old, self.now);
             if queued.is_some() {

@@ -40,10 +40,16 @@ impl KvQueue {
 #[async_trait]
 impl JobQueue for KvQueue {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
-        self.area.write(|step| Box::pin(step.enqueue(jobs))).await
+        let mut answers = Vec::with_capacity(jobs.len());
+        for jobs in jobs.chunks(self.area.limits.jobs()) {
+            answers.extend(self.area.write(|step| Box::pin(step.enqueue(jobs))).await?);
+        }
+        Ok(answers)
     }
 
-    async fn reserve(&self, reserve: Reserve) -> Result<Reservation> {
+    async fn reserve(&self, mut reserve: Reserve) -> Result<Reservation> {
+        // A reservation shares the batch with the jobs that it puts back.
+        reserve.max = reserve.max.min(self.area.limits.jobs() / 2).max(reserve.max.min(1));
         // Before the look: jobs that are added during it cause another look.
         let added = self.area.shared.hints.added();
         let reservation = self.area.write(|step| Box::pin(step.reserve(&reserve))).await?;
@@ -52,19 +58,35 @@ impl JobQueue for KvQueue {
     }
 
     async fn extend(&self, jobs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.area.write(|step| Box::pin(step.extend_jobs(jobs, lease))).await
+        let mut held = Vec::with_capacity(jobs.len());
+        for jobs in jobs.chunks(self.area.limits.jobs()) {
+            held.extend(self.area.write(|step| Box::pin(step.extend_jobs(jobs, lease))).await?);
+        }
+        Ok(held)
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.area.write(|step| Box::pin(step.settle(settlements))).await
+        let mut answers = Vec::with_capacity(settlements.len());
+        for settlements in settlements.chunks(self.area.limits.jobs()) {
+            answers.extend(self.area.write(|step| Box::pin(step.settle(settlements))).await?);
+        }
+        Ok(answers)
     }
 
     async fn requeue(&self, ids: &[EntryId]) -> Result<u64> {
-        self.area.write(|step| Box::pin(step.requeue(ids))).await
+        let mut changed = 0;
+        for ids in ids.chunks(self.area.limits.jobs()) {
+            changed += self.area.write(|step| Box::pin(step.requeue(ids))).await?;
+        }
+        Ok(changed)
     }
 
     async fn discard(&self, ids: &[EntryId]) -> Result<u64> {
-        self.area.write(|step| Box::pin(step.discard(ids))).await
+        let mut changed = 0;
+        for ids in ids.chunks(self.area.limits.jobs()) {
+            changed += self.area.write(|step| Box::pin(step.discard(ids))).await?;
+        }
+        Ok(changed)
     }
 
     async fn counts(&self) -> Result<JobCounts> {
@@ -80,7 +102,7 @@ impl JobQueue for KvQueue {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        self.area.store.examine().await
+        self.area.examine().await
     }
 
     async fn incarnation(&self) -> Result<Incarnation> {

@@ -16,7 +16,7 @@ pub(super) const DAMAGED: u64 = u64::MAX;
 
 /// The remembered changes of some dependencies.
 pub(super) struct Changes {
-    pub(super) revision: u64,
+    revision: u64,
     low_watermark: u64,
     last: HashMap<Dependency, u64>,
     marked: HashSet<Dependency>,
@@ -48,11 +48,13 @@ impl Step<'_> {
         let own = [keys.entry(Role::Run, id), keys.of(Role::Validity, &[]), head, lineage];
         let used = || commit.used.iter().map(|used| used.dependency);
         let changed = used().map(|dependency| self.changed(&dependency));
-        let all: Vec<Bytes> = own.into_iter().chain(self.revision_keys()).chain(changed).collect();
+        let all: Vec<Bytes> = own.into_iter().chain([keys.of(Role::LowWatermark, &[])]).chain(changed).collect();
         self.prefetch(all).await?;
         let run = self.run(id).await?;
         let old = self.head(id).await?;
-        let changes = self.changes(used()).await?;
+        // The revision is read only for an answer that has it: a commit that had read it would conflict with every
+        // invalidation on an optimistic store.
+        let changes = self.changes(0, used()).await?;
         let validity = self.validity().await?;
         let view = CommitView {
             now: self.now,
@@ -63,6 +65,9 @@ impl Step<'_> {
             changes: &changes,
         };
         let stored = match protocol::commit(&view, commit) {
+            Committing::Refused(CommitOutcome::ConflictReported { now, dependencies, .. }) => {
+                return Ok(CommitOutcome::ConflictReported { now, revision: self.revision().await?, dependencies });
+            }
             Committing::Refused(outcome) => return Ok(outcome),
             Committing::Stored(stored) => stored,
         };
@@ -76,25 +81,23 @@ impl Step<'_> {
         Ok(stored.outcome)
     }
 
-    fn revision_keys(&self) -> [Bytes; 2] {
-        [Role::LowWatermark, Role::Revision].map(|role| self.keys().of(role, &[]))
-    }
-
     /// What is remembered of the changes of some dependencies, which are read already.
-    async fn changes(&mut self, dependencies: impl Iterator<Item = Dependency>) -> Result<Changes> {
+    async fn changes(&mut self, revision: u64, dependencies: impl Iterator<Item = Dependency>) -> Result<Changes> {
         let low_watermark = self.number(Role::LowWatermark).await?;
         let mut last = HashMap::new();
         for dependency in dependencies {
             last.extend(self.changed_at(&dependency).await?.map(|changed| (dependency, changed)));
         }
-        Ok(Changes { revision: self.revision().await?, low_watermark, last, marked: self.marked().await? })
+        Ok(Changes { revision, low_watermark, last, marked: self.marked().await? })
     }
 
     pub(super) async fn changes_since(&mut self, version: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
         let changed = dependencies.iter().map(|dependency| self.changed(dependency));
-        let keys: Vec<Bytes> = self.revision_keys().into_iter().chain(changed).collect();
+        let own = [Role::LowWatermark, Role::Revision].map(|role| self.keys().of(role, &[]));
+        let keys: Vec<Bytes> = own.into_iter().chain(changed).collect();
         self.prefetch(keys).await?;
-        let changes = self.changes(dependencies.iter().copied()).await?;
+        let revision = self.revision().await?;
+        let changes = self.changes(revision, dependencies.iter().copied()).await?;
         Ok(ChangedSince {
             incarnation: self.incarnation.clone(),
             revision: changes.revision,

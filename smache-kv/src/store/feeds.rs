@@ -71,7 +71,7 @@ impl Persisted for Validity {
 }
 
 /// The leader entry whose end is until when the sources that the application reports are confirmed.
-const ATTACHED: &str = "smache:attached";
+pub(super) const ATTACHED: &str = "smache:attached";
 
 impl Step<'_> {
     /// The validity, with until when the sources that the application reports are confirmed.

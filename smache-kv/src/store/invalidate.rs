@@ -58,7 +58,7 @@ enum First {
 /// Invalidates, in one step or several.
 pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -> Result<Invalidated> {
     let attempt = InvalidationAttempt::next(invalidation.step.as_ref());
-    let first = area.write(|step| Box::pin(step.invalidate_or_announce(invalidation, attempt))).await?;
+    let first = area.write_in_turn(|step| Box::pin(step.invalidate_or_announce(invalidation, attempt))).await?;
     let (incarnation, deadline) = match first {
         First::Done(done) => return Ok(done),
         First::Announced(incarnation, deadline) => (incarnation, AtomicU64::new(deadline)),
@@ -72,7 +72,7 @@ pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -
         jobs.extend(of_changed.jobs);
     }
     let last = area
-        .write(|step| {
+        .write_in_turn(|step| {
             let incarnation = &incarnation;
             Box::pin(async move {
                 step.check_incarnation(incarnation)?;

@@ -67,6 +67,7 @@ async fn redo(area: &SharedArea, limit: usize, done: &mut Maintained) -> Result<
 impl Step<'_> {
     async fn maintenance(&mut self, task: Task, limit: usize) -> Result<Maintained> {
         let mut done = Maintained::default();
+        let limit = self.within_limits(limit);
         match task {
             Task::Expire => self.expire(limit, &mut done).await?,
             Task::Reap => self.reap(limit, &mut done).await?,

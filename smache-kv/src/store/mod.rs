@@ -2,6 +2,7 @@
 
 mod commit;
 mod feeds;
+mod first;
 mod invalidate;
 mod lookup;
 mod maintain;
@@ -43,19 +44,22 @@ impl EntryStore for KvStore {
     }
 
     async fn lookup(&self, ids: &[EntryId]) -> Result<Lookup> {
-        self.area.read(|step| Box::pin(step.lookup(ids))).await
+        self.area.read_from(first::of_lookup(&self.area.keys, ids), |step| Box::pin(step.lookup(ids))).await
     }
 
     async fn read_record(&self, id: &EntryId) -> Result<FullRecord> {
-        self.area.read(|step| Box::pin(step.read_record(id))).await
+        self.area.read_from(first::of_record(&self.area.keys, id), |step| Box::pin(step.read_record(id))).await
     }
 
     async fn begin(&self, begin: Begin) -> Result<BeginOutcome> {
-        self.area.write(|step| Box::pin(step.begin(&begin))).await
+        let first = first::of_begin(&self.area.keys, &begin.id);
+        self.area.write_from(first, |step| Box::pin(step.begin(&begin))).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
-        self.area.write(|step| Box::pin(step.commit_run(&commit))).await
+        self.area.limits.admit(&commit, &self.area.keys)?;
+        let first = first::of_commit(&self.area.keys, &commit);
+        self.area.write_from(first, |step| Box::pin(step.commit_run(&commit))).await
     }
 
     async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {
@@ -67,7 +71,11 @@ impl EntryStore for KvStore {
     }
 
     async fn extend(&self, runs: &[(EntryId, Token)], lease: Duration) -> Result<Vec<bool>> {
-        self.area.write(|step| Box::pin(step.extend_runs(runs, lease))).await
+        let mut held = Vec::with_capacity(runs.len());
+        for runs in runs.chunks(self.area.limits.jobs()) {
+            held.extend(self.area.write(|step| Box::pin(step.extend_runs(runs, lease))).await?);
+        }
+        Ok(held)
     }
 
     async fn record_waits(&self, wait: RecordWaits) -> Result<Vec<(EntryId, EntryId)>> {
@@ -82,7 +90,14 @@ impl EntryStore for KvStore {
 #[async_trait]
 impl InvalidationStore for KvStore {
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated> {
-        invalidate::invalidate(&self.area, &invalidation).await
+        let mut all = Invalidated::default();
+        for part in self.area.limits.parts(invalidation) {
+            let done = invalidate::invalidate(&self.area, &part).await?;
+            all.revision = done.revision;
+            all.marked += done.marked;
+            all.jobs.extend(done.jobs);
+        }
+        Ok(all)
     }
 
     async fn new_epoch(&self) -> Result<Epoch> {
@@ -143,7 +158,7 @@ impl InspectStore for KvStore {
     }
 
     async fn examine(&self) -> Result<Examination> {
-        self.area.store.examine().await
+        self.area.examine().await
     }
 
     async fn stats(&self) -> Result<StoreStats> {

@@ -1,10 +1,8 @@
 //! The published contract on three stores of different kinds.
 
-use std::sync::Arc;
-
-use smache_core::{Backend, CacheStore, JobQueue, ManualClock};
-use smache_kv::KvBackend;
-use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
+use smache_core::ManualClock;
+use smache_kv::{KeyValue, KvBackend, Limits};
+use smache_testkit::BackendHarness;
 
 use crate::{
     log_store::{Durability, LogStore},
@@ -12,123 +10,80 @@ use crate::{
     tree::{Conflicts, Tree},
 };
 
-/// A role of a tree with a manual clock.
-fn on_tree<R>(conflicts: Conflicts, page: usize, role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
-    let clock = ManualClock::default();
-    let tree = Tree::new(clock.clone(), conflicts);
-    let role = role(&KvBackend::builder(tree.clone()).page(page).build());
-    Harness::new(role)
-        .with_advance(move |by| {
-            clock.advance(by);
-            std::future::ready(())
-        })
-        .with_new_incarnation(move || {
-            tree.become_another();
-            std::future::ready(())
-        })
+/// A tree with a manual clock.
+fn on_tree(conflicts: Conflicts, page: usize) -> BackendHarness {
+    on_limited_tree(conflicts, page, Limits::default())
 }
 
-/// A role of the example's store, in a new folder.
-fn on_log<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
+fn on_limited_tree(conflicts: Conflicts, page: usize, limits: Limits) -> BackendHarness {
+    let clock = ManualClock::default();
+    let tree = Tree::new(clock.clone(), conflicts);
+    tree.limit(limits);
+    let backend = KvBackend::builder(tree.clone()).page(page).build();
+    BackendHarness::of(backend).with_clock(clock).with_new_incarnation(move || {
+        tree.become_another();
+        std::future::ready(())
+    })
+}
+
+async fn tree_with_locks() -> BackendHarness {
+    on_tree(Conflicts::Never, 1_000)
+}
+
+async fn tree_with_conflicts() -> BackendHarness {
+    on_tree(Conflicts::EveryThird, 1_000)
+}
+
+async fn tree_without_locks() -> BackendHarness {
+    on_tree(Conflicts::Real, 1_000)
+}
+
+async fn tree_in_small_pages() -> BackendHarness {
+    on_tree(Conflicts::Never, 2)
+}
+
+/// Few writes in a batch; one above the limits is a panic. The largest value of a case has a mebibyte, and a little more.
+async fn tree_in_small_batches() -> BackendHarness {
+    let limits = Limits::default().batch_writes(256).batch_bytes(4 << 20).value_bytes(2 << 20);
+    on_limited_tree(Conflicts::EveryThird, 1_000, limits)
+}
+
+/// Another store with a manual clock.
+fn on(store: impl KeyValue, clock: ManualClock) -> BackendHarness {
+    BackendHarness::of(KvBackend::new(store)).with_clock(clock)
+}
+
+/// The example's store, in a new folder.
+async fn log() -> BackendHarness {
     let clock = ManualClock::default();
     let folder = tempfile::tempdir().expect("a folder");
     let store = LogStore::open(folder.path().join("log"), Durability::System, clock.clone()).expect("a file");
-    Harness::new(role(&KvBackend::new(store))).with_guard(folder).with_advance(move |by| {
-        clock.advance(by);
-        std::future::ready(())
-    })
+    on(store, clock).with_guard(folder)
 }
 
-/// A role of redb, without writes to the disk.
-fn on_redb<R>(role: impl FnOnce(&KvBackend) -> R) -> Harness<R> {
+/// redb, without writes to the disk.
+async fn redb() -> BackendHarness {
     let clock = ManualClock::default();
-    let store = Redb::in_memory(clock.clone()).expect("memory");
-    Harness::new(role(&KvBackend::new(store))).with_advance(move |by| {
-        clock.advance(by);
-        std::future::ready(())
-    })
+    on(Redb::in_memory(clock.clone()).expect("memory"), clock)
 }
 
-fn store(backend: &KvBackend) -> Arc<dyn CacheStore> {
-    backend.store(&random_namespace()).expect("it has stores")
-}
-
-fn queue(backend: &KvBackend) -> Arc<dyn JobQueue> {
-    backend.queue(&random_namespace()).expect("it has queues")
-}
-
-fn joined(backend: &KvBackend) -> Joined {
-    let (store, queue) = backend.both(&random_namespace()).expect("it has both");
-    Joined { store, queue }
-}
-
-/// All suites, with a function that makes the harness of a role.
+/// The suites on a factory, in a module of a name.
 macro_rules! suites {
-    ($name:ident, $on:expr) => {
+    ($($name:ident: $factory:ident $(, $incarnation:ident)?;)*) => {$(
         mod $name {
-            use super::*;
+            use super::$factory;
 
-            mod alone {
-                use super::*;
-
-                async fn a_store() -> StoreHarness {
-                    $on(store)
-                }
-
-                async fn a_queue() -> QueueHarness {
-                    $on(queue)
-                }
-
-                smache_testkit::store_suite!(a_store);
-                smache_testkit::queue_suite!(a_queue);
-            }
-
-            mod together {
-                use super::*;
-
-                async fn a_store() -> StoreHarness {
-                    $on(|backend: &KvBackend| joined(backend).store)
-                }
-
-                async fn a_queue() -> QueueHarness {
-                    $on(|backend: &KvBackend| joined(backend).queue)
-                }
-
-                async fn a_pair() -> JoinedHarness {
-                    $on(joined)
-                }
-
-                smache_testkit::store_suite!(a_store);
-                smache_testkit::queue_suite!(a_queue);
-                smache_testkit::joined_suite!(a_pair);
-            }
+            smache_testkit::backend_suite!($factory $(, $incarnation)?);
         }
-    };
+    )*};
 }
 
-suites!(tree_with_locks, |role| on_tree(Conflicts::Never, 1_000, role));
-suites!(tree_with_conflicts, |role| on_tree(Conflicts::EveryThird, 1_000, role));
-suites!(tree_without_locks, |role| on_tree(Conflicts::Real, 1_000, role));
-suites!(tree_in_small_pages, |role| on_tree(Conflicts::Never, 2, role));
-suites!(log, on_log);
-suites!(redb, on_redb);
-
-mod lives {
-    use super::*;
-
-    async fn alone() -> StoreHarness {
-        on_tree(Conflicts::Never, 1_000, store)
-    }
-
-    smache_testkit::incarnation_suite!(alone);
-
-    mod with_conflicts {
-        use super::*;
-
-        async fn together() -> StoreHarness {
-            on_tree(Conflicts::EveryThird, 1_000, |backend| joined(backend).store)
-        }
-
-        smache_testkit::incarnation_suite!(together);
-    }
+suites! {
+    with_locks: tree_with_locks, incarnation;
+    with_conflicts: tree_with_conflicts, incarnation;
+    without_locks: tree_without_locks;
+    in_small_pages: tree_in_small_pages;
+    in_small_batches: tree_in_small_batches;
+    on_a_log: log;
+    on_redb: redb;
 }

@@ -9,6 +9,7 @@ pub use smache_kv as kv;
 mod conformance;
 mod damage;
 mod layout;
+mod limits;
 mod log;
 #[path = "../../../examples/custom_backend/log_store.rs"]
 mod log_store;
@@ -17,3 +18,4 @@ mod logged;
 mod redb_store;
 mod steps;
 mod tree;
+mod turns;

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{Clock, Incarnation, ManualClock, Result};
-use smache_kv::{Access, KeyValue, Started, Transaction, Write, conflict};
+use smache_kv::{Access, KeyValue, Limits, Started, Transaction, Write, conflict};
 use tokio::sync::OwnedMutexGuard;
 
 /// When a transaction conflicts.
@@ -45,6 +45,9 @@ struct Inner {
     reads: AtomicU64,
     fails_after: Mutex<Option<u64>>,
     pace: Mutex<Duration>,
+    /// How long a round trip takes.
+    latency: Mutex<Duration>,
+    limits: Mutex<Limits>,
 }
 
 #[derive(Default)]
@@ -73,6 +76,8 @@ impl Tree {
             reads: AtomicU64::new(0),
             fails_after: Mutex::new(None),
             pace: Mutex::default(),
+            latency: Mutex::default(),
+            limits: Mutex::default(),
         }))
     }
 
@@ -113,6 +118,23 @@ impl Tree {
         spoilt.map(|(_, value)| *value = Bytes::from_static(b"\xffspoilt")).count()
     }
 
+    /// Every round trip takes that long from now on, so that transactions meet.
+    pub(crate) fn be_remote(&self, latency: Duration) {
+        *self.0.latency.lock().expect("no test panics under it") = latency;
+    }
+
+    /// Has those limits from now on, and panics where a batch is above them.
+    pub(crate) fn limit(&self, limits: Limits) {
+        *self.0.limits.lock().expect("no test panics under it") = limits;
+    }
+
+    async fn round_trip(&self) {
+        let latency = *self.0.latency.lock().expect("no test panics under it");
+        if latency > Duration::ZERO {
+            tokio::time::sleep(latency).await;
+        }
+    }
+
     /// Every commit takes that long from now on.
     pub(crate) fn take(&self, pace: Duration) {
         *self.0.pace.lock().expect("no test panics under it") = pace;
@@ -138,6 +160,7 @@ impl fmt::Debug for Tree {
 impl KeyValue for Tree {
     async fn begin(&self, _: Access) -> Result<Started> {
         self.0.begins.fetch_add(1, Ordering::SeqCst);
+        self.round_trip().await;
         let writer = match self.0.conflicts {
             Conflicts::Real => None,
             _ => Some(Arc::clone(&self.0.writer).lock_owned().await),
@@ -147,6 +170,16 @@ impl KeyValue for Tree {
         let transaction =
             TreeTransaction { tree: self.clone(), life: state.life, version: state.version, _writer: writer };
         Ok(Started { now: self.0.clock.now(), incarnation, transaction: Box::new(transaction) })
+    }
+
+    async fn begin_and_get(&self, access: Access, keys: &[Bytes]) -> Result<(Started, Vec<Option<Bytes>>)> {
+        let started = self.begin(access).await?;
+        let state = self.state();
+        Ok((started, keys.iter().map(|key| state.map.get(key).cloned()).collect()))
+    }
+
+    fn limits(&self) -> Limits {
+        *self.0.limits.lock().expect("no test panics under it")
     }
 }
 
@@ -162,17 +195,25 @@ impl TreeTransaction {
 impl Transaction for TreeTransaction {
     async fn get(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
         self.tree.0.reads.fetch_add(1, Ordering::SeqCst);
+        self.tree.round_trip().await;
         let state = self.unchanged()?;
         Ok(keys.iter().map(|key| state.map.get(key).cloned()).collect())
     }
 
     async fn scan(&mut self, from: &Bytes, to: &Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
+        self.tree.round_trip().await;
         let state = self.unchanged()?;
         let range = state.map.range(from.clone()..to.clone());
         Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()> {
+        self.tree.round_trip().await;
+        let limits = self.tree.limits();
+        let size = |write: &Write| write.value.as_ref().map_or(0, Bytes::len);
+        let bytes: usize = writes.iter().map(|write| write.key.len() + size(write)).sum();
+        assert!(writes.len() <= limits.batch_writes && bytes <= limits.batch_bytes, "{} of {bytes}", writes.len());
+        assert!(writes.iter().all(|write| size(write) <= limits.value_bytes), "a value is too large");
         let commit = self.tree.0.commits.fetch_add(1, Ordering::SeqCst);
         match self.tree.0.conflicts {
             Conflicts::EveryThird if commit % 3 == 2 => return Err(conflict()),

@@ -1,7 +1,7 @@
 //! Storing.
 
 use smache_core::{
-    Commit, CommitOutcome, Dependency, Incarnation, Invalidation, OnConflict, Staleness, UsedDependency, Via,
+    Commit, CommitOutcome, Dependency, ErrorKind, Incarnation, Invalidation, OnConflict, Staleness, UsedDependency, Via,
 };
 
 use crate::{StoreHarness, steps::*};
@@ -241,6 +241,31 @@ pub async fn commit_on_another_incarnation_stores_nothing(harness: StoreHarness)
     assert_eq!(commit(store, elsewhere).await, CommitOutcome::OtherIncarnation);
     assert!(look(store, id(1)).await.is_none());
     assert_eq!(change(store, "a").await.marked, 0);
+}
+
+/// A value with very many dependencies is stored with all of its edges, or refused without a trace.
+pub async fn ten_thousand_dependencies_fit_or_are_refused(harness: StoreHarness) {
+    let store = &**harness.role();
+    let used = |kind: &str| (0..10_000).map(|number| direct(format!("{kind} {number}"))).collect::<Vec<_>>();
+    let run = begin(store, id(1)).await;
+    match store.commit(run.value("many", &used("one"))).await {
+        Ok(outcome) => {
+            assert_fresh(&outcome);
+            let record = store.inspect(&id(1)).await.expect("inspect").expect("a record");
+            assert_eq!(record.used.len(), 10_000);
+            assert_eq!((change(store, "one 0").await.marked, change(store, "one 9999").await.marked), (1, 1));
+            compute(store, id(1), "as many others", &used("another")).await;
+            assert_eq!((change(store, "one 0").await.marked, change(store, "another 9999").await.marked), (0, 1));
+            assert!(store.remove(&id(1), None).await.expect("remove"));
+            assert_eq!(change(store, "another 5000").await.marked, 0);
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+            assert!(look(store, id(1)).await.is_none());
+            assert_fresh(&commit(store, run.value("few", &used("one")[..10])).await);
+            assert_eq!((change(store, "one 9").await.marked, change(store, "one 10").await.marked), (1, 0));
+        }
+    }
 }
 
 /// Beyond the contract: a run that could not read everything fresh stores its value as stale.
