@@ -17,6 +17,7 @@ use std::{
 use async_trait::async_trait;
 use smache_core::{
     Backend, CacheStore, DataSource, EntityKey, Filter, Image, JobQueue, ManualClock, Namespace, Position, Result,
+    support::limits::MARK_LIFETIME,
 };
 use tokio::runtime::Runtime;
 
@@ -31,6 +32,7 @@ pub struct Harness<R> {
     advance: Box<dyn Fn(Duration) -> Step + Send + Sync>,
     by_hand: bool,
     new_incarnation: Option<Box<dyn Fn() -> Step + Send + Sync>>,
+    pass_deadlines: Option<Box<dyn Fn() -> Step + Send + Sync>>,
     guard: Option<Box<dyn Any + Send + Sync>>,
     many: u32,
     one_in: u32,
@@ -100,6 +102,7 @@ impl<R> Harness<R> {
             advance,
             by_hand: false,
             new_incarnation: None,
+            pass_deadlines: None,
             guard: None,
             many: 10_000,
             one_in: 1,
@@ -138,6 +141,18 @@ impl<R> Harness<R> {
         self
     }
 
+    /// The same with a way to let the deadline of every unfinished invalidation of the store pass at once, by a write
+    /// to the database. It matters for a server whose invalidations take several steps; a clock that is moved by hand
+    /// needs no other way.
+    #[must_use]
+    pub fn with_deadlines_passed<F>(mut self, pass: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.pass_deadlines = Some(Box::new(move || Box::pin(pass())));
+        self
+    }
+
     /// The same with something that is dropped when the case is over, for example a server's process.
     #[must_use]
     pub fn with_guard(mut self, guard: impl Any + Send + Sync) -> Self {
@@ -172,8 +187,9 @@ impl<R> Harness<R> {
     /// The same harness of another subject.
     #[must_use]
     pub fn map<S>(self, role: impl FnOnce(R) -> S) -> Harness<S> {
-        let Self { role: before, advance, by_hand, new_incarnation, guard, many, one_in, bound } = self;
-        Harness { role: role(before), advance, by_hand, new_incarnation, guard, many, one_in, bound }
+        let Self { role: before, advance, by_hand, new_incarnation, pass_deadlines, guard, many, one_in, bound } = self;
+        let role = role(before);
+        Harness { role, advance, by_hand, new_incarnation, pass_deadlines, guard, many, one_in, bound }
     }
 
     /// How many of so many rounds a case is to do.
@@ -203,6 +219,16 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn is_moved_by_hand(&self) -> bool {
         self.by_hand
+    }
+
+    /// Lets the deadlines of unfinished invalidations pass. `false` if that would take their whole time.
+    pub async fn pass_deadlines(&self) -> bool {
+        match &self.pass_deadlines {
+            Some(pass) => pass().await,
+            None if self.by_hand => self.advance(MARK_LIFETIME + Duration::from_secs(5)).await,
+            None => return false,
+        }
+        true
     }
 
     /// Makes the server another incarnation.

@@ -1,6 +1,13 @@
 //! The short steps that the cases are written in, for a backend's own tests too.
 
-use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use smache_core::{
     Begin, BeginOutcome, Begun, CacheStore, ChangedDependency, Commit, CommitOutcome, Dependency, EntryId, FeedId,
@@ -178,6 +185,20 @@ where
         outputs.push(task.await.expect("a task of the case"));
     }
     outputs
+}
+
+/// Polls a future so many times at most, and drops it then.
+pub(crate) async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = times;
+    poll_fn(|context| match left {
+        0 => Poll::Ready(None),
+        _ => {
+            left -= 1;
+            future.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
 }
 
 /// An entry as a reader sees it.

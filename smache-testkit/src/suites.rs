@@ -94,6 +94,8 @@ macro_rules! store_suite {
             store::changes: [
                 changes_since_a_revision_are_named,
                 changes_that_were_trimmed_are_named,
+                version_older_than_what_is_remembered_conflicts,
+                change_before_very_many_others_is_not_lost,
             ],
             store::commit: [
                 lapsed_lease_that_nobody_took_still_commits,
@@ -147,6 +149,7 @@ macro_rules! store_suite {
                 value_and_notes_are_kept_as_they_are,
                 lookup_shows_stale_and_expired_entries,
                 lookup_writes_nothing,
+                readers_and_runs_have_one_clock,
                 lookup_never_mixes_an_old_entry_with_a_new_validity,
             ],
             store::maintain: [
@@ -155,7 +158,18 @@ macro_rules! store_suite {
                 trim_spares_what_a_run_needs,
                 run_that_lapsed_long_ago_is_reaped,
                 old_epoch_entries_are_marked,
+                every_new_epoch_is_followed_by_marks,
+                epoch_that_begins_amid_the_marks_is_marked_too,
                 stale_entries_are_listed,
+            ],
+            store::paging: [
+                position_is_saved_with_the_last_step,
+                change_under_way_is_a_conflict_until_it_is_done,
+                unfinished_invalidation_is_redone,
+                later_attempt_of_a_feed_ends_the_earlier_ones,
+                redo_ends_no_later_attempt,
+                leader_replaced_in_its_walk_saves_nothing,
+                many_changes_and_entries_are_one_change,
             ],
             store::programs: [
                 registered_programs_are_listed,
@@ -168,6 +182,7 @@ macro_rules! store_suite {
                 one_of_many_takes_a_lapsed_lease,
                 revision_counts_every_invalidation,
                 fresh_value_reflects_every_acknowledged_change,
+                first_commit_races_with_the_first_change,
                 maintenance_never_removes_an_edge_of_a_new_entry,
                 removal_races_with_commits,
                 dropped_steps_happen_as_a_whole,
@@ -258,6 +273,7 @@ macro_rules! queue_suite {
                 merged_job_is_as_urgent_as_its_most_urgent_request,
                 running_job_runs_once_more,
                 once_more_is_as_it_was_requested,
+                request_before_a_crash_is_kept,
                 dead_letter_is_revived_only_on_request,
                 safety_net_changes_nothing_where_a_job_is,
                 delayed_job_waits,
@@ -285,6 +301,7 @@ macro_rules! joined_suite {
             joined::jobs: [
                 every_stale_entry_has_a_job,
                 job_follows_the_staleness,
+                job_follows_the_more_direct_of_two_changes,
                 value_stored_as_stale_has_a_job_later,
                 value_stored_as_stale_wakes_a_waiting_worker,
                 lazy_entry_gets_no_job,
@@ -304,6 +321,8 @@ macro_rules! joined_suite {
                 lapsed_run_gets_a_job,
                 lapsed_run_revives_no_dead_letter,
                 old_epoch_entries_get_jobs,
+                every_new_epoch_is_followed_by_jobs,
+                redone_invalidation_writes_jobs,
                 aborted_entry_of_an_old_epoch_has_a_job,
             ],
         }
@@ -320,6 +339,7 @@ macro_rules! incarnation_suite {
         $crate::__suite! { incarnation_suite, $factory,
             incarnation::change: [
                 attach_on_a_new_incarnation_starts_an_epoch,
+                entries_of_the_incarnation_before_are_marked,
                 new_incarnation_is_named,
                 run_of_the_incarnation_before_stores_nothing,
                 feed_confirms_again_after_it_has_caught_up,

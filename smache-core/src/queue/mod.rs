@@ -56,6 +56,8 @@ pub trait JobQueue: Debug + Send + Sync + 'static {
     /// - MUST NOT give a job to two workers while a lease holds `no_job_is_delivered_twice_while_reserved`
     /// - MUST deliver again, with one more crash counted, a job that was not settled in time
     ///   `lapsed_reservation_is_delivered_again`
+    /// - MUST deliver such a job at once, and as urgent as the most urgent request during its run, which it meets
+    ///   `request_before_a_crash_is_kept`
     /// - MUST deliver the most urgent priority first, then the earliest due time `urgent_job_comes_first`
     /// - MUST keep lanes apart `lanes_are_reserved_apart`
     /// - MUST say when the next job of the lane becomes due `next_due_is_reported`

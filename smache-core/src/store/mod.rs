@@ -100,6 +100,10 @@ pub trait EntryStore: Debug + Send + Sync + 'static {
     ///   `change_during_the_computation_is_not_lost`, `dynamic_dependency_unknown_when_it_changed`
     /// - MUST compare with [`Commit::version`], which is not before that revision, and store the value under it
     ///   `value_is_compared_and_stored_with_its_version`
+    /// - MUST take a dependency for changed while an invalidation of it is under way, and after the death of its author
+    ///   until maintenance has done it `change_under_way_is_a_conflict_until_it_is_done`
+    /// - MUST take every dependency for changed where it may have forgotten changes after that version
+    ///   `version_older_than_what_is_remembered_conflicts`
     /// - MUST change nothing and let the run continue where [`OnConflict::Report`] asks for it and changes of few
     ///   dependencies are the only objection to the value: it names all of them, with the revision
     ///   `overtaken_run_is_told_what_changed_and_goes_on`, `value_that_more_speaks_against_is_stored_as_stale`
@@ -183,17 +187,22 @@ pub trait InvalidationStore: Debug + Send + Sync + 'static {
     /// - MUST remember the revision of a dependency that no entry has yet `dynamic_dependency_unknown_when_it_changed`
     /// - MUST give every stale entry a job unless it refreshes on read `every_stale_entry_has_a_job`,
     ///   `lazy_entry_gets_no_job`
-    /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`
+    /// - MUST save the positions with the last step and not before `position_is_saved_with_the_invalidation`,
+    ///   `position_is_saved_with_the_last_step`
     /// - MUST NOT confirm a source whose position it does not take, because the saved one is of another history or a
     ///   later one of the same `position_that_is_not_taken_confirms_nothing`
     /// - MUST let the newest step of the leader overwrite until when they are valid, at most until its deadline
     ///   `newest_step_overwrites_the_validity`, `late_step_confirms_no_longer_than_its_deadline`
-    /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced) `older_leader_is_fenced`
+    /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced), in the middle of several steps
+    ///   too `older_leader_is_fenced`, `leader_replaced_in_its_walk_saves_nothing`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
-    /// - MUST answer for 10,000 dependants `many_dependants_go_stale_in_pages`
+    /// - MUST answer for 10,000 dependants, and for a thousand changes and entries
+    ///   `many_dependants_go_stale_in_pages`, `many_changes_and_entries_are_one_change`
     /// - MUST keep the marks of one [`InvalidationAttempt`] until that attempt, a later one of the same feed or a whole
     ///   walk of maintenance comes to its end, even if other attempts are given up, redone or in the middle of their
     ///   walk `attempt_that_is_given_up_ends_no_other`
+    /// - MUST end, with the last step of a feed, the marks of earlier attempts of that feed on the same dependencies
+    ///   `later_attempt_of_a_feed_ends_the_earlier_ones`
     async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated>;
 
     /// Makes every entry stale in one step, by a new epoch. [`maintain`](Self::maintain) then marks the entries, page
@@ -212,6 +221,8 @@ pub trait InvalidationStore: Debug + Send + Sync + 'static {
     /// - MUST give a stale entry whose run lapsed a job `lapsed_run_gets_a_job`
     /// - MUST keep the revisions that a present run compares with `trim_spares_what_a_run_needs`
     /// - MUST mark entries of old epochs and give them jobs `old_epoch_entries_get_jobs`
+    /// - MUST redo an unfinished invalidation as a whole when its deadline is past, and end no mark that it has not
+    ///   read `unfinished_invalidation_is_redone`, `redo_ends_no_later_attempt`
     async fn maintain(&self, limit: usize) -> Result<Maintained>;
 }
 

@@ -11,7 +11,7 @@ use smache_testkit::{
 
 use crate::{
     rights::{Of, User},
-    support::shared,
+    support::{pass_deadlines, shared},
 };
 
 /// A store whose queue is another backend: it reports the entries that need a job.
@@ -19,7 +19,9 @@ mod alone {
     use super::*;
 
     async fn store() -> StoreHarness {
-        StoreHarness::new(shared().await.store(&random_namespace()).expect("a store"))
+        let namespace = random_namespace();
+        let store = shared().await.store(&namespace).expect("a store");
+        StoreHarness::new(store).with_deadlines_passed(move || pass_deadlines(namespace.clone()))
     }
 
     async fn queue() -> QueueHarness {
@@ -34,26 +36,28 @@ mod alone {
 mod together {
     use super::*;
 
-    async fn both() -> (Joined, User) {
+    async fn both() -> (Joined, User, Namespace) {
         let namespace = random_namespace();
         let user = User::documented(Of::Both, shared_redis_url(), namespace.as_str()).await;
         let (store, queue) = Redis::connect(&user.url).await.expect("Redis").both(&namespace).expect("both");
-        (Joined { store, queue }, user)
+        (Joined { store, queue }, user, namespace)
     }
 
     async fn store() -> StoreHarness {
-        let (joined, user) = both().await;
-        StoreHarness::new(joined.store).with_guard(user)
+        let (joined, user, namespace) = both().await;
+        StoreHarness::new(joined.store)
+            .with_guard(user)
+            .with_deadlines_passed(move || pass_deadlines(namespace.clone()))
     }
 
     async fn queue() -> QueueHarness {
-        let (joined, user) = both().await;
+        let (joined, user, _) = both().await;
         QueueHarness::new(joined.queue).with_guard(user)
     }
 
     async fn joined() -> JoinedHarness {
-        let (joined, user) = both().await;
-        JoinedHarness::new(joined).with_guard(user)
+        let (joined, user, namespace) = both().await;
+        JoinedHarness::new(joined).with_guard(user).with_deadlines_passed(move || pass_deadlines(namespace.clone()))
     }
 
     smache_testkit::store_suite!(store);

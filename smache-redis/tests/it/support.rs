@@ -4,8 +4,8 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, aio::MultiplexedConnection};
 use smache_core::{
-    CacheStore, ChangedDependency, EntryId, FeedId, FeedStep, Freshness, Invalidation, Leadership, SourceId, Token,
-    UsedDependency,
+    CacheStore, ChangedDependency, EntryId, FeedId, FeedStep, Freshness, Invalidation, Leadership, Namespace, SourceId,
+    Token, UsedDependency,
 };
 use smache_redis::Redis;
 pub(crate) use smache_testkit::steps::{LONG, Run, begin, child, direct, id, position, source, tag};
@@ -24,6 +24,16 @@ pub(crate) async fn raw(url: &str) -> MultiplexedConnection {
     let config = AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
     let client = Client::open(url).expect("the URL of a test");
     client.get_multiplexed_async_connection_with_config(&config).await.expect("the Redis of a test")
+}
+
+/// Lets the deadline of every unfinished invalidation of a namespace pass.
+pub(crate) async fn pass_deadlines(namespace: Namespace) {
+    let deadlines = format!("{{{namespace}}}:md").into_bytes();
+    let mut connection = raw(&shared_redis_url()).await;
+    let marks: Vec<Vec<u8>> = ask(&mut connection, &[b"ZRANGE", &deadlines, b"0", b"-1"]).await;
+    for mark in marks {
+        let _: u64 = ask(&mut connection, &[b"ZADD", &deadlines, b"XX", b"1", &mark]).await;
+    }
 }
 
 pub(crate) async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&[u8]]) -> T {

@@ -1,6 +1,6 @@
 //! A new incarnation of the server confirms nothing that the old one confirmed.
 
-use smache_core::{CommitOutcome, ErrorKind, FeedStep, Freshness, Invalidation};
+use smache_core::{CommitOutcome, ErrorKind, FeedStep, Freshness, Invalidation, Staleness};
 
 use crate::{StoreHarness, steps::*};
 
@@ -17,6 +17,20 @@ pub async fn attach_on_a_new_incarnation_starts_an_epoch(harness: StoreHarness) 
     store.attach(&[source("users")]).await.expect("attach");
     assert!(is_fresh(store, id(1)).await, "attached on this incarnation already");
     assert_eq!(change(store, "a").await.marked, 1);
+}
+
+/// Beyond the contract: maintenance marks the entries of the epoch before the new incarnation.
+pub async fn entries_of_the_incarnation_before_are_marked(harness: StoreHarness) {
+    let store = &**harness.role();
+    store.attach(&[source("users")]).await.expect("attach");
+    compute_of(store, id(1), "one", &[direct("a")], &[source("users")]).await;
+    compute(store, id(2), "of no source", &[direct("a")]).await;
+    maintain(store).await;
+    harness.new_incarnation().await;
+    store.attach(&[source("users")]).await.expect("attach");
+    maintain(store).await;
+    let marked = [staleness(store, id(1)).await, staleness(store, id(2)).await];
+    assert_eq!(marked, [Staleness::Stale, Staleness::Fresh]);
 }
 
 /// Beyond the contract: every answer names the same new incarnation.

@@ -38,6 +38,21 @@ pub async fn job_follows_the_staleness(harness: JoinedHarness) {
     assert_eq!([propagation, recompute].concat(), [id(1)], "one job");
 }
 
+/// Beyond the contract: an entry that two changes of one invalidation affect has one job, in the lane of the more direct
+/// one.
+pub async fn job_follows_the_more_direct_of_two_changes(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    for (number, used) in
+        [[child("a"), direct("b")], [direct("c"), child("d")], [child("e"), child("f")]].iter().enumerate()
+    {
+        compute(store, id(u32::try_from(number).expect("three")), "one", used).await;
+    }
+    for names in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        assert_eq!(store.invalidate(changes_of(&names)).await.expect("invalidate").jobs, []);
+    }
+    assert_eq!(due(queue).await, [vec![id(2)], vec![id(0), id(1)]]);
+}
+
 /// Beyond the contract: a value that is stored as stale has a job, not before the delay of its commit.
 pub async fn value_stored_as_stale_has_a_job_later(harness: JoinedHarness) {
     let (store, queue) = both(&harness);

@@ -7,6 +7,7 @@ use crate::{
     JoinedHarness,
     queue::{counts, dead_letter, reserve_one, settle},
     steps::*,
+    store::paging::stop_half_way,
 };
 
 /// A stale entry whose run lapsed has a job again, in any state of the earlier one; a fresh one needs none.
@@ -68,6 +69,38 @@ pub async fn old_epoch_entries_get_jobs(harness: JoinedHarness) {
     compute(store, id(0), "new", &[]).await;
     assert_eq!(counts(queue).await, [0, 0, 15, 0]);
     assert!(is_fresh(store, id(20)).await);
+}
+
+/// Beyond the contract: whatever starts a new epoch, the entries of the old one have jobs after maintenance.
+pub async fn every_new_epoch_is_followed_by_jobs(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    let leader = confirming(store, "feed", &["users"]).await;
+    for epoch in ["new epoch", "restart", "attach"] {
+        for number in 0..5 {
+            compute_of(store, id(number), epoch, &[child("a")], &[source("users")]).await;
+        }
+        maintain(store).await;
+        assert_eq!(counts(queue).await, [0; 4], "before {epoch}");
+        match epoch {
+            "new epoch" => drop(store.new_epoch().await.expect("new epoch")),
+            "attach" => store.attach(&[source("users")]).await.expect("attach"),
+            _ => store.restart(leader.step(store, &["users"], 1).await).await.expect("restart"),
+        }
+        maintain(store).await;
+        assert_eq!(counts(queue).await, [0, 5, 0, 0], "after {epoch}");
+    }
+}
+
+/// Beyond the contract: every entry that an unfinished invalidation did not reach has its job when it was redone.
+pub async fn redone_invalidation_writes_jobs(harness: JoinedHarness) {
+    let (store, queue) = both(&harness);
+    let many = harness.many().div_ceil(4);
+    compute_many(&harness.role().store, &ids(0..many), &[direct("a")]).await;
+    if !stop_half_way(store, &ids(0..many), &changes_of(&["a"])).await || !harness.pass_deadlines().await {
+        return;
+    }
+    maintain(store).await;
+    assert_eq!(counts(queue).await, [0, u64::from(many), 0, 0]);
 }
 
 /// Beyond the contract: an entry of an old epoch has its job back when its run is aborted.

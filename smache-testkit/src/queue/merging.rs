@@ -79,6 +79,40 @@ pub async fn once_more_is_as_it_was_requested(harness: QueueHarness) {
     assert!(reserve(queue).await.is_empty(), "it backs off");
 }
 
+/// A job that was requested while it ran, and whose worker vanished, comes back at once, once, and as urgent as the most
+/// urgent of its requests.
+pub async fn request_before_a_crash_is_kept(harness: QueueHarness) {
+    let queue = &**harness.role();
+    let held = async |new: NewJob| {
+        let lane = new.lane;
+        enqueue(queue, new).await;
+        reserve_for(queue, lane, 1, SHORT).await.remove(0)
+    };
+    let mut lost = vec![held(NewJob { priority: 6, ..job(id(1)) }).await];
+    let urgent = NewJob { priority: 2, delay: LONG, ..NewJob::now(id(1), Lane::Propagation) };
+    assert_eq!(enqueue(queue, urgent).await, Enqueued::Again);
+    lost.push(held(NewJob { priority: 1, ..NewJob::now(id(2), Lane::Propagation) }).await);
+    assert_eq!(enqueue(queue, NewJob { priority: 7, ..job(id(2)) }).await, Enqueued::Again);
+    // A job between them.
+    enqueue(queue, NewJob { priority: 3, ..NewJob::now(id(3), Lane::Propagation) }).await;
+    harness.advance(PAUSE).await;
+
+    assert!(reserve(queue).await.is_empty(), "the lane of the request is the more urgent one");
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.extend(reserve_for(queue, Lane::Propagation, 1, LONG).await);
+    }
+    let seen: Vec<_> = order.iter().map(|job| (job.id, job.crashes)).collect();
+    assert_eq!(seen, [(id(2), 1), (id(1), 1), (id(3), 0)]);
+    for job in &lost {
+        assert_eq!(settle(queue, job, JobEnd::Done).await, Settled::Lost);
+    }
+    for job in &order {
+        assert_eq!(settle(queue, job, JobEnd::Done).await, Settled::Settled, "it runs once more, not twice");
+    }
+    assert_eq!(counts(queue).await, [0; 4]);
+}
+
 /// A dead letter stays a dead letter until a request says that it may succeed now.
 pub async fn dead_letter_is_revived_only_on_request(harness: QueueHarness) {
     let queue = &**harness.role();

@@ -1,6 +1,6 @@
 //! Changes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use smache_core::{Commit, Dependency, Invalidation, JobWrites, Staleness, UsedDependency, Via};
 
@@ -155,9 +155,6 @@ pub async fn many_dependants_go_stale_in_pages(harness: StoreHarness) {
     assert!(is_fresh(&**store, id(0)).await);
 }
 
-/// Longer than the longest time that a store leaves to an attempt without a step.
-const LATE: Duration = Duration::from_secs(35);
-
 /// A leader drops its first attempt at a change in the middle of the walk, and makes its second one while maintenance
 /// redoes the first: all commits meanwhile meet the mark of the second, also behind the pages that it has walked. The
 /// redo of maintenance, for an author that is only late, ends nothing too early either.
@@ -189,8 +186,8 @@ pub async fn attempt_that_is_given_up_ends_no_other(harness: StoreHarness) {
         if of_old {
             of_old_callees.push(parent);
         }
-        if matches!(number, 3 | 9) && harness.is_moved_by_hand() {
-            harness.advance(LATE).await;
+        if matches!(number, 3 | 9) {
+            harness.pass_deadlines().await;
         }
         if number % 4 == 3 {
             store.maintain(100).await.expect("maintain");

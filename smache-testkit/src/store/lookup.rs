@@ -1,8 +1,11 @@
 //! Reading.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use smache_core::{Commit, FeedStep, Invalidation, Staleness};
+use smache_core::{Commit, CommitOutcome, FeedStep, Invalidation, Staleness, Timestamp};
 
 use crate::{StoreHarness, steps::*};
 
@@ -18,6 +21,39 @@ pub async fn lookup_answers_in_order(harness: StoreHarness) {
     let value = |number| Some(format!("value {number}").into_bytes().into());
     assert_eq!(found, [value(2), None, value(0), value(2), None, value(1)]);
     assert!(store.lookup(&[]).await.expect("lookup of nothing").entries.is_empty());
+}
+
+/// Beyond the contract: the answers to readers and to runs come from one clock, which is not ahead and does not go back.
+pub async fn readers_and_runs_have_one_clock(harness: StoreHarness) {
+    let store = &**harness.role();
+    let began = Instant::now();
+    let first = store.lookup(&[]).await.expect("lookup").now;
+    let mut last = first;
+    let mut later = |who: &str, now: Timestamp| {
+        assert!(now >= last, "{who} says {now} after {last}");
+        last = now;
+        now
+    };
+    for number in 0..harness.rounds(20) {
+        let run = begin(store, id(number)).await;
+        later("a run", run.begun.now);
+        later("a reader", store.lookup(&[]).await.expect("lookup").now);
+        let outcome = commit(store, run.value("one", &[direct(number)])).await;
+        let CommitOutcome::Fresh { now } = outcome else { panic!("{outcome:?}") };
+        let seen = see(store, id(number)).await;
+        later("a stored entry", seen.entry.stored_at);
+        later("a commit", now);
+        later("a reader", seen.now);
+        change(store, number).await;
+        later("a change", see(store, id(number)).await.entry.since.expect("it is stale"));
+        later("a record", store.read_record(&id(number)).await.expect("record").now);
+    }
+    let passed = began.elapsed() + Duration::from_secs(2);
+    assert!(last.since(first) <= passed, "the clock runs ahead: from {first} to {last} in {passed:?}");
+    harness.advance(PAUSE).await;
+    for after in [store.lookup(&[]).await.expect("lookup").now, begin(store, id(0)).await.begun.now] {
+        assert!(after.since(last) >= PAUSE - Duration::from_millis(2), "{after} is not {PAUSE:?} after {last}");
+    }
 }
 
 /// Beyond the contract: a look-up returns the committed bytes.

@@ -136,6 +136,50 @@ pub async fn old_epoch_entries_are_marked(harness: StoreHarness) {
     assert_eq!(store.stats().await.expect("stats").stale, 30);
 }
 
+/// Beyond the contract: whatever starts a new epoch, maintenance marks the entries of the old one.
+pub async fn every_new_epoch_is_followed_by_marks(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = confirming(store, "feed", &["users"]).await;
+    for epoch in ["new epoch", "restart", "attach", "restart again"] {
+        for number in 0..12 {
+            compute_of(store, id(number), epoch, &[direct("a")], &[source("users")]).await;
+        }
+        maintain(store).await;
+        assert_eq!(store.stats().await.expect("stats").stale, 0, "before {epoch}");
+        match epoch {
+            "new epoch" => drop(store.new_epoch().await.expect("new epoch")),
+            "attach" => store.attach(&[source("users")]).await.expect("attach"),
+            _ => store.restart(leader.step(store, &["users"], 1).await).await.expect("restart"),
+        }
+        maintain(store).await;
+        for number in 0..12 {
+            assert_eq!(staleness(store, id(number)).await, Staleness::Stale, "entry {number} after {epoch}");
+        }
+        assert_eq!(stale(store, 5).await.len(), 12, "after {epoch}");
+    }
+}
+
+/// Beyond the contract: an epoch that begins while maintenance marks the entries of an earlier one makes it begin again.
+pub async fn epoch_that_begins_amid_the_marks_is_marked_too(harness: StoreHarness) {
+    let store = &**harness.role();
+    for number in 0..30 {
+        compute(store, id(number), "old", &[direct("a")]).await;
+    }
+    store.new_epoch().await.expect("new epoch");
+    for _ in 0..2 {
+        store.maintain(10).await.expect("maintain");
+    }
+    for number in 0..30 {
+        compute(store, id(number), "newer", &[direct("a")]).await;
+    }
+    store.new_epoch().await.expect("new epoch");
+    maintain(store).await;
+    for number in 0..30 {
+        assert_eq!(staleness(store, id(number)).await, Staleness::Stale, "entry {number}");
+    }
+    assert_eq!(store.stats().await.expect("stats").stale, 30);
+}
+
 /// Every stale entry that needs a job is listed, with the time since when.
 pub async fn stale_entries_are_listed(harness: StoreHarness) {
     let store = &**harness.role();

@@ -9,6 +9,7 @@ pub mod graph;
 pub mod invalidate;
 pub mod lookup;
 pub mod maintain;
+pub mod paging;
 pub mod programs;
 pub mod races;
 pub mod random;

@@ -216,6 +216,35 @@ pub async fn fresh_value_reflects_every_acknowledged_change(harness: StoreHarnes
     }
 }
 
+/// Beyond the contract: the first commit of an entry beside the first change of what it depends on. No step of the one
+/// reads anything that was there before the other, and still the value from before the change is not fresh after it.
+pub async fn first_commit_races_with_the_first_change(harness: StoreHarness) {
+    const PAIRS: u32 = 4;
+    for round in 0..harness.rounds(60) {
+        all((0..PAIRS).map(|pair| {
+            let store = Arc::clone(harness.role());
+            async move {
+                let entry = id(PAIRS * round + pair);
+                let name = format!("new {round} {pair}");
+                let run = begin(&*store, entry).await;
+                let changing = tokio::spawn({
+                    let (store, name) = (Arc::clone(&store), name.clone());
+                    async move { change(&*store, name).await }
+                });
+                let used = if pair % 2 == 0 { direct(&name) } else { child(&name) };
+                let outcome = commit(&*store, run.value("from before", &[used])).await;
+                let changed = changing.await.expect("the change");
+                let seen = see(&*store, entry).await;
+                assert!(
+                    !seen.is_fresh(),
+                    "round {round}: stored as {outcome:?} beside {changed:?}, and fresh after both"
+                );
+            }
+        }))
+        .await;
+    }
+}
+
 /// Beyond the contract: maintenance that removes an expired entry does not take the edges of its successor.
 pub async fn maintenance_never_removes_an_edge_of_a_new_entry(harness: StoreHarness) {
     let store = &**harness.role();

@@ -1,8 +1,8 @@
 //! The contract, for every combination that this backend allows.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
-use mongodb::bson::doc;
+use mongodb::bson::{DateTime, doc};
 use smache_core::{Backend, Token};
 use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
 
@@ -11,8 +11,16 @@ use super::support::Own;
 /// The harness of a role in a database of its test. The stand-in that the scripts start where MongoDB is missing does
 /// some hundred commands a second: a case of very many entries has a few pages there, and one of many rounds a part of
 /// them.
-fn harness<R>(role: R, own: impl Any + Send + Sync) -> Harness<R> {
-    let harness = Harness::new(role).with_guard(own);
+fn harness<R>(role: R, own: Arc<Own>) -> Harness<R> {
+    let changes = own.raw("smache_state");
+    let harness = Harness::new(role).with_guard(own).with_deadlines_passed(move || {
+        let changes = changes.clone();
+        async move {
+            let unfinished = doc! { "k": i64::MAX, "until": { "$exists": true } };
+            let passed = doc! { "$set": { "until": DateTime::from_millis(1) } };
+            changes.update_many(unfinished, passed).await.expect("an update");
+        }
+    });
     if std::env::var_os("SMACHE_SLOW_MONGODB").is_some() {
         return harness.with_many(300).with_one_round_in(4);
     }
@@ -25,7 +33,7 @@ mod alone {
     use super::*;
 
     async fn store() -> StoreHarness {
-        let own = Own::new().await;
+        let own = Arc::new(Own::new().await);
         harness(own.mongo.store(&random_namespace()).expect("a store"), own)
     }
 
@@ -38,12 +46,12 @@ mod together {
     use super::*;
 
     async fn queue() -> QueueHarness {
-        let own = Own::new().await;
+        let own = Arc::new(Own::new().await);
         harness(own.mongo.both(&random_namespace()).expect("both").1, own)
     }
 
     async fn joined() -> JoinedHarness {
-        let own = Own::new().await;
+        let own = Arc::new(Own::new().await);
         let (store, queue) = own.mongo.both(&random_namespace()).expect("both");
         harness(Joined { store, queue }, own)
     }
