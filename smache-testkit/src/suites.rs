@@ -357,6 +357,11 @@ macro_rules! source_suite {
     ($factory:path) => {
         $crate::attached_source_suite!($factory);
         $crate::__suite! { feed_suite, $factory,
+            source::batches: [
+                backlog_larger_than_a_batch_is_delivered,
+                positions_sort_like_the_history,
+                batch_has_every_write_before_its_instant,
+            ],
             source::feed: [
                 load_sees_delivered_changes,
                 feed_resumes_after_a_position,

@@ -215,10 +215,20 @@ pub enum Start {
 #[async_trait]
 pub trait ChangeStream: Send + Debug {
     /// The place that it has reached: every earlier change was delivered, or was before the start.
+    ///
+    /// # Contract
+    /// - MUST sort behind every earlier position of its history, byte by byte, over any number of changes
+    ///   `positions_sort_like_the_history`
     fn position(&self) -> Position;
 
     /// The next changes. Returns an empty batch after at most about 500 ms without any, so that its reader can renew
     /// the validity of the feed's sources.
+    ///
+    /// # Contract
+    /// - MUST say [`Batch::as_of`] only where every change that was acknowledged before that instant is in this batch or
+    ///   an earlier one: it takes the instant before it reads `batch_has_every_write_before_its_instant`
+    /// - MUST deliver a backlog of any size, and say no instant after its writes while more of it is left
+    ///   `backlog_larger_than_a_batch_is_delivered`
     ///
     /// # Errors
     /// As [`ChangeFeed::open`]; its reader drops the stream after an error.

@@ -83,7 +83,7 @@ async fn harness() -> SourceHarness {
     let name = random_namespace().to_string();
     let user = User::documented(Of::Source, shared_redis_url(), &name).await;
     let redis = Redis::connect(&user.url).await.expect("Redis");
-    let notes = RedisSource::builder(&redis).table(name).history(1_000).build().expect("a good name");
+    let notes = RedisSource::builder(&redis).table(name).history(4_000).build().expect("a good name");
     SourceHarness::new(Arc::new(Notes(notes))).with_guard(user)
 }
 

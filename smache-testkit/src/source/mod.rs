@@ -1,5 +1,6 @@
 //! The cases of a [`DataSource`](smache_core::DataSource) and its [`ChangeFeed`](smache_core::ChangeFeed).
 
+pub mod batches;
 pub mod feed;
 pub mod load;
 
