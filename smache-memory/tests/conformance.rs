@@ -18,6 +18,22 @@ async fn memory() -> BackendHarness {
 
 smache_testkit::backend_suite!(memory, incarnation);
 
+/// The tasks of a case take turns between the steps of the others, at random.
+mod taking_turns {
+    use smache_testkit::faults::Faulty;
+
+    use super::*;
+
+    async fn memory() -> BackendHarness {
+        let clock = ManualClock::default();
+        let (memory, faults) = Faulty::of(Memory::builder().clock(Arc::new(clock.clone())).build());
+        faults.yield_between();
+        BackendHarness::of(memory).with_clock(clock)
+    }
+
+    smache_testkit::backend_suite!(memory);
+}
+
 mod table {
     use super::*;
 

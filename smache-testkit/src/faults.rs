@@ -22,7 +22,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -37,6 +37,8 @@ use smache_core::{
     JobState, JobWrites, Leadership, Lookup, Maintained, Namespace, NewJob, Page, Positions, ProgramStep, Programs,
     Record, RecordWaits, Reservation, Reserve, Result, Scanned, Settled, Settlement, SourceId, StoreStats, Token,
 };
+
+use crate::yielding::Pauses;
 
 /// How a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,7 @@ struct Inner {
     by_step: Mutex<HashMap<&'static str, (Fault, usize)>>,
     calls: Mutex<HashMap<&'static str, usize>>,
     steps: AtomicUsize,
+    pauses: OnceLock<Pauses>,
 }
 
 impl Faults {
@@ -85,6 +88,12 @@ impl Faults {
     pub fn heal(&self) {
         *lock(&self.0.all) = None;
         lock(&self.0.by_step).clear();
+    }
+
+    /// Every step yields before and after its work from now on, a random number of times, so that the tasks of a test
+    /// take turns also on a backend that never waits.
+    pub fn yield_between(&self) {
+        let _ = self.0.pauses.set(Pauses::new());
     }
 
     /// How many steps there were, whether they failed or not.
@@ -112,6 +121,14 @@ impl Faults {
     }
 
     async fn around<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(pauses) = self.0.pauses.get() else { return self.failing(step, work).await };
+        pauses.pause().await;
+        let answer = self.failing(step, work).await;
+        pauses.pause().await;
+        answer
+    }
+
+    async fn failing<T>(&self, step: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let lost = || Error::new(ErrorKind::Unavailable, "the connection was cut");
         match self.next(step) {
             None => work.await,

@@ -19,6 +19,7 @@ use smache_core::{
     Backend, CacheStore, DataSource, EntityKey, Filter, Image, JobQueue, ManualClock, Namespace, Position, Result,
     support::limits::MARK_LIFETIME,
 };
+use smache_kv::KeyValue;
 use tokio::runtime::Runtime;
 
 type Step = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -50,6 +51,10 @@ pub type QueueHarness = Harness<Arc<dyn JobQueue>>;
 
 /// The harness of [`joined_suite!`](crate::joined_suite).
 pub type JoinedHarness = Harness<Joined>;
+
+/// The harness of [`key_value_suite!`](crate::key_value_suite) and
+/// [`key_value_incarnation_suite!`](crate::key_value_incarnation_suite).
+pub type KeyValueHarness = Harness<Arc<dyn KeyValue>>;
 
 /// The harness of [`source_suite!`](crate::source_suite) and [`attached_source_suite!`](crate::attached_source_suite).
 pub type SourceHarness = Harness<Arc<dyn SourceProbe>>;

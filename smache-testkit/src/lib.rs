@@ -1,10 +1,10 @@
 //! The contract of the backends of SMache, as suites of tests.
 //!
-//! Every bullet of the contracts of stores, queues and sources in `smache-core` ends with the name of a case, and that
-//! case is here. A backend proves itself with one macro call per role; each case becomes one test, and a case that is
-//! added here is added to every backend at once. Cases whose documentation starts with `Beyond the contract:` check the
-//! same promises harder: races with exact totals, futures dropped half-way, random sequences compared with the memory
-//! backend.
+//! Every bullet of the contracts of stores, queues and sources in `smache-core`, and of key-value stores in
+//! `smache-kv`, ends with the name of a case, and that case is here. A backend proves itself with one macro call per
+//! role; each case becomes one test, and a case that is added here is added to every backend at once. Cases whose
+//! documentation starts with `Beyond the contract:` check the same promises harder: races with exact totals, futures
+//! dropped half-way, random sequences compared with the memory backend.
 //!
 //! | macro | proves | the factory gives |
 //! |---|---|---|
@@ -13,12 +13,15 @@
 //! | [`queue_suite!`] | a [`JobQueue`](smache_core::JobQueue) | [`QueueHarness`] |
 //! | [`joined_suite!`] | both of one backend, jobs written in the same step | [`JoinedHarness`] |
 //! | [`incarnation_suite!`] | a store whose server can be replaced in a test | [`StoreHarness`] with [`with_new_incarnation`](Harness::with_new_incarnation) |
+//! | [`key_value_suite!`] | a [`KeyValue`](smache_kv::KeyValue), on which `smache-kv` builds both | [`KeyValueHarness`] |
+//! | [`key_value_incarnation_suite!`] | one that can be replaced in a test | [`KeyValueHarness`] with [`with_new_incarnation`](Harness::with_new_incarnation) |
 //! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
 //! | [`attached_source_suite!`] | a source without a feed | [`SourceHarness`] |
 //!
 //! [`reference`] is the protocol as data: a store and a queue without I/O, for comparisons and for a model checker.
 //! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way,
-//! and [`servers`] starts private servers for tests.
+//! [`yielding`] a key-value store so that tasks take turns between its calls, and [`servers`] starts private servers
+//! for tests.
 //!
 //! A factory is an async function without arguments, called once per case, that returns a backend, or a store (queue,
 //! source) with nothing in it: under a [`random_namespace`], so that cases run side by side on one server and nothing is
@@ -53,6 +56,7 @@ pub mod faults;
 mod harness;
 pub mod incarnation;
 pub mod joined;
+pub mod key_value;
 pub mod layer;
 pub mod queue;
 pub mod reference;
@@ -62,13 +66,14 @@ pub mod source;
 pub mod steps;
 pub mod store;
 mod suites;
+pub mod yielding;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::harness::{
-    BackendHarness, Harness, Joined, JoinedHarness, QueueHarness, SourceHarness, SourceProbe, StoreHarness,
-    random_namespace,
+    BackendHarness, Harness, Joined, JoinedHarness, KeyValueHarness, QueueHarness, SourceHarness, SourceProbe,
+    StoreHarness, random_namespace,
 };
 #[doc(hidden)]
 pub use self::harness::{run, run_case};

@@ -225,8 +225,8 @@ pub trait ChangeStream: Send + Debug {
     /// the validity of the feed's sources.
     ///
     /// # Contract
-    /// - MUST say [`Batch::as_of`] only where every change that was acknowledged before that instant is in this batch or
-    ///   an earlier one: it takes the instant before it reads `batch_has_every_write_before_its_instant`
+    /// - MUST say [`Batch::as_of`] only where every change that was acknowledged before that instant is in this batch
+    ///   or an earlier one: it takes the instant before it reads `batch_has_every_write_before_its_instant`
     /// - MUST deliver a backlog of any size, and say no instant after its writes while more of it is left
     ///   `backlog_larger_than_a_batch_is_delivered`
     ///

@@ -193,8 +193,8 @@ pub trait InvalidationStore: Debug + Send + Sync + 'static {
     ///   later one of the same `position_that_is_not_taken_confirms_nothing`
     /// - MUST let the newest step of the leader overwrite until when they are valid, at most until its deadline
     ///   `newest_step_overwrites_the_validity`, `late_step_confirms_no_longer_than_its_deadline`
-    /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced), in the middle of several steps
-    ///   too `older_leader_is_fenced`, `leader_replaced_in_its_walk_saves_nothing`
+    /// - MUST refuse an older fence with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced), in the middle of several
+    ///   steps too `older_leader_is_fenced`, `leader_replaced_in_its_walk_saves_nothing`
     /// - MUST drop edges whose entry is gone `edge_without_entry_is_dropped`
     /// - MUST answer for 10,000 dependants, and for a thousand changes and entries
     ///   `many_dependants_go_stale_in_pages`, `many_changes_and_entries_are_one_change`

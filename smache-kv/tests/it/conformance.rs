@@ -1,11 +1,14 @@
 //! The published contract on three stores of different kinds.
 
+use std::sync::Arc;
+
 use smache_core::ManualClock;
 use smache_kv::{KeyValue, KvBackend, Limits};
-use smache_testkit::BackendHarness;
+use smache_testkit::{BackendHarness, KeyValueHarness, yielding::Yielding};
 
 use crate::{
     log_store::{Durability, LogStore},
+    mvcc::Mvcc,
     redb_store::Redb,
     tree::{Conflicts, Tree},
 };
@@ -48,6 +51,13 @@ async fn tree_in_small_batches() -> BackendHarness {
     on_limited_tree(Conflicts::EveryThird, 1_000, limits)
 }
 
+/// An optimistic store whose transactions take turns at every call.
+async fn mvcc() -> BackendHarness {
+    let clock = ManualClock::default();
+    let store = Yielding::new(Mvcc::new(clock.clone()));
+    BackendHarness::of(KvBackend::builder(store).page(100).build()).with_clock(clock)
+}
+
 /// Another store with a manual clock.
 fn on(store: impl KeyValue, clock: ManualClock) -> BackendHarness {
     BackendHarness::of(KvBackend::new(store)).with_clock(clock)
@@ -84,6 +94,68 @@ suites! {
     without_locks: tree_without_locks;
     in_small_pages: tree_in_small_pages;
     in_small_batches: tree_in_small_batches;
+    taking_turns: mvcc;
     on_a_log: log;
     on_redb: redb;
+}
+
+/// The interface itself.
+mod key_value {
+    use super::*;
+
+    fn harness(store: impl KeyValue, clock: ManualClock) -> KeyValueHarness {
+        KeyValueHarness::new(Arc::new(store)).with_clock(clock)
+    }
+
+    fn tree(conflicts: Conflicts) -> KeyValueHarness {
+        let clock = ManualClock::default();
+        let tree = Tree::new(clock.clone(), conflicts);
+        harness(tree.clone(), clock).with_new_incarnation(move || {
+            tree.become_another();
+            std::future::ready(())
+        })
+    }
+
+    fn mvcc() -> KeyValueHarness {
+        let clock = ManualClock::default();
+        let store = Mvcc::new(clock.clone());
+        harness(store.clone(), clock).with_new_incarnation(move || {
+            store.become_another();
+            std::future::ready(())
+        })
+    }
+
+    /// Each store is one factory.
+    macro_rules! on {
+        ($name:ident, $harness:expr $(, $lives:ident)?) => {
+            mod $name {
+                use super::*;
+
+                async fn factory() -> KeyValueHarness {
+                    $harness
+                }
+
+                smache_testkit::key_value_suite!(factory);
+                $(smache_testkit::$lives!(factory);)?
+            }
+        };
+    }
+
+    on!(tree_with_locks, tree(Conflicts::Never), key_value_incarnation_suite);
+    on!(tree_without_locks, tree(Conflicts::Real), key_value_incarnation_suite);
+    on!(optimistic, mvcc(), key_value_incarnation_suite);
+    on!(taking_turns, {
+        let clock = ManualClock::default();
+        harness(Yielding::new(Mvcc::new(clock.clone())), clock)
+    });
+    on!(log, {
+        let clock = ManualClock::default();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        harness(LogStore::open(path, Durability::System, clock.clone()).expect("a file"), clock).with_guard(folder)
+    });
+    on!(redb, {
+        let clock = ManualClock::default();
+        harness(Redb::in_memory(clock.clone()).expect("memory"), clock)
+    });
 }

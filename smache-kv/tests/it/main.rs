@@ -6,6 +6,7 @@ extern crate self as smache;
 pub use smache_core as backend;
 pub use smache_kv as kv;
 
+mod broken;
 mod conformance;
 mod damage;
 mod layout;
@@ -15,6 +16,7 @@ mod log;
 mod log_store;
 #[path = "../../../tests/it/logged.rs"]
 mod logged;
+mod mvcc;
 mod redb_store;
 mod steps;
 mod tree;

@@ -38,8 +38,8 @@ pub async fn job_follows_the_staleness(harness: JoinedHarness) {
     assert_eq!([propagation, recompute].concat(), [id(1)], "one job");
 }
 
-/// Beyond the contract: an entry that two changes of one invalidation affect has one job, in the lane of the more direct
-/// one.
+/// Beyond the contract: an entry that two changes of one invalidation affect has one job, in the lane of the more
+/// direct one.
 pub async fn job_follows_the_more_direct_of_two_changes(harness: JoinedHarness) {
     let (store, queue) = both(&harness);
     for (number, used) in

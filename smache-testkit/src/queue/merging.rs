@@ -79,8 +79,8 @@ pub async fn once_more_is_as_it_was_requested(harness: QueueHarness) {
     assert!(reserve(queue).await.is_empty(), "it backs off");
 }
 
-/// A job that was requested while it ran, and whose worker vanished, comes back at once, once, and as urgent as the most
-/// urgent of its requests.
+/// A job that was requested while it ran, and whose worker vanished, comes back at once, once, and as urgent as the
+/// most urgent of its requests.
 pub async fn request_before_a_crash_is_kept(harness: QueueHarness) {
     let queue = &**harness.role();
     let held = async |new: NewJob| {

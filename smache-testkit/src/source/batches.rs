@@ -157,8 +157,8 @@ pub async fn batch_has_every_write_before_its_instant(harness: SourceHarness) {
         for (number, (as_of, changes)) in batches[..by].iter().enumerate() {
             assert!(
                 as_of.is_none_or(|as_of| as_of <= *at),
-                "batch {number}, of {changes} changes, says that it is complete, and a write that was acknowledged {:?} \
-                 before comes with batch {by}",
+                "batch {number}, of {changes} changes, says that it is complete, and a write that was acknowledged \
+                 {:?} before comes with batch {by}",
                 as_of.map(|as_of| as_of.duration_since(*at)),
             );
         }

@@ -159,7 +159,8 @@ pub async fn every_new_epoch_is_followed_by_marks(harness: StoreHarness) {
     }
 }
 
-/// Beyond the contract: an epoch that begins while maintenance marks the entries of an earlier one makes it begin again.
+/// Beyond the contract: an epoch that begins while maintenance marks the entries of an earlier one makes it begin
+/// again.
 pub async fn epoch_that_begins_amid_the_marks_is_marked_too(harness: StoreHarness) {
     let store = &**harness.role();
     for number in 0..30 {
