@@ -1,5 +1,7 @@
 //! How results become bytes: faithfully, or not at all.
 
+mod message_pack;
+
 use std::any::type_name;
 
 use bytes::Bytes;
@@ -141,6 +143,9 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let corrupt = || Error::new(ErrorKind::Corrupt, format!("a stored value is not a `{}`", type_name::<T>()));
     match bytes.split_first() {
         Some((&JSON, rest)) => serde_json::from_slice(rest).map_err(|error| corrupt().with_source(error)),
+        Some((&MESSAGE_PACK, rest)) if !message_pack::is_one_value(rest) => {
+            Err(corrupt().with_context("bytes", bytes.len()))
+        }
         Some((&MESSAGE_PACK, rest)) => {
             let mut deserializer = rmp_serde::Deserializer::from_read_ref(rest);
             deserializer.set_max_depth(MESSAGE_PACK_DEPTH);
@@ -268,6 +273,23 @@ mod tests {
             assert_eq!(decode::<Tree>(&trees).expect_err("corrupt").kind(), ErrorKind::Corrupt);
         });
         small.expect("a thread").join().expect("the stack is deep enough");
+    }
+
+    #[test]
+    fn bytes_behind_a_stored_value_are_corrupt() {
+        for codec in [Codec::Json, Codec::MessagePack] {
+            let encoded = encode(&"text".to_owned(), codec, 100).expect("encodes").bytes;
+            let longer = [&encoded[..], b"1"].concat();
+            assert_eq!(decode::<String>(&longer).expect_err("corrupt").kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn announced_elements_that_are_not_there_take_no_memory() {
+        // A struct of a name and branches, which announce four billion elements, again and again.
+        let bytes = [&[MESSAGE_PACK][..], &[0x92, 0xa0, 0xdd, 0xff, 0xff, 0xff, 0xff].repeat(40)].concat();
+        let decoded = smache_fuzz::bounded(bytes.len(), || decode::<Tree>(&bytes));
+        assert_eq!(decoded.expect_err("corrupt").kind(), ErrorKind::Corrupt);
     }
 
     #[test]

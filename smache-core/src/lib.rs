@@ -17,6 +17,8 @@ mod engine;
 mod entity;
 mod error;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod handle;
 mod ids;
