@@ -1,7 +1,7 @@
 //! Values: a version byte, then the fields in order. The reader allocates no more than the bytes hold.
 
 use bytes::{BufMut, Bytes};
-use smache_core::Timestamp;
+use smache_core::{Timestamp, support::LATEST};
 
 use crate::layout::LAYOUT;
 
@@ -144,9 +144,9 @@ pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|number| u64::from_be_bytes(*number))
 }
 
-/// A number that is a whole value.
-pub(crate) fn whole_number(bytes: &[u8]) -> Option<u64> {
-    number(bytes).filter(|_| bytes.len() == 8)
+/// A number that counts steps, as a whole value. No count comes near [`LATEST`], so that the next one is a number too.
+pub(crate) fn whole_count(bytes: &[u8]) -> Option<u64> {
+    number(bytes).filter(|count| bytes.len() == 8 && *count < LATEST)
 }
 
 #[cfg(test)]

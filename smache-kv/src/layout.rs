@@ -7,7 +7,7 @@ use std::{
 
 use smache_core::{Error, Incarnation, Result, support::other_layout};
 
-use crate::{codec::whole_number, key_value::Access, keys::Keys, step::Step};
+use crate::{codec::whole_count, key_value::Access, keys::Keys, step::Step};
 
 /// The layout of keys and values. A change of either raises it.
 pub(crate) const LAYOUT: u64 = 1;
@@ -50,7 +50,7 @@ impl Step<'_> {
         match self.get(&keys.layout()).await? {
             None => self.brings_layout = self.access == Access::Write,
             Some(found) => {
-                let found = whole_number(&found);
+                let found = whole_count(&found);
                 if found != Some(LAYOUT) {
                     return Err(refused(found, keys));
                 }

@@ -1,5 +1,7 @@
 //! The queue.
 
+#[cfg(test)]
+mod fuzz;
 mod job;
 mod jobs;
 mod settle;

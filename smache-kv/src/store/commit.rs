@@ -9,7 +9,7 @@ use smache_core::{
 };
 
 use super::record::{Body, Lineage};
-use crate::{codec::whole_number, keys::Role, step::Step};
+use crate::{codec::whole_count, keys::Role, step::Step};
 
 /// Later than every run.
 pub(super) const DAMAGED: u64 = u64::MAX;
@@ -114,7 +114,7 @@ impl Step<'_> {
         let key = self.changed(dependency);
         let changed = self.get(&key).await?;
         Ok(changed.map(|bytes| {
-            whole_number(&bytes).unwrap_or_else(|| {
+            whole_count(&bytes).unwrap_or_else(|| {
                 tracing::warn!(%dependency, "the revision of an invalidation cannot be read: whatever used it is stale");
                 DAMAGED
             })

@@ -7,6 +7,7 @@ use smache_core::{
     ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Incarnation, Leadership, Position, Result, SourceId, SourceValidity,
     Timestamp, Token, Validity,
     protocol::{self, FeedView, FeedWrites, Leader, Leading},
+    support::LATEST,
 };
 
 use crate::{
@@ -25,6 +26,8 @@ impl Persisted for Leader {
         Reader::read(bytes, |reader| {
             Some(Self { holder: Token::from_bytes(reader.array()?), fence: reader.u64()?, until: reader.time()? })
         })
+        // No fence comes near it, so that the next one is a number too.
+        .filter(|leader| leader.fence < LATEST)
     }
 }
 

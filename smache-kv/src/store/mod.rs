@@ -3,6 +3,8 @@
 mod commit;
 mod feeds;
 mod first;
+#[cfg(test)]
+mod fuzz;
 mod invalidate;
 mod lookup;
 mod maintain;

@@ -9,11 +9,11 @@ use crate::{
     step::Step,
 };
 
-fn encode(until: Timestamp, notes: &Bytes) -> Bytes {
+pub(super) fn encode(until: Timestamp, notes: &Bytes) -> Bytes {
     Writer::new().time(until).bytes(notes).done()
 }
 
-fn decode(bytes: &Bytes) -> Option<(Timestamp, Bytes)> {
+pub(super) fn decode(bytes: &Bytes) -> Option<(Timestamp, Bytes)> {
     Reader::read(bytes, |reader| Some((reader.time()?, reader.bytes()?)))
 }
 

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use smache_core::{
     Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token,
     protocol::{self, Beginning, Ended, JobWrite, Run, Wait},
-    support::log_damaged_state,
+    support::{LATEST, log_damaged_state},
 };
 
 use super::record::Lineage;
 use crate::{
-    codec::{Persisted, Reader, Writer, number, whole_number},
+    codec::{Persisted, Reader, Writer, number, whole_count},
     damage::Part,
     keys::Role,
     step::Step,
@@ -95,7 +95,7 @@ impl Step<'_> {
     pub(super) async fn number(&mut self, role: Role) -> Result<u64> {
         let key = self.keys().of(role, &[]);
         let Some(bytes) = self.get(&key).await? else { return Ok(0) };
-        if let Some(number) = whole_number(&bytes) {
+        if let Some(number) = whole_count(&bytes) {
             return Ok(number);
         }
         log_damaged_state(key.escape_ascii(), "a revision");
@@ -118,7 +118,7 @@ impl Step<'_> {
         loop {
             let page = self.scan(&range, CHANGES).await?;
             let Some((key, _)) = page.last() else { return Ok(last) };
-            last = number(self.keys().rest(key)).unwrap_or(last);
+            last = number(self.keys().rest(key)).filter(|last| *last < LATEST).unwrap_or(last);
             range.after_key(key);
         }
     }

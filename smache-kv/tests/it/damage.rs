@@ -373,3 +373,28 @@ async fn damaged_epochs_and_revisions_are_replaced_by_new_ones() {
         assert!(is_fresh(&of_both(begin(&*shop.store, id(1)).await).await), "{name}");
     }
 }
+
+#[tokio::test]
+async fn numbers_that_cannot_grow_are_damage() {
+    for role in *b"kl" {
+        let shop = Shop::full().await;
+        let feed = smache_core::FeedId::new("feed").expect("a good name");
+        shop.store.lead(&feed, Token::random(), LONG).await.expect("lead");
+        // The revision; the fence and the end of the lease of a leader.
+        shop.tree.change(|map| {
+            let of_role = map.iter_mut().filter(|(key, _)| key.get(usize::from(key[0]) + 2) == Some(&role));
+            of_role.for_each(|(_, value)| {
+                let end = value.len().min(25);
+                let mut bytes = value.to_vec();
+                bytes[end.saturating_sub(8)..end].fill(0xff);
+                *value = bytes.into();
+            });
+        });
+        shop.clock.advance(LONG * 2);
+        let before = shop.store.stats().await.expect("stats").revision;
+        let after = shop.store.invalidate(change("a")).await.expect("invalidate").revision;
+        assert!(after > before, "{before} → {after}");
+        let lead = shop.store.lead(&feed, Token::random(), LONG).await.expect("lead");
+        assert!(matches!(lead, smache_core::Leadership::Leader { fence } if fence > 1), "{lead:?}");
+    }
+}

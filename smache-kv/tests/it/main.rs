@@ -9,6 +9,7 @@ pub use smache_kv as kv;
 mod broken;
 mod conformance;
 mod damage;
+mod fuzz;
 mod layout;
 mod limits;
 mod log;

@@ -100,6 +100,11 @@ impl Tree {
         self.state().map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     }
 
+    /// Changes the pairs as another program.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut BTreeMap<Bytes, Bytes>)) {
+        change(&mut self.state().map);
+    }
+
     /// How many pairs there are.
     pub(crate) fn len(&self) -> usize {
         self.state().map.len()
