@@ -108,5 +108,5 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
 pub(crate) fn time(value: Value) -> Option<Timestamp> {
     let Value::Array(parts) = value else { return None };
     let [seconds, micros] = parts.as_slice() else { return None };
-    Some(Timestamp::from_millis(number(seconds)? * 1000 + number(micros)? / 1000))
+    Some(Timestamp::from_millis(number(seconds)?.saturating_mul(1_000).saturating_add(number(micros)? / 1_000)))
 }

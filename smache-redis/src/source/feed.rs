@@ -32,23 +32,23 @@ const BATCH: usize = 500;
 
 /// A place in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+pub(super) struct Place {
     millis: u64,
     number: u64,
 }
 
 impl Place {
-    fn read(text: &[u8]) -> Option<Self> {
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
         let (millis, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self { millis: millis.parse().ok()?, number: number.parse().ok()? })
     }
 
-    fn of(order: &[u8]) -> Option<Self> {
+    pub(super) fn of(order: &[u8]) -> Option<Self> {
         let (&millis, number) = order.split_first_chunk()?;
         Some(Self { millis: u64::from_be_bytes(millis), number: u64::from_be_bytes(number.try_into().ok()?) })
     }
 
-    fn position(self, token: &[u8]) -> Position {
+    pub(super) fn position(self, token: &[u8]) -> Position {
         let order = [self.millis.to_be_bytes(), self.number.to_be_bytes()].concat();
         Position::new(token, order, token.to_vec())
     }
@@ -257,7 +257,7 @@ impl TableStream {
 
 /// A line in the answer of `XRANGE`: its place, then names and values in turns. With the place of the line before it,
 /// if it is a line of the table.
-fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
+pub(super) fn line(value: Value) -> Option<(Place, Option<Place>, Line)> {
     let Value::Array(parts) = value else { return None };
     let [place, Value::Array(fields)] = <[Value; 2]>::try_from(parts).ok()? else { return None };
     let place = Place::read(&bytes(place)?)?;

@@ -1,6 +1,8 @@
 //! The source: a table of entities in Redis with a history of its changes.
 
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod line;
 
 use std::{fmt, marker::PhantomData, sync::Arc};

@@ -124,7 +124,7 @@ impl RedisStore {
 }
 
 /// Four bytes of length, the order, the token.
-fn parse_position(bytes: &[u8]) -> Option<Position> {
+pub(super) fn parse_position(bytes: &[u8]) -> Option<Position> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (order, token) = rest.split_at_checked(u32::from_be_bytes(*length).try_into().ok()?)?;
     Some(Position { order: order.to_vec().into(), token: token.to_vec().into() })

@@ -2,6 +2,8 @@
 
 mod commit;
 mod feeds;
+#[cfg(test)]
+mod fuzz;
 mod invalidate;
 mod lookup;
 mod maintain;

@@ -22,7 +22,7 @@ use crate::{
 pub(super) const ENTRY_FIELDS: [&str; 4] = ["h", "s", "m", "v"];
 
 /// The missing or unreadable field of a record.
-type Broken = &'static str;
+pub(super) type Broken = &'static str;
 
 /// An unreadable record counts as absent, and the next run replaces it: no other entry waits for an operator.
 pub(super) fn as_absent(keys: &Keys, id: &EntryId, field: Broken) {
@@ -38,7 +38,7 @@ pub(super) fn read_entry(values: Vec<Value>, keys: &Keys, id: &EntryId) -> Optio
     })
 }
 
-fn parse_entry(values: Vec<Value>) -> Result<Option<StoredEntry>, Broken> {
+pub(super) fn parse_entry(values: Vec<Value>) -> Result<Option<StoredEntry>, Broken> {
     let [header, stale, meta, value] = <[Value; 4]>::try_from(values).map_err(|_| "h")?;
     let stale = match stale {
         Value::Nil => None,
@@ -117,7 +117,7 @@ fn decode_failure(bytes: &[u8]) -> Option<RunFailure> {
 }
 
 /// Reads a whole record. Fields that only explain or delay may be missing.
-fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Record, Broken> {
+pub(super) fn parse_record(found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Record, Broken> {
     let mut header = None;
     let mut stale = None;
     let mut meta = None;

@@ -32,7 +32,7 @@ impl ValidityCache {
 /// An empty namespace has no epoch yet. No real epoch is all zeros, so nothing is fresh in that one.
 ///
 /// An unreadable field confirms nothing, and maintenance replaces it.
-fn parse(value: &Value, key: &str) -> Option<Validity> {
+pub(super) fn parse(value: &Value, key: &str) -> Option<Validity> {
     let mut validity = Validity::new(Epoch::from_bytes([0; Epoch::LEN]));
     // Without the field the attached sources confirm nothing yet.
     validity.attached_until = Some(Timestamp::default());
