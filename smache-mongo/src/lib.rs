@@ -11,6 +11,8 @@ mod events;
 mod examine;
 mod expression;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod history;
 mod job;
 mod keys;

@@ -15,6 +15,7 @@ use smache_core::{
     Epoch, Error, ErrorKind, FeedStep, Incarnation, Position, Result, SourceId, SourceValidity, Timestamp, Token,
     Validity,
     protocol::{FeedView, FeedWrites, Leader},
+    support::LATEST,
 };
 
 use crate::{
@@ -96,7 +97,7 @@ impl NamespaceDoc {
     }
 
     /// Reads the two documents of a namespace.
-    fn read(schema: &Document, namespace: &Document) -> Result<Self> {
+    pub(crate) fn read(schema: &Document, namespace: &Document) -> Result<Self> {
         let schema = Fields::new(schema, UNREADABLE);
         let fields = Fields::new(namespace, UNREADABLE);
         let now = fields.time("now").ok_or_else(|| corrupt(UNREADABLE))?;
@@ -124,7 +125,7 @@ impl NamespaceDoc {
             let fence = feed.count("fence");
             let until = feed.time("until");
             let leader = match (holder, fence, until) {
-                (Ok(holder), Ok(fence), Some(until)) => Leader { holder, fence, until },
+                (Ok(holder), Ok(fence), Some(until)) if fence < LATEST => Leader { holder, fence, until },
                 _ => {
                     // No process leads it, and no fence is as large as the time.
                     lost_leader = true;
@@ -138,10 +139,11 @@ impl NamespaceDoc {
         if lost_leader || epoch.is_err() || fields.int("low_watermark").is_err() || fields.int("rev").is_err() {
             damage = damage.max(Damage::Parts);
         }
-        if fields.int("revision").is_err() {
+        // No count comes near the latest number, behind which it could not go on.
+        let revision = fields.count("revision").ok().filter(|revision| *revision < LATEST).unwrap_or_else(|| {
             damage = Damage::Revision;
-        }
-        let revision = fields.count("revision").unwrap_or_else(|_| now.as_millis().saturating_mul(1_000));
+            now.as_millis().saturating_mul(1_000)
+        });
         Ok(Self {
             now,
             incarnation: Incarnation::new(schema.text("incarnation").ok_or_else(|| corrupt(UNREADABLE))?),
@@ -160,7 +162,7 @@ impl NamespaceDoc {
     }
 
     /// The fields that a step in the program may change.
-    fn write(&self) -> Document {
+    pub(crate) fn write(&self) -> Document {
         let source = |(name, validity): (&SourceId, &SourceValidity)| {
             let mut source = doc! { "name": name.as_str(), "epoch": binary(validity.epoch.as_bytes()) };
             if let Some(caught_up_on) = &validity.caught_up_on {

@@ -100,7 +100,7 @@ impl Place {
         }
         let order = sortable(token).unwrap_or_else(|| match (self.count(), time) {
             ((last, _), Some(time)) if time > last => counted(time, 0),
-            ((last, steps), _) => counted(last, steps + 1),
+            ((last, steps), _) => counted(last, steps.saturating_add(1)),
         });
         self.order = order.into();
         self.token = token.to_owned();
