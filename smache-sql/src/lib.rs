@@ -84,6 +84,8 @@ mod changed;
 mod contract;
 mod error;
 mod examine;
+#[cfg(test)]
+mod fuzz;
 mod job;
 #[cfg(test)]
 mod limits;

@@ -13,7 +13,9 @@ pub(crate) fn name_of(id: &Token) -> String {
 
 /// Reads the name, the end of the lease and the notes behind a place of a row; nothing where no program is.
 pub(crate) fn read(row: &impl Cells, place: usize) -> Result<Option<RegisteredProgram>, sqlx::Error> {
-    let id = row.text(place)?.and_then(|name| parse(name.strip_prefix(PREFIX)?));
+    // A name in another form would name a program whose row is never found.
+    let named = |name: &String| parse(name.strip_prefix(PREFIX)?).filter(|id| name_of(id) == *name);
+    let id = row.text(place)?.as_ref().and_then(named);
     let until = timestamp(row.int(place + 1)?.unwrap_or_default());
     let notes = row.bytes(place + 2)?.unwrap_or_default().into();
     Ok(id.map(|id| RegisteredProgram { id, until, notes }))

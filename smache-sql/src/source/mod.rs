@@ -5,6 +5,8 @@ use std::time::Duration;
 mod cell;
 mod changes;
 mod comparison;
+#[cfg(test)]
+mod fuzz;
 mod name;
 mod row;
 mod version;

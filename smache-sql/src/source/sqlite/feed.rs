@@ -220,4 +220,21 @@ mod tests {
             assert_eq!(Place::restore(&position).expect_err(token).kind(), ErrorKind::HistoryLost);
         }
     }
+
+    #[test]
+    fn fuzz_places() {
+        use smache_fuzz::{Edits, bounded, damaged, fuzz};
+
+        fuzz::<([u64; 2], i64, Edits)>(|([history, mark], row, edits)| {
+            let place = Place { history: format!("{history:x}"), row: *row, mark: format!("{mark:x}") };
+            let position = place.position();
+            assert_eq!(Place::restore(&position).expect("a place"), place);
+            let token = damaged(&position.token, edits);
+            let restored =
+                bounded(token.len(), || Place::restore(&Position { token: token.clone().into(), ..position.clone() }));
+            if let Ok(place) = restored {
+                assert_eq!(Place::restore(&place.position()).expect("a place"), place);
+            }
+        });
+    }
 }

@@ -70,3 +70,45 @@ fn thousands_of_running_transactions_fit_and_more_are_an_error() {
     assert!(place(4_000).position().is_ok());
     assert_eq!(place(20_000).position().expect_err("too many").kind(), ErrorKind::TooLarge);
 }
+
+#[test]
+fn fuzz_places() {
+    use smache_fuzz::{Edits, bounded, damaged, fuzz};
+
+    type Running = (u32, Vec<u16>);
+    type Parts = (String, [Running; 2], Vec<(String, i64)>, Option<i64>);
+    fuzz::<(Parts, Edits)>(|((history, [seen, target], columns, row), edits)| {
+        let snapshot = |(xmin, steps): &Running| {
+            let step = |last: &mut u64, step: &u16| {
+                *last += u64::from(*step) + 1;
+                Some(*last)
+            };
+            let running: Vec<u64> = steps.iter().scan(u64::from(*xmin), step).collect();
+            let xmax = running.last().map_or(u64::from(*xmin), |last| last + 1);
+            let running: Vec<String> = running.iter().map(u64::to_string).collect();
+            let text = format!("{xmin}:{xmax}:{}", running.join(","));
+            let snapshot = Snapshot::parse(&text).expect("a snapshot");
+            assert_eq!(snapshot.to_string(), text);
+            snapshot
+        };
+        let place = Place {
+            history: history.clone(),
+            seen: snapshot(seen),
+            columns: columns.iter().cloned().collect(),
+            reading: row.map(|row| Reading { target: snapshot(target), row }),
+        };
+        let position = place.position().expect("few transactions run");
+        assert_eq!(Place::restore(&position).expect("a place"), place);
+        let token = Bytes::from(damaged(&position.token, edits));
+        let restored = bounded(token.len(), || Place::restore(&Position { token: token.clone(), ..position.clone() }));
+        if let Ok(place) = restored {
+            let again = place.position().expect("it is as small");
+            assert_eq!(Place::restore(&again).expect("a place"), place);
+        }
+        let text = smache_fuzz::damaged_text(&snapshot(seen).to_string(), edits);
+        if let Ok(snapshot) = Snapshot::parse(&text) {
+            snapshot.order();
+            assert_eq!(Snapshot::parse(&snapshot.to_string()).expect("a snapshot"), snapshot);
+        }
+    });
+}
