@@ -1,5 +1,6 @@
 //! The shared parts of the benchmarks: a system on a backend, trivial functions, and the raw client beside it.
 
+mod lite;
 mod places;
 
 use std::{
@@ -17,6 +18,7 @@ use smache::{
     redis::Redis,
 };
 
+pub use self::lite::SqliteKeyValue;
 pub use self::places::{Place, Raw, places};
 
 /// An entity that only the benchmark itself changes.
@@ -177,6 +179,17 @@ pub async fn time<T>(work: impl Future<Output = T>) -> Duration {
     let start = Instant::now();
     work.await;
     start.elapsed()
+}
+
+/// How long the threads of this process have run, by the count of the kernel.
+#[must_use]
+pub fn busy() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ran = |thread: std::fs::DirEntry| {
+        let line = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        line.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(ran).sum())
 }
 
 /// The server to measure.
