@@ -50,6 +50,15 @@ pub(crate) fn lane_number(lane: Lane) -> i64 {
     }
 }
 
+/// The lane that a table names.
+pub(crate) fn lane(cell: Option<i64>) -> Option<Lane> {
+    match cell {
+        Some(0) => Some(Lane::Propagation),
+        Some(1) => Some(Lane::Recompute),
+        _ => None,
+    }
+}
+
 /// Ids as an array of cells.
 pub(crate) fn id_list(ids: &[EntryId]) -> Vec<&[u8]> {
     ids.iter().map(|id| id.as_bytes().as_slice()).collect()

@@ -1,14 +1,13 @@
 //! Jobs in rows.
 
 #[cfg(feature = "postgres")]
-use smache_core::{Enqueued, Settled};
-use smache_core::{
-    FoundJob, JobCounts, JobEnd, JobPage, JobState, Lane, ListedJob, Result,
-    support::{limits::ERROR_BYTES, log_damaged_job},
-};
+use smache_core::{Enqueued, JobEnd, Settled, support::limits::ERROR_BYTES};
+use smache_core::{FoundJob, JobCounts, JobPage, JobState, ListedJob, Result, support::log_damaged_job};
 
+#[cfg(feature = "postgres")]
+use crate::cells::{clip, millis};
 use crate::{
-    cells::{Cells, clip, count, few, millis, timestamp},
+    cells::{Cells, count, few, lane, timestamp},
     error::{corrupt, failed},
     page::Listing,
 };
@@ -21,13 +20,14 @@ pub(crate) fn damaged_jobs(jobs: usize) {
 }
 
 /// How a job ended, as steps name it: 0 done, 1 released, 2 retried, 3 dead letter.
+#[cfg(feature = "postgres")]
 pub(crate) struct End {
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only steps of PostgreSQL read it"))]
     pub(crate) kind: i64,
     pub(crate) delay: i64,
     pub(crate) error: Option<String>,
 }
 
+#[cfg(feature = "postgres")]
 impl End {
     pub(crate) fn of(end: &JobEnd) -> Self {
         match end {
@@ -100,11 +100,7 @@ pub(crate) fn listed<R: Cells>(rows: &[R], limit: usize, database: &str) -> Resu
 /// From a row of lane, state, time, errors, crashes and error.
 pub(crate) fn found<R: Cells>(row: &R, database: &str) -> Result<FoundJob> {
     let cell = |place| row.int(place).map_err(|error| failed(error, database));
-    let lane = match cell(0)? {
-        Some(0) => Lane::Propagation,
-        Some(1) => Lane::Recompute,
-        _ => return Err(corrupt(UNREADABLE)),
-    };
+    let lane = lane(cell(0)?).ok_or_else(|| corrupt(UNREADABLE))?;
     let state = match cell(1)? {
         Some(0) => JobState::Queued,
         Some(1) => JobState::Running,

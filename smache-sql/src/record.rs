@@ -49,7 +49,6 @@ pub(crate) struct Rows {
 pub(crate) struct Head {
     pub(crate) now: Timestamp,
     pub(crate) incarnation: Incarnation,
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only steps of PostgreSQL read it"))]
     pub(crate) revision: u64,
     pub(crate) validity: Arc<Validity>,
 }
@@ -231,6 +230,12 @@ impl<R: Cells> Row<'_, R> {
 pub(crate) fn decode_causes(json: &str) -> serde_json::Result<Vec<Arc<str>>> {
     let causes: Vec<String> = serde_json::from_str(json)?;
     Ok(causes.into_iter().map(Arc::from).collect())
+}
+
+/// The same in the other direction.
+#[cfg(feature = "sqlite")]
+pub(crate) fn encode_causes(causes: &[Arc<str>]) -> String {
+    causes.iter().map(|cause| &**cause).collect::<serde_json::Value>().to_string()
 }
 
 /// How steps name the way in which a dependency is used.

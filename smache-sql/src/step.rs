@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use smache_core::{FeedStep, Incarnation, Position, Positions, Result, SourceId};
+#[cfg(feature = "postgres")]
+use smache_core::FeedStep;
+use smache_core::{Incarnation, Position, Positions, Result, SourceId};
 
 use crate::{
     cells::Cells,
@@ -10,12 +12,15 @@ use crate::{
 };
 
 /// A newer leader of the feed exists.
+#[cfg(feature = "postgres")]
 pub(crate) const FENCED: u64 = 1;
 
 /// The database is another incarnation than the leader knows.
+#[cfg(feature = "postgres")]
 pub(crate) const OTHER: u64 = 2;
 
 /// The error of a step that was refused.
+#[cfg(feature = "postgres")]
 pub(crate) fn refused(outcome: u64, step: &FeedStep) -> Result<()> {
     match outcome {
         0 => Ok(()),

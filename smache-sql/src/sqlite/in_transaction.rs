@@ -8,10 +8,7 @@ use smache_core::{
 };
 use sqlx::{Connection, SqliteConnection};
 
-use super::{
-    clocks::clock_of,
-    link::{Place, Step},
-};
+use super::{clocks::clock_of, link::Place, step::Step};
 use crate::{
     cells::time,
     error::{corrupt, wrong_server},

@@ -1,4 +1,4 @@
-//! The connections to the file, and the steps on them.
+//! The connections to the file.
 //!
 //! All of them are opened at once, so that all of them have the same file open whatever happens to the path. SQLite has
 //! one writer at a time: within the process the writers stand in line for one connection, which is fairer and faster
@@ -13,9 +13,9 @@ use std::{
     time::Duration,
 };
 
-use smache_core::{Clock, Epoch, Error, ErrorKind, Namespace, Result};
+use smache_core::{Clock, Error, ErrorKind, Namespace, Result};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction,
+    AssertSqlSafe, ConnectOptions, Connection, Sqlite, SqliteConnection,
     query::Query,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
@@ -24,11 +24,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::schema::VERSION;
 use crate::{
-    cells::{Cells, time},
+    cells::time,
     error::{failed, unexpected, wrong_server},
-    version::MIGRATED,
 };
 
 /// A statement with its arguments.
@@ -36,12 +34,6 @@ pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
 
 /// Connections that read at a time.
 const READERS: usize = 4;
-
-/// Also whether the tables still serve programs of this version.
-const NAMESPACE: &str = "SELECT n.ns, n.revision, n.low_watermark, n.added, n.sweep, $2 BETWEEN m.oldest AND m.version \
-     FROM smache_meta m LEFT JOIN smache_namespaces n ON n.name = $1";
-const MAKE_NAMESPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
-const COUNT_ADDED: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
 
 /// The way to a file.
 pub(super) struct Link {
@@ -76,7 +68,7 @@ impl Place {
 
     /// Whether the path still leads to the file that is open. A program with a replaced file open would go on with that
     /// one, which gets no more writes, and would take its contents for the present ones.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if mark(&self.path) == self.mark {
             return Ok(());
         }
@@ -158,7 +150,7 @@ impl Link {
     ///
     /// A full disk ends a transaction by itself. The driver does not see that, fails to roll back a transaction that is
     /// over, and takes every later one for a nested one: such a connection is replaced.
-    async fn mend(&self, writer: &mut SqliteConnection) -> Result<()> {
+    pub(super) async fn mend(&self, writer: &mut SqliteConnection) -> Result<()> {
         let failed = |error| self.failed(error);
         if writer.is_in_transaction() {
             // The end of a transaction that was dropped half-way may still be on its way.
@@ -282,141 +274,6 @@ fn mark(path: &Path) -> String {
     }
     let _ = path;
     String::new()
-}
-
-/// A transaction that writes, with the row of its namespace. Dropped before [`commit`](Self::commit), it never was.
-pub(super) struct Step<'a> {
-    work: Work<'a>,
-    pub(super) place: &'a Place,
-    pub(super) name: &'a str,
-    pub(super) now: i64,
-    pub(super) ns: i64,
-    pub(super) revision: i64,
-    pub(super) low_watermark: i64,
-    pub(super) added: i64,
-    pub(super) sweep: Option<Vec<u8>>,
-    notifies: bool,
-}
-
-/// The transaction of a step.
-enum Work<'a> {
-    /// The step's transaction, which the step ends.
-    Own(Transaction<'a, Sqlite>, &'a Link),
-    /// A transaction of the application, which ends it.
-    Part(&'a mut SqliteConnection),
-}
-
-impl Work<'_> {
-    fn connection(&mut self) -> &mut SqliteConnection {
-        match self {
-            Self::Own(work, _) => work,
-            Self::Part(connection) => connection,
-        }
-    }
-}
-
-impl<'a> Step<'a> {
-    pub(super) async fn begin(
-        link: &'a Link,
-        connection: &'a mut SqliteConnection,
-        name: &'a str,
-        now: i64,
-    ) -> Result<Self> {
-        // SQLite refuses a transaction that reads first and then wants to write, if another one wrote in between.
-        link.mend(connection).await?;
-        link.place.check()?;
-        let work = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| link.failed(error))?;
-        Self::open(Work::Own(work, link), &link.place, name, now).await
-    }
-
-    /// A step as a part of a transaction that is open on the connection.
-    pub(super) async fn part_of(
-        connection: &'a mut SqliteConnection,
-        place: &'a Place,
-        name: &'a str,
-        now: i64,
-    ) -> Result<Self> {
-        Self::open(Work::Part(connection), place, name, now).await
-    }
-
-    async fn open(work: Work<'a>, place: &'a Place, name: &'a str, now: i64) -> Result<Self> {
-        let ns = 0;
-        let revision = 0;
-        let low_watermark = 0;
-        let added = 0;
-        let sweep = None;
-        let mut step = Self { work, place, name, now, ns, revision, low_watermark, added, sweep, notifies: false };
-        let mut row = step.namespace().await?;
-        if row.int(5).map_err(|error| place.failed(error))? != Some(1) {
-            return Err(wrong_server(MIGRATED, &place.file));
-        }
-        if row.int(0).map_err(|error| place.failed(error))?.is_none() {
-            let epoch = Epoch::random().as_bytes().to_vec();
-            step.execute(MAKE_NAMESPACE, |query| query.bind(name.to_owned()).bind(epoch)).await?;
-            row = step.namespace().await?;
-        }
-        let cell = |at| row.int(at).map(Option::unwrap_or_default).map_err(|error| place.failed(error));
-        (step.ns, step.revision, step.low_watermark, step.added) = (cell(0)?, cell(1)?, cell(2)?, cell(3)?);
-        step.sweep = row.bytes(4).map_err(|error| place.failed(error))?;
-        Ok(step)
-    }
-
-    async fn namespace(&mut self) -> Result<SqliteRow> {
-        let name = self.name.to_owned();
-        let row = self.row(NAMESPACE, |query| query.bind(name).bind(VERSION)).await?;
-        row.ok_or_else(|| unexpected("begin"))
-    }
-
-    pub(super) fn failed(&self, error: sqlx::Error) -> Error {
-        self.place.failed(error)
-    }
-
-    /// Runs a statement and says how many rows it changed.
-    pub(super) async fn execute(
-        &mut self,
-        sql: &'static str,
-        bind: impl FnOnce(Statement) -> Statement + Send,
-    ) -> Result<u64> {
-        let done = bind(sqlx::query(sql)).execute(self.work.connection()).await;
-        done.map(|done| done.rows_affected()).map_err(|error| self.place.failed(error))
-    }
-
-    pub(super) async fn row(
-        &mut self,
-        sql: &'static str,
-        bind: impl FnOnce(Statement) -> Statement + Send,
-    ) -> Result<Option<SqliteRow>> {
-        bind(sqlx::query(sql)).fetch_optional(self.work.connection()).await.map_err(|error| self.place.failed(error))
-    }
-
-    pub(super) async fn rows(
-        &mut self,
-        sql: &'static str,
-        bind: impl FnOnce(Statement) -> Statement + Send,
-    ) -> Result<Vec<SqliteRow>> {
-        bind(sqlx::query(sql)).fetch_all(self.work.connection()).await.map_err(|error| self.place.failed(error))
-    }
-
-    /// Jobs were added: the end of the step wakes the waiting workers.
-    pub(super) fn notify(&mut self) {
-        self.notifies = true;
-    }
-
-    /// Ends the step; a step within a transaction of the application ends with that.
-    pub(super) async fn commit(mut self) -> Result<()> {
-        if self.notifies {
-            let ns = self.ns;
-            self.execute(COUNT_ADDED, |query| query.bind(ns)).await?;
-        }
-        if let Work::Own(work, link) = self.work {
-            work.commit().await.map_err(|error| link.failed(error))?;
-            link.place.check()?;
-            if self.notifies {
-                link.notifier(self.name).notify_waiters();
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The name of a namespace as the roles keep it.

@@ -8,6 +8,7 @@ mod jobs;
 mod link;
 mod queue;
 mod schema;
+mod step;
 mod store;
 
 pub(crate) use self::in_transaction::incarnation_beside;

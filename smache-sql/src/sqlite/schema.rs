@@ -103,6 +103,7 @@ mod tests {
             include_str!("../../queries/sqlite/lookup.sql"),
             include_str!("../../queries/sqlite/read_record.sql"),
             include_str!("../../queries/sqlite/changed_since.sql"),
+            include_str!("../../queries/sqlite/open.sql"),
         ] {
             assert!(text.contains(&named), "{text}");
         }

@@ -1,7 +1,5 @@
 //! The queue: jobs as rows, one transaction per step.
 
-mod ends;
-
 use std::{
     fmt,
     pin::pin,
@@ -16,41 +14,43 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use smache_core::{
     Enqueued, EntryId, Examination, FoundJob, Incarnation, Job, JobCounts, JobPage, JobQueue, JobState, Namespace,
-    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token, support::limits::PAGE,
+    NewJob, Reservation, Reserve, Result, Settled, Settlement, Token,
+    protocol::{self, Request, StoredJob},
+    support::limits::{LAPSED_JOBS, PAGE},
 };
 use tokio::time::Instant;
 
 use super::{
-    jobs::ids,
-    link::{Link, Statement, Step, name_of},
+    jobs::Jobs,
+    link::{Link, Statement, name_of},
+    step::Step,
 };
 use crate::{
-    cells::{Cells, count, few, lane_number, millis},
+    cells::{Cells, count, lane_number, millis},
     error::unexpected,
     job::{counts, damaged_jobs, found, listed, state_number},
     page::after,
 };
 
-const STATE: &str = "SELECT state FROM smache_jobs WHERE ns = $1 AND id = $2";
-const UNREADABLE: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND id = $2 \
-     AND (state NOT IN (0, 1, 2) OR lane NOT IN (0, 1))";
+/// As rows of a view: the id in the place of the kind.
+macro_rules! select_jobs {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, token, NULL, NULL, error, lane, priority, state, at, errors, crashes, again_at, again_lane, \
+             again_priority FROM smache_jobs WHERE ns = $1 AND ",
+            $rest
+        )
+    };
+}
+
+const LAPSED: &str = select_jobs!("state = 1 AND at <= $2 LIMIT $3");
+const DUE: &str = select_jobs!("state = 0 AND lane = $2 AND priority = $3 AND at <= $4 ORDER BY at LIMIT $5");
+const HELD: &str = select_jobs!("state = 1 AND lane = $2 AND token = $3 ORDER BY id");
 const DISCARD_UNREADABLE: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND id = $2";
-const PUT_BACK: &str = "UPDATE smache_jobs SET state = 0, at = $2, token = NULL, crashes = crashes + 1, \
-     lane = min(lane, coalesce(again_lane, lane)), priority = min(priority, coalesce(again_priority, priority)), \
-     again_at = NULL, again_lane = NULL, again_priority = NULL WHERE ns = $1 AND state = 1 AND at <= $2";
 const NEXT_PRIORITY: &str =
     "SELECT min(priority) FROM smache_jobs WHERE ns = $1 AND state = 0 AND lane = $2 AND priority > $3";
-const DUE: &str = "SELECT id, errors, crashes FROM smache_jobs \
-     WHERE ns = $1 AND state = 0 AND lane = $2 AND priority = $3 AND at <= $4 ORDER BY at LIMIT $5";
-const RESERVE: &str = "UPDATE smache_jobs SET state = 1, at = $4, token = $3 WHERE ns = $1 AND id = $2";
-const HELD: &str = "SELECT id, errors, crashes FROM smache_jobs \
-     WHERE ns = $1 AND state = 1 AND lane = $2 AND token = $3 ORDER BY id";
 const SOONEST: &str = "SELECT min(at) FROM smache_jobs WHERE ns = $1 AND state = 0 AND lane = $2 AND priority = $3";
 const EXTEND: &str = "UPDATE smache_jobs SET at = $4 WHERE ns = $1 AND id = $2 AND state = 1 AND token = $3";
-const REQUEUE: &str = "UPDATE smache_jobs SET state = 0, at = $3, errors = 0, crashes = 0, error = NULL \
-     WHERE ns = $1 AND state = 2 AND id IN (SELECT unhex(value) FROM json_each($2))";
-const DISCARD: &str = "DELETE FROM smache_jobs WHERE ns = $1 AND state <> 1 \
-     AND id IN (SELECT unhex(value) FROM json_each($2))";
 const COUNTS: &str = "SELECT j.state, j.lane, count(*) FROM smache_jobs j JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 GROUP BY j.state, j.lane";
 const LIST: &str = "SELECT j.id, j.at, j.error FROM smache_jobs j JOIN smache_namespaces n USING (ns) \
@@ -90,10 +90,7 @@ impl JobQueue for SqliteQueue {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            answers.push(step.enqueue(job).await?);
-        }
+        let answers = step.enqueue(jobs).await?;
         step.commit().await?;
         Ok(answers)
     }
@@ -129,23 +126,16 @@ impl JobQueue for SqliteQueue {
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        let mut answers = Vec::with_capacity(settlements.len());
-        for settlement in settlements {
-            answers.push(step.settle(settlement).await?);
-        }
+        let answers = step.settle(settlements).await?;
         step.commit().await?;
         Ok(answers)
     }
 
     async fn requeue(&self, all: &[EntryId]) -> Result<u64> {
-        let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
-        let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let ns = step.ns;
-        let back = step.execute(REQUEUE, |query| query.bind(ns).bind(ids(all)).bind(now)).await?;
-        if back > 0 {
-            step.notify();
-        }
+        let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
+        let now = step.time();
+        let back = step.replace_jobs(all, |job| protocol::requeue(job, now).map(Some)).await?;
         step.commit().await?;
         Ok(back)
     }
@@ -153,8 +143,7 @@ impl JobQueue for SqliteQueue {
     async fn discard(&self, all: &[EntryId]) -> Result<u64> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        let ns = step.ns;
-        let gone = step.execute(DISCARD, |query| query.bind(ns).bind(ids(all))).await?;
+        let gone = step.replace_jobs(all, |job| protocol::discard(job).then_some(None)).await?;
         step.commit().await?;
         Ok(gone)
     }
@@ -212,31 +201,55 @@ impl JobQueue for SqliteQueue {
 }
 
 impl Step<'_> {
-    async fn enqueue(&mut self, job: &NewJob) -> Result<Enqueued> {
-        let lane = lane_number(job.lane);
-        let priority = i64::from(job.priority);
-        let due = self.now + millis(job.delay);
-        if self.ensure(&job.id, lane, priority, due).await? {
-            return Ok(Enqueued::Queued);
+    async fn enqueue(&mut self, new: &[NewJob]) -> Result<Vec<Enqueued>> {
+        let now = self.time();
+        let all: Vec<EntryId> = new.iter().map(|job| job.id).collect();
+        let mut jobs = self.jobs(&all).await?;
+        let mut answers = Vec::with_capacity(new.len());
+        for new in new {
+            let request = Request { due: now.after(new.delay), lane: new.lane, priority: new.priority };
+            let plan = if new.revive { protocol::request } else { protocol::ensure };
+            let requested = plan(jobs.get(&new.id), request);
+            if requested.job.is_some() {
+                jobs.put(new.id, requested.job);
+            }
+            answers.push(requested.outcome);
         }
-        let ns = self.ns;
-        let id = job.id.as_bytes().to_vec();
-        // No worker would ever find a job whose state or lane does not exist.
-        let unreadable = self.execute(UNREADABLE, |query| query.bind(ns).bind(id.clone())).await? > 0;
-        if unreadable && self.ensure(&job.id, lane, priority, due).await? {
-            return Ok(Enqueued::Queued);
+        self.write_jobs(&mut jobs).await?;
+        Ok(answers)
+    }
+
+    async fn settle(&mut self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let now = self.time();
+        let all: Vec<EntryId> = settlements.iter().map(|settlement| settlement.id).collect();
+        let mut jobs = self.jobs(&all).await?;
+        let mut answers = Vec::with_capacity(settlements.len());
+        for Settlement { id, token, end } in settlements {
+            let settling = protocol::settle(jobs.get(id), *token, end, now);
+            if settling.outcome != Settled::Lost {
+                jobs.put(*id, settling.job);
+            }
+            answers.push(settling.outcome);
         }
-        let row = self.row(STATE, |query| query.bind(ns).bind(id)).await?;
-        let state = row.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
-        if !job.revive {
-            return Ok(if state == Some(2) { Enqueued::DeadLetter } else { Enqueued::Merged });
+        self.write_jobs(&mut jobs).await?;
+        Ok(answers)
+    }
+
+    /// Replaces or removes those jobs for which there is a plan, and counts them.
+    async fn replace_jobs(
+        &mut self,
+        all: &[EntryId],
+        plan: impl Fn(&StoredJob) -> Option<Option<StoredJob>>,
+    ) -> Result<u64> {
+        let mut jobs = self.jobs(all).await?;
+        let mut replaced = 0;
+        for id in all {
+            let Some(job) = jobs.get(id).and_then(&plan) else { continue };
+            jobs.put(*id, job);
+            replaced += 1;
         }
-        self.need(&[(job.id, lane)], priority, due).await?;
-        Ok(match state {
-            Some(0) => Enqueued::Merged,
-            Some(1) => Enqueued::Again,
-            _ => Enqueued::Queued,
-        })
+        self.write_jobs(&mut jobs).await?;
+        Ok(replaced)
     }
 
     async fn number(&mut self, sql: &'static str, lane: i64, priority: i64) -> Result<Option<i64>> {
@@ -251,14 +264,15 @@ impl Step<'_> {
         let now = self.now;
         let lane = lane_number(reserve.lane);
         let mut max = reserve.max.min(PAGE);
-        self.execute(PUT_BACK, |query| query.bind(ns).bind(now)).await?;
+        self.put_back_lapsed().await?;
+        let mut taken = Jobs::default();
         let mut jobs = Vec::new();
         let mut soonest = None::<i64>;
         let mut level = -1;
         if reserve.again {
             let bind = |query: Statement| query.bind(ns).bind(lane).bind(reserve.token.as_bytes().to_vec());
-            for row in &self.rows(HELD, bind).await? {
-                jobs.extend(self.take(reserve, row).await?);
+            for id in self.take(HELD, bind, &mut taken).await? {
+                jobs.extend(self.reserved(reserve, &mut taken, id));
                 max = 0;
             }
         }
@@ -267,35 +281,60 @@ impl Step<'_> {
             if jobs.len() < max {
                 let left = (max - jobs.len()) as i64;
                 let bind = |query: Statement| query.bind(ns).bind(lane).bind(priority).bind(now).bind(left);
-                let due = self.rows(DUE, bind).await?;
-                for row in &due {
-                    jobs.extend(self.take(reserve, row).await?);
+                for id in self.take(DUE, bind, &mut taken).await? {
+                    jobs.extend(self.reserved(reserve, &mut taken, id));
                 }
+                // Before the look for the soonest one, which is another one.
+                self.write_jobs(&mut taken).await?;
             }
             soonest = self.number(SOONEST, lane, priority).await?.into_iter().chain(soonest).min();
         }
+        self.write_jobs(&mut taken).await?;
         let next_due = soonest.map(|soonest| Duration::from_millis(count(soonest - now)));
         Ok(Reservation { jobs, next_due })
     }
 
-    /// A job for its worker. A job whose id is damaged belongs to no entry, and is removed: its entry gets another one.
-    async fn take(&mut self, reserve: &Reserve, row: &sqlx::sqlite::SqliteRow) -> Result<Option<Job>> {
-        let cell = |place| row.int(place).map(|cell| few(cell.unwrap_or(0))).map_err(|error| self.failed(error));
-        let bytes = row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
-        let Ok(id) = EntryId::from_slice(&bytes) else {
-            damaged_jobs(1);
-            let ns = self.ns;
-            self.execute(DISCARD_UNREADABLE, |query| query.bind(ns).bind(bytes.clone())).await?;
-            return Ok(None);
-        };
-        let job = Job { id, lane: reserve.lane, token: reserve.token, errors: cell(1)?, crashes: cell(2)? };
-        let ns = self.ns;
-        let until = self.now + millis(reserve.lease);
-        let bind = |query: Statement| {
-            query.bind(ns).bind(id.as_bytes().to_vec()).bind(job.token.as_bytes().to_vec()).bind(until)
-        };
-        self.execute(RESERVE, bind).await?;
-        Ok(Some(job))
+    fn reserved(&self, reserve: &Reserve, jobs: &mut Jobs, id: EntryId) -> Option<Job> {
+        let until = self.time().after(reserve.lease);
+        let (stored, job) = protocol::reserve(id, jobs.get(&id)?, reserve.token, until);
+        jobs.put(id, Some(stored));
+        Some(job)
+    }
+
+    /// Returns the jobs of vanished workers to the queue.
+    async fn put_back_lapsed(&mut self) -> Result<()> {
+        let (ns, now) = (self.ns, self.now);
+        let mut jobs = Jobs::default();
+        let most = LAPSED_JOBS as i64;
+        for id in self.take(LAPSED, |query| query.bind(ns).bind(now).bind(most), &mut jobs).await? {
+            if let Some(queued) = jobs.get(&id).and_then(|job| protocol::put_back(job, self.time())) {
+                jobs.put(id, Some(queued));
+            }
+        }
+        self.write_jobs(&mut jobs).await
+    }
+
+    /// Reads jobs, and returns whose they are. A job whose id is damaged belongs to no entry, and is removed: its entry
+    /// gets another one.
+    async fn take(
+        &mut self,
+        sql: &'static str,
+        bind: impl FnOnce(Statement) -> Statement + Send,
+        jobs: &mut Jobs,
+    ) -> Result<Vec<EntryId>> {
+        let mut taken = Vec::new();
+        for row in &self.rows(sql, bind).await? {
+            let bytes = row.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
+            if let Ok(id) = EntryId::from_slice(&bytes) {
+                jobs.read(id, row).map_err(|error| self.failed(error))?;
+                taken.push(id);
+            } else {
+                damaged_jobs(1);
+                let ns = self.ns;
+                self.execute(DISCARD_UNREADABLE, |query| query.bind(ns).bind(bytes)).await?;
+            }
+        }
+        Ok(taken)
     }
 }
 

@@ -1,28 +1,20 @@
 //! The commit of a run: it compares the dependencies of the run, and replaces the record of the entry.
 
-use std::collections::HashSet;
-
 use smache_core::{
-    ChangedSince, Commit, CommitOutcome, Dependency, Result, Timestamp, UsedDependency, Via,
-    support::{EdgeChanges, distinct, edges, limits::NAMED_CONFLICTS},
+    ChangedSince, Commit, CommitOutcome, Dependency, Result, UsedDependency, Via,
+    protocol::{self, CommitView, Committing, Stored},
+    support::EdgeChanges,
 };
 
-use super::{SqliteStore, Step, runs::bytes};
+use super::{SqliteStore, Statement, Step, runs::bytes};
 use crate::{
-    cells::{Cells, count, millis, number, time, timestamp},
+    cells::{number, time},
     changed,
     error::unexpected,
-    record::decode_causes,
-    sqlite::{
-        jobs::{USUAL_PRIORITY, list, pairs},
-        link::Statement,
-    },
+    record::encode_causes,
+    sqlite::jobs::{list, pairs},
 };
 
-const END_COMMIT: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2 AND token = $3 AND start_revision = $4";
-const CONFLICTS: &str = "SELECT dep FROM smache_changed WHERE ns = $1 AND revision > $3 \
-     AND dep IN (SELECT unhex(value) FROM json_each($2))";
-const OLD: &str = "SELECT used, staleness, since, conflicts, causes FROM smache_entries WHERE ns = $1 AND id = $2";
 const STORE: &str = include_str!("../../../queries/sqlite/store.sql");
 const ADD_EDGES: &str = "INSERT INTO smache_edges (ns, dep, id, direct) \
      SELECT $1, unhex(value ->> 0), $2, value ->> 1 FROM json_each($3) WHERE true \
@@ -31,48 +23,30 @@ const CHANGED_SINCE: &str = include_str!("../../../queries/sqlite/changed_since.
 
 impl SqliteStore {
     pub(super) async fn commit_run(&self, commit: &Commit) -> Result<CommitOutcome> {
-        let time = self.link.now();
-        let now = timestamp(time);
+        let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
-        let mut step = Step::begin(&self.link, &mut writer, &self.name, time).await?;
-        let head = step.head().await?;
-        if commit.incarnation != head.incarnation {
-            return Ok(CommitOutcome::OtherIncarnation);
-        }
-        let ns = step.ns;
-        let bind = |query: Statement| {
-            let query = query.bind(ns).bind(bytes(&commit.id)).bind(commit.token.as_bytes().to_vec());
-            query.bind(number(commit.start_revision))
+        let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
+        let id = &commit.id;
+        let mut view = step.view_with_changes(id, &commit.used, commit.version).await?;
+        let of_commit = CommitView {
+            now: step.time(),
+            incarnation: &step.incarnation,
+            run: view.run.as_ref(),
+            head: view.head.as_ref(),
+            validity: &step.validity,
+            changes: &view.changes,
         };
-        if step.execute(END_COMMIT, bind).await? == 0 {
-            return Ok(CommitOutcome::Lost);
-        }
-        let conflicts = step.conflicts(commit).await?;
-        let changed = commit.used.iter().filter(|used| conflicts.contains(&used.dependency));
-        let has_epochs = head.validity.has_epochs(&commit.epochs);
-        if commit.is_reported(has_epochs, count(step.low_watermark), conflicts.len()) {
-            // The rollback also undoes the earlier writes of this step.
-            let revision = count(step.revision);
-            return Ok(CommitOutcome::ConflictReported {
-                now,
-                revision,
-                dependencies: conflicts.into_iter().collect(),
-            });
-        }
-        let staleness = commit.staleness(has_epochs, changed.clone()) as i64;
-        step.put(commit, staleness, now).await?;
+        let stored = match protocol::commit(&of_commit, commit) {
+            Committing::Refused(outcome) => return Ok(outcome),
+            Committing::Stored(stored) => stored,
+        };
+        step.end_run(id).await?;
+        step.put(commit, &stored, &view.used).await?;
         if self.writes_jobs() {
-            let id = commit.id;
-            if staleness == 0 {
-                step.take_back(&[id]).await?;
-            } else if !commit.lazy {
-                let due = time + millis(commit.conflict_delay);
-                step.need(&[(id, staleness - 1)], USUAL_PRIORITY, due).await?;
-            }
+            step.write_job(&mut view.jobs, id, stored.job).await?;
         }
-        let dependencies = distinct(changed.map(|used| used.dependency), NAMED_CONFLICTS);
         step.commit().await?;
-        Ok(if staleness == 0 { CommitOutcome::Fresh { now } } else { CommitOutcome::Conflicted { now, dependencies } })
+        Ok(stored.outcome)
     }
 
     pub(super) async fn changes_since(&self, revision: u64, of: &[Dependency]) -> Result<ChangedSince> {
@@ -97,67 +71,31 @@ impl SqliteStore {
 }
 
 impl Step<'_> {
-    /// The used dependencies that were invalidated since the run started, or may have been.
-    async fn conflicts(&mut self, commit: &Commit) -> Result<HashSet<Dependency>> {
-        let all = commit.used.iter().map(|used| used.dependency);
-        if number(commit.version) < self.low_watermark {
-            return Ok(all.collect());
-        }
-        let ns = self.ns;
-        let version = number(commit.version);
-        let all = list(commit.used.iter().map(|used| used.dependency.as_bytes().as_slice()));
-        let rows = self.rows(CONFLICTS, |query| query.bind(ns).bind(all).bind(version)).await?;
-        let one = |row: &_| {
-            let dependency = Cells::bytes(row, 0).map_err(|error| self.failed(error))?.unwrap_or_default();
-            Dependency::from_slice(&dependency)
-        };
-        rows.iter().map(one).collect()
-    }
-
     /// Replaces a record and its edges.
-    async fn put(&mut self, commit: &Commit, staleness: i64, now: Timestamp) -> Result<()> {
+    async fn put(&mut self, commit: &Commit, stored: &Stored, old_used: &[u8]) -> Result<()> {
         let ns = self.ns;
-        let old = self.row(OLD, |query| query.bind(ns).bind(bytes(&commit.id))).await?;
-        let edges = edges(&commit.used);
-        let used = UsedDependency::encode_edges(&edges);
-        let stale = staleness > 0;
-        let mut since = stale.then_some(time(now));
-        let mut conflicts = i64::from(stale);
-        let mut causes = "[]".to_owned();
-        let mut old_used = Vec::new();
-        if let Some(old) = &old {
-            let cell = |place| old.int(place).map_err(|error| self.failed(error));
-            if stale {
-                let kept = if cell(1)?.unwrap_or(0) > 0 { cell(2)? } else { None };
-                since = kept.or(since);
-                conflicts = cell(3)?.unwrap_or(0).saturating_add(1);
-                // The causes of a damaged record would damage this one.
-                causes = old.text(4).ok().flatten().filter(|causes| decode_causes(causes).is_ok()).unwrap_or(causes);
-            }
-            old_used = old.bytes(0).map_err(|error| self.failed(error))?.unwrap_or_default();
-        }
-        let expires = commit.expires(now).map(time);
-        let stored_at = time(now);
+        let Stored { head, edges, .. } = stored;
+        let causes = encode_causes(&head.causes);
         let bind = |query: Statement| {
             query
                 .bind(ns)
                 .bind(bytes(&commit.id))
-                .bind(number(commit.version))
-                .bind(staleness)
-                .bind(since)
-                .bind(stored_at)
-                .bind(expires)
-                .bind(conflicts)
-                .bind(i64::from(commit.lazy))
-                .bind(commit.epochs.encode())
+                .bind(number(head.version))
+                .bind(head.staleness as i64)
+                .bind(head.since.map(time))
+                .bind(time(head.stored_at))
+                .bind(head.expires.map(time))
+                .bind(i64::from(head.conflicts))
+                .bind(i64::from(head.lazy))
+                .bind(head.epochs.encode())
                 .bind(causes)
                 .bind(commit.call.to_vec())
-                .bind(used)
+                .bind(UsedDependency::encode_edges(edges))
                 .bind(commit.meta.to_vec())
                 .bind(commit.value.to_vec())
         };
         self.execute(STORE, bind).await?;
-        let changes = EdgeChanges::since(&old_used, &edges);
+        let changes = EdgeChanges::since(old_used, edges);
         if !changes.removed.is_empty() {
             self.drop_edges(&commit.id, changes.removed.iter().map(|gone| gone.as_bytes().as_slice())).await?;
         }

@@ -1,46 +1,63 @@
 //! The steps of the feeds: epochs, positions, leases and leaders.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use smache_core::{
-    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Incarnation, Leadership, Positions, Result, SourceId, Token,
+    ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Leadership, Position, Positions, Result, SourceId, SourceValidity,
+    Token,
+    protocol::{self, FeedView, FeedWrites, Leader, Leading},
 };
+use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, Step};
-use crate::{
-    cells::{Cells, count, millis, number, timestamp},
-    sqlite::link::Statement,
-    step::{FENCED, OTHER, refused},
-};
+use super::{SqliteStore, Statement, Step};
+use crate::cells::{Cells, count, millis, number, time, timestamp};
 
 const NEW_EPOCH: &str = "UPDATE smache_namespaces SET epoch = $2 WHERE ns = $1";
 const SWEEP: &str = "UPDATE smache_namespaces SET sweep = $2 WHERE ns = $1";
-const ATTACH: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on) VALUES ($1, $2, $3, $4) \
-     ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = excluded.caught_up_on, valid_until = NULL \
-     WHERE v.valid_until IS NOT NULL OR v.caught_up_on IS NOT excluded.caught_up_on";
+const ATTACH: &str = "INSERT INTO smache_sources (ns, name, epoch, caught_up_on, valid_until) VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = excluded.caught_up_on, \
+     valid_until = excluded.valid_until";
 const KEEP_ATTACHED: &str = "INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES ($1, 'smache:attached', x'', 0, $2) \
      ON CONFLICT (ns, name) DO UPDATE SET until = excluded.until";
-const LEAD: &str = "INSERT INTO smache_feeds AS f (ns, name, holder, fence, until) VALUES ($1, $2, $3, 1, $4) \
-     ON CONFLICT (ns, name) DO UPDATE SET holder = excluded.holder, until = excluded.until, \
-     fence = f.fence + (f.holder <> excluded.holder) WHERE f.holder = excluded.holder OR f.until <= $5";
-const LEADER: &str = "SELECT fence, until, holder FROM smache_feeds WHERE ns = $1 AND name = $2";
+const LEAD: &str = "INSERT INTO smache_feeds (ns, name, holder, fence, until) VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT (ns, name) DO UPDATE SET holder = excluded.holder, fence = excluded.fence, until = excluded.until";
+const VIEW: &str = include_str!("../../../queries/sqlite/feed_view.sql");
 const RESIGN: &str = "UPDATE smache_feeds SET until = min(until, $4) WHERE ns = $1 AND name = $2 AND fence = $3";
-const RENEW: &str = "UPDATE smache_feeds SET until = $3 WHERE ns = $1 AND name = $2";
-const SAVE: &str = "INSERT INTO smache_sources AS v (ns, name, epoch, caught_up_on, valid_until, position_order, position_token) \
-     VALUES ($1, $2, $3, $4, coalesce($5, 0), $6, $7) ON CONFLICT (ns, name) DO UPDATE SET \
-     caught_up_on = coalesce($4, v.caught_up_on), valid_until = CASE WHEN v.valid_until IS NULL THEN NULL ELSE coalesce($5, v.valid_until) END, \
-     position_order = $6, position_token = $7 \
-     WHERE v.position_order IS NULL \
-     OR (substr(v.position_order, 1, 16) = substr($6, 1, 16) AND v.position_order <= $6)";
-const RESTART: &str = "INSERT INTO smache_sources (ns, name, epoch, caught_up_on, valid_until, position_order, position_token) \
-     VALUES ($1, $2, $3, NULL, 0, $4, $5) ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, caught_up_on = NULL, \
-     valid_until = 0, position_order = excluded.position_order, position_token = excluded.position_token";
+const SAVE: &str = "INSERT INTO smache_sources (ns, name, epoch, caught_up_on, valid_until, position_order, position_token) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ns, name) DO UPDATE SET epoch = excluded.epoch, \
+     caught_up_on = excluded.caught_up_on, valid_until = excluded.valid_until, position_order = excluded.position_order, \
+     position_token = excluded.position_token";
 const POSITIONS: &str = "SELECT incarnation || $3, NULL, NULL, NULL FROM smache_meta UNION ALL \
      SELECT NULL, v.name, v.position_order, v.position_token FROM smache_sources v JOIN smache_namespaces n USING (ns) \
      WHERE n.name = $1 AND v.name IN (SELECT value FROM json_each($2)) AND v.position_order IS NOT NULL";
 
-fn random() -> Vec<u8> {
-    Epoch::random().as_bytes().to_vec()
+/// What a step of a feed reads, beside the validity of the sources.
+#[derive(Default)]
+struct View {
+    leader: Option<Leader>,
+    /// Every source with a row, and its position.
+    saved: HashMap<SourceId, Option<Position>>,
+}
+
+/// What a step of a feed writes.
+pub(super) struct Progress<'f> {
+    feed: &'f FeedId,
+    writes: FeedWrites,
+    /// Whether a walk over entries of old epochs begins.
+    sweeps: bool,
+}
+
+/// The arguments of a source in [`ATTACH`] and [`SAVE`].
+fn source(query: Statement, ns: i64, name: &SourceId, validity: &SourceValidity) -> Statement {
+    let query = query.bind(ns).bind(name.as_str().to_owned()).bind(validity.epoch.as_bytes().to_vec());
+    let query = query.bind(validity.caught_up_on.as_ref().map(|on| on.as_str().to_owned()));
+    query.bind(validity.valid_until.map(time))
+}
+
+/// Names as an array of JSON. They have no character that JSON would write in another way.
+fn list<'a>(sources: impl Iterator<Item = &'a SourceId>) -> String {
+    let names: Vec<&str> = sources.map(SourceId::as_str).collect();
+    if names.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", names.join("\",\"")) }
 }
 
 impl SqliteStore {
@@ -59,14 +76,11 @@ impl SqliteStore {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
         let ns = step.ns;
-        let incarnation = step.incarnation().await?;
-        let mut changed = 0;
-        for source in sources {
-            let name = source.as_str().to_owned();
-            let incarnation = incarnation.as_str().to_owned();
-            changed += step.execute(ATTACH, |query| query.bind(ns).bind(name).bind(random()).bind(incarnation)).await?;
+        let attached = protocol::attach(&step.validity, sources, &step.incarnation, Epoch::random);
+        for (name, validity) in &attached {
+            step.execute(ATTACH, |query| source(query, ns, name, validity)).await?;
         }
-        if changed > 0 {
+        if !attached.is_empty() {
             step.sweep_from(Some(Vec::new())).await?;
         }
         step.keep_attached(ATTACHED_VALID_FOR).await?;
@@ -84,23 +98,13 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        let ns = step.ns;
-        let bind = |query: Statement| {
-            let query = query.bind(ns).bind(feed.as_str().to_owned()).bind(holder.as_bytes().to_vec());
-            query.bind(now + millis(lease)).bind(now)
-        };
-        let leads = step.execute(LEAD, bind).await? > 0;
-        let row = step.row(LEADER, |query| query.bind(ns).bind(feed.as_str().to_owned())).await?;
+        let view = step.feed_view(feed, std::iter::empty()).await?;
+        let leading = protocol::lead(view.leader.as_ref(), holder, lease, step.time());
+        if let Leading::Leads(leader) = &leading {
+            step.write_leader(feed, leader).await?;
+        }
         step.commit().await?;
-        let cell = |place| {
-            let cell = row.as_ref().map_or(Ok(None), |row| row.int(place));
-            cell.map(Option::unwrap_or_default).map_err(|error| self.link.failed(error))
-        };
-        Ok(if leads {
-            Leadership::Leader { fence: count(cell(0)?) }
-        } else {
-            Leadership::Follower { retry_after: Duration::from_millis(count(cell(1)? - now)) }
-        })
+        Ok(leading.leadership())
     }
 
     pub(super) async fn resign_feed(&self, feed: &FeedId, fence: u64) -> Result<()> {
@@ -114,9 +118,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn saved_positions(&self, sources: &[SourceId]) -> Result<Positions> {
-        let names: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
-        // Names have no character that JSON would write in another way.
-        let names = if names.is_empty() { "[]".to_owned() } else { format!("[\"{}\"]", names.join("\",\"")) };
+        let names = list(sources.iter());
         let bind = |query: Statement| query.bind(self.name.clone()).bind(names).bind(self.link.place.mark.clone());
         let rows = self.link.read(POSITIONS, bind).await?;
         crate::step::positions(&rows, sources, &self.link.place.file)
@@ -125,17 +127,9 @@ impl SqliteStore {
     pub(super) async fn restart_sources(&self, feed_step: &FeedStep) -> Result<()> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        refused(step.check(feed_step).await?, feed_step)?;
-        step.renew(feed_step).await?;
-        let ns = step.ns;
-        for (source, position) in &feed_step.positions {
-            let bind = |query: Statement| {
-                let query = query.bind(ns).bind(source.as_str().to_owned()).bind(random());
-                query.bind(position.order.to_vec()).bind(position.token.to_vec())
-            };
-            step.execute(RESTART, bind).await?;
-        }
-        step.sweep_from(Some(Vec::new())).await?;
+        let view = step.view_of(feed_step).await?;
+        let writes = protocol::restart(&step.feed_step_view(&view), feed_step, Epoch::random)?;
+        step.write_progress(Progress { feed: &feed_step.feed, writes, sweeps: true }).await?;
         step.commit().await
     }
 }
@@ -148,49 +142,82 @@ impl Step<'_> {
         self.execute(KEEP_ATTACHED, |query| query.bind(ns).bind(until)).await.map(drop)
     }
 
-    /// Whether a step of a feed is refused, and why: an outcome as [`refused`] reads it.
-    pub(super) async fn check(&mut self, step: &FeedStep) -> Result<u64> {
+    async fn feed_view(&mut self, feed: &FeedId, sources: impl Iterator<Item = &SourceId>) -> Result<View> {
         let ns = self.ns;
-        let feed = step.feed.as_str().to_owned();
-        let row = self.row(LEADER, |query| query.bind(ns).bind(feed)).await?;
-        let fence = row.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
-        if fence != Some(number(step.fence)) {
-            return Ok(FENCED);
+        let sources = list(sources);
+        let bind = |query: Statement| query.bind(ns).bind(feed.as_str().to_owned()).bind(sources);
+        let rows = self.rows(VIEW, bind).await?;
+        let mut view = View::default();
+        for row in &rows {
+            view.take(row).map_err(|error| self.failed(error))?;
         }
-        let incarnation: Incarnation = self.incarnation().await?;
-        Ok(if step.incarnation == incarnation { 0 } else { OTHER })
+        Ok(view)
     }
 
-    /// Saves the progress of a leader; the step was checked.
-    pub(super) async fn save(&mut self, step: &FeedStep) -> Result<()> {
-        self.renew(step).await?;
-        let (ns, now) = (self.ns, self.now);
-        for (source, position) in &step.positions {
+    async fn view_of(&mut self, step: &FeedStep) -> Result<View> {
+        self.feed_view(&step.feed, step.positions.iter().map(|(source, _)| source)).await
+    }
+
+    fn feed_step_view<'v>(&'v self, view: &'v View) -> FeedView<'v> {
+        let leader = view.leader.as_ref();
+        FeedView { now: self.time(), incarnation: &self.incarnation, leader, validity: &self.validity }
+    }
+
+    /// The progress of a leader.
+    pub(super) async fn progress<'f>(&mut self, step: &'f FeedStep) -> Result<Progress<'f>> {
+        let view = self.view_of(step).await?;
+        let saved = |source: &SourceId| view.saved.get(source).and_then(Option::as_ref);
+        let writes = protocol::save(&self.feed_step_view(&view), step, saved, Epoch::random)?;
+        // The row of a source without a validity is damaged, and gets a new epoch.
+        let is_damaged =
+            |source: &SourceId| view.saved.contains_key(source) && !self.validity.sources.contains_key(source);
+        let sweeps = writes.sources.iter().any(|(source, ..)| is_damaged(source));
+        Ok(Progress { feed: &step.feed, writes, sweeps })
+    }
+
+    /// Saves the progress of a leader.
+    pub(super) async fn write_progress(&mut self, progress: Progress<'_>) -> Result<()> {
+        let Progress { feed, writes, sweeps } = progress;
+        self.write_leader(feed, &writes.leader).await?;
+        let ns = self.ns;
+        for (name, position, validity) in &writes.sources {
             let bind = |query: Statement| {
-                query
-                    .bind(ns)
-                    .bind(source.as_str().to_owned())
-                    .bind(random())
-                    .bind(step.caught_up.then(|| step.incarnation.as_str().to_owned()))
-                    .bind(step.valid_until(timestamp(now)).map(|until| number(until.as_millis())))
-                    .bind(position.order.to_vec())
-                    .bind(position.token.to_vec())
+                source(query, ns, name, validity).bind(position.order.to_vec()).bind(position.token.to_vec())
             };
             self.execute(SAVE, bind).await?;
         }
-        Ok(())
+        if sweeps { self.sweep_from(Some(Vec::new())).await } else { Ok(()) }
     }
 
-    async fn renew(&mut self, step: &FeedStep) -> Result<()> {
+    async fn write_leader(&mut self, feed: &FeedId, leader: &Leader) -> Result<()> {
         let ns = self.ns;
-        let feed = step.feed.as_str().to_owned();
-        let until = self.now + millis(step.leadership);
-        self.execute(RENEW, |query| query.bind(ns).bind(feed).bind(until)).await.map(drop)
+        let bind = |query: Statement| {
+            let query = query.bind(ns).bind(feed.as_str().to_owned()).bind(leader.holder.as_bytes().to_vec());
+            query.bind(number(leader.fence)).bind(time(leader.until))
+        };
+        self.execute(LEAD, bind).await.map(drop)
     }
 
     /// Where the walk over entries of old epochs goes on.
     pub(super) async fn sweep_from(&mut self, place: Option<Vec<u8>>) -> Result<()> {
         let ns = self.ns;
         self.execute(SWEEP, |query| query.bind(ns).bind(place)).await.map(drop)
+    }
+}
+
+impl View {
+    fn take(&mut self, row: &SqliteRow) -> Result<(), sqlx::Error> {
+        let cell = |place| row.int(place).map(Option::unwrap_or_default);
+        if cell(0)? == 0 {
+            // A damaged holder is none of the processes, and its lease ends.
+            let holder = row.bytes(1)?.and_then(|holder| Token::from_slice(&holder).ok());
+            let holder = holder.unwrap_or(Token::from_bytes([0; Token::LEN]));
+            self.leader = Some(Leader { holder, fence: count(cell(4)?), until: timestamp(cell(5)?) });
+        } else if let Some(name) = row.text(3).ok().flatten().and_then(|name| SourceId::new(name).ok()) {
+            let position = row.bytes(1)?.zip(row.bytes(2)?);
+            let position = position.map(|(order, token)| Position { order: order.into(), token: token.into() });
+            self.saved.insert(name, position);
+        }
+        Ok(())
     }
 }

@@ -2,22 +2,20 @@
 
 use std::collections::HashMap;
 
-use smache_core::{Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result, support::limits::CAUSE_BYTES};
+use smache_core::{
+    Dependency, EntryId, Incarnation, Invalidated, Invalidation, Result, protocol, support::limits::CAUSE_BYTES,
+};
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, Step};
+use super::{SqliteStore, Statement, Step};
 use crate::{
-    cells::{Cells, clip, count},
-    sqlite::{
-        jobs::{PER_STATEMENT, USUAL_PRIORITY, list},
-        link::Statement,
-    },
-    step::refused,
+    cells::{Cells, clip, number},
+    sqlite::jobs::{PER_STATEMENT, USUAL_PRIORITY, list},
 };
 
 const MARK: &str = include_str!("../../../queries/sqlite/mark.sql");
 const MARK_ENTRY: &str = include_str!("../../../queries/sqlite/mark_entry.sql");
-const TICK: &str = "UPDATE smache_namespaces SET revision = revision + 1 WHERE ns = $1";
+const TICK: &str = "UPDATE smache_namespaces SET revision = $2 WHERE ns = $1";
 const REMEMBER: &str = "INSERT INTO smache_changed (ns, dep, revision) \
      SELECT $1, unhex(value), $3 FROM json_each($2) WHERE true \
      ON CONFLICT (ns, dep) DO UPDATE SET revision = excluded.revision";
@@ -59,16 +57,17 @@ impl Marked {
 
 impl SqliteStore {
     pub(super) async fn invalidate_all(&self, invalidation: &Invalidation) -> Result<Invalidated> {
-        let feed_step = &invalidation.step;
+        let feed_step = invalidation.step.as_ref();
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        if let Some(feed_step) = feed_step {
-            refused(step.check(feed_step).await?, feed_step)?;
-        }
+        let progress = match feed_step {
+            Some(feed_step) => Some(step.progress(feed_step).await?),
+            None => None,
+        };
         let marked = step.invalidate(invalidation).await?;
-        if let Some(feed_step) = feed_step {
-            step.save(feed_step).await?;
+        if let Some(progress) = progress {
+            step.write_progress(progress).await?;
         }
         let invalidated = step.invalidated(marked, self.writes_jobs()).await?;
         step.commit().await?;
@@ -84,10 +83,10 @@ impl Step<'_> {
             return Ok(marked);
         }
         self.mark_changed(invalidation, &mut marked).await?;
-        self.revision += 1;
+        self.revision = protocol::revise(self.revision);
         let ns = self.ns;
-        let revision = self.revision;
-        self.execute(TICK, |query| query.bind(ns)).await?;
+        let revision = number(self.revision);
+        self.execute(TICK, |query| query.bind(ns).bind(revision)).await?;
         for changed in invalidation.changed.chunks(PER_STATEMENT) {
             let changed = list(changed.iter().map(|changed| changed.dependency.as_bytes().as_slice()));
             self.execute(REMEMBER, |query| query.bind(ns).bind(changed).bind(revision)).await?;
@@ -99,7 +98,7 @@ impl Step<'_> {
     async fn invalidated(&mut self, marked: Marked, writes_jobs: bool) -> Result<Invalidated> {
         let count_marked = marked.all.len() as u64;
         let jobs = marked.see_to(self, writes_jobs).await?;
-        Ok(Invalidated { revision: count(self.revision), marked: count_marked, jobs })
+        Ok(Invalidated { revision: self.revision, marked: count_marked, jobs })
     }
 
     /// The whole invalidation as a part of a transaction of the application, if the store is of that incarnation.
@@ -109,7 +108,7 @@ impl Step<'_> {
         invalidation: &Invalidation,
         writes_jobs: bool,
     ) -> Result<Option<Invalidated>> {
-        if self.incarnation().await? != *incarnation {
+        if self.incarnation != *incarnation {
             return Ok(None);
         }
         let marked = self.invalidate(invalidation).await?;

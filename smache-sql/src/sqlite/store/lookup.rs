@@ -2,16 +2,13 @@
 
 use smache_core::{Dependants, Dependency, EntryId, FullRecord, Lookup, Page, Result, Scanned, StoreStats, Via};
 
-use super::{LOOKUP, READ_RECORD, SqliteStore};
+use super::{LOOKUP, READ_RECORD, SqliteStore, Statement, Step};
 use crate::{
     cells::{Cells, count, timestamp},
     error::{failed, unexpected},
     page::{Listing, after},
     record::Rows,
-    sqlite::{
-        jobs::ids as list,
-        link::{Statement, Step},
-    },
+    sqlite::jobs::ids as list,
 };
 
 const STALE: &str = "SELECT e.id, coalesce(e.since, e.stored_at), e.lazy \

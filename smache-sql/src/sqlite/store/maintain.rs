@@ -1,15 +1,18 @@
 //! Maintenance.
 
+use std::sync::Arc;
+
 use smache_core::{
     EntryId, Epoch, Maintained, Result,
+    protocol::{self, JobWrite},
     support::{NEW_EPOCH, limits::REAP_AFTER},
 };
 use sqlx::sqlite::SqliteRow;
 
-use super::{SqliteStore, Step, invalidate::Marked};
+use super::{LOOKUP, SqliteStore, Step, invalidate::Marked};
 use crate::{
-    cells::{Cells, millis},
-    sqlite::jobs::USUAL_PRIORITY,
+    cells::{Cells, count, millis, number},
+    error::unexpected,
 };
 
 /// Maintenance of a piece larger than this would keep the file locked for too long.
@@ -21,11 +24,10 @@ const HEAL_SOURCES: &str = "DELETE FROM smache_sources WHERE ns = $1 \
 const EXPIRED: &str = "SELECT e.id FROM smache_entries e WHERE e.ns = $1 AND e.expires <= $2 AND NOT EXISTS (\
      SELECT 1 FROM smache_runs r WHERE r.ns = e.ns AND r.id = e.id AND r.until > $2) ORDER BY e.expires LIMIT $3";
 const LAPSED: &str = "SELECT id FROM smache_runs WHERE ns = $1 AND until < $2 LIMIT $3";
-const REAP: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2";
 const NEEDED: &str = "SELECT min(start_revision) FROM smache_runs WHERE ns = $1";
 const TRIM: &str = "DELETE FROM smache_changed WHERE ns = $1 AND dep IN (\
      SELECT dep FROM smache_changed WHERE ns = $1 AND revision <= $2 ORDER BY revision LIMIT $3) RETURNING revision";
-const LOW_WATERMARK: &str = "UPDATE smache_namespaces SET low_watermark = max(low_watermark, $2) WHERE ns = $1";
+const LOW_WATERMARK: &str = "UPDATE smache_namespaces SET low_watermark = $2 WHERE ns = $1";
 const WALK: &str = "SELECT id, lazy, epochs FROM smache_entries WHERE ns = $1 AND id > $2 ORDER BY id LIMIT $3";
 
 impl SqliteStore {
@@ -61,6 +63,7 @@ impl Step<'_> {
         if epochs + self.execute(HEAL_SOURCES, |query| query.bind(ns)).await? > 0 {
             self.sweep_from(Some(Vec::new())).await?;
             self.sweep = Some(Vec::new());
+            self.validity = self.look(LOOKUP, &[]).await?.head.ok_or_else(|| unexpected("maintain"))?.validity;
         }
         Ok(())
     }
@@ -73,7 +76,11 @@ impl Step<'_> {
         let due = self.rows(EXPIRED, |query| query.bind(ns).bind(now).bind(one_more)).await?;
         done.more |= due.len() > limit;
         for id in self.ids(&due)?.iter().take(limit) {
-            self.forget(id, writes_jobs).await?;
+            self.forget(id).await?;
+            if writes_jobs {
+                let mut jobs = self.jobs(std::slice::from_ref(id)).await?;
+                self.write_job(&mut jobs, id, JobWrite::TakeBack).await?;
+            }
             done.expired += 1;
         }
         Ok(())
@@ -85,19 +92,15 @@ impl Step<'_> {
         let one_more = limit as i64 + 1;
         let lapsed = self.rows(LAPSED, |query| query.bind(ns).bind(now - millis(REAP_AFTER)).bind(one_more)).await?;
         done.more |= lapsed.len() > limit;
-        if lapsed.is_empty() {
-            return Ok(());
-        }
-        let validity = self.validity().await?;
         for id in self.ids(&lapsed)?.iter().take(limit) {
-            self.execute(REAP, |query| query.bind(ns).bind(id.as_bytes().to_vec())).await?;
+            let mut view = self.view(id).await?;
+            let Some(job) = protocol::reap(&self.ended(&view)) else { continue };
+            self.end_run(id).await?;
             done.reaped += 1;
-            if let Some(lane) = self.lane_of_need(id, &validity).await? {
-                if writes_jobs {
-                    self.ensure(id, lane, USUAL_PRIORITY, now).await?;
-                } else {
-                    done.jobs.push(*id);
-                }
+            if writes_jobs {
+                self.write_job(&mut view.jobs, id, job).await?;
+            } else if job.is_need() {
+                done.jobs.push(*id);
             }
         }
         Ok(())
@@ -108,18 +111,20 @@ impl Step<'_> {
         let (ns, most) = (self.ns, limit * 10);
         let needed = self.row(NEEDED, |query| query.bind(ns)).await?;
         let needed = needed.map_or(Ok(None), |row| row.int(0)).map_err(|error| self.failed(error))?;
-        let needed = needed.unwrap_or(self.revision);
-        let gone = self.rows(TRIM, |query| query.bind(ns).bind(needed).bind(most as i64)).await?;
+        let needed = needed.map_or(self.revision, count);
+        let gone = self.rows(TRIM, |query| query.bind(ns).bind(number(needed)).bind(most as i64)).await?;
         done.trimmed = gone.len() as u64;
         let mut low_watermark = needed;
         if gone.len() >= most {
             done.more = true;
             let revisions = gone.iter().map(|row| row.int(0).map(Option::unwrap_or_default));
             let revisions: Vec<i64> = revisions.collect::<Result<_, _>>().map_err(|error| self.failed(error))?;
-            low_watermark = revisions.into_iter().max().unwrap_or(0);
+            low_watermark = revisions.into_iter().max().map_or(0, count);
         }
-        if low_watermark > self.low_watermark {
-            self.execute(LOW_WATERMARK, |query| query.bind(ns).bind(low_watermark)).await?;
+        let raised = protocol::raised(self.low_watermark, low_watermark);
+        if raised > self.low_watermark {
+            self.execute(LOW_WATERMARK, |query| query.bind(ns).bind(number(raised))).await?;
+            self.low_watermark = raised;
         }
         Ok(())
     }
@@ -129,7 +134,7 @@ impl Step<'_> {
         let Some(after) = self.sweep.take() else { return Ok(()) };
         let ns = self.ns;
         let page = self.rows(WALK, |query| query.bind(ns).bind(after).bind(limit as i64)).await?;
-        let validity = self.validity().await?;
+        let validity = Arc::clone(&self.validity);
         let mut marked = Marked::default();
         let mut last = None;
         for (id, row) in self.ids(&page)?.into_iter().zip(&page) {

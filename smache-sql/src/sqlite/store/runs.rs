@@ -2,22 +2,26 @@
 
 use std::time::Duration;
 
-use smache_core::{Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token, support::limits::ERROR_BYTES};
+use smache_core::{
+    Abort, Begin, BeginOutcome, Begun, EntryId, Result, Token,
+    protocol::{self, Beginning, Ended, JobWrite},
+};
 
-use super::{READ_RECORD, SqliteStore, Step};
+use super::{
+    READ_RECORD, SqliteStore, Statement, Step,
+    view::{View, run},
+};
 use crate::{
-    cells::{Cells, clip, count, millis},
+    cells::{millis, number, time},
     error::unexpected,
-    sqlite::{jobs::USUAL_PRIORITY, link::Statement},
 };
 
 const RUN: &str = "SELECT token, start_revision, until FROM smache_runs WHERE ns = $1 AND id = $2";
 const PUT_RUN: &str =
     "INSERT OR REPLACE INTO smache_runs (ns, id, token, start_revision, until) VALUES ($1, $2, $3, $4, $5)";
-const END_RUN: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2 AND ($3 IS NULL OR token = $3)";
+const END_RUN: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2";
 const EXTEND: &str = "UPDATE smache_runs SET until = $4 WHERE ns = $1 AND id = $2 AND token = $3";
-const FAILED: &str = "UPDATE smache_entries SET failures = min(failures, 4294967294) + 1, failure = $3, failed_at = $4 \
-     WHERE ns = $1 AND id = $2";
+const FAILED: &str = "UPDATE smache_entries SET failures = $3, failure = $4, failed_at = $5 WHERE ns = $1 AND id = $2";
 
 /// An id as an argument.
 pub(super) fn bytes(id: &EntryId) -> Vec<u8> {
@@ -30,20 +34,15 @@ impl SqliteStore {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
         let ns = step.ns;
-        let mut start_revision = step.revision;
-        if let Some(run) = step.row(RUN, |query| query.bind(ns).bind(bytes(&begin.id))).await? {
-            let token = run.bytes(0).map_err(|error| step.failed(error))?.unwrap_or_default();
-            let cell = |place| run.int(place).map(Option::unwrap_or_default).map_err(|error| step.failed(error));
-            let until = cell(2)?;
-            if token == begin.token.as_bytes() {
-                start_revision = cell(1)?;
-            } else if until > now {
-                return Ok(BeginOutcome::Busy { remaining: Duration::from_millis(count(until - now)) });
-            }
-        }
+        let old = step.row(RUN, |query| query.bind(ns).bind(bytes(&begin.id))).await?;
+        let old = old.map_or(Ok(None), |row| run(&row, 0, 1)).map_err(|error| step.failed(error))?;
+        let begun = match protocol::begin(old.as_ref(), step.revision, step.time(), begin) {
+            Beginning::Busy(remaining) => return Ok(BeginOutcome::Busy { remaining }),
+            Beginning::Begun(begun) => begun,
+        };
         let bind = |query: Statement| {
-            let query = query.bind(ns).bind(bytes(&begin.id)).bind(begin.token.as_bytes().to_vec());
-            query.bind(start_revision).bind(now + millis(begin.lease))
+            let query = query.bind(ns).bind(bytes(&begin.id)).bind(begun.token.as_bytes().to_vec());
+            query.bind(number(begun.start_revision)).bind(time(begun.until))
         };
         step.execute(PUT_RUN, bind).await?;
         let mut rows = step.look(READ_RECORD, std::slice::from_ref(&begin.id)).await?;
@@ -54,7 +53,7 @@ impl SqliteStore {
         let conflicts = rest.as_ref().map_or(0, |rest| rest.conflicts);
         let (call, used) = rest.map(|rest| (rest.call, rest.used)).unzip();
         Ok(BeginOutcome::Begun(Box::new(Begun {
-            start_revision: count(start_revision),
+            start_revision: begun.start_revision,
             now: head.now,
             incarnation: head.incarnation,
             validity: head.validity,
@@ -71,20 +70,22 @@ impl SqliteStore {
         let now = self.link.now();
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, now).await?;
-        if !step.end_run(&abort.id, Some(abort.token)).await? {
-            return Ok(false);
-        }
-        let ns = step.ns;
-        if let Some(failure) = &abort.failure {
-            let failure = clip(failure, ERROR_BYTES);
-            let bind = |query: Statement| query.bind(ns).bind(bytes(&abort.id)).bind(failure).bind(now);
+        let id = &abort.id;
+        let mut view = step.view(id).await?;
+        let Some(aborting) = protocol::abort(&step.ended(&view), abort) else { return Ok(false) };
+        step.end_run(id).await?;
+        if let Some(head) = &aborting.head {
+            let ns = step.ns;
+            let failure = head.last_failure.as_ref();
+            // SQLite would end the text at a zero.
+            let message = failure.map(|failure| failure.message.replace('\0', " "));
+            let at = failure.map(|failure| time(failure.at));
+            let bind =
+                |query: Statement| query.bind(ns).bind(bytes(id)).bind(i64::from(head.failures)).bind(message).bind(at);
             step.execute(FAILED, bind).await?;
         }
         if self.writes_jobs() {
-            let validity = step.validity().await?;
-            if let Some(lane) = step.lane_of_need(&abort.id, &validity).await? {
-                step.ensure(&abort.id, lane, USUAL_PRIORITY, now + millis(abort.delay)).await?;
-            }
+            step.write_job(&mut view.jobs, id, aborting.job).await?;
         }
         step.commit().await?;
         Ok(true)
@@ -108,22 +109,32 @@ impl SqliteStore {
     pub(super) async fn remove_entry(&self, id: &EntryId, token: Option<Token>) -> Result<bool> {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
-        let run = step.end_run(id, token).await?;
-        if token.is_some() && !run {
+        let mut view = step.view(id).await?;
+        if !protocol::may_remove(view.run.as_ref(), token) {
             return Ok(false);
         }
-        let record = step.forget(id, self.writes_jobs()).await?;
+        if view.run.is_some() {
+            step.end_run(id).await?;
+        }
+        let record = step.forget(id).await?;
+        if self.writes_jobs() {
+            step.write_job(&mut view.jobs, id, JobWrite::TakeBack).await?;
+        }
         step.commit().await?;
-        Ok(run || record)
+        Ok(view.run.is_some() || record)
     }
 }
 
 impl Step<'_> {
-    /// Ends the run of an entry; with a token only that one. Returns whether there was one.
-    async fn end_run(&mut self, id: &EntryId, token: Option<Token>) -> Result<bool> {
+    /// What the end of a run without a value reads.
+    pub(super) fn ended<'v>(&'v self, view: &'v View) -> Ended<'v> {
+        Ended { now: self.time(), run: view.run.as_ref(), head: view.head.as_ref(), validity: &self.validity }
+    }
+
+    /// Ends the run of an entry.
+    pub(super) async fn end_run(&mut self, id: &EntryId) -> Result<()> {
         let ns = self.ns;
         let id = bytes(id);
-        let token = token.map(|token| token.as_bytes().to_vec());
-        self.execute(END_RUN, |query| query.bind(ns).bind(id).bind(token)).await.map(|ended| ended > 0)
+        self.execute(END_RUN, |query| query.bind(ns).bind(id)).await.map(drop)
     }
 }

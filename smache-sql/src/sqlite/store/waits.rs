@@ -2,10 +2,9 @@
 
 use smache_core::{EntryId, RecordWaits, Result, support::limits::WAITS};
 
-use super::{SqliteStore, Step, runs::bytes};
+use super::{SqliteStore, Statement, Step, runs::bytes};
 use crate::{
     cells::{Cells, millis},
-    sqlite::link::Statement,
     waits::leading_on,
 };
 
