@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::{
     KeyValue, Limits,
+    counts::KnownCounts,
     error::{gave_up, is_conflict},
     key_value::Access,
     keys::Keys,
@@ -52,6 +53,8 @@ pub(crate) struct SharedArea {
     /// The longest page, within the limits.
     pub(crate) page: usize,
     pub(crate) limits: Limits,
+    /// The most entries of a store.
+    pub(crate) capacity: Option<usize>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -62,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) layout: KnownLayout,
     pub(crate) pages: Pages,
     pub(crate) turns: Turns,
+    pub(crate) counts: KnownCounts,
 }
 
 /// How often the length of a page is halved now.
@@ -251,6 +255,7 @@ impl SharedArea {
         let check = way.layout == Layout::Own && !layout.is_known();
         let first = way.first.iter().cloned().chain(check.then(|| self.keys.layout())).collect();
         let mut step = Step::start(self, way.access, first, longest).await?;
+        step.counted = way.layout == Layout::Own;
         if way.layout == Layout::Own && !layout.is_known_in(&step.incarnation) {
             step.check_layout().await?;
         }

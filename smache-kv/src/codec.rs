@@ -76,6 +76,15 @@ impl Writer {
 pub(crate) struct Reader(Bytes);
 
 impl Reader {
+    /// Reads the first fields of a value of the present version.
+    pub(crate) fn read_first<T>(bytes: &Bytes, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let mut reader = Self(bytes.clone());
+        if reader.u8()? != VERSION {
+            return None;
+        }
+        read(&mut reader)
+    }
+
     /// Reads a whole value of the present version.
     pub(crate) fn read<T>(bytes: &Bytes, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let mut reader = Self(bytes.clone());

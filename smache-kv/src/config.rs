@@ -32,6 +32,7 @@ pub struct KvBackend {
     store: Arc<dyn KeyValue>,
     page: usize,
     poll: Duration,
+    capacity: Option<usize>,
     /// By namespace and area, so that separate stores and queues wake each other.
     shared: Arc<Mutex<SharedByPlace>>,
 }
@@ -45,7 +46,7 @@ impl KvBackend {
 
     /// A backend with options.
     pub fn builder(store: impl KeyValue) -> KvBackendBuilder {
-        KvBackendBuilder { store: Arc::new(store), page: DEFAULT_PAGE, poll: DEFAULT_POLL }
+        KvBackendBuilder { store: Arc::new(store), page: DEFAULT_PAGE, poll: DEFAULT_POLL, capacity: None }
     }
 
     /// Removes everything of a namespace of any layout: results, jobs, positions, and validity. Afterwards feeds start
@@ -78,7 +79,7 @@ impl KvBackend {
         let shared = self.shared(namespace, area);
         let limits = store.limits();
         let page = limits.page(self.page);
-        Arc::new(SharedArea { store, keys, job_writes, page, limits, shared })
+        Arc::new(SharedArea { store, keys, job_writes, page, limits, capacity: self.capacity, shared })
     }
 }
 
@@ -88,12 +89,12 @@ impl Backend for KvBackend {
     }
 
     fn queue(&self, namespace: &Namespace) -> Result<Arc<dyn JobQueue>> {
-        Ok(Arc::new(KvQueue::new(self.area(namespace, Area::Queue, JobWrites::SameStep), self.poll)))
+        Ok(Arc::new(KvQueue::new(self.area(namespace, Area::Queue, JobWrites::SameStep), self.poll, true)))
     }
 
     fn both(&self, namespace: &Namespace) -> Result<(Arc<dyn CacheStore>, Arc<dyn JobQueue>)> {
         let area = self.area(namespace, Area::Store, JobWrites::SameStep);
-        Ok((Arc::new(KvStore::new(Arc::clone(&area))), Arc::new(KvQueue::new(area, self.poll))))
+        Ok((Arc::new(KvStore::new(Arc::clone(&area))), Arc::new(KvQueue::new(area, self.poll, false))))
     }
 }
 
@@ -104,9 +105,21 @@ pub struct KvBackendBuilder {
     store: Arc<dyn KeyValue>,
     page: usize,
     poll: Duration,
+    capacity: Option<usize>,
 }
 
 impl KvBackendBuilder {
+    /// The most entries of a store, at least one. Above it, those that were stored least recently are removed: after
+    /// the commit of this process that goes above it, and by maintenance. Entries under computation and announced
+    /// changes stay. Only results go, never revisions and marks, so that no change is forgotten.
+    ///
+    /// Processes that commit at the same time may go above it for a moment, and remove a little more than needed. Give
+    /// all programs of a namespace the same capacity. Without one, entries stay until they expire or are removed.
+    pub fn capacity(mut self, entries: usize) -> Self {
+        self.capacity = Some(entries.max(1));
+        self
+    }
+
     /// How many dependants one transaction marks, at least one. A larger invalidation takes several transactions. Each
     /// dependant takes about six writes and a kilobyte. Pages stay within the [limits](KeyValue::limits) of the store.
     pub fn page(mut self, dependants: usize) -> Self {
@@ -123,6 +136,12 @@ impl KvBackendBuilder {
     /// The backend.
     #[must_use]
     pub fn build(self) -> KvBackend {
-        KvBackend { store: self.store, page: self.page, poll: self.poll, shared: Arc::default() }
+        KvBackend {
+            store: self.store,
+            page: self.page,
+            poll: self.poll,
+            capacity: self.capacity,
+            shared: Arc::default(),
+        }
     }
 }

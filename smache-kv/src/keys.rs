@@ -70,6 +70,14 @@ pub(crate) enum Role {
     JobState = b'i',
     /// Running jobs by the end of their lease and the entry.
     JobLease = b'a',
+    /// The numbers of the area, without the differences that steps have added since.
+    Count = b'y',
+    /// Those differences, by the time and a random name.
+    CountChange = b'+',
+    /// Present when the numbers have to be counted, because damage left them unknown.
+    Recount = b'?',
+    /// Entries by the time when they were stored and the entry, where the store has a capacity.
+    Stored = b'b',
 }
 
 /// Follows a namespace in the key of its layout, in the place of an area.
@@ -151,6 +159,12 @@ impl Keys {
     /// The bytes after the role of a key of this area.
     pub(crate) fn rest<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         key.get(self.prefix.len() + 1..).unwrap_or_default()
+    }
+
+    /// The role of a key of this area, if it is one of those.
+    pub(crate) fn one_of(&self, roles: &[Role], key: &[u8]) -> Option<Role> {
+        let byte = *key.strip_prefix(&self.prefix[..])?.first()?;
+        roles.iter().copied().find(|role| *role as u8 == byte)
     }
 
     /// The entry at the end of a key.

@@ -10,7 +10,7 @@ use smache_core::{Error, Incarnation, Result, support::other_layout};
 use crate::{codec::whole_count, key_value::Access, keys::Keys, step::Step};
 
 /// The layout of keys and values. A change of either raises it.
-pub(crate) const LAYOUT: u64 = 1;
+pub(crate) const LAYOUT: u64 = 2;
 
 /// The incarnation of the store on which the namespace was found to have this layout, as a hash; 0 is none. A namespace
 /// keeps its layout until it is emptied, so one look for each incarnation is enough.

@@ -88,14 +88,21 @@
 //! program, or empty the namespace with [`KvBackend::clear`]. The check costs one key of one step for each incarnation
 //! of the store.
 //!
+//! # Numbers
+//! `stats` and `counts` are exact and read no index: a step adds a pair with the differences that it makes, under a key
+//! that no other step has, and maintenance adds the pairs up after a second. A counter under one key would make every
+//! two steps of an optimistic store conflict, and several keys would do so now and then. After damaged data the numbers
+//! may be off until maintenance has counted everything once.
+//!
 //! # Limits
-//! It has no capacity: entries stay until they expire or are removed, so give functions a `ttl`. Workers look for jobs
-//! of other processes [every half second](KvBackendBuilder::poll).
+//! Without a [capacity](KvBackendBuilder::capacity) entries stay until they expire or are removed: give functions a
+//! `ttl`. Workers look for jobs of other processes [every half second](KvBackendBuilder::poll).
 
 mod area;
 mod clear;
 mod codec;
 mod config;
+mod counts;
 mod damage;
 mod error;
 mod key_value;

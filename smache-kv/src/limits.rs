@@ -33,8 +33,8 @@ const USUAL_DEPENDENCIES: usize = 10_000;
 const USUAL_VALUE: usize = 16 << 20;
 
 /// The writes of a step beside those that are counted: the revision, the validity, the leader, positions, the record
-/// and the run, with their places in the indexes.
-const FIXED: usize = 16;
+/// and the run, with their places in the indexes and in the numbers.
+const FIXED: usize = 24;
 
 /// The bytes of those: causes and the last error of a record, the epochs of its sources.
 const FIXED_BYTES: usize = 16 << 10;

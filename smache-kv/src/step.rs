@@ -7,14 +7,12 @@ use smache_core::{EntryId, Error, Incarnation, Result, Timestamp};
 
 use crate::{
     area::SharedArea,
+    counts::Counts,
     error::broken,
     key_value::{Access, Started, Transaction, Write},
     keys::{Keys, Range},
     layout::LAYOUT,
 };
-
-/// The most pairs that a count reads at once.
-const COUNTED: usize = 4_096;
 
 /// A step under way. Reads see its writes, which reach the store in one batch at the end.
 pub(crate) struct Step<'s> {
@@ -34,6 +32,8 @@ pub(crate) struct Step<'s> {
     pub(crate) page: Option<usize>,
     /// The same for dependants and other entries: less of them make a smaller batch.
     pub(crate) length: Option<usize>,
+    /// Whether its writes count: those of a step that empties the namespace remove the numbers.
+    pub(crate) counted: bool,
     /// How many of those it has touched.
     pub(crate) touched: usize,
     /// The bound of that after a batch of this step was too large for the store.
@@ -60,6 +60,7 @@ impl<'s> Step<'s> {
             page: None,
             length: None,
             touched: 0,
+            counted: true,
             longest,
             transaction,
             seen: first.into_iter().zip(values).collect(),
@@ -75,12 +76,14 @@ impl<'s> Step<'s> {
         if self.access == Access::Read {
             return Err(broken("a step that only reads has written"));
         }
+        let counts = if self.counted { self.count_writes().await? } else { Counts::default() };
         if self.brings_layout {
             self.put(self.keys().layout(), LAYOUT.to_be_bytes().to_vec());
         }
         let writes: Vec<Write> = self.writes.into_iter().map(|(key, value)| Write { key, value }).collect();
         self.area.limits.check(&writes)?;
         self.transaction.commit(writes).await?;
+        self.area.shared.counts.written(&counts);
         if self.brings_layout {
             self.area.shared.layout.set_known_in(&self.incarnation);
         }
@@ -116,6 +119,29 @@ impl<'s> Step<'s> {
         Ok(())
     }
 
+    /// The keys that the step writes.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Bytes> {
+        self.writes.keys()
+    }
+
+    /// Reads what keys had before the step, also of those that it writes.
+    pub(crate) async fn read_before(&mut self, keys: impl Iterator<Item = &Bytes>) -> Result<()> {
+        let keys: Vec<Bytes> = keys.filter(|key| !self.seen.contains_key(*key)).cloned().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let values = self.transaction.get(&keys).await?;
+        check_values(&keys, &values)?;
+        self.seen.extend(keys.into_iter().zip(values));
+        Ok(())
+    }
+
+    /// What a key that was read had before the step, and what the step makes of it.
+    pub(crate) fn before_and_after(&self, key: &Bytes) -> (Option<Bytes>, Option<Bytes>) {
+        let of = |values: Option<&Option<Bytes>>| values.cloned().flatten();
+        (of(self.seen.get(key)), of(self.writes.get(key)))
+    }
+
     pub(crate) async fn get(&mut self, key: &Bytes) -> Result<Option<Bytes>> {
         if let Some(written) = self.writes.get(key) {
             return Ok(written.clone());
@@ -147,19 +173,6 @@ impl<'s> Step<'s> {
             found.into_iter().map(|(key, value)| (key, Some(value))).collect();
         merged.extend(own().map(|(key, value)| (key.clone(), value.clone())));
         Ok(merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).take(limit).collect())
-    }
-
-    /// The number of pairs in a range.
-    pub(crate) async fn count(&mut self, mut range: Range) -> Result<u64> {
-        let mut count = 0;
-        loop {
-            let page = self.scan(&range, COUNTED).await?;
-            count += page.len() as u64;
-            match page.last() {
-                Some((last, _)) if page.len() == COUNTED => range.after_key(last),
-                _ => return Ok(count),
-            }
-        }
     }
 }
 
@@ -244,7 +257,15 @@ mod tests {
         let store = Arc::new(Fixed(pairs));
         let shared = Arc::new(Shared::default());
         let limits = store.limits();
-        let area = SharedArea { store, keys: keys.clone(), job_writes: JobWrites::Reported, page: 1, limits, shared };
+        let area = SharedArea {
+            store,
+            keys: keys.clone(),
+            job_writes: JobWrites::Reported,
+            page: 1,
+            limits,
+            capacity: None,
+            shared,
+        };
         let mut step = Step::start(&area, Access::Write, Vec::new(), usize::MAX).await.expect("begin");
         for number in [0, 2, 6] {
             step.delete(key(number));
@@ -264,7 +285,6 @@ mod tests {
             let found: Vec<u8> = found.iter().map(|(key, _)| keys.rest(key)[0]).collect();
             assert_eq!(found, expected[..limit.min(expected.len())], "the first {limit}");
         }
-        assert_eq!(step.count(all).await.expect("count"), expected.len() as u64);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use smache_core::{DataSource, EntityKey, EntityType, Field, Filter, Image, ManualClock, Position, Result};
 use smache_memory::{Loss, Memory, MemorySource};
-use smache_testkit::{BackendHarness, SourceHarness, SourceProbe};
+use smache_testkit::{BackendHarness, SourceHarness, SourceProbe, StoreHarness};
 
 async fn memory() -> BackendHarness {
     let clock = ManualClock::default();
@@ -33,6 +33,14 @@ mod taking_turns {
 
     smache_testkit::backend_suite!(memory);
 }
+
+async fn small() -> StoreHarness {
+    let clock = ManualClock::default();
+    let memory = Memory::builder().capacity(100).clock(Arc::new(clock.clone())).build();
+    BackendHarness::of(memory).with_clock(clock).with_capacity(100).store()
+}
+
+smache_testkit::eviction_suite!(small);
 
 mod table {
     use super::*;

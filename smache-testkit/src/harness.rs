@@ -38,6 +38,7 @@ pub struct Harness<R> {
     many: u32,
     one_in: u32,
     bound: Duration,
+    capacity: Option<u32>,
 }
 
 /// The harness of [`backend_suite!`](crate::backend_suite).
@@ -112,6 +113,7 @@ impl<R> Harness<R> {
             many: 10_000,
             one_in: 1,
             bound: BOUND,
+            capacity: None,
         }
     }
 
@@ -189,12 +191,32 @@ impl<R> Harness<R> {
         self
     }
 
+    /// The same for a store that keeps so many entries. A hundred are enough.
+    #[must_use]
+    pub fn with_capacity(mut self, entries: u32) -> Self {
+        self.capacity = Some(entries);
+        self
+    }
+
+    /// How many entries the store keeps.
+    ///
+    /// # Panics
+    /// When the factory does not say: the suite must not be run then.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        match self.capacity {
+            Some(entries) => entries,
+            None => panic!("the factory gives a harness without `with_capacity`, which this suite needs"),
+        }
+    }
+
     /// The same harness of another subject.
     #[must_use]
     pub fn map<S>(self, role: impl FnOnce(R) -> S) -> Harness<S> {
-        let Self { role: before, advance, by_hand, new_incarnation, pass_deadlines, guard, many, one_in, bound } = self;
+        let Self { role: before, advance, by_hand, new_incarnation, pass_deadlines, guard, .. } = self;
+        let Self { many, one_in, bound, capacity, .. } = self;
         let role = role(before);
-        Harness { role, advance, by_hand, new_incarnation, pass_deadlines, guard, many, one_in, bound }
+        Harness { role, advance, by_hand, new_incarnation, pass_deadlines, guard, many, one_in, bound, capacity }
     }
 
     /// How many of so many rounds a case is to do.

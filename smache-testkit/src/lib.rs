@@ -13,6 +13,7 @@
 //! | [`queue_suite!`] | a [`JobQueue`](smache_core::JobQueue) | [`QueueHarness`] |
 //! | [`joined_suite!`] | both of one backend, jobs written in the same step | [`JoinedHarness`] |
 //! | [`incarnation_suite!`] | a store whose server can be replaced in a test | [`StoreHarness`] with [`with_new_incarnation`](Harness::with_new_incarnation) |
+//! | [`eviction_suite!`] | a store with a capacity | [`StoreHarness`] with [`with_capacity`](Harness::with_capacity) |
 //! | [`key_value_suite!`] | a [`KeyValue`](smache_kv::KeyValue), on which `smache-kv` builds both | [`KeyValueHarness`] |
 //! | [`key_value_incarnation_suite!`] | one that can be replaced in a test | [`KeyValueHarness`] with [`with_new_incarnation`](Harness::with_new_incarnation) |
 //! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
@@ -52,6 +53,7 @@
 //! ```
 
 mod chance;
+pub mod eviction;
 pub mod faults;
 mod harness;
 pub mod incarnation;

@@ -421,6 +421,22 @@ macro_rules! key_value_incarnation_suite {
     };
 }
 
+/// Runs the cases of a store that removes values above its capacity.
+///
+/// The factory is an `async fn() -> StoreHarness` that uses [`with_capacity`](crate::Harness::with_capacity).
+#[macro_export]
+macro_rules! eviction_suite {
+    ($factory:path) => {
+        $crate::__suite! { eviction_suite, $factory,
+            eviction::values: [
+                value_stored_least_recently_goes_first,
+                value_that_went_leaves_nothing,
+                changes_outlive_values,
+            ],
+        }
+    };
+}
+
 /// Runs every case of the contracts of a [`DataSource`](smache_core::DataSource) and its
 /// [`ChangeFeed`](smache_core::ChangeFeed) on the sources of a factory.
 ///

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smache_core::{
-    Enqueued, EntryId, FoundJob, JobCounts, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Result,
-    Timestamp, Token,
+    Enqueued, EntryId, FoundJob, JobPage, JobState, Lane, ListedJob, NewJob, Reservation, Reserve, Result, Timestamp,
+    Token,
     protocol::{self, JobStage, Request, StoredJob},
     support::limits::LAPSED_JOBS,
 };
@@ -156,18 +156,6 @@ impl Step<'_> {
             next = next.into_iter().chain([Timestamp::from_millis(until).since(self.now)]).min();
         }
         Ok(next)
-    }
-
-    pub(super) async fn counts(&mut self) -> Result<JobCounts> {
-        let keys = self.keys();
-        let queued = |lane| keys.range(Role::JobDue, &[&[lane_byte(lane)]]);
-        let of = |state| keys.range(Role::JobState, &[&[state_byte(state)]]);
-        Ok(JobCounts {
-            propagation: self.count(queued(Lane::Propagation)).await?,
-            recompute: self.count(queued(Lane::Recompute)).await?,
-            running: self.count(of(JobState::Running)).await?,
-            dead_letters: self.count(of(JobState::DeadLetter)).await?,
-        })
     }
 
     /// By entry: a job that stays in its state keeps its place, even if its time changes.

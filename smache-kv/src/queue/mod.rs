@@ -22,20 +22,22 @@ use smache_core::{
     Reserve, Result, Settled, Settlement, Token,
 };
 
-use crate::area::SharedArea;
+use crate::{area::SharedArea, counts::fold_after_reservation};
 
 /// A job queue on a key-value store. [`KvBackend`](crate::KvBackend) creates it.
 #[derive(Debug)]
 pub struct KvQueue {
     area: Arc<SharedArea>,
     poll: Duration,
+    /// Whether no store shares its area, and maintains it.
+    alone: bool,
     /// The count of added jobs in this process when this queue's workers last looked.
     seen: AtomicU64,
 }
 
 impl KvQueue {
-    pub(crate) fn new(area: Arc<SharedArea>, poll: Duration) -> Self {
-        Self { area, poll, seen: AtomicU64::new(0) }
+    pub(crate) fn new(area: Arc<SharedArea>, poll: Duration, alone: bool) -> Self {
+        Self { area, poll, alone, seen: AtomicU64::new(0) }
     }
 }
 
@@ -56,6 +58,9 @@ impl JobQueue for KvQueue {
         let added = self.area.shared.hints.added();
         let reservation = self.area.write(|step| Box::pin(step.reserve(&reserve))).await?;
         self.seen.fetch_max(added, Ordering::SeqCst);
+        if self.alone {
+            fold_after_reservation(&self.area).await;
+        }
         Ok(reservation)
     }
 
@@ -92,7 +97,7 @@ impl JobQueue for KvQueue {
     }
 
     async fn counts(&self) -> Result<JobCounts> {
-        self.area.read(|step| Box::pin(step.counts())).await
+        self.area.read(|step| Box::pin(async { Ok(step.counts_now().await?.jobs()) })).await
     }
 
     async fn list(&self, state: JobState, cursor: Option<Bytes>, limit: usize) -> Result<JobPage> {

@@ -67,15 +67,7 @@ impl Step<'_> {
     }
 
     pub(super) async fn stats(&mut self) -> Result<StoreStats> {
-        let all = |role| self.area.keys.range(role, &[]);
-        let [entries, stale, running, changed] =
-            [all(Role::Head), all(Role::Stale), all(Role::RunLease), all(Role::Changed)];
-        let mut stats = StoreStats::default();
-        stats.entries = self.count(entries).await?;
-        stats.stale = self.count(stale).await?;
-        stats.running = self.count(running).await?;
-        stats.revision = self.revision().await?;
-        stats.invalidations = self.count(changed).await?;
-        Ok(stats)
+        let revision = self.revision().await?;
+        Ok(self.counts_now().await?.stats(revision))
     }
 }

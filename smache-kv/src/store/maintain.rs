@@ -11,6 +11,7 @@ use smache_core::{
 
 use super::{
     commit::DAMAGED,
+    evict::evict,
     invalidate::{Mark, Walk, mark_dependants},
 };
 use crate::{area::SharedArea, codec::number, keys::Role, step::Step};
@@ -19,7 +20,7 @@ pub(super) async fn maintain(area: &SharedArea, limit: usize) -> Result<Maintain
     let limit = limit.max(1);
     let mut done = Maintained::default();
     redo(area, limit, &mut done).await?;
-    for task in [Task::Expire, Task::Reap, Task::Trim, Task::Sweep, Task::Repair] {
+    for task in [Task::Expire, Task::Reap, Task::Trim, Task::Sweep, Task::Repair, Task::Count] {
         let part = area.write(|step| Box::pin(step.maintenance(task, limit))).await?;
         done.expired += part.expired;
         done.reaped += part.reaped;
@@ -28,6 +29,7 @@ pub(super) async fn maintain(area: &SharedArea, limit: usize) -> Result<Maintain
         done.jobs.extend(part.jobs);
         done.more |= part.more;
     }
+    done.more |= evict(area, limit, None).await?;
     Ok(done)
 }
 
@@ -38,6 +40,7 @@ enum Task {
     Trim,
     Sweep,
     Repair,
+    Count,
 }
 
 /// Redoes the invalidations whose author died half-way, under the marks that it left, those of a feed included. Its
@@ -74,6 +77,7 @@ impl Step<'_> {
             Task::Trim => self.trim(limit, &mut done).await?,
             Task::Sweep => self.sweep(limit, &mut done).await?,
             Task::Repair => self.repair(limit, &mut done).await?,
+            Task::Count => done.more = self.keep_counts(limit).await?,
         }
         done.jobs = std::mem::take(&mut self.reported);
         Ok(done)

@@ -1,6 +1,7 @@
 //! The store: the state machine of the memory backend over keys.
 
 mod commit;
+mod evict;
 mod feeds;
 mod first;
 #[cfg(test)]
@@ -61,7 +62,11 @@ impl EntryStore for KvStore {
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome> {
         self.area.limits.admit(&commit, &self.area.keys)?;
         let first = first::of_commit(&self.area.keys, &commit);
-        self.area.write_from(first, |step| Box::pin(step.commit_run(&commit))).await
+        let outcome = self.area.write_from(first, |step| Box::pin(step.commit_run(&commit))).await?;
+        if matches!(outcome, CommitOutcome::Fresh { .. } | CommitOutcome::Conflicted { .. }) {
+            evict::evict_after_commit(&self.area, commit.id).await;
+        }
+        Ok(outcome)
     }
 
     async fn changed_since(&self, revision: u64, dependencies: &[Dependency]) -> Result<ChangedSince> {

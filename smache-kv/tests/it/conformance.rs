@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smache_core::ManualClock;
 use smache_kv::{KeyValue, KvBackend, Limits};
-use smache_testkit::{BackendHarness, KeyValueHarness, yielding::Yielding};
+use smache_testkit::{BackendHarness, KeyValueHarness, StoreHarness, yielding::Yielding};
 
 use crate::{
     log_store::{Durability, LogStore},
@@ -75,6 +75,33 @@ async fn log() -> BackendHarness {
 async fn redb() -> BackendHarness {
     let clock = ManualClock::default();
     on(Redb::in_memory(clock.clone()).expect("memory"), clock)
+}
+
+/// A store of a hundred entries.
+fn small(conflicts: Conflicts) -> BackendHarness {
+    let clock = ManualClock::default();
+    let tree = Tree::new(clock.clone(), conflicts);
+    BackendHarness::of(KvBackend::builder(tree).capacity(100).build()).with_clock(clock).with_capacity(100)
+}
+
+async fn small_alone() -> StoreHarness {
+    small(Conflicts::Real).store()
+}
+
+async fn small_joined() -> StoreHarness {
+    small(Conflicts::EveryThird).joined().map(|both| both.store)
+}
+
+mod alone_above_its_capacity {
+    use super::small_alone;
+
+    smache_testkit::eviction_suite!(small_alone);
+}
+
+mod joined_above_its_capacity {
+    use super::small_joined;
+
+    smache_testkit::eviction_suite!(small_joined);
 }
 
 /// The suites on a factory, in a module of a name.

@@ -12,7 +12,7 @@ use crate::{
 
 /// The key of the layout of the namespace `shop`, and the one of this release.
 const KEY: &[u8] = b"\x04shopl";
-const PRESENT: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 1];
+const PRESENT: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 2];
 
 fn tree() -> Tree {
     Tree::new(ManualClock::default(), Conflicts::Never)
@@ -43,15 +43,15 @@ async fn firsts(tree: &Tree) -> Vec<Result<()>> {
 
 #[tokio::test]
 async fn namespace_of_another_layout_is_refused_with_the_fix_and_left_as_it_is() {
-    let older = "is of layout 0";
-    let newer = "is of layout 2";
+    let older = "is of layout 1";
+    let newer = "is of layout 3";
     let empty = "empty it with `KvBackend::clear`";
     let unreadable = "is of a layout that cannot be read";
     for (found, what, fix) in [
-        (&[0; 8][..], older, empty),
-        (&[0, 0, 0, 0, 0, 0, 0, 2], newer, "upgrade this program"),
+        (&[0, 0, 0, 0, 0, 0, 0, 1][..], older, empty),
+        (&[0, 0, 0, 0, 0, 0, 0, 3], newer, "upgrade this program"),
         (b"", unreadable, empty),
-        (b"\0\0\0\0\0\0\0\x01\x01", unreadable, empty),
+        (b"\0\0\0\0\0\0\0\x02\x01", unreadable, empty),
     ] {
         let tree = tree();
         tree.set(KEY, found);

@@ -8,6 +8,7 @@ pub use smache_kv as kv;
 
 mod broken;
 mod conformance;
+mod counts;
 mod damage;
 mod fuzz;
 mod layout;

@@ -43,6 +43,7 @@ struct Inner {
     commits: AtomicU64,
     begins: AtomicU64,
     reads: AtomicU64,
+    scanned: AtomicU64,
     fails_after: Mutex<Option<u64>>,
     pace: Mutex<Duration>,
     /// How long a round trip takes.
@@ -74,6 +75,7 @@ impl Tree {
             commits: AtomicU64::new(0),
             begins: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            scanned: AtomicU64::new(0),
             fails_after: Mutex::new(None),
             pace: Mutex::default(),
             latency: Mutex::default(),
@@ -121,6 +123,20 @@ impl Tree {
         let mut state = self.state();
         let spoilt = state.map.iter_mut().filter(|(key, _)| is_of(key));
         spoilt.map(|(_, value)| *value = Bytes::from_static(b"\xffspoilt")).count()
+    }
+
+    /// How many keys have that role after the namespace, and go on like that.
+    pub(crate) fn keys_of(&self, role: u8, next: &[u8]) -> u64 {
+        let is_of = |key: &&Bytes| {
+            let rest = key.get(usize::from(key[0]) + 2..).and_then(|rest| rest.split_first());
+            rest.is_some_and(|(first, rest)| *first == role && rest.starts_with(next))
+        };
+        self.state().map.keys().filter(is_of).count() as u64
+    }
+
+    /// How many pairs were answered to scans.
+    pub(crate) fn scanned(&self) -> u64 {
+        self.0.scanned.load(Ordering::SeqCst)
     }
 
     /// Every round trip takes that long from now on, so that transactions meet.
@@ -209,7 +225,9 @@ impl Transaction for TreeTransaction {
         self.tree.round_trip().await;
         let state = self.unchanged()?;
         let range = state.map.range(from.clone()..to.clone());
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        let found: Vec<_> = range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.tree.0.scanned.fetch_add(found.len() as u64, Ordering::SeqCst);
+        Ok(found)
     }
 
     async fn commit(self: Box<Self>, writes: Vec<Write>) -> Result<()> {

@@ -1,0 +1,3 @@
+//! Cases for a store with a capacity.
+
+pub mod values;
