@@ -17,6 +17,7 @@ async fn memory() -> BackendHarness {
 }
 
 smache_testkit::backend_suite!(memory, incarnation);
+smache_testkit::comparison_suite!(memory);
 
 /// The tasks of a case take turns between the steps of the others, at random.
 mod taking_turns {

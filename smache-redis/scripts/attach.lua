@@ -4,9 +4,9 @@ call('HSETNX', PREFIX .. 'c', 'l', LAYOUT)
 local layout = call('HGET', PREFIX .. 'c', 'l')
 if layout ~= LAYOUT then return other_layout(layout) end
 for at = 4, #ARGV, 2 do
-    local source, was = read_source(ARGV[at])
+    local source = read_source(ARGV[at])
     if not source or source.kind ~= 'a' or source.caught_up_on ~= incarnation then
-        changed = changed or was
+        changed = true
         write_source(ARGV[at], { epoch = ARGV[at + 1], kind = 'a', valid_until = 0, caught_up_on = incarnation })
     end
 end

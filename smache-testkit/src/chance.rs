@@ -3,7 +3,6 @@
 /// A small generator, started at random. Its `Debug` output names the seed.
 #[derive(Debug)]
 pub(crate) struct Chance {
-    #[expect(dead_code, reason = "shown when a case fails")]
     seed: u64,
     state: u64,
 }
@@ -18,21 +17,30 @@ impl Chance {
                 u64::from_le_bytes(bytes)
             }
         };
+        Self::of(seed)
+    }
+
+    /// The generator that starts with a seed.
+    pub(crate) fn of(seed: u64) -> Self {
         Self { seed, state: seed }
     }
 
-    /// A number below a bound: `splitmix64`.
-    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Any number: `splitmix64`.
+    pub(crate) fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let high = (mixed ^ (mixed >> 31)) >> 32;
-        u32::try_from((high * u64::from(bound)) >> 32).expect("it is below a bound of 32 bits")
+        mixed ^ (mixed >> 31)
     }
 
-    /// Each number below a bound with an even chance.
-    pub(crate) fn some(&mut self, bound: u32) -> Vec<u32> {
-        (0..bound).filter(|_| self.below(2) == 0).collect()
+    /// A number below a bound.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        let high = self.number() >> 32;
+        u32::try_from((high * u64::from(bound)) >> 32).expect("it is below a bound of 32 bits")
     }
 }

@@ -35,13 +35,16 @@ pub struct Harness<R> {
     new_incarnation: Option<Box<dyn Fn() -> Step + Send + Sync>>,
     pass_deadlines: Option<Box<dyn Fn() -> Step + Send + Sync>>,
     guard: Option<Box<dyn Any + Send + Sync>>,
+    second: Option<R>,
+    pages: bool,
+    pauses: bool,
     many: u32,
     one_in: u32,
     bound: Duration,
     capacity: Option<u32>,
 }
 
-/// The harness of [`backend_suite!`](crate::backend_suite).
+/// The harness of [`backend_suite!`](crate::backend_suite) and [`comparison_suite!`](crate::comparison_suite).
 pub type BackendHarness = Harness<Arc<dyn Backend>>;
 
 /// The harness of [`store_suite!`](crate::store_suite) and [`incarnation_suite!`](crate::incarnation_suite).
@@ -110,6 +113,9 @@ impl<R> Harness<R> {
             new_incarnation: None,
             pass_deadlines: None,
             guard: None,
+            second: None,
+            pages: false,
+            pauses: false,
             many: 10_000,
             one_in: 1,
             bound: BOUND,
@@ -167,6 +173,28 @@ impl<R> Harness<R> {
         self
     }
 
+    /// The same with another value for the same data, as a second process has it: with connections of its own.
+    #[must_use]
+    pub fn with_second(mut self, role: R) -> Self {
+        self.second = Some(role);
+        self
+    }
+
+    /// The same for a backend that marks even a few dependants in several steps.
+    #[must_use]
+    pub fn with_pages(mut self) -> Self {
+        self.pages = true;
+        self
+    }
+
+    /// The same for a role whose steps do not go on while they are not polled, and which pauses between the transactions
+    /// of a step that has several: in the process of the test, and never on a server.
+    #[must_use]
+    pub fn with_pauses(mut self) -> Self {
+        self.pauses = true;
+        self
+    }
+
     /// The same with another number of entries than 10,000 where a case is about very many: for a server that takes
     /// long to make them. It should be some pages of the backend.
     #[must_use]
@@ -214,9 +242,23 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn map<S>(self, role: impl FnOnce(R) -> S) -> Harness<S> {
         let Self { role: before, advance, by_hand, new_incarnation, pass_deadlines, guard, .. } = self;
-        let Self { many, one_in, bound, capacity, .. } = self;
+        let Self { pages, pauses, many, one_in, bound, capacity, .. } = self;
         let role = role(before);
-        Harness { role, advance, by_hand, new_incarnation, pass_deadlines, guard, many, one_in, bound, capacity }
+        Harness {
+            role,
+            advance,
+            by_hand,
+            new_incarnation,
+            pass_deadlines,
+            guard,
+            second: None,
+            pages,
+            pauses,
+            many,
+            one_in,
+            bound,
+            capacity,
+        }
     }
 
     /// How many of so many rounds a case is to do.
@@ -235,6 +277,30 @@ impl<R> Harness<R> {
     #[must_use]
     pub fn role(&self) -> &R {
         &self.role
+    }
+
+    /// The role as a second process has it, if there is one.
+    #[must_use]
+    pub fn second(&self) -> Option<&R> {
+        self.second.as_ref()
+    }
+
+    /// Whether a few dependants are marked in several steps ([`with_pages`](Self::with_pages)).
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        self.pages
+    }
+
+    /// Whether steps pause ([`with_pauses`](Self::with_pauses)).
+    #[must_use]
+    pub fn has_pauses(&self) -> bool {
+        self.pauses
+    }
+
+    /// Whether the server can be replaced ([`with_new_incarnation`](Self::with_new_incarnation)).
+    #[must_use]
+    pub fn has_new_incarnation(&self) -> bool {
+        self.new_incarnation.is_some()
     }
 
     /// Lets at least that much time pass for the role.

@@ -4,7 +4,7 @@
 //! `smache-kv`, ends with the name of a case, and that case is here. A backend proves itself with one macro call per
 //! role; each case becomes one test, and a case that is added here is added to every backend at once. Cases whose
 //! documentation starts with `Beyond the contract:` check the same promises harder: races with exact totals, futures
-//! dropped half-way, random sequences compared with the memory backend.
+//! dropped half-way, random sequences compared with the protocol.
 //!
 //! | macro | proves | the factory gives |
 //! |---|---|---|
@@ -12,6 +12,7 @@
 //! | [`store_suite!`] | a [`CacheStore`](smache_core::CacheStore) | [`StoreHarness`] |
 //! | [`queue_suite!`] | a [`JobQueue`](smache_core::JobQueue) | [`QueueHarness`] |
 //! | [`joined_suite!`] | both of one backend, jobs written in the same step | [`JoinedHarness`] |
+//! | [`comparison_suite!`] | a whole backend, step by step, against the pure protocol | [`BackendHarness`] |
 //! | [`incarnation_suite!`] | a store whose server can be replaced in a test | [`StoreHarness`] with [`with_new_incarnation`](Harness::with_new_incarnation) |
 //! | [`eviction_suite!`] | a store with a capacity | [`StoreHarness`] with [`with_capacity`](Harness::with_capacity) |
 //! | [`key_value_suite!`] | a [`KeyValue`](smache_kv::KeyValue), on which `smache-kv` builds both | [`KeyValueHarness`] |
@@ -53,6 +54,7 @@
 //! ```
 
 mod chance;
+pub mod comparison;
 pub mod eviction;
 pub mod faults;
 mod harness;

@@ -68,7 +68,7 @@ pub fn position_in(history: &str, number: u64) -> Position {
 }
 
 /// A run that holds its lease.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Run {
     pub id: EntryId,
     pub token: Token,

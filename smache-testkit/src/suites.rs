@@ -187,9 +187,6 @@ macro_rules! store_suite {
                 removal_races_with_commits,
                 dropped_steps_happen_as_a_whole,
             ],
-            store::random: [
-                random_steps_agree_with_the_memory_store,
-            ],
             store::removal: [
                 removed_entry_leaves_nothing,
                 removed_entry_is_not_resurrected,
@@ -284,9 +281,6 @@ macro_rules! queue_suite {
                 last_request_is_always_followed_by_a_run,
                 dropped_steps_lose_no_job,
             ],
-            queue::random: [
-                random_steps_agree_with_the_memory_queue,
-            ],
         }
     };
 }
@@ -324,6 +318,23 @@ macro_rules! joined_suite {
                 every_new_epoch_is_followed_by_jobs,
                 redone_invalidation_writes_jobs,
                 aborted_entry_of_an_old_epoch_has_a_job,
+            ],
+        }
+    };
+}
+
+/// Compares a backend with the pure protocol, step by step: see [`comparison`](crate::comparison).
+///
+/// The factory is an `async fn() -> BackendHarness`. A role that the backend answers `ErrorKind::Unsupported` for is
+/// left out.
+#[macro_export]
+macro_rules! comparison_suite {
+    ($factory:path) => {
+        $crate::__suite! { comparison_suite, $factory,
+            comparison::cases: [
+                store_and_queue_agree_with_the_protocol,
+                store_alone_agrees_with_the_protocol,
+                queue_alone_agrees_with_the_protocol,
             ],
         }
     };

@@ -113,7 +113,7 @@ fn every_contract_bullet_of_a_source_is_a_case() {
 
 #[test]
 fn every_case_is_in_a_suite() {
-    let folders = ["store", "queue", "joined", "incarnation", "source", "eviction", "key_value"];
+    let folders = ["store", "queue", "joined", "incarnation", "source", "comparison", "eviction", "key_value"];
     let all: BTreeSet<_> = folders.iter().flat_map(|folder| cases(folder)).map(|(case, _)| case).collect();
     assert_eq!(all, listed());
 }

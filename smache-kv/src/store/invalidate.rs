@@ -76,12 +76,22 @@ pub(super) async fn invalidate(area: &SharedArea, invalidation: &Invalidation) -
             let incarnation = &incarnation;
             Box::pin(async move {
                 step.check_incarnation(incarnation)?;
-                step.finish(invalidation, attempt).await
+                step.finish(invalidation, attempt, named(invalidation)).await
             })
         })
         .await?;
     jobs.extend(last.jobs);
     Ok(Invalidated { revision: last.revision, marked: marked + last.marked, jobs })
+}
+
+/// The entries that an invalidation names.
+fn named(invalidation: &Invalidation) -> Vec<Target> {
+    let Invalidation { changed, entries, .. } = invalidation;
+    let own = |id: &EntryId| {
+        let own = Dependency::entry(id);
+        changed.iter().find(|changed| changed.dependency == own).map(|changed| kept_cause(&changed.cause))
+    };
+    entries.iter().map(|id| Target { id: *id, via: Via::Direct, cause: own(id) }).collect()
 }
 
 /// The state that each page of a walk checks first.
@@ -163,9 +173,9 @@ impl Step<'_> {
             self.touched += edges.len();
             targets.extend(self.targets(&edges, &cause));
         }
-        let marked = self.mark_all(targets).await?;
-        let last = self.finish(invalidation, attempt).await?;
-        Ok(First::Done(Invalidated { marked: marked + last.marked, ..last }))
+        // All at once: the highest staleness of an entry that is marked twice decides the lane of its job.
+        targets.extend(named(invalidation));
+        self.finish(invalidation, attempt, targets).await.map(First::Done)
     }
 
     /// Writes the marks of an attempt. Returns until when they hold.
@@ -214,17 +224,17 @@ impl Step<'_> {
         })
     }
 
-    /// The last step: marks the named entries, raises the revision, saves the positions and removes the marks.
-    async fn finish(&mut self, invalidation: &Invalidation, attempt: InvalidationAttempt) -> Result<Invalidated> {
+    /// The last step: marks the rest, raises the revision, saves the positions and removes the marks.
+    async fn finish(
+        &mut self,
+        invalidation: &Invalidation,
+        attempt: InvalidationAttempt,
+        targets: Vec<Target>,
+    ) -> Result<Invalidated> {
         let Invalidation { changed, entries, step } = invalidation;
         if let Some(step) = step {
             self.check_step(step).await?;
         }
-        let own = |id: &EntryId| {
-            let own = Dependency::entry(id);
-            changed.iter().find(|changed| changed.dependency == own).map(|changed| kept_cause(&changed.cause))
-        };
-        let targets = entries.iter().map(|id| Target { id: *id, via: Via::Direct, cause: own(id) }).collect();
         let marked = self.mark_all(targets).await?;
         if !changed.is_empty() || !entries.is_empty() {
             let changed: HashSet<Dependency> = changed.iter().map(|changed| changed.dependency).collect();

@@ -9,6 +9,7 @@ use smache_testkit::{BackendHarness, KeyValueHarness, StoreHarness, yielding::Yi
 use crate::{
     log_store::{Durability, LogStore},
     mvcc::Mvcc,
+    paused::Paused,
     redb_store::Redb,
     tree::{Conflicts, Tree},
 };
@@ -185,4 +186,41 @@ mod key_value {
         let clock = ManualClock::default();
         harness(Redb::in_memory(clock.clone()).expect("memory"), clock)
     });
+}
+
+/// Compared with the protocol.
+mod compared {
+    mod in_pages {
+        use super::super::*;
+
+        /// A walk of several steps for two or three dependants, which stops between any two of its transactions.
+        async fn in_pages() -> BackendHarness {
+            let clock = ManualClock::default();
+            let tree = Tree::new(clock.clone(), Conflicts::Never);
+            let [one, another] = [2, 1].map(|page| KvBackend::builder(Paused(tree.clone())).page(page).build());
+            BackendHarness::of(one)
+                .with_second(Arc::new(another))
+                .with_pages()
+                .with_pauses()
+                .with_clock(clock)
+                .with_new_incarnation(move || {
+                    tree.become_another();
+                    std::future::ready(())
+                })
+        }
+
+        smache_testkit::comparison_suite!(in_pages);
+    }
+
+    mod with_conflicts {
+        use super::super::tree_with_conflicts;
+
+        smache_testkit::comparison_suite!(tree_with_conflicts);
+    }
+
+    mod redb {
+        use super::super::redb;
+
+        smache_testkit::comparison_suite!(redb);
+    }
 }

@@ -19,6 +19,7 @@ mod log_store;
 #[path = "../../../tests/it/logged.rs"]
 mod logged;
 mod mvcc;
+mod paused;
 mod redb_store;
 mod steps;
 mod tree;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use smache_core::{Backend, Namespace};
 use smache_redis::Redis;
 use smache_testkit::{
-    Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace,
+    BackendHarness, Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace,
     servers::{RedisServer, shared_redis_url},
 };
 
@@ -89,4 +89,15 @@ mod restarted {
     }
 
     smache_testkit::incarnation_suite!(store);
+}
+
+/// Compared with the protocol, in two processes on one server.
+mod compared {
+    use super::*;
+
+    async fn backend() -> BackendHarness {
+        BackendHarness::new(Arc::new(shared().await)).with_second(Arc::new(shared().await)).with_one_round_in(4)
+    }
+
+    smache_testkit::comparison_suite!(backend);
 }

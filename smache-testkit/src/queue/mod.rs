@@ -5,7 +5,6 @@ pub mod endings;
 pub mod found;
 pub mod merging;
 pub mod races;
-pub mod random;
 
 use std::time::Duration;
 

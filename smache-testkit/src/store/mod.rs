@@ -12,7 +12,6 @@ pub mod maintain;
 pub mod paging;
 pub mod programs;
 pub mod races;
-pub mod random;
 pub mod removal;
 pub mod retries;
 pub mod validity;

@@ -42,3 +42,14 @@ mod restarted {
 
     smache_testkit::incarnation_suite!(store);
 }
+
+/// Compared with the protocol, in two processes on one server.
+mod compared {
+    use super::*;
+
+    async fn backend() -> BackendHarness {
+        BackendHarness::new(Arc::new(shared().await)).with_second(Arc::new(shared().await)).with_one_round_in(4)
+    }
+
+    smache_testkit::comparison_suite!(backend);
+}
