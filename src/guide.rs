@@ -112,6 +112,12 @@ pub mod faq {}
 #[doc = include_str!("../docs/protocol.md")]
 pub mod protocol {}
 
+/// What the history checker checks under faults, its figures, and what it does not cover.
+///
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../docs/reliability.md")]
+pub mod reliability {}
+
 /// The map of the code, for people who want to change it.
 ///
 #[doc = include_str!("links.md")]

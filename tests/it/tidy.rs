@@ -365,6 +365,7 @@ fn everything_is_called_by_the_same_script() {
         "quickstart",
         "redis_mongo",
         "mixed",
+        "scripts/history",
     ] {
         assert!(script.contains(step), "scripts/test does not run `{step}`");
     }
