@@ -141,7 +141,7 @@ impl Limits {
         if self.is_none() {
             return Ok(());
         }
-        let value = |write: &Write| write.value.as_ref().map_or(0, |value| value.len());
+        let value = |write: &Write| write.value.as_ref().map_or(0, bytes::Bytes::len);
         let bytes = writes.iter().map(|write| write.key.len() + value(write)).sum::<usize>();
         let largest = writes.iter().map(value).max().unwrap_or_default();
         for (size, limit, what) in [

@@ -5,6 +5,7 @@ for _, position in ipairs(step.positions) do
     write_source(position.source, { epoch = position.epoch, kind = 'f', valid_until = 0, caught_up_on = '' })
     save_position(position, true)
 end
+call('HINCRBY', PREFIX .. 'c', 'k', 1)
 ask_for_sweep()
 renew_leadership(step)
 return 1

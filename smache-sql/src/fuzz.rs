@@ -96,7 +96,7 @@ fn fuzz_rows_of_look_ups() {
         assert_eq!(read.head.as_ref().expect("a head").validity.epoch, epoch);
         let record = read.take_record(&EntryId::from_bytes(*id)).expect("a record");
         assert_eq!((record.used, record.entry.epochs), (used, epochs));
-        assert_eq!(record.causes.iter().map(|cause| cause.to_string()).collect::<Vec<_>>(), *causes);
+        assert_eq!(record.causes.iter().map(ToString::to_string).collect::<Vec<_>>(), *causes);
 
         let mut rows = rows;
         for (row, place, cell) in others.iter().take(3) {

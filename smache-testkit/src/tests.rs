@@ -83,7 +83,8 @@ fn contract(folders: &[&str]) -> BTreeSet<String> {
 fn listed() -> BTreeSet<(String, String)> {
     let mut listed = BTreeSet::new();
     let mut place = String::new();
-    for line in read(&at("src/suites.rs")).lines().map(str::trim) {
+    let lists = ["src/suites.rs", "src/suites/key_value.rs"].map(|list| read(&at(list)));
+    for line in lists.iter().flat_map(|list| list.lines()).map(str::trim) {
         if let Some(start) = line.strip_suffix(": [") {
             place = start.to_owned();
         } else if let Some(name) = line.strip_suffix(',').filter(|_| !place.is_empty()) {

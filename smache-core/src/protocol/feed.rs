@@ -23,6 +23,8 @@ pub struct FeedWrites {
     pub leader: Leader,
     /// The sources whose position was taken: the position, and the validity.
     pub sources: Vec<(SourceId, Position, SourceValidity)>,
+    /// The new revision, if the step raises it.
+    pub revision: Option<u64>,
 }
 
 impl FeedView<'_> {
@@ -60,7 +62,7 @@ pub fn save<'a>(
         validity.advance(step, view.incarnation, view.now);
         sources.push((source.clone(), position.clone(), validity));
     }
-    Ok(FeedWrites { leader, sources })
+    Ok(FeedWrites { leader, sources, revision: None })
 }
 
 impl SourceValidity {

@@ -270,6 +270,8 @@ pub trait FeedStore: Debug + Send + Sync + 'static {
     /// # Contract
     /// - MUST make every value that depends on the sources stale, and only those `restart_makes_the_source_stale`
     /// - MUST leave the sources unconfirmed until they are caught up `restarted_source_confirms_after_it_has_caught_up`
+    /// - MUST raise the revision, since the changes of the lost history never did: a token from now on must not hold for
+    ///   the values of before `restart_raises_the_revision`
     async fn restart(&self, step: FeedStep) -> Result<()>;
 
     /// A step on the register of programs: adds or renews one, removes some that have ended, and returns all the

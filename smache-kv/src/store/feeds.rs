@@ -199,7 +199,8 @@ impl Step<'_> {
     pub(super) async fn restart(&mut self, step: &FeedStep) -> Result<()> {
         let leader = self.leader(&step.feed).await?;
         let validity = self.validity().await?;
-        let writes = protocol::restart(&self.view(leader.as_ref(), &validity), step, Epoch::random)?;
+        let revision = self.revision().await?;
+        let writes = protocol::restart(&self.view(leader.as_ref(), &validity), step, revision, Epoch::random)?;
         self.write_step(step, validity, writes);
         self.start_sweep();
         Ok(())
@@ -229,6 +230,9 @@ impl Step<'_> {
     }
 
     fn write_step(&mut self, step: &FeedStep, mut validity: Validity, writes: FeedWrites) {
+        if let Some(revision) = writes.revision {
+            self.put_number(Role::Revision, revision);
+        }
         self.put(self.leader_key(&step.feed), writes.leader.encode());
         for (source, position, confirmed) in writes.sources {
             self.put_position(&source, &position);

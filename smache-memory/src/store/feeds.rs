@@ -45,7 +45,7 @@ impl Cache {
     }
 
     pub(crate) fn restart(&mut self, step: &FeedStep, incarnation: &Incarnation, now: Timestamp) -> Result<()> {
-        let writes = protocol::restart(&self.view(step, incarnation, now), step, Epoch::random)?;
+        let writes = protocol::restart(&self.view(step, incarnation, now), step, self.revision, Epoch::random)?;
         self.write_step(step, writes);
         self.start_sweep();
         Ok(())
@@ -62,6 +62,7 @@ impl Cache {
     }
 
     pub(super) fn write_step(&mut self, step: &FeedStep, writes: FeedWrites) {
+        self.revision = writes.revision.unwrap_or(self.revision);
         self.leaders.insert(step.feed.clone(), writes.leader);
         for (source, position, validity) in writes.sources {
             Arc::make_mut(&mut self.validity).sources.insert(source.clone(), validity);

@@ -77,10 +77,12 @@ impl Inner {
     pub(super) async fn restart_sources(&self, step: &FeedStep) -> Result<()> {
         let restart = |namespace: &mut NamespaceDoc| {
             let validity = namespace.validity();
-            let writes = protocol::restart(&namespace.view(step, &validity), step, Epoch::random)?;
+            let writes = protocol::restart(&namespace.view(step, &validity), step, namespace.revision, Epoch::random)?;
+            // An operator raises the revision, since invalidations do so beside this.
+            let ticks = writes.revision.is_some();
             namespace.write_step(step, writes);
             namespace.sweep = Sweep::start();
-            Ok(Change::Write { ticks: false, answer: () })
+            Ok(Change::Write { ticks, answer: () })
         };
         change(&self.link, &self.keys, "restart", restart).await.map(drop)
     }

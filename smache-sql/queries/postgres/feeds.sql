@@ -106,7 +106,7 @@ BEGIN
     ON CONFLICT (ns, name) DO UPDATE SET
         epoch = excluded.epoch, caught_up_on = NULL, valid_until = 0, position_order = excluded.position_order,
         position_token = excluded.position_token;
-    UPDATE smache_namespaces SET sweep = '' WHERE ns = s.ns;
+    UPDATE smache_namespaces SET sweep = '', revision = revision + 1 WHERE ns = s.ns;
     RETURN 0;
 END $$;
 

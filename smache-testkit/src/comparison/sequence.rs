@@ -98,7 +98,7 @@ impl<'a> Play<'a> {
         for call in [Call::NewEpoch, Call::Maintain] {
             subject.call(&call).await;
         }
-        let Sight { seen, now, here } = subject.see().await.map_err(failed)?;
+        let Sight { seen, now, here } = subject.see().await.map_err(|error| failed(&error))?;
         let epoch = seen.validity.map_or(Epoch::from_bytes([1; Epoch::LEN]), |validity| validity.epoch);
         let mut partition = Partition::new(epoch);
         partition.revision = seen.stats.map_or(0, |stats| stats.revision);
@@ -149,7 +149,7 @@ impl<'a> Play<'a> {
 
     /// Looks at what is stored, and keeps the states that agree with it and with the answer.
     async fn check(&mut self, asked: Option<(&Call, &Answer)>) -> Result<(), Vec<String>> {
-        let Sight { seen, now, here } = self.subjects[0].see().await.map_err(failed)?;
+        let Sight { seen, now, here } = self.subjects[0].see().await.map_err(|error| failed(&error))?;
         let before = std::mem::replace(&mut self.now, now);
         // A call happened before the look; without one, another incarnation may be there.
         let at_here = if asked.is_some() { self.here.clone() } else { here.clone() };
@@ -291,6 +291,6 @@ fn moments(before: Timestamp, after: Timestamp) -> impl Iterator<Item = Timestam
     (before.as_millis()..=after.as_millis().max(before.as_millis())).take(5_000).map(Timestamp::from_millis)
 }
 
-fn failed(error: smache_core::Error) -> Vec<String> {
+fn failed(error: &smache_core::Error) -> Vec<String> {
     vec![format!("a look at what is stored failed: {error:?}")]
 }

@@ -60,7 +60,7 @@ impl Partition {
     /// # Errors
     /// For a step that is fenced or of another incarnation: then nothing happens.
     pub fn restart(&mut self, at: Moment<'_>, step: &FeedStep, new_epoch: impl FnMut() -> Epoch) -> Result<()> {
-        let writes = protocol::restart(&self.feed_view(at, step), step, new_epoch)?;
+        let writes = protocol::restart(&self.feed_view(at, step), step, self.revision, new_epoch)?;
         self.write_progress(step, writes);
         self.sweep = Some(None);
         Ok(())
@@ -83,6 +83,7 @@ impl Partition {
     }
 
     pub(super) fn write_progress(&mut self, step: &FeedStep, writes: FeedWrites) {
+        self.revision = writes.revision.unwrap_or(self.revision);
         self.leaders.insert(step.feed.clone(), writes.leader);
         for (source, position, validity) in writes.sources {
             self.validity.sources.insert(source.clone(), validity);

@@ -1,6 +1,6 @@
 //! Epochs, attached sources and the confirmations of feeds.
 
-use smache_core::{FeedStep, Freshness, Staleness};
+use smache_core::{CommitOutcome, FeedStep, Freshness, Staleness};
 
 use crate::{StoreHarness, steps::*};
 
@@ -117,6 +117,24 @@ pub async fn restarted_source_confirms_after_it_has_caught_up(harness: StoreHarn
     compute_of(store, id(1), "two", &[direct("a")], &[source("users")]).await;
     assert!(freshness().await.is_unconfirmed(), "restarted again");
     assert_eq!(staleness(store, id(1)).await, Staleness::Fresh);
+}
+
+/// The changes of the history that is lost were never invalidated, so a value of before has a lower version than what is
+/// read from now on.
+pub async fn restart_raises_the_revision(harness: StoreHarness) {
+    let store = &**harness.role();
+    let leader = confirming(store, "feed", &["users"]).await;
+    let run = begin(store, id(1)).await;
+    compute_of(store, id(2), "before", &[direct("a")], &[source("users")]).await;
+    let before = store.stats().await.expect("stats").revision;
+    store.restart(leader.step(store, &["users"], 1).await).await.expect("restart");
+    let after = store.stats().await.expect("stats").revision;
+    assert!(after > before, "{after} after {before}");
+    assert!(see(store, id(2)).await.entry.version < after);
+    let outcome = commit(store, run.value_of("begun before", &[direct("a")], &[source("users")])).await;
+    assert!(matches!(outcome, CommitOutcome::Conflicted { .. }), "{outcome:?}");
+    assert!(see(store, id(1)).await.entry.version < after);
+    assert_eq!(begin(store, id(3)).await.begun.start_revision, after);
 }
 
 /// The newest step of the leader decides until when it confirms, also where that is sooner than an older one decided:

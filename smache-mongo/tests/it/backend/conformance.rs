@@ -87,7 +87,7 @@ mod compared {
     use super::*;
 
     async fn backend() -> BackendHarness {
-        let own = Own::new().await;
+        let own = Arc::new(Own::new().await);
         let another = Mongo::builder(&own.url).journal(false).page(2).connect().await.expect("the shared MongoDB");
         let backend: Arc<dyn Backend> = Arc::new(own.mongo.clone());
         let harness = harness(backend, own).with_second(Arc::new(another)).with_pages();

@@ -128,7 +128,7 @@ impl SqliteStore {
         let mut writer = self.link.writer.lock().await;
         let mut step = Step::begin(&self.link, &mut writer, &self.name, self.link.now()).await?;
         let view = step.view_of(feed_step).await?;
-        let writes = protocol::restart(&step.feed_step_view(&view), feed_step, Epoch::random)?;
+        let writes = protocol::restart(&step.feed_step_view(&view), feed_step, step.revision, Epoch::random)?;
         step.write_progress(Progress { feed: &feed_step.feed, writes, sweeps: true }).await?;
         step.commit().await
     }
@@ -178,6 +178,9 @@ impl Step<'_> {
     /// Saves the progress of a leader.
     pub(super) async fn write_progress(&mut self, progress: Progress<'_>) -> Result<()> {
         let Progress { feed, writes, sweeps } = progress;
+        if let Some(revision) = writes.revision {
+            self.raise(revision).await?;
+        }
         self.write_leader(feed, &writes.leader).await?;
         let ns = self.ns;
         for (name, position, validity) in &writes.sources {

@@ -83,15 +83,21 @@ impl Step<'_> {
             return Ok(marked);
         }
         self.mark_changed(invalidation, &mut marked).await?;
-        self.revision = protocol::revise(self.revision);
+        self.raise(protocol::revise(self.revision)).await?;
         let ns = self.ns;
         let revision = number(self.revision);
-        self.execute(TICK, |query| query.bind(ns).bind(revision)).await?;
         for changed in invalidation.changed.chunks(PER_STATEMENT) {
             let changed = list(changed.iter().map(|changed| changed.dependency.as_bytes().as_slice()));
             self.execute(REMEMBER, |query| query.bind(ns).bind(changed).bind(revision)).await?;
         }
         Ok(marked)
+    }
+
+    /// Writes a new revision.
+    pub(super) async fn raise(&mut self, revision: u64) -> Result<()> {
+        self.revision = revision;
+        let ns = self.ns;
+        self.execute(TICK, |query| query.bind(ns).bind(number(revision))).await.map(drop)
     }
 
     /// Writes the jobs of the marked entries, or returns the entries that need one.

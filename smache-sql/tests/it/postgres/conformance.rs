@@ -10,12 +10,16 @@ use smache_testkit::{
 };
 
 /// The server that all tests share; each uses a separate namespace.
-async fn shared() -> BackendHarness {
+async fn shared() -> Postgres {
     let postgres = Postgres::builder(shared_postgres_url()).connections(4).connect().await;
-    BackendHarness::of(postgres.expect("the shared PostgreSQL"))
+    postgres.expect("the shared PostgreSQL")
 }
 
-smache_testkit::backend_suite!(shared);
+async fn on_shared() -> BackendHarness {
+    BackendHarness::of(shared().await)
+}
+
+smache_testkit::backend_suite!(on_shared);
 
 /// A server that loses nothing when it is killed, and is another incarnation afterwards.
 mod restarted {
