@@ -20,7 +20,7 @@
 //! | [`source_suite!`] | a [`DataSource`](smache_core::DataSource) with its [`ChangeFeed`](smache_core::ChangeFeed) | [`SourceHarness`] |
 //! | [`attached_source_suite!`] | a source without a feed | [`SourceHarness`] |
 //!
-//! [`reference`] is the protocol as data: a store and a queue without I/O, for comparisons and for a model checker.
+//! [`mod@reference`] is the protocol as data: a store and a queue without I/O, for comparisons and for a model checker.
 //! [`faults`] wraps any backend so that its steps fail on demand, [`layer`] a source so that it behaves in another way,
 //! [`yielding`] a key-value store so that tasks take turns between its calls, and [`servers`] starts private servers
 //! for tests.

@@ -4,9 +4,10 @@ mod key_value;
 
 /// Runs all suites of stores and queues on the backends of a factory: its store and its queue, alone and joined.
 ///
-/// The factory is an `async fn() -> BackendHarness`. `backend_suite!(factory, incarnation)` runs [`incarnation_suite!`]
-/// on both stores as well, and needs [`with_new_incarnation`](crate::Harness::with_new_incarnation). A backend without
-/// one of the roles runs the suites of the others one by one.
+/// The factory is an `async fn() -> BackendHarness`. `backend_suite!(factory, incarnation)` runs
+/// [`incarnation_suite!`](crate::incarnation_suite) on both stores as well, and needs
+/// [`with_new_incarnation`](crate::Harness::with_new_incarnation). A backend without one of the roles runs the suites of
+/// the others one by one.
 #[macro_export]
 macro_rules! backend_suite {
     ($factory:path) => {

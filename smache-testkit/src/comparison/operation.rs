@@ -346,7 +346,7 @@ impl Drawing<'_> {
             2 => Operation::Resign { leader },
             3 => Operation::Restart { leader, batch: self.batch() },
             4..9 => Operation::Deliver { leader, tags: self.some(TAGS), batch: self.batch() },
-            9..11 => Operation::Attach { sources: self.some(SOURCES) },
+            9..11 => Operation::Attach { sources: 1 << self.number(SOURCES) | self.some(SOURCES) },
             _ => Operation::KeepAttached { valid_for: self.lease() },
         }
     }

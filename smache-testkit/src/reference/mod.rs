@@ -1,7 +1,7 @@
 //! The protocol as data: the store and the queue of one partition, as [`Partition`].
 //!
 //! It is what a backend is compared with, and the state that the model checker walks over. Every step is one method: it
-//! collects the view of the functions of [`protocol`](smache_core::protocol), calls one, and writes the plan down. No
+//! collects the view of the functions of [`protocol`], calls one, and writes the plan down. No
 //! method decides anything itself, and none has a clock, random numbers or I/O: the caller gives the [`Moment`], and
 //! the new epochs where a step needs some. Nothing here is fast: a step walks over whole maps.
 //!
@@ -59,7 +59,7 @@ pub struct Moment<'a> {
     pub incarnation: &'a Incarnation,
 }
 
-/// A store and a queue: the state of one partition of the [protocol](smache_core::protocol), with nothing beside it but
+/// A store and a queue: the state of one partition of the [protocol], with nothing beside it but
 /// the edges, which the records hold as well.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Partition {

@@ -3,7 +3,8 @@
 /// Runs every case of the contract of a [`KeyValue`](smache_kv::KeyValue) and its
 /// [`Transaction`](smache_kv::Transaction) on the stores of a factory.
 ///
-/// The factory is an `async fn() -> KeyValueHarness`. Run [`store_suite!`], [`queue_suite!`] and [`joined_suite!`] on
+/// The factory is an `async fn() -> KeyValueHarness`. Run [`store_suite!`](crate::store_suite),
+/// [`queue_suite!`](crate::queue_suite) and [`joined_suite!`](crate::joined_suite) on
 /// the `KvBackend` of the store as well.
 #[macro_export]
 macro_rules! key_value_suite {
