@@ -145,10 +145,10 @@ impl Facts {
             Answer::Led(Leadership::Follower { retry_after }) => self.lasts(name("is led for"), *retry_after),
             Answer::Programs(Programs { known, .. }) => self.says(name("known"), known),
             Answer::Maintained(done) => {
-                let Maintained { expired, reaped, trimmed, redone, marked, jobs, more: _ } = done;
+                let Maintained { expired, reaped, trimmed: _, redone, marked, jobs, more: _ } = done;
                 self.says(name("expired, reaped"), (expired, reaped));
-                // Whether a change of several dependencies counts once or for each is a store's own affair.
-                self.says(name("trims, redone, marked"), (*trimmed > 0, redone, marked));
+                // How many changes it trims is a store's own affair: some keep each change, some the last of a dependency.
+                self.says(name("redone, marked"), (redone, marked));
                 self.says(name("jobs"), jobs.iter().collect::<BTreeSet<_>>());
             }
             Answer::Reserved(Reservation { jobs, next_due }) => {
