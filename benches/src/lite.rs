@@ -386,7 +386,7 @@ fn text(shape: Shape) -> String {
         Prefix::Immediate => "BEGIN IMMEDIATE;",
     });
     if shape.get > 0 {
-        // Columns of one row instead of rows: each row is a message of its own between two threads.
+        // Columns of one row instead of rows: each row is one message between two threads.
         for place in 0..shape.get {
             text.push_str(if place % COLUMNS == 0 { "SELECT " } else { "," });
             text.push_str("(SELECT value FROM smache_kv WHERE key = ?)");

@@ -202,7 +202,7 @@ fn fuzz_events() {
         };
         let whole = RawDocumentBuf::from_document(&event).expect("an event");
         let told = changes(&whole).expect("it is one");
-        assert!(!told.is_empty(), "{operation} is told");
+        assert!(!told.is_empty(), "{operation} has a change");
         let (at, kind, number, bytes) = other;
         let other = with_another(&event, *at, any_value(*kind, *number, bytes));
         changes(&RawDocumentBuf::from_document(&other).expect("an event"));

@@ -173,7 +173,7 @@ impl<R> Harness<R> {
         self
     }
 
-    /// The same with another value for the same data, as a second process has it: with connections of its own.
+    /// The same with another value for the same data, as a second process has it: with separate connections.
     #[must_use]
     pub fn with_second(mut self, role: R) -> Self {
         self.second = Some(role);

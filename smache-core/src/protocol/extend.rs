@@ -18,7 +18,11 @@ mod tests {
 
     #[test]
     fn a_lease_is_extended_from_now_and_by_its_token_only() {
-        assert_eq!(extend(Some(&run(1)), token(1), at(500), ms(3)), Some(at(503)), "it had lapsed, and nobody took it");
+        assert_eq!(
+            extend(Some(&run(1)), token(1), at(500), ms(3)),
+            Some(at(503)),
+            "it had lapsed, and no other run took it"
+        );
         assert_eq!(extend(Some(&run(1)), token(1), at(50), ms(3)), Some(at(53)), "a shorter one counts");
         assert_eq!(extend(Some(&run(1)), token(2), at(50), ms(3)), None);
         assert_eq!(extend(None, token(1), at(50), ms(3)), None);

@@ -51,12 +51,12 @@ mod tests {
 
     #[test]
     fn one_process_leads_at_a_time_and_every_new_leader_has_a_higher_fence() {
-        let Leading::Leads(first) = lead(None, token(1), ms(10), at(0)) else { panic!("nobody leads") };
+        let Leading::Leads(first) = lead(None, token(1), ms(10), at(0)) else { panic!("no process leads") };
         assert_eq!(first, Leader { holder: token(1), fence: 1, until: at(10) });
         let follower = lead(Some(&first), token(2), ms(10), at(9));
         assert_eq!(follower.leadership(), Leadership::Follower { retry_after: ms(1) });
         let renewed = lead(Some(&first), token(1), ms(10), at(20));
-        assert_eq!(renewed.leadership(), Leadership::Leader { fence: 1 }, "it lapsed, and nobody took it");
+        assert_eq!(renewed.leadership(), Leadership::Leader { fence: 1 }, "it lapsed, and no other process took it");
         let next = lead(Some(&first), token(2), ms(10), at(10));
         assert_eq!(next, Leading::Leads(Leader { holder: token(2), fence: 2, until: at(20) }));
     }

@@ -2,8 +2,8 @@
 //!
 //! A step takes a *view*, which is what the backend has read, and answers a *plan*, which is what the backend has to
 //! write and to say. The functions neither read a clock nor draw random numbers: the caller passes both in. So one text
-//! serves the backends, the comparison of each backend with it (`smache_testkit::reference`), and the model checker,
-//! which runs these functions over all orders of steps.
+//! serves the backends, the comparison of a backend with it (`smache_testkit::reference`), and a model checker, which
+//! can run these functions over all orders of steps.
 //!
 //! The page `docs/protocol.md` tells the steps in prose, under the same letters.
 //!

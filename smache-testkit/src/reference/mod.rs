@@ -1,8 +1,7 @@
 //! The protocol as data: the store and the queue of one partition, as [`Partition`].
 //!
-//! It is what a backend is compared with, and the state that the model checker walks over. Every step is one method: it
-//! collects the view of the functions of [`protocol`], calls one, and writes the plan down. No
-//! method decides anything itself, and none has a clock, random numbers or I/O: the caller gives the [`Moment`], and
+//! It is what a backend is compared with, and a state for a model checker. Every step is one method: it collects the view
+//! of the functions of [`protocol`], calls one, and writes the plan down. No method decides anything itself, and none has a clock, random numbers or I/O: the caller gives the [`Moment`], and
 //! the new epochs where a step needs some. Nothing here is fast: a step walks over whole maps.
 //!
 //! An invalidation and a redo of maintenance come as a whole and as their parts ([`open`](Partition::open),

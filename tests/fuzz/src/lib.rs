@@ -2,7 +2,7 @@
 //! nothing becomes public for it.
 //!
 //! Random bytes rarely come far into a decoder, so most targets encode a random value and [damage](damaged) the bytes.
-//! `cargo test` runs each target for a moment, and `scripts/fuzz` for as long as it is told.
+//! `cargo test` runs each target for a moment, and `scripts/fuzz` for the seconds that it is given.
 
 use std::{
     fmt::Debug,

@@ -55,13 +55,13 @@ impl Process {
         self.running.is_some()
     }
 
-    /// Starts one that has a number of its own.
+    /// Starts one under a new number.
     pub(crate) fn start(&mut self, process: u64, judge: &Shared) -> Result<(), Trouble> {
         self.setup.process = process;
         let writes = !self.setup.writes.is_empty();
         if writes {
             let mut judge = lock(judge);
-            // The successor of a writer repeats the last writes, whose fate nobody knows.
+            // The successor of a writer repeats the last writes, whose outcome is not known.
             self.setup.writes = judge.last(self.setup.writes.iter().map(|(item, _)| *item));
             judge.writer_begins(process, now());
         }

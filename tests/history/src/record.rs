@@ -27,7 +27,7 @@ pub(crate) enum Line {
 /// A read, with all its answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Read {
-    /// A number of its own for each sequence of reads.
+    /// A different number for each sequence of reads.
     #[serde(rename = "r")]
     pub(crate) reader: u64,
     /// Before the read began.

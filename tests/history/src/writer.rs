@@ -16,7 +16,7 @@ use crate::{
     world::{Cell, Item, Note, Question, flag, note, number, tag_of},
 };
 
-/// So many writers a process has, each with entities of its own.
+/// How many writers a process has; no two of them write one entity.
 const HANDS: usize = 3;
 /// The numbers of their sequences of reads, behind those of the readers.
 const READS: u64 = 1 << 12;
