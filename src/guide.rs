@@ -112,6 +112,12 @@ pub mod faq {}
 #[doc = include_str!("../docs/protocol.md")]
 pub mod protocol {}
 
+/// How a backend is compared with the protocol, step by step.
+///
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
+
 /// What the history checker checks under faults, its figures, and what it does not cover.
 ///
 #[doc = include_str!("links.md")]
