@@ -199,10 +199,13 @@ impl Inner {
             let Some(found) = self.link.run("remove", async { reading.await }).await? else { return Ok(false) };
             let held = found.get_document("run").ok().and_then(|run| run.get("token")).cloned();
             let ours = token.map(|token| binary(token.as_bytes()));
-            if (ours.is_some() && held != ours) || (held.is_none() && !holds_record(&found)) {
+            let state = found.get_document("job").ok().and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s"));
+            let known = held.is_some() || holds_record(&found);
+            // A job goes even if it is all that is there.
+            let goes = known || (state.is_some() && self.writes_jobs());
+            if (ours.is_some() && held != ours) || !goes {
                 return Ok(false);
             }
-            let state = found.get_document("job").ok().and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s"));
             let or_null = |value: Option<Bson>| value.unwrap_or(Bson::Null);
             let filter = doc! {
                 "_id": &key, "n": or_null(found.get("n").cloned()), "run.token": or_null(held), "job.s": or_null(state.map(Bson::from)),
@@ -216,7 +219,7 @@ impl Inner {
                 self.link.run("remove", async { entries.delete_one(filter).await }).await?.deleted_count
             };
             if done > 0 {
-                return Ok(true);
+                return Ok(known);
             }
         }
         Err(overtaken("remove"))

@@ -149,6 +149,10 @@ pub async fn removed_entry_takes_its_job_along(harness: JoinedHarness) {
     store.remove(&id(2), None).await.expect("remove");
     assert_eq!(settle(queue, &running, JobEnd::Done).await, Settled::Settled, "a removed entry does not run once more");
     assert_eq!(counts(queue).await, [0; 4]);
+
+    enqueue(queue, job(id(4))).await;
+    assert!(!store.remove(&id(4), None).await.expect("remove"), "there is no entry");
+    assert_eq!(counts(queue).await, [0; 4], "a job that is all that is there goes too");
 }
 
 /// Beyond the contract: a change brings a dead letter back, since the entry's data is different now.
