@@ -87,6 +87,9 @@ struct Play<'a> {
     now: Timestamp,
     here: Incarnation,
     slack: Duration,
+    /// The longest time between two looks with a call in between: the protocol may have stored a time that is so much
+    /// earlier than that of the tested side.
+    doubt: Duration,
     pending: Option<Pending>,
 }
 
@@ -109,8 +112,18 @@ impl<'a> Play<'a> {
         let mut first = Candidate::new(partition, slack);
         first.call(Moment { now, incarnation: &here }, &Call::Maintain, &Answer::Done, usize::MAX);
         let (epochs, candidates) = ([epoch].into(), vec![first]);
-        let mut play =
-            Self { harness, subjects, slots: Slots::default(), candidates, epochs, now, here, slack, pending: None };
+        let mut play = Self {
+            harness,
+            subjects,
+            slots: Slots::default(),
+            candidates,
+            epochs,
+            now,
+            here,
+            slack,
+            doubt: Duration::ZERO,
+            pending: None,
+        };
         play.check(None).await?;
         Ok(play)
     }
@@ -154,6 +167,9 @@ impl<'a> Play<'a> {
         // A call happened before the look; without one, another incarnation may be there.
         let at_here = if asked.is_some() { self.here.clone() } else { here.clone() };
         self.here = here;
+        if asked.is_some() {
+            self.doubt = self.doubt.max(now.since(before));
+        }
         let mut tested = Facts::default();
         tested.of_seen(&seen);
         if let Some((call, answer)) = asked {
@@ -169,7 +185,7 @@ impl<'a> Play<'a> {
         let in_pages = asked.is_some_and(|(call, _)| call.changes() > 1) && self.harness.has_pages();
         let pages: &[usize] = if in_pages { &[usize::MAX, 1] } else { &[usize::MAX] };
         let mut nearest: Option<Vec<String>> = None;
-        for at in moments(before, now) {
+        for at in moments(before, now, self.doubt) {
             let at = Moment { now: at, incarnation: &at_here };
             let mut agree: Vec<Candidate> = Vec::new();
             for (candidate, page) in
@@ -286,9 +302,12 @@ impl<'a> Play<'a> {
     }
 }
 
-/// The moments at which a call may have happened, the first one first.
-fn moments(before: Timestamp, after: Timestamp) -> impl Iterator<Item = Timestamp> {
-    (before.as_millis()..=after.as_millis().max(before.as_millis())).take(5_000).map(Timestamp::from_millis)
+/// The moments at which a call may have happened, the first one first; then those at which it would have happened as
+/// long after the times of the protocol as it did after those of the tested side.
+fn moments(before: Timestamp, after: Timestamp, doubt: Duration) -> impl Iterator<Item = Timestamp> {
+    let (before, after) = (before.as_millis(), after.as_millis());
+    let earlier = before.saturating_sub(doubt.as_millis() as u64)..before;
+    (before..=after.max(before)).take(5_000).chain(earlier.rev().take(5_000)).map(Timestamp::from_millis)
 }
 
 fn failed(error: &smache_core::Error) -> Vec<String> {
