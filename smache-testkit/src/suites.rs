@@ -224,6 +224,7 @@ macro_rules! store_suite {
                 wait_ends_with_either_run,
                 wait_that_is_over_is_not_answered,
                 waits_are_bounded,
+                begin_again_keeps_the_waits,
                 waits_change_nothing_else,
             ],
         }

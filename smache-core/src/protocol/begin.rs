@@ -17,19 +17,21 @@ pub enum Beginning {
 /// Begins a run at the present `revision`, where `present` is the run of the entry.
 ///
 /// The revision is the first thing that a run learns: whatever changes afterwards has a later one. The same token begins
-/// the same run again, at the revision of its first begin: what it has read may be as old.
+/// the same run again, at the revision of its first begin, since what it has read may be as old, and with its notes of waits.
 #[must_use]
 pub fn begin(present: Option<&Run>, revision: u64, now: Timestamp, begin: &Begin) -> Beginning {
     let mut start_revision = off!(StartTooLate, revision, revision + 1);
+    let mut waits = Vec::new();
     if let Some(run) = present {
         if run.token == begin.token {
             start_revision = run.start_revision;
+            waits.clone_from(&run.waits);
         } else if off!(BusyIgnored, run.holds(now)) {
             return Beginning::Busy(run.until.since(now));
         }
     }
     let until = now.after(begin.lease);
-    Beginning::Begun(Run { token: begin.token, start_revision, until, waits: Vec::new() })
+    Beginning::Begun(Run { token: begin.token, start_revision, until, waits })
 }
 
 /// Whether an invalidation of a recorded dependency is under way: a run that waits a little may save a conflict.
@@ -40,7 +42,7 @@ pub fn is_pending(used: &[UsedDependency], is_marked: impl Fn(&Dependency) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EntryId, Token};
+    use crate::{EntryId, Token, protocol::Wait};
 
     fn request(token: u8) -> Begin {
         let token = Token::from_bytes([token; 16]);
@@ -55,8 +57,11 @@ mod tests {
 
         let later = Timestamp::from_millis(109);
         assert_eq!(begin(Some(&run), 9, later, &request(2)), Beginning::Busy(Duration::from_millis(1)));
-        let Beginning::Begun(again) = begin(Some(&run), 9, later, &request(1)) else { panic!("the same run") };
+        let wait = Wait { child: EntryId::from_bytes([9; 24]), token: Token::from_bytes([3; 16]), until: later };
+        let waiting = Run { waits: vec![wait], ..run.clone() };
+        let Beginning::Begun(again) = begin(Some(&waiting), 9, later, &request(1)) else { panic!("the same run") };
         assert_eq!((again.start_revision, again.until), (7, Timestamp::from_millis(119)));
+        assert_eq!(again.waits, [wait], "its notes go on");
 
         let Beginning::Begun(next) = begin(Some(&run), 9, Timestamp::from_millis(110), &request(2)) else {
             panic!("the lease has lapsed")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smache_core::{CacheStore, EntryId, RecordWaits, Token, WaitingRun};
+use smache_core::{Begin, CacheStore, EntryId, RecordWaits, Token, WaitingRun};
 
 use crate::{StoreHarness, steps::*};
 
@@ -158,4 +158,16 @@ pub async fn waits_change_nothing_else(harness: StoreHarness) {
     assert_conflicted(&commit(store, one.value("overtaken", &[direct("a")])).await, &[tag("a")]);
     compute(store, id(1), "new", &[direct("a")]).await;
     assert_eq!(see(store, id(1)).await.text(), "new");
+}
+
+/// Beyond the contract: the same begin again is the same run, whose waits go on.
+pub async fn begin_again_keeps_the_waits(harness: StoreHarness) {
+    let store = &**harness.role();
+    let [one, two] = [begin(store, id(1)).await, begin(store, id(2)).await];
+    assert_eq!(wait(store, &one, 2).await, []);
+    assert_eq!(wait(store, &two, 1).await, [(id(1), id(2)), (id(2), id(1))]);
+    for run in [&one, &two] {
+        store.begin(Begin { id: run.id, token: run.token, lease: LONG }).await.expect("begin");
+    }
+    assert_eq!(waits_of(store, 1).await, [(id(1), id(2)), (id(2), id(1))]);
 }

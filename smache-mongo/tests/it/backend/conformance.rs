@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mongodb::bson::{DateTime, doc};
 use smache_core::{Backend, Token};
-use smache_testkit::{Harness, Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
+use smache_mongo::Mongo;
+use smache_testkit::{BackendHarness, Harness, Joined, JoinedHarness, QueueHarness, StoreHarness, random_namespace};
 
 use super::support::Own;
 
@@ -79,4 +80,22 @@ mod renamed {
     }
 
     smache_testkit::incarnation_suite!(store);
+}
+
+/// Compared with the protocol, in two processes on one database.
+mod compared {
+    use super::*;
+
+    async fn backend() -> BackendHarness {
+        let own = Arc::new(Own::new().await);
+        let another = Mongo::builder(&own.url).journal(false).page(2).connect().await.expect("the shared MongoDB");
+        let backend: Arc<dyn Backend> = Arc::new(own.mongo.clone());
+        let harness = harness(backend, own).with_second(Arc::new(another)).with_pages();
+        if std::env::var_os("SMACHE_SLOW_MONGODB").is_some() {
+            return harness.with_one_round_in(40);
+        }
+        harness.with_one_round_in(8)
+    }
+
+    smache_testkit::comparison_suite!(backend);
 }

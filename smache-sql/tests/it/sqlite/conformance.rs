@@ -26,3 +26,24 @@ async fn become_another(path: std::path::PathBuf) {
 }
 
 smache_testkit::backend_suite!(sqlite, incarnation);
+
+/// Compared with the protocol, in two processes on one file.
+mod compared {
+    use super::*;
+
+    async fn two() -> BackendHarness {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cache.db");
+        let clock = ManualClock::default();
+        let open = || Sqlite::builder(&path).clock(Arc::new(clock.clone())).open();
+        let (one, another) = (open().await.expect("a new file"), open().await.expect("the same file"));
+        BackendHarness::of(one)
+            .with_second(Arc::new(another))
+            .with_guard(folder)
+            .with_one_round_in(4)
+            .with_clock(clock)
+            .with_new_incarnation(move || become_another(path.clone()))
+    }
+
+    smache_testkit::comparison_suite!(two);
+}
