@@ -140,20 +140,29 @@ BEGIN
     END IF;
 END $$;
 
+-- Removes the edges from dependencies to an entry, one by one. A plan for all of them may read every edge of the namespace
+-- for each, as the planner takes an entry to have few edges.
+CREATE OR REPLACE FUNCTION smache_drop_edges(p_ns bigint, p_id bytea, p_deps bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    one bytea;
+BEGIN
+    FOREACH one IN ARRAY p_deps LOOP
+        DELETE FROM smache_edges WHERE ns = p_ns AND dep = one AND id = p_id;
+    END LOOP;
+END $$;
+
 -- Removes records with their edges and jobs, but not their runs: the run of an entry may still store its result.
 CREATE OR REPLACE FUNCTION smache_forget(p_ns bigint, p_ids bytea[], p_jobs boolean) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    gone bigint;
+    gone bigint := 0;
+    entry record;
 BEGIN
     -- Locked first, in a separate statement: only the next one sees the edges of a commit that it waited for.
     PERFORM 1 FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) ORDER BY id FOR UPDATE;
-    WITH entry AS (
-        DELETE FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) RETURNING id, used
-    ), edge AS (
-        DELETE FROM smache_edges e USING entry, smache_deps(entry.used) AS d (dep)
-        WHERE e.ns = p_ns AND e.dep = d.dep AND e.id = entry.id
-    )
-    SELECT count(*) INTO gone FROM entry;
+    FOR entry IN DELETE FROM smache_entries WHERE ns = p_ns AND id = ANY (p_ids) RETURNING id, used LOOP
+        gone := gone + 1;
+        PERFORM smache_drop_edges(p_ns, entry.id, ARRAY(SELECT smache_deps(entry.used)));
+    END LOOP;
     IF p_jobs THEN
         PERFORM smache_take_back(p_ns, p_ids);
     END IF;

@@ -101,9 +101,7 @@ BEGIN
         value = excluded.value;
 
     IF old.used IS DISTINCT FROM p_used THEN
-        DELETE FROM smache_edges WHERE ns = s.ns AND id = p_id AND dep = ANY (ARRAY(
-            SELECT smache_deps(old.used) EXCEPT SELECT smache_deps(p_used)
-        ));
+        PERFORM smache_drop_edges(s.ns, p_id, ARRAY(SELECT smache_deps(old.used) EXCEPT SELECT smache_deps(p_used)));
         INSERT INTO smache_edges AS e (ns, dep, id, direct)
             SELECT s.ns, u.dep, p_id, bool_or(u.via = 1) FROM unnest(p_deps, p_vias) AS u (dep, via)
             WHERE u.via < 2 GROUP BY u.dep

@@ -15,9 +15,8 @@ async fn shared() -> Postgres {
     postgres.expect("the shared PostgreSQL")
 }
 
-/// A commit of 10,000 dependencies takes longer than a statement may.
 async fn on_shared() -> BackendHarness {
-    BackendHarness::of(shared().await).with_many(1_000)
+    BackendHarness::of(shared().await)
 }
 
 smache_testkit::backend_suite!(on_shared);
