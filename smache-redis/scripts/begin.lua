@@ -10,9 +10,9 @@ if run and not mine then
 end
 local record = call('HMGET', record_key(id), 'h', 's', 'm', 'v', 'k', 'n', 'u')
 
--- A retry of the same attempt keeps its revision: changes since the first try conflict.
+-- A retry of the same attempt keeps its revision, since changes after the first try conflict, and its notes of waits.
 local start_revision = mine and from_u64(run, 17) or tonumber(call('HGET', PREFIX .. 'c', 'k') or '0')
-call('HSET', PREFIX .. 'run', id, token .. u64(start_revision))
+call('HSET', PREFIX .. 'run', id, token .. u64(start_revision) .. (mine and string.sub(run, 25) or ''))
 call('ZADD', PREFIX .. 'run:l', int(NOW + lease), id)
 call('ZADD', PREFIX .. 'run:s', int(start_revision), id)
 call('HSETNX', PREFIX .. 'v', 'e', epoch)
