@@ -58,6 +58,12 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     /// perhaps. A remote store that does both in one round trip makes a look-up one round trip. The default is one call
     /// after the other.
     ///
+    /// # Contract
+    /// - MUST answer as [`Transaction::get`] does `first_keys_are_answered_in_order`
+    /// - MUST read the state that the rest of the transaction reads `first_keys_are_of_the_state_of_the_rest`
+    /// - MUST let the commit fail with [`conflict`](crate::conflict) when another transaction has changed one of these
+    ///   keys `first_key_that_changes_is_a_conflict`
+    ///
     /// # Errors
     /// Those of both.
     ///
@@ -70,6 +76,10 @@ pub trait KeyValue: Debug + Send + Sync + 'static {
     }
 
     /// The most that the store takes at once. The default has no limit.
+    ///
+    /// # Contract
+    /// - MUST take batches and values as large as it says, and without a limit those of a result with 10,000
+    ///   dependencies and of one with 16 MiB `batches_up_to_the_limits_are_taken`
     fn limits(&self) -> Limits {
         Limits::default()
     }

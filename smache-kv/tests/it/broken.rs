@@ -6,7 +6,7 @@ use smache_core::{Backend, ManualClock};
 use smache_kv::KvBackend;
 use smache_testkit::{
     Harness, KeyValueHarness, StoreHarness,
-    key_value::{commits::*, isolation::*, lives::*, ranges::*, reads::*, time::*},
+    key_value::{begins::*, commits::*, isolation::*, lives::*, ranges::*, reads::*, time::*},
     random_namespace, store,
     yielding::Yielding,
 };
@@ -82,6 +82,11 @@ killed! {
     readers_ahead: ReadersAhead on key_value by readers_and_writers_have_one_clock;
     readers_ahead_of_the_state: ReadersAhead on key_value by state_is_as_new_as_its_time;
     time_after_state: TimeAfterState on key_value by state_is_as_new_as_its_time;
+    first_keys_unchecked: FirstKeysApart on key_value by first_key_that_changes_is_a_conflict;
+    first_keys_of_an_earlier_state: FirstKeysEarlier on key_value by first_keys_are_of_the_state_of_the_rest;
+    later_keys_of_the_present: ReadsOfThePresent on key_value by first_keys_are_of_the_state_of_the_rest;
+    first_keys_in_another_order: FirstKeysSorted on key_value by first_keys_are_answered_in_order;
+    large_batches_refused: LargeBatchesRefused on key_value by batches_up_to_the_limits_are_taken;
 
     unchecked_ranges_of_a_store: RangesUnchecked on a_store by store::races::first_commit_races_with_the_first_change;
     readers_ahead_in_a_store: ReadersAhead on a_store by store::lookup::readers_and_runs_have_one_clock;

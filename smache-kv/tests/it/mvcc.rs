@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use smache_core::{Clock, Incarnation, ManualClock, Result};
+use smache_core::{Clock, Error, ErrorKind, Incarnation, ManualClock, Result};
 use smache_kv::{Access, KeyValue, Started, Transaction, Write, conflict};
 
 /// A promise that the store breaks.
@@ -59,6 +59,14 @@ pub(crate) enum Broken {
     ReadersAhead,
     /// The time is taken after the state.
     TimeAfterState,
+    /// The first keys are read apart, so the conflict check has none of them.
+    FirstKeysApart,
+    /// The first keys are of an earlier state than the transaction.
+    FirstKeysEarlier,
+    /// The first keys are answered in their own order.
+    FirstKeysSorted,
+    /// Batches of more than 20,000 writes are refused, and the limits do not say so.
+    LargeBatchesRefused,
 }
 
 /// The store. Clones show the same data.
@@ -165,6 +173,23 @@ impl KeyValue for Mvcc {
         let incarnation = Incarnation::new(format!("life {named}"));
         Ok(Started { now, incarnation, transaction: Box::new(transaction) })
     }
+
+    async fn begin_and_get(&self, access: Access, keys: &[Bytes]) -> Result<(Started, Vec<Option<Bytes>>)> {
+        let mut asked = keys.to_vec();
+        if self.is(Broken::FirstKeysSorted) {
+            asked.sort();
+        }
+        let mut started = self.begin(access).await?;
+        let values = started.transaction.get(&asked).await?;
+        if self.is(Broken::FirstKeysApart) {
+            started = self.begin(access).await?;
+        } else if self.is(Broken::FirstKeysEarlier) {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+            started = self.begin(access).await?;
+            started.transaction.get(&asked).await?;
+        }
+        Ok((started, values))
+    }
 }
 
 impl MvccTransaction {
@@ -249,6 +274,9 @@ impl Transaction for MvccTransaction {
             if store.is(Broken::ValuesCutOff) {
                 write.value = write.value.take().map(|value| value.slice(..value.len().min(1 << 16)));
             }
+        }
+        if store.is(Broken::LargeBatchesRefused) && writes.len() > 20_000 {
+            return Err(Error::new(ErrorKind::TooLarge, "a batch of more than 20,000 writes"));
         }
         if store.is(Broken::RemovalsIgnored) {
             writes.retain(|write| write.value.is_some());

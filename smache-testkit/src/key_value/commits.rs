@@ -128,6 +128,42 @@ pub async fn large_batch_is_one_commit(harness: KeyValueHarness) {
     }
 }
 
+/// Batches and values as large as the limits are taken. Without limits these are the ones of a result with the most
+/// dependencies and of the largest result that a builder allows by default.
+pub async fn batches_up_to_the_limits_are_taken(harness: KeyValueHarness) {
+    /// The bytes of the largest result by default.
+    const USUAL: usize = 16 << 20;
+    let place = Place::of(&harness);
+    let limits = place.store.limits();
+    let key = place.key("00000").len();
+
+    // A commit writes two keys for a dependency, and at most 24 others.
+    let many = 2 * harness.many() as usize + 24;
+    let most = limits.batch_writes.min(many).min(limits.batch_bytes / key);
+    for kept in [most, 0] {
+        let mut tx = place.begin(Access::Write).await;
+        for number in 0..most {
+            let rest = format!("{number:05}");
+            if number < kept { tx.put(rest, Bytes::new()) } else { tx.remove(rest) }
+        }
+        tx.commit().await.unwrap_or_else(|error| panic!("a batch of {most} writes is within the limits: {error}"));
+        assert_eq!(place.pairs("", "z", many + 1).await.len(), kept);
+    }
+
+    let mut room = limits.batch_bytes.min(USUAL + key);
+    let mut tx = place.begin(Access::Write).await;
+    let mut sizes = Vec::new();
+    while room > key && sizes.len() < most {
+        let size = (room - key).min(limits.value_bytes);
+        tx.put(format!("{:05}", sizes.len()), vec![b'v'; size]);
+        sizes.push(size);
+        room -= key + size;
+    }
+    tx.commit().await.unwrap_or_else(|error| panic!("values of {sizes:?} bytes are within the limits: {error}"));
+    let found: Vec<usize> = place.pairs("", "z", many).await.iter().map(|(_, value)| value.len()).collect();
+    assert_eq!(found, sizes);
+}
+
 /// A transaction that is dropped has written nothing, and holds up no other one.
 pub async fn dropped_transaction_leaves_nothing(harness: KeyValueHarness) {
     let place = Place::of(&harness);

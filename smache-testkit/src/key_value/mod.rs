@@ -1,5 +1,6 @@
 //! The cases of a [`KeyValue`] by theme, directly on the interface.
 
+pub mod begins;
 pub mod commits;
 pub mod isolation;
 pub mod lives;
@@ -90,6 +91,25 @@ impl Place {
         panic!("no transaction begins: {TRIES} tries conflicted");
     }
 
+    /// Begins with the first keys, by [`begin_and_get`](smache_kv::KeyValue::begin_and_get).
+    pub(crate) async fn begin_and_get(&self, access: Access, keys: &[Bytes]) -> (Tx, Vec<Option<Bytes>>) {
+        for _ in 0..TRIES {
+            let begun = tokio::time::timeout(PATIENCE, self.store.begin_and_get(access, keys)).await;
+            match begun.expect("a transaction begins within a minute") {
+                Err(error) if is_conflict(&error) => pause().await,
+                begun => {
+                    let (Started { now, incarnation, transaction }, values) = begun.expect("begin_and_get");
+                    assert_eq!(values.len(), keys.len(), "one element a key");
+                    return (
+                        Tx { now, incarnation, place: self.clone(), transaction, writes: BTreeMap::new() },
+                        values,
+                    );
+                }
+            }
+        }
+        panic!("no transaction begins with its first keys: {TRIES} tries conflicted");
+    }
+
     /// Runs a transaction until it does not conflict.
     pub(crate) async fn run(&self, work: Work) {
         for _ in 0..TRIES {
@@ -112,6 +132,11 @@ impl Place {
     pub(crate) async fn overlap(&self, first: Work, second: Work) {
         let mut tx = self.begin(Access::Write).await;
         let read = first(&mut tx).await;
+        self.overlap_after(tx, read, first, second).await;
+    }
+
+    /// The same where the first one has read already, with the outcome `read`. After a conflict it runs as `first`.
+    pub(crate) async fn overlap_after(&self, tx: Tx, read: Result<()>, first: Work, second: Work) {
         let place = self.clone();
         let other = tokio::spawn(async move { place.run(second).await });
         wait_for(&other).await;

@@ -10,10 +10,16 @@
 macro_rules! key_value_suite {
     ($factory:path) => {
         $crate::__suite! { key_value_suite, $factory,
+            key_value::begins: [
+                first_keys_are_answered_in_order,
+                first_key_that_changes_is_a_conflict,
+                first_keys_are_of_the_state_of_the_rest,
+            ],
             key_value::commits: [
                 batch_is_seen_as_a_whole,
                 commit_is_seen_by_every_later_transaction,
                 large_batch_is_one_commit,
+                batches_up_to_the_limits_are_taken,
                 dropped_transaction_leaves_nothing,
                 dropped_begin_leaves_no_lock,
                 reader_gets_its_turn,
