@@ -6,7 +6,7 @@ use smache_core::{
     Dependency, EntryId, Epoch, Error, ErrorKind, Incarnation, Invalidated, Invalidation, InvalidationAttempt, Result,
     Timestamp, Via,
     protocol::{self, FeedWrites, JobWrite, Opening},
-    support::kept_cause,
+    support::{kept_cause, limits::MARK_LIFETIME},
 };
 
 use super::{Moment, Partition};
@@ -40,6 +40,18 @@ pub struct Walk {
 }
 
 impl Walk {
+    fn new(at: Moment<'_>, invalidation: &Invalidation, attempt: InvalidationAttempt) -> Self {
+        Self {
+            invalidation: invalidation.clone(),
+            attempt,
+            incarnation: at.incarnation.clone(),
+            deadline: at.now,
+            place: (0, None),
+            marked: 0,
+            jobs: Vec::new(),
+        }
+    }
+
     /// Whether all dependants are marked, so that [`Partition::finish`] is the next step.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -91,15 +103,7 @@ impl Partition {
         self.check(at, invalidation)?;
         let dependants: usize =
             invalidation.changed.iter().map(|changed| self.dependants(&changed.dependency).len()).sum();
-        let mut walk = Walk {
-            invalidation: invalidation.clone(),
-            attempt,
-            incarnation: at.incarnation.clone(),
-            deadline: at.now,
-            place: (0, None),
-            marked: 0,
-            jobs: Vec::new(),
-        };
+        let mut walk = Walk::new(at, invalidation, attempt);
         match protocol::open(dependants, page, at.now) {
             Opening::OneStep => {
                 let mut marked = Marked::default();
@@ -112,10 +116,27 @@ impl Partition {
             }
             Opening::Announced { deadline } => {
                 walk.deadline = deadline;
-                self.announce(&walk);
+                self.write_marks(&walk);
                 Ok(Opened::Announced(Box::new(walk)))
             }
         }
+    }
+
+    /// **I**: the first step of an invalidation that spans several partitions: only the marks, however few dependants
+    /// there are. The first [`finish`](Self::finish) follows the last walk of all partitions.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn announce(
+        &mut self,
+        at: Moment<'_>,
+        invalidation: &Invalidation,
+        attempt: InvalidationAttempt,
+    ) -> Result<Walk> {
+        self.check(at, invalidation)?;
+        let walk = Walk { deadline: at.now.after(MARK_LIFETIME), ..Walk::new(at, invalidation, attempt) };
+        self.write_marks(&walk);
+        Ok(walk)
     }
 
     /// **I**: moves the deadline of the marks of a walk, if it is time.
@@ -127,7 +148,7 @@ impl Partition {
         self.check(at, &walk.invalidation)?;
         if let Some(deadline) = protocol::renew_marks(walk.deadline, at.now) {
             walk.deadline = deadline;
-            self.announce(walk);
+            self.write_marks(walk);
         }
         Ok(())
     }
@@ -198,7 +219,7 @@ impl Partition {
         step.check(self.leaders.get(&step.feed).map(|leader| leader.fence), at.incarnation)
     }
 
-    fn announce(&mut self, walk: &Walk) {
+    fn write_marks(&mut self, walk: &Walk) {
         let marks = protocol::announce(&walk.invalidation.changed, walk.deadline);
         self.marks.extend(marks.into_iter().map(|(dependency, mark)| ((dependency, walk.attempt), mark)));
     }
