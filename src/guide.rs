@@ -118,6 +118,12 @@ pub mod protocol {}
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}
 
+/// All orders of the steps of the protocol in small worlds, and each mechanism switched off.
+///
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../docs/model.md")]
+pub mod model {}
+
 /// What the history checker checks under faults, its figures, and what it does not cover.
 ///
 #[doc = include_str!("links.md")]
