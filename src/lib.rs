@@ -56,7 +56,7 @@ pub mod mongo {
 pub mod postgres {
     pub use smache_sql::{
         Postgres, PostgresBuilder, PostgresQueue, PostgresSource, PostgresSourceBuilder, PostgresStore,
-        PostgresTransaction, guide, is_outage, sqlx,
+        PostgresTransaction, TableSource, TableSourceBuilder, guide, is_outage, sqlx,
     };
 }
 
@@ -70,8 +70,8 @@ pub mod redis {
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     pub use smache_sql::{
-        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction, guide,
-        is_outage, sqlx,
+        Sqlite, SqliteBuilder, SqliteQueue, SqliteSource, SqliteSourceBuilder, SqliteStore, SqliteTransaction,
+        TableSource, TableSourceBuilder, guide, is_outage, sqlx,
     };
 }
 

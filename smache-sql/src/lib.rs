@@ -115,6 +115,9 @@ pub use self::{
     sqlite::{Sqlite, SqliteBuilder, SqliteQueue, SqliteStore, SqliteTransaction},
 };
 
+pub use self::{
+    error::is_outage,
+    source::{TableSource, TableSourceBuilder},
+};
 /// The SQL toolkit, in the version whose pools this crate takes.
-pub use self::error::is_outage;
 pub use sqlx;

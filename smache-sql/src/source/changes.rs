@@ -42,7 +42,7 @@ pub(crate) struct Watch<D> {
     pub(crate) source: SourceId,
     pub(crate) reader: TopicReader<D>,
     /// How its rows are read.
-    pub(crate) shape: Shape,
+    pub(crate) shape: Arc<Shape>,
 }
 
 /// The sources that one stream watches, by the name of their table.
@@ -60,7 +60,7 @@ impl<D: fmt::Debug + Send + Sync + 'static> Watched<D> {
     }
 
     /// Watches topics, of which the columns are known by now.
-    pub(crate) fn new(topics: &[Topic], readers: Vec<TopicReader<D>>, shapes: Vec<Shape>) -> Self {
+    pub(crate) fn new(topics: &[Topic], readers: Vec<TopicReader<D>>, shapes: Vec<Arc<Shape>>) -> Self {
         let mut tables = HashMap::<_, Vec<_>>::new();
         for ((topic, reader), shape) in topics.iter().zip(readers).zip(shapes) {
             let watch = Watch { source: topic.source.clone(), reader, shape };

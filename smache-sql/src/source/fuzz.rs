@@ -49,7 +49,7 @@ impl EntityType for Number {
 fn watched<T: EntityType + serde::de::DeserializeOwned>(ids: &[&str]) -> Watched<()> {
     let topic = Topic::new(SourceId::of::<T>(), "rows");
     let shape = Shape { ids: ids.iter().map(|id| (*id).to_owned()).collect(), numbers: Default::default() };
-    Watched::new(&[topic], vec![TopicReader::new::<T>(Arc::new(()))], vec![shape])
+    Watched::new(&[topic], vec![TopicReader::new::<T>(Arc::new(()))], vec![Arc::new(shape)])
 }
 
 #[test]

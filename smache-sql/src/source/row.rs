@@ -7,7 +7,7 @@ use super::cell::{Cell, Cells, Columns, NumberColumns};
 
 /// The facts about the columns of a table that reading its rows needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// The columns that name its rows, in the order of the key.
     pub(crate) ids: Vec<String>,
     pub(crate) numbers: NumberColumns,

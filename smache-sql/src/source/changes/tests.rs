@@ -20,8 +20,11 @@ impl EntityType for User {
 fn told(before: Option<&str>, after: Option<&str>) -> Vec<String> {
     let topic = Topic::new(SourceId::new("users").expect("a name"), "people");
     let reader = TopicReader::new::<User>(Arc::new(()));
-    let watched =
-        Watched::new(&[topic], vec![reader], vec![Shape { ids: vec!["id".to_owned()], numbers: Default::default() }]);
+    let watched = Watched::new(
+        &[topic],
+        vec![reader],
+        vec![Arc::new(Shape { ids: vec!["id".to_owned()], numbers: Default::default() })],
+    );
     let recorded =
         Recorded { table: "people".to_owned(), before: before.map(str::to_owned), after: after.map(str::to_owned) };
     let image = |snapshot: &Snapshot| match snapshot {

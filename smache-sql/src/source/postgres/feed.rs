@@ -10,7 +10,7 @@ use smache_core::{
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::{
-    builder::PostgresSourceBuilder,
+    PostgresSourceBuilder,
     place::{Place, Reading},
     snapshot::Snapshot,
     stream::PgStream,
@@ -31,7 +31,7 @@ use crate::{
 /// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in
 /// its topic how its rows are read.
 #[derive(Clone)]
-pub(crate) struct PgFeed {
+pub struct PgFeed {
     id: FeedId,
     pub(super) pool: PgPool,
     schema: String,

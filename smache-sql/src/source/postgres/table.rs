@@ -10,16 +10,23 @@ use std::{
 use smache_core::{Comparisons, Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, postgres::PgArguments, query::QueryAs};
 
+use super::PostgresSourceBuilder;
 use crate::{
     error::{bounded, is_no_such_value, of_source, with_timeout},
-    source::{cell::Numbers, comparison::PgForm, name::quoted, row::Shape},
+    source::{
+        cell::Numbers,
+        comparison::PgForm,
+        dialect::{no_id_column, no_primary_key, unique_ids},
+        name::quoted,
+        row::Shape,
+    },
 };
 
 /// The oldest server with all that the triggers and the feed use.
 const OLDEST: i32 = 130_000;
 
 /// A table of a database.
-pub(crate) struct PgTable {
+pub struct PgTable {
     pub(super) pool: PgPool,
     pub(super) schema: String,
     pub(super) name: String,
@@ -31,7 +38,7 @@ pub(crate) struct PgTable {
 /// The facts about a table that reading it needs.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
-    pub(super) shape: Shape,
+    pub(super) shape: Arc<Shape>,
     /// The types of its columns.
     pub(super) types: HashMap<String, ColumnType>,
 }
@@ -91,14 +98,15 @@ fn numbers_of(name: &str) -> Option<Numbers> {
 }
 
 impl PgTable {
-    pub(super) fn new(
-        pool: PgPool,
-        schema: String,
-        name: String,
-        id_columns: Option<Vec<String>>,
-        timeout: Duration,
-    ) -> Self {
-        Self { pool, schema, name, timeout, id_columns, described: Mutex::default() }
+    pub(super) fn new<T>(builder: &PostgresSourceBuilder<T>) -> Self {
+        Self {
+            pool: builder.pool.clone(),
+            schema: builder.schema.clone(),
+            name: builder.table.clone(),
+            timeout: builder.timeout,
+            id_columns: builder.id_columns.clone(),
+            described: Mutex::default(),
+        }
     }
 
     /// For statements.
@@ -129,7 +137,7 @@ impl PgTable {
     }
 
     /// How the values of its columns are compared.
-    pub(super) async fn comparisons(&self) -> Result<Comparisons> {
+    pub(super) async fn compared(&self) -> Result<Comparisons> {
         let description = self.description().await?;
         Ok(description.types.iter().fold(Comparisons::as_written(), |comparisons, (column, kind)| match &kind.form {
             Ok(form) => comparisons.by(column, Arc::new(form.clone())),
@@ -160,25 +168,23 @@ impl PgTable {
         is_new_enough(rows.first().map_or(0, |row| row.9))?;
         let numbers = rows.iter().filter_map(|row| Some((row.2.clone(), numbers_of(&row.4)?))).collect();
         let types = rows.iter().map(|row| (row.2.clone(), ColumnType::of(&self.name, row))).collect();
-        Ok(Description { shape: Shape { ids, numbers }, types })
+        Ok(Description { shape: Arc::new(Shape { ids, numbers }), types })
     }
 
     /// The columns that name its rows.
     fn ids(&self, rows: &[Row]) -> Result<Vec<String>> {
-        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         let Some(named) = &self.id_columns else {
             let mut primary: Vec<(i64, &str)> = rows.iter().filter_map(|row| Some((row.7?, row.2.as_str()))).collect();
             primary.sort_unstable();
             if primary.is_empty() {
-                let name = &self.name;
-                return config(format!("the table `{name}` has no primary key: name a unique column with `id_column`"));
+                return Err(no_primary_key(&self.name));
             }
             return Ok(primary.into_iter().map(|(_, column)| column.to_owned()).collect());
         };
         let mut shared: Option<Vec<i64>> = None;
         for column in named {
             let Some(row) = rows.iter().find(|row| row.2 == *column) else {
-                return config(format!("the table `{}` has no column `{column}` for its ids", self.name));
+                return Err(no_id_column(&self.name, column));
             };
             let indexes =
                 row.8.iter().copied().filter(|index| shared.as_ref().is_none_or(|known| known.contains(index)));
@@ -186,21 +192,11 @@ impl PgTable {
         }
         // The last two digits are the number of columns.
         let unique = shared.is_some_and(|indexes| indexes.iter().any(|index| index % 100 == named.len() as i64));
-        match &named[..] {
-            _ if unique => Ok(named.clone()),
-            [column] => {
-                config(format!("the id column `{column}` of the table `{}` has no unique index of its own", self.name))
-            }
-            _ => config(format!(
-                "the id columns `{}` of the table `{}` have no unique index of their own",
-                named.join("`, `"),
-                self.name
-            )),
-        }
+        unique_ids(&self.name, named, unique)
     }
 
     /// The rows with certain ids, each with one text per column.
-    pub(super) async fn by_ids(&self, description: &Description, ids: &[Vec<String>]) -> Result<Vec<String>> {
+    pub(super) async fn rows_of(&self, description: &Description, ids: &[Vec<String>]) -> Result<Vec<String>> {
         let table = self.qualified();
         let doing = self.doing("loading from");
         let columns = &description.shape.ids;

@@ -7,7 +7,7 @@ use smache_core::{ChangeFeed, ChangeStream, Error, ErrorKind, FeedId, Position, 
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 use super::{
-    builder::SqliteSourceBuilder,
+    SqliteSourceBuilder,
     opened::OpenedFile,
     stream::LiteStream,
     table::LiteTable,
@@ -23,7 +23,7 @@ use crate::{
 /// Sources make their own handle of it; handles of the same name are interchangeable, because a source hands over in
 /// its topic how its rows are read.
 #[derive(Clone)]
-pub(crate) struct LiteFeed {
+pub struct LiteFeed {
     id: FeedId,
     pool: SqlitePool,
     pub(super) file: String,

@@ -9,18 +9,20 @@ use std::{
 use smache_core::{Comparisons, Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool, sqlite::SqliteArguments};
 
+use super::SqliteSourceBuilder;
 use crate::{
     error::{bounded, of_source},
     source::{
         cell::Numbers,
         comparison::{Affinity, Collation, LiteForm},
+        dialect::{Rows, no_id_column, no_primary_key, unique_ids},
         name::{literal, quoted},
         row::Shape,
     },
 };
 
 /// A table of a database.
-pub(crate) struct LiteTable {
+pub struct LiteTable {
     pub(super) pool: SqlitePool,
     pub(super) name: String,
     pub(super) timeout: Duration,
@@ -33,7 +35,7 @@ pub(crate) struct LiteTable {
 pub(super) struct Description {
     /// The version of the schema that it is of.
     pub(super) version: i64,
-    pub(super) shape: Shape,
+    pub(super) shape: Arc<Shape>,
     pub(super) columns: Vec<Column>,
     /// The unique keys, each a list of columns and collations: the primary key and the unique indexes.
     pub(super) keys: Vec<Vec<(String, String)>>,
@@ -112,8 +114,14 @@ impl Description {
 }
 
 impl LiteTable {
-    pub(super) fn new(pool: SqlitePool, name: String, id_columns: Option<Vec<String>>, timeout: Duration) -> Self {
-        Self { pool, name, timeout, id_columns, described: Mutex::new(None) }
+    pub(super) fn new<T>(builder: &SqliteSourceBuilder<T>) -> Self {
+        Self {
+            pool: builder.pool.clone(),
+            name: builder.table.clone(),
+            timeout: builder.timeout,
+            id_columns: builder.id_columns.clone(),
+            described: Mutex::default(),
+        }
     }
 
     pub(super) fn doing(&self, what: &str) -> String {
@@ -198,7 +206,7 @@ impl LiteTable {
                 keys.push(key.into_iter().map(|column| (column, "BINARY".to_owned())).collect());
             }
         }
-        Ok(Description { version, shape: Shape { ids, numbers }, columns, keys })
+        Ok(Description { version, shape: Arc::new(Shape { ids, numbers }), columns, keys })
     }
 
     /// The columns of the unique indexes; an expression has an empty name.
@@ -224,35 +232,23 @@ impl LiteTable {
 
     fn ids_of(&self, columns: &[Column], primary: &[String], keys: &[Vec<(String, String)>]) -> Result<Vec<String>> {
         let table = &self.name;
-        let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         let Some(named) = &self.id_columns else {
             if primary.is_empty() {
-                return config(format!(
-                    "the table `{table}` has no primary key: name a unique column with `id_column`"
-                ));
+                return Err(no_primary_key(table));
             }
             return Ok(primary.to_vec());
         };
         if let Some(missing) = named.iter().find(|name| columns.iter().all(|column| column.name != **name)) {
-            return config(format!("the table `{table}` has no column `{missing}` for its ids"));
+            return Err(no_id_column(table, missing));
         }
         let same = |key: &[&String]| key.len() == named.len() && key.iter().all(|column| named.contains(column));
         let unique = keys.iter().any(|key| same(&key.iter().map(|(column, _)| column).collect::<Vec<_>>()))
             || same(&primary.iter().collect::<Vec<_>>());
-        match &named[..] {
-            _ if unique => Ok(named.clone()),
-            [column] => {
-                config(format!("the id column `{column}` of the table `{table}` has no unique index of its own"))
-            }
-            _ => config(format!(
-                "the id columns `{}` of the table `{table}` have no unique index of their own",
-                named.join("`, `")
-            )),
-        }
+        unique_ids(table, named, unique)
     }
 
     /// How the values of its columns are compared: by the affinity and the collation.
-    pub(super) async fn comparisons(&self) -> Result<Comparisons> {
+    pub(super) async fn compared(&self) -> Result<Comparisons> {
         let doing = self.doing("describing");
         let mut transaction = bounded(self.timeout, ErrorKind::Unavailable, &doing, self.pool.begin()).await?;
         let description = self.describe(&mut transaction).await?;
@@ -314,7 +310,7 @@ impl LiteTable {
 
     /// Reads rows in one statement, whose condition fits the present columns. The schema's version, in the snapshot of
     /// the rows, tells whether the schema has changed.
-    pub(super) async fn rows(&self, doing: &str, wanted: &impl Wanted) -> Result<(Arc<Description>, Vec<String>)> {
+    pub(super) async fn rows(&self, doing: &str, wanted: &impl Wanted) -> Result<Rows> {
         let mut description = self.description().await?;
         loop {
             let (condition, arguments) = wanted.condition(&description)?;
@@ -340,13 +336,13 @@ impl LiteTable {
                 }
             }
             let rows = rows.map_err(|error| of_source(error, doing))?;
-            return Ok((description, rows.into_iter().filter_map(|(_, row)| row).collect()));
+            return Ok((Arc::clone(&description.shape), rows.into_iter().filter_map(|(_, row)| row).collect()));
         }
     }
 }
 
 /// Which rows are read.
-pub(super) trait Wanted {
+pub(super) trait Wanted: Sync {
     /// A condition on `smache_row`, and what is bound to it.
     fn condition(&self, description: &Description) -> Result<(String, SqliteArguments)>;
 }

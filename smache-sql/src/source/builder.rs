@@ -7,15 +7,16 @@ use smache_core::{
     EntityType, FeedId,
     support::limits::{FEED_PATIENCE, SOURCE_TIMEOUT},
 };
-use sqlx::PgPool;
 
-use super::PostgresSource;
-use crate::source::RETENTION;
+use super::{dialect::Dialect, table_source::TableSource};
 
-/// A [`PostgresSource`] in the making.
+/// How long changes are kept for feeds that are away, unless the builder says otherwise: over a night.
+const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A [`TableSource`] in the making, as [`TableSource::builder`] returns it.
 #[must_use = "a builder does nothing until `build`"]
-pub struct PostgresSourceBuilder<T> {
-    pub(super) pool: PgPool,
+pub struct TableSourceBuilder<T, D: Dialect> {
+    pub(super) pool: D::Pool,
     pub(super) schema: String,
     pub(super) table: String,
     pub(super) id_columns: Option<Vec<String>>,
@@ -27,26 +28,20 @@ pub struct PostgresSourceBuilder<T> {
     entity: PhantomData<fn() -> T>,
 }
 
-impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
-    pub(super) fn new(pool: &PgPool, table: String) -> Self {
+impl<T: EntityType + DeserializeOwned, D: Dialect> TableSourceBuilder<T, D> {
+    pub(super) fn new(pool: &D::Pool, table: String) -> Self {
         Self {
             pool: pool.clone(),
-            schema: "public".to_owned(),
+            schema: D::SCHEMA.to_owned(),
             table,
             id_columns: None,
             feed: None,
             timeout: SOURCE_TIMEOUT,
-            poll_interval: FEED_PATIENCE,
+            poll_interval: D::POLL_INTERVAL,
             retention: RETENTION,
             transactional: false,
             entity: PhantomData,
         }
-    }
-
-    /// The schema of the table, which is also that of the change table; `public` by default.
-    pub fn schema(mut self, schema: impl Into<String>) -> Self {
-        self.schema = schema.into();
-        self
     }
 
     /// The column that names the rows, the primary key by default. It needs a unique index on it alone.
@@ -63,23 +58,25 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
         self
     }
 
-    /// The persisted name of the feed: `postgres:` and the name of the database by default, and after a `/` that of the
-    /// schema unless it is `public`.
+    /// The persisted name of the feed. By default it is `sqlite:` and the name of the file, or `postgres:` and the name
+    /// of the database, and after a `/` that of the schema unless it is `public`.
     ///
-    /// Sources of one schema share one feed under this name. Name it when one namespace watches databases of the same
-    /// name on two servers; every source of the same schema must then get the same name.
+    /// Sources of one SQLite file, or of one schema of PostgreSQL, share one feed under this name. Name it when one
+    /// namespace watches two files of the same name, or databases of the same name on two servers; every source of the
+    /// same file or schema must then get the same name.
     pub fn feed(mut self, feed: FeedId) -> Self {
         self.feed = Some(feed);
         self
     }
 
-    /// The bound of a load and of every other round trip but those of listing and finding; 10 s by default.
+    /// The bound of a load and of every other step but those of listing and finding; 10 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How often the feed looks for changes while it hears of none, 500 ms by default and at the most.
+    /// How often the feed looks for changes, 500 ms at the most. By default it looks into a SQLite file every 20 ms, which
+    /// reads one number, and into PostgreSQL every 500 ms while it hears of no change.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval.clamp(Duration::from_millis(1), FEED_PATIENCE);
         self
@@ -87,34 +84,35 @@ impl<T: EntityType + DeserializeOwned> PostgresSourceBuilder<T> {
 
     /// How long recorded changes are kept, a day by default: a feed that has not run for longer than that has lost its
     /// history, and everything from it goes stale. The feed that is opened first in a process decides for all sources
-    /// of the schema.
+    /// that share it.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
     /// Promises that every writer of the table reports its changes within its transaction, by
-    /// [`Smache::in_transaction`](smache_core::Smache::in_transaction), in the database that also holds the store.
+    /// [`Smache::in_transaction`](smache_core::Smache::in_transaction), in the file or database that also holds the
+    /// store.
     ///
     /// The source then has no feed and needs no triggers, and no result is behind its data for a moment. A change that
     /// is not reported so, for example by hand, is not known. [`doctor`](smache_core::inspect::Inspector::doctor) says
-    /// whether the store is in the same database.
+    /// whether the store is in the same file or database.
     pub fn transactional(mut self) -> Self {
         self.transactional = true;
         self
     }
 
-    /// The source. Connects to nothing.
+    /// The source. Opens nothing.
     #[must_use]
-    pub fn build(self) -> PostgresSource<T> {
-        PostgresSource::from_builder(self)
+    pub fn build(self) -> TableSource<T, D> {
+        TableSource::from_builder(&self)
     }
 }
 
-impl<T> fmt::Debug for PostgresSourceBuilder<T> {
+impl<T, D: Dialect> fmt::Debug for TableSourceBuilder<T, D> {
     // By hand, because a pool shows the options of its connections.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresSourceBuilder")
+        f.debug_struct("TableSourceBuilder")
             .field("schema", &self.schema)
             .field("table", &self.table)
             .field("id_columns", &self.id_columns)
