@@ -181,12 +181,15 @@ mod tests {
     use super::*;
     use crate::{
         Epoch,
-        protocol::testing::{Log, at, dependency, head, here, ms, run, token, used, validity, value},
+        protocol::{
+            Changes,
+            testing::{at, changes, dependency, head, here, ms, run, token, used, validity, value},
+        },
     };
 
     /// Dependency 1 changed before the run began and 2 after it; 3 is being invalidated.
-    fn log() -> Log {
-        Log { last: vec![(1, 5), (2, 6)], marked: vec![3] }
+    fn log() -> Changes {
+        changes(&[(1, 5), (2, 6)], &[3])
     }
 
     fn plan(run: Option<&Run>, old: Option<&Head>, asked: &Commit) -> Committing {

@@ -65,7 +65,7 @@ pub use self::{
     jobs::{Requested, discard, ensure, job_write, request, requeue, take_back},
     lead::{Leading, lead, resign},
     maintain::{is_removed, raised, sweep, trim},
-    parts::{ChangeLog, Head, JobStage, JobWrite, Leader, Request, Run, StoredJob, Wait},
+    parts::{ChangeLog, Changes, Head, JobStage, JobWrite, Leader, Request, Run, StoredJob, Wait},
     reserve::{extend_job, put_back, reserve},
     restart::restart,
     settle::{Settling, settle},

@@ -1,6 +1,9 @@
 //! The parts of a partition that the steps read and write.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -144,6 +147,37 @@ pub trait ChangeLog {
         off!(LowWatermarkIgnored, version < self.low_watermark())
             || off!(LastChangeIgnored, self.last_change(dependency).is_some_and(|changed| changed > version))
             || off!(MarkIgnored, self.is_marked(dependency))
+    }
+}
+
+/// The changes of some dependencies, as a backend that keeps them elsewhere has read them.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// The number of invalidations so far.
+    pub revision: u64,
+    /// The revision below which invalidations are forgotten.
+    pub low_watermark: u64,
+    /// The revision of the last invalidation of each dependency that has a remembered one.
+    pub last: HashMap<Dependency, u64>,
+    /// The dependencies of which an invalidation is under way.
+    pub marked: HashSet<Dependency>,
+}
+
+impl ChangeLog for Changes {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn low_watermark(&self) -> u64 {
+        self.low_watermark
+    }
+
+    fn last_change(&self, dependency: &Dependency) -> Option<u64> {
+        self.last.get(dependency).copied()
+    }
+
+    fn is_marked(&self, dependency: &Dependency) -> bool {
+        self.marked.contains(dependency)
     }
 }
 

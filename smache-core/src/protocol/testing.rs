@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::parts::{ChangeLog, Head, Run};
+use super::parts::{Changes, Head, Run};
 use crate::{
     Commit, Dependency, EntryId, Epoch, Epochs, FeedId, FeedStep, Incarnation, OnConflict, Position, SourceId,
     Staleness, Timestamp, Token, UsedDependency, Validity, Via,
@@ -104,26 +104,7 @@ pub(super) fn step(history: &str, place: u8) -> FeedStep {
 }
 
 /// Changes of dependencies: revision 9, low watermark 2, the last change of each, and those that have a mark.
-#[derive(Debug)]
-pub(super) struct Log {
-    pub(super) last: Vec<(u8, u64)>,
-    pub(super) marked: Vec<u8>,
-}
-
-impl ChangeLog for Log {
-    fn revision(&self) -> u64 {
-        9
-    }
-
-    fn low_watermark(&self) -> u64 {
-        2
-    }
-
-    fn last_change(&self, dependency: &Dependency) -> Option<u64> {
-        self.last.iter().find(|(number, _)| [*number; 16] == *dependency.as_bytes()).map(|(_, revision)| *revision)
-    }
-
-    fn is_marked(&self, dependency: &Dependency) -> bool {
-        self.marked.iter().any(|number| [*number; 16] == *dependency.as_bytes())
-    }
+pub(super) fn changes(last: &[(u8, u64)], marked: &[u8]) -> Changes {
+    let last = last.iter().map(|(number, revision)| (dependency(*number), *revision)).collect();
+    Changes { revision: 9, low_watermark: 2, last, marked: marked.iter().map(|number| dependency(*number)).collect() }
 }

@@ -1,11 +1,11 @@
 //! Commits a value, validated against all changes since its run began.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use smache_core::{
     ChangedSince, Commit, CommitOutcome, Dependency, Result,
-    protocol::{self, ChangeLog, CommitView, Committing},
+    protocol::{self, Changes, CommitView, Committing},
 };
 
 use super::record::{Body, Lineage};
@@ -13,32 +13,6 @@ use crate::{codec::whole_count, keys::Role, step::Step};
 
 /// Later than every run.
 pub(super) const DAMAGED: u64 = u64::MAX;
-
-/// The remembered changes of some dependencies.
-pub(super) struct Changes {
-    revision: u64,
-    low_watermark: u64,
-    last: HashMap<Dependency, u64>,
-    marked: HashSet<Dependency>,
-}
-
-impl ChangeLog for Changes {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    fn low_watermark(&self) -> u64 {
-        self.low_watermark
-    }
-
-    fn last_change(&self, dependency: &Dependency) -> Option<u64> {
-        self.last.get(dependency).copied()
-    }
-
-    fn is_marked(&self, dependency: &Dependency) -> bool {
-        self.marked.contains(dependency)
-    }
-}
 
 impl Step<'_> {
     pub(super) async fn commit_run(&mut self, commit: &Commit) -> Result<CommitOutcome> {

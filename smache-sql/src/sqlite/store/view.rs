@@ -1,10 +1,8 @@
 //! What the steps on one entry read: a view of the protocol in one statement.
 
-use std::collections::HashMap;
-
 use smache_core::{
     Dependency, EntryId, Epoch, Epochs, Result, RunFailure, Staleness, Token, UsedDependency,
-    protocol::{ChangeLog, Head, Run},
+    protocol::{Changes, Head, Run},
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -24,34 +22,9 @@ pub(super) struct View {
     pub(super) head: Option<Head>,
     /// The edges of the record as it keeps them.
     pub(super) used: Vec<u8>,
+    /// The changes of the dependencies of a commit. No invalidation takes two steps, so none is under way.
     pub(super) changes: Changes,
     pub(super) jobs: Jobs,
-}
-
-/// The changes of the dependencies of a commit. No invalidation takes two steps, so none is under way.
-#[derive(Default)]
-pub(super) struct Changes {
-    revision: u64,
-    low_watermark: u64,
-    last: HashMap<Dependency, u64>,
-}
-
-impl ChangeLog for Changes {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    fn low_watermark(&self) -> u64 {
-        self.low_watermark
-    }
-
-    fn last_change(&self, dependency: &Dependency) -> Option<u64> {
-        self.last.get(dependency).copied()
-    }
-
-    fn is_marked(&self, _: &Dependency) -> bool {
-        false
-    }
 }
 
 impl Step<'_> {
