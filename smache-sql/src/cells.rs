@@ -37,6 +37,12 @@ pub(crate) fn timestamp(cell: i64) -> Timestamp {
     Timestamp::from_millis(count(cell))
 }
 
+/// A number that counts something. No count comes near [`LATEST`](support::LATEST), so that the next one is a number too.
+#[cfg(feature = "sqlite")]
+pub(crate) fn whole_count(cell: i64) -> Option<u64> {
+    u64::try_from(cell).ok().filter(|count| *count < support::LATEST)
+}
+
 /// The start of a text that fits into some bytes, without zeros, which PostgreSQL cannot store in a text.
 pub(crate) fn clip(text: &str, bytes: usize) -> String {
     support::clip(text, bytes).replace('\0', " ")

@@ -20,8 +20,9 @@
 //! Every step is one transaction, however much it does: no reader sees a half of an invalidation, and the jobs that it
 //! needs are written with it. An acknowledged step is on the disk. Every namespace has separate rows in the tables
 //! `smache_*`. A record with unreadable bookkeeping, because another program wrote to its row, is named in the log and
-//! counts as absent: nothing about other entries fails, and the next run stores it again. Maintenance replaces an epoch
-//! that cannot be read: every result under it is computed again once.
+//! counts as absent: nothing about other entries fails, and the next run stores it again. An epoch that cannot be
+//! read, and a revision that is no count or cannot grow, are replaced by the next step that has the namespace alone, such
+//! as an invalidation or maintenance: every result of the namespace is computed again once.
 //!
 //! # Releases
 //! The first program that connects makes the tables, which carry a version. A newer release migrates them when it

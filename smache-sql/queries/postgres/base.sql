@@ -31,9 +31,16 @@ BEGIN
     EXECUTE format('LOCK TABLE %s IN %s MODE', smache_lock_of(p_key), p_mode);
 END $$;
 
+-- Whether a number counts something. None of them comes near the latest time, so the next one is a number too.
+CREATE OR REPLACE FUNCTION smache_is_count(p_number bigint) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_number BETWEEN 0 AND (1::bigint << 60) - 1
+$$;
+
 -- The row of a namespace, made if missing. Locks, always taken first: 1 shared, for a step on one entry; 2 alone, for a
 -- change of the rows that commits compare with. Namespaces of one lock wait for each other, and no step needs two.
--- Without a name there is no step: the tables no longer serve the version of the program.
+-- A step that is alone replaces an epoch that cannot be read. A revision that is damaged, or cannot grow, goes on at the
+-- time, in microseconds, which no count of changes reaches, and under another epoch, in which no run compares with an
+-- earlier revision. Without a name there is no step: the tables no longer serve the version of the program.
 CREATE OR REPLACE FUNCTION smache_namespace(p_name text, p_lock int) RETURNS smache_namespaces LANGUAGE plpgsql AS $$
 DECLARE
     s smache_namespaces;
@@ -55,6 +62,14 @@ BEGIN
     IF NOT FOUND THEN
         INSERT INTO smache_namespaces (name, epoch) VALUES (p_name, smache_random()) ON CONFLICT DO NOTHING;
         SELECT * INTO s FROM smache_namespaces WHERE name = p_name;
+    END IF;
+    IF p_lock = 2 AND (octet_length(s.epoch) <> 16 OR NOT smache_is_count(s.revision)
+            OR s.low_watermark NOT BETWEEN 0 AND s.revision) THEN
+        s.revision := CASE WHEN smache_is_count(s.revision) THEN s.revision ELSE smache_now() * 1000 END;
+        UPDATE smache_namespaces n
+            SET epoch = smache_random(), sweep = '', revision = s.revision, low_watermark = s.revision
+            WHERE n.ns = s.ns RETURNING n.* INTO s;
+        DELETE FROM smache_changed WHERE ns = s.ns;
     END IF;
     RETURN s;
 END $$;

@@ -52,7 +52,9 @@ BEGIN
     INSERT INTO smache_feeds AS f (ns, name, holder, fence, until) VALUES (s.ns, p_feed, p_holder, 1, t + p_lease)
     ON CONFLICT (ns, name) DO UPDATE SET
         holder = excluded.holder, until = excluded.until,
-        fence = f.fence + CASE WHEN f.holder = excluded.holder THEN 0 ELSE 1 END
+        -- A damaged fence goes on at the time, which no fence reaches.
+        fence = CASE WHEN smache_is_count(f.fence) THEN f.fence ELSE t END
+            + CASE WHEN f.holder = excluded.holder THEN 0 ELSE 1 END
         WHERE f.holder = excluded.holder OR f.until <= t
     RETURNING f.fence INTO fence;
     IF NOT FOUND THEN
@@ -130,12 +132,7 @@ BEGIN
     more := false;
     needy := '{}';
 
-    -- Replaces epochs that cannot be read. A source without one gets a new epoch when a process attaches or leads it.
-    UPDATE smache_namespaces SET epoch = smache_random(), sweep = '' WHERE ns = s.ns AND octet_length(epoch) <> 16
-        RETURNING * INTO s;
-    IF NOT FOUND THEN
-        s := smache_namespace(p_name, 0);
-    END IF;
+    -- Removes sources that cannot be read. One gets a new epoch when a process attaches or leads it.
     DELETE FROM smache_sources WHERE ns = s.ns
         AND (octet_length(epoch) <> 16 OR octet_length(name) NOT BETWEEN 1 AND 128);
     IF FOUND THEN

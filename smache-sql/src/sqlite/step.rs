@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use smache_core::{Epoch, Error, Incarnation, Result, Timestamp, Validity};
+use smache_core::{Epoch, Error, Incarnation, Result, Timestamp, Validity, support::log_damaged_state};
 use sqlx::{Connection, Sqlite, SqliteConnection, Transaction, sqlite::SqliteRow};
 
 use super::link::{Link, Place, Statement};
 use crate::{
-    cells::{Cells, count, timestamp},
+    cells::{Cells, count, number, timestamp, whole_count},
     error::{unexpected, wrong_server},
     record::{Head, Rows},
     version::MIGRATED,
@@ -19,6 +19,9 @@ use crate::{
 const OPEN: &str = include_str!("../../queries/sqlite/open.sql");
 const NS: usize = 12;
 const MAKE_NAMESPACE: &str = "INSERT INTO smache_namespaces (name, epoch) VALUES ($1, $2)";
+const HEAL: &str =
+    "UPDATE smache_namespaces SET epoch = $2, sweep = x'', revision = $3, low_watermark = $3 WHERE ns = $1";
+const FORGET_CHANGES: &str = "DELETE FROM smache_changed WHERE ns = $1";
 const COUNT_ADDED: &str = "UPDATE smache_namespaces SET added = added + 1 WHERE ns = $1";
 
 /// A transaction that writes, with the row of its namespace. Dropped before [`commit`](Self::commit), it never was.
@@ -57,6 +60,25 @@ impl Work<'_> {
         let query = sqlx::query(OPEN).bind(name.to_owned()).bind(now).bind(place.mark.clone());
         query.fetch_all(self.connection()).await
     }
+
+    /// Replaces an epoch that cannot be read. A revision that is damaged, or cannot grow, goes on at the time, in
+    /// microseconds, which no count of changes reaches, and under another epoch, in which no run compares with an earlier
+    /// revision. Whether there was something to replace.
+    async fn heal(&mut self, row: &SqliteRow, ns: i64, now: i64) -> Result<bool, sqlx::Error> {
+        let cell = |place| row.int(place).map(Option::unwrap_or_default);
+        let is_epoch = row.bytes(3)?.is_some_and(|epoch| epoch.len() == Epoch::LEN);
+        let (revision, low_watermark) = (cell(8)?, cell(10)?);
+        let counted = whole_count(revision);
+        if is_epoch && counted.is_some() && (0..=revision).contains(&low_watermark) {
+            return Ok(false);
+        }
+        log_damaged_state(ns, "the revision or the epoch of a namespace");
+        let revision = counted.map_or(now.saturating_mul(1_000), number);
+        let epoch = Epoch::random().as_bytes().to_vec();
+        sqlx::query(HEAL).bind(ns).bind(epoch).bind(revision).execute(self.connection()).await?;
+        sqlx::query(FORGET_CHANGES).bind(ns).execute(self.connection()).await?;
+        Ok(true)
+    }
 }
 
 impl<'a> Step<'a> {
@@ -90,10 +112,16 @@ impl<'a> Step<'a> {
         if row.text(1).map_err(failed)?.is_none() {
             return Err(wrong_server(MIGRATED, &place.file));
         }
-        if row.int(NS).map_err(failed)?.is_none() {
-            let epoch = Epoch::random().as_bytes().to_vec();
-            let made = sqlx::query(MAKE_NAMESPACE).bind(name.to_owned()).bind(epoch);
-            made.execute(work.connection()).await.map_err(failed)?;
+        let changed = match row.int(NS).map_err(failed)? {
+            Some(ns) => work.heal(row, ns, now).await.map_err(failed)?,
+            None => {
+                let epoch = Epoch::random().as_bytes().to_vec();
+                let made = sqlx::query(MAKE_NAMESPACE).bind(name.to_owned()).bind(epoch);
+                made.execute(work.connection()).await.map_err(failed)?;
+                true
+            }
+        };
+        if changed {
             rows = work.opened(place, name, now).await.map_err(failed)?;
         }
         let row = rows.first().ok_or_else(|| unexpected("begin"))?;

@@ -4,14 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use smache_core::{
-    Abort, Backend, CacheStore, Commit, CommitOutcome, EntryId, JobQueue, Lane, NewJob, Page, Reserve, SourceId, Token,
+    Abort, Backend, CacheStore, Commit, CommitOutcome, EntryId, FeedId, JobQueue, Lane, Leadership, NewJob, Page,
+    Reserve, SourceId, Token,
 };
 use smache_sql::{Postgres, Sqlite};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use crate::{
     postgres::connect::own_schema,
-    support::{begin, change, compute, direct, id, look, namespace},
+    support::{LONG, begin, change, compute, direct, id, look, namespace},
 };
 
 /// Bytes that are no source of entries' epochs: a name that is no text, a name that is cut off, a length alone.
@@ -150,12 +151,19 @@ async fn starts_again(store: Arc<dyn CacheStore>, queue: Arc<dyn JobQueue>, dama
     let run = begin(&*store, id(1)).await;
     assert!(matches!(commit(&run).await, CommitOutcome::Fresh { .. }), "{damage}");
     assert!(fresh().await, "{damage}");
-    store.invalidate(change("a")).await.expect("invalidate");
-    assert!(!fresh().await, "{damage}");
+    let before = store.stats().await.expect("stats").revision;
+    let run = begin(&*store, id(1)).await;
+    let after = store.invalidate(change("a")).await.expect("invalidate").revision;
+    assert!(!fresh().await && before < after, "{damage}: {before} → {after}");
+    assert!(!matches!(commit(&run).await, CommitOutcome::Fresh { .. }), "{damage}: it began before the change");
 }
 
-const SPACE_DAMAGES: [&str; 6] = [
+const SPACE_DAMAGES: [&str; 10] = [
     "UPDATE smache_namespaces SET epoch = {short} WHERE ns = {ns}",
+    "UPDATE smache_namespaces SET revision = 9223372036854775807 WHERE ns = {ns}",
+    "UPDATE smache_namespaces SET revision = -1 WHERE ns = {ns}",
+    "UPDATE smache_namespaces SET low_watermark = 9223372036854775807 WHERE ns = {ns}",
+    "UPDATE smache_namespaces SET low_watermark = -1 WHERE ns = {ns}",
     "UPDATE smache_sources SET epoch = {short} WHERE ns = {ns}",
     "UPDATE smache_sources SET name = '' WHERE ns = {ns}",
     "UPDATE smache_jobs SET state = 9 WHERE ns = {ns}",
@@ -194,5 +202,52 @@ async fn damaged_epochs_and_jobs_of_sqlite_are_replaced_by_new_ones() {
         };
         let space = format!("(SELECT ns FROM smache_namespaces WHERE name = 'shop-{number}')");
         starts_again(store, queue, &damage.replace("{ns}", &space).replace("{short}", "x'07'"), run).await;
+    }
+}
+
+/// A fence that cannot grow goes on at one that no leader has had.
+async fn leads_on(store: Arc<dyn CacheStore>, damage: &str, run: impl AsyncFn(String)) {
+    let feed = FeedId::new("feed").expect("a good name");
+    let lead = async || {
+        let leadership = store.lead(&feed, Token::random(), LONG).await.expect("lead");
+        let Leadership::Leader { fence } = leadership else { panic!("{damage}: {leadership:?}") };
+        store.resign(&feed, fence).await.expect("resign");
+        fence
+    };
+    let first = lead().await;
+    run(damage.to_owned()).await;
+    let (second, third) = (lead().await, lead().await);
+    assert!(first < second && second < third, "{damage}: {first} {second} {third}");
+}
+
+const FENCES: [i64; 3] = [i64::MAX, 1 << 60, -7];
+
+#[tokio::test]
+async fn damaged_fence_of_postgres_goes_on_behind_all_others() {
+    let (url, _) = own_schema().await;
+    let postgres = Postgres::connect(&url).await.expect("connect");
+    for fence in FENCES {
+        let store = postgres.store(&namespace(&format!("shop{fence}"))).expect("a store");
+        let run = async |sql: String| {
+            let mut connection = PgConnection::connect(&url).await.expect("a plain connection");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("an update");
+        };
+        leads_on(store, &format!("UPDATE smache_feeds SET fence = {fence} WHERE name = 'feed'"), run).await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_fence_of_sqlite_goes_on_behind_all_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cache.db");
+    let sqlite = Sqlite::open(&path).await.expect("open");
+    for fence in FENCES {
+        let store = sqlite.store(&namespace(&format!("shop{fence}"))).expect("a store");
+        let run = async |sql: String| {
+            let url = format!("sqlite:{}", path.display());
+            let mut connection = SqliteConnection::connect(&url).await.expect("a plain connection");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("an update");
+        };
+        leads_on(store, &format!("UPDATE smache_feeds SET fence = {fence} WHERE name = 'feed'"), run).await;
     }
 }

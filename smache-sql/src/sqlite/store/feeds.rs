@@ -4,13 +4,13 @@ use std::{collections::HashMap, time::Duration};
 
 use smache_core::{
     ATTACHED_VALID_FOR, Epoch, FeedId, FeedStep, Leadership, Position, Positions, Result, SourceId, SourceValidity,
-    Token,
+    Timestamp, Token,
     protocol::{self, FeedView, FeedWrites, Leader, Leading},
 };
 use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, Statement, Step};
-use crate::cells::{Cells, count, millis, number, time, timestamp};
+use crate::cells::{Cells, millis, number, time, timestamp, whole_count};
 
 const NEW_EPOCH: &str = "UPDATE smache_namespaces SET epoch = $2 WHERE ns = $1";
 const SWEEP: &str = "UPDATE smache_namespaces SET sweep = $2 WHERE ns = $1";
@@ -149,7 +149,7 @@ impl Step<'_> {
         let rows = self.rows(VIEW, bind).await?;
         let mut view = View::default();
         for row in &rows {
-            view.take(row).map_err(|error| self.failed(error))?;
+            view.take(row, self.time()).map_err(|error| self.failed(error))?;
         }
         Ok(view)
     }
@@ -209,13 +209,15 @@ impl Step<'_> {
 }
 
 impl View {
-    fn take(&mut self, row: &SqliteRow) -> Result<(), sqlx::Error> {
+    fn take(&mut self, row: &SqliteRow, now: Timestamp) -> Result<(), sqlx::Error> {
         let cell = |place| row.int(place).map(Option::unwrap_or_default);
         if cell(0)? == 0 {
             // A damaged holder is none of the processes, and its lease ends.
             let holder = row.bytes(1)?.and_then(|holder| Token::from_slice(&holder).ok());
             let holder = holder.unwrap_or(Token::from_bytes([0; Token::LEN]));
-            self.leader = Some(Leader { holder, fence: count(cell(4)?), until: timestamp(cell(5)?) });
+            // A damaged fence goes on at the time, which no fence reaches.
+            let fence = whole_count(cell(4)?).unwrap_or(now.as_millis());
+            self.leader = Some(Leader { holder, fence, until: timestamp(cell(5)?) });
         } else if let Some(name) = row.text(3).ok().flatten().and_then(|name| SourceId::new(name).ok()) {
             let position = row.bytes(1)?.zip(row.bytes(2)?);
             let position = position.map(|(order, token)| Position { order: order.into(), token: token.into() });

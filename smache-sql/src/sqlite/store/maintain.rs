@@ -3,22 +3,18 @@
 use std::sync::Arc;
 
 use smache_core::{
-    EntryId, Epoch, Maintained, Result,
+    EntryId, Maintained, Result,
     protocol::{self, JobWrite},
     support::{NEW_EPOCH, limits::REAP_AFTER},
 };
 use sqlx::sqlite::SqliteRow;
 
-use super::{LOOKUP, SqliteStore, Step, invalidate::Marked};
-use crate::{
-    cells::{Cells, count, millis, number},
-    error::unexpected,
-};
+use super::{SqliteStore, Step, invalidate::Marked};
+use crate::cells::{Cells, count, millis, number};
 
 /// Maintenance of a piece larger than this would keep the file locked for too long.
 const MOST: usize = 1_000;
 
-const HEAL_EPOCH: &str = "UPDATE smache_namespaces SET epoch = $2 WHERE ns = $1 AND length(epoch) <> 16";
 const HEAL_SOURCES: &str = "DELETE FROM smache_sources WHERE ns = $1 \
      AND (length(epoch) <> 16 OR length(CAST(name AS BLOB)) NOT BETWEEN 1 AND 128)";
 const EXPIRED: &str = "SELECT e.id FROM smache_entries e WHERE e.ns = $1 AND e.expires <= $2 AND NOT EXISTS (\
@@ -55,15 +51,12 @@ impl Step<'_> {
         rows.iter().map(one).collect()
     }
 
-    /// Replaces epochs that cannot be read. A source without one gets a new epoch when a process attaches or leads it.
+    /// Removes sources that cannot be read. One gets a new epoch when a process attaches or leads it.
     async fn heal(&mut self) -> Result<()> {
         let ns = self.ns;
-        let epoch = Epoch::random().as_bytes().to_vec();
-        let epochs = self.execute(HEAL_EPOCH, |query| query.bind(ns).bind(epoch)).await?;
-        if epochs + self.execute(HEAL_SOURCES, |query| query.bind(ns)).await? > 0 {
+        if self.execute(HEAL_SOURCES, |query| query.bind(ns)).await? > 0 {
             self.sweep_from(Some(Vec::new())).await?;
             self.sweep = Some(Vec::new());
-            self.validity = self.look(LOOKUP, &[]).await?.head.ok_or_else(|| unexpected("maintain"))?.validity;
         }
         Ok(())
     }
