@@ -17,6 +17,12 @@ end
 -- The answer of a script on keys of another layout; script.rs defines `LAYOUT`, and the limits of all backends.
 local function other_layout(found) return redis.error_reply('LAYOUT ' .. int(tonumber(found) or 0)) end
 
+-- A number that counts something; none where it is damaged, or so large that Lua does not know the next one.
+local function whole_count(text)
+    local count = string.match(text, '^%d+$') and tonumber(text)
+    return count and count < 2 ^ 53 and count or nil
+end
+
 local function u64(number) return struct.pack('>I8', number) end
 local function from_u64(bytes, at) return (struct.unpack('>I8', bytes, at)) end
 

@@ -19,17 +19,18 @@ local function heal()
             damaged = true
         end
     end
-    local function is_count(text) return string.match(text, '^%d+$') and #text <= 16 end
     local numbers = call('HMGET', counts, 'k', 'f', 'sg')
-    if numbers[1] and not is_count(numbers[1]) then
+    if numbers[1] and not whole_count(numbers[1]) then
         -- In microseconds: no revision that counts changes is as large.
         numbers[1] = int(NOW * 1000)
         call('HSET', counts, 'k', numbers[1])
         call('HSET', validity, 'e', ARGV[3])
+        -- Runs of the new epoch have begun after all of these changes.
+        call('DEL', PREFIX .. 'n')
         damaged = true
     end
-    if numbers[2] and not is_count(numbers[2]) then call('HSET', counts, 'f', numbers[1] or '0') end
-    if numbers[3] and not is_count(numbers[3]) then
+    if numbers[2] and not whole_count(numbers[2]) then call('HSET', counts, 'f', numbers[1] or '0') end
+    if numbers[3] and not whole_count(numbers[3]) then
         call('HDEL', counts, 'sg', 'sd', 'sw', 'ss', 'si')
         damaged = true
     end

@@ -233,17 +233,20 @@ async fn maintenance_and_invalidations_go_on_past_keys_of_a_wrong_type() {
 /// Damage to the namespace: everything is stale once, and then works as before.
 #[tokio::test]
 async fn broken_epochs_and_revisions_are_replaced_by_new_ones() {
-    let damages: [&[&[u8]]; 10] = [
+    let damages: [&[&[u8]]; 13] = [
         &[b"HSET", b"v", b"e", b"short"],
         &[b"HSET", b"v", b"s:users", b"short"],
         &[b"HSET", b"v", b"s:orders", b"longer, but of no kind that there is"],
         &[b"HSET", b"v", b"s:orders", b""],
         &[b"HSET", b"v", b"a", b"now"],
         &[b"HSET", b"c", b"k", b"many"],
+        &[b"HSET", b"c", b"k", b"9223372036854775807"],
+        &[b"HSET", b"c", b"k", b"9007199254740993"],
         &[b"HSET", b"c", b"f", b"1e9"],
         &[b"HSET", b"c", b"sg", b"-"],
         &[b"HSET", b"p", b"orders", b"x"],
         &[b"HSET", b"f:feed", b"n", b"first"],
+        &[b"HSET", b"f:feed", b"n", b"9007199254740993"],
     ];
     for words in damages {
         let namespace = random_namespace();
