@@ -375,6 +375,7 @@ macro_rules! eviction_suite {
                 value_stored_least_recently_goes_first,
                 value_that_went_leaves_nothing,
                 changes_outlive_values,
+                announced_change_outlives_values,
             ],
         }
     };

@@ -1,6 +1,6 @@
 //! Values above the capacity.
 
-use smache_core::CacheStore;
+use smache_core::{CacheStore, EntryId, FunctionKey};
 
 use crate::{StoreHarness, steps::*};
 
@@ -57,4 +57,15 @@ pub async fn changes_outlive_values(harness: StoreHarness) {
     fill(store, 0..2 * capacity).await;
     settle(store).await;
     assert_conflicted(&commit(store, run.value("of before", &[direct("a")])).await, &[tag("a")]);
+}
+
+/// Beyond the contract: an announced change stays, since no run makes it again.
+pub async fn announced_change_outlives_values(harness: StoreHarness) {
+    let store = &**harness.role();
+    let announced = EntryId::new(FunctionKey::from_bytes(*b"~intent~"), [1; 16]);
+    assert!(announced.is_announcement());
+    compute(store, announced, "a change", &[]).await;
+    fill(store, 0..2 * harness.capacity()).await;
+    settle(store).await;
+    assert!(look(store, announced).await.is_some());
 }

@@ -167,18 +167,22 @@ pub async fn epoch_that_begins_amid_the_marks_is_marked_too(harness: StoreHarnes
         compute(store, id(number), "old", &[direct("a")]).await;
     }
     store.new_epoch().await.expect("new epoch");
-    for _ in 0..2 {
+    for number in 30..60 {
+        compute(store, id(number), "of the first new epoch", &[direct("a")]).await;
+    }
+    // Past entries of both epochs.
+    for _ in 0..4 {
         store.maintain(10).await.expect("maintain");
     }
-    for number in 0..30 {
+    for number in 0..10 {
         compute(store, id(number), "newer", &[direct("a")]).await;
     }
     store.new_epoch().await.expect("new epoch");
     maintain(store).await;
-    for number in 0..30 {
+    for number in 0..60 {
         assert_eq!(staleness(store, id(number)).await, Staleness::Stale, "entry {number}");
     }
-    assert_eq!(store.stats().await.expect("stats").stale, 30);
+    assert_eq!(store.stats().await.expect("stats").stale, 60);
 }
 
 /// Every stale entry that needs a job is listed, with the time since when.
