@@ -1,8 +1,8 @@
 //! The published cases find a protocol without one of its mechanisms: each of them, and a case that fails on the memory
 //! backend, which runs the functions of the protocol for all its steps.
 //!
-//! `MarkIgnored`, `NoMarks` and `EveryMarkWithdrawn` are not here: memory has no marks. `scripts/mutants protocol-kv` has
-//! them.
+//! `MarkIgnored`, `NoMarks` and `EveryMarkWithdrawn` are not here: memory has no marks. `scripts/mutants` has them, on the
+//! backends that have marks.
 
 use std::{future::Future, sync::Arc};
 
