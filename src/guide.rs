@@ -124,6 +124,12 @@ pub mod comparison {}
 #[doc = include_str!("../docs/model.md")]
 pub mod model {}
 
+/// Which of the published suites kills which broken backend.
+///
+#[doc = include_str!("links.md")]
+#[doc = include_str!("../docs/mutants.md")]
+pub mod mutants {}
+
 /// What the history checker checks under faults, its figures, and what it does not cover.
 ///
 #[doc = include_str!("links.md")]
