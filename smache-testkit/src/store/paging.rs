@@ -267,8 +267,12 @@ pub async fn leader_replaced_in_its_walk_saves_nothing(harness: StoreHarness) {
     let follows = store.lead(&old.feed, Token::random(), LONG).await.expect("lead");
     let Leadership::Leader { fence } = follows else { panic!("the old leader has resigned") };
     assert!(fence > old.fence);
+    let taken_over_at = saved(&**store, "users").await;
     match walking.await.expect("no panic") {
-        Ok(done) => assert_eq!(done.marked, callees.len() as u64),
+        Ok(done) => {
+            assert_eq!(done.marked, callees.len() as u64);
+            assert_eq!(taken_over_at, Some(position(2)), "a replaced leader came to the end of its walk");
+        }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Fenced, "{}", error.report());
             assert_eq!(saved(&**store, "users").await, Some(position(1)));
