@@ -1,6 +1,6 @@
-//! Mechanisms that a model checker switches off, one at a time, to see that it finds the harm.
+//! Mechanisms that the model and the tests of the published suites switch off, one at a time, to see that they find the harm.
 //!
-//! Without the feature `mutants`, which is for a model alone, each mechanism is its expression and nothing else.
+//! Without the feature `mutants`, which is for them alone, each mechanism is its expression and nothing else.
 
 /// Evaluates a mechanism, or `false` (or another value) in its place while its mutant is active.
 #[cfg(feature = "mutants")]

@@ -180,23 +180,24 @@ impl Step<'_> {
 
     /// Writes the marks of an attempt. Returns until when they hold.
     fn announce(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, deadline: Timestamp) -> u64 {
+        let marks = protocol::announce(changed, deadline);
         let deadline = deadline.as_millis();
-        for changed in changed {
-            let key = self.mark_key(deadline, changed, attempt);
-            self.put(key, kept_cause(&changed.cause).as_bytes().to_vec());
+        for (dependency, mark) in marks {
+            let key = self.mark_key(deadline, &dependency, attempt);
+            self.put(key, mark.cause.as_bytes().to_vec());
         }
         deadline
     }
 
-    fn mark_key(&self, deadline: u64, changed: &ChangedDependency, attempt: InvalidationAttempt) -> Bytes {
-        self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), changed.dependency.as_bytes(), attempt.as_bytes()])
+    fn mark_key(&self, deadline: u64, dependency: &Dependency, attempt: InvalidationAttempt) -> Bytes {
+        self.keys().of(Role::Mark, &[&deadline.to_be_bytes(), dependency.as_bytes(), attempt.as_bytes()])
     }
 
     /// Moves the deadline of the marks of a walking attempt, before other processes take it for dead.
     fn renew_marks(&mut self, changed: &[ChangedDependency], attempt: InvalidationAttempt, before: u64) -> Option<u64> {
         let deadline = protocol::renew_marks(Timestamp::from_millis(before), self.now)?;
         for changed in changed {
-            let key = self.mark_key(before, changed, attempt);
+            let key = self.mark_key(before, &changed.dependency, attempt);
             self.delete(key);
         }
         Some(self.announce(changed, attempt, deadline))
@@ -239,7 +240,8 @@ impl Step<'_> {
         if !changed.is_empty() || !entries.is_empty() {
             let changed: HashSet<Dependency> = changed.iter().map(|changed| changed.dependency).collect();
             self.tick(&changed).await?;
-            let ended = |mark: &&Mark| attempt.ends(&mark.attempt) && changed.contains(&mark.dependency);
+            let ended =
+                |mark: &&Mark| protocol::withdraws(&attempt, &mark.attempt) && changed.contains(&mark.dependency);
             for mark in self.marks().await?.iter().filter(ended) {
                 self.delete(mark.key.clone());
             }

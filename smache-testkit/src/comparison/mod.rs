@@ -59,6 +59,9 @@ pub enum Shape {
 /// How many sequences a case has, where nothing else is said.
 const SEQUENCES: u32 = 200;
 
+/// Where nothing else is said, a case begins no sequence after so long: it has a bound, and the machine may be busy.
+const MOST: Duration = Duration::from_secs(60);
+
 /// Plays a sequence that a comparison has printed.
 ///
 /// # Panics
@@ -92,7 +95,7 @@ pub(crate) async fn compare(harness: &BackendHarness, shape: Shape) {
     let started = Instant::now();
     let goes_on = |sequences| match seconds {
         Some(seconds) => started.elapsed() < seconds,
-        None => sequences < harness.rounds(SEQUENCES),
+        None => sequences < harness.rounds(SEQUENCES) && started.elapsed() < MOST,
     };
     let mut seeds = Chance::new();
     let mut seed = seeds.seed();
