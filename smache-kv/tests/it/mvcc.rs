@@ -184,7 +184,13 @@ impl KeyValue for Mvcc {
         if self.is(Broken::FirstKeysApart) {
             started = self.begin(access).await?;
         } else if self.is(Broken::FirstKeysEarlier) {
-            tokio::time::sleep(Duration::from_micros(100)).await;
+            // Until another transaction has committed, if there is one.
+            let before = self.state().version;
+            for _ in 0..20 {
+                if self.state().version == before {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
             started = self.begin(access).await?;
             started.transaction.get(&asked).await?;
         }
