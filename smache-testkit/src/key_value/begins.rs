@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smache_kv::Access;
 
-use super::{Place, Tx, Work, is_conflict, number_in, wait_for};
+use super::{Place, Tx, Work, is_conflict, number_in, pause, wait_for};
 use crate::KeyValueHarness;
 
 const ADD: Work = |tx| {
@@ -53,8 +53,9 @@ pub async fn first_keys_are_of_the_state_of_the_rest(harness: KeyValueHarness) {
     const MOVE: Work = |tx| {
         Box::pin(async move {
             let one = tx.number("one").await?;
-            tx.set("one", 8 - one);
-            tx.set("two", 2 + one);
+            let next = (one + 4) % 11;
+            tx.set("one", next);
+            tx.set("two", 10 - next);
             Ok(())
         })
     };
@@ -83,7 +84,7 @@ pub async fn first_keys_are_of_the_state_of_the_rest(harness: KeyValueHarness) {
         async move {
             for _ in 0..rounds {
                 place.run(MOVE).await;
-                tokio::task::yield_now().await;
+                pause().await;
             }
         }
     });
