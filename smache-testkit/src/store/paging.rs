@@ -32,17 +32,14 @@ async fn stale_of(store: &dyn CacheStore, ids: &[EntryId]) -> usize {
 }
 
 /// Stops an invalidation in the middle of its walk over some fresh entries. `false` if it cannot be stopped there: it
-/// came to its end.
+/// came to its end, or near it.
 pub(crate) async fn stop_half_way(store: &dyn CacheStore, ids: &[EntryId], invalidation: &Invalidation) -> bool {
     for times in polls() {
         let done = polled(store.invalidate(invalidation.clone()), times).await;
         let stale = stale_of(store, ids).await;
-        if done.is_some() || stale == ids.len() {
-            return false;
-        }
-        if stale > 0 {
-            // On a server the call goes on without its client, and may have ended between two looks.
-            return stale_of(store, ids).await < ids.len();
+        if done.is_some() || stale > 0 {
+            // On a server the page that was under way goes on without its client: it must not be the last one.
+            return done.is_none() && stale <= ids.len() / 2;
         }
     }
     panic!("the invalidation comes to no end");
@@ -51,6 +48,12 @@ pub(crate) async fn stop_half_way(store: &dyn CacheStore, ids: &[EntryId], inval
 /// The outcome of a run that uses a tag and began before now.
 async fn outcome_of(store: &dyn CacheStore, run: &Run, name: &str) -> CommitOutcome {
     commit(store, run.value("made of old data", &[child(name)])).await
+}
+
+/// Whether the source of the feed has caught up.
+async fn confirmed(store: &dyn CacheStore) -> bool {
+    let validity = store.lookup(&[]).await.expect("lookup").validity;
+    validity.sources[&source("users")].caught_up_on.is_some()
 }
 
 /// An invalidation of several steps saves the positions of its feed, and confirms its sources, with the last step: an
@@ -64,10 +67,11 @@ pub async fn position_is_saved_with_the_last_step(harness: StoreHarness) {
         let step = FeedStep { valid_for: Some(LONG), caught_up: true, ..leader.step(store, &["users"], number).await };
         let attempt = store.invalidate(Invalidation { step: Some(step), ..changes_of(&["a"]) });
         let done = polled(attempt, times).await;
-        let is_saved = saved(store, "users").await == Some(position(number));
-        let validity = store.lookup(&[]).await.expect("lookup").validity;
-        let is_confirmed = validity.sources[&source("users")].caught_up_on.is_some();
-        assert_eq!(is_saved, is_confirmed, "the position is saved and the source confirmed in one step");
+        // On a server the attempts go on without their client, and each may end between two looks.
+        let was_confirmed = confirmed(store).await;
+        let is_saved = saved(store, "users").await != Some(position(1));
+        assert!(is_saved || !was_confirmed, "the source is confirmed before its position is saved");
+        assert!(!is_saved || confirmed(store).await, "the position is saved before its source is confirmed");
         if let Some(done) = done {
             done.expect("invalidate");
             assert!(is_saved, "the attempt came to its end");
