@@ -225,6 +225,7 @@ macro_rules! store_suite {
                 wait_that_is_over_is_not_answered,
                 waits_are_bounded,
                 begin_again_keeps_the_waits,
+                notes_end_with_their_run,
                 waits_change_nothing_else,
             ],
         }

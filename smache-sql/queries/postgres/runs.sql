@@ -7,6 +7,12 @@ DECLARE
     began bigint;
     ends bigint;
 BEGIN
+    -- The notes of a run end with it, also where a late request begins it once more.
+    IF EXISTS (SELECT FROM smache_waits WHERE ns = s.ns AND id = p_id AND token = p_token)
+        AND NOT EXISTS (SELECT FROM smache_runs WHERE ns = s.ns AND id = p_id AND token = p_token)
+    THEN
+        DELETE FROM smache_waits WHERE ns = s.ns AND id = p_id AND token = p_token;
+    END IF;
     -- The revision is the one from before the lock on the run, so from before any data is read. Maintenance that does not see
     -- the run yet may trim above it: the low watermark then makes the commit a conflict.
     INSERT INTO smache_runs AS r (ns, id, token, start_revision, until) VALUES (s.ns, p_id, p_token, s.revision, t + p_lease)

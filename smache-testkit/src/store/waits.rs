@@ -171,3 +171,15 @@ pub async fn begin_again_keeps_the_waits(harness: StoreHarness) {
     }
     assert_eq!(waits_of(store, 1).await, [(id(1), id(2)), (id(2), id(1))]);
 }
+
+/// The notes of a run end with it: the same token, begun once more after its commit, is a run that waits for nothing.
+pub async fn notes_end_with_their_run(harness: StoreHarness) {
+    let store = &**harness.role();
+    let [one, two] = [begin(store, id(1)).await, begin(store, id(2)).await];
+    assert_eq!(wait(store, &one, 2).await, []);
+    assert_fresh(&commit(store, one.value("done", &[])).await);
+    store.begin(Begin { id: one.id, token: one.token, lease: LONG }).await.expect("begin");
+    assert_eq!(waits_of(store, 1).await, [], "the run of before is over");
+    assert_eq!(wait(store, &two, 1).await, []);
+    assert_eq!(waits_of(store, 2).await, [(id(2), id(1))]);
+}

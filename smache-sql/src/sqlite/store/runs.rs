@@ -19,6 +19,9 @@ use crate::{
 const RUN: &str = "SELECT token, start_revision, until FROM smache_runs WHERE ns = $1 AND id = $2";
 const PUT_RUN: &str =
     "INSERT OR REPLACE INTO smache_runs (ns, id, token, start_revision, until) VALUES ($1, $2, $3, $4, $5)";
+/// The notes of a run end with it, also where a late request begins it once more.
+const PUT_NEW_RUN: &str = "DELETE FROM smache_waits WHERE ns = $1 AND id = $2 AND token = $3; \
+     INSERT OR REPLACE INTO smache_runs (ns, id, token, start_revision, until) VALUES ($1, $2, $3, $4, $5)";
 const END_RUN: &str = "DELETE FROM smache_runs WHERE ns = $1 AND id = $2";
 const EXTEND: &str = "UPDATE smache_runs SET until = $4 WHERE ns = $1 AND id = $2 AND token = $3";
 const FAILED: &str = "UPDATE smache_entries SET failures = $3, failure = $4, failed_at = $5 WHERE ns = $1 AND id = $2";
@@ -44,7 +47,8 @@ impl SqliteStore {
             let query = query.bind(ns).bind(bytes(&begin.id)).bind(begun.token.as_bytes().to_vec());
             query.bind(number(begun.start_revision)).bind(time(begun.until))
         };
-        step.execute(PUT_RUN, bind).await?;
+        let is_new = old.is_none_or(|old| old.token != begun.token);
+        step.execute(if is_new { PUT_NEW_RUN } else { PUT_RUN }, bind).await?;
         let mut rows = step.look(READ_RECORD, std::slice::from_ref(&begin.id)).await?;
         step.commit().await?;
 
