@@ -172,7 +172,8 @@ pub async fn begin_again_keeps_the_waits(harness: StoreHarness) {
     assert_eq!(waits_of(store, 1).await, [(id(1), id(2)), (id(2), id(1))]);
 }
 
-/// The notes of a run end with it: the same token, begun once more after its commit, is a run that waits for nothing.
+/// Beyond the contract: the notes of a run end with it. The same token, begun once more after its commit, is a run that
+/// waits for nothing.
 pub async fn notes_end_with_their_run(harness: StoreHarness) {
     let store = &**harness.role();
     let [one, two] = [begin(store, id(1)).await, begin(store, id(2)).await];
