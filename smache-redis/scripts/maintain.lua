@@ -45,7 +45,8 @@ heal()
 local budget = 5000
 local more = false
 
--- Expired entries, unless a run holds them: fetched with room for those, which would block the others.
+-- Expired entries, unless a run holds them: fetched with room for those, which would block the others. A run whose lease
+-- has lapsed may be late and commits after all, until it is reaped.
 local expired = 0
 local running = math.min(call('ZCARD', PREFIX .. 'run:l'), 1000)
 for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMIT', 0, limit + running + 1)) do
@@ -58,7 +59,6 @@ for _, id in ipairs(call('ZRANGEBYSCORE', PREFIX .. 'x', '-inf', int(NOW), 'LIMI
         local edges = 0
         -- A key of another type in the record's place stays.
         if fields_of(id, 'h') then edges = select(2, remove_record(id)) else forget_record(id) end
-        if ends then drop_run(id) end
         if JOBS then take_back(id) end
         expired = expired + 1
         budget = budget - edges

@@ -158,6 +158,7 @@ macro_rules! store_suite {
             store::maintain: [
                 expired_entries_leave_nothing,
                 run_keeps_its_expired_entry,
+                late_run_outlives_its_expired_entry,
                 trim_spares_what_a_run_needs,
                 run_that_lapsed_long_ago_is_reaped,
                 old_epoch_entries_are_marked,

@@ -95,21 +95,27 @@ impl Inner {
     /// the run replaces it.
     async fn expire(&self, limit: usize, now: Timestamp, done: &mut Maintained) -> Result<()> {
         let filter = doc! { "end.n": self.keys.number, "end.at": { "$lte": time(now) } };
-        let fields = doc! { "n": 1, "run.until": 1, "job.s": 1 };
+        let fields = doc! { "n": 1, "run.until": 1, "next.n": 1, "job.s": 1 };
         let reading = async {
             let found = self.link.entries.find(filter).projection(fields).sort(doc! { "end.at": 1 });
             // With room for entries that a run keeps, which would block the others.
             found.limit(limit as i64 + 1_000).await?.try_collect::<Vec<Document>>().await
         };
         let mut found = self.link.run("maintain", reading).await?;
-        found.retain(|entry| !entry.contains_key("run") && readable(entry, id_of(entry)).is_some());
+        // A run whose lease has lapsed may be late: it stays until it is reaped, and keeps the entry only amid its commit.
+        let lapsed = |entry: &Document| {
+            let until = entry.get_document("run").ok().and_then(|run| Fields::new(run, UNREADABLE).time("until"));
+            until.is_some_and(|until: Timestamp| until <= now) && !entry.contains_key("next")
+        };
+        found.retain(|entry| (!entry.contains_key("run") || lapsed(entry)) && readable(entry, id_of(entry)).is_some());
         done.more |= found.len() > limit;
         found.truncate(limit);
-        // Grouped by the job: there is none, it goes with the entry, or it stays.
+        // Grouped by what is beside it: no job, a job that goes with the entry, one that stays, a late run.
         let mut ways: BTreeMap<u8, Vec<EntryId>> = BTreeMap::new();
         for entry in &found {
             let state = entry.get_document("job").ok().and_then(|job| Fields::new(job, UNREADABLE).maybe_int("s"));
             let way = match state {
+                _ if entry.contains_key("run") => 3,
                 None => 0,
                 Some(state) if self.writes_jobs() && state != job::RUNNING => 1,
                 Some(_) => 2,
@@ -127,9 +133,14 @@ impl Inner {
                     1 => drop(filter.insert("job.s", doc! { "$in": [job::QUEUED, job::DEAD_LETTER] })),
                     _ => {}
                 }
+                if way == 3 {
+                    filter.insert("run", doc! { "$exists": true });
+                    filter.insert("run.until", doc! { "$lte": time(now) });
+                    filter.insert("next", Bson::Null);
+                }
                 let entries = &self.link.entries;
-                if way == 2 {
-                    let update = self.stripped();
+                if way >= 2 {
+                    let update = if way == 2 { self.stripped() } else { self.stripped_to_run() };
                     self.link.run("maintain", async { entries.update_many(filter, update).await }).await?;
                 } else {
                     self.link.run("maintain", async { entries.delete_many(filter).await }).await?;

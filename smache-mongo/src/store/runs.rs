@@ -227,8 +227,17 @@ impl Inner {
 
     /// Removes everything but the job.
     pub(super) fn stripped(&self) -> Vec<Document> {
+        self.stripped_to(doc! {})
+    }
+
+    /// Removes everything but the job and the run.
+    pub(super) fn stripped_to_run(&self) -> Vec<Document> {
+        self.stripped_to(doc! { "run": "$run" })
+    }
+
+    fn stripped_to(&self, mut left: Document) -> Vec<Document> {
         let job = if self.writes_jobs() { cond(is_there("$job"), job::taken_back(), gone()) } else { keep("$job") };
-        let left = doc! { "_id": "$_id", "job": job };
+        left.extend(doc! { "_id": "$_id", "job": job });
         [doc! { "$replaceWith": left }].into_iter().chain(tidy(self.keys.number)).collect()
     }
 }

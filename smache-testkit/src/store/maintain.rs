@@ -57,6 +57,25 @@ pub async fn run_keeps_its_expired_entry(harness: StoreHarness) {
     assert_eq!(change(store, "a").await.marked, 1);
 }
 
+/// Beyond the contract: a run whose lease has lapsed does not keep an expired entry, and does not end with it. It may be
+/// late, and commits.
+pub async fn late_run_outlives_its_expired_entry(harness: StoreHarness) {
+    let store = &**harness.role();
+    let run = begin(store, id(1)).await;
+    commit(store, Commit { ttl: Some(Duration::ZERO), ..run.value("old", &[direct("a")]) }).await;
+    let begun = Instant::now();
+    let run = begin_for(store, id(1), Duration::ZERO).await;
+    maintain(store).await;
+    assert!(look(store, id(1)).await.is_none(), "it has expired");
+    let outcome = commit(store, run.value("new", &[direct("a")])).await;
+    if begun.elapsed() > LAPSED_LONG_AGO / 2 {
+        // On a very slow machine maintenance may have ended the run.
+        return;
+    }
+    assert_fresh(&outcome);
+    assert_eq!(see(store, id(1)).await.text(), "new");
+}
+
 /// Maintenance forgets old invalidations, but none that a run may have to compare with: of a lapsed run neither.
 pub async fn trim_spares_what_a_run_needs(harness: StoreHarness) {
     let store = &**harness.role();
